@@ -1,0 +1,71 @@
+"""What every architecture promises to training and export."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from blemish.modelfile import DecoderSpec, InputSpec, OutputSpec
+from blemish.vocabulary import Task
+
+
+class Network(nn.Module):
+    """A network of one task.
+
+    Attributes:
+        task: what it answers.
+        label_count: how many labels; background, where an architecture needs one, is its own affair.
+        inputs: one for each argument of `forward`, in order: how a photograph becomes that argument.
+        outputs: one for each tensor that `forward` gives, in order.
+        decoder: how those tensors become a prediction.
+        stages: module-name prefixes by stage, from the photograph to the head, for freezing and for
+            learning rates; together they cover every parameter exactly once. The last is `head`.
+        feature_layers: names of the modules whose feature maps explanations look at.
+        owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
+    """
+
+    owns_loss: ClassVar[bool] = False
+
+    task: Task
+    label_count: int
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    decoder: DecoderSpec
+    stages: Mapping[str, tuple[str, ...]]
+    feature_layers: tuple[str, ...]
+
+    @abstractmethod
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Raw outputs for a batch.
+
+        Args:
+            inputs: each (b, c, h, w) float32, as `preprocessing` makes them.
+
+        Returns:
+            Tensors in the order of `outputs`, the first axis being the batch.
+        """
+
+    def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """The parts of an architecture's own loss, for a batch; detectors only.
+
+        Args:
+            inputs: as `forward` takes them.
+            targets: one a photograph: `boxes` (n, 4) float32 xyxy in network pixels of the first input,
+                `labels` (n,) int64 from 0, for segmentation `masks` (n, h, w) uint8.
+
+        Returns:
+            Named scalars; their sum is what is minimised.
+        """
+        raise TypeError(f"{type(self).__name__} takes its loss from the recipe")
+
+    def parameters_of(self, stage: str) -> list[nn.Parameter]:
+        """The parameters of one stage, in order of registration."""
+        prefixes = self.stages[stage]
+        return [p for name, p in self.named_parameters() if _below(name, prefixes)]
+
+
+def _below(name: str, prefixes: Sequence[str]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
