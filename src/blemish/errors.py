@@ -97,7 +97,9 @@ class MissingExtra(BlemishError, ImportError):
 
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
-        super().__init__(f"{purpose} needs the extra '{extra}': install it with pip install 'blemish[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the extra '{extra}': install it with pip install 'blemish[{extra}]'"
+        )
 
 
 class NoNetwork(BlemishError):

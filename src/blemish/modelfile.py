@@ -336,7 +336,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise StorageFull(f"{path} could not be written ({error.strerror}); free some space or choose another folder") from error
+        raise StorageFull(
+            f"{path} could not be written ({error.strerror}); free some space or choose another folder"
+        ) from error
 
 
 def _contract(text: str, path: Path) -> Contract:
@@ -367,7 +369,7 @@ def _open(path: Path) -> Any:
     except FileNotFoundError as error:
         raise BadModelFile(f"{path}: no such file") from error
     except IsADirectoryError as error:
-        raise BadModelFile(f"{path}: this is a folder; give the model file in it, such as {path / 'model.onnx'}") from error
+        raise BadModelFile(f"{path}: this is a folder; did you mean {path / 'model.onnx'}?") from error
     except OSError as error:
         raise BadModelFile(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -388,8 +390,10 @@ def _fields(data: Any, path: Path) -> Iterator[tuple[int, int, int, int]]:
         else:
             body, position = position, position + {1: 8, 5: 4}.get(kind, size + 1)
         if number == 0 or position > size:
-            cut = number != 0 and start > 0
-            raise BadModelFile(f"{path}: {'the file is cut short; copy or export it again' if cut else 'this is no ONNX model file'}")
+            what = (
+                "the file is cut short; copy or export it again" if number and start else "no ONNX model file"
+            )
+            raise BadModelFile(f"{path}: {what}")
         yield number, start, body, position
 
 
@@ -433,7 +437,10 @@ def _without_contract(graph: bytes, path: Path) -> Iterator[tuple[int, int]]:
     numbers = set()
     for number, start, body, end in _fields(graph, path):
         numbers.add(number)
-        ours = number == METADATA_FIELD and _entry(graph[body:end], path)[0] in (CONTRACT_KEY, FINGERPRINTS_KEY)
+        ours = number == METADATA_FIELD and _entry(graph[body:end], path)[0] in (
+            CONTRACT_KEY,
+            FINGERPRINTS_KEY,
+        )
         if not ours:
             yield start, end
     if GRAPH_FIELD not in numbers:

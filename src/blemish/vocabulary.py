@@ -149,7 +149,8 @@ class Annotation:
         index = _frozen(self.label_index, np.int64, (None,), "label_index")
         object.__setattr__(self, "label_index", index)
         if index.size and not (0 <= index.min() and index.max() < max(len(self.labels), 1)):
-            raise BadInput(f"label index {index.max()} is not among {len(self.labels)} labels")
+            wrong = index.min() if index.min() < 0 else index.max()
+            raise BadInput(f"label index {wrong} is not among {len(self.labels)} labels")
         if self.task is Task.CLASSIFICATION and index.shape != (1,):
             raise BadInput(f"classification takes one label a photograph, not {index.size}")
         if self.task is Task.MULTILABEL and (np.diff(index) <= 0).any():
@@ -386,10 +387,11 @@ class Dataset:
 
 def _frozen(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """`values` as a read-only array of `dtype`; BadInput where the shape differs."""
-    array = np.array(values, dtype=dtype)
-    if array.size == 0 and None not in shape:
-        array = array.reshape(shape) if 0 in shape or array.shape == shape else array
-    if array.ndim != len(shape) or any(s is not None and s != a for s, a in zip(shape, array.shape, strict=True)):
+    array: NDArray[Any] = np.array(values, dtype=dtype)
+    if array.size == 0 and shape[0] == 0:  # an empty list stands for no boxes
+        array = array.reshape([s or 0 for s in shape])
+    fits = array.ndim == len(shape) and all(s in (None, a) for s, a in zip(shape, array.shape, strict=True))
+    if not fits:
         raise BadInput(f"{name} has shape {array.shape}, not {shape}")
     array.setflags(write=False)
     return array

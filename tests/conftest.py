@@ -1,0 +1,46 @@
+"""No test touches the network: a socket to anywhere but this machine fails."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+
+
+class NetworkTouched(RuntimeError):
+    """A test tried to reach another machine."""
+
+
+def _is_local(address) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    host = str(address[0])
+    if host in ("localhost", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    connect, connect_ex, resolve = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded(method):
+        def call(self, address, *rest):
+            if not _is_local(address):
+                raise NetworkTouched(f"a test tried to reach {address}")
+            return method(self, address, *rest)
+
+        return call
+
+    def guarded_resolve(host, *rest, **options):
+        if host is not None and not _is_local((host.decode() if isinstance(host, bytes) else host, 0)):
+            raise NetworkTouched(f"a test tried to look up {host}")
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded(connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
