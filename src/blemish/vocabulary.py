@@ -258,7 +258,7 @@ class Prediction(Annotation):
                     strict=True,
                 )
             ],
-            "model": self.model_digest,
+            "model_digest": self.model_digest,
         }
         if self.boxes_xyxy is not None:
             out["objects"] = [
