@@ -45,12 +45,13 @@ bench: $(READY)  ## comparisons side by side with peers
 docs: $(READY)  ## the tables in docs/ that are made from the code
 	$(BIN)/python docs/make_tables.py
 
-lock: $(READY)  ## new pins from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --upgrade -o requirements/dev.txt --extra train --extra eval --extra segment \
-		--extra serve --extra openvino --extra hub --extra video --extra demo --extra dev
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --upgrade -o requirements/detectors.txt -c requirements/dev.txt --extra yolo --extra rfdetr
+LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header --upgrade
+EXTRAS := $(foreach extra,train eval segment serve openvino hub video demo dev,--extra $(extra))
+
+lock: $(READY)  ## new pins from pyproject.toml: versions and hashes, no addresses
+	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
+	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
 
 clean:  ## everything that was made, the environment too
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
