@@ -1,0 +1,22 @@
+"""From a trained network to model files, each with a certificate that it decides as the network does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blemish.export.certificate import certify
+    from blemish.export.onnx import export_network
+    from blemish.export.trained import export_trained
+
+__all__ = ["certify", "export_network", "export_trained"]
+_HOMES = {"certify": "certificate", "export_network": "onnx", "export_trained": "trained"}
+
+
+def __getattr__(name: str) -> Any:
+    """Each name loads its module on first use: torch takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -25,9 +25,11 @@ class Network(nn.Module):
             learning rates; together they cover every parameter exactly once. The last is `head`.
         feature_layers: names of the modules whose feature maps explanations look at.
         owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
+        exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
     """
 
     owns_loss: ClassVar[bool] = False
+    exporter: ClassVar[Literal["dynamo", "torchscript"]] = "dynamo"
 
     task: Task
     label_count: int

@@ -1,0 +1,209 @@
+"""The parity certificate: proof, on real photographs, that a file decides as the network it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blemish.errors import BadInput
+from blemish.geometry import pairwise_iou
+from blemish.inference.backend import Backend
+from blemish.inference.predictor import Predictor
+from blemish.modelfile import ModelFile, Parity
+from blemish.vocabulary import Prediction, Sample, Task, Truth
+
+SAME_BOX_IOU = 0.9  # two detections are one object from here
+SAME_PLACE = 0.01  # of the photograph's longer side: how far a localized corner may move
+SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over photographs is near-constant
+BATCH = 16
+
+
+@dataclass
+class Spread(Backend):
+    """A backend that also keeps, for each output, the least and the greatest value of each element.
+
+    A fresh or broken network can answer every photograph alike, and then any file agrees with it.
+    """
+
+    backend: Backend
+    photographs: int = 0
+    least: dict[str, np.ndarray] = field(default_factory=dict)
+    most: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.name, self.precision = self.backend.name, self.backend.precision
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the backend inside answers."""
+        outputs = self.backend.run(feeds)
+        for name, values in outputs.items():
+            if not np.issubdtype(values.dtype, np.floating):
+                continue
+            low, high = values.min(0), values.max(0)
+            if name in self.least and self.least[name].shape == low.shape:
+                low, high = np.minimum(low, self.least[name]), np.maximum(high, self.most[name])
+            self.least[name], self.most[name] = low, high
+        self.photographs += len(next(iter(feeds.values())))
+        return outputs
+
+    def near_constant(self) -> bool:
+        """Whether no output tells photographs apart, two or more having been seen."""
+        if self.photographs < 2:
+            return False
+        return not any(
+            (self.most[name] - self.least[name]).max(initial=0)
+            > SMALLEST_SPREAD * max(float(np.abs(self.most[name]).max(initial=0)), 1e-3)
+            for name in self.most
+        )
+
+    def not_finite(self) -> bool:
+        """Whether an output held NaN or an infinity."""
+        return not all(np.isfinite(x).all() for x in (*self.least.values(), *self.most.values()))
+
+
+def certify(
+    before: Backend,
+    after: Backend,
+    model_file: ModelFile,
+    samples: Sequence[Sample],
+    *,
+    max_drop: float | None = None,
+) -> Parity:
+    """What changes on `samples` when `after` decides instead of `before`, both behind one predictor.
+
+    Args:
+        before: the network, or the file that another is made from.
+        after: the file.
+        model_file: its contract and digest; the certificate is bound to its `graph_digest`.
+        samples: validation photographs; with truths, the headline metric is scored too.
+        max_drop: how far the headline metric may fall. None: not one verdict may change.
+
+    Raises:
+        BadInput: there is no photograph that can be read, so nothing can be proved.
+    """
+    judges = Spread(before), Spread(after)
+    changed, largest, count = 0, 0.0, 0
+    kept: list[tuple[Prediction, Prediction, Truth]] = []
+    predictors = [Predictor(judge, model_file) for judge in judges]
+    for start in range(0, len(samples), BATCH):
+        chunk = samples[start : start + BATCH]
+        answers = [predictor.predict_many([s.path for s in chunk]) for predictor in predictors]
+        for sample, first, second in zip(chunk, *answers, strict=True):
+            if first.prediction is None or second.prediction is None:
+                if first.prediction is not second.prediction:
+                    changed += 1
+                continue
+            count += 1
+            differs, distance = difference(first.prediction, second.prediction)
+            changed, largest = changed + differs, max(largest, distance)
+            if sample.truth is not None:
+                kept.append((first.prediction, second.prediction, sample.truth))
+    if not count:
+        raise BadInput("the file cannot be certified: none of the validation photographs can be read")
+    metric, scores = "", (None, None)
+    if kept:
+        metric, scores = _headline(kept)
+    reasons = _reasons(judges, changed, scores, metric, max_drop)
+    return Parity(
+        passed=not reasons,
+        photographs=count,
+        verdicts_changed=changed,
+        largest_difference=largest,
+        metric=metric,
+        metric_before=scores[0],
+        metric_after=scores[1],
+        backend=after.name,
+        precision=after.precision,
+        cpu=cpu_capability(),
+        graph_digest=model_file.graph_digest,
+        reasons=tuple(reasons),
+    )
+
+
+def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """How many decisions about one photograph differ, and the largest difference of any score.
+
+    Image-level: one decision a label that changes sides. Localization: one, where a corner moved by more
+    than a hundredth of the photograph. Detection and segmentation: the objects above their label's
+    threshold that the other side does not have, an object being the same where the label is and the boxes
+    overlap by .9.
+    """
+    scores = float(np.abs(before.label_scores - after.label_scores).max(initial=0))
+    if before.task is Task.CLASSIFICATION:
+        return int(before.label_index[0] != after.label_index[0]), scores
+    if before.task is Task.MULTILABEL:
+        return int((before.verdict() != after.verdict()).sum()), scores
+    assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (tasks with boxes)
+    if before.task is Task.LOCALIZATION:
+        longer = max(before.size_hw or (1, 1))
+        moved = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
+        return int(moved > SAME_PLACE), max(scores, moved)
+    return _changed_objects(before, after), scores
+
+
+def cpu_capability() -> str:
+    """The processor's widest vector instructions, such as `avx512`; rounding differs between them."""
+    return str(torch.backends.cpu.get_cpu_capability()).lower()
+
+
+def _changed_objects(before: Prediction, after: Prediction) -> int:
+    sides = []
+    for side in (before, after):
+        assert side.boxes_xyxy is not None  # noqa: S101
+        kept = side.scores >= side.thresholds[side.label_index]
+        sides.append((side.boxes_xyxy[kept], side.label_index[kept]))
+    (first, first_label), (second, second_label) = sides
+    same = pairwise_iou(first, second) >= SAME_BOX_IOU
+    same &= first_label[:, None] == second_label[None, :]
+    matched = 0
+    for row in range(len(first)):
+        candidates = np.flatnonzero(same[row])
+        if candidates.size:
+            same[:, candidates[0]] = False
+            matched += 1
+    return len(first) + len(second) - 2 * matched
+
+
+def _headline(
+    kept: Sequence[tuple[Prediction, Prediction, Truth]],
+) -> tuple[str, tuple[float | None, float | None]]:
+    """The headline metric's name and its value before and after."""
+    from blemish.evaluation.score import score
+
+    truths = [truth for _, _, truth in kept]
+    reports = [score([pair[side] for pair in kept], truths, intervals=False) for side in (0, 1)]
+    name = reports[0].headline
+    values = [report.value(name) for report in reports]
+    return name, (values[0], values[1])
+
+
+def _reasons(
+    judges: tuple[Spread, Spread],
+    changed: int,
+    scores: tuple[float | None, float | None],
+    metric: str,
+    max_drop: float | None,
+) -> list[str]:
+    reasons = []
+    if any(judge.not_finite() for judge in judges):
+        reasons.append("an output is not a number")
+    elif any(judge.near_constant() for judge in judges):
+        reasons.append("the outputs are near-constant: every photograph gets the same answer")
+    if max_drop is None and changed:
+        reasons.append(f"{changed} verdicts changed")
+    before, after = scores
+    if max_drop is not None and before is not None and after is not None and before - after > max_drop:
+        reasons.append(f"{metric} fell from {before:.4f} to {after:.4f}, by more than {max_drop:g}")
+    return reasons
+
+
+def refusal(path: Path, certificate: Parity) -> str:
+    """The sentence that refuses a file whose certificate did not pass."""
+    return (
+        f"{path} was not written: {'; '.join(certificate.reasons)} (on {certificate.photographs} validation "
+        f"photographs, {certificate.backend}, {certificate.precision}); --force writes it all the same"
+    )

@@ -1,0 +1,71 @@
+"""What stands at the end of every training: the model file and the weights beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from blemish.errors import ExportRefused
+from blemish.export.certificate import certify, refusal
+from blemish.export.onnx import export_network
+from blemish.inference.onnxruntime import OnnxRuntimeBackend
+from blemish.modelfile import Contract, Fingerprints, ModelFile, write_atomically, write_model_file
+from blemish.models.backend import TorchBackend
+from blemish.models.contract import Network
+from blemish.vocabulary import Sample
+
+MODEL_NAME = "model.onnx"
+WEIGHTS_NAME = "weights.safetensors"
+
+
+def export_trained(
+    network: Network,
+    *,
+    output: Path,
+    contract: Contract,
+    samples: Sequence[Sample],
+    fingerprints: Fingerprints | None = None,
+    force: bool = False,
+) -> ModelFile:
+    """Write `output/model.onnx` and `output/weights.safetensors`, once the file is proved on photographs.
+
+    Args:
+        network: with its best weights, on any device.
+        output: the run's folder.
+        contract: everything but the certificate; temperature and thresholds already chosen.
+        samples: the validation photographs that the file must decide as the network does.
+        fingerprints: of the photographs it learned from.
+        force: write a file that did not pass, with the failure in its certificate.
+
+    Raises:
+        ExportRefused: a verdict changes or the outputs are near-constant; the weights are there all the
+            same, and a model file of an earlier export is as it was.
+        StorageFull: the disk is full; what was there before is intact.
+    """
+    output = Path(output)
+    write_weights(network, output / WEIGHTS_NAME)
+    graph = export_network(network)
+    target = output / MODEL_NAME
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as folder:
+        candidate = write_model_file(Path(folder) / MODEL_NAME, graph, contract, fingerprints)
+        certificate = certify(TorchBackend(network), OnnxRuntimeBackend(candidate.path), candidate, samples)
+    if not certificate.passed and not force:
+        raise ExportRefused(refusal(target, certificate))
+    certified = contract.model_copy(update={"certificate": certificate})
+    return write_model_file(target, graph, certified, fingerprints)
+
+
+def write_weights(network: Network, path: Path) -> None:
+    """The network's state dict as safetensors, complete or not at all.
+
+    Raises:
+        StorageFull: it could not be written; an earlier file at `path` is intact.
+    """
+    from safetensors.torch import save
+
+    state = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
+    }
+    metadata = {"format": "pt", "task": str(network.task), "label_count": str(network.label_count)}
+    write_atomically(path, save(state, metadata))
