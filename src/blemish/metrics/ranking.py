@@ -1,0 +1,156 @@
+"""How well scores rank what is true above what is not: average precision, AUROC and their curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import BadInput
+from blemish.metrics.counting import ones_if_none
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Points of a curve, one for each distinct score, from the strictest threshold to the laxest.
+
+    Attributes:
+        x: (k,) recall, or the false positive rate, ascending.
+        y: (k,) precision, or the true positive rate.
+        thresholds: (k,) the score from which the verdict is yes.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scores of one label, sorted once and counted as often as wanted.
+
+    Attributes:
+        order: (n,) int64, photographs from the highest score to the lowest.
+        ends: (k,) int64, where in `order` each run of equal scores ends.
+        truth: (n,) bool in that order.
+        scores: (k,) the distinct scores, descending.
+    """
+
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    truth: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: Array, truth: Array) -> Ranking:
+        """Sort (n,) scores, with (n,) bool truths; BadInput where they differ in length or are not finite."""
+        scores, truth = np.asarray(scores, np.float64), np.asarray(truth, bool)
+        if scores.shape != truth.shape or scores.ndim != 1:
+            raise BadInput(f"scores of shape {scores.shape} for truths of shape {truth.shape}: both are (n,)")
+        if not np.isfinite(scores).all():
+            raise BadInput(f"score {int(np.argmin(np.isfinite(scores)))} is not finite")
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(ranked) else np.zeros(0, np.int64)
+        return cls(order, ends, truth[order], ranked[ends])
+
+    def cumulated(self, weights: Array | None = None) -> tuple[Array, Array]:
+        """How many true and how many untrue photographs score at least each distinct score.
+
+        Args:
+            weights: (n,) or (n, r), how often each photograph counts.
+
+        Returns:
+            Two arrays of (k,) or (k, r) float64.
+        """
+        sorted_weights = ones_if_none(weights, len(self.order))[self.order]
+        truth = self.truth if sorted_weights.ndim == 1 else self.truth[:, None]
+        hits = np.cumsum(sorted_weights * truth, axis=0)
+        everything = np.cumsum(sorted_weights, axis=0, out=sorted_weights)
+        if len(self.ends) != len(self.order):
+            hits, everything = hits[self.ends], everything[self.ends]
+        return hits, everything - hits
+
+    def both(self, weights: Array | None = None) -> tuple[Array, Array]:
+        """Average precision and AUROC; see `average_precision` and `auroc`."""
+        if not len(self.order):
+            shape = () if weights is None else np.shape(weights)[1:]
+            return np.full(shape, np.nan), np.full(shape, np.nan)
+        hits, alarms = self.cumulated(weights)
+        positives, negatives = hits[-1], alarms[-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = np.diff(hits, axis=0, prepend=0)
+            precision = np.where(steps > 0, hits / (hits + alarms), 0.0)
+            ap = (steps * precision).sum(0) / positives
+            # The trapezium rule: of a step's true ones, half rank above the untrue ones of the same score.
+            area = (np.diff(alarms, axis=0, prepend=0) * (hits - steps / 2)).sum(0)
+            roc = area / (positives * negatives)
+        return ap, roc
+
+
+def average_precision(scores: Array, truth: Array, weights: Array | None = None) -> Array:
+    """The area under the precision-recall curve, in steps, without interpolation.
+
+    Args:
+        scores: (n,) float, higher for more sure.
+        truth: (n,) bool.
+        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+
+    Returns:
+        () or (r,) float64 in [0, 1]; nan where nothing is true.
+
+    Source:
+        sklearn.metrics.average_precision_score, which says 0 where nothing is true.
+
+    Example:
+        >>> float(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])).round(3))
+        0.833
+    """
+    return Ranking.of(scores, truth).both(weights)[0]
+
+
+def auroc(scores: Array, truth: Array, weights: Array | None = None) -> Array:
+    """The chance that a true photograph scores above an untrue one, equal scores counting half.
+
+    Args:
+        scores: (n,) float, higher for more sure.
+        truth: (n,) bool.
+        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+
+    Returns:
+        () or (r,) float64 in [0, 1]; nan where everything or nothing is true.
+
+    Source:
+        sklearn.metrics.roc_auc_score.
+    """
+    return Ranking.of(scores, truth).both(weights)[1]
+
+
+def precision_recall_curve(scores: Array, truth: Array) -> Curve:
+    """Precision over recall; empty where nothing is true.
+
+    Source:
+        sklearn.metrics.precision_recall_curve, reversed and without its last point (recall 0, precision 1).
+    """
+    ranking = Ranking.of(scores, truth)
+    if not ranking.truth.any():
+        return Curve(np.zeros(0), np.zeros(0), np.zeros(0))
+    hits, alarms = ranking.cumulated()
+    return Curve(hits / hits[-1], hits / (hits + alarms), ranking.scores)
+
+
+def roc_curve(scores: Array, truth: Array) -> Curve:
+    """The true positive rate over the false positive rate; empty where all or nothing is true.
+
+    Source:
+        sklearn.metrics.roc_curve with drop_intermediate=False, without its first point (0, 0).
+    """
+    ranking = Ranking.of(scores, truth)
+    if ranking.truth.all() or not ranking.truth.any():
+        return Curve(np.zeros(0), np.zeros(0), np.zeros(0))
+    hits, alarms = ranking.cumulated()
+    return Curve(alarms / alarms[-1], hits / hits[-1], ranking.scores)

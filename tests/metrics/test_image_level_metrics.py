@@ -1,0 +1,221 @@
+"""Every image-level figure against scikit-learn, to 1e-12, with and without weights."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from blemish.errors import BadInput
+from blemish.metrics import calibration, counting, ranking
+
+EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+@pytest.fixture(params=range(4))
+def rng(request):
+    return np.random.default_rng(request.param)
+
+
+def quiet(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
+def test_counts_of_one_label_a_photograph_equal_scikit_learn(rng, average):
+    truth, said = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    truth[truth == 3] = 0  # label 3 is said and never true
+    said[said == 4] = 1  # label 4 is true and never said
+    weights = rng.integers(0, 4, 200).astype(float)
+    ours = counting.count(counting.one_hot(said, 6), counting.one_hot(truth, 6), weights)  # label 5: neither
+    p, r, f, s = quiet(
+        reference.precision_recall_fscore_support,
+        truth, said, labels=range(6), sample_weight=weights, zero_division=0,
+    )  # fmt: skip
+    np.testing.assert_allclose(ours.precision, p, **EXACT)
+    np.testing.assert_allclose(ours.recall, r, **EXACT)
+    np.testing.assert_allclose(ours.f1, f, **EXACT)
+    np.testing.assert_allclose(ours.support, s, **EXACT)
+    kept = weights > 0
+    expected = reference.precision_recall_fscore_support(
+        truth[kept], said[kept], sample_weight=weights[kept], average=average, zero_division=0
+    )
+    got = ours.average(average)
+    np.testing.assert_allclose([got["precision"], got["recall"], got["f1"]], expected[:3], **EXACT)
+
+
+@pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
+def test_counts_of_many_labels_equal_scikit_learn(rng, average):
+    truth, said = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
+    truth[:, 2] = False
+    said[:, 3] = False
+    ours = counting.count(said, truth).average(average)
+    expected = reference.precision_recall_fscore_support(truth, said, average=average, zero_division=0)
+    np.testing.assert_allclose([ours["precision"], ours["recall"], ours["f1"]], expected[:3], **EXACT)
+    np.testing.assert_allclose(
+        counting.exact_match(said, truth), reference.accuracy_score(truth, said), **EXACT
+    )
+
+
+def test_a_label_that_never_occurs_takes_no_part_in_the_macro_average():
+    truth = np.array([[True, False], [False, False]])
+    assert counting.count(truth, truth).average("macro")["f1"] == 1
+    nothing = np.zeros((3, 2), bool)
+    assert counting.count(nothing, nothing).average("macro")["f1"] == 0
+    assert counting.exact_match(nothing[:0], nothing[:0]) == 0
+
+
+def test_confusion_matrix_equals_scikit_learn(rng):
+    truth, said = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
+    weights = rng.integers(0, 3, (99, 2)).astype(float)
+    expected = reference.confusion_matrix(truth, said, labels=range(5))
+    np.testing.assert_array_equal(counting.confusion_matrix(said, truth, 5), expected)
+    both = counting.confusion_matrix(said, truth, 5, weights)
+    for column in range(2):
+        expected = reference.confusion_matrix(truth, said, labels=range(5), sample_weight=weights[:, column])
+        np.testing.assert_array_equal(both[:, :, column], expected)
+
+
+def test_macro_f1_at(rng):
+    probabilities = rng.dirichlet(np.ones(3), 50)
+    truth = rng.integers(0, 3, 50)
+    expected = reference.f1_score(truth, probabilities.argmax(1), average="macro")
+    assert counting.macro_f1_at(probabilities, truth) == pytest.approx(expected, abs=1e-12)
+    many = rng.random((50, 3)) < 0.5
+    expected = reference.f1_score(many, probabilities >= 0.25, average="macro")
+    assert counting.macro_f1_at(probabilities, many, 0.25) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("levels", [3, 10, None], ids=["many ties", "ties", "no ties"])
+def test_ranking_equals_scikit_learn(rng, levels):
+    scores = rng.random(150)
+    if levels:
+        scores = np.round(scores * levels) / levels
+    truth = rng.random(150) < 0.3
+    weights = rng.integers(0, 4, (150, 5)).astype(float)
+    ap, roc = ranking.Ranking.of(scores, truth).both(weights)
+    for column in range(5):
+        w = weights[:, column]
+        expected = reference.average_precision_score(truth, scores, sample_weight=w)
+        np.testing.assert_allclose(ap[column], expected, **EXACT)
+        np.testing.assert_allclose(
+            roc[column], reference.roc_auc_score(truth, scores, sample_weight=w), **EXACT
+        )
+    np.testing.assert_allclose(
+        ranking.average_precision(scores, truth), reference.average_precision_score(truth, scores), **EXACT
+    )
+    np.testing.assert_allclose(ranking.auroc(scores, truth), reference.roc_auc_score(truth, scores), **EXACT)
+
+
+def test_curves_equal_scikit_learn(rng):
+    scores, truth = np.round(rng.random(80), 1), rng.random(80) < 0.4
+    curve = ranking.precision_recall_curve(scores, truth)
+    precision, recall, thresholds = reference.precision_recall_curve(truth, scores)
+    np.testing.assert_allclose(curve.y, precision[:-1][::-1], **EXACT)
+    np.testing.assert_allclose(curve.x, recall[:-1][::-1], **EXACT)
+    np.testing.assert_array_equal(curve.thresholds, thresholds[::-1])
+    curve = ranking.roc_curve(scores, truth)
+    x, y, thresholds = reference.roc_curve(truth, scores, drop_intermediate=False)
+    np.testing.assert_allclose(curve.x, x[1:], **EXACT)
+    np.testing.assert_allclose(curve.y, y[1:], **EXACT)
+    np.testing.assert_array_equal(curve.thresholds, thresholds[1:])
+
+
+def test_ranking_where_nothing_can_be_ranked():
+    scores = np.array([0.1, 0.5])
+    assert np.isnan(ranking.average_precision(scores, np.array([False, False])))
+    assert ranking.average_precision(scores, np.array([True, True])) == 1
+    assert np.isnan(ranking.auroc(scores, np.array([True, True])))
+    assert np.isnan(ranking.auroc(scores[:0], np.zeros(0, bool)))
+    assert len(ranking.roc_curve(scores, np.array([True, True])).x) == 0
+    assert len(ranking.precision_recall_curve(scores, np.array([False, False])).x) == 0
+    # In a resample that draws nothing true the figure is nan; in the other it is not.
+    ap, _ = ranking.Ranking.of(scores, np.array([False, True])).both(np.array([[1.0, 1.0], [0.0, 1.0]]))
+    assert np.isnan(ap[0]) and ap[1] == 1
+    with pytest.raises(BadInput, match="score 1 is not finite"):
+        ranking.auroc(np.array([0.1, np.nan]), np.array([True, False]))
+
+
+def test_log_loss_and_brier_equal_scikit_learn(rng):
+    probabilities = rng.dirichlet(np.ones(4), 60)
+    probabilities[0] = [1, 0, 0, 0]
+    truth = rng.integers(0, 4, 60)
+    truth[0] = 1  # certain and wrong
+    np.testing.assert_allclose(
+        calibration.log_losses(probabilities, truth).mean(),
+        reference.log_loss(truth, probabilities, labels=range(4)),
+        **EXACT,
+    )
+    np.testing.assert_allclose(
+        calibration.brier_scores(probabilities, truth).mean(),
+        reference.brier_score_loss(truth, probabilities, labels=range(4), scale_by_half=False),
+        **EXACT,
+    )
+    many = rng.random((60, 4)) < 0.5
+    expected = [reference.log_loss(many[:, i], probabilities[:, i], labels=[0, 1]) for i in range(4)]
+    np.testing.assert_allclose(calibration.log_losses(probabilities, many).mean(), np.mean(expected), **EXACT)
+    expected = [reference.brier_score_loss(many[:, i], probabilities[:, i]) for i in range(4)]
+    np.testing.assert_allclose(
+        calibration.brier_scores(probabilities, many).mean(), np.mean(expected), **EXACT
+    )
+
+
+def test_reliability_equals_a_slow_loop_and_scikit_learn(rng):
+    from sklearn.calibration import calibration_curve
+
+    scores = np.append(rng.random(300), [0, 1, 0.2, 1 / 3])
+    right = rng.random(304) < scores
+    ours = calibration.reliability(scores, right, bins=10)
+    accuracy, confidence = calibration_curve(right, scores, n_bins=10)
+    filled = ours.photographs > 0
+    np.testing.assert_allclose(ours.accuracy[filled], accuracy, **EXACT)
+    np.testing.assert_allclose(ours.confidence[filled], confidence, **EXACT)
+    edges, slow = np.linspace(0, 1, 11), 0.0
+    for i in range(10):
+        inside = (scores > edges[i]) & (scores <= edges[i + 1]) | ((i == 0) & (scores == 0))
+        if inside.any():
+            slow += inside.sum() * abs(scores[inside].mean() - right[inside].mean())
+    assert calibration.expected_calibration_error(scores, right, bins=10) == pytest.approx(
+        slow / 304, abs=1e-12
+    )
+    weights = rng.integers(0, 3, 304)
+    repeated = calibration.expected_calibration_error(np.repeat(scores, weights), np.repeat(right, weights))
+    weighted = calibration.reliability(scores, right, weights.astype(float)[:, None]).error
+    np.testing.assert_allclose(weighted, [repeated], **EXACT)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["softmax", "sigmoid"])
+def test_temperature_is_the_least_log_loss(rng, many):
+    from scipy.optimize import minimize_scalar
+    from scipy.special import expit, softmax
+
+    logits = rng.normal(size=(400, 3))
+    if many:
+        truth = rng.random((400, 3)) < expit(logits)
+    else:
+        truth = np.array([rng.choice(3, p=p) for p in softmax(logits, 1)])
+    logits *= 3.0  # three times too sure
+
+    def loss(temperature):
+        p = expit(logits / temperature) if many else softmax(logits / temperature, 1)
+        return calibration.log_losses(p, truth).mean()
+
+    best = calibration.fit_temperature(logits, truth)
+    assert best == pytest.approx(3, rel=0.25)
+    reference_best = minimize_scalar(loss, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-10})
+    assert best == pytest.approx(reference_best.x, rel=1e-6)
+    assert loss(best) <= reference_best.fun + 1e-12
+
+
+def test_temperature_of_data_that_have_none():
+    low, high = calibration.TEMPERATURES
+    separated = np.array([[3.0, -3.0], [-3.0, 3.0]])
+    assert calibration.fit_temperature(separated, np.array([0, 1])) == low
+    assert calibration.fit_temperature(separated, np.array([1, 0])) == high
+    assert calibration.fit_temperature(separated, separated > 0) == low
+    assert calibration.fit_temperature(np.zeros((3, 2)), np.array([0, 1, 1])) == 1
+    assert calibration.fit_temperature(np.zeros((0, 2)), np.zeros(0, int)) == 1
+    with pytest.raises(BadInput, match="finite"):
+        calibration.fit_temperature(np.array([[np.inf, 0.0]]), np.array([0]))
