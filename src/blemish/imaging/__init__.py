@@ -1,0 +1,30 @@
+"""The one safe way to open a photograph.
+
+Byte and pixel limits are read from the header before anything is decoded; EXIF orientation is undone;
+grey photographs of 16 bits keep their 16 bits; everything else becomes RGB. Whatever is wrong with a file,
+what comes out is a `BadImage` with its path. Pillow's global settings are neither relied on nor changed.
+"""
+
+from blemish.imaging.opening import (
+    IMAGE_SUFFIXES,
+    LIMITS,
+    Header,
+    Limits,
+    Photograph,
+    Source,
+    open_photograph,
+    read_header,
+    upright,
+)
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LIMITS",
+    "Header",
+    "Limits",
+    "Photograph",
+    "Source",
+    "open_photograph",
+    "read_header",
+    "upright",
+]

@@ -1,0 +1,108 @@
+"""The skeleton of image files, as far as Pillow does not tell: where they end, and what stands behind."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+
+def ends_early(file: IO[bytes], size: int, image_format: str) -> bool:
+    """Whether the file is shorter than its own structure says."""
+    try:
+        if image_format == "JPEG":
+            file.seek(max(size - 4096, 0))
+            return b"\xff\xd9" not in file.read()
+        if image_format == "PNG":
+            return all(kind != b"IEND" for kind, _, _ in _png_chunks(file))
+        if image_format == "WEBP":
+            file.seek(4)
+            return bool(size < struct.unpack("<I", file.read(4))[0] + 8)
+        if image_format == "BMP":
+            file.seek(2)
+            return bool(size < struct.unpack("<I", file.read(4))[0])
+        if image_format == "TIFF":
+            return tiff_directories(file).reach > size
+    except (struct.error, ValueError, OSError):
+        return True
+    return False
+
+
+def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """(type, length, offset of the data) of every chunk that is there whole."""
+    file.seek(0, io.SEEK_END)
+    size, position = file.tell(), 8
+    while position + 12 <= size:
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if position + 12 + length > size:
+            return
+        yield kind, length, position + 8
+        position += 12 + length
+
+
+def png_exif(file: IO[bytes]) -> bytes:
+    """The EXIF block of a PNG file, wherever it stands; empty where there is none."""
+    for kind, length, offset in _png_chunks(file):
+        if kind == b"eXIf" and length < 1_000_000:
+            file.seek(offset)
+            return b"Exif\x00\x00" + file.read(length)
+    return b""
+
+
+@dataclass(frozen=True)
+class TiffDirectories:
+    """The directories of a TIFF file: how many there are, and how far into the file the first one reaches."""
+
+    frames: int
+    reach: int
+
+
+def tiff_directories(file: IO[bytes], most: int = 10_000) -> TiffDirectories:
+    """Follow the directories of a TIFF or BigTIFF file; Pillow would parse each of them to count them."""
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = struct.unpack_from(order + "H", head, 2)[0] == 43
+    number, count_bytes, entry_bytes = ("Q", 8, 20) if big else ("I", 4, 12)
+    offset = struct.unpack_from(order + number, head, 8 if big else 4)[0]
+    seen: set[int] = set()
+    reach = 1 << 62
+    while offset and offset not in seen and len(seen) < most:
+        file.seek(offset)
+        n = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
+        entries = file.read(min(n, 4096) * entry_bytes)
+        following = struct.unpack(order + number, file.read(count_bytes))[0]
+        if not seen:
+            values = {
+                tag: _tiff_values(file, entries[at : at + entry_bytes], order, number)
+                for at in range(0, len(entries), entry_bytes)
+                if (tag := struct.unpack_from(order + "H", entries, at)[0]) in (273, 279, 324, 325)
+            }
+            reach = max(
+                (
+                    a + b
+                    for s, n in ((273, 279), (324, 325))
+                    for a, b in zip(values.get(s, ()), values.get(n, ()), strict=False)
+                ),
+                default=reach,
+            )
+        seen.add(offset)
+        offset = following
+    return TiffDirectories(len(seen), reach)
+
+
+def _tiff_values(file: IO[bytes], entry: bytes, order: str, number: str) -> tuple[int, ...]:
+    """The whole numbers of one directory entry."""
+    kind, count = struct.unpack_from(order + "H" + number, entry, 2)
+    letter = {3: "H", 4: "I", 16: "Q"}.get(kind)
+    if letter is None or count > 1_000_000:
+        return ()
+    form = f"{order}{count}{letter}"
+    at = 12 if number == "Q" else 8
+    if struct.calcsize(form) <= len(entry) - at:
+        return struct.unpack_from(form, entry, at)
+    file.seek(struct.unpack_from(order + number, entry, at)[0])
+    return struct.unpack(form, file.read(struct.calcsize(form)))
