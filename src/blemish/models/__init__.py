@@ -1,0 +1,7 @@
+"""Architectures: the registry, one file a family, and their weights. Needs the extra `train`."""
+
+from __future__ import annotations
+
+from blemish.models.registry import Architecture, architectures, create, describe, names, register
+
+__all__ = ["Architecture", "architectures", "create", "describe", "names", "register"]
