@@ -1,0 +1,309 @@
+"""SSD: one look at the photograph, boxes from maps of falling size.
+
+Three maps of a backbone (layer2, layer3 and layer4 of a ResNet-50: 38, 19 and 10 cells for 300 px) and
+three auxiliary ones (5, 3, 1). At every cell two 3 x 3 convolutions say, for each default box, four
+offsets and a score a label; background stands before the labels and never leaves this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blemish.errors import BadRecipe
+from blemish.modelfile import DecoderSpec, InputSpec, OutputSpec
+from blemish.models.anchors import boxes_a_cell, decode, default_boxes, encode, match, to_corners
+from blemish.models.contract import Network
+from blemish.models.registry import register
+from blemish.vocabulary import Task
+
+SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
+ASPECT_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+REDUCTIONS = (8, 16, 32)
+AUXILIARY_CHANNELS = (512, 256, 256)
+
+
+class SSD(Network):
+    """Single-shot detection on any backbone of timm that gives maps at strides 8, 16 and 32.
+
+    Outputs are `scores` (b, n, L), the softmax over background and labels without background, and
+    `boxes` (b, n, 4), corners in network pixels, clipped to the input.
+    """
+
+    owns_loss = True
+
+    def __init__(
+        self,
+        *,
+        label_count: int,
+        backbone: str = "resnet50",
+        size_hw: tuple[int, int] = (300, 300),
+        scales: Sequence[float] = SCALES,
+        aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS,
+        min_iou: float = 0.5,
+        negatives_a_positive: float = 3.0,
+        variances: tuple[float, float] = (0.1, 0.2),
+        score_floor: float = 0.01,
+        suppress_iou: float = 0.45,
+        max_detections: int = 200,
+    ) -> None:
+        """Build with random weights.
+
+        Args:
+            label_count: without background.
+            backbone: a name of timm's.
+            size_hw: of the input, pixels.
+            scales: see `anchors.default_boxes`.
+            aspect_ratios: likewise.
+            min_iou: from which a default box answers for a truth.
+            negatives_a_positive: how many of the worst background boxes are learned from, a positive box.
+            variances: of centre and size.
+            score_floor: below it no box leaves the decoder.
+            suppress_iou: overlap above which the lower of two boxes of one label goes.
+            max_detections: a photograph.
+        """
+        super().__init__()
+        if len(scales) != len(aspect_ratios) + 1:
+            raise BadRecipe(
+                f"model.options.scales has {len(scales)} values for {len(aspect_ratios)} maps: "
+                "give one more than there are maps"
+            )
+        if len(aspect_ratios) != len(REDUCTIONS) + len(AUXILIARY_CHANNELS):
+            raise BadRecipe(f"model.options.aspect_ratios has {len(aspect_ratios)} rows; this SSD has 6 maps")
+        self.task = Task.DETECTION
+        self.label_count = label_count
+        self.min_iou, self.negatives_a_positive = min_iou, negatives_a_positive
+        self.variances = (float(variances[0]), float(variances[1]))
+        self.backbone, channels, layers = _backbone(backbone)
+        self.auxiliary = nn.ModuleList()
+        with torch.no_grad():
+            maps_hw = _maps_hw(self.backbone, size_hw)
+        for wide in AUXILIARY_CHANNELS:
+            shorter = min(maps_hw[-1])
+            # 3 x 3 without border brings the last map from 3 cells to 1.
+            border = 0 if shorter == 3 else 1
+            stride = 1 if border == 0 else 2
+            self.auxiliary.append(_auxiliary(channels[-1], wide, stride, border))
+            height, width = ((side + 2 * border - 3) // stride + 1 for side in maps_hw[-1])
+            maps_hw.append((height, width))
+            channels.append(wide)
+        self.maps_hw = tuple(maps_hw)
+        counts = boxes_a_cell(aspect_ratios)
+        self.offset_heads = nn.ModuleList(
+            nn.Conv2d(c, 4 * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
+        )
+        self.score_heads = nn.ModuleList(
+            nn.Conv2d(c, (label_count + 1) * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
+        )
+        for module in (self.auxiliary, self.offset_heads, self.score_heads):
+            _start(module)
+        anchors = default_boxes(maps_hw, size_hw, scales, aspect_ratios)
+        self.anchors: Tensor
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.inputs = (InputSpec(size_hw=size_hw, resize="stretch"),)
+        self.outputs = (
+            OutputSpec(name="scores", role="scores", activation="probabilities"),
+            OutputSpec(name="boxes", role="boxes"),
+        )
+        self.decoder = DecoderSpec(
+            name="dense",
+            settings={"score_floor": score_floor, "max_iou": suppress_iou, "max_detections": max_detections},
+        )
+        self.feature_layers = tuple(f"backbone.{name}" for name in layers)
+        self.stages = {
+            **_stages(self.backbone),
+            "head": ("auxiliary", "offset_heads", "score_heads"),
+        }
+
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (b, n, 1 + L), background first, and offsets (b, n, 4), for (b, 3, h, w)."""
+        maps = list(self.backbone(image))
+        for block in self.auxiliary:
+            maps.append(block(maps[-1]))
+        logits = [
+            _rows(head(x), self.label_count + 1) for head, x in zip(self.score_heads, maps, strict=True)
+        ]
+        offsets = [_rows(head(x), 4) for head, x in zip(self.offset_heads, maps, strict=True)]
+        return torch.cat(logits, 1), torch.cat(offsets, 1)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Scores (b, n, L) and boxes (b, n, 4), as the class says."""
+        logits, offsets = self.heads(inputs[0])
+        scores = logits.float().softmax(-1)[..., 1:]
+        boxes = decode(offsets.float(), self.anchors.float(), self.variances)
+        height, width = self.inputs[0].size_hw
+        x = boxes[..., 0::2].clamp(0, width)
+        y = boxes[..., 1::2].clamp(0, height)
+        boxes = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), -1)
+        return scores.to(logits.dtype), boxes.to(logits.dtype)
+
+    def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """`box_loss` and `label_loss`; see `multibox_loss`."""
+        logits, offsets = self.heads(inputs[0])
+        anchors = self.anchors.float()
+        corners = to_corners(anchors)
+        matched = [match(t["boxes"].float(), corners, self.min_iou) for t in targets]
+        wanted = [
+            encode(_rows_of(t["boxes"].float(), m), anchors, self.variances)
+            for t, m in zip(targets, matched, strict=True)
+        ]
+        labels = [
+            torch.where(m >= 0, _rows_of(t["labels"], m) + 1, 0)
+            for t, m in zip(targets, matched, strict=True)
+        ]
+        return multibox_loss(
+            logits, offsets, torch.stack(labels), torch.stack(wanted), self.negatives_a_positive
+        )
+
+
+def multibox_loss(
+    logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, negatives_a_positive: float
+) -> dict[str, Tensor]:
+    """The two parts of SSD's loss.
+
+    Args:
+        logits: (b, n, 1 + L), background first.
+        offsets: (b, n, 4).
+        labels: (b, n) int64, 0 for background.
+        wanted: (b, n, 4) encoded truths, read only where a label stands.
+        negatives_a_positive: background boxes learned from, a positive box of the same photograph: those
+            with the largest loss. A photograph without any truth gives as many as one with one positive
+            box would, so that clean photographs teach too.
+
+    Returns:
+        `box_loss`: smooth L1 summed over positives; `label_loss`: cross-entropy summed over positives and
+        mined negatives; both divided by the number of positives in the batch, at least 1. Finite whenever
+        the inputs are.
+
+    Source:
+        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss where every photograph has a truth.
+    """
+    logits, offsets = logits.float(), offsets.float()  # sums over thousands of boxes overflow half floats
+    positive = labels > 0
+    count = positive.sum().clamp(min=1)
+    box_loss = functional.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum")
+    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    hardness = each.detach().masked_fill(positive, -torch.inf)
+    rank = hardness.argsort(1, descending=True).argsort(1)
+    quota = negatives_a_positive * positive.sum(1, keepdim=True).clamp(min=1)
+    negative = (rank < quota) & ~positive
+    return {"box_loss": box_loss / count, "label_loss": each[positive | negative].sum() / count}
+
+
+@register(
+    "ssd300-resnet50",
+    tasks=[Task.DETECTION],
+    summary="SSD on layer2, layer3, layer4 of ResNet-50 (any timm backbone by option) and auxiliary maps",
+    licence="Apache-2.0",
+    weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
+    input_size=300,
+)
+def ssd(
+    name: str,
+    *,
+    task: Task,
+    label_count: int,
+    input_size: int | tuple[int, int] = 300,
+    backbone: str = "resnet50",
+    scales: Sequence[float] = SCALES,
+    aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS,
+    min_iou: float = 0.5,
+    negatives_a_positive: float = 3.0,
+    variances: Sequence[float] = (0.1, 0.2),
+    score_floor: float = 0.01,
+    suppress_iou: float = 0.45,
+    max_detections: int = 200,
+) -> SSD:
+    """An SSD with random weights; the options are those of `SSD`."""
+    size_hw = (input_size, input_size) if isinstance(input_size, int) else (input_size[0], input_size[1])
+    return SSD(
+        label_count=label_count,
+        backbone=backbone,
+        size_hw=size_hw,
+        scales=scales,
+        aspect_ratios=aspect_ratios,
+        min_iou=min_iou,
+        negatives_a_positive=negatives_a_positive,
+        variances=(variances[0], variances[1]),
+        score_floor=score_floor,
+        suppress_iou=suppress_iou,
+        max_detections=max_detections,
+    )
+
+
+def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
+    """A network of timm's, cut to its maps at strides 8, 16 and 32; their channels, and who gives them."""
+    import timm
+
+    if name not in timm.list_models():
+        from blemish.errors import UnknownName
+
+        raise UnknownName("backbone", name, timm.list_models(), where="model.options.backbone")
+    try:
+        with torch.device("meta"):  # only asked where its maps are
+            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        taken = [reductions.index(r) for r in REDUCTIONS]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise BadRecipe(
+            f"model.options.backbone: {name} gives no maps at strides 8, 16 and 32; "
+            "take a convolutional one, such as resnet50"
+        ) from error
+    body = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
+    return (
+        body,
+        list(body.feature_info.channels()),
+        [n.replace(".", "_") for n in body.feature_info.module_name()],
+    )
+
+
+def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes of a backbone's maps, asked of it: every family rounds in its own way."""
+    was = backbone.training
+    backbone.eval()
+    maps = backbone(torch.zeros(1, 3, *size_hw))
+    backbone.train(was)
+    return [(int(x.shape[2]), int(x.shape[3])) for x in maps]
+
+
+def _auxiliary(channels: int, wide: int, stride: int, border: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, wide // 2, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(wide // 2, wide, 3, stride=stride, padding=border),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _start(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The backbone's children that hold weights, those before the first block of a ResNet as `stem`."""
+    stages: dict[str, tuple[str, ...]] = {}
+    for name, child in backbone.named_children():
+        if any(True for _ in child.parameters()):
+            stage = "stem" if name in ("conv1", "bn1") else name
+            stages[stage] = (*stages.get(stage, ()), f"backbone.{name}")
+    return stages
+
+
+def _rows(maps: Tensor, columns: int) -> Tensor:
+    """(b, h * w * a, columns) from (b, a * columns, h, w): cell by cell, the boxes of a cell together."""
+    batch, _, height, width = maps.shape
+    return maps.view(batch, -1, columns, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, columns)
+
+
+def _rows_of(values: Tensor, matched: Tensor) -> Tensor:
+    """`values` of the matched truth, anything where there is none."""
+    if len(values) == 0:
+        return values.new_zeros((len(matched), *values.shape[1:]))
+    return values[matched.clamp(min=0)]

@@ -1,0 +1,251 @@
+"""SSD's boxes, matching, code and loss against torchvision's pieces and slow loops."""
+
+import pytest
+import torch
+from torchvision.models.detection import _utils as reference
+from torchvision.models.detection import ssd as reference_ssd
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from blemish.errors import BadRecipe, UnknownName
+from blemish.models import anchors as boxes_of
+from blemish.models.registry import create
+from blemish.models.ssd import ASPECT_RATIOS, SCALES, multibox_loss
+
+MAPS = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
+
+
+@pytest.fixture(scope="module")
+def anchors():
+    return boxes_of.default_boxes(MAPS, (300, 300), SCALES, ASPECT_RATIOS)
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    return create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
+
+
+def some_boxes(count, side=300.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(count, 2, generator=generator) * side * 0.7
+    return torch.cat((low, low + 4 + torch.rand(count, 2, generator=generator) * side * 0.3), 1)
+
+
+def test_the_maps_of_300_pixels_are_those_of_the_paper():
+    network = create("ssd300-resnet50", task="detection", label_count=20)
+    assert [height for height, _ in network.maps_hw] == [38, 19, 10, 5, 3, 1]
+    assert [width for _, width in network.maps_hw] == [38, 19, 10, 5, 3, 1]
+    assert network.anchors.shape == (8732, 4)
+    assert network.feature_layers[-1] == "backbone.layer4"
+    covered = [p for stage in network.stages for p in network.parameters_of(stage)]
+    assert sorted(map(id, covered)) == sorted(id(p) for p in network.parameters())
+
+
+@pytest.mark.parametrize("size_hw", [(300, 300), (200, 320)])
+def test_default_boxes_equal_torchvisions(size_hw):
+    ratios = [list(r) for r in ASPECT_RATIOS]
+    generator = DefaultBoxGenerator(ratios, scales=list(SCALES))
+    images = ImageList(torch.zeros(1, 3, *size_hw), [size_hw])
+    theirs = generator(images, [torch.zeros(1, 1, h, w) for h, w in MAPS])[0]
+    ours = boxes_of.to_corners(boxes_of.default_boxes(MAPS, size_hw, SCALES, ASPECT_RATIOS))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_code_equals_torchvisions_and_decode_undoes_encode(anchors):
+    truths = some_boxes(len(anchors))
+    coder = reference.BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+    corners = boxes_of.to_corners(anchors)
+    ours = boxes_of.encode(truths, anchors, (0.1, 0.2))
+    torch.testing.assert_close(ours, coder.encode_single(truths, corners), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(boxes_of.decode(ours, anchors, (0.1, 0.2)), truths, rtol=0, atol=1e-3)
+    wild = torch.randn(len(anchors), 4) * 1000
+    theirs = coder.decode_single(wild, corners)
+    torch.testing.assert_close(boxes_of.decode(wild, anchors, (0.1, 0.2)), theirs, rtol=1e-4, atol=1e-1)
+
+
+def slow_match(truths, anchors, min_iou):
+    """The rule, said with loops."""
+
+    def iou(a, b):
+        width = min(a[2], b[2]) - max(a[0], b[0])
+        height = min(a[3], b[3]) - max(a[1], b[1])
+        inside = max(width, 0) * max(height, 0)
+        return inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside)
+
+    table = [[iou(t, a) for a in anchors] for t in truths]
+    found = [-1] * len(anchors)
+    for column in range(len(anchors)):
+        best = max(range(len(truths)), key=lambda row: table[row][column])
+        if table[best][column] >= min_iou:
+            found[column] = best
+    rows, columns = set(range(len(truths))), set(range(len(anchors)))
+    while rows:
+        overlap, row, column = max((table[r][c], r, c) for r in rows for c in columns)
+        if overlap > 0:
+            found[column] = row
+        rows.discard(row)
+        columns.discard(column)
+    return found
+
+
+def test_matching_equals_a_slow_loop():
+    torch.manual_seed(3)
+    maps = [(6, 6), (3, 3)]
+    anchors = boxes_of.to_corners(boxes_of.default_boxes(maps, (96, 96), (0.2, 0.5, 0.9), ((2,), (2, 3))))
+    anchors += torch.rand(len(anchors), 4)  # no two overlap a truth equally, so that no rounding decides
+    for seed in range(5):
+        truths = some_boxes(7, 96.0, seed)
+        found = boxes_of.match(truths, anchors, 0.5)
+        assert found.tolist() == slow_match(truths.tolist(), anchors.tolist(), 0.5)
+
+
+def test_matching_equals_torchvisions_where_no_two_truths_want_one_box(anchors):
+    corners = boxes_of.to_corners(anchors)
+    truths = torch.tensor([[10.0, 10, 60, 70], [150, 150, 280, 290], [200, 20, 230, 50]])
+    from torchvision.ops import box_iou
+
+    theirs = reference.SSDMatcher(0.5)(box_iou(truths, corners))
+    ours = boxes_of.match(truths, corners, 0.5)
+    torch.testing.assert_close(ours, theirs.clamp(min=-1))
+    assert (ours >= 0).sum() > 5
+
+
+def test_two_truths_in_one_place_have_a_box_each(anchors):
+    twice = torch.tensor([[100.0, 100, 104, 104], [100.0, 100, 104, 104.5]])
+    found = boxes_of.match(twice, boxes_of.to_corners(anchors), 0.5)
+    assert set(found.tolist()) == {-1, 0, 1}
+
+
+def test_a_truth_of_one_pixel_or_none_is_matched_and_encoded_finitely(anchors):
+    thin = torch.tensor([[17.0, 40, 18, 41], [90, 90, 90, 140], [0, 0, 0, 0]])
+    found = boxes_of.match(thin, boxes_of.to_corners(anchors), 0.5)
+    assert set(found.tolist()) == {-1, 0, 1, 2}
+    for row in range(3):
+        at = found == row
+        assert boxes_of.encode(thin[row].expand(int(at.sum()), 4), anchors[at], (0.1, 0.2)).isfinite().all()
+
+
+def test_the_loss_equals_torchvisions(anchors):
+    torch.manual_seed(1)
+    corners = boxes_of.to_corners(anchors)
+    logits, offsets = torch.randn(3, len(anchors), 5), torch.randn(3, len(anchors), 4)
+    targets = [{"boxes": some_boxes(n, seed=n), "labels": torch.arange(n) % 4 + 1} for n in (1, 4, 9)]
+    matched = [boxes_of.match(t["boxes"], corners, 0.5) for t in targets]
+    stand_in = reference_ssd.SSD.__new__(reference_ssd.SSD)
+    torch.nn.Module.__init__(stand_in)
+    stand_in.box_coder, stand_in.neg_to_pos_ratio = reference.BoxCoder((10.0, 10.0, 5.0, 5.0)), 3.0
+    theirs = stand_in.compute_loss(
+        targets, {"bbox_regression": offsets, "cls_logits": logits}, [corners] * 3, matched
+    )
+    labels = [
+        torch.where(m >= 0, t["labels"][m.clamp(min=0)], 0) for t, m in zip(targets, matched, strict=True)
+    ]
+    wanted = [
+        boxes_of.encode(t["boxes"][m.clamp(min=0)], anchors, (0.1, 0.2))
+        for t, m in zip(targets, matched, strict=True)
+    ]
+    ours = multibox_loss(logits, offsets, torch.stack(labels), torch.stack(wanted), 3.0)
+    torch.testing.assert_close(ours["box_loss"], theirs["bbox_regression"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours["label_loss"], theirs["classification"], rtol=1e-5, atol=1e-5)
+
+
+def test_mining_takes_the_worst_negatives_as_a_slow_loop_does():
+    torch.manual_seed(2)
+    logits, labels = torch.randn(2, 50, 3), torch.zeros(2, 50, dtype=torch.int64)
+    labels[0, [3, 7]] = torch.tensor([1, 2])
+    each = -logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+    total = each[0, 3] + each[0, 7]
+    total += each[0][labels[0] == 0].sort(descending=True).values[:6].sum()
+    total += each[1].sort(descending=True).values[:3].sum()  # a clean photograph counts as one positive would
+    found = multibox_loss(logits, torch.zeros(2, 50, 4), labels, torch.zeros(2, 50, 4), 3.0)
+    torch.testing.assert_close(found["label_loss"], total / 2)
+    assert found["box_loss"] == 0
+
+
+def targets_of(*rows):
+    return [
+        {
+            "boxes": torch.tensor(r, dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.zeros(len(r), dtype=torch.int64),
+        }
+        for r in rows
+    ]
+
+
+def test_photographs_without_damage_teach_and_stay_finite(small):
+    small.train()
+    parts = small.loss([torch.rand(2, 3, 64, 64)], targets_of([], []))
+    assert parts["box_loss"] == 0
+    assert parts["label_loss"] > 0
+    sum(parts.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in small.parameters())
+
+
+def test_a_spike_of_the_learning_rate_leaves_the_loss_finite():
+    torch.manual_seed(0)
+    network = create("ssd300-resnet50", task="detection", label_count=1, input_size=64, backbone="resnet18")
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=30.0, momentum=0.9)
+    image = torch.rand(2, 3, 64, 64)
+    for _ in range(6):
+        parts = network.loss([image], targets_of([[5, 5, 6, 6]], [[0, 0, 64, 64], [9, 9, 9, 9]]))
+        optimizer.zero_grad()
+        sum(parts.values()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        assert all(part.isfinite() for part in parts.values())
+    assert all(output.isfinite().all() for output in network.eval()(image))
+
+
+def test_outputs_are_probabilities_and_boxes_inside(small):
+    small.eval()
+    with torch.no_grad():
+        scores, boxes = small(torch.rand(2, 3, 64, 64) * 50)
+    assert scores.shape == (2, len(small.anchors), 3)
+    assert boxes.shape == (2, len(small.anchors), 4)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert ((boxes >= 0) & (boxes <= 64)).all()
+    assert (boxes[..., 2:] >= boxes[..., :2]).all()
+
+
+def test_other_backbones_by_option():
+    network = create(
+        "ssd300-resnet50", task="detection", label_count=1, input_size=96, backbone="mobilenetv3_small_050"
+    )
+    assert [h for h, _ in network.maps_hw][:3] == [12, 6, 3]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, 96, 96))
+    with pytest.raises(UnknownName, match="did you mean 'resnet50'"):
+        create("ssd300-resnet50", task="detection", label_count=1, backbone="resnet5O")
+    with pytest.raises(BadRecipe, match="strides 8, 16 and 32"):
+        create("ssd300-resnet50", task="detection", label_count=1, backbone="vit_tiny_patch16_224")
+    with pytest.raises(BadRecipe, match="scales has 2 values"):
+        create("ssd300-resnet50", task="detection", label_count=1, scales=[0.1, 0.2])
+
+
+def test_a_tiny_batch_is_memorised():
+    torch.manual_seed(0)
+    network = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet18")
+    network.train()
+    image = torch.rand(2, 3, 64, 64)
+    targets = targets_of([[5, 5, 30, 40]], [[20, 20, 60, 60]])
+    targets[1]["labels"] += 1
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        total = sum(network.loss([image], targets).values())
+        total.backward()
+        optimizer.step()
+    network.eval()
+    for module in network.modules():  # two photographs are too few for running statistics
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train()
+    with torch.no_grad():
+        scores, boxes = network(image)
+    from torchvision.ops import box_iou
+
+    for row, target in enumerate(targets):
+        best = scores[row, :, target["labels"][0]].argmax()
+        assert scores[row, best, target["labels"][0]] > 0.5
+        assert box_iou(boxes[row, best][None], target["boxes"]).item() > 0.7
