@@ -82,14 +82,14 @@ def answers(task: Task, options: ImageOptions) -> tuple[tuple[OutputSpec, ...], 
     """The outputs and the decoder of an image-level task."""
     if task is not Task.LOCALIZATION:
         return (OutputSpec(name="logits", role="scores", activation="logits"),), DecoderSpec(name="scores")
-    settings: dict[str, object] = {"box_scale": options.box_scale}
+    settings: dict[str, object] = {"box_format": "xywh", "normalized": True}
     if options.box_scale == "coord_max":
         if options.coord_max is None:
             raise BadRecipe(
                 "box_scale: coord_max needs coord_max, the largest coordinate of the set in pixels; "
                 "training fills it in, so leave it out of the recipe and train"
             )
-        settings["coord_max"] = options.coord_max
+        settings = {"box_format": "xywh", "coord_max": options.coord_max}
     return (OutputSpec(name="box", role="box"),), DecoderSpec(name="point", settings=settings)
 
 
