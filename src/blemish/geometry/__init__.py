@@ -1,0 +1,46 @@
+"""Boxes, polygons, masks and run lengths: pure functions, xyxy pixels of the upright photograph.
+
+Pixel (0, 0) covers the square from (0, 0) to (1, 1). Every function is held against torchvision.ops or
+pycocotools in the tests; none of them is needed to run it.
+"""
+
+from blemish.geometry.boxes import (
+    box_area,
+    clip_boxes,
+    generalized_iou,
+    pairwise_iou,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
+from blemish.geometry.masks import (
+    crop_window,
+    mask_box,
+    mask_from_array,
+    mask_iou,
+    mask_to_array,
+    paste_window,
+    rle_from_text,
+    rle_to_text,
+)
+from blemish.geometry.polygons import mask_from_polygons, mask_to_polygons, mask_to_rings, polygon_area
+
+__all__ = [
+    "box_area",
+    "clip_boxes",
+    "crop_window",
+    "generalized_iou",
+    "mask_box",
+    "mask_from_array",
+    "mask_from_polygons",
+    "mask_iou",
+    "mask_to_array",
+    "mask_to_polygons",
+    "mask_to_rings",
+    "pairwise_iou",
+    "paste_window",
+    "polygon_area",
+    "rle_from_text",
+    "rle_to_text",
+    "xywh_to_xyxy",
+    "xyxy_to_xywh",
+]
