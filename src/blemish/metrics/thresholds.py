@@ -29,7 +29,8 @@ def choose_thresholds(scores: Array, truth: Array, *, min_gap: float = 1e-4) -> 
         (L,) float64 in [0, 1]; near .5, in a gap, for a label that is never true.
 
     Example:
-        >>> choose_thresholds(np.array([[0.9], [0.7], [0.2]]), np.array([[True], [True], [False]])).round(2).tolist()
+        >>> scores, truth = np.array([[0.9], [0.7], [0.2]]), np.array([[True], [True], [False]])
+        >>> choose_thresholds(scores, truth).round(2).tolist()
         [0.45]
     """
     scores, truth = np.asarray(scores, np.float64), np.asarray(truth, bool)

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from blemish.errors import BadInput
+from blemish.metrics.localization import BoxErrors, paired_iou
+
+
+def boxes(rng, n):
+    corner = rng.uniform(0, 50, (n, 2))
+    return np.concatenate([corner, corner + rng.uniform(1, 50, (n, 2))], 1)
+
+
+def test_paired_iou_equals_torchvision():
+    torch = pytest.importorskip("torch")
+    from torchvision.ops import box_iou
+
+    rng = np.random.default_rng(0)
+    first, second = boxes(rng, 50), boxes(rng, 50)
+    expected = box_iou(torch.tensor(first), torch.tensor(second)).diagonal().numpy()
+    np.testing.assert_allclose(paired_iou(first, second), expected, atol=1e-12)
+    point = np.array([[1.0, 1, 1, 1]])
+    assert paired_iou(point, point).tolist() == [0]
+
+
+def test_figures_are_those_of_a_slow_loop():
+    rng = np.random.default_rng(1)
+    predicted, truth = boxes(rng, 20), boxes(rng, 20)
+    truth[3, 0] = 0
+    truth[4, :2] = 0
+    weights = rng.integers(0, 3, 20)
+    absolute, relative = [], []
+    for p, t, times in zip(predicted, truth, weights, strict=True):
+        for _ in range(times):
+            pw = [p[0], p[1], p[2] - p[0], p[3] - p[1]]
+            tw = [t[0], t[1], t[2] - t[0], t[3] - t[1]]
+            absolute.append([abs(a - b) for a, b in zip(pw, tw, strict=True)])
+            relative += [abs(a - b) / b for a, b in zip(pw, tw, strict=True) if b]
+    errors = BoxErrors.of(predicted, truth)
+    figures = errors.figures(weights.astype(float))
+    assert errors.zero_truths == 3
+    got = [figures[f"error_{n}"] for n in ("x", "y", "width", "height")]
+    np.testing.assert_allclose(got, np.mean(absolute, axis=0), atol=1e-12)
+    np.testing.assert_allclose(figures["relative_accuracy"], 1 - np.mean(relative), atol=1e-12)
+    iou = np.repeat(errors.iou, weights)
+    np.testing.assert_allclose(figures["mean_iou"], iou.mean(), atol=1e-12)
+    np.testing.assert_allclose(figures["iou_50"], (iou >= 0.5).mean(), atol=1e-12)
+
+
+def test_an_overlap_exactly_on_the_limit_counts():
+    figures = BoxErrors.of(np.array([[0, 0, 10, 10]]), np.array([[0, 5, 10, 10]])).figures()
+    assert figures["iou_50"] == 1
+    assert figures["iou_75"] == 0
+    with pytest.raises(BadInput, match="both are"):
+        BoxErrors.of(np.zeros((2, 4)), np.zeros((1, 4)))
