@@ -1,0 +1,79 @@
+"""Model files at work, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blemish.errors import UnknownName
+from blemish.imaging import LIMITS, Limits
+from blemish.inference.predictor import Outcome, Predictor, Prepared, Timing
+from blemish.modelfile import ModelFile, read_model_file
+
+if TYPE_CHECKING:
+    from blemish.inference.backend import Backend
+
+__all__ = ["BACKENDS", "Outcome", "Predictor", "Prepared", "Timing", "load", "open_backend"]
+
+BACKENDS = ("auto", "onnxruntime", "openvino")
+
+
+def load(
+    path: Path | str | ModelFile,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    limits: Limits = LIMITS,
+) -> Predictor:
+    """A predictor for a model file.
+
+    Args:
+        path: the file, or one that `read_model_file` opened.
+        backend: `onnxruntime`, `openvino`, or `auto`: what the file was certified with where that is
+            installed, else ONNX Runtime.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`; for OpenVINO its own names too.
+        threads: for the network; every core this process may use where not given.
+        limits: what photographs are refused.
+
+    Raises:
+        BadModelFile: no model file, a damaged one, or one that the backend cannot run.
+        BadInput: a device that is not there.
+        MissingExtra: the backend is not installed.
+        UnknownName: no backend has that name.
+    """
+    model_file = path if isinstance(path, ModelFile) else read_model_file(path)
+    return Predictor(
+        open_backend(model_file, backend=backend, device=device, threads=threads), model_file, limits=limits
+    )
+
+
+def open_backend(
+    model_file: ModelFile, *, backend: str = "auto", device: str = "auto", threads: int | None = None
+) -> Backend:
+    """What runs a model file's network; see `load`."""
+    if backend not in BACKENDS:
+        raise UnknownName("backend", backend, BACKENDS)
+    certificate = model_file.contract.certificate
+    certified = certificate.backend if certificate is not None and certificate.passed else ""
+    if backend == "auto":
+        backend = (
+            "openvino" if certified.startswith("openvino") and _is_installed("openvino") else "onnxruntime"
+        )
+    if backend == "openvino":
+        from blemish.inference.openvino import OpenVinoBackend
+
+        bf16 = (
+            certificate is not None and certified.startswith("openvino") and certificate.precision == "bf16"
+        )
+        precision = "bf16" if bf16 else "fp32"
+        return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
+    from blemish.inference.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(model_file.path, device=device, threads=threads)
+
+
+def _is_installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None

@@ -1,0 +1,57 @@
+"""One box a photograph, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blemish.decoding.registry import (
+    Outputs,
+    Selection,
+    boxes_prediction,
+    corners,
+    decoder,
+    finite,
+    in_photograph,
+    required,
+)
+from blemish.decoding.scores import sigmoid
+from blemish.modelfile import Contract
+from blemish.preprocessing import Placement
+from blemish.vocabulary import Prediction
+
+
+@decoder("point")
+def decode_point(
+    contract: Contract,
+    outputs: Outputs,
+    placements: Sequence[Placement],
+    selection: Selection,
+) -> list[Prediction]:
+    """The output of role `box`, (B, 4): the box of label 0, with score 1, since nothing doubts it.
+
+    Settings:
+        box_format: `cxcywh` (the default), `xywh` or `xyxy`.
+        normalized: whether the numbers are shares of the input's width and height (the default) or
+            network pixels.
+
+    An output of activation `logits` goes through a sigmoid first. The box is cut at the photograph's edge.
+    """
+    raw, spec = required(contract, outputs, "box", (len(placements), 4))
+    values = finite(np.asarray(raw, np.float64), "boxes")
+    if spec.activation == "logits":
+        values = sigmoid(values)
+    settings = contract.decoder.settings
+    boxes = corners(values, settings.get("box_format", "cxcywh"))
+    normalized = bool(settings.get("normalized", True))
+    return [
+        boxes_prediction(
+            contract,
+            placement,
+            in_photograph(box[None], placement, normalized=normalized),
+            np.ones(1),
+            np.zeros(1, np.int64),
+        )
+        for box, placement in zip(boxes, placements, strict=True)
+    ]

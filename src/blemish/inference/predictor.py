@@ -1,0 +1,331 @@
+"""From photographs to predictions: read, prepare, run, decode; one at a time or as a stream."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.decoding import EVERYTHING, Selection, decode
+from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
+from blemish.imaging import LIMITS, Limits, Photograph
+from blemish.inference.backend import Backend, available_cores
+from blemish.inference.photographs import Source, as_photograph
+from blemish.modelfile import Contract, ModelFile
+from blemish.preprocessing import Placement, prepare
+from blemish.vocabulary import Labels, Prediction, Task
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+DEVICE_BATCH = 16  # on a processor one photograph at a time is as fast and needs less memory
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a photograph took, stage by stage; its share, where it went through in a batch.
+
+    Attributes:
+        read: from file to pixels.
+        prepare: from pixels to the network's inputs.
+        infer: in the network.
+        decode: from raw outputs to the prediction.
+    """
+
+    read: float = 0.0
+    prepare: float = 0.0
+    infer: float = 0.0
+    decode: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All stages together."""
+        return self.read + self.prepare + self.infer + self.decode
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photograph as the network takes it.
+
+    Attributes:
+        feeds: by input name, (c, h, w) float32.
+        placement: where the photograph lies in the first input.
+        path: the file, or None.
+    """
+
+    feeds: dict[str, NDArray[np.float32]]
+    placement: Placement
+    path: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one photograph of a stream: a prediction or an error, never both.
+
+    Attributes:
+        source: as it was given.
+        prediction: None where it failed.
+        error: why, in one sentence with the path; None where it went well.
+        timing: of each stage that was reached.
+        photograph: its pixels, where they were asked for.
+    """
+
+    source: Any
+    prediction: Prediction | None
+    error: BlemishError | None
+    timing: Timing
+    photograph: Photograph | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A photograph that was read and prepared, or the error."""
+
+    source: Any
+    prepared: Prepared | None
+    error: BlemishError | None
+    timing: Timing
+    photograph: Photograph | None
+
+
+class Predictor:
+    """Looks at photographs with one model; may be shared by threads.
+
+    Attributes:
+        backend: what runs the network.
+        contract: what the model file promises.
+        digest: of the model file, or "".
+        limits: what photographs are refused.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: ModelFile | Contract,
+        *,
+        limits: Limits = LIMITS,
+        readers: int | None = None,
+    ) -> None:
+        """Bring a backend and a contract together.
+
+        Args:
+            backend: runs the network that the contract speaks of.
+            model: an opened model file, or only a contract, while a network is still being trained.
+            limits: what photographs are refused.
+            readers: threads that read and prepare ahead of the network; one a core, at most 8, where not
+                given.
+        """
+        self.backend = backend
+        self.model_file = model if isinstance(model, ModelFile) else None
+        self.contract = model if isinstance(model, Contract) else model.contract
+        self.digest = self.model_file.digest if self.model_file is not None else ""
+        self.limits = limits
+        self.readers = readers or min(available_cores(), 8)
+
+    @property
+    def task(self) -> Task:
+        """What the model answers."""
+        return self.contract.task
+
+    @property
+    def labels(self) -> Labels:
+        """What it can say, in order."""
+        return self.contract.label_vocabulary()
+
+    def predict(
+        self, source: Source, *, min_score: float | None = None, max_detections: int | None = None
+    ) -> Prediction:
+        """What the model says of one photograph.
+
+        Args:
+            source: a path, the bytes of a file, a PIL image, an array, or a photograph; see
+                `as_photograph`.
+            min_score: boxes below it are left out; the model's own floor where not given.
+            max_detections: the best boxes; the model's own number where not given.
+
+        Raises:
+            BadImage: the photograph cannot be used.
+            BadModelFile: the network's outputs are not what its contract says.
+            WrongTask: a choice among boxes of a model that gives none.
+        """
+        selection = self._selection(min_score, max_detections)
+        photo = as_photograph(source, self.limits)
+        return self.predict_prepared([self.prepare(photo)], selection)[0]
+
+    def predict_many(
+        self,
+        sources: Iterable[Source],
+        batch_size: int | None = None,
+        *,
+        min_score: float | None = None,
+        max_detections: int | None = None,
+        keep_photographs: bool = False,
+    ) -> Iterator[Outcome]:
+        """What the model says of each photograph of a stream, in order, however long.
+
+        Photographs are read and prepared in threads, a few ahead of the network. One that cannot be used
+        becomes an outcome with an error, and the rest goes on.
+
+        Args:
+            sources: as `predict` takes them; taken from as the stream goes.
+            batch_size: photographs that go through the network together, where it can; 1 on processors
+                and 16 on devices where not given.
+            min_score: see `predict`.
+            max_detections: likewise.
+            keep_photographs: whether outcomes hold the pixels, for drawing.
+
+        Raises:
+            BadInput: a batch size below 1. Raised by the call itself, as WrongTask.
+            BadModelFile: the network cannot be run at all.
+            WrongTask: see `predict`.
+        """
+        selection = self._selection(min_score, max_detections)
+        if batch_size is not None and batch_size < 1:
+            raise BadInput(f"the batch size is {batch_size}; give 1 or more")
+        size = batch_size or (1 if "CPU" in self.backend.name.upper() else DEVICE_BATCH)
+        return self._stream(
+            iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_photographs
+        )
+
+    def prepare(self, photo: Photograph) -> Prepared:
+        """A photograph as the network takes it, for each of its inputs."""
+        feeds, placements = {}, []
+        for spec in self.contract.inputs:
+            feeds[spec.name], placement = prepare(photo, spec)
+            placements.append(placement)
+        return Prepared(feeds, placements[0], photo.path)
+
+    def predict_prepared(
+        self, batch: Sequence[Prepared], selection: Selection = EVERYTHING
+    ) -> list[Prediction]:
+        """What the model says of photographs that were prepared, in one run where it can take them so."""
+        outputs = self.run(batch)
+        return self._decoded(batch, outputs, selection)
+
+    def run(self, batch: Sequence[Prepared]) -> dict[str, NDArray[Any]]:
+        """The network's raw outputs for photographs that were prepared, by name, the first axis the batch."""
+        if len(batch) > 1 and not self.contract.dynamic_batch:
+            single = [self.run([one]) for one in batch]
+            return {name: np.concatenate([outputs[name] for outputs in single]) for name in single[0]}
+        return self.backend.run(
+            {spec.name: np.stack([one.feeds[spec.name] for one in batch]) for spec in self.contract.inputs}
+        )
+
+    def _selection(self, min_score: float | None, max_detections: int | None) -> Selection:
+        chosen = min_score is not None or max_detections is not None
+        if chosen and self.task not in (Task.DETECTION, Task.SEGMENTATION):
+            raise WrongTask(
+                "a least score and a number of detections choose among boxes; "
+                f"this model's task is {self.task}"
+            )
+        return Selection(min_score, max_detections)
+
+    def _decoded(
+        self, batch: Sequence[Prepared], outputs: dict[str, NDArray[Any]], selection: Selection
+    ) -> list[Prediction]:
+        predictions = decode(self.contract, outputs, [one.placement for one in batch], selection)
+        return [
+            replace(prediction, path=one.path, model_digest=self.digest)
+            for prediction, one in zip(predictions, batch, strict=True)
+        ]
+
+    def _stream(
+        self, sources: Iterator[Source], size: int, selection: Selection, keep: bool
+    ) -> Iterator[Outcome]:
+        head = list(itertools.islice(sources, 2))
+        if len(head) < 2:  # a pool of threads costs more than one photograph gains
+            for source in head:
+                yield from self._answered([self._read(source, keep)], selection)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(self.readers, thread_name_prefix="blemish-reader")
+        ahead: deque[Future[_Read]] = deque()
+        waiting = itertools.chain(head, sources)
+        try:
+            while True:
+                self._fill(ahead, waiting, size, lambda s: pool.submit(self._read, s, keep))
+                if not ahead:
+                    return
+                batch = [ahead.popleft().result() for _ in range(min(size, len(ahead)))]
+                # The readers go on while the network works.
+                self._fill(ahead, waiting, size, lambda s: pool.submit(self._read, s, keep))
+                yield from self._answered(batch, selection)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(
+        self,
+        ahead: deque[Future[_Read]],
+        waiting: Iterator[Source],
+        size: int,
+        submit: Callable[[Source], Future[_Read]],
+    ) -> None:
+        """Keep a batch and a photograph for each reader ahead, and no more: memory stays flat."""
+        for source in itertools.islice(waiting, max(size + self.readers - len(ahead), 0)):
+            ahead.append(submit(source))
+
+    def _read(self, source: Source, keep: bool) -> _Read:
+        started = read = time.perf_counter()
+        try:
+            photo = as_photograph(source, self.limits)
+            read = time.perf_counter()
+            prepared = self.prepare(photo)
+        except BlemishError as error:
+            return _Read(source, None, error, Timing(read=time.perf_counter() - started), None)
+        except MemoryError:
+            named = source if isinstance(source, Path | str) else None
+            short = BadImage(named, "there is not enough memory for it; lower --limit-megapixels")
+            return _Read(source, None, short, Timing(read=time.perf_counter() - started), None)
+        timing = Timing(read=read - started, prepare=time.perf_counter() - read)
+        return _Read(source, prepared, None, timing, photo if keep else None)
+
+    def _answered(self, batch: Sequence[_Read], selection: Selection) -> Iterator[Outcome]:
+        """An outcome a photograph, in order; the broken ones do not go through the network."""
+        answers = iter(self._answers([one.prepared for one in batch if one.prepared is not None], selection))
+        for one in batch:
+            if one.prepared is None:
+                yield Outcome(one.source, None, one.error, one.timing)
+                continue
+            answer, infer, decoded = next(answers)
+            timing = replace(one.timing, infer=infer, decode=decoded)
+            if isinstance(answer, Prediction):
+                yield Outcome(one.source, answer, None, timing, one.photograph)
+            else:
+                yield Outcome(one.source, None, answer, timing)
+
+    def _answers(
+        self, batch: Sequence[Prepared], selection: Selection
+    ) -> list[tuple[Prediction | BlemishError, float, float]]:
+        """A prediction or an error for each photograph, and the seconds in network and decoder."""
+        if not batch:
+            return []
+        started = time.perf_counter()
+        outputs = self.run(batch)
+        inferred = time.perf_counter()
+        infer = (inferred - started) / len(batch)
+        try:
+            predictions: Sequence[Prediction | BlemishError] = self._decoded(batch, outputs, selection)
+        except BadModelFile:
+            # Something about one photograph; the others of the batch keep their answers.
+            predictions = [
+                self._alone(one, {name: rows[i : i + 1] for name, rows in outputs.items()}, selection)
+                for i, one in enumerate(batch)
+            ]
+        decoded = (time.perf_counter() - inferred) / len(batch)
+        return [(prediction, infer, decoded) for prediction in predictions]
+
+    def _alone(
+        self, one: Prepared, outputs: dict[str, NDArray[Any]], selection: Selection
+    ) -> Prediction | BlemishError:
+        try:
+            return self._decoded([one], outputs, selection)[0]
+        except BadModelFile as error:
+            return BadModelFile(f"{one.path or 'photograph'}: {error}")

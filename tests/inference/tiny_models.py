@@ -1,0 +1,94 @@
+"""Networks of a few numbers as ONNX files, so that tests of prediction need no torch.
+
+Import it through the fixture `tiny` of `tests/inference/conftest.py`, or load it by path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+from blemish.vocabulary import Task
+
+
+def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
+    """A graph as bytes; shapes with None for the batch."""
+
+    def infos(shapes, kinds=None):
+        return [
+            helper.make_tensor_value_info(
+                name, (kinds or {}).get(name, TensorProto.FLOAT), ["batch" if s is None else s for s in shape]
+            )
+            for name, shape in shapes.items()
+        ]
+
+    kinds = {name: TensorProto.INT64 for name in outputs if name == "labels"}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        infos(inputs),
+        infos(outputs, kinds),
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
+    """Logits (b, L): a fixed linear map of every pixel of the image (b, 3, h, w)."""
+    height, width = size_hw
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(0, 0.3, (3 * height * width, label_count)).astype(np.float32)
+    bias = rng.normal(0, 0.1, label_count).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
+    ]
+    return serialised(
+        nodes,
+        {"image": (None, 3, height, width)},
+        {"logits": (None, label_count)},
+        {"weight": weight, "bias": bias},
+    )
+
+
+def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
+    """The given arrays (without batch axis) for every photograph, whatever stands in it."""
+    height, width = size_hw
+    nodes = [
+        helper.make_node("Shape", ["image"], ["batch"], start=0, end=1),
+    ]
+    constants, shapes = {}, {}
+    for name, array in outputs.items():
+        array = np.asarray(array)
+        constants[f"{name}_one"] = array[None]
+        constants[f"{name}_shape"] = np.array(array.shape, np.int64)
+        nodes.append(helper.make_node("Concat", ["batch", f"{name}_shape"], [f"{name}_full"], axis=0))
+        nodes.append(helper.make_node("Expand", [f"{name}_one", f"{name}_full"], [name]))
+        shapes[name] = (None, *array.shape)
+    return serialised(nodes, {"image": (None, 3, height, width)}, shapes, constants)
+
+
+def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8), **fields) -> Contract:
+    """A contract for `scores_graph`; fields replace the defaults."""
+    defaults = {
+        "architecture": "tiny",
+        "task": task,
+        "labels": tuple(LabelSpec(name=n, title=n.title()) for n in labels),
+        "inputs": (InputSpec(size_hw=size_hw),),
+        "outputs": (OutputSpec(name="logits", role="scores", activation="logits"),),
+        "decoder": DecoderSpec(name="scores"),
+    }
+    return Contract(**{**defaults, **fields})
+
+
+def write_scores_model(path: Path, *, task=Task.CLASSIFICATION, labels=("fine", "dented"), seed=0, **fields):
+    """A model file of a linear network; gives the opened ModelFile."""
+    promise = contract(task, labels, **fields)
+    graph = scores_graph(len(labels), promise.inputs[0].size_hw, seed)
+    return write_model_file(path, graph, promise)
