@@ -316,6 +316,7 @@ class Sample:
         split: `train`, `val` or `test`, where the data set says so.
         truth: what people say, where known.
         origin: where the label was read: `labels.csv:14`.
+        columns: what else the table it was read from says of it, by column name.
     """
 
     id: str
@@ -325,6 +326,7 @@ class Sample:
     split: str | None = None
     truth: Truth | None = None
     origin: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,0 +1,32 @@
+"""Photographs with what people say of them: read, checked, split, converted, drawn by a generator.
+
+The names below are loaded on first use, so that importing this room costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blemish.data.opening import as_task as as_task
+    from blemish.data.opening import open_dataset as open_dataset
+    from blemish.data.split import split_dataset as split_dataset
+
+_HOMES = {
+    "open_dataset": "blemish.data.opening",
+    "as_task": "blemish.data.opening",
+    "split_dataset": "blemish.data.split",
+}
+
+__all__ = ["as_task", "open_dataset", "split_dataset"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,58 @@
+"""Masks that remember the outlines people drew."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from blemish.vocabulary import FloatArray, IntArray, Mask
+
+KEPT_IN_MEMORY = 4096  # masks whose runs are kept once computed; some 20 MB
+
+
+class OutlinedMask(Mask):
+    """A mask given by its outlines; its runs are computed when somebody asks.
+
+    So a hundred thousand photographs cost the memory of their outlines only, and a format that holds
+    outlines gets back exactly what was read.
+
+    Attributes:
+        polygons: (k, 2) float64 each, x y in pixels of the upright photograph; the region is their union.
+        stands_in: whether nobody drew them: the object has a box only, and this is its rectangle.
+    """
+
+    polygons: tuple[FloatArray, ...]
+    stands_in: bool
+
+    def __init__(
+        self, size_hw: tuple[int, int], polygons: tuple[FloatArray, ...], *, stands_in: bool = False
+    ) -> None:
+        object.__setattr__(self, "size_hw", size_hw)
+        object.__setattr__(self, "polygons", polygons)
+        object.__setattr__(self, "stands_in", stands_in)
+
+    @property
+    def counts(self) -> IntArray:
+        """(n,) int64 run lengths, as in every mask."""
+        return _counts_of(self)
+
+
+@lru_cache(maxsize=KEPT_IN_MEMORY)
+def _counts_of(mask: OutlinedMask) -> IntArray:
+    from blemish.geometry import mask_from_polygons
+
+    counts: IntArray = mask_from_polygons(list(mask.polygons), mask.size_hw).counts
+    return counts
+
+
+def outlines_box(polygons: tuple[FloatArray, ...]) -> FloatArray:
+    """(4,) the box around outlines, xyxy."""
+    points = np.concatenate(polygons)
+    return np.concatenate([points.min(0), points.max(0)])
+
+
+def rectangle(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> OutlinedMask:
+    """The mask that stands in for an object with a box only."""
+    x1, y1, x2, y2 = box_xyxy
+    return OutlinedMask(size_hw, (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]),), stands_in=True)

@@ -1,0 +1,1 @@
+"""Tables of labels, in steps: lines, columns, and what the lines say."""

@@ -1,0 +1,96 @@
+"""Fingerprints of photographs, and the index that finds near ones."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from blemish.data.audit import unreadable
+from blemish.data.hashing import (
+    fingerprints,
+    near_duplicate_groups,
+    near_pairs,
+    perceptual_hash,
+    pixel_hash,
+)
+from blemish.imaging import Photograph, open_photograph
+
+
+def scene(seed, size=160):
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (7, 7, 3), np.uint8))
+    return coarse.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def hash_of(image):
+    return perceptual_hash(Photograph(np.asarray(image.convert("RGB"))))
+
+
+def bits(a, b):
+    return (a ^ b).bit_count()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_changed_copy_hashes_nearly_alike_and_another_scene_does_not(seed):
+    original = scene(seed)
+    for copy in (
+        original.resize((90, 90)),
+        original.resize((400, 300)),
+        ImageEnhance.Brightness(original).enhance(1.15),
+    ):
+        assert bits(hash_of(original), hash_of(copy)) <= 6
+    assert bits(hash_of(original), hash_of(scene(seed + 100))) > 12
+
+
+def test_sixteen_bits_hash_like_eight():
+    grey = scene(3).convert("L")
+    eight = perceptual_hash(Photograph(np.asarray(grey.convert("RGB"))))
+    sixteen = perceptual_hash(Photograph(np.asarray(grey).astype(np.uint16) * 257))
+    assert bits(eight, sixteen) <= 2
+
+
+def test_pixels_and_not_files_are_hashed(tmp_path):
+    image = scene(1, 40)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.bmp")
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "c.tif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "d.png", exif=exif)
+    a, b, c, d = (pixel_hash(open_photograph(tmp_path / n)) for n in ("a.png", "b.bmp", "c.tif", "d.png"))
+    assert a == b == d
+    assert a != c
+
+
+@given(
+    st.lists(st.integers(0, 2**64 - 1), max_size=12),
+    st.lists(st.tuples(st.integers(0, 99), st.integers(0, 63)), max_size=40),
+    st.integers(0, 10),
+)
+def test_the_index_finds_exactly_the_pairs_of_a_full_comparison(seeds, flips, max_bits):
+    hashes = list(seeds)
+    for which, bit in flips:
+        if hashes:
+            hashes.append(hashes[which % len(hashes)] ^ (1 << bit))
+    array = np.array(hashes, np.uint64)
+    groups = near_duplicate_groups(array, max_bits)
+    distance = np.bitwise_count(array[:, None] ^ array[None])
+    reach = np.array(distance <= max_bits)
+    for _ in range(len(hashes)):  # transitive closure
+        reach = reach @ reach
+    assert ((groups[:, None] == groups[None]) == reach).all()
+    first, second = near_pairs(array, max_bits)
+    assert all(distance[a, b] <= max_bits and a < b for a, b in zip(first, second, strict=True))
+
+
+def test_fingerprints_and_the_photographs_that_have_none(draw, tmp_path):
+    good = [draw(f"{i}.png") for i in range(10)]
+    bad = tmp_path / "broken.jpg"
+    bad.write_bytes(b"no photograph")
+    paths = [*good[:4], bad, *good[4:], tmp_path / "absent.png"]
+    prints = fingerprints(paths)
+    assert prints.opened.tolist() == [True] * 4 + [False] + [True] * 6 + [False]
+    assert len(set(prints.pixel[prints.opened].tolist())) == 10
+    assert [e.path for e in prints.unreadable] == [bad, tmp_path / "absent.png"]
+    assert [e.path for e in unreadable(paths)] == [bad, tmp_path / "absent.png"]

@@ -1,0 +1,283 @@
+"""Tables of labels and of boxes."""
+
+import pytest
+
+from blemish.data import as_task, open_dataset
+from blemish.errors import BadDataset, UnknownName, WrongTask
+from blemish.vocabulary import Task
+
+
+@pytest.fixture
+def three(draw):
+    for name in ("a.png", "b.png", "c.png"):
+        draw(name)
+
+
+def labels_of(dataset):
+    return [s.truth.label_names for s in dataset]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,label\na.png,dent\nb.png,scratch\nc.png,dent\n",
+        ",filename,label\n0,a.png,dent\n1,b.png,scratch\n2,c.png,dent\n",
+        "Unnamed: 0;Image Path;Class\n5;a.png;dent\n6;b.png;scratch\n7;c.png;dent\n",
+        '\ufefffile\tcategory\r\na.png\tdent\r\n"b.png"\t"scratch"\r\n\r\nc.png\tdent\r\n',
+        "label | path\ndent | .\\a.png\nscratch | b.png\ndent | ./c.png\n",
+        "img,verdict\na.png,dent\nb.png,scratch\nc.png,dent",
+        "filename,label,serial\nC:\\data\\set\\a.png,dent,1\n/home/x/b.png,scratch,2\nc.png,dent,2\n",
+    ],
+)
+def test_one_label_a_line(three, table, text):
+    found = open_dataset(table(text))
+    assert found.task is Task.CLASSIFICATION
+    assert found.labels.names == ("dent", "scratch")
+    assert [s.id for s in found] == ["a.png", "b.png", "c.png"]
+    assert labels_of(found) == [("dent",), ("scratch",), ("dent",)]
+
+
+def test_numbers_as_labels_are_in_the_order_of_numbers(three, table):
+    found = open_dataset(table("filename,label\na.png,10\nb.png,2\nc.png,10\n"))
+    assert found.labels.names == ("2", "10")
+    assert found.task is Task.CLASSIFICATION
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "titles"),
+    [
+        (
+            "filename;crack;inactive\na.png;0;0\nb.png;1;0\nc.png;1;1\n",
+            ("crack", "inactive"),
+            ("Crack", "Inactive"),
+        ),
+        (
+            "Image Path, Crack Label, Inactive Label\na.png, 0, 0\nb.png, 1, 0\nc.png, 1, 1\n",
+            ("crack", "inactive"),
+            ("Crack", "Inactive"),
+        ),
+        (
+            "file,labels\na.png,\nb.png,crack\nc.png,inactive|crack\n",
+            ("crack", "inactive"),
+            ("Crack", "Inactive"),
+        ),
+        (
+            ('file,tags\na.png,\nb.png,crack\nc.png,"inactive, crack"\n'),
+            ("crack", "inactive"),
+            ("Crack", "Inactive"),
+        ),
+        (
+            "file,label_1,label_2\na.png,,\nb.png,crack,\nc.png,inactive,crack\n",
+            ("crack", "inactive"),
+            ("Crack", "Inactive"),
+        ),
+        (
+            "file,has_crack,has_inactive\na.png,no,no\nb.png,YES,no\nc.png,yes,yes\n",
+            ("crack", "inactive"),
+            None,
+        ),
+        ("file,crack,inactive\na.png,0.0,0\nb.png,1.0,\nc.png,True,x\n", ("crack", "inactive"), None),
+    ],
+)
+def test_any_number_of_labels_a_line(three, table, text, names, titles):
+    found = open_dataset(table(text))
+    assert found.task is Task.MULTILABEL
+    assert found.labels.names == names
+    assert titles is None or found.labels.titles == titles
+    assert labels_of(found) == [(), ("crack",), ("crack", "inactive")]
+
+
+def test_further_columns_travel_with_the_sample(three, table):
+    text = "filename,label,module,split,group\na.png,x,m1,train,g\nb.png,y,m2,valid,\nc.png,y,m2,testing,g\n"
+    found = open_dataset(table(text))
+    assert [s.split for s in found] == ["train", "val", "test"]
+    assert [s.group for s in found] == ["g", None, "g"]
+    assert found[0].columns == {"module": "m1"}
+    assert found[2].origin.endswith("labels.csv:4")
+
+
+def test_one_table_a_split(three, table, tmp_path):
+    table("filename,label\na.png,x\nb.png,y\n", "train.csv")
+    table("filename,label\nc.png,x\n", "test.csv")
+    assert open_dataset(tmp_path).splits == {"test": 1, "train": 2}
+
+
+def test_photographs_in_another_folder(draw, tmp_path):
+    draw("photos/deep/a.png")
+    draw("photos/b.png")
+    path = tmp_path / "labels" / "l.csv"
+    path.parent.mkdir()
+    path.write_text("file,label\ndeep/a.png,x\nb.png,y\n")
+    found = open_dataset(path, images=tmp_path / "photos")
+    assert [s.path.name for s in found] == ["a.png", "b.png"]
+    with pytest.raises(BadDataset, match="images="):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        ("filename,label\n", "no line below it"),
+        (
+            "a.png,dent\nb.png,scratch\nc.png,dent\n",
+            (
+                r":1: the first line already holds a photograph"
+                r" \('a.png'\)"
+            ),
+        ),
+        ("filename label\na.png dent\n", "one column only"),
+        (
+            "filename,label\na.png,dent\nmissing.png,dent\nb.png,x\n",
+            (
+                r"labels.csv:3: a photograph is not"
+                r" in .*missing.png"
+            ),
+        ),
+        ("filename,label\na.png,dent\nb.png,\nc.png,x\n", r"labels.csv:3: there is no label for 'b.png'"),
+        (
+            "filename,label\na.png,dent\na.png,scratch\n",
+            (
+                r"labels.csv:3: 'a.png' has other labels here"
+                r" than at .*:2"
+            ),
+        ),
+        ("filename,label\na.png,dent\nb.png,dent\n", "the only label is 'dent'"),
+        (
+            "filename,probability,type\na.png,0.3333,mono\nb.png,1.0,poly\n",
+            (
+                r":2:"
+                r" .*'probability'.*probabilities are no"
+            ),
+        ),
+        (
+            "filename,crack,inactive\na.png,1,0.25\nb.png,0,1\n",
+            (
+                r":2: .*'inactive'.*probabilities are no"
+                r" labels"
+            ),
+        ),
+        ("colour,label\nred,x\nblue,y\n", "no column holds photographs"),
+        ("filename,colour,shape\na.png,red,round\nb.png,blue,flat\n", "several columns could hold the label"),
+        ("filename,label,split\na.png,x,train\nb.png,y,holdout\n", "labels.csv:3: the split 'holdout'"),
+        ("filename,label\na.png,x,\nb.png,y,z\n", "labels.csv:3: 3 cells under 2 columns"),
+        ('filename,label\na.png,"x\nb.png,y\n', "labels.csv"),
+    ],
+)
+def test_a_bad_table_is_one_sentence_with_file_and_line(three, table, text, says):
+    path = table(text)
+    with pytest.raises(BadDataset, match=says) as caught:
+        open_dataset(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_the_wrong_delimiter_says_the_right_one(three, table):
+    with pytest.raises(BadDataset, match="use delimiter=';'"):
+        open_dataset(table("filename;label\na.png;x\nb.png;y\n"), delimiter=",")
+
+
+def test_a_file_that_is_no_text(three, tmp_path):
+    (tmp_path / "labels.csv").write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(BadDataset, match="no text"):
+        open_dataset(tmp_path / "labels.csv")
+
+
+def test_utf16_and_cp1252(three, table):
+    assert open_dataset(table("filename;label\na.png;Öl\nb.png;y\n", encoding="utf-16")).labels.names == (
+        "y",
+        "Öl",
+    )
+    assert open_dataset(table("filename;label\na.png;Öl\nb.png;y\n", encoding="cp1252")).labels.names == (
+        "y",
+        "Öl",
+    )
+
+
+def test_columns_by_option(three, table):
+    path = table("filename,colour,shape\na.png,red,round\nb.png,blue,flat\n")
+    assert open_dataset(path, columns={"label": "shape"}).labels.names == ("flat", "round")
+    assert open_dataset(path, columns={"label": 1}).labels.names == ("blue", "red")
+    with pytest.raises(UnknownName, match="did you mean 'shape'"):
+        open_dataset(path, columns={"label": "shap"})
+    with pytest.raises(UnknownName, match="did you mean 'label'"):
+        open_dataset(path, columns={"lable": "shape"})
+
+
+def test_a_table_without_header_is_read_by_position(three, table):
+    path = table("dent,a.png\nscratch,b.png\n")
+    assert labels_of(open_dataset(path, columns={"path": 1, "label": 0})) == [("dent",), ("scratch",)]
+
+
+def test_missing_photographs_can_be_dropped(three, table):
+    found = open_dataset(table("file,label\na.png,x\nno.png,y\nb.png,y\n"), missing="drop")
+    assert len(found) == 2
+    assert "no.png" in found.notes[0]
+
+
+BOX = [[1, 2, 11, 8]]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("filename,x,y,w,h\na.png,1,2,10,6\nb.png,1,2,10,6\n", {}),
+        ("filename,x,y,height,width\na.png,1,2,6,10\nb.png,1,2,6,10\n", {}),
+        ("filename,width,height,class,x,y,w,h\na.png,24,20,r,1,2,10,6\nb.png,24,20,r,1,2,10,6\n", {}),
+        (
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,24,20,r,1,2,11,8\nb.png,24,20,r,1,2,11,8\n",
+            {},
+        ),
+        ("file,c1,c2,c3,c4\na.png,1,2,6,10\nb.png,1,2,6,10\n", {"box_order": "xyhw"}),
+        ("file,c1,c2,c3,c4\na.png,1,2,10,6\nb.png,1,2,10,6\n", {"box_order": "xywh"}),
+        ("file,n,c1,c2,c3,c4\na.png,7,1,2,11,8\nb.png,7,1,2,11,8\n", {"box_order": "xyxy"}),
+        (
+            "file,p,q,r,s\na.png,2,1,10,6\nb.png,2,1,10,6\n",
+            {"columns": {"x": "q", "y": "p", "w": 3, "h": "s"}},
+        ),
+        ("a.png,1,2,6,10\nb.png,1,2,6,10\n", {"columns": {"path": 0, "x": 1, "y": 2, "h": 3, "w": 4}}),
+    ],
+)
+def test_one_box_a_photograph(three, table, text, options):
+    found = open_dataset(table(text), **options)
+    assert found.task is Task.LOCALIZATION
+    assert [s.truth.boxes_xyxy.tolist() for s in found] == [BOX, BOX]
+    assert found[0].size_hw == (20, 24)
+
+
+def test_several_boxes_a_photograph_make_a_detection_set(three, table):
+    lines = "a.png,dent,1,2,11,8", "a.png,scratch,0,0,4,4", "b.png,dent,1,2,11,8", "c.png,,,,,"
+    text = "\n".join(["filename,class,x1,y1,x2,y2", *lines])
+    found = open_dataset(table(text))
+    assert found.task is Task.DETECTION
+    assert labels_of(found) == [("dent", "scratch"), ("dent",), ()]
+    assert as_task(found, "multilabel")[0].truth.label_names == ("dent", "scratch")
+    with pytest.raises(WrongTask, match="2 objects"):
+        as_task(found, "localization")
+    with pytest.raises(WrongTask, match="outlines"):
+        as_task(found, "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("a.png,1,2,-3,8", "labels.csv:2: the box .* ends before it begins"),
+        ("a.png,1,two,3,8", "labels.csv:2: a box takes four numbers"),
+        ("a.png,1,nan,3,8", "labels.csv:2: a box takes four finite numbers"),
+        ("a.png,1,,3,8", "labels.csv:2: a box takes four numbers"),
+    ],
+)
+def test_a_bad_box_is_named(three, table, line, says):
+    with pytest.raises(BadDataset, match=says):
+        open_dataset(table(f"filename,x,y,w,h\n{line}\n"))
+
+
+def test_a_set_serves_only_tasks_that_it_can(three, table):
+    path = table("file,crack,inactive\na.png,1,0\nb.png,0,1\nc.png,1,0\n")
+    assert labels_of(open_dataset(path, task="classification")) == [("crack",), ("inactive",), ("crack",)]
+    with pytest.raises(WrongTask, match="boxes"):
+        open_dataset(path, task="detection")
+    with pytest.raises(UnknownName, match="did you mean 'detection'"):
+        open_dataset(path, task="detektion")
+    with pytest.raises(UnknownName, match="did you mean 'csv'"):
+        open_dataset(path, format="cvs")
