@@ -139,6 +139,20 @@ class Predictor:
         """What it can say, in order."""
         return self.contract.label_vocabulary()
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What speaks against trusting the file, one sentence each; nothing for most files."""
+        certificate = self.contract.certificate
+        if self.model_file is None or certificate is None:
+            return ()
+        said = []
+        if not certificate.passed:
+            reasons = "; ".join(certificate.reasons) or "no reason was given"
+            said.append(f"{self.model_file.path}: its parity certificate did not pass ({reasons})")
+        if certificate.graph_digest and certificate.graph_digest != self.model_file.graph_digest:
+            said.append(f"{self.model_file.path}: its graph was changed after it was certified")
+        return tuple(said)
+
     def predict(
         self, source: Source, *, min_score: float | None = None, max_detections: int | None = None
     ) -> Prediction:
