@@ -1,0 +1,84 @@
+"""What is learned of each photograph, as arrays; plain objects, so that they travel to worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import BadDataset
+from blemish.models.contract import Network
+from blemish.preprocessing import Placement
+from blemish.vocabulary import FloatArray, Sample, Task
+
+
+@dataclass(frozen=True)
+class LabelShares:
+    """(L,) float32: 1 for each label that holds, 0 for the others."""
+
+    label_count: int
+
+    def __call__(self, sample: Sample, boxes: FloatArray | None, placement: Placement) -> NDArray[Any]:
+        """The target of one photograph."""
+        out = np.zeros(self.label_count, np.float32)
+        if sample.truth is not None:
+            out[sample.truth.label_index] = 1
+        return out
+
+
+@dataclass(frozen=True)
+class OneBox:
+    """(4,) float32 `xywh`: shares of the input's sides, or of the set's largest coordinate.
+
+    Attributes:
+        coord_max: pixels; None for shares of the input. With it the box is that of the photograph which
+            would give the changed input without any change, since `coord_max` counts its pixels.
+    """
+
+    coord_max: float | None = None
+
+    def __call__(self, sample: Sample, boxes: FloatArray | None, placement: Placement) -> NDArray[Any]:
+        """The target of one photograph; `boxes` are pixels of the input."""
+        assert boxes is not None  # noqa: S101  (sets of boxes have them, and their number was checked)
+        if self.coord_max is None:
+            height, width = placement.input_hw
+            left, top, right, bottom = boxes[0] / (width, height, width, height)
+        else:
+            left, top, right, bottom = placement.to_photograph(boxes)[0] / self.coord_max
+        return np.array([left, top, right - left, bottom - top], np.float32)
+
+
+def target_of(network: Network) -> LabelShares | OneBox:
+    """What this network learns of a photograph."""
+    if network.task is Task.LOCALIZATION:
+        return OneBox(network.decoder.settings.get("coord_max"))
+    return LabelShares(network.label_count)
+
+
+def largest_coordinate(samples: Sequence[Sample]) -> float:
+    """The largest of all x, y, width and height, pixels: what `coord_max` divides by."""
+    largest = 0.0
+    for sample in samples:
+        if sample.truth is not None and sample.truth.boxes_xyxy is not None:
+            largest = max(largest, float(sample.truth.boxes_xyxy.max(initial=0)))
+    return largest
+
+
+def check_targets(samples: Sequence[Sample], task: Task) -> None:
+    """Refuse photographs that hold nothing to learn from.
+
+    Raises:
+        BadDataset: a photograph without truth, or for localization without exactly one box.
+    """
+    for sample in samples:
+        where = sample.origin or sample.id
+        if sample.truth is None:
+            raise BadDataset(f"{where}: the photograph has no label; label it or leave it out")
+        if task is Task.LOCALIZATION and len(sample.truth) != 1:
+            raise BadDataset(
+                f"{where}: localization takes one box a photograph, and this one has {len(sample.truth)}; "
+                "train a detector, or leave such photographs out"
+            )

@@ -1,0 +1,102 @@
+"""What a network's raw outputs on the validation photographs are worth: by the metrics of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.decoding import decode
+from blemish.decoding.scores import probabilities
+from blemish.metrics.calibration import expected_calibration_error, fit_temperature, log_losses
+from blemish.metrics.counting import count, decide, exact_match, one_hot
+from blemish.metrics.localization import BoxErrors
+from blemish.metrics.thresholds import choose_thresholds
+from blemish.modelfile import Contract
+from blemish.preprocessing import Placement
+from blemish.vocabulary import Sample, Task
+
+HEADLINE = {
+    Task.CLASSIFICATION: "macro_f1",
+    Task.MULTILABEL: "macro_f1",
+    Task.LOCALIZATION: "mean_iou",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Raw outputs of some photographs.
+
+    Attributes:
+        arrays: by output name, (n, …) float32.
+        placements: (n,) where each photograph lies in the first input.
+        samples: (n,) with truths.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    placements: Sequence[Placement]
+    samples: Sequence[Sample]
+
+
+def truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
+    """(n,) int64 for one label a photograph, (n, L) bool for any number."""
+    if task is Task.CLASSIFICATION:
+        return np.array([int(s.truth.label_index[0]) for s in samples if s.truth is not None], np.int64)
+    return np.array([s.truth.holds() for s in samples if s.truth is not None], bool)
+
+
+def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
+    """The figures of one validation, multilabel verdicts at the contract's thresholds (.5 in training).
+
+    Args:
+        contract: task, labels, decoder, temperature and thresholds.
+        outputs: of the validation photographs.
+    """
+    if contract.task is Task.LOCALIZATION:
+        predictions = decode(contract, outputs.arrays, outputs.placements)
+        predicted = np.concatenate([p.boxes_xyxy for p in predictions if p.boxes_xyxy is not None])
+        true = np.concatenate(
+            [s.truth.boxes_xyxy for s in outputs.samples if s.truth and s.truth.boxes_xyxy is not None]
+        )
+        return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
+    scores = scores_of(contract, outputs)
+    truth = truth_of(outputs.samples, contract.task)
+    single = contract.task is Task.CLASSIFICATION
+    label_count = scores.shape[1]
+    holds = one_hot(truth, label_count) if single else truth
+    said = one_hot(scores.argmax(1), label_count) if single else decide(scores, contract.threshold_array())
+    counts = count(said, holds)
+    right = scores.argmax(1) == truth if single else truth
+    confidence = scores.max(1) if single else scores
+    return {
+        "macro_f1": float(counts.average("macro")["f1"]),
+        "weighted_f1": float(counts.average("weighted")["f1"]),
+        "accuracy": float(exact_match(said, holds)),
+        "log_loss": float(log_losses(scores, truth).mean()),
+        "ece": float(expected_calibration_error(confidence.ravel(), right.ravel())),
+    }
+
+
+def scores_of(contract: Contract, outputs: Outputs) -> NDArray[np.float64]:
+    """(n, L) probabilities, as prediction gives them."""
+    spec = next(s for s in contract.outputs if s.role == "scores")
+    return probabilities(outputs.arrays[spec.name], contract.task, spec.activation, contract.temperature)
+
+
+def tuned(contract: Contract, outputs: Outputs, *, split: str = "val") -> Contract:
+    """The contract with the temperature and, for multilabel, the thresholds that suit these photographs."""
+    if not contract.task.is_image_level:
+        return contract
+    spec = next(s for s in contract.outputs if s.role == "scores")
+    truth = truth_of(outputs.samples, contract.task)
+    temperature = float(fit_temperature(outputs.arrays[spec.name], truth))
+    contract = contract.model_copy(update={"temperature": temperature})
+    if contract.task is not Task.MULTILABEL:
+        return contract
+    chosen = choose_thresholds(scores_of(contract, outputs), truth)
+    names = [label.name for label in contract.labels]
+    thresholds = dict(zip(names, map(float, chosen), strict=True))
+    return contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": split})
