@@ -320,8 +320,12 @@ def graph_digest(graph: bytes) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write beside, sync, rename: whoever reads `path` sees the old file or the new one, never half of it.
+
+    Args:
+        path: its folder is made where it is missing.
+        parts: written one after the other.
 
     Raises:
         StorageFull: it could not be written; what stood at `path` is intact.
@@ -330,7 +334,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
