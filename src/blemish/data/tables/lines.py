@@ -123,7 +123,7 @@ def _lines(text: str, delimiter: str, path: Path, *, strict: bool = True) -> Ite
     """(line number, cells) of each line that is not blank."""
     csv.field_size_limit(LARGEST_CELL)
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict
     )
     try:
         before = 0
