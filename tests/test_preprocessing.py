@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from blemish.errors import BadInput
+from blemish.imaging import Photograph
+from blemish.modelfile import InputSpec
+from blemish.preprocessing import Placement, normalize, prepare, resize
+
+
+def picture(size_hw, seed=0):
+    """Smooth and coloured, so that resizing it means something."""
+    height, width = size_hw
+    y, x = np.mgrid[:height, :width]
+    rng = np.random.default_rng(seed)
+    waves = [128 + 120 * np.sin(x * a + y * b) for a, b in rng.uniform(0.01, 0.3, (3, 2))]
+    return Photograph(np.stack(waves, 2).astype(np.uint8))
+
+
+SPECS = {
+    "stretch": InputSpec(size_hw=(48, 64)),
+    "letterbox": InputSpec(size_hw=(64, 64), resize="letterbox"),
+    "letterbox-corner": InputSpec(size_hw=(64, 48), resize="letterbox", letterbox_align="corner"),
+    "shortest": InputSpec(size_hw=(56, 56), resize="shortest", resize_to=64),
+    "shortest-padded": InputSpec(size_hw=(80, 72), resize="shortest", resize_to=64),
+}
+SIZES = [(33, 80), (80, 33), (64, 64), (200, 301), (1, 1), (1, 90), (7, 500)]
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("size_hw", SIZES, ids=str)
+def test_coordinates_come_back_exactly(spec, size_hw):
+    _, placement = prepare(picture(size_hw), spec)
+    rng = np.random.default_rng(1)
+    boxes = rng.uniform(0, 1, (20, 4)) * np.tile(size_hw[::-1], 2)
+    assert np.allclose(placement.to_photograph(placement.to_network(boxes)), boxes, rtol=1e-12, atol=1e-9)
+    assert placement.size_hw == size_hw
+    assert placement.input_hw == spec.size_hw
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("size_hw", [(400, 300), (300, 420)], ids=str)
+def test_a_mark_lies_where_the_placement_says(spec, size_hw):
+    """Pixels and coordinates move together: a bright square is found where its box went."""
+    pixels = np.zeros((*size_hw, 3), np.uint8)
+    box = np.array([[140, 150, 180, 190]])
+    pixels[150:190, 140:180] = 255
+    small, placement = resize(Photograph(pixels), InputSpec(**{**spec.model_dump(), "pad_value": 0}))
+    mass = small[..., 0].astype(float)
+    centre_y, centre_x = np.average(np.indices(mass.shape).reshape(2, -1) + 0.5, axis=1, weights=mass.ravel())
+    left, top, right, bottom = placement.to_network(box)[0]
+    assert centre_x == pytest.approx((left + right) / 2, abs=0.05)
+    assert centre_y == pytest.approx((top + bottom) / 2, abs=0.05)
+    assert mass.sum() / 255 == pytest.approx((right - left) * (bottom - top), rel=0.03)
+
+
+@pytest.mark.parametrize("size_hw", [(97, 61), (300, 200), (10, 12)], ids=str)
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos", "box"])
+def test_stretch_is_pillows_own_resize(size_hw, name):
+    photo = picture(size_hw)
+    small, _ = resize(photo, InputSpec(size_hw=(32, 40), interpolation=name))
+    kind = getattr(Image.Resampling, name.upper())
+    assert (small == np.asarray(Image.fromarray(photo.pixels).resize((40, 32), kind))).all()
+
+
+@pytest.mark.parametrize("size_hw", [(333, 500), (500, 333), (97, 2000), (50, 60), (1, 1)], ids=str)
+@pytest.mark.parametrize(("resize_to", "side"), [(256, 224), (64, 64), (224, 224), (32, 64)])
+def test_shortest_is_torchvisions_resize_and_centre_crop(size_hw, resize_to, side):
+    transforms = pytest.importorskip("torchvision.transforms")
+    photo = picture(size_hw)
+    spec = InputSpec(size_hw=(side, side), resize="shortest", resize_to=resize_to, pad_value=0)
+    small, _ = resize(photo, spec)
+    both = transforms.Compose([transforms.Resize(resize_to), transforms.CenterCrop(side)])
+    theirs = np.asarray(both(Image.fromarray(photo.pixels)))
+    # Only the part under the crop is computed here; rounding may differ by one level of 255.
+    assert np.abs(small.astype(int) - theirs).max() <= 1
+
+
+def test_letterbox_keeps_the_shape_and_pads_with_grey():
+    small, placement = resize(picture((50, 100)), InputSpec(size_hw=(64, 64), resize="letterbox"))
+    assert placement.scale_xy == (0.64, 0.64)
+    assert placement.offset_xy == (0.0, 16.0)
+    assert (small[:16] == 114).all()
+    assert (small[48:] == 114).all()
+    assert not (small[16:48] == 114).all((1, 2)).any()
+
+
+def test_a_corner_letterbox_pads_right_and_below_only():
+    spec = InputSpec(size_hw=(64, 64), resize="letterbox", letterbox_align="corner")
+    small, placement = resize(picture((100, 50)), spec)
+    assert placement.offset_xy == (0.0, 0.0)
+    assert (small[:, 32:] == 114).all()
+
+
+def test_a_strip_of_a_kilometre_takes_no_memory():
+    """Shorter side 1 to 256 px would be 30,000 x 256 x 256 pixels, were all of it computed."""
+    photo = Photograph(np.zeros((1, 30_000, 3), np.uint8))
+    small, _ = resize(photo, InputSpec(size_hw=(224, 224), resize="shortest", resize_to=256))
+    assert small.shape == (224, 224, 3)
+
+
+def test_sixteen_bits_are_neither_clipped_nor_cut_to_eight():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    small, _ = resize(Photograph(ramp), InputSpec(size_hw=(64, 64)))
+    assert small.dtype == np.float32
+    assert small.shape == (64, 64, 3)
+    assert np.abs(small[..., 1] - ramp / 65535).max() < 1e-6
+    assert len(np.unique(small)) > 4000
+
+
+def test_the_white_level_becomes_one_and_what_is_brighter_too():
+    photo = Photograph(np.array([[0, 2048, 4095, 65535]], np.uint16))
+    small, _ = resize(photo, InputSpec(size_hw=(1, 4), white_level=4095))
+    assert small[0, :, 0] == pytest.approx([0, 2048 / 4095, 1, 1])
+
+
+def test_overshoot_of_bicubic_stays_in_range():
+    edge = np.zeros((20, 20), np.uint16)
+    edge[:, 10:] = 65535
+    small, _ = resize(Photograph(edge), InputSpec(size_hw=(64, 64), interpolation="bicubic"))
+    assert small.min() == 0.0
+    assert small.max() == 1.0
+
+
+def test_eight_and_sixteen_bits_of_one_scene_agree():
+    grey = np.asarray(picture((60, 90)).pixels[..., 0])
+    eight = Photograph(np.repeat(grey[..., None], 3, 2))
+    sixteen = Photograph(grey.astype(np.uint16) * 257)
+    spec = InputSpec(size_hw=(32, 32))
+    first, _ = prepare(eight, spec)
+    second, _ = prepare(sixteen, spec)
+    # Pillow rounds to a level of 255 after each of its two passes in 8 bits.
+    assert np.abs(first - second).max() < 1.5 / 255 / 0.224
+
+
+def test_normalize_is_the_definition():
+    spec = InputSpec(size_hw=(5, 7))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    out = normalize(pixels, spec)
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    expected = ((pixels.astype(np.float64) / 255 - mean) / std).transpose(2, 0, 1)
+    assert out.dtype == np.float32
+    assert out.flags.c_contiguous
+    assert np.abs(out - expected).max() < 1e-6
+    as_float = normalize((pixels / 255).astype(np.float32), spec)
+    assert np.abs(as_float - expected).max() < 1e-6
+
+
+def test_byte_scale_leaves_0_to_255():
+    spec = InputSpec(size_hw=(2, 2), scale="byte", mean=(10, 20, 30), std=(1, 2, 4))
+    pixels = np.full((2, 2, 3), 130, np.uint8)
+    assert normalize(pixels, spec)[:, 0, 0].tolist() == [120, 55, 25]
+    assert normalize(np.full((2, 2, 3), 130 / 255, np.float32), spec)[:, 0, 0] == pytest.approx([120, 55, 25])
+
+
+def test_a_network_of_one_channel_gets_luma():
+    spec = InputSpec(size_hw=(4, 4), channels=1, mean=(0,), std=(1,))
+    out, _ = prepare(Photograph(np.full((4, 4, 3), (255, 0, 0), np.uint8)), spec)
+    assert out.shape == (1, 4, 4)
+    assert out[0, 0, 0] == pytest.approx(0.299, abs=0.003)
+    out, _ = prepare(Photograph(np.full((4, 4), 65535, np.uint16)), spec)
+    assert out.shape == (1, 4, 4)
+    assert (out == 1).all()
+
+
+def test_a_crop_is_placed_in_the_whole_photograph():
+    photo = picture((100, 200))
+    part, placement = resize(photo, InputSpec(size_hw=(40, 40)), (50, 20, 90, 60))
+    assert (part == photo.pixels[20:60, 50:90]).all()
+    assert placement.to_network(np.array([[50, 20, 90, 60]])).tolist() == [[0, 0, 40, 40]]
+    assert placement.to_photograph(np.array([[0, 0, 40, 40]])).tolist() == [[50, 20, 90, 60]]
+
+
+def test_the_crop_of_shortest_takes_the_place_of_its_centre_crop():
+    spec = SPECS["shortest"]
+    _, placement = resize(picture((100, 200)), spec, (10, 20, 110, 70))
+    assert placement.to_network(np.array([[10, 20, 110, 70]])) == pytest.approx(np.array([[0, 0, 56, 56]]))
+
+
+@pytest.mark.parametrize("crop", [(-1, 0, 10, 10), (0, 0, 0, 10), (5, 5, 4, 9), (0, 0, 10, 101)])
+def test_a_crop_outside_is_refused(crop):
+    with pytest.raises(BadInput, match="not a part of a photograph of 100 x 100 pixels"):
+        resize(picture((100, 100)), SPECS["stretch"], crop)
+
+
+def test_boxes_may_be_none_at_all():
+    placement = Placement((10, 10), (5, 5), (0.5, 0.5), (0.0, 0.0))
+    assert placement.to_network(np.zeros((0, 4))).shape == (0, 4)
+    assert placement.to_photograph(np.zeros((0, 4))).shape == (0, 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    kind=st.sampled_from(["stretch", "letterbox", "shortest"]),
+    resize_to=st.integers(1, 40),
+    deep=st.booleans(),
+)
+def test_any_photograph_fits_any_input(height, width, size, kind, resize_to, deep):
+    pixels = np.zeros((height, width), np.uint16) if deep else np.zeros((height, width, 3), np.uint8)
+    spec = InputSpec(size_hw=size, resize=kind, resize_to=resize_to)
+    out, placement = prepare(Photograph(pixels), spec)
+    assert out.shape == (3, *size)
+    assert np.isfinite(out).all()
+    assert min(placement.scale_xy) > 0
