@@ -63,6 +63,19 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} takes its loss from the recipe")
 
+    def aliases(self, name: str) -> Sequence[str]:
+        """What files of weights may call one of this network's tensors, likeliest first.
+
+        Args:
+            name: a key of the state dict.
+        """
+        if name.startswith("backbone."):
+            return (name, name.removeprefix("backbone."))
+        if name.startswith("head."):
+            rest = name.removeprefix("head.")
+            return (name, f"fc.{rest}", f"classifier.{rest}")
+        return (name,)
+
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in order of registration."""
         prefixes = self.stages[stage]

@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blemish.errors import BadRecipe, UnknownName, WrongTask
@@ -42,6 +43,7 @@ class Architecture:
         example: a name that the pattern stands for, for tests and documentation; the name itself where it
             is no pattern.
         extra: the part of Blemish it needs beyond `train`, or "".
+        default_weights: finds or downloads the files that `default` stands for; None where there are none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Architecture:
     smallest: bool = False
     example: str = ""
     extra: str = ""
+    default_weights: Callable[[str], tuple[Path, ...]] | None = None
 
     @property
     def is_pattern(self) -> bool:
@@ -71,6 +74,7 @@ def register(
     smallest: str = "",
     example: str = "",
     extra: str = "",
+    default_weights: Callable[[str], tuple[Path, ...]] | None = None,
 ) -> Callable[[Build], Build]:
     """A decorator that makes a building function known under `names`.
 
@@ -87,6 +91,7 @@ def register(
             `none` where another registration of the family does.
         example: for a pattern, a small architecture that it stands for.
         extra: the part of Blemish it needs beyond `train`.
+        default_weights: takes the name, gives the files that `default` stands for.
     """
     size_hw = (input_size, input_size) if isinstance(input_size, int) else input_size
 
@@ -103,6 +108,7 @@ def register(
                 smallest=name == (smallest or names[0]),
                 example=example or name,
                 extra=extra,
+                default_weights=default_weights,
             )
         return build
 

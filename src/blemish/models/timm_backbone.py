@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,9 +12,18 @@ from blemish.errors import MissingExtra, UnknownName
 from blemish.models.image_level import IMAGE_TASKS, ImageNetwork, image_input, stages_of
 from blemish.models.options import HeadSpec, ImageOptions
 from blemish.models.registry import register
+from blemish.models.weights import from_timm, in_hub_cache
 from blemish.vocabulary import Task
 
 LENS_HEAD = HeadSpec(hidden=(256,), dropout=(0.5, 0.3))  # DamageLens' ResNet-18
+# What torchvision calls its files, newest first; people also put the oldest there by hand.
+RESNET_FILES = {
+    "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
+    "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
+    "resnet50": ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
+    "resnet101": ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth", "resnet101-5d3b4d8f.pth"),
+    "resnet152": ("resnet152-f82ba261.pth", "resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
+}
 RESNET_STAGES = {
     "stem": ("conv1", "bn1"),
     "layer1": ("layer1",),
@@ -30,6 +40,7 @@ RESNET_STAGES = {
     licence="Apache-2.0 (timm)",
     weights_licence="Apache-2.0 (timm), BSD-3-Clause (torchvision's file)",
     input_size=128,
+    default_weights=lambda name: _resnet_weights(name),
 )
 @register(
     "resnet50",
@@ -39,6 +50,7 @@ RESNET_STAGES = {
     weights_licence="Apache-2.0 (timm), BSD-3-Clause (torchvision's file)",
     input_size=224,
     smallest="none",
+    default_weights=lambda name: _resnet_weights(name),
 )
 def resnet(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
     """A timm residual network; stages `stem`, `layer1` to `layer4`, `head`."""
@@ -67,6 +79,7 @@ def resnet(name: str, *, task: Task, label_count: int, **options: Any) -> ImageN
     weights_licence="differs: see the model card on huggingface.co/timm",
     input_size=224,
     example="timm/test_resnet",
+    default_weights=lambda name: (from_timm(name.removeprefix("timm/")),),
 )
 def any_timm(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
     """Whatever timm knows; stages are the children of its backbone, blocks one by one."""
@@ -94,6 +107,11 @@ def any_timm(name: str, *, task: Task, label_count: int, **options: Any) -> Imag
         stages=stages_of(backbone),
         feature_layers=() if tokens or not info else (info[-1]["module"],),
     )
+
+
+def _resnet_weights(name: str) -> tuple[Path, ...]:
+    """Torchvision's file if it lies in the hub cache, since its keys are timm's; else timm's own."""
+    return (in_hub_cache(*RESNET_FILES[name]) or from_timm(name),)
 
 
 def _import_timm() -> Any:
