@@ -9,9 +9,11 @@ from torchvision.models.detection.image_list import ImageList
 
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import anchors as boxes_of
+from blemish.models.detector_options import SSDOptions
 from blemish.models.registry import create
-from blemish.models.ssd import ASPECT_RATIOS, SCALES, multibox_loss
+from blemish.models.ssd import multibox_loss
 
+SCALES, ASPECT_RATIOS = SSDOptions().scales, SSDOptions().aspect_ratios
 MAPS = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
 
 

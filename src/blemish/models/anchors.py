@@ -61,9 +61,22 @@ def boxes_a_cell(aspect_ratios: Sequence[Sequence[float]]) -> list[int]:
 
 
 def to_corners(centres: Tensor) -> Tensor:
-    """(n, 4) x1 y1 x2 y2 from (n, 4) cx cy w h."""
+    """(..., 4) x1 y1 x2 y2 from (..., 4) cx cy w h."""
     half = centres[..., 2:] / 2
     return torch.cat((centres[..., :2] - half, centres[..., :2] + half), -1)
+
+
+def to_centres(corners: Tensor) -> Tensor:
+    """(..., 4) cx cy w h from (..., 4) x1 y1 x2 y2."""
+    side = corners[..., 2:] - corners[..., :2]
+    return torch.cat((corners[..., :2] + side / 2, side), -1)
+
+
+def clip(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """(..., 4) corners inside an input of that many pixels."""
+    height, width = size_hw
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack((x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)), -1)
 
 
 def match(truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
@@ -87,7 +100,7 @@ def match(truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
     found = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
     if len(truths) == 0:
         return found
-    iou = box_iou(_with_area(truths), anchors)  # (m, n)
+    iou = box_iou(with_area(truths), anchors)  # (m, n)
     overlap, best = iou.max(0)
     found = torch.where(overlap >= min_iou, best, found)
     free = iou.clone()
@@ -123,18 +136,18 @@ def decode(offsets: Tensor, anchors: Tensor, variances: tuple[float, float]) -> 
 
     Args:
         offsets: (..., n, 4).
-        anchors: (n, 4) centres and sizes.
+        anchors: (n, 4) centres and sizes, or (..., n, 4).
         variances: of centre and size.
 
     Returns:
         (..., n, 4), x1 <= x2 and y1 <= y2; finite for finite offsets.
     """
-    centre = anchors[:, :2] + offsets[..., :2] * variances[0] * anchors[:, 2:]
+    centre = anchors[..., :2] + offsets[..., :2] * variances[0] * anchors[..., 2:]
     growth = (offsets[..., 2:] * variances[1]).clamp(max=LARGEST_LOG_RATIO)
-    return to_corners(torch.cat((centre, anchors[:, 2:] * growth.exp()), -1))
+    return to_corners(torch.cat((centre, anchors[..., 2:] * growth.exp()), -1))
 
 
-def _with_area(boxes: Tensor) -> Tensor:
+def with_area(boxes: Tensor) -> Tensor:
     """Boxes of at least the smallest side, about their own centre."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).clamp(min=SMALLEST_SIDE) / 2

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blemish.errors import BadRecipe
-from blemish.modelfile import DecoderSpec, InputSpec, OutputSpec
-from blemish.models.anchors import boxes_a_cell, decode, default_boxes, encode, match, to_corners
+from blemish.modelfile import DecoderSpec, OutputSpec
+from blemish.models.anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models.contract import Network
+from blemish.models.detector_options import SSDOptions
 from blemish.models.registry import register
 from blemish.vocabulary import Task
 
-SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
-ASPECT_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 REDUCTIONS = (8, 16, 32)
 AUXILIARY_CHANNELS = (512, 256, 256)
 
@@ -36,49 +35,15 @@ class SSD(Network):
 
     owns_loss = True
 
-    def __init__(
-        self,
-        *,
-        label_count: int,
-        backbone: str = "resnet50",
-        size_hw: tuple[int, int] = (300, 300),
-        scales: Sequence[float] = SCALES,
-        aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS,
-        min_iou: float = 0.5,
-        negatives_a_positive: float = 3.0,
-        variances: tuple[float, float] = (0.1, 0.2),
-        score_floor: float = 0.01,
-        suppress_iou: float = 0.45,
-        max_detections: int = 200,
-    ) -> None:
-        """Build with random weights.
-
-        Args:
-            label_count: without background.
-            backbone: a name of timm's.
-            size_hw: of the input, pixels.
-            scales: see `anchors.default_boxes`.
-            aspect_ratios: likewise.
-            min_iou: from which a default box answers for a truth.
-            negatives_a_positive: how many of the worst background boxes are learned from, a positive box.
-            variances: of centre and size.
-            score_floor: below it no box leaves the decoder.
-            suppress_iou: overlap above which the lower of two boxes of one label goes.
-            max_detections: a photograph.
-        """
+    def __init__(self, *, label_count: int, options: SSDOptions) -> None:
         super().__init__()
-        if len(scales) != len(aspect_ratios) + 1:
-            raise BadRecipe(
-                f"model.options.scales has {len(scales)} values for {len(aspect_ratios)} maps: "
-                "give one more than there are maps"
-            )
-        if len(aspect_ratios) != len(REDUCTIONS) + len(AUXILIARY_CHANNELS):
-            raise BadRecipe(f"model.options.aspect_ratios has {len(aspect_ratios)} rows; this SSD has 6 maps")
+        self.inputs = (options.input_spec((300, 300), "stretch"),)
+        size_hw = self.inputs[0].size_hw
         self.task = Task.DETECTION
         self.label_count = label_count
-        self.min_iou, self.negatives_a_positive = min_iou, negatives_a_positive
-        self.variances = (float(variances[0]), float(variances[1]))
-        self.backbone, channels, layers = _backbone(backbone)
+        self.min_iou, self.negatives_a_positive = options.min_iou, options.negatives_a_positive
+        self.variances = options.variances
+        self.backbone, channels, layers = _backbone(options.backbone)
         self.auxiliary = nn.ModuleList()
         with torch.no_grad():
             maps_hw = _maps_hw(self.backbone, size_hw)
@@ -92,7 +57,7 @@ class SSD(Network):
             maps_hw.append((height, width))
             channels.append(wide)
         self.maps_hw = tuple(maps_hw)
-        counts = boxes_a_cell(aspect_ratios)
+        counts = boxes_a_cell(options.aspect_ratios)
         self.offset_heads = nn.ModuleList(
             nn.Conv2d(c, 4 * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
         )
@@ -101,17 +66,20 @@ class SSD(Network):
         )
         for module in (self.auxiliary, self.offset_heads, self.score_heads):
             _start(module)
-        anchors = default_boxes(maps_hw, size_hw, scales, aspect_ratios)
+        anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
-        self.inputs = (InputSpec(size_hw=size_hw, resize="stretch"),)
         self.outputs = (
             OutputSpec(name="scores", role="scores", activation="probabilities"),
             OutputSpec(name="boxes", role="boxes"),
         )
         self.decoder = DecoderSpec(
             name="dense",
-            settings={"score_floor": score_floor, "max_iou": suppress_iou, "max_detections": max_detections},
+            settings={
+                "score_floor": options.score_floor,
+                "max_iou": options.suppress_iou,
+                "max_detections": options.max_detections,
+            },
         )
         self.feature_layers = tuple(f"backbone.{name}" for name in layers)
         self.stages = {
@@ -135,10 +103,7 @@ class SSD(Network):
         logits, offsets = self.heads(inputs[0])
         scores = logits.float().softmax(-1)[..., 1:]
         boxes = decode(offsets.float(), self.anchors.float(), self.variances)
-        height, width = self.inputs[0].size_hw
-        x = boxes[..., 0::2].clamp(0, width)
-        y = boxes[..., 1::2].clamp(0, height)
-        boxes = torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), -1)
+        boxes = clip(boxes, self.inputs[0].size_hw)
         return scores.to(logits.dtype), boxes.to(logits.dtype)
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
@@ -202,37 +167,9 @@ def multibox_loss(
     weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
     input_size=300,
 )
-def ssd(
-    name: str,
-    *,
-    task: Task,
-    label_count: int,
-    input_size: int | tuple[int, int] = 300,
-    backbone: str = "resnet50",
-    scales: Sequence[float] = SCALES,
-    aspect_ratios: Sequence[Sequence[float]] = ASPECT_RATIOS,
-    min_iou: float = 0.5,
-    negatives_a_positive: float = 3.0,
-    variances: Sequence[float] = (0.1, 0.2),
-    score_floor: float = 0.01,
-    suppress_iou: float = 0.45,
-    max_detections: int = 200,
-) -> SSD:
-    """An SSD with random weights; the options are those of `SSD`."""
-    size_hw = (input_size, input_size) if isinstance(input_size, int) else (input_size[0], input_size[1])
-    return SSD(
-        label_count=label_count,
-        backbone=backbone,
-        size_hw=size_hw,
-        scales=scales,
-        aspect_ratios=aspect_ratios,
-        min_iou=min_iou,
-        negatives_a_positive=negatives_a_positive,
-        variances=(variances[0], variances[1]),
-        score_floor=score_floor,
-        suppress_iou=suppress_iou,
-        max_detections=max_detections,
-    )
+def ssd(name: str, *, task: Task, label_count: int, **options: Any) -> SSD:
+    """An SSD with random weights; its options are those of `SSDOptions`."""
+    return SSD(label_count=label_count, options=SSDOptions.of(name, options))
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:

@@ -1,0 +1,130 @@
+"""What a recipe may ask of a detector; torch-free, because recipes are read without it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from blemish.errors import BadRecipe, suggestion
+from blemish.modelfile import InputSpec
+from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec
+
+Resize = Literal["stretch", "letterbox", "shortest"]
+
+
+class DetectorOptions(BaseModel):
+    """What every detector takes.
+
+    Attributes:
+        input_size: pixels: one number for a square, or (height, width); None for the architecture's.
+        resize: how a photograph becomes the input; None for the architecture's way.
+        resize_to: pixels, for `shortest`.
+        interpolation: Pillow's antialiased filter.
+        mean: per channel, of values in [0, 1]; None for that of the architecture's weights.
+        std: likewise.
+        white_level: what counts as 1.0 in 16-bit photographs.
+        head: only None: a detector's heads are its own.
+        score_floor: no box below it leaves the decoder.
+        suppress_iou: of two boxes of one label that overlap by more, the lower goes.
+        max_detections: a photograph.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_size: int | tuple[int, int] | None = None
+    resize: Resize | None = None
+    resize_to: int | None = Field(default=None, ge=1)
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    white_level: int = Field(default=65535, ge=1)
+    head: HeadSpec | None = None
+    score_floor: float = Field(default=0.01, ge=0, lt=1)
+    suppress_iou: float = Field(default=0.5, gt=0, le=1)
+    max_detections: int = Field(default=100, ge=1)
+
+    @classmethod
+    def of(cls, architecture: str, options: dict[str, Any]) -> Self:
+        """The options, checked.
+
+        Raises:
+            BadRecipe: an option that does not exist or cannot be; the message offers the nearest.
+        """
+        for name in options:
+            if name not in cls.model_fields:
+                raise BadRecipe(f"{architecture} has no option {name!r}{suggestion(name, cls.model_fields)}")
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(x) for x in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise BadRecipe(f"{architecture}: option {place}: {reason}") from None
+
+    @model_validator(mode="after")
+    def _no_head(self) -> Self:
+        if self.head is not None:
+            raise ValueError("a detector's heads are its own; leave model.head out")
+        return self
+
+    def input_spec(self, default_hw: tuple[int, int], resize: Resize, **fixed: Any) -> InputSpec:
+        """How a photograph becomes the input, the architecture's ways where the recipe says nothing."""
+        size = self.input_size
+        size_hw = default_hw if size is None else (size, size) if isinstance(size, int) else size
+        return InputSpec(
+            size_hw=size_hw,
+            resize=self.resize or resize,
+            resize_to=self.resize_to,
+            interpolation=self.interpolation,
+            mean=self.mean or fixed.pop("mean", IMAGENET_MEAN),
+            std=self.std or fixed.pop("std", IMAGENET_STD),
+            white_level=self.white_level,
+            **fixed,
+        )
+
+
+class SSDOptions(DetectorOptions):
+    """What SSD takes besides.
+
+    Attributes:
+        backbone: a name of timm's with maps at strides 8, 16 and 32.
+        scales: one more than there are maps; see `anchors.default_boxes`.
+        aspect_ratios: a list a map.
+        min_iou: from which a default box answers for a truth.
+        negatives_a_positive: how many of the worst background boxes are learned from, a positive box.
+        variances: of centre and size.
+    """
+
+    suppress_iou: float = Field(default=0.45, gt=0, le=1)
+    max_detections: int = Field(default=200, ge=1)
+    backbone: str = "resnet50"
+    scales: tuple[float, ...] = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
+    aspect_ratios: tuple[tuple[float, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+    min_iou: float = Field(default=0.5, gt=0, le=1)
+    negatives_a_positive: float = Field(default=3.0, gt=0)
+    variances: tuple[float, float] = (0.1, 0.2)
+
+    @model_validator(mode="after")
+    def _maps(self) -> Self:
+        if len(self.aspect_ratios) != 6:
+            raise ValueError(f"aspect_ratios has {len(self.aspect_ratios)} rows, and this SSD has 6 maps")
+        if len(self.scales) != 7:
+            raise ValueError(f"scales has {len(self.scales)} values; give 7, one more than there are maps")
+        return self
+
+
+class RCNNOptions(DetectorOptions):
+    """What Faster and Mask R-CNN take besides.
+
+    Attributes:
+        trainable_backbone_layers: 0 to 5, counted from the last; the rest of the backbone never changes.
+        anchor_sizes: side of the square anchor in pixels, one a map from stride 4 to 64.
+        aspect_ratios: height / width of the anchors of every map.
+        proposals: that the first stage hands to the second, a photograph.
+    """
+
+    trainable_backbone_layers: int = Field(default=3, ge=0, le=5)
+    anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    proposals: int = Field(default=1000, ge=1)
