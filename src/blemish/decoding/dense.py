@@ -85,11 +85,12 @@ def _one(
         most=int(settings.get("max_candidates", MAX_CANDIDATES)),
     )
     taken = corners(finite(boxes[row], "boxes"), settings.get("box_format", "xyxy"))
-    kept = suppress(taken, score, label, float(settings.get("max_iou", 0.5)), most)
-    placed = in_photograph(taken[kept], placement, normalized=bool(settings.get("normalized", False)))
-    # What lies wholly in the border of a letterbox has nothing left.
-    inside = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
-    placed, kept = placed[inside], kept[inside]
+    placed = in_photograph(taken, placement, normalized=bool(settings.get("normalized", False)))
+    # What lies wholly in the border of a letterbox has nothing left, and takes no better box's place.
+    inside = np.flatnonzero((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]))
+    max_iou = float(settings.get("max_iou", 0.5))
+    kept = inside[suppress(taken[inside], score[inside], label[inside], max_iou, most)]
+    placed = placed[kept]
     masks = None
     if contract.task is Task.SEGMENTATION:
         if coefficients is None or prototypes is None:

@@ -60,15 +60,16 @@ def decode_set(
     for i, placement in enumerate(placements):
         scores = _scores(raw[i], contract, spec.activation)[:, columns]
         flat = scores.ravel()
-        best = np.argsort(-flat, kind="stable")[:most]
-        best = best[flat[best] >= floor]
+        best = np.flatnonzero(flat >= floor)
+        best = best[np.argsort(-flat[best], kind="stable")]
         query, label = np.divmod(best, len(columns))
         corner = corners(
             finite(np.asarray(boxes[i], np.float64)[query], "boxes"), settings.get("box_format", "cxcywh")
         )
         placed = in_photograph(corner, placement, normalized=bool(settings.get("normalized", True)))
         inside = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
-        query, label, best, placed = query[inside], label[inside], best[inside], placed[inside]
+        query, label = query[inside][:most], label[inside][:most]
+        best, placed = best[inside][:most], placed[inside][:most]
         drawn = None
         if contract.task is Task.SEGMENTATION and masks is not None:
             drawn = [over_input(masks[0][i][q], box, placement) for q, box in zip(query, placed, strict=True)]

@@ -39,22 +39,21 @@ def suppress(
         [0, 2]
     """
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    # Boxes of a label, best first; no label can fill more than `max_kept` places.
-    for label in np.unique(label_index):
-        rows = order[label_index[order] == label]
-        kept.append(_of_one_label(boxes_xyxy, rows, max_iou, max_kept or len(rows)))
-    if not kept:
-        return np.zeros(0, np.int64)
+    by_label = order[np.argsort(label_index[order], kind="stable")]
+    borders = np.flatnonzero(np.diff(label_index[by_label])) + 1
+    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
     stay = np.zeros(len(boxes_xyxy), bool)
-    stay[np.concatenate(kept)] = True
+    # Boxes of a label, best first; no label can fill more than `max_kept` places.
+    for rows in np.split(by_label, borders):
+        stay[_of_one_label(boxes_xyxy, areas, rows, max_iou, max_kept or len(rows))] = True
     return np.asarray(order[stay[order]][:max_kept], np.int64)
 
 
-def _of_one_label(boxes: NDArray[Any], rows: IntArray, max_iou: float, max_kept: int) -> IntArray:
+def _of_one_label(
+    boxes: NDArray[Any], areas: NDArray[Any], rows: IntArray, max_iou: float, max_kept: int
+) -> IntArray:
     """The rows that stay, of rows given best first."""
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[IntArray] = []
+    kept: list[IntArray] = [rows[:0]]
     count = 0
     while rows.size and count < max_kept:
         block, rows = rows[:BLOCK], rows[BLOCK:]

@@ -1,0 +1,370 @@
+import numpy as np
+import pytest
+
+from blemish.decoding import Selection, decode
+from blemish.decoding.masks import over_box, over_input
+from blemish.errors import BadInput, BadModelFile
+from blemish.geometry import mask_to_array
+from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.preprocessing import Placement
+from blemish.vocabulary import Task
+
+LETTERBOXED = Placement((120, 240), (64, 64), (64 / 240, 64 / 240), (0.0, 16.0))
+STRETCHED = Placement((120, 240), (60, 60), (0.25, 0.5), (0.0, 0.0))
+
+
+def contract(decoder, outputs, task=Task.DETECTION, count=3, **settings):
+    return Contract(
+        architecture="test",
+        task=task,
+        labels=tuple(LabelSpec(name=f"l{i}", title=f"L {i}") for i in range(count)),
+        inputs=(InputSpec(size_hw=(64, 64)),),
+        outputs=tuple(OutputSpec(name=n, role=n, activation=a) for n, a in outputs.items()),
+        decoder=DecoderSpec(name=decoder, settings=settings),
+    )
+
+
+def inside_box(box, size_hw):
+    y, x = np.indices(size_hw) + 0.5
+    return (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+
+
+# --- dense -------------------------------------------------------------------------------------------
+
+DENSE = {"boxes": "none", "scores": "probabilities"}
+
+
+def dense_scene(seed=0, count=400, labels=3):
+    rng = np.random.default_rng(seed)
+    centre, size = rng.uniform(5, 59, (count, 2)), rng.uniform(2, 30, (count, 2))
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], 1).astype(np.float32)
+    return boxes, rng.uniform(0, 1, (count, labels)).astype(np.float32)
+
+
+def test_dense_is_torchvisions_recipe():
+    """Every pair above the floor, suppressed per label, undone and cut: as SSD's own postprocessing."""
+    torch = pytest.importorskip("torch")
+    from torchvision.ops import batched_nms, clip_boxes_to_image
+
+    boxes, scores = dense_scene()
+    promise = contract("dense", DENSE, score_floor=0.3, max_iou=0.45, max_detections=50)
+    (found,) = decode(promise, {"boxes": boxes[None], "scores": scores[None]}, [STRETCHED])
+    row, label = np.nonzero(scores >= 0.3)
+    score = torch.from_numpy(scores[row, label])
+    keep = batched_nms(torch.from_numpy(boxes[row]), score, torch.from_numpy(label), 0.45)[:50].numpy()
+    expected = clip_boxes_to_image(torch.from_numpy(boxes[row][keep] * [4, 2, 4, 2]), (120, 240)).numpy()
+    assert len(found) == 50
+    assert found.label_index.tolist() == label[keep].tolist()
+    assert found.boxes_xyxy == pytest.approx(expected, abs=1e-4)
+    assert found.scores == pytest.approx(score[keep].numpy(), abs=1e-9)
+    assert (np.diff(found.scores) <= 0).all()
+    assert found.label_scores.tolist() == [found.scores[found.label_index == i].max() for i in range(3)]
+
+
+def test_every_layout_of_dense_says_the_same():
+    boxes, scores = dense_scene(count=200)
+    objectness = np.random.default_rng(9).uniform(0, 1, 200).astype(np.float32)
+    whole = np.array([64, 64, 64, 64], np.float32)
+    centre = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
+    corner = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    settings = {"score_floor": 0.2, "max_iou": 0.6}
+    logits = np.log(scores / (1 - scores))
+    pairs = [
+        (DENSE, {}, {"boxes": boxes, "scores": scores * objectness[:, None]}),
+        (
+            {**DENSE, "objectness": "none"},
+            {},
+            {"boxes": boxes, "scores": scores, "objectness": objectness},
+        ),
+        (
+            {"boxes": "none", "scores": "logits", "objectness": "logits"},
+            {"box_format": "cxcywh"},
+            {"boxes": centre, "scores": logits, "objectness": np.log(objectness / (1 - objectness))},
+        ),
+        (
+            {"combined": "probabilities"},
+            {"objectness": True, "box_format": "xywh", "normalized": True},
+            {"combined": np.concatenate([corner / whole, objectness[:, None], scores], 1)},
+        ),
+        (
+            {"combined": "probabilities"},
+            {"channels_first": True, "box_format": "cxcywh"},
+            {"combined": np.concatenate([centre, scores * objectness[:, None]], 1).T},
+        ),
+    ]
+    answers = [
+        decode(
+            contract("dense", outputs, **settings, **more),
+            {n: a[None].astype(np.float32) for n, a in arrays.items()},
+            [LETTERBOXED],
+        )[0]
+        for outputs, more, arrays in pairs
+    ]
+    assert len(answers[0]) > 20
+    for other in answers[1:]:
+        assert other.label_index.tolist() == answers[0].label_index.tolist()
+        assert other.boxes_xyxy == pytest.approx(answers[0].boxes_xyxy, abs=1e-3)
+        assert other.scores == pytest.approx(answers[0].scores, abs=1e-6)
+
+
+def test_one_box_may_say_one_label_only():
+    boxes = np.array([[10, 20, 30, 40]], np.float32)
+    raw = {"boxes": boxes[None], "scores": np.array([[[0.6, 0.9, 0.7]]], np.float32)}
+    (many,) = decode(contract("dense", DENSE), raw, [LETTERBOXED])
+    (single,) = decode(contract("dense", DENSE, multi_label=False), raw, [LETTERBOXED])
+    assert many.label_index.tolist() == [1, 2, 0]
+    assert single.label_index.tolist() == [1]
+
+
+def test_the_callers_choice_is_kept_and_the_floor_is_never_lowered():
+    boxes, scores = dense_scene()
+    raw = {"boxes": boxes[None], "scores": scores[None]}
+    promise = contract("dense", DENSE, score_floor=0.5, max_iou=0.3)
+    (default,) = decode(promise, raw, [LETTERBOXED])
+    (strict,) = decode(promise, raw, [LETTERBOXED], Selection(min_score=0.9))
+    (lax,) = decode(promise, raw, [LETTERBOXED], Selection(min_score=0.1))
+    (few,) = decode(promise, raw, [LETTERBOXED], Selection(max_detections=3))
+    assert strict.scores.min() >= 0.9
+    assert strict.scores.tolist() == default.scores[default.scores >= 0.9].tolist()
+    assert lax.scores.tolist() == default.scores.tolist()
+    assert few.scores.tolist() == default.scores[:3].tolist()
+    with pytest.raises(BadInput):
+        Selection(max_detections=0)
+    with pytest.raises(BadInput):
+        Selection(min_score=1.5)
+
+
+def test_boxes_in_the_border_are_gone_and_others_are_cut():
+    boxes = np.array([[2, 1, 20, 15], [10, 10, 30, 20]], np.float32)  # the photograph begins at y = 16
+    raw = {"boxes": boxes[None], "scores": np.full((1, 2, 3), 0.9, np.float32)}
+    (found,) = decode(contract("dense", DENSE, multi_label=False), raw, [LETTERBOXED])
+    assert found.boxes_xyxy == pytest.approx(np.array([[37.5, 0, 112.5, 15]]), abs=1e-4)
+
+
+def test_an_empty_photograph_has_no_boxes():
+    boxes, scores = dense_scene()
+    raw = {"boxes": boxes[None], "scores": scores[None] * 0}
+    (found,) = decode(contract("dense", DENSE, score_floor=0.05), raw, [LETTERBOXED])
+    assert len(found) == 0
+    assert found.boxes_xyxy.shape == (0, 4)
+    assert found.label_scores.tolist() == [0, 0, 0]
+    (found,) = decode(contract("dense", DENSE), {n: a[:, :0] for n, a in raw.items()}, [LETTERBOXED])
+    assert len(found) == 0
+
+
+def test_a_photograph_does_not_depend_on_its_companions():
+    boxes, scores = dense_scene()
+    other_boxes, other_scores = dense_scene(5)
+    promise = contract("dense", DENSE, score_floor=0.3)
+    (alone,) = decode(promise, {"boxes": boxes[None], "scores": scores[None]}, [LETTERBOXED])
+    raw = {"boxes": np.stack([other_boxes, boxes]), "scores": np.stack([other_scores, scores])}
+    _, beside = decode(promise, raw, [STRETCHED, LETTERBOXED])
+    assert (alone.boxes_xyxy == beside.boxes_xyxy).all()
+    assert (alone.scores == beside.scores).all()
+
+
+def test_nan_boxes_and_shapes_that_do_not_fit_are_named():
+    boxes, scores = dense_scene()
+    boxes[3] = np.nan
+    with pytest.raises(BadModelFile, match="boxes that are not finite"):
+        decode(contract("dense", DENSE), {"boxes": boxes[None], "scores": scores[None]}, [STRETCHED])
+    with pytest.raises(BadModelFile, match="for 3 labels"):
+        decode(contract("dense", DENSE), {"boxes": boxes[None], "scores": scores[None, :, :2]}, [STRETCHED])
+
+
+def test_masks_of_prototypes_are_the_products_inside_their_box():
+    boxes = np.array([[8, 20, 50, 44], [20, 24, 40, 40]], np.float32)
+    rng = np.random.default_rng(0)
+    prototypes = rng.normal(0, 1, (4, 16, 16)).astype(np.float32)
+    coefficients = rng.normal(0, 1, (2, 4)).astype(np.float32)
+    outputs = {**DENSE, "coefficients": "none", "prototypes": "none"}
+    raw = {
+        "boxes": boxes[None],
+        "scores": np.array([[[0.9, 0, 0], [0, 0.8, 0]]], np.float32),
+        "coefficients": coefficients[None],
+        "prototypes": prototypes[None],
+    }
+    (found,) = decode(contract("dense", outputs, Task.SEGMENTATION, score_floor=0.1), raw, [LETTERBOXED])
+    assert found.label_index.tolist() == [0, 1]
+    for i, (mask, box) in enumerate(zip(found.masks, found.boxes_xyxy, strict=True)):
+        grid = np.tensordot(coefficients[i], prototypes, 1)
+        expected = bilinear(grid, LETTERBOXED) & inside_box(box, (120, 240))
+        assert (mask_to_array(mask) != expected).sum() <= 2  # rounding at the threshold
+        assert mask.area > 50
+    outputs.pop("prototypes")
+    with pytest.raises(BadModelFile, match="'prototypes'"):
+        decode(contract("dense", outputs, Task.SEGMENTATION), raw, [LETTERBOXED])
+
+
+def bilinear(grid, placement):
+    """Where a grid over the whole input is above 0, pixel by pixel of the photograph."""
+    height, width = placement.size_hw
+    y, x = np.indices((height, width)) + 0.5
+    gx = (x * placement.scale_xy[0] + placement.offset_xy[0]) * grid.shape[1] / placement.input_hw[1] - 0.5
+    gy = (y * placement.scale_xy[1] + placement.offset_xy[1]) * grid.shape[0] / placement.input_hw[0] - 0.5
+    gx, gy = np.clip(gx, 0, grid.shape[1] - 1), np.clip(gy, 0, grid.shape[0] - 1)
+    x0, y0 = np.floor(gx).astype(int), np.floor(gy).astype(int)
+    x1, y1 = np.minimum(x0 + 1, grid.shape[1] - 1), np.minimum(y0 + 1, grid.shape[0] - 1)
+    fx, fy = gx - x0, gy - y0
+    top = grid[y0, x0] * (1 - fx) + grid[y0, x1] * fx
+    bottom = grid[y1, x0] * (1 - fx) + grid[y1, x1] * fx
+    return top * (1 - fy) + bottom * fy > 0
+
+
+# --- masks -------------------------------------------------------------------------------------------
+
+
+def test_masks_over_the_input_equal_torchs_interpolation():
+    torch = pytest.importorskip("torch")
+    grid = np.random.default_rng(0).normal(0, 1, (15, 15)).astype(np.float32)
+    box = np.array([13.2, 7.6, 201.5, 99.4])
+    mask = mask_to_array(over_input(grid, box, STRETCHED))
+    whole = torch.nn.functional.interpolate(
+        torch.from_numpy(grid)[None, None], (120, 240), mode="bilinear", align_corners=False
+    )
+    expected = (whole[0, 0].numpy() > 0) & inside_box(box, (120, 240))
+    assert (mask != expected).sum() <= 2
+    assert 1000 < mask.sum() < 17_000
+
+
+@pytest.mark.parametrize("box", [[30.0, 40.0, 90.0, 100.0], [-20.4, -10.2, 60.7, 55.1], [200, 80, 300, 130]])
+def test_masks_over_a_box_equal_detectron2s_paste(box):
+    torch = pytest.importorskip("torch")
+    grid = np.random.default_rng(0).uniform(0, 1, (28, 28)).astype(np.float32)
+    whole = np.array(box)
+    cut = np.clip(whole, 0, [240, 120, 240, 120])
+    mask = mask_to_array(over_box(grid, whole, cut, (120, 240)))
+    y, x = np.indices((120, 240)) + 0.5
+    at = np.stack(
+        [
+            (x - whole[0]) / (whole[2] - whole[0]) * 2 - 1,
+            (y - whole[1]) / (whole[3] - whole[1]) * 2 - 1,
+        ],
+        -1,
+    )
+    pasted = torch.nn.functional.grid_sample(
+        torch.from_numpy(grid)[None, None].double(), torch.from_numpy(at)[None], align_corners=False
+    )
+    expected = (pasted[0, 0].numpy() > 0.5) & inside_box(cut, (120, 240))
+    assert (mask != expected).sum() <= 2
+    assert mask.sum() > 300
+
+
+def test_a_box_of_no_pixel_has_an_empty_mask():
+    grid = np.ones((4, 4), np.float32)
+    assert over_input(grid, np.array([10.6, 10.6, 11.4, 11.4]), STRETCHED).area == 0
+    assert over_box(grid, np.array([5.0, 5.0, 5.0, 9.0]), np.array([5.0, 5.0, 5.0, 9.0]), (20, 20)).area == 0
+
+
+def test_a_box_beyond_a_centre_crop_is_drawn_where_the_network_looked():
+    cropped = Placement((100, 300), (50, 50), (0.5, 0.5), (-50.0, 0.0))
+    mask = over_input(np.ones((10, 10), np.float32), np.array([0.0, 0.0, 300.0, 100.0]), cropped)
+    assert mask_to_array(mask)[:, 100:200].all()
+    assert mask.area == 100 * 100
+
+
+# --- final -------------------------------------------------------------------------------------------
+
+
+def final_outputs():
+    rng = np.random.default_rng(0)
+    return {
+        "boxes": np.array([[[4, 20, 20, 40], [30, 10, 60, 60], [0, 0, 64, 64], [9, 9, 9, 9]]], np.float32),
+        "scores": np.array([[0.4, 0.9, 0.01, 0.8]], np.float32),
+        "labels": np.array([[1, 3, 2, 0]], np.int64),
+        "masks": rng.uniform(0, 1, (1, 4, 28, 28)).astype(np.float32),
+    }
+
+
+FINAL = {"boxes": "none", "scores": "probabilities", "labels": "none", "masks": "probabilities"}
+
+
+def test_final_boxes_are_sorted_floored_and_their_padding_dropped():
+    promise = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, score_floor=0.05)
+    raw = final_outputs()
+    (found,) = decode(promise, raw, [LETTERBOXED])
+    assert found.label_index.tolist() == [2, 0]  # label 0 of the graph is background: padding
+    assert found.scores == pytest.approx([0.9, 0.4])
+    assert found.boxes_xyxy == pytest.approx(np.array([[112.5, 0, 225, 120], [15, 15, 75, 90]]))
+    # The best box leaves the photograph: its mask is laid over the whole box and then cut.
+    whole = LETTERBOXED.to_photograph(raw["boxes"][0, 1:2])[0]
+    expected = over_box(raw["masks"][0, 1], whole, found.boxes_xyxy[0], (120, 240))
+    assert found.masks[0].counts.tolist() == expected.counts.tolist()
+    (few,) = decode(promise, raw, [LETTERBOXED], Selection(max_detections=1))
+    assert few.label_index.tolist() == [2]
+
+
+def test_final_masks_of_logits_are_those_of_their_probabilities():
+    raw = final_outputs()
+    promise = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, score_floor=0.05)
+    (first,) = decode(promise, raw, [LETTERBOXED])
+    logits = {**raw, "masks": np.log(raw["masks"] / (1 - raw["masks"]))}
+    promise = contract(
+        "final", {**FINAL, "masks": "logits"}, Task.SEGMENTATION, label_offset=1, score_floor=0.05
+    )
+    (second,) = decode(promise, logits, [LETTERBOXED])
+    for a, b in zip(first.masks, second.masks, strict=True):
+        assert (mask_to_array(a) != mask_to_array(b)).sum() <= 2
+
+
+def test_final_is_close_to_torchvisions_paste():
+    """torchvision pastes at whole pixels; the overlap with ours is still nearly complete."""
+    torch = pytest.importorskip("torch")
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+    y, x = np.indices((28, 28))
+    grid = np.clip(1.5 - np.hypot(x - 13.5, y - 13.5) / 10, 0, 1).astype(np.float32)
+    box = np.array([31.0, 22.0, 187.0, 103.0])
+    ours = mask_to_array(over_box(grid, box, box, (120, 240)))
+    pasted = paste_masks_in_image(
+        torch.from_numpy(grid)[None, None], torch.from_numpy(box[None]).float(), (120, 240)
+    )
+    theirs = pasted[0, 0].numpy() > 0.5
+    assert (ours & theirs).sum() / (ours | theirs).sum() > 0.97
+
+
+# --- set ---------------------------------------------------------------------------------------------
+
+
+def test_set_takes_the_best_pairs_as_detrs_do():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-1, 2, (1, 100, 3)).astype(np.float32)
+    boxes = rng.uniform(0.3, 0.7, (1, 100, 4)).astype(np.float32) * [1, 1, 0.3, 0.3]
+    promise = contract("set", {"scores": "logits", "boxes": "none"}, max_detections=40)
+    (found,) = decode(promise, {"scores": logits, "boxes": boxes}, [STRETCHED])
+    values, flat = torch.from_numpy(logits).sigmoid().flatten(1).topk(40)
+    query, label = flat[0].numpy() // 3, flat[0].numpy() % 3
+    assert found.label_index.tolist() == label.tolist()
+    assert found.scores == pytest.approx(values[0].numpy(), abs=1e-6)
+    centre, size = boxes[0, query, :2] * (240, 120), boxes[0, query, 2:] * (240, 120)
+    assert found.boxes_xyxy == pytest.approx(
+        np.concatenate([centre - size / 2, centre + size / 2], 1), abs=1e-4
+    )
+
+
+def test_set_of_softmax_reads_the_columns_it_is_told():
+    logits = np.array([[[0.0, 3.0, 0.0, 1.0, 2.0], [4.0, 0.0, 0.0, 0.0, 0.0]]])
+    boxes = np.full((1, 2, 4), 0.5)
+    outputs = {"scores": "logits", "boxes": "none"}
+    promise = contract("set", outputs, score_function="softmax", columns=[1, 3, 4], score_floor=0.1)
+    (found,) = decode(promise, {"scores": logits, "boxes": boxes}, [STRETCHED])
+    expected = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
+    assert found.label_index.tolist() == [0, 2]
+    assert found.scores == pytest.approx(expected[[1, 4]])
+    with pytest.raises(BadModelFile, match="5 columns for 3 labels"):
+        decode(contract("set", outputs), {"scores": logits, "boxes": boxes}, [STRETCHED])
+
+
+def test_masks_of_a_set_cover_the_input():
+    logits = np.array([[[5.0, -9.0, -9.0]]])
+    boxes = np.array([[[0.5, 0.5, 0.5, 0.25]]])
+    grid = np.full((1, 1, 16, 16), -1.0, np.float32)
+    grid[..., 8:] = 1.0
+    outputs = {"scores": "logits", "boxes": "none", "masks": "logits"}
+    promise = contract("set", outputs, Task.SEGMENTATION, score_floor=0.5)
+    (found,) = decode(promise, {"scores": logits, "boxes": boxes, "masks": grid}, [LETTERBOXED])
+    assert found.boxes_xyxy == pytest.approx(np.array([[60, 30, 180, 90]]))
+    drawn = mask_to_array(found.masks[0])
+    assert drawn[30:90, 120:180].all()
+    assert drawn.sum() == 60 * 60

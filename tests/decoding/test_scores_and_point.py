@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+
+from blemish.decoding import DECODERS, decode
+from blemish.decoding.scores import probabilities, sigmoid
+from blemish.errors import BadModelFile, UnknownName, WrongTask
+from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.preprocessing import Placement
+from blemish.vocabulary import Task
+
+WHOLE = Placement((100, 200), (50, 50), (0.25, 0.5), (0.0, 0.0))
+
+
+def contract(task=Task.CLASSIFICATION, count=3, **fields):
+    defaults = {
+        "architecture": "test",
+        "task": task,
+        "labels": tuple(LabelSpec(name=f"l{i}", title=f"L {i}") for i in range(count)),
+        "inputs": (InputSpec(size_hw=(50, 50)),),
+        "outputs": (OutputSpec(name="out", role="scores", activation="logits"),),
+        "decoder": DecoderSpec(name="scores"),
+    }
+    return Contract(**{**defaults, **fields})
+
+
+def test_softmax_and_sigmoid_are_scipys():
+    special = pytest.importorskip("scipy.special")
+    raw = np.random.default_rng(0).normal(0, 20, (50, 7)).astype(np.float32)
+    wide = raw.astype(np.float64)
+    for temperature in (0.5, 1.0, 3.0):
+        ours = probabilities(raw, Task.CLASSIFICATION, temperature=temperature)
+        assert np.abs(ours - special.softmax(wide / temperature, 1)).max() < 1e-15
+        assert np.abs(ours.sum(1) - 1).max() < 1e-14
+        ours = probabilities(raw, Task.MULTILABEL, temperature=temperature)
+        assert np.abs(ours - special.expit(wide / temperature)).max() < 1e-15
+        assert ours.dtype == np.float64
+
+
+def test_large_logits_do_not_overflow():
+    raw = np.array([[1e30, -1e30, 0.0]])
+    with np.errstate(over="raise"):
+        assert probabilities(raw, Task.CLASSIFICATION).tolist() == [[1, 0, 0]]
+        assert probabilities(raw, Task.MULTILABEL).tolist() == [[1, 0, 0.5]]
+    assert sigmoid(np.array([-800.0, 800.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL])
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
+def test_probabilities_go_through_temperature_as_their_logits_do(task, temperature):
+    logits = np.random.default_rng(1).normal(0, 3, (20, 4))
+    given = probabilities(logits, task)
+    expected = probabilities(logits, task, temperature=temperature)
+    assert np.abs(probabilities(given, task, "probabilities", temperature) - expected).max() < 1e-12
+
+
+def test_certain_probabilities_survive_a_temperature():
+    out = probabilities(np.array([[1.0, 0.0]]), Task.MULTILABEL, "probabilities", 2.0)
+    assert np.isfinite(out).all()
+    assert out[0, 0] > 0.99
+    assert out[0, 1] < 0.01
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_named(bad):
+    with pytest.raises(BadModelFile, match="not finite"):
+        probabilities(np.array([[0.0, bad]]), Task.CLASSIFICATION)
+
+
+def test_boxes_have_no_probability_per_label():
+    with pytest.raises(WrongTask):
+        probabilities(np.zeros((1, 2)), Task.DETECTION)
+
+
+def test_classification_says_the_best_label():
+    first, second = decode(contract(), {"out": np.array([[0, 2, 1], [5, 2, 1]], np.float32)}, [WHOLE, WHOLE])
+    assert first.label_names == ("l1",)
+    assert second.label_names == ("l0",)
+    assert first.scores[0] == first.label_scores[1] == first.label_scores.max()
+    assert first.size_hw == (100, 200)
+    assert first.thresholds.tolist() == [0.5] * 3
+
+
+def test_multilabel_says_every_label_at_its_threshold():
+    promise = contract(
+        Task.MULTILABEL,
+        outputs=(OutputSpec(name="out", role="scores", activation="probabilities"),),
+        thresholds={"l0": 0.25, "l2": 0.75},
+    )
+    (found,) = decode(promise, {"out": np.array([[0.25, 0.49, 0.75]])}, [WHOLE])
+    assert found.label_names == ("l0", "l2")
+    assert found.verdict().tolist() == [True, False, True]
+    assert found.scores.tolist() == [0.25, 0.75]
+    (found,) = decode(promise, {"out": np.array([[0.2499999, 0.49, 0.7499999]])}, [WHOLE])
+    assert found.label_names == ()
+
+
+def test_a_missing_output_a_wrong_shape_and_an_unknown_decoder_are_named():
+    with pytest.raises(BadModelFile, match="no output 'out'"):
+        decode(contract(), {"other": np.zeros((1, 3))}, [WHOLE])
+    with pytest.raises(BadModelFile, match="shape"):
+        decode(contract(), {"out": np.zeros((1, 4))}, [WHOLE])
+    with pytest.raises(BadModelFile, match="2 rows for 1 photographs"):
+        decode(contract(), {"out": np.zeros((2, 3))}, [WHOLE])
+    with pytest.raises(UnknownName, match="did you mean 'dense'"):
+        decode(contract(decoder=DecoderSpec(name="dnse")), {"out": np.zeros((1, 3))}, [WHOLE])
+    odd = contract(outputs=(OutputSpec(name="out", role="sores"),))
+    with pytest.raises(BadModelFile, match="role 'scores'"):
+        decode(odd, {"out": np.zeros((1, 3))}, [WHOLE])
+
+
+def test_the_registry_holds_what_the_design_names():
+    assert set(DECODERS) == {"scores", "point", "dense", "final", "set"}
+
+
+def point(activation="none", **settings):
+    return contract(
+        Task.LOCALIZATION,
+        1,
+        outputs=(OutputSpec(name="out", role="box", activation=activation),),
+        decoder=DecoderSpec(name="point", settings=settings),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "raw"),
+    [
+        ({}, [0.5, 0.5, 0.2, 0.4]),
+        ({"box_format": "xywh"}, [0.4, 0.3, 0.2, 0.4]),
+        ({"box_format": "xyxy"}, [0.4, 0.3, 0.6, 0.7]),
+        ({"box_format": "xyxy", "normalized": False}, [20, 15, 30, 35]),
+        ({"box_format": "xyxy", "normalized": False}, [30, 35, 20, 15]),  # inside out
+    ],
+)
+def test_one_box_comes_back_to_the_photograph(settings, raw):
+    (found,) = decode(point(**settings), {"out": np.array([raw], np.float32)}, [WHOLE])
+    assert found.boxes_xyxy == pytest.approx(np.array([[80, 30, 120, 70]]), abs=1e-4)
+    assert found.scores.tolist() == [1.0]
+    assert found.label_scores.tolist() == [1.0]
+
+
+def test_one_box_through_a_centre_crop_and_a_letterbox():
+    cropped = Placement((100, 200), (50, 50), (0.5, 0.5), (-25.0, 0.0))
+    boxed = Placement((100, 200), (50, 50), (0.25, 0.25), (0.0, 12.5))
+    raw = {"out": np.array([[0.0, 0.0, 1.0, 1.0]] * 2)}
+    first, second = decode(point(box_format="xyxy"), raw, [cropped, boxed])
+    assert first.boxes_xyxy.tolist() == [[50, 0, 150, 100]]
+    assert second.boxes_xyxy.tolist() == [[0, 0, 200, 100]]  # the border is cut off
+
+
+def test_one_box_of_logits_and_of_a_set_without_labels():
+    promise = point("logits").model_copy(update={"labels": ()})
+    (found,) = decode(promise, {"out": np.zeros((1, 4))}, [WHOLE])
+    assert found.boxes_xyxy.tolist() == [[50, 25, 150, 75]]
+    assert found.label_index.tolist() == [0]
+
+
+def test_an_unknown_form_of_boxes_is_named():
+    with pytest.raises(BadModelFile, match="known are xyxy, cxcywh, xywh"):
+        decode(point(box_format="yxyx"), {"out": np.zeros((1, 4))}, [WHOLE])
