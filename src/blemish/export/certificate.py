@@ -19,7 +19,6 @@ from blemish.vocabulary import Prediction, Sample, Task, Truth
 SAME_BOX_IOU = 0.9  # two detections are one object from here
 SAME_PLACE = 0.01  # of the photograph's longer side: how far a localized corner may move
 SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over photographs is near-constant
-BATCH = 16
 
 
 @dataclass
@@ -71,6 +70,7 @@ def certify(
     model_file: ModelFile,
     samples: Sequence[Sample],
     *,
+    precision: str = "fp32",
     max_drop: float | None = None,
 ) -> Parity:
     """What changes on `samples` when `after` decides instead of `before`, both behind one predictor.
@@ -80,6 +80,7 @@ def certify(
         after: the file.
         model_file: its contract and digest; the certificate is bound to its `graph_digest`.
         samples: validation photographs; with truths, the headline metric is scored too.
+        precision: of the file's weights: `fp32`, `fp16`.
         max_drop: how far the headline metric may fall. None: not one verdict may change.
 
     Raises:
@@ -88,25 +89,20 @@ def certify(
     judges = Spread(before), Spread(after)
     changed, largest, count = 0, 0.0, 0
     kept: list[tuple[Prediction, Prediction, Truth]] = []
-    predictors = [Predictor(judge, model_file) for judge in judges]
-    for start in range(0, len(samples), BATCH):
-        chunk = samples[start : start + BATCH]
-        answers = [predictor.predict_many([s.path for s in chunk]) for predictor in predictors]
-        for sample, first, second in zip(chunk, *answers, strict=True):
-            if first.prediction is None or second.prediction is None:
-                if first.prediction is not second.prediction:
-                    changed += 1
-                continue
-            count += 1
-            differs, distance = difference(first.prediction, second.prediction)
-            changed, largest = changed + differs, max(largest, distance)
-            if sample.truth is not None:
-                kept.append((first.prediction, second.prediction, sample.truth))
-    if not count:
+    paths = [sample.path for sample in samples]
+    streams = [Predictor(judge, model_file).predict_many(paths) for judge in judges]
+    for sample, first, second in zip(samples, *streams, strict=True):
+        if first.prediction is None or second.prediction is None:
+            changed += first.prediction is not second.prediction
+            continue
+        count += 1
+        differs, distance = difference(first.prediction, second.prediction)
+        changed, largest = changed + differs, max(largest, distance)
+        if sample.truth is not None:
+            kept.append((first.prediction, second.prediction, sample.truth))
+    if not count and not any(judge.not_finite() for judge in judges):
         raise BadInput("the file cannot be certified: none of the validation photographs can be read")
-    metric, scores = "", (None, None)
-    if kept:
-        metric, scores = _headline(kept)
+    metric, scores = _headline(kept)
     reasons = _reasons(judges, changed, scores, metric, max_drop)
     return Parity(
         passed=not reasons,
@@ -117,7 +113,7 @@ def certify(
         metric_before=scores[0],
         metric_after=scores[1],
         backend=after.name,
-        precision=after.precision,
+        precision=precision,
         cpu=cpu_capability(),
         graph_digest=model_file.graph_digest,
         reasons=tuple(reasons),
@@ -171,14 +167,15 @@ def _changed_objects(before: Prediction, after: Prediction) -> int:
 def _headline(
     kept: Sequence[tuple[Prediction, Prediction, Truth]],
 ) -> tuple[str, tuple[float | None, float | None]]:
-    """The headline metric's name and its value before and after."""
+    """The headline metric's name and its value before and after; nothing where nobody knows the truth."""
+    if not kept:
+        return "", (None, None)
     from blemish.evaluation.score import score
 
     truths = [truth for _, _, truth in kept]
-    reports = [score([pair[side] for pair in kept], truths, intervals=False) for side in (0, 1)]
-    name = reports[0].headline
-    values = [report.value(name) for report in reports]
-    return name, (values[0], values[1])
+    before = score([first for first, _, _ in kept], truths, intervals=False)
+    after = score([second for _, second, _ in kept], truths, intervals=False)
+    return before.headline, (before.value(before.headline), after.value(after.headline))
 
 
 def _reasons(

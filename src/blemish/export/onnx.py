@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from blemish.errors import ExportRefused, MissingExtra
 from blemish.modelfile import InputSpec, OutputSpec
 from blemish.models.contract import Network
+from blemish.models.operators import onnx_translations
 
 OPSET = 20  # read by every ONNX Runtime from 1.17 and OpenVINO from 2024.0; has everything the registry needs
 LARGEST_BYTES = 2**31 - 1  # what one protobuf message, and so one file, can hold
@@ -103,7 +104,7 @@ def _trace(
         torch.onnx.export(
             module,
             example,
-            file,
+            file,  # type: ignore[arg-type]  # any file object, whatever the annotation says
             dynamo=False,
             opset_version=OPSET,
             input_names=inputs,
@@ -121,6 +122,7 @@ def _trace(
         input_names=inputs,
         output_names=outputs,
         dynamic_shapes=_shapes(module, example, batch),
+        custom_translation_table=onnx_translations(),
     )
     assert program is not None  # noqa: S101  (only where `f` is given)
     return program.model_proto
@@ -152,7 +154,7 @@ def _make_anonymous(graph: Any) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Nothing of the exporter's warnings and progress reaches people."""
-    names = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
+    names = ("torch.onnx", "torch.export", "torch._dynamo", "torch.__trace", "onnxscript", "onnx_ir")
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import ExportRefused
+from blemish.explanation.gradients import explanation_path
 from blemish.export.certificate import certify, refusal
+from blemish.export.explanation import write_explanation
 from blemish.export.onnx import export_network
 from blemish.inference.onnxruntime import OnnxRuntimeBackend
 from blemish.modelfile import Contract, Fingerprints, ModelFile, write_atomically, write_model_file
@@ -15,6 +18,7 @@ from blemish.models.backend import TorchBackend
 from blemish.models.contract import Network
 from blemish.vocabulary import Sample
 
+LOG = logging.getLogger(__name__)
 MODEL_NAME = "model.onnx"
 WEIGHTS_NAME = "weights.safetensors"
 
@@ -26,6 +30,7 @@ def export_trained(
     contract: Contract,
     samples: Sequence[Sample],
     fingerprints: Fingerprints | None = None,
+    explanation: bool = True,
     force: bool = False,
 ) -> ModelFile:
     """Write `output/model.onnx` and `output/weights.safetensors`, once the file is proved on photographs.
@@ -36,6 +41,7 @@ def export_trained(
         contract: everything but the certificate; temperature and thresholds already chosen.
         samples: the validation photographs that the file must decide as the network does.
         fingerprints: of the photographs it learned from.
+        explanation: whether to write the explanation graph beside the file, where the task has one.
         force: write a file that did not pass, with the failure in its certificate.
 
     Raises:
@@ -53,7 +59,14 @@ def export_trained(
     if not certificate.passed and not force:
         raise ExportRefused(refusal(target, certificate))
     certified = contract.model_copy(update={"certificate": certificate})
-    return write_model_file(target, graph, certified, fingerprints)
+    made = write_model_file(target, graph, certified, fingerprints)
+    explanation_path(target).unlink(missing_ok=True)  # that of an earlier file
+    if explanation:
+        try:
+            write_explanation(network, made)
+        except ExportRefused as error:
+            LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
+    return made
 
 
 def write_weights(network: Network, path: Path) -> None:

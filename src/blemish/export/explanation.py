@@ -1,0 +1,88 @@
+"""The explanation graph beside a model file: feature maps and exact gradients, for ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from blemish.errors import ExportRefused
+from blemish.explanation.gradients import EXPLANATION_KEY, SELECTOR, explanation_path
+from blemish.export.onnx import EXAMPLE_BATCH, example_inputs, export_module, quiet
+from blemish.modelfile import InputSpec, ModelFile, OutputSpec, write_atomically
+from blemish.models.contract import Network
+from blemish.models.gradients import ScoreGradients
+from blemish.vocabulary import Task
+
+
+def explains(network: Network) -> bool:
+    """Whether gradient methods apply: one answer for the whole photograph, and feature maps to look at."""
+    whole = network.task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
+    return whole and bool(network.feature_layers)
+
+
+def export_explanation(network: Network) -> tuple[bytes, int]:
+    """The network's gradients as a serialised ONNX ModelProto, and how many outputs may be selected.
+
+    The backward pass of the layers behind the feature maps is traced into an ordinary graph first, since
+    an exporter walks forward only.
+
+    Raises:
+        ExportRefused: the network's gradient cannot be written as a graph.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    example = example_inputs(network.inputs, network)
+    flags = [(p, p.requires_grad) for p in network.parameters()]
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        network.requires_grad_(False)
+        with quiet(), torch.no_grad():
+            count = int(network(*example)[0].shape[1])
+            arguments = (*example, torch.eye(max(count, EXAMPLE_BATCH), count)[:EXAMPLE_BATCH].to(example[0]))
+            graph = make_fx(ScoreGradients(network), tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+                *arguments
+            )
+    except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportRefused(f"the gradient of {type(network).__name__} cannot be traced: {reason}") from error
+    finally:
+        for parameter, wanted in flags:
+            parameter.requires_grad_(wanted)
+        for part, training in modes:
+            part.training = training
+    inputs = (*network.inputs, InputSpec(name=SELECTOR, size_hw=(1, count)))
+    outputs = tuple(
+        OutputSpec(name=f"{kind}.{i}", role=kind)
+        for kind in ("features", "gradients")
+        for i in range(len(network.feature_layers))
+    )
+    return export_module(graph, arguments, inputs, outputs), count
+
+
+def write_explanation(network: Network, model_file: ModelFile) -> Path | None:
+    """Write the explanation graph beside a model file, bound to it by digest; None for other tasks.
+
+    Raises:
+        ExportRefused: the network's gradient cannot be written as a graph.
+        StorageFull: it could not be written; an earlier one is intact.
+    """
+    if not explains(network):
+        return None
+    graph, count = export_explanation(network)
+    path = explanation_path(model_file.path)
+    write_atomically(path, bind(graph, [model_file.graph_digest], network.feature_layers, count))
+    return path
+
+
+def bind(graph: bytes, graph_digests: Sequence[str], layers: Sequence[str], output_count: int) -> bytes:
+    """The explanation graph with the digests of the model files it explains."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    facts = {"graph_digests": list(graph_digests), "layers": list(layers), "output_count": output_count}
+    onnx.helper.set_model_props(model, {EXPLANATION_KEY: json.dumps(facts)})
+    return bytes(model.SerializeToString())

@@ -1,0 +1,185 @@
+"""The graph beside the model file, held against pytorch-grad-cam on the torch network."""
+
+import json
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from blemish.errors import BadModelFile
+from blemish.explanation.activation import ACTIVATION_METHODS
+from blemish.explanation.gradients import EXPLANATION_KEY, GradientFile, explanation_path
+from blemish.export.explanation import bind, export_explanation, write_explanation
+from blemish.modelfile import Contract, LabelSpec, ModelFile
+from blemish.models import registry
+from blemish.models.gradients import TorchGradients
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import RawScoresOutputTarget
+
+THEIRS = {
+    "grad-cam": pytorch_grad_cam.GradCAM,
+    "hires-cam": pytorch_grad_cam.HiResCAM,
+    "layer-cam": pytorch_grad_cam.LayerCAM,
+    "eigen-cam": pytorch_grad_cam.EigenCAM,
+}
+
+
+class FirstOutput(nn.Module):
+    """pytorch-grad-cam wants one tensor from one input; the other inputs are held still."""
+
+    def __init__(self, network, held=()):
+        super().__init__()
+        self.network, self.held = network, held
+
+    def forward(self, x):
+        return self.network(x, *self.held)[0]
+
+
+class OneNumber(RawScoresOutputTarget):
+    def __init__(self, index):
+        self.index = index
+
+    def __call__(self, output):
+        return output[..., self.index]
+
+
+def lively(network, seed=0):
+    """Batch norm with statistics of its own and a head whose gradient differs from place to place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1, generator=generator)
+                module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return network.eval()
+
+
+def fake_file(network, tmp_path):
+    contract = Contract(
+        architecture="x",
+        task=network.task,
+        labels=[LabelSpec(name=f"l{i}", title="") for i in range(network.label_count)],
+        inputs=network.inputs,
+        outputs=network.outputs,
+        decoder=network.decoder,
+    )
+    return ModelFile(tmp_path / "model.onnx", contract, "d", "graph-digest", None)
+
+
+def feeds(network, count, seed=1):
+    generator = np.random.default_rng(seed)
+    return {
+        s.name: generator.normal(size=(count, s.channels, *s.size_hw)).astype(np.float32)
+        for s in network.inputs
+    }
+
+
+def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS)):
+    """Every method, label and feature layer: file against torch, and both against pytorch-grad-cam."""
+    file = fake_file(network, tmp_path)
+    assert write_explanation(network, file) == explanation_path(file.path)
+    source, own = GradientFile(file), TorchGradients(network)
+    assert source.layers == network.feature_layers
+    batch = feeds(network, count)
+    arrays = [torch.from_numpy(x) for x in batch.values()]
+    for label in {0, source.output_count - 1}:
+        selector = np.eye(source.output_count, dtype=np.float32)[[label] * count]
+        features, gradients = source.look(batch, selector)
+        there = own.look(batch, selector)
+        for ours, theirs in zip([*features, *gradients], [*there[0], *there[1]], strict=True):
+            assert np.ptp(theirs) > 0
+            assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+        for at, layer in enumerate(source.layers):
+            for method in methods:
+                for row in range(count):
+                    held = [x[row : row + 1] for x in arrays[1:]]
+                    wrapped = FirstOutput(network, held)
+                    one = arrays[0][row : row + 1]
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        with THEIRS[method](wrapped, [network.get_submodule(layer)]) as cam:
+                            cam(one, [OneNumber(label)])
+                            activations = cam.activations_and_grads.activations[0].numpy()
+                            grads = [g.numpy() for g in cam.activations_and_grads.gradients] or [None]
+                            module = network.get_submodule(layer)
+                            reference = cam.get_cam_image(one, module, None, activations, grads[0], False)[0]
+                    ours = ACTIVATION_METHODS[method](features[at][row], gradients[at][row])
+                    if (
+                        method == "eigen-cam"
+                        and np.corrcoef(reference.ravel(), activations[0].sum(0).ravel())[0, 1] < 0
+                    ):
+                        reference = -reference  # a component's sign is arbitrary
+                    reference = np.maximum(reference, 0)
+                    np.testing.assert_allclose(ours, reference, atol=1e-4 * np.abs(reference).max())
+
+
+def test_resnet18(tmp_path):
+    compare(
+        lively(registry.create("resnet18", task="classification", label_count=6, input_size=64)), tmp_path
+    )
+
+
+@pytest.mark.slow
+def test_resnet50_with_an_mlp(tmp_path):
+    head = {"hidden": [512, 256], "dropout": [0.5, 0.3, 0.0]}
+    network = registry.create("resnet50", task="multilabel", label_count=2, input_size=96, head=head)
+    compare(lively(network), tmp_path, count=2)
+
+
+@pytest.mark.slow
+def test_both_branches_of_fusion(tmp_path):
+    network = lively(registry.create("fusion", task="classification", label_count=6))
+    assert len(network.feature_layers) == 2
+    compare(network, tmp_path, count=1)
+
+
+@pytest.mark.slow
+def test_localization_from_scratch(tmp_path):
+    network = registry.create("resnet50-scratch", task="localization", label_count=0, input_size=64)
+    compare(lively(network), tmp_path, count=2)
+
+
+def test_the_network_is_left_as_it_was(tmp_path):
+    network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
+    next(network.parameters()).requires_grad_(False)
+    wanted = [p.requires_grad for p in network.parameters()]
+    export_explanation(network)
+    assert network.training and network.head.training
+    assert [p.requires_grad for p in network.parameters()] == wanted
+    assert all(not m._forward_hooks for m in network.modules())
+
+
+def test_a_graph_of_another_model_is_refused(tmp_path):
+    network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    file = fake_file(network, tmp_path)
+    with pytest.raises(BadModelFile, match="no explanation graph beside"):
+        GradientFile(file)
+    graph, count = export_explanation(network)
+    path = explanation_path(file.path)
+    path.write_bytes(bind(graph, ["another"], network.feature_layers, count))
+    with pytest.raises(BadModelFile, match="explains another model"):
+        GradientFile(file)
+    path.write_bytes(graph)
+    with pytest.raises(BadModelFile, match="no explanation graph"):
+        GradientFile(file)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(BadModelFile, match="no explanation graph"):
+        GradientFile(file)
+
+
+def test_the_file_says_what_it_explains_and_nothing_of_the_machine(tmp_path):
+    network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    path = write_explanation(network, fake_file(network, tmp_path))
+    facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
+    assert facts == {
+        "graph_digests": ["graph-digest"],
+        "layers": list(network.feature_layers),
+        "output_count": 2,
+    }
+    assert b"site-packages" not in path.read_bytes()

@@ -1,0 +1,209 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from PIL import Image
+from safetensors.numpy import load_file
+
+from blemish.errors import BadInput, ExportRefused
+from blemish.export import export_network, export_trained
+from blemish.export.certificate import certify, difference
+from blemish.imaging import open_photograph
+from blemish.inference import load
+from blemish.inference.onnxruntime import OnnxRuntimeBackend
+from blemish.modelfile import (
+    Contract,
+    Fingerprints,
+    LabelSpec,
+    Licences,
+    graph_digest,
+    read_graph,
+    write_model_file,
+)
+from blemish.models import registry
+from blemish.models.backend import TorchBackend
+from blemish.preprocessing import prepare
+from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
+
+GRAPHS = []
+LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Normal", "Other"))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    generator = np.random.default_rng(0)
+    out = []
+    for i in range(8):
+        small = generator.integers(0, 256, (6, 5, 3), np.uint8)
+        Image.fromarray(small).resize((40, 50)).save(folder / f"{i}.png")
+        truth = Truth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
+        out.append(Sample(id=f"{i}.png", path=folder / f"{i}.png", truth=truth))
+    return out
+
+
+@pytest.fixture(scope="module")
+def network(samples):
+    """It tells the photographs apart, and its verdicts differ."""
+    torch.manual_seed(3)
+    network = registry.create("resnet18", task="classification", label_count=3, input_size=32).eval()
+    batch = np.stack([prepare(open_photograph(s.path), network.inputs[0])[0] for s in samples])
+    with torch.no_grad():
+        network.head[-1].weight.mul_(50)
+        network.head[-1].bias.sub_(network(torch.from_numpy(batch))[0].mean(0))
+    return network
+
+
+@pytest.fixture(autouse=True)
+def traced_once(network, monkeypatch):
+    """Tracing the shared network takes seconds: once is enough."""
+    if not GRAPHS:
+        GRAPHS.append(export_network(network))
+    monkeypatch.setattr(
+        "blemish.export.trained.export_network", lambda n: GRAPHS[0] if n is network else export_network(n)
+    )
+
+
+def contract(network, **fields):
+    return Contract(
+        architecture="resnet18",
+        task=network.task,
+        labels=[LabelSpec(name=n, title=t) for n, t in zip(LABELS.names, LABELS.titles, strict=True)],
+        inputs=network.inputs,
+        outputs=network.outputs,
+        decoder=network.decoder,
+        **fields,
+    )
+
+
+def export(network, **arguments):
+    return export_trained(network, explanation=False, **arguments)
+
+
+def backends(network, path):
+    return TorchBackend(network), OnnxRuntimeBackend(path)
+
+
+def test_a_run_ends_with_a_certified_file_that_needs_no_torch(network, samples, tmp_path):
+    prints = Fingerprints(np.arange(3, dtype=np.uint64), np.arange(3, dtype=np.uint64), np.zeros(3, np.uint8))
+    promised = contract(
+        network, temperature=1.5, licences=Licences(weights="mine", data="CC BY 4.0"), recipe={"name": "x"}
+    )
+    made = export(network, output=tmp_path, contract=promised, samples=samples, fingerprints=prints)
+    assert made.path == tmp_path / "model.onnx"
+    proof = made.contract.certificate
+    assert proof.passed and proof.photographs == 8 and proof.verdicts_changed == 0
+    assert 0 < proof.largest_difference < 1e-4
+    assert proof.metric == "macro_f1" and proof.metric_before == proof.metric_after
+    assert proof.graph_digest == made.graph_digest == graph_digest(read_graph(made.path))
+    assert proof.backend.startswith("onnxruntime") and proof.cpu and proof.precision == "fp32"
+    predictor = load(made.path)
+    assert predictor.labels.titles == LABELS.titles
+    assert made.contract.model_copy(update={"certificate": None}) == promised
+    assert made.fingerprints.pixel.tolist() == [0, 1, 2]
+    assert len({predictor.predict(s.path).label_names for s in samples}) > 1
+    state = load_file(tmp_path / "weights.safetensors")
+    assert set(state) == set(network.state_dict())
+    assert np.array_equal(state["head.1.weight"], network.state_dict()["head.1.weight"].numpy())
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("model.")) == [
+        "weights.safetensors"
+    ]
+
+
+def test_a_corrupted_graph_is_refused(network, samples, tmp_path, monkeypatch):
+    model = onnx.load_from_string(GRAPHS[0])
+    weight = next(t for t in model.graph.initializer if "head" in t.name and len(t.dims) == 2)
+    weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+    monkeypatch.setattr("blemish.export.trained.export_network", lambda n: model.SerializeToString())
+    with pytest.raises(ExportRefused, match=r"model\.onnx was not written: \d verdicts changed"):
+        export(network, output=tmp_path, contract=contract(network), samples=samples)
+    assert not (tmp_path / "model.onnx").exists()
+    assert (tmp_path / "weights.safetensors").exists()
+    forced = export(network, output=tmp_path, contract=contract(network), samples=samples, force=True)
+    assert not forced.contract.certificate.passed
+    assert "verdicts changed" in forced.contract.certificate.reasons[0]
+
+
+def test_a_network_that_answers_every_photograph_alike_is_refused(network, samples, tmp_path):
+    silent = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    with torch.no_grad():
+        silent.head[-1].weight.zero_()
+    with pytest.raises(ExportRefused, match="near-constant"):
+        export(silent, output=tmp_path, contract=contract(silent), samples=samples)
+
+
+def test_a_network_that_answers_with_no_number_is_refused(network, samples, tmp_path):
+    broken = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    with torch.no_grad():
+        broken.head[-1].bias.fill_(torch.nan)
+    with pytest.raises(ExportRefused, match="not a number"):
+        export(broken, output=tmp_path, contract=contract(broken), samples=samples)
+
+
+def test_an_earlier_file_survives_a_refusal(network, samples, tmp_path, monkeypatch):
+    export(network, output=tmp_path, contract=contract(network), samples=samples)
+    before = (tmp_path / "model.onnx").read_bytes()
+    silent = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    with torch.no_grad():
+        silent.head[-1].weight.zero_()
+    with pytest.raises(ExportRefused):
+        export(silent, output=tmp_path, contract=contract(silent), samples=samples)
+    assert (tmp_path / "model.onnx").read_bytes() == before
+
+
+def test_the_file_decides_alone_as_in_a_batch(network, samples, tmp_path):
+    made = export(network, output=tmp_path, contract=contract(network), samples=samples)
+    predictor = load(made.path)
+    together = [o.prediction.label_scores for o in predictor.predict_many([s.path for s in samples], 8)]
+    alone = [predictor.predict(s.path).label_scores for s in samples]
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+    shape = onnxruntime.InferenceSession(made.path).get_inputs()[0].shape
+    assert shape[0] == "batch"
+
+
+def test_photographs_that_cannot_be_read_prove_nothing(network, tmp_path):
+    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+    missing = [Sample(id="x", path=tmp_path / "x.png")]
+    with pytest.raises(BadInput, match="cannot be certified"):
+        certify(*backends(network, file.path), file, missing)
+
+
+def test_without_truths_verdicts_are_compared_all_the_same(network, samples, tmp_path):
+    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+    bare = [Sample(id=s.id, path=s.path) for s in samples]
+    proof = certify(*backends(network, file.path), file, bare)
+    assert proof.passed and proof.metric == "" and proof.metric_before is None
+    json.loads(proof.model_dump_json())
+
+
+def detections(boxes, labels, scores):
+    names = Labels(("dent", "scratch"))
+    order = np.argsort(-np.asarray(scores))
+    best = [max([s for s, k in zip(scores, labels, strict=True) if k == i], default=0) for i in range(2)]
+    return Prediction(
+        task=Task.DETECTION,
+        labels=names,
+        size_hw=(100, 100),
+        label_index=np.asarray(labels, int)[order],
+        boxes_xyxy=np.asarray(boxes, float).reshape(-1, 4)[order],
+        scores=np.asarray(scores, float)[order],
+        label_scores=best,
+        thresholds=[0.5, 0.5],
+    )
+
+
+def test_objects_are_compared_above_their_thresholds_only():
+    box, far = [10, 10, 50, 50], [60, 60, 90, 90]
+    first = detections([box, far], [0, 1], [0.9, 0.2])
+    assert difference(first, detections([[10, 10, 50, 51], far], [0, 1], [0.8, 0.3])) == (
+        0,
+        pytest.approx(0.1),
+    )
+    assert difference(first, detections([far], [1], [0.2]))[0] == 1, "an object is missing"
+    assert difference(first, detections([box, far], [0, 1], [0.9, 0.6]))[0] == 1, "an object is new"
+    assert difference(first, detections([box], [1], [0.9]))[0] == 2, "the same box with another label"
+    assert difference(first, detections([box, box], [0, 0], [0.9, 0.8]))[0] == 1, "found twice"
