@@ -74,6 +74,7 @@ def create_app(
         summary="Finds damage and defects in photographs: what, where, how sure, and why.",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(desk, backend=backend, threads=threads),
     )
     app.state.desk = desk

@@ -16,7 +16,7 @@ from blemish.service import schemas, telemetry
 from blemish.service.answering import Answered, Desk, Question, not_ready
 from blemish.service.doorway import request_id_of
 from blemish.service.pictures import paint
-from blemish.service.problem import MEDIA_TYPE, Problem, internal
+from blemish.service.problem import CATALOGUE, MEDIA_TYPE, Problem, internal
 from blemish.service.served import ServedModel
 from blemish.service.uploads import read_form
 
@@ -36,7 +36,9 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse with, for the OpenAPI document."""
     return {
         status: {
-            "description": "A problem.",
+            "description": "One of "
+            + ", ".join(code for code, (s, _) in CATALOGUE.items() if s == status)
+            + ".",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
         }
         for status in statuses

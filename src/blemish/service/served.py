@@ -13,6 +13,7 @@ from blemish.errors import BadImage
 from blemish.imaging import Limits, Photograph, open_photograph
 from blemish.inference import Predictor
 from blemish.modelfile import ModelFile
+from blemish.service import answers
 from blemish.service.batching import Batcher, Gate
 from blemish.service.problem import of_bad_image
 from blemish.service.settings import Settings
@@ -101,6 +102,8 @@ class ServedModel:
             on_batch=self._note_batch,
             name=f"blemish-{self.name}",
         )
+        # Saying it, too: what is imported for the first time takes a while.
+        answers.say(seen[0].prediction, min_score=0.0)
         self.gate.learn(seen[0].seconds)
         self.ready = True
 
