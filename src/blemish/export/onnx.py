@@ -71,7 +71,7 @@ def export_module(
     finally:
         for part, training in modes:
             part.training = training
-    _make_anonymous(model.graph)
+    make_anonymous(model.graph)
     del model.metadata_props[:]
     model.doc_string = ""
     if model.ByteSize() > LARGEST_BYTES:
@@ -137,7 +137,7 @@ def _shapes(module: nn.Module, example: tuple[Tensor, ...], batch: Any) -> tuple
     return (axes,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else axes
 
 
-def _make_anonymous(graph: Any) -> None:
+def make_anonymous(graph: Any) -> None:
     """Take out what only the exporter's authors read: source paths, stack traces, module names."""
     graph.doc_string = ""
     del graph.metadata_props[:]
@@ -148,7 +148,7 @@ def _make_anonymous(graph: Any) -> None:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    _make_anonymous(inner)
+                    make_anonymous(inner)
 
 
 @contextmanager

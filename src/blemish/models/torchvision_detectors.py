@@ -179,7 +179,7 @@ class RCNN(Network):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best boxes (b, n, 4), their scores (b, n) and labels (b, n)."""
         batch, count = proposals.shape[:2]
-        features = self._pool(maps, proposals, 7)
+        features = _pool(maps, _with_owner(proposals), 7)
         logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(features))
         scores = logits.float().softmax(-1)[:, 1:].view(batch, count, -1)
         deltas = deltas.float().view(batch, count, -1, 4)[:, :, 1:]
@@ -198,28 +198,39 @@ class RCNN(Network):
     def _masks(self, maps: Sequence[Tensor], boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         """(b, n, 28, 28) probabilities of the found label inside each box; 0 where nothing was found."""
         batch, count = scores.shape
-        features = self._pool(maps, boxes, 14)
-        logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(features))  # (b * n, 1 + L, 28, 28)
+        # The mask head costs more than all else on a CPU: it runs for the finds, not for the empty rows.
+        finds = (scores.flatten() > 0).nonzero()[:, 0]  # (k,)
+        rows = _with_owner(boxes)[finds]
+        features = self.roi_heads.mask_head(_pool(maps, rows, 14))
+        logits = self.roi_heads.mask_predictor(features)  # (k, 1 + L, 28, 28)
         side = logits.shape[-1]
-        index = (labels.flatten().clamp(min=0) + 1)[:, None, None, None].expand(-1, 1, side, side)
-        masks: Tensor = logits.gather(1, index).view(batch, count, side, side).float().sigmoid()
-        return masks * (scores > 0)[..., None, None]
+        index = (labels.flatten()[finds] + 1)[:, None, None, None].expand(-1, 1, side, side)
+        masks = logits.gather(1, index)[:, 0].float().sigmoid()
+        everywhere: Tensor = masks.new_zeros(batch * count, side, side).index_copy(0, finds, masks)
+        return everywhere.view(batch, count, side, side)
 
-    def _pool(self, maps: Sequence[Tensor], boxes: Tensor, side: int) -> Tensor:
-        """(b * n, c, side, side): each box of (b, n, 4) read from the map that fits its size."""
-        batch, count = boxes.shape[:2]
-        owner = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)[:, None, None].expand(
-            -1, count, 1
-        )
-        rows = torch.cat((owner, boxes), -1).flatten(0, 1)  # (b * n, 5)
-        area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-        level = torch.floor(LEVEL_OF_224_PIXELS + torch.log2(area.flatten().sqrt() / 224) + 1e-6).clamp(2, 5)
-        parts = []
-        for number, features in enumerate(maps[:4], start=2):
-            part = roi_align(features, rows.to(features.dtype), side, 0.5**number, 2)
-            parts.append(torch.where((level == number)[:, None, None, None], part, 0.0))
-        pooled: Tensor = torch.stack(parts).sum(0)
-        return pooled
+
+def _with_owner(boxes: Tensor) -> Tensor:
+    """(b * n, 5): number of the photograph and box, from (b, n, 4)."""
+    batch, count = boxes.shape[:2]
+    owner = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)[:, None, None]
+    return torch.cat((owner.expand(-1, count, 1), boxes), -1).flatten(0, 1)
+
+
+def _pool(maps: Sequence[Tensor], rows: Tensor, side: int) -> Tensor:
+    """(k, c, side, side): each box of (k, 5) read from the map that fits its size.
+
+    Source:
+        torchvision.ops.MultiScaleRoIAlign with a sampling ratio of 2.
+    """
+    width, height = rows[:, 3] - rows[:, 1], rows[:, 4] - rows[:, 2]
+    level = torch.floor(LEVEL_OF_224_PIXELS + torch.log2((width * height).sqrt() / 224) + 1e-6).clamp(2, 5)
+    pooled = maps[0].new_zeros(rows.shape[0], maps[0].shape[1], side, side)
+    for number, features in enumerate(maps[:4], start=2):
+        here = (level == number).nonzero()[:, 0]
+        part = roi_align(features, rows[here].to(features.dtype), side, 0.5**number, 2)
+        pooled = pooled.index_copy(0, here, part.to(pooled.dtype))
+    return pooled
 
 
 def _too_small(boxes: Tensor, least: float) -> Tensor:

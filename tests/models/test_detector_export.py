@@ -1,0 +1,91 @@
+"""Detectors as graphs: the same finds as the network's, for any batch, and for photographs without any."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from blemish.export.onnx import export_network
+from blemish.models.registry import create
+
+SIDE = 96
+
+
+def session_of(network):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(export_network(network), options, providers=["CPUExecutionProvider"])
+
+
+def answers(session, image):
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"image": image.numpy()}), strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_ssd_exports(batch, ssd_session):
+    network, session = ssd_session
+    image = torch.randn(batch, 3, SIDE, SIDE)
+    with torch.no_grad():
+        scores, boxes = network(image)
+    found = answers(session, image)
+    assert scores.std() > 0.01
+    np.testing.assert_allclose(found["scores"], scores.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found["boxes"], boxes.numpy(), atol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def ssd_session():
+    torch.manual_seed(0)
+    network = create("ssd300-resnet50", task="detection", label_count=2, input_size=SIDE, backbone="resnet18")
+    for head in network.score_heads:
+        head.weight.data *= 3
+    network.eval()
+    return network, session_of(network)
+
+
+def rcnn(name, **options):
+    torch.manual_seed(0)
+    task = "segmentation" if name.startswith("mask") else "detection"
+    network = create(
+        name, task=task, label_count=3, input_size=SIDE, proposals=50, max_detections=20, **options
+    )
+    with torch.no_grad():
+        network.roi_heads.box_predictor.cls_score.weight *= 8
+        network.roi_heads.box_predictor.bbox_pred.weight *= 30
+        network.rpn.head.cls_logits.weight *= 20
+    return network.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maskrcnn-resnet18-fpn", "fasterrcnn-resnet34-fpn"])
+def test_two_stage_detectors_export_with_any_batch(name):
+    network = rcnn(name)
+    session = session_of(network)
+    for batch in (1, 2, 3):
+        image = torch.randn(batch, 3, SIDE, SIDE)
+        with torch.no_grad():
+            wanted = dict(zip([o.name for o in network.outputs], network(image), strict=True))
+        found = answers(session, image)
+        assert (wanted["scores"] > 0).sum() > 5 * batch
+        np.testing.assert_allclose(found["scores"], wanted["scores"].numpy(), atol=1e-4)
+        for row in range(batch):
+            overlap = box_iou(torch.from_numpy(found["boxes"][row]), wanted["boxes"][row])
+            same = (overlap >= 0.99) & (
+                torch.from_numpy(found["labels"][row])[:, None] == wanted["labels"][row]
+            )
+            assert same.any(1)[wanted["scores"][row] > 0].all()
+        if "masks" in found:
+            assert np.abs(found["masks"] - wanted["masks"].numpy()).mean() < 1e-3
+
+
+@pytest.mark.slow
+def test_a_graph_finds_nothing_where_there_is_nothing():
+    network = rcnn("maskrcnn-resnet18-fpn", score_floor=0.999)
+    image = torch.randn(2, 3, SIDE, SIDE)
+    found = answers(session_of(network), image)
+    assert (found["scores"] == 0).all()
+    assert (found["labels"] == -1).all()
+    assert found["masks"].shape == (2, 20, 28, 28)
+    assert not found["masks"].any()
