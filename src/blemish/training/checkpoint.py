@@ -56,13 +56,13 @@ class Checkpoints:
             write_checkpoint(self.path(epoch), state)
         except StorageFull as error:
             raise TrainingFailed(
-                f"training stopped after epoch {epoch} because it could not be saved: {error}; the checkpoint "
-                "before it is intact: make room and go on with --resume"
+                f"training stopped after epoch {epoch} because it could not be saved: {error}; the "
+                "checkpoint before it is intact: make room and go on with --resume"
             ) from error
         self._forget_old()
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole; damaged ones are reported and passed over. None where there is none."""
+        """The newest state that is whole, or None; damaged ones are reported and passed over."""
         for path in sorted(self.folder.glob("epoch-*.ckpt"), reverse=True):
             try:
                 state = read_checkpoint(path)

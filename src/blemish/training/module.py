@@ -46,7 +46,7 @@ class Progress:
     waiting: int = 0
 
 
-class TrainingModule(pl.LightningModule):
+class TrainingModule(pl.LightningModule):  # type: ignore[misc]
     """A network, its loss, its optimizer and its progress.
 
     Args:

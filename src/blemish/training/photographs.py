@@ -21,7 +21,7 @@ from blemish.training.seeds import Purpose, stream
 from blemish.vocabulary import FloatArray, Sample
 
 Key = tuple[int, int]  # (epoch, position): all that a photograph's randomness depends on
-Target = Callable[[Sample, FloatArray | None, Placement], NDArray[Any]]
+Target = Callable[[Sample, FloatArray | None, Placement], Any]
 
 
 class PhotographSource(Protocol):
@@ -60,7 +60,7 @@ class FromFiles:
 
 
 class TrainingPhotographs(TorchDataset[dict[str, Any]]):
-    """Photographs by (epoch, position): `inputs`, one (C, H, W) float32 each; `target`; `position`; `placement`.
+    """Photographs by (epoch, position), as `collate` takes them.
 
     Args:
         samples: with truths.
@@ -115,10 +115,16 @@ class TrainingPhotographs(TorchDataset[dict[str, Any]]):
                 boxes = np.clip(boxes, 0, [width, height, width, height])
         return {
             "inputs": tuple(arrays),
-            "target": torch.as_tensor(self.target(sample, boxes, first)),
+            "target": _as_tensors(self.target(sample, boxes, first)),
             "position": position,
             "placement": np.array([*first.size_hw, *first.scale_xy, *first.offset_xy], np.float64),
         }
+
+
+def _as_tensors(target: Any) -> Any:
+    if isinstance(target, dict):
+        return {name: torch.as_tensor(array) for name, array in target.items()}
+    return torch.as_tensor(target)
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -185,10 +191,16 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One batch: `inputs`, a tuple of (b, C, H, W) float32; `target` (b, …); `position` (b,) int64; `placement` (b, 6)."""
+    """One batch.
+
+    Returns:
+        `inputs`, a tuple of (b, C, H, W) float32; `target`, (b, …), or a list of b dictionaries for
+        detectors; `position` (b,) int64; `placement` (b, 6) float64.
+    """
+    targets = [i["target"] for i in items]
     return {
         "inputs": tuple(torch.stack(column) for column in zip(*(i["inputs"] for i in items), strict=True)),
-        "target": torch.stack([i["target"] for i in items]),
+        "target": targets if isinstance(targets[0], dict) else torch.stack(targets),
         "position": torch.tensor([i["position"] for i in items]),
         "placement": torch.from_numpy(np.stack([i["placement"] for i in items])),
     }

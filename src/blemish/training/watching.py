@@ -1,0 +1,183 @@
+"""What happens around the epochs: the progress bar, the files of the run, the checkpoint, the early end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from blemish.errors import TrainingFailed
+from blemish.training.checkpoint import Checkpoints
+from blemish.training.curves import draw_curves, write_table
+from blemish.training.module import TrainingModule, on_cpu
+
+_log = logging.getLogger("blemish.training")
+
+
+class Stopped(TrainingFailed):
+    """Somebody pressed Ctrl-C; the last complete epoch is saved."""
+
+
+class RunFiles(Callback):  # type: ignore[misc]
+    """After each epoch: the checkpoint, then the table and the curves; and the early end.
+
+    Args:
+        folder: of the run.
+        patience: epochs without gain before the end; None for never.
+    """
+
+    def __init__(self, folder: Path, patience: int | None) -> None:
+        self.folder, self.patience = folder, patience
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save everything that the epoch gave."""
+        assert isinstance(pl_module, TrainingModule)  # noqa: S101
+        progress = pl_module.progress
+        row = progress.history[-1]
+        if trainer.is_global_zero:
+            best = on_cpu(pl_module.judged.state_dict()) if pl_module.is_best else None
+            self.checkpoints.save(pl_module.state(), best)
+            write_table(progress.history, self.folder / "metrics.csv")
+            draw_curves(progress.history, self.folder, best_epoch=progress.best_epoch)
+            _log.info(
+                "epoch %d: %s",
+                progress.epoch,
+                ", ".join(f"{n} {v:.4g}" for n, v in row.items() if n != "epoch"),
+            )
+        for logger in trainer.loggers:
+            logger.log_metrics({n: v for n, v in row.items() if n != "epoch"}, step=progress.epoch)
+        if self.patience is not None and progress.waiting >= self.patience:
+            trainer.should_stop = True
+
+
+class Interruption(Callback):  # type: ignore[misc]
+    """Ctrl-C ends the training in an orderly way: what was saved is said, and how to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked = False
+        self._before: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Stop if asked to."""
+        if not self.asked:
+            return
+        epoch = pl_module.progress.epoch
+        saved = f"epoch {epoch} is saved" if epoch else "no epoch was complete"
+        raise Stopped(
+            f"stopped in epoch {epoch + 1}; {saved}: go on with blemish train --resume {self.folder}"
+        )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listen no more."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Listen no more."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:  # twice means now
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class ProgressBar(Callback):  # type: ignore[misc]
+    """One line that moves: epoch, photographs, time left, milliseconds a photograph; then one line an epoch.
+
+    Args:
+        epochs: of the whole training.
+        monitor: the metric that is shown.
+        quiet: whether nothing is shown.
+    """
+
+    def __init__(self, epochs: int, monitor: str, *, quiet: bool = False) -> None:
+        self.epochs, self.monitor, self.quiet = epochs, monitor, quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._done = 0
+        self._since = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Show the bar on standard error."""
+        if self.quiet or not trainer.is_global_zero:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar.start()
+        steps = trainer.num_training_batches * (self.epochs - pl_module.progress.epoch)
+        self._task = self._bar.add_task("training", total=steps, pace="")
+        self._done, self._since = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        self._done += len(batch["position"])
+        pace = 1000 * (time.perf_counter() - self._since) / self._done
+        self._bar.update(
+            self._task,
+            advance=1,
+            description=f"epoch {pl_module.epoch + 1}/{self.epochs}",
+            pace=f"{pace:.1f} ms/photograph",
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Print the epoch's line."""
+        if self._bar is None:
+            return
+        row = pl_module.progress.history[-1]
+        shown = f"{self.monitor.replace('_', ' ')} {row[self.monitor]:.4f}"
+        mark = " [bold green]best[/]" if pl_module.is_best else ""
+        self._bar.console.print(
+            f"epoch {row['epoch']:.0f}/{self.epochs}  loss {row['train_loss']:.4f}  "
+            f"validation {row['val_loss']:.4f}  {shown}  {row['ms_per_photograph']:.1f} ms/photograph{mark}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
