@@ -191,10 +191,12 @@ class Truth(Annotation):
     Attributes:
         crowd: (n,) bool, COCO's iscrowd: a region of many objects, neither found nor missed.
         difficult: (n,) bool, Pascal VOC's difficult: ignored by its metric.
+        truncated: (n,) bool, Pascal VOC's truncated: the object goes on beyond its box; empty where nobody says.
     """
 
     crowd: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
     difficult: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
+    truncated: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,6 +204,9 @@ class Truth(Annotation):
             flags = np.asarray(getattr(self, name), bool)
             flags = np.zeros(len(self), bool) if flags.size == 0 else flags
             object.__setattr__(self, name, _frozen(flags, np.bool_, (len(self),), name))
+        truncated = np.asarray(self.truncated, bool)
+        shape = (len(self),) if truncated.size else (0,)
+        object.__setattr__(self, "truncated", _frozen(truncated, np.bool_, shape, "truncated"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -37,7 +37,8 @@ def open_dataset(
             `group`, `split`, `width`, `height`, `x`, `y`, `w`, `h`, `x1`, `y1`, `x2`, `y2`.
         delimiter: for tables; recognised where not given.
         box_order: for tables whose header does not say it: `xywh`, `xyhw` or `xyxy`.
-        missing: `error` for photographs that labels name and nobody finds, or `drop`.
+        missing: what to do about photographs that labels name and nobody finds: `error`, `drop` them, or
+            `keep` what is known of them, where the format states their size.
         minimum_labels: a classification set with fewer distinct labels is an error.
 
     Raises:
@@ -53,8 +54,8 @@ def open_dataset(
         blemish.errors.BadDataset: nowhere: no such file or folder; check the path
     """
     wanted = _task(task)
-    if missing not in ("error", "drop"):
-        raise UnknownName("answer to missing photographs", missing, ("error", "drop"))
+    if missing not in ("error", "drop", "keep"):
+        raise UnknownName("answer to missing photographs", missing, ("error", "drop", "keep"))
     reading = Reading(
         images=None if images is None else Path(images),
         task=wanted,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from blemish.errors import BadDataset
 from blemish.vocabulary import FloatArray, IntArray, Mask
 
 KEPT_IN_MEMORY = 4096  # masks whose runs are kept once computed; some 20 MB
@@ -56,3 +59,59 @@ def rectangle(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> OutlinedMask:
     """The mask that stands in for an object with a box only."""
     x1, y1, x2, y2 = box_xyxy
     return OutlinedMask(size_hw, (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]),), stands_in=True)
+
+
+class PaintedMask(Mask):
+    """A mask that lies in a picture whose pixels say to which object they belong; read when somebody asks.
+
+    Attributes:
+        path: the picture, a palette or grey PNG.
+        value: of the pixels that belong to the mask.
+    """
+
+    path: Path
+    value: int
+
+    def __init__(self, size_hw: tuple[int, int], path: Path, value: int) -> None:
+        object.__setattr__(self, "size_hw", size_hw)
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "value", value)
+
+    @property
+    def counts(self) -> IntArray:
+        """(n,) int64 run lengths, as in every mask."""
+        return _painted_counts(self)
+
+
+@lru_cache(maxsize=KEPT_IN_MEMORY)
+def _painted_counts(mask: PaintedMask) -> IntArray:
+    from blemish.geometry import mask_from_array
+
+    painted = painted_objects(mask.path)
+    if painted.shape != mask.size_hw:
+        raise BadDataset(
+            f"{mask.path}: it is {painted.shape[1]} x {painted.shape[0]} beside a photograph of"
+            f" {mask.size_hw[1]} x {mask.size_hw[0]}; paint it on the photograph at its size"
+        )
+    counts: IntArray = mask_from_array(painted == mask.value).counts
+    return counts
+
+
+@lru_cache(maxsize=16)
+def painted_objects(path: Path) -> NDArray[np.uint8]:
+    """(h, w) uint8 the number of the object at each pixel, as the picture's palette positions say it.
+
+    Raises:
+        BadDataset: it cannot be read, or it has colours and no palette.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise BadDataset(f"{path}: its pixels are {image.mode}; save it as a PNG with a palette")
+            return np.asarray(image, np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, BadDataset):
+            raise
+        raise BadDataset(f"{path}: cannot be read as a picture of objects; save it again as PNG") from error

@@ -16,7 +16,7 @@ import numpy as np
 
 from blemish.data.findings import Severity
 from blemish.data.headers import read_headers
-from blemish.data.outlines import OutlinedMask, rectangle
+from blemish.data.outlines import OutlinedMask, PaintedMask, rectangle
 from blemish.data.reading import Reading
 from blemish.errors import BadImage
 from blemish.imaging import Header, upright
@@ -56,6 +56,7 @@ class Drawn:
     regions: list[Region] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     difficult: list[bool] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -69,6 +70,7 @@ class Drawn:
         region: Region = None,
         crowd: bool = False,
         difficult: bool = False,
+        truncated: bool = False,
         origin: str = "",
     ) -> None:
         """One more object."""
@@ -77,7 +79,20 @@ class Drawn:
         self.regions.append(region)
         self.crowd.append(crowd)
         self.difficult.append(difficult)
+        self.truncated.append(truncated)
         self.origins.append(origin or self.origin)
+
+
+def boxes_or_masks(drawn: Sequence[Drawn], reading: Reading) -> Task:
+    """Detection or segmentation, by what is drawn and what was asked."""
+    drawn_regions = [r is not None for d in drawn for r in d.regions]
+    asked = reading.task is Task.SEGMENTATION and not drawn_regions  # nothing is drawn at all
+    if reading.task is Task.DETECTION or not (asked or any(drawn_regions)):
+        return Task.DETECTION
+    bare = drawn_regions.count(False)
+    if bare:
+        reading.note(f"{bare} objects have a box and no outline; the box's rectangle stands in")
+    return Task.SEGMENTATION
 
 
 def place_all(drawn: Sequence[Drawn], task: Task, labels: Labels, reading: Reading) -> tuple[Sample, ...]:
@@ -121,6 +136,7 @@ def _place(
         masks=None if task is not Task.SEGMENTATION or size_hw is None else _masks(regions, boxes, size_hw),
         crowd=np.array(one.crowd, bool),
         difficult=np.array(one.difficult, bool),
+        truncated=np.array(one.truncated if any(one.truncated) else [], bool),
     )
     return Sample(
         id=one.id,
@@ -264,10 +280,14 @@ def _scaled(
 
 
 def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -> tuple[Mask, ...]:
-    return tuple(
-        rectangle(box, size_hw) if r is None else r if isinstance(r, Mask) else OutlinedMask(size_hw, r)
-        for r, box in zip(regions, boxes, strict=True)
-    )
+    def one(region: Region, box: FloatArray) -> Mask:
+        if region is None:
+            return rectangle(box, size_hw)
+        if isinstance(region, PaintedMask):  # its file may not have stated a size
+            return PaintedMask(size_hw, region.path, region.value)
+        return region if isinstance(region, Mask) else OutlinedMask(size_hw, region)
+
+    return tuple(one(r, b) for r, b in zip(regions, boxes, strict=True))
 
 
 def _look_outside(

@@ -46,7 +46,7 @@ class Reading:
         columns: for tables, which column (name, or position from 0) is the path, label, group, split, x, ...
         delimiter: for tables; recognised where None.
         box_order: for tables, the order of four columns given by position: xywh, xyhw or xyxy.
-        missing: `error` for a photograph that is not there, or `drop`.
+        missing: `error` for a photograph that is not there, `drop` to go on without it, or `keep`.
         minimum_labels: fewer distinct labels than this in a classification set are an error.
         lenient: collect problems instead of raising the first.
         notes: what was dropped or mended, for people.
@@ -144,6 +144,28 @@ class Shelf:
     def names(self) -> tuple[str, ...]:
         """The file names alone."""
         return tuple({PurePosixPath(f).name for f in self.files})
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        out: dict[str, list[str]] = {}
+        for path in self.files:
+            out.setdefault(PurePosixPath(path).name, []).append(path)
+        return out
+
+    def by_name(self, written: str, near: str = "") -> Path | None:
+        """The photograph that `written` means, or else the one of that file name, wherever it lies.
+
+        Args:
+            written: a path or name.
+            near: a folder's name; of several of one name, the one below such a folder is taken.
+        """
+        found = self.find(written)
+        if found is not None:
+            return found
+        names = self._by_name.get(written.strip().replace("\\", "/").rsplit("/", 1)[-1], [])
+        if len(names) > 1:
+            names = [n for n in names if near and near in n.split("/")]
+        return self.files[names[0]] if len(names) == 1 else None
 
     @cached_property
     def _by_folded_stem(self) -> dict[str, list[str]]:

@@ -10,6 +10,14 @@ from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.reading import Reading, Shelf, is_image_name, sample_id, split_named
 from blemish.data.titles import labels_with_titles
+from blemish.data.writing import (
+    Writing,
+    check_folder_name,
+    file_names,
+    lose_extras,
+    require_task,
+    split_folders,
+)
 from blemish.errors import BadDataset
 from blemish.vocabulary import Dataset, Sample, Task, Truth
 
@@ -84,6 +92,27 @@ class Folders:
             root=top,
             format="folders",
         )
+
+    def write(self, dataset: Dataset, writing: Writing) -> None:
+        """A folder for each label, below one for each split where the set has splits."""
+        require_task(dataset, "folders", Task.CLASSIFICATION)
+        splits = split_folders(dataset)
+        names = file_names(dataset)
+        lose_extras(dataset, writing)
+        if list(dataset.labels.names) != sorted(dataset.labels.names):
+            writing.lose("the order of the labels is not kept; they are read in the order of their names")
+        if len({n.casefold() for n in dataset.labels}) < len(dataset.labels):
+            writing.lose("labels that differ in case only become one where case does not count")
+        for name in dataset.labels:
+            check_folder_name(name)
+            for split in dataset.splits if splits else ("",):
+                (writing.root / split / name).mkdir(parents=True, exist_ok=True)
+        for sample in dataset.samples:
+            if sample.truth is None:
+                writing.lose("the photograph has no label and is left out", sample)
+                continue
+            folder = writing.root / (sample.split or "") / sample.truth.label_names[0]
+            writing.put(sample, folder / names[sample.id])
 
 
 def _folders(path: Path) -> list[Path]:

@@ -10,6 +10,8 @@ from blemish.data.tables.boxes import read_boxes
 from blemish.data.tables.columns import Roles, find_roles
 from blemish.data.tables.image_labels import read_image_labels
 from blemish.data.tables.lines import Table, read_table
+from blemish.data.tables.writer import write_table
+from blemish.data.writing import Writing
 from blemish.errors import BadDataset
 from blemish.vocabulary import Dataset
 
@@ -46,6 +48,10 @@ class Tables:
         parts: list[tuple[Table, Roles, str | None]] = list(zip(tables, roles, splits, strict=True))
         read = read_boxes if roles[0].box else read_image_labels
         return read(parts, shelf, root, reading)
+
+    def write(self, dataset: Dataset, writing: Writing) -> None:
+        """`labels.csv` beside `images`: a line for each photograph, or for each box."""
+        write_table(dataset, writing)
 
 
 def _tables_in(path: Path) -> list[Path]:

@@ -98,7 +98,7 @@ def _labels(parts: Parts, reading: Reading) -> Labels:
         raise BadDataset(
             f"{table.path}: no line holds a label; write them in, or say which column with columns="
         )
-    return labels_with_titles(sorted(found, key=_natural))
+    return labels_with_titles(sorted(found, key=natural))
 
 
 def _label_index(
@@ -176,6 +176,6 @@ def _without_suffix(headers: Sequence[str]) -> list[str]:
     return list(headers)
 
 
-def _natural(name: str) -> tuple[int, int, str]:
+def natural(name: str) -> tuple[int, int, str]:
     """Numbers by value, then words: 2 before 10."""
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)

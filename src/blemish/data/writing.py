@@ -1,0 +1,270 @@
+"""Write a data set in any format, and say exactly what the format could not hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from blemish.data.formats import formats, get_format
+from blemish.data.titles import labels_with_titles
+from blemish.errors import BadInput, StorageFull, UnknownName, WrongTask
+from blemish.vocabulary import Dataset, Sample, Task
+
+SPLITS = ("train", "val", "test")
+NAMED_IN_A_LOSS = 5
+FORBIDDEN = frozenset('<>:"/\\|?*')
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that a format could not hold.
+
+    Attributes:
+        what: in one sentence, without where.
+        samples: ids of the photographs concerned; empty where it concerns the whole set.
+    """
+
+    what: str
+    samples: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """What, and in which photographs."""
+        if not self.samples:
+            return self.what
+        shown = ", ".join(self.samples[:NAMED_IN_A_LOSS])
+        more = len(self.samples) - NAMED_IN_A_LOSS
+        return f"{self.what}: {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A data set that was written.
+
+    Attributes:
+        root: where.
+        format: in which.
+        photographs: how many.
+        losses: what the format could not hold.
+    """
+
+    root: Path
+    format: str
+    photographs: int
+    losses: tuple[Loss, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "root": self.root.as_posix(),
+            "format": self.format,
+            "photographs": self.photographs,
+            "losses": [{"what": x.what, "samples": list(x.samples)} for x in self.losses],
+        }
+
+
+@dataclass
+class Writing:
+    """One writing of a data set.
+
+    Attributes:
+        root: the folder to write into, empty.
+        link: make hard links to the photographs instead of copies, where the disk allows it.
+        prepare: what to do with a photograph instead of copying it; answers whether it did anything.
+        lost: ids of photographs by what they lost.
+    """
+
+    root: Path
+    link: bool = False
+    prepare: Callable[[Sample, Path], bool] | None = None
+    lost: dict[str, list[str]] = field(default_factory=dict)
+
+    def lose(self, what: str, sample: Sample | None = None) -> None:
+        """Note that the format cannot hold something."""
+        samples = self.lost.setdefault(what, [])
+        if sample is not None and (not samples or samples[-1] != sample.id):
+            samples.append(sample.id)
+
+    def put(self, sample: Sample, target: Path) -> None:
+        """Bring a sample's photograph to `target`, as it is."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.prepare is not None and self.prepare(sample, target):
+            return
+        if not sample.path.exists():  # a set opened with missing="keep"
+            self.lose("the photograph is not there and was not copied", sample)
+            return
+        if self.link:
+            try:
+                os.link(sample.path, target)
+            except OSError:
+                shutil.copyfile(sample.path, target)
+        else:
+            shutil.copyfile(sample.path, target)
+
+
+class Writer(Protocol):
+    """What a format that can be written does, beside reading."""
+
+    def write(self, dataset: Dataset, writing: Writing) -> None:
+        """Write photographs and labels below `writing.root`, and tell `writing` what is lost."""
+
+
+def write_dataset(
+    dataset: Dataset,
+    root: Path | str,
+    format: str,  # noqa: A002 - the word people type
+    *,
+    link: bool = False,
+    prepare: Callable[[Sample, Path], bool] | None = None,
+) -> Written:
+    """Write photographs and labels as a data set of `format`.
+
+    Args:
+        dataset: what to write.
+        root: a folder that is not there yet, or empty.
+        format: `folders`, `csv`, `coco`, `voc` or `yolo`.
+        link: hard links to the photographs where possible; else copies.
+        prepare: called with each sample and where its photograph goes; True where it put it there itself.
+
+    Raises:
+        UnknownName: no format of that name can be written.
+        WrongTask: the format cannot hold what the set is about.
+        BadInput: the folder is not empty, or a name cannot be written.
+        StorageFull: the disk is full or read-only.
+    """
+    root = Path(root)
+    chosen = get_format(format)
+    writer: Any = chosen.reader
+    if not hasattr(writer, "write"):
+        raise UnknownName(
+            "format to write", format, [n for n, f in formats().items() if hasattr(f.reader, "write")]
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
+    writing = Writing(root, link, prepare)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writer.write(dataset, writing)
+    except OSError as error:
+        if isinstance(error, StorageFull):
+            raise
+        where = error.filename2 or error.filename or root
+        raise StorageFull(
+            f"{where} could not be written ({error.strerror}); free some space or choose another folder"
+        ) from error
+    losses = tuple(Loss(what, tuple(ids)) for what, ids in writing.lost.items())
+    return Written(root, chosen.name, len(dataset), losses)
+
+
+def require_task(dataset: Dataset, format: str, *tasks: Task) -> None:  # noqa: A002
+    """Refuse a task that the format cannot hold.
+
+    Raises:
+        WrongTask: it is none of `tasks`.
+    """
+    if dataset.task not in tasks:
+        able = " or ".join(str(t) for t in tasks)
+        raise WrongTask(
+            f"{format} holds {able} sets, and this is a {dataset.task} set; choose another format or task"
+        )
+
+
+def split_folders(dataset: Dataset) -> bool:
+    """Whether the set has splits, all of names that every format knows.
+
+    Raises:
+        BadInput: some photographs have a split and others none, or a split has another name.
+    """
+    splits = {s.split for s in dataset.samples}
+    if splits == {None}:
+        return False
+    if None in splits:
+        without = next(s.id for s in dataset.samples if s.split is None)
+        raise BadInput(f"{dataset.root}: {without} has no split and others have one; divide the set first")
+    for name in splits:
+        if name not in SPLITS:
+            raise UnknownName("split", str(name), SPLITS, where=str(dataset.root))
+    return True
+
+
+def file_names(dataset: Dataset) -> dict[str, str]:
+    """A file name for each sample id, unique by stem also where case does not count.
+
+    Photographs keep their own names; where two would meet, the folders they lay in go before the name.
+    """
+    out: dict[str, str] = {}
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
+    for sample in dataset.samples:
+        stem = _stem(sample.path.name)
+        counts[stem] = counts.get(stem, 0) + 1
+    for sample in dataset.samples:
+        name = sample.path.name
+        if counts[_stem(name)] > 1:
+            name = "_".join(p for p in PurePosixPath(sample.id).parts if p not in ("/", ".."))
+        unique, number = name, 1
+        while _stem(unique) in taken:
+            number += 1
+            unique = f"{PurePosixPath(name).stem}_{number}{PurePosixPath(name).suffix}"
+        taken.add(_stem(unique))
+        out[sample.id] = unique
+    return out
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem.casefold()
+
+
+def check_folder_name(name: str) -> None:
+    """Refuse a label that no folder can be named after.
+
+    Raises:
+        BadInput: it holds a slash, ends in a dot, or the like.
+    """
+    if FORBIDDEN & set(name) or name.strip(" .") != name or not name.isprintable():
+        raise BadInput(
+            f"the label {name!r} cannot be the name of a folder; rename it or choose another format"
+        )
+
+
+def lose_extras(dataset: Dataset, writing: Writing, held: Mapping[str, bool] | None = None) -> None:
+    """Note what a format without room for them loses: groups, columns, crowd, difficult, truncated, titles.
+
+    Args:
+        dataset: what is written.
+        writing: told about each.
+        held: which of these the format holds all the same.
+    """
+    held = held or {}
+    for sample in dataset.samples:
+        truth = sample.truth
+        if truth is None:
+            writing.lose("the photograph has no label, and counts as one with nothing in it", sample)
+            continue
+        if sample.group is not None and not held.get("group"):
+            writing.lose("the group is not kept", sample)
+        if sample.columns and not held.get("columns"):
+            for column in sample.columns:
+                writing.lose(f"the column {column!r} is not kept", sample)
+        for flag in ("crowd", "difficult", "truncated"):
+            if getattr(truth, flag).any() and not held.get(flag):
+                writing.lose(f"which objects are {flag} is not kept", sample)
+        if truth.masks is not None and not held.get("masks"):
+            writing.lose("the outlines are not kept, boxes are", sample)
+    labels = dataset.labels
+    if labels.titles != labels_with_titles(labels.names).titles:
+        writing.lose(f"the titles {', '.join(labels.titles)} are not kept")
+
+
+def lose_order(dataset: Dataset, writing: Writing, order: Callable[[str], Any] | None = None) -> None:
+    """Note labels that no photograph has, and an order of labels that is not that of their names."""
+    used = {n for s in dataset.samples if s.truth is not None for n in s.truth.label_names}
+    for name in dataset.labels.names:
+        if name not in used:
+            writing.lose(f"the label {name!r} is not kept, since no photograph has it")
+    kept = [n for n in dataset.labels.names if n in used]
+    if kept != sorted(kept, key=order):
+        writing.lose("the order of the labels is not kept; they are read in the order of their names")
