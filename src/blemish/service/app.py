@@ -18,7 +18,7 @@ from starlette.responses import Response
 from blemish import __version__
 from blemish.errors import BadInput, BlemishError
 from blemish.modelfile import read_model_file
-from blemish.service import damagelens, page_files, reference, routes, schemas
+from blemish.service import damagelens, openapi, page_files, reference, routes
 from blemish.service.answering import Desk
 from blemish.service.doorway import Doorway, on_problem, respond
 from blemish.service.keys import Keys
@@ -30,8 +30,6 @@ from blemish.service.telemetry import Telemetry
 log = logging.getLogger("blemish.service")
 
 _SWEEP_SECONDS = 30.0
-# They stand in the OpenAPI document although no route returns them as its one model.
-_ALSO_DESCRIBED = (schemas.ProblemDocument, schemas.StageLine)
 
 
 def create_app(
@@ -67,7 +65,14 @@ def create_app(
         served[name] = ServedModel(name, read_model_file(path), settings, telemetry)
     if not served:
         raise BadInput("there is no model to serve; give one with --model FILE")
-    desk = Desk(served, settings, telemetry)
+    return assemble(Desk(served, settings, telemetry), keys=keys, backend=backend, threads=threads)
+
+
+def assemble(
+    desk: Desk, *, keys: Keys | None = None, backend: str = "auto", threads: int | None = None
+) -> FastAPI:
+    """The application around a desk."""
+    settings = desk.settings
     app = FastAPI(
         title="Blemish",
         version=__version__,
@@ -89,7 +94,7 @@ def create_app(
     app.add_middleware(
         Doorway,
         keys=keys or Keys({}),
-        telemetry=telemetry,
+        telemetry=desk.telemetry,
         shared_with_origins=bool(settings.cors_origins),
         framed=bool(settings.frame_ancestors),
     )
@@ -104,7 +109,7 @@ def create_app(
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     plain = app.openapi
-    app.openapi = lambda: _complete(plain())  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.complete(plain())  # type: ignore[method-assign]
     return app
 
 
@@ -167,23 +172,3 @@ async def _on_parameter(request: Request, error: Exception) -> Response:
     name = str(first["loc"][-1]) if first.get("loc") else "a parameter"
     said = str(first.get("msg", "is not valid"))
     return respond(request.scope, Problem("bad_parameter", f"The parameter {name!r} cannot be so: {said}."))
-
-
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document with the shapes that only streams and refusals use, and without what none uses."""
-    parts = document.setdefault("components", {}).setdefault("schemas", {})
-    for shape in _ALSO_DESCRIBED:
-        schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts.update(schema.pop("$defs", {}))
-        parts[shape.__name__] = schema
-    for methods in document.get("paths", {}).values():
-        for operation in methods.values():
-            answers = operation.get("responses", {})
-            # FastAPI's own description of 422, which no route here answers with.
-            for status, answer in list(answers.items()):
-                schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-                if schema.get("$ref", "").endswith("/HTTPValidationError"):
-                    del answers[status]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        parts.pop(unused, None)
-    return document

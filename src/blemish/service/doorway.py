@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -89,6 +89,8 @@ class Doorway:
         try:
             self._check_key(scope["path"], headers)
             await self.app(scope, receive, send_safely)
+        except ClientDisconnect:
+            log.info("request %s: the client went away", request_id)
         except Problem as problem:
             await respond(scope, problem)(scope, receive, send_safely)
         except Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +93,3 @@ def build(settings: Settings) -> APIRouter:
         return serve(request, "favicon.svg" if "favicon.svg" in files else "favicon.ico")
 
     return router
-
-
-def dump_openapi(document: dict[str, object]) -> str:
-    """The OpenAPI document as it is committed."""
-    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
