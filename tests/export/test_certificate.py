@@ -103,7 +103,9 @@ def test_a_run_ends_with_a_certified_file_that_needs_no_torch(network, samples, 
     assert proof.backend.startswith("onnxruntime") and proof.cpu and proof.precision == "fp32"
     predictor = load(made.path)
     assert predictor.labels.titles == LABELS.titles
-    assert made.contract.model_copy(update={"certificate": None}) == promised
+    assert made.contract.model_copy(update={"certificate": None, "metrics": {}}) == promised
+    f1 = made.contract.metrics["val with intervals"]["macro_f1"]
+    assert f1["value"] == proof.metric_after and f1["low"] <= f1["value"] <= f1["high"]
     assert made.fingerprints.pixel.tolist() == [0, 1, 2]
     assert len({predictor.predict(s.path).label_names for s in samples}) > 1
     state = load_file(tmp_path / "weights.safetensors")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from blemish.errors import BadInput
+from blemish.errors import BadInput, ExportRefused
 from blemish.geometry import pairwise_iou
 from blemish.inference.backend import Backend
 from blemish.inference.predictor import Predictor
-from blemish.modelfile import ModelFile, Parity
-from blemish.vocabulary import Prediction, Sample, Task, Truth
+from blemish.modelfile import Contract, Fingerprints, ModelFile, Parity, write_model_file
+from blemish.vocabulary import Prediction, Sample, Task
 
+Pair = tuple[Prediction, Prediction, Sample]
+Judge = Callable[[ModelFile], Contract]
 SAME_BOX_IOU = 0.9  # two detections are one object from here
 SAME_PLACE = 0.01  # of the photograph's longer side: how far a localized corner may move
 SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over photographs is near-constant
@@ -73,6 +76,19 @@ def certify(
     precision: str = "fp32",
     max_drop: float | None = None,
 ) -> Parity:
+    """The certificate of `compare`, which see."""
+    return compare(before, after, model_file, samples, precision=precision, max_drop=max_drop)[0]
+
+
+def compare(
+    before: Backend,
+    after: Backend,
+    model_file: ModelFile,
+    samples: Sequence[Sample],
+    *,
+    precision: str = "fp32",
+    max_drop: float | None = None,
+) -> tuple[Parity, list[Pair]]:
     """What changes on `samples` when `after` decides instead of `before`, both behind one predictor.
 
     Args:
@@ -83,12 +99,15 @@ def certify(
         precision: of the file's weights: `fp32`, `fp16`.
         max_drop: how far the headline metric may fall. None: not one verdict may change.
 
+    Returns:
+        The certificate, and both predictions of every photograph that could be read.
+
     Raises:
         BadInput: there is no photograph that can be read, so nothing can be proved.
     """
     judges = Spread(before), Spread(after)
     changed, largest, count = 0, 0.0, 0
-    kept: list[tuple[Prediction, Prediction, Truth]] = []
+    kept: list[Pair] = []
     paths = [sample.path for sample in samples]
     streams = [Predictor(judge, model_file).predict_many(paths) for judge in judges]
     for sample, first, second in zip(samples, *streams, strict=True):
@@ -98,13 +117,12 @@ def certify(
         count += 1
         differs, distance = difference(first.prediction, second.prediction)
         changed, largest = changed + differs, max(largest, distance)
-        if sample.truth is not None:
-            kept.append((first.prediction, second.prediction, sample.truth))
+        kept.append((first.prediction, second.prediction, sample))
     if not count and not any(judge.not_finite() for judge in judges):
         raise BadInput("the file cannot be certified: none of the validation photographs can be read")
     metric, scores = _headline(kept)
     reasons = _reasons(judges, changed, scores, metric, max_drop)
-    return Parity(
+    parity = Parity(
         passed=not reasons,
         photographs=count,
         verdicts_changed=changed,
@@ -118,6 +136,38 @@ def certify(
         graph_digest=model_file.graph_digest,
         reasons=tuple(reasons),
     )
+    return parity, kept
+
+
+def write_certified(
+    target: Path,
+    graph: bytes,
+    contract: Contract,
+    fingerprints: Fingerprints | None,
+    judge: Judge,
+    *,
+    force: bool,
+) -> ModelFile:
+    """Write a graph with its contract once `judge` compared it; what stood there stays if it does not pass.
+
+    Args:
+        target: the file.
+        graph: a serialised ModelProto.
+        contract: as it stands before the certificate.
+        fingerprints: of the training photographs.
+        judge: from a candidate file to its contract with the certificate.
+        force: write it although it did not pass.
+
+    Raises:
+        ExportRefused: it did not pass.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+        certified = judge(write_model_file(Path(folder) / target.name, graph, contract, fingerprints))
+    certificate = certified.certificate
+    if (certificate is None or not certificate.passed) and not force:
+        raise ExportRefused(refusal(target, certificate))
+    return write_model_file(target, graph, certified, fingerprints)
 
 
 def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
@@ -164,17 +214,16 @@ def _changed_objects(before: Prediction, after: Prediction) -> int:
     return len(first) + len(second) - 2 * matched
 
 
-def _headline(
-    kept: Sequence[tuple[Prediction, Prediction, Truth]],
-) -> tuple[str, tuple[float | None, float | None]]:
+def _headline(kept: Sequence[Pair]) -> tuple[str, tuple[float | None, float | None]]:
     """The headline metric's name and its value before and after; nothing where nobody knows the truth."""
-    if not kept:
-        return "", (None, None)
     from blemish.evaluation.score import score
 
-    truths = [truth for _, _, truth in kept]
-    before = score([first for first, _, _ in kept], truths, intervals=False)
-    after = score([second for _, second, _ in kept], truths, intervals=False)
+    known = [(first, second, sample.truth) for first, second, sample in kept if sample.truth is not None]
+    if not known:
+        return "", (None, None)
+    truths = [truth for _, _, truth in known]
+    before = score([first for first, _, _ in known], truths, intervals=False)
+    after = score([second for _, second, _ in known], truths, intervals=False)
     return before.headline, (before.value(before.headline), after.value(after.headline))
 
 
@@ -198,8 +247,10 @@ def _reasons(
     return reasons
 
 
-def refusal(path: Path, certificate: Parity) -> str:
+def refusal(path: Path, certificate: Parity | None) -> str:
     """The sentence that refuses a file whose certificate did not pass."""
+    if certificate is None:
+        return f"{path} was not written: nothing proves that it decides as the network does"
     return (
         f"{path} was not written: {'; '.join(certificate.reasons)} (on {certificate.photographs} validation "
         f"photographs, {certificate.backend}, {certificate.precision}); --force writes it all the same"

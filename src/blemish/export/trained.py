@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from blemish.errors import ExportRefused
 from blemish.explanation.gradients import explanation_path
-from blemish.export.certificate import certify, refusal
+from blemish.export.certificate import Pair, compare, write_certified
 from blemish.export.explanation import write_explanation
 from blemish.export.onnx import export_network
 from blemish.inference.onnxruntime import OnnxRuntimeBackend
-from blemish.modelfile import Contract, Fingerprints, ModelFile, write_atomically, write_model_file
+from blemish.modelfile import Contract, Fingerprints, ModelFile, write_atomically
 from blemish.models.backend import TorchBackend
 from blemish.models.contract import Network
 from blemish.vocabulary import Sample
@@ -53,13 +53,15 @@ def export_trained(
     write_weights(network, output / WEIGHTS_NAME)
     graph = export_network(network)
     target = output / MODEL_NAME
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as folder:
-        candidate = write_model_file(Path(folder) / MODEL_NAME, graph, contract, fingerprints)
-        certificate = certify(TorchBackend(network), OnnxRuntimeBackend(candidate.path), candidate, samples)
-    if not certificate.passed and not force:
-        raise ExportRefused(refusal(target, certificate))
-    certified = contract.model_copy(update={"certificate": certificate})
-    made = write_model_file(target, graph, certified, fingerprints)
+
+    def judge(candidate: ModelFile) -> Contract:
+        parity, kept = compare(
+            TorchBackend(network), OnnxRuntimeBackend(candidate.path, device="cpu"), candidate, samples
+        )
+        metrics = {**contract.metrics, **_with_intervals(kept, tuned=bool(contract.thresholds_tuned_on))}
+        return contract.model_copy(update={"certificate": parity, "metrics": metrics})
+
+    made = write_certified(target, graph, contract, fingerprints, judge, force=force)
     explanation_path(target).unlink(missing_ok=True)  # that of an earlier file
     if explanation:
         try:
@@ -67,6 +69,22 @@ def export_trained(
         except ExportRefused as error:
             LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
     return made
+
+
+def _with_intervals(kept: Sequence[Pair], *, tuned: bool) -> dict[str, Any]:
+    """Every figure of the file on the validation photographs, with its 95 % interval."""
+    from blemish.evaluation.score import score
+
+    known = [(prediction, sample) for _, prediction, sample in kept if sample.truth is not None]
+    if not known:
+        return {}
+    report = score(
+        [prediction for prediction, _ in known],
+        [sample.truth for _, sample in known if sample.truth is not None],
+        groups=[sample.group for _, sample in known],
+    )
+    figures = {name: figure.to_dict() for name, figure in report.figures.items() if figure.value is not None}
+    return {"val with intervals": {**figures, "photographs": len(known), "tuned": tuned}}
 
 
 def write_weights(network: Network, path: Path) -> None:

@@ -1,0 +1,145 @@
+"""Half precision and second exports, on a run as training leaves it."""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from blemish.errors import BadInput, ExportRefused, UnknownName
+from blemish.explanation.gradients import GradientFile, explanation_path
+from blemish.export.again import export_again
+from blemish.export.explanation import write_explanation
+from blemish.export.half import to_half
+from blemish.export.onnx import export_network
+from blemish.imaging import open_photograph
+from blemish.inference import load
+from blemish.modelfile import Contract, LabelSpec, read_graph, read_model_file, write_model_file
+from blemish.models import registry
+from blemish.preprocessing import prepare
+from blemish.training.recipe import Recipe
+
+LABELS = ("broken", "whole")
+MODEL = {"name": "resnet18", "input_size": 32, "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder: recipe, split, weights, model file and explanation graph, and its photographs."""
+    root = tmp_path_factory.mktemp("run")
+    generator = np.random.default_rng(0)
+    split = ["id,split"]
+    for label in LABELS:
+        (root / "data" / label).mkdir(parents=True)
+        for i in range(8):
+            small = generator.integers(0, 256, (4, 4, 3), np.uint8)
+            Image.fromarray(small).resize((40, 40)).save(root / "data" / label / f"{i}.png")
+            split.append(f"{label}/{i}.png,{'train' if i < 4 else 'val'}")
+    torch.manual_seed(0)
+    network = registry.create("resnet18", task="classification", label_count=2, input_size=32).eval()
+    photos = sorted((root / "data").rglob("*.png"))
+    batch = np.stack([prepare(open_photograph(p), network.inputs[0])[0] for p in photos])
+    with torch.no_grad():
+        network.head[-1].weight.mul_(50)
+        network.head[-1].bias.sub_(network(torch.from_numpy(batch))[0].mean(0))
+    recipe = Recipe.model_validate(
+        {"name": "x", "model": MODEL, "data": {"path": str(root / "data")}, "task": "classification"}
+    )
+    (root / "recipe.yaml").write_text(recipe.to_yaml())
+    (root / "split.csv").write_text("\n".join(split) + "\n")
+    save_file(network.state_dict(), root / "weights.safetensors")
+    contract = Contract(
+        architecture="resnet18",
+        task=network.task,
+        labels=[LabelSpec(name=n, title=n.title()) for n in LABELS],
+        inputs=network.inputs,
+        outputs=network.outputs,
+        decoder=network.decoder,
+    )
+    file = write_model_file(root / "model.onnx", export_network(network), contract)
+    write_explanation(network, file)
+    return root
+
+
+def test_fp16_is_half_the_size_certified_and_explained(run):
+    made = export_again(run, precision="fp16")
+    assert made.path == run / "model-fp16.onnx"
+    full = read_model_file(run / "model.onnx")
+    assert made.path.stat().st_size <= 0.505 * full.path.stat().st_size
+    proof = made.contract.certificate
+    assert proof.passed and proof.precision == "fp16" and proof.photographs == 8
+    assert 1e-6 < proof.largest_difference < 0.05, "half precision is not exact, and not far off"
+    assert proof.graph_digest == made.graph_digest != full.graph_digest
+    assert proof.metric == "macro_f1" and proof.metric_before is not None
+    graph = onnx.load(made.path).graph
+    assert {x.type.tensor_type.elem_type for x in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
+    photo = run / "data" / "broken" / "5.png"
+    before, after = (load(path).predict(photo).label_scores for path in (full.path, made.path))
+    assert np.abs(before - after).max() < 0.05
+    assert GradientFile(made).layers == GradientFile(full).layers
+    assert explanation_path(made.path).name == "model-fp16.explain.onnx"
+
+
+def test_fp16_of_fp16_is_refused(run):
+    half = to_half(read_graph(run / "model.onnx"))
+    with pytest.raises(ExportRefused, match="float16"):
+        to_half(half)
+
+
+def test_fp32_from_the_runs_weights_gives_the_same_graph(run, tmp_path):
+    made = export_again(run, precision="fp32", output=tmp_path / "again.onnx")
+    assert made.graph_digest == read_model_file(run / "model.onnx").graph_digest
+    assert made.contract.certificate.passed
+    assert GradientFile(made).output_count == 2
+
+
+def test_a_file_away_from_its_run_needs_data(run, tmp_path):
+    lonely = tmp_path / "model.onnx"
+    shutil.copy(run / "model.onnx", lonely)
+    with pytest.raises(BadInput, match="--data"):
+        export_again(lonely, precision="fp16")
+    made = export_again(lonely, precision="fp16", data=run / "data")
+    assert made.contract.certificate.photographs == 16
+    with pytest.raises(BadInput, match="run's weights"):
+        export_again(lonely, precision="fp32")
+
+
+def test_a_drop_is_refused_unless_forced(run, tmp_path, monkeypatch):
+    """Weights ruined on the way: the metric must notice, and the file must say so."""
+    data = run / "data"
+
+    def ruined(graph):
+        model = onnx.load_from_string(to_half(graph))
+        for tensor in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if "head" in tensor.name and values.ndim == 2 and values.shape[0] == 2:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), tensor.name))
+        return model.SerializeToString()
+
+    full = load(run / "model.onnx")
+    for label, index in zip(LABELS, (0, 1), strict=True):  # truths that the model gets right
+        (tmp_path / "d" / label).mkdir(parents=True)
+        for photo in sorted(data.rglob("*.png")):
+            if full.predict(photo).label_index[0] == index:
+                shutil.copy(photo, tmp_path / "d" / label / f"{photo.parent.name}-{photo.name}")
+    monkeypatch.setattr("blemish.export.half.to_half", ruined)
+    target = tmp_path / "bad.onnx"
+    with pytest.raises(ExportRefused, match=r"macro_f1 fell from 1\.0000 to .*--force"):
+        export_again(run / "model.onnx", precision="fp16", data=tmp_path / "d", output=target)
+    assert not target.exists()
+    made = export_again(run, precision="fp16", data=tmp_path / "d", output=target, force=True)
+    assert not made.contract.certificate.passed and "fell" in made.contract.certificate.reasons[0]
+    allowed = export_again(run, precision="fp16", data=tmp_path / "d", output=target, max_drop=1.0)
+    assert allowed.contract.certificate.passed and allowed.contract.certificate.verdicts_changed > 0
+
+
+def test_what_does_not_exist_is_named(run, tmp_path):
+    with pytest.raises(UnknownName, match="fp16"):
+        export_again(run, precision="f16")
+    with pytest.raises(UnknownName, match="onnx"):
+        export_again(run, format="onyx")
+    with pytest.raises(BadInput, match="--resume"):
+        export_again(tmp_path, precision="fp16")
