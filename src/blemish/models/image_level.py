@@ -18,6 +18,13 @@ from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec, ImageO
 from blemish.vocabulary import Task
 
 IMAGE_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
+STAGES = {
+    "stem": ("conv1", "bn1"),
+    "layer1": ("layer1",),
+    "layer2": ("layer2",),
+    "layer3": ("layer3",),
+    "layer4": ("layer4",),
+}
 
 
 class ImageNetwork(Network):
@@ -59,6 +66,11 @@ class ImageNetwork(Network):
         """(b, f) pooled features: all that the head sees."""
         features: Tensor = self.backbone(inputs[0])
         return features
+
+    def aliases(self, name: str) -> Sequence[str]:
+        """What files call one tensor; a head of one layer is `fc` itself."""
+        known = tuple(super().aliases(name))
+        return (*known, name.replace("head.0.", "fc.")) if len(self.head) == 1 else known
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Raw outputs for a batch: (b, L) logits, or (b, 4) a box."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Build = TypeVar("Build", bound=Callable[..., "Network"])
 
-_NO_FAMILY = {"contract", "registry", "weights"}
+_NO_FAMILY = {"contract", "layers", "options", "registry", "weights"}
 _architectures: dict[str, Architecture] = {}
 _read = False
 

@@ -9,28 +9,13 @@ from typing import Any
 from torch import nn
 
 from blemish.errors import MissingExtra, UnknownName
-from blemish.models.image_level import IMAGE_TASKS, ImageNetwork, image_input, stages_of
+from blemish.models.image_level import IMAGE_TASKS, RESNET_STAGES, ImageNetwork, image_input, stages_of
 from blemish.models.options import HeadSpec, ImageOptions
 from blemish.models.registry import register
-from blemish.models.weights import from_timm, in_hub_cache
+from blemish.models.weights import RESNET_FILES, from_timm, in_hub_cache
 from blemish.vocabulary import Task
 
 LENS_HEAD = HeadSpec(hidden=(256,), dropout=(0.5, 0.3))  # DamageLens' ResNet-18
-# What torchvision calls its files, newest first; people also put the oldest there by hand.
-RESNET_FILES = {
-    "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
-    "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
-    "resnet50": ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
-    "resnet101": ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth", "resnet101-5d3b4d8f.pth"),
-    "resnet152": ("resnet152-f82ba261.pth", "resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
-}
-RESNET_STAGES = {
-    "stem": ("conv1", "bn1"),
-    "layer1": ("layer1",),
-    "layer2": ("layer2",),
-    "layer3": ("layer3",),
-    "layer4": ("layer4",),
-}
 
 
 @register(

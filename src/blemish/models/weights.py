@@ -16,6 +16,14 @@ from blemish.models.contract import Network
 from blemish.models.registry import describe
 
 TORCHVISION_URL = "https://download.pytorch.org/models/"
+# What torchvision calls its files, newest first; people also put the oldest there by hand.
+RESNET_FILES = {
+    "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
+    "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
+    "resnet50": ("resnet50-11ad3fa6.pth", "resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
+    "resnet101": ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth", "resnet101-5d3b4d8f.pth"),
+    "resnet152": ("resnet152-f82ba261.pth", "resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
+}
 ENOUGH = 0.5  # of the tensors below the head: with fewer, the file belongs to another architecture
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "weights")
 _WRAPPINGS = ("", "module.", "model.", "network.", "_orig_mod.")
@@ -148,14 +156,14 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Loaded:
         for name, tensor in own.items():
             for alias in network.aliases(name):
                 found = names.get(alias)
-                if found is not None and state[found].shape == tensor.shape:
+                if found is not None and _squeezed(state[found]) == _squeezed(tensor):
                     fits[name] = found
                     break
         if len(fits) > len(best):
             best = fits
     with torch.no_grad():
         for name, found in best.items():
-            own[name].copy_(state[found])
+            own[name].copy_(state[found].reshape(own[name].shape))
     used = set(best.values())
     return Loaded(
         source,
@@ -163,6 +171,11 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Loaded:
         tuple(n for n in state if n not in used),
         tuple(n for n in own if n not in best and not n.endswith("num_batches_tracked")),
     )
+
+
+def _squeezed(tensor: Tensor) -> tuple[int, ...]:
+    """The shape without axes of length 1: some store (c, 1, 1) what others store as (c,)."""
+    return tuple(n for n in tensor.shape if n != 1)
 
 
 def in_hub_cache(*names: str) -> Path | None:

@@ -59,7 +59,7 @@ def draw_change(
     """
     crop = None
     if part.random_resized_crop is not None and size_hw is not None:
-        crop = _draw_crop(part.random_resized_crop, random, size_hw, boxes_xyxy)
+        crop = draw_crop(part.random_resized_crop, random, size_hw, boxes_xyxy)
     flip_horizontal = bool(random.random() < part.horizontal_flip)
     flip_vertical = bool(random.random() < part.vertical_flip)
     angle = 0.0
@@ -151,7 +151,7 @@ def _colour(name: str, amount: float, picture: Tensor) -> Tensor:
     return changed
 
 
-def _draw_crop(
+def draw_crop(
     part: CropPart, random: np.random.Generator, size_hw: tuple[int, int], boxes_xyxy: FloatArray | None
 ) -> tuple[float, float, float, float] | None:
     """A part of the photograph of random area and shape; None for the whole.

@@ -106,12 +106,12 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
     if has.get("train") and has.get("val"):
         return dataset
     if not has:
-        fractions: dict[str, float] = dict(part.fractions)
+        fractions = {str(name): share for name, share in part.fractions.items()}
         return split_dataset(dataset, fractions=fractions, seed=part.seed, group_by=part.group_by)
     # The set says what is for testing, or only what is for training: the rest is split, the test left alone.
     rest = [i for i, s in enumerate(dataset) if s.split != "test"]
     whole = part.fractions["train"] + part.fractions["val"]
-    fractions = {"train": part.fractions["train"] / whole, "val": part.fractions["val"] / whole}
+    fractions = {name: part.fractions[name] / whole for name in ("train", "val")}
     parted = split_dataset(dataset.subset(rest), fractions=fractions, seed=part.seed, group_by=part.group_by)
     split_of = {s.id: s.split or "train" for s in parted}
     return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})

@@ -135,6 +135,12 @@ class AugmentationPart(Part):
         saturation: likewise.
         hue: the shift is drawn from [-x, x], of a whole turn.
         random_resized_crop: None for the whole photograph.
+        scale_jitter: detectors only: smallest and largest scale of the photograph in its input; above 1 a
+            part fills the input, below 1 the photograph stands in a border.
+        iou_crop: detectors only: probability that a part is cut out as SSD does, by overlap with the boxes.
+        zoom_out: detectors only: probability that the photograph is first put on a canvas up to
+            `zoom_out_side` times as wide and high.
+        zoom_out_side: at most.
         mixup: alpha of the Beta distribution two photographs are mixed by; 0 for never.
         cutmix: alpha likewise, for a pasted rectangle; where both are given, each batch draws one.
         probability: by name, how often a colour change or a rotation is made at all; 1 where not given.
@@ -148,6 +154,10 @@ class AugmentationPart(Part):
     saturation: float = Share
     hue: float = Field(default=0.0, ge=0, le=0.5)
     random_resized_crop: CropPart | None = None
+    scale_jitter: tuple[float, float] | None = None
+    iou_crop: float = Share
+    zoom_out: float = Share
+    zoom_out_side: float = Field(default=4.0, gt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
     probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], float] = Field(
@@ -159,7 +169,14 @@ class AugmentationPart(Part):
         """Whether nothing is changed in a single photograph."""
         drawn = (self.horizontal_flip, self.vertical_flip, self.rotation_degrees)
         colour = (self.brightness, self.contrast, self.saturation, self.hue)
-        return not any((*drawn, *colour)) and self.random_resized_crop is None
+        parts = self.random_resized_crop, self.scale_jitter
+        return not any((*drawn, *colour, self.iou_crop, self.zoom_out)) and parts == (None, None)
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
+            raise ValueError("scale_jitter holds two scales, 0 < smallest <= largest")
+        return self
 
 
 class OptimizerPart(Part):

@@ -36,7 +36,9 @@ from blemish.training.preparing import (
 from blemish.training.recipe import Recipe, read_recipe
 from blemish.training.targets import target_of
 from blemish.training.validation import HEADLINE, measure, tuned
-from blemish.training.watching import Interruption, ProgressBar, RunFiles
+from blemish.training.watching import Interruption, ProgressBar, RunFiles, Stopped
+
+__all__ = ["Run", "Stopped", "train"]
 
 _log = logging.getLogger("blemish.training")
 

@@ -1,0 +1,135 @@
+"""Learning to detect: photographs with boxes and masks, losses in parts, validation by COCO's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blemish.decoding import decode
+from blemish.modelfile import Contract
+from blemish.preprocessing import normalize
+from blemish.training.detection_changes import View, draw_view, objects_of, see
+from blemish.training.detection_figures import detection_figures
+from blemish.training.module import TrainingModule, unpack_placement
+from blemish.training.photographs import Key, TrainingPhotographs
+from blemish.training.seeds import Purpose, stream
+from blemish.vocabulary import Prediction, Sample
+
+
+class DetectionPhotographs(TrainingPhotographs):
+    """Photographs by (epoch, position), their targets being dictionaries as `Network.loss` takes them.
+
+    Args:
+        masks: whether targets hold masks; besides those of `TrainingPhotographs`.
+    """
+
+    masks = False
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        epoch, position = key
+        sample = self.samples[position]
+        view = View()
+        if self.augmentation is not None:
+            known = None if sample.truth is None else sample.truth.boxes_xyxy
+            boxes = np.zeros((0, 4)) if known is None else known
+            random = stream(self.seed, Purpose.AUGMENTATION, epoch, position)
+            view = draw_view(self.augmentation, random, self.source.size_hw(sample), boxes)
+        arrays, placements = [], []
+        for spec in self.inputs:
+            pixels, placement, shown = see(self.source, sample, spec, view)
+            arrays.append(torch.from_numpy(normalize(pixels, spec)))
+            placements.append((placement, shown))
+        placement, shown = placements[0]
+        objects = objects_of(sample, placement, shown, view.change, masks=self.masks)
+        return {
+            "inputs": tuple(arrays),
+            "target": objects.as_target(),
+            "position": position,
+            "placement": np.array(
+                [*placement.size_hw, *placement.scale_xy, *placement.offset_xy], np.float64
+            ),
+        }
+
+
+class DetectionModule(TrainingModule):
+    """A detector with its own loss; validation decodes batch by batch, so that no raw output is kept."""
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch."""
+        super().on_train_epoch_start()
+        self._parts: list[dict[str, Tensor]] = []
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """() the loss of a batch."""
+        inputs = batch["inputs"]
+        if self.channels_last:
+            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+        parts = self.network.loss(inputs, batch["target"])
+        loss: Tensor = torch.stack(list(parts.values())).sum()
+        self._parts.append({name: part.detach() for name, part in parts.items()})
+        self._losses.append(loss.detach())
+        self._photographs += len(inputs[0])
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Keep the predictions and the loss of a batch."""
+        network = self.judged
+        network.eval()
+        parts = network.loss(batch["inputs"], batch["target"])
+        answers = network(*batch["inputs"])
+        rows = batch["placement"].cpu().numpy()
+        predictions = decode_batch(self.contract, answers, rows)
+        size = len(predictions)
+        losses = {name: float(part) * size for name, part in parts.items()}
+        self._seen.append((batch["position"].cpu().numpy(), predictions, losses))
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn predictions into the epoch's row of history."""
+        seen = self._seen
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, seen)
+            seen = [part for rank in gathered for part in rank]
+        count = max(sum(len(part[0]) for part in seen), 1)
+        losses = {name: sum(part[2][name] for part in seen) / count for name in (seen[0][2] if seen else {})}
+        predictions, samples = in_order(seen, self.validation_samples)
+        figures = {f"val_{name}": value for name, value in losses.items()}
+        for name in self._parts[0] if self._parts else ():
+            figures[f"train_{name}"] = float(torch.stack([p[name] for p in self._parts]).mean())
+        figures |= detection_figures(predictions, samples)
+        self.close_epoch(figures, sum(losses.values()))
+
+
+def decode_batch(
+    contract: Contract, answers: Sequence[Tensor], placement_rows: np.ndarray
+) -> list[Prediction]:
+    """Predictions of a batch, in the photographs' own pixels.
+
+    Args:
+        contract: names the decoder.
+        answers: of the network, in the order of the contract's outputs.
+        placement_rows: (b, 6), as `collate` packs placements.
+    """
+    outputs = {
+        spec.name: (a.float() if a.is_floating_point() else a).cpu().numpy()
+        for spec, a in zip(contract.outputs, answers, strict=True)
+    }
+    input_hw = contract.inputs[0].size_hw
+    return decode(contract, outputs, [unpack_placement(row, input_hw) for row in placement_rows])
+
+
+def in_order(
+    seen: Sequence[tuple[Any, ...]], samples: Sequence[Sample]
+) -> tuple[list[Prediction], list[Sample]]:
+    """Predictions of batches in the order of the samples, each once, and their samples."""
+    by_position = {
+        int(position): prediction
+        for positions, predictions, *_ in seen
+        for position, prediction in zip(positions, predictions, strict=True)
+    }
+    order = sorted(by_position)
+    return [by_position[i] for i in order], [samples[i] for i in order]
