@@ -1,0 +1,224 @@
+"""`blemish evaluate`: how a model file does on labelled photographs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish.errors import BadInput
+
+if TYPE_CHECKING:
+    from blemish.evaluation import Report
+
+FAILED_IN_PART = 1
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="FILE", help="The model file.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which photographs; [bold]all[/bold] for every one.", show_default="test, val or all"
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
+    ] = None,
+    map_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="DATA=MODEL",
+            help="A label that bears another name in the model; DATA= leaves it out.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write report.json and report.html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    show: Annotated[
+        str | None, typer.Option(metavar="ID", help="One photograph: truth beside prediction, drawn.")
+    ] = None,
+    intervals: Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")] = True,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Photographs that go through the network together.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="For the network; every core where not given.")
+    ] = None,
+) -> None:
+    """Measure a model file on labelled photographs.
+
+    Labels are matched by name. Photographs that cannot be read are listed and not scored; the exit code is
+    then 1. Photographs that the model has learned from are found and stamped on the report.
+    """
+    from blemish import evaluation, inference
+
+    mapping = parse_map(map_labels or [])
+    predictor = inference.load(model, backend=backend, device=device, threads=threads)
+    if show is not None:
+        _show(predictor, data, show, data_format, images, mapping, output, as_json=as_json)
+        return
+    with progress_bar("Looking", wanted=sys.stderr.isatty()) as progress:
+        report = evaluation.evaluate(
+            predictor,
+            data,
+            split=split,
+            output=output,
+            map_labels=mapping,
+            batch_size=batch_size,
+            progress=progress,
+            format=data_format,
+            images=images,
+            intervals=intervals,
+            seed=seed,
+            pictures=output is not None,
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    else:
+        print_report(report, output)
+    if report.broken:
+        raise typer.Exit(FAILED_IN_PART)
+
+
+def parse_map(pairs: list[str]) -> dict[str, str]:
+    """`DATA=MODEL` pairs as a mapping; BadInput for a pair without `=`.
+
+    Example:
+        >>> parse_map(["scratch=Kratzer", "hood="])
+        {'scratch': 'Kratzer', 'hood': ''}
+    """
+    out = {}
+    for pair in pairs:
+        name, equals, target = pair.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"--map {pair!r} is not DATA=MODEL, such as --map scratch=Kratzer")
+        out[name.strip()] = target.strip()
+    return out
+
+
+@contextmanager
+def progress_bar(what: str, *, wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error that is told how many of how many are done; None where nobody looks."""
+    if not wanted:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_report(report: Report, output: Path | None = None) -> None:
+    """The report on the terminal: stamps, the figures that count, a line a label."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from blemish.evaluation.words import interval, leading_figures, number, title_of
+
+    console = Console()
+    name = report.model.get("name") or "model"
+    split = report.data.get("split")
+    where = f"{report.data.get('name')}{f', split {split}' if split else ''}"
+    console.print(Text(f"{name} on {where}: {report.photographs} photographs", style="bold"))
+    for stamp in report.stamps:
+        style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
+        console.print(Text(f"{stamp.kind}: {stamp.text}", style=style))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "value", "95 % interval"):
+        table.add_column(column, justify="left" if not column else "right")
+    for figure in (report.headline, *leading_figures(report)):
+        found = report.figures[figure]
+        style = "bold" if figure == report.headline else ""
+        table.add_row(title_of(figure), number(found.value, figure), interval(found, figure), style=style)
+    console.print()
+    console.print(table)
+    if report.label_rows:
+        console.print()
+        console.print(_label_table(report))
+    for identity, reason in report.broken[:10]:
+        console.print(Text(f"{identity}: {reason}", style="red"), soft_wrap=True)
+    if len(report.broken) > 10:
+        console.print(Text(f"and {len(report.broken) - 10} more that could not be read", style="red"))
+    if output is not None:
+        console.print()
+        console.print(Text(f"report: {output / 'report.html'}"), soft_wrap=True)
+
+
+def _label_table(report: Report) -> Any:
+    from rich.table import Table
+
+    from blemish.evaluation.words import number, title_of
+
+    columns = tuple(report.label_rows[0].figures)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("label")
+    counted = "photographs" if report.task.is_image_level else "objects"
+    thresholds = report.label_rows[0].threshold is not None
+    for column in (counted, "said", *(["from score"] if thresholds else []), *map(title_of, columns)):
+        table.add_column(column.lower() if column.istitle() else column, justify="right")
+    for row in report.label_rows:
+        table.add_row(
+            row.title,
+            str(row.support),
+            str(row.said),
+            *([number(row.threshold)] if thresholds else []),
+            *(number(row.figures[name].value, name) for name in columns),
+        )
+    return table
+
+
+def _show(
+    predictor: Any,
+    data: Path,
+    name: str,
+    data_format: str | None,
+    images: Path | None,
+    mapping: dict[str, str],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """One photograph on the terminal, and drawn beside."""
+    import io
+
+    from blemish.data import open_dataset
+    from blemish.evaluation.show import show
+    from blemish.modelfile import write_atomically
+
+    dataset = open_dataset(data, format=data_format, images=images, task=predictor.task, minimum_labels=1)
+    shown = show(predictor, dataset, name, mapping)
+    buffer = io.BytesIO()
+    shown.picture.save(buffer, "PNG")
+    path = (output or Path()) / f"{Path(shown.sample.id).stem}.shown.png"
+    write_atomically(path, buffer.getvalue())
+    if as_json:
+        answer = {**shown.to_dict(), "drawn": path.as_posix()}
+        sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+        return
+    sys.stdout.write(
+        "\n".join([shown.sample.id, *(f"  {line}" for line in shown.lines), f"  drawn: {path}"]) + "\n"
+    )

@@ -1,0 +1,117 @@
+"""Photographs of a test that the model has seen before: the same pixels, or nearly the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.hashing import NEAR_BITS
+from blemish.evaluation.report import Stamp
+from blemish.modelfile import Fingerprints
+
+TRAIN, VAL = 0, 1
+CHUNK_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Which evaluated photographs the model file has fingerprints of.
+
+    Attributes:
+        compared: how many fingerprints the file carries.
+        evaluated: how many photographs were compared with them.
+        train: ids of photographs that were learned from.
+        near_train: ids of others that are near-identical to one that was learned from.
+        val: ids of photographs on which epoch and thresholds were chosen.
+        near_val: ids of others that are near-identical to one of those.
+    """
+
+    compared: int = 0
+    evaluated: int = 0
+    train: tuple[str, ...] = ()
+    near_train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    near_val: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """One word a thing."""
+        return {
+            "compared": self.compared,
+            "evaluated": self.evaluated,
+            "train": list(self.train),
+            "near_train": list(self.near_train),
+            "val": list(self.val),
+            "near_val": list(self.near_val),
+        }
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """What a reader of the figures must know."""
+        out = []
+        if self.train or self.near_train:
+            parts = []
+            if self.train:
+                whole = len(self.train) == self.evaluated
+                count = f"all {self.evaluated}" if whole else f"{len(self.train)} of {self.evaluated}"
+                parts.append(f"{count} photographs are among those the model learned from")
+            if self.near_train:
+                more = f"{len(self.near_train)} more are" if self.train else f"{len(self.near_train)} are"
+                parts.append(f"{more} near-identical to one it learned from")
+            out.append(Stamp("leak", f"{', and '.join(parts)}: the figures are better than the truth"))
+        if self.val or self.near_val:
+            number = len(self.val) + len(self.near_val)
+            out.append(
+                Stamp(
+                    "tuned",
+                    f"{number} of {self.evaluated} photographs are those on which epoch, temperature or "
+                    "thresholds were chosen, or near-identical to one: the figures lean to the good side",
+                )
+            )
+        return tuple(out)
+
+
+def find_leaks(
+    ids: Sequence[str],
+    pixel: NDArray[np.uint64],
+    perceptual: NDArray[np.uint64],
+    known: Fingerprints,
+    *,
+    max_bits: int = NEAR_BITS,
+) -> Leaks:
+    """Compare evaluated photographs with the model file's fingerprints.
+
+    Args:
+        ids: (n,) names of the photographs.
+        pixel: (n,) uint64 pixel hashes.
+        perceptual: (n,) uint64 perceptual hashes.
+        known: what the model file carries.
+        max_bits: perceptual hashes that differ in at most so many bits are near-identical.
+    """
+    if not len(known.pixel):
+        return Leaks(evaluated=len(ids))
+    found: dict[str, tuple[str, ...]] = {}
+    seen = np.zeros(len(ids), bool)
+    for name, split in (("train", TRAIN), ("val", VAL)):
+        of_split = known.split == split
+        exact = np.isin(pixel, known.pixel[of_split]) & ~seen
+        seen |= exact
+        found[name] = tuple(ids[i] for i in np.flatnonzero(exact).tolist())
+    for name, split in (("near_train", TRAIN), ("near_val", VAL)):
+        near = _near(perceptual, known.perceptual[known.split == split], max_bits) & ~seen
+        seen |= near
+        found[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
+    return Leaks(compared=len(known.pixel), evaluated=len(ids), **found)
+
+
+def _near(hashes: NDArray[np.uint64], known: NDArray[np.uint64], max_bits: int) -> NDArray[np.bool_]:
+    """(n,) bool: whether any known hash differs in at most `max_bits` bits."""
+    known = np.unique(known)
+    step = max(1, CHUNK_CELLS // max(len(known), 1))
+    parts = [
+        (np.bitwise_count(hashes[i : i + step, None] ^ known) <= max_bits).any(1)
+        for i in range(0, len(hashes), step)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, bool)

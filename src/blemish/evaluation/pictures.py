@@ -1,0 +1,90 @@
+"""Photographs of the report: the worst ones, small, with truth beside prediction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from blemish.errors import BadImage
+from blemish.vocabulary import Prediction, Sample, Task
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from blemish.evaluation.report import Report
+
+MOST = 24
+SIDE = 340  # longer side in pixels, of one picture
+QUALITY = 82
+
+
+def draw_worst(
+    report: Report, samples: Sequence[Sample], predictions: Sequence[Prediction], white_level: int = 65535
+) -> dict[str, bytes]:
+    """JPEG bytes of the worst photographs, by id.
+
+    Args:
+        report: what was found; its mistakes say which photographs.
+        samples: those that were scored.
+        predictions: likewise.
+        white_level: what becomes white in 16-bit photographs.
+    """
+    out = {}
+    place = {sample.id: i for i, sample in enumerate(samples)}
+    for mistake in report.worst[:MOST]:
+        i = place[mistake.id]
+        try:
+            picture = draw_pair(samples[i], predictions[i], white_level, side=SIDE)
+        except BadImage:  # gone, or changed since it was scored
+            continue
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+        out[mistake.id] = buffer.getvalue()
+    return out
+
+
+def draw_pair(
+    sample: Sample, prediction: Prediction, white_level: int = 65535, *, side: int | None = None
+) -> Image:
+    """Truth beside prediction, for tasks with boxes; the photograph alone for the others.
+
+    Args:
+        sample: with its truth.
+        prediction: of the same photograph.
+        white_level: what becomes white in 16-bit photographs.
+        side: longer side in pixels of one picture; the photograph's own where not given.
+
+    Raises:
+        BadImage: the photograph cannot be read.
+    """
+    from blemish.imaging import open_photograph
+
+    image = open_photograph(sample.path).to_pil(white_level)
+    if not prediction.task.has_boxes or sample.truth is None:
+        if side is not None:
+            image.thumbnail((side, side))
+        return image
+    from blemish.drawing import draw, side_by_side
+
+    pair = [draw(sample.truth, image), draw(sure_part(prediction), image)]
+    if side is not None:
+        for picture in pair:
+            picture.thumbnail((side, side))
+    return side_by_side(pair, ["truth", "prediction"])
+
+
+def sure_part(prediction: Prediction) -> Prediction:
+    """The objects at or above the model's own thresholds."""
+    if prediction.task not in (Task.DETECTION, Task.SEGMENTATION):
+        return prediction
+    kept = prediction.scores >= prediction.thresholds[prediction.label_index]
+    masks = prediction.masks
+    return replace(
+        prediction,
+        label_index=prediction.label_index[kept],
+        scores=prediction.scores[kept],
+        boxes_xyxy=None if prediction.boxes_xyxy is None else prediction.boxes_xyxy[kept],
+        masks=None if masks is None else tuple(m for m, k in zip(masks, kept, strict=True) if k),
+    )
