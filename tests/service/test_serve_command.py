@@ -1,0 +1,92 @@
+"""`blemish serve` as it is typed."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from blemish.commands import serve as command
+from blemish.errors import BadInput
+
+RUNNER = CliRunner()
+
+
+def app():
+    made = typer.Typer()
+    made.command()(command.serve)
+    return made
+
+
+def test_without_a_model_it_lists_the_runs_it_finds(tmp_path, monkeypatch, tools):
+    monkeypatch.chdir(tmp_path)
+    nothing = RUNNER.invoke(app(), [])
+    assert nothing.exit_code == 2
+    assert "blemish demo" in nothing.output
+    (tmp_path / "runs" / "cars").mkdir(parents=True)
+    tools.write_classifier(tmp_path / "runs" / "cars" / "model.onnx")
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "model.onnx").write_bytes(b"x")
+    some = RUNNER.invoke(app(), [])
+    assert some.exit_code == 2
+    assert "blemish serve --model runs/cars/model.onnx" in some.output
+    assert "broken" not in some.output
+    assert "blemish demo" in some.output
+
+
+def test_a_new_key_and_its_line():
+    done = RUNNER.invoke(app(), ["--new-api-key", "claims"])
+    assert done.exit_code == 0
+    key = re.search(r"(blemish_[\w-]{43})", done.output)[1]
+    name, digest = re.search(r"(claims) ([0-9a-f]{64})", done.output).groups()
+    from blemish.service.keys import Keys
+
+    assert Keys({name: digest}).owner(key) == "claims"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "nowhere.onnx"], "nowhere.onnx: no such file"),
+        (["--model", "a=x.onnx", "--model", "a=y.onnx"], "two models are called 'a'"),
+        (["--model", "a=m.onnx", "--keep", "kept"], "--keep-hours"),
+        (["--model", "a=m.onnx", "--api-keys", "nothing"], "cannot be read"),
+        (["--model", "a b=m.onnx"], "no name for a model"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(tmp_path, monkeypatch, tools, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    tools.write_classifier(tmp_path / "m.onnx")
+    done = RUNNER.invoke(app(), [*arguments, "--port", "0"])
+    assert isinstance(done.exception, BadInput)
+    assert said in str(done.exception)
+
+
+def test_names_of_models():
+    named = command._named(["runs/cars/model.onnx", "x=y.onnx", "some/dents.onnx"])
+    assert [name for name, _ in named] == ["cars", "x", "dents"]
+
+
+def test_it_serves_and_stops(tmp_path, tools):
+    tools.write_classifier(tmp_path / "model.onnx")
+    code = "import typer; from blemish.commands.serve import serve; typer.run(serve)"
+    arguments = ["--model", f"car={tmp_path / 'model.onnx'}", "--port", "0", "--threads", "1"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        address = re.search(r"http://[\d.]+:\d+", running.stdout.readline())[0]
+        answer = httpx.get(f"{address}/api/v1/models", timeout=30).json()
+        assert answer["default"] == "car"
+        running.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+        running.wait(30)
+    finally:
+        if running.poll() is None:
+            running.kill()
+        running.communicate(timeout=10)
+    if sys.platform != "win32":
+        assert running.returncode == 0
