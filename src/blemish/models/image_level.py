@@ -18,6 +18,13 @@ from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec, ImageO
 from blemish.vocabulary import Task
 
 IMAGE_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
+RESNET_STAGES = {
+    "stem": ("conv1", "bn1"),
+    "layer1": ("layer1",),
+    "layer2": ("layer2",),
+    "layer3": ("layer3",),
+    "layer4": ("layer4",),
+}
 STAGES = {
     "stem": ("conv1", "bn1"),
     "layer1": ("layer1",),
