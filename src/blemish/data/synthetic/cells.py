@@ -1,0 +1,187 @@
+"""Solar cells in electroluminescence: they glow where they work, cracks are dark lines, dead areas dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from blemish.data.synthetic.brush import Canvas, darken, fill, grid, smooth_noise, stroke, to_uint8, wander
+from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
+from blemish.errors import BadInput
+from blemish.imaging import Photograph
+from blemish.vocabulary import FloatArray, Labels, Task
+
+CELL_LABELS = Labels(("crack", "inactive"), ("Crack", "Inactive"))
+CELLS_A_MODULE = 4
+CRACK, INACTIVE = 0, 1
+# What stands in one cell after the other, so that every label and their company come up early.
+ROUND: tuple[tuple[int, ...], ...] = (
+    (),
+    (CRACK,),
+    (INACTIVE,),
+    (),
+    (CRACK, INACTIVE),
+    (CRACK,),
+    (),
+    (INACTIVE,),
+)
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What the cells of one module have in common."""
+
+    serial: str
+    gain: float
+    noise: float
+    busbars: int
+    is_mono: bool
+
+
+def cells(
+    count: int, seed: int = 0, *, size: int = 128, bits: int = 8, task: Task | str = Task.MULTILABEL
+) -> Iterator[Specimen]:
+    """Solar cells in electroluminescence, four of each module, one after the other.
+
+    A cell depends on `seed` and its own number only: the first ten of twenty are the ten of ten.
+
+    Args:
+        count: how many.
+        seed: the same seed draws the same pixels.
+        size: height and width, pixels.
+        bits: 8 for RGB photographs with equal channels, 16 for grey ones of uint16.
+        task: any; labels are `crack` and `inactive`, for classification `functional` before them (a cell
+            with both counts as `crack`), for localization `damage`, and then every cell has one.
+
+    Example:
+        >>> [cell.truth.label_names for cell in cells(5)]
+        [(), ('crack',), ('inactive',), (), ('crack', 'inactive')]
+    """
+    task = Task(task)
+    check_request(count, size)
+    if bits not in (8, 16):
+        raise BadInput(f"cells have 8 or 16 bits, not {bits}")
+    labels = labels_of(task, CELL_LABELS, ("functional", "Functional"))
+    for number in range(count):
+        module = _module(seed, number // CELLS_A_MODULE)
+        rng = np.random.default_rng([seed, 11, number])
+        kinds = ROUND[number % len(ROUND)]
+        if task is Task.LOCALIZATION:
+            kinds = kinds[:1] or (CRACK,)
+        canvas, flaws = _cell(rng, module, size, kinds)
+        if bits == 16:
+            pixels = (np.clip(canvas, 0, 1) * np.float32(60_000) + np.float32(0.5)).astype(np.uint16)
+            photograph = Photograph(pixels)
+        else:
+            photograph = Photograph(to_uint8(canvas))
+        truth = truth_of(flaws, labels, task, (size, size))
+        yield Specimen(f"cell-{number:05d}", photograph, truth, module.serial, tuple(flaws))
+
+
+def _module(seed: int, number: int) -> _Module:
+    rng = np.random.default_rng([seed, 12, number])
+    return _Module(
+        serial=f"EL-{int(rng.integers(10_000)):04d}-{number:04d}",
+        gain=float(rng.uniform(0.5, 0.85)),
+        noise=float(rng.choice([0.01, 0.02, 0.04])),
+        busbars=int(rng.integers(2, 5)),
+        is_mono=bool(rng.random() < 0.6),
+    )
+
+
+def _cell(
+    rng: np.random.Generator, module: _Module, size: int, kinds: tuple[int, ...]
+) -> tuple[Canvas, list[Flaw]]:
+    x, y = grid((size, size))
+    bars = (np.arange(module.busbars) + 0.5) / module.busbars
+    # Current is collected at the busbars: between them the cell glows a little less.
+    glow = 1 - 0.12 * np.sin(np.pi * ((y * module.busbars) % 1)).astype(np.float32)
+    canvas = module.gain * glow * (1 + np.float32(rng.normal(0, 0.05)) * (x - 0.5))
+    canvas = canvas + np.float32(0.025) * smooth_noise(rng, (size, size), 4)
+    if not module.is_mono:
+        grain = smooth_noise(rng, (size, size), 9) + np.float32(0.6) * smooth_noise(rng, (size, size), 24)
+        canvas *= 1 - np.float32(0.22) * np.clip(grain, 0, 1.5) / np.float32(1.5)
+    canvas += np.float32(0.012) * rng.standard_normal((1, size), np.float32)  # uneven fingers
+
+    flaws: list[Flaw] = []
+    if INACTIVE in kinds:
+        flaws += _inactive(rng, canvas, size, bars)
+    if CRACK in kinds:
+        flaws += _cracks(rng, canvas, size)
+    _wafer(canvas, size, bars, module.is_mono)
+    canvas += np.float32(module.noise) * rng.standard_normal((size, size), np.float32)
+    return canvas, sorted(flaws, key=lambda flaw: flaw.label_index)
+
+
+def _wafer(canvas: Canvas, size: int, bars: FloatArray, is_mono: bool) -> None:
+    """The busbars, the border, and the cut corners of a monocrystalline wafer."""
+    half = 0.011 * size
+    for bar in bars:
+        top, low = bar * size - half, bar * size + half
+        fill(canvas, np.array([[0, top], [size, top], [size, low], [0, low]]), darken(0.75))
+    edge = 0.02 * size
+    for low, high in ((0.0, edge), (size - edge, float(size))):
+        fill(canvas, np.array([[0, low], [size, low], [size, high], [0, high]]), darken(0.55))
+        fill(canvas, np.array([[low, 0], [high, 0], [high, size], [low, size]]), darken(0.55))
+    if is_mono:
+        cut = 0.12 * size
+        for cx, cy in ((0, 0), (size, 0), (0, size), (size, size)):
+            dx, dy = cut if cx == 0 else -cut, cut if cy == 0 else -cut
+            fill(canvas, np.array([[cx, cy], [cx + dx, cy], [cx, cy + dy]], np.float64), darken(0.7))
+
+
+def _cracks(rng: np.random.Generator, canvas: Canvas, size: int) -> list[Flaw]:
+    """One to three lines along the crystal's diagonals, with a branch now and then."""
+    flaws: list[Flaw] = []
+    wanted = int(rng.integers(1, 4))
+    while len(flaws) < wanted:
+        angle = float(rng.choice([0.25, 0.75, 1.25, 1.75]) * np.pi + rng.normal(0, 0.15))
+        start = rng.uniform(0.2, 0.8, 2) * size
+        length = rng.uniform(0.45, 0.9) * size
+        middle = start - length / 2 * np.array([np.cos(angle), np.sin(angle)])
+        path = np.clip(wander(rng, middle, angle, length, 7, 0.16), 1, size - 1)
+        lines = [stroke(path, rng.uniform(0.014, 0.022) * size)]
+        if rng.random() < 0.4:
+            turn = angle + float(rng.choice([-1, 1])) * rng.uniform(0.7, 1.2)
+            branch = np.clip(wander(rng, path[3], turn, length / 3, 4, 0.16), 1, size - 1)
+            lines.append(stroke(branch, 0.014 * size))
+        flaw = make_flaw(CRACK, lines, (size, size))
+        if flaw is None:
+            continue
+        depth = rng.uniform(0.45, 0.75)
+        for line in lines:
+            fill(canvas, line, darken(depth))
+        flaws.append(flaw)
+    return flaws
+
+
+def _inactive(rng: np.random.Generator, canvas: Canvas, size: int, bars: FloatArray) -> list[Flaw]:
+    """One or two areas cut off from the current: a corner, or a wedge between busbar and edge."""
+    flaws: list[Flaw] = []
+    for _ in range(int(rng.integers(1, 3))):
+        right, down = rng.random(2) < 0.5
+        if rng.random() < 0.5:
+            reach = rng.uniform(0.22, 0.45, 2) * size
+            corner = np.array([[0, 0], [reach[0], 0], [0.55 * reach[0], 0.4 * reach[1]], [0, reach[1]]])
+            if down:
+                corner = corner * (1, -1) + (0, size)
+        else:
+            # The first strip always reaches from the edge to a busbar, however few there are.
+            low, high = 0.0, float(bars[0]) * size
+            if len(bars) > 1 and rng.random() < 0.6:
+                place = int(rng.integers(len(bars) - 1))
+                low, high = float(bars[place]) * size, float(bars[place + 1]) * size
+            reach = rng.uniform(0.25, 0.7, 2) * size
+            between = low + (high - low) * rng.uniform(0.3, 0.7)
+            corner = np.array(
+                [[0, low], [reach[0], low], [min(reach) * 0.8, between], [reach[1], high], [0, high]]
+            )
+        if right:
+            corner = corner * (-1, 1) + (size, 0)
+        flaw = make_flaw(INACTIVE, [corner], (size, size))
+        if flaw is not None:
+            fill(canvas, corner, darken(rng.uniform(0.6, 0.92)))
+            flaws.append(flaw)
+    return flaws

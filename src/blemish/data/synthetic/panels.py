@@ -1,0 +1,249 @@
+"""Painted panels of vehicles: gradients, reflections, seams; scratches, dents and chips in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from blemish.data.synthetic.brush import (
+    Canvas,
+    blob,
+    cover,
+    darken,
+    fill,
+    grid,
+    smooth_noise,
+    stroke,
+    to_uint8,
+    wander,
+)
+from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
+from blemish.geometry import pairwise_iou
+from blemish.imaging import Photograph
+from blemish.vocabulary import FloatArray, Labels, Task
+
+PANEL_LABELS = Labels(("chip", "dent", "scratch"), ("Chip", "Dent", "Scratch"))
+CHIP, DENT, SCRATCH = 0, 1, 2
+PANELS_A_VEHICLE = 2
+# Subsets of the three labels, one panel after the other.
+ROUND: tuple[tuple[int, ...], ...] = (
+    (),
+    (CHIP,),
+    (DENT,),
+    (SCRATCH,),
+    (CHIP, SCRATCH),
+    (DENT,),
+    (DENT, SCRATCH),
+    (CHIP, DENT, SCRATCH),
+)
+PAINTS = np.array(
+    [
+        [0.72, 0.08, 0.09],
+        [0.10, 0.22, 0.55],
+        [0.80, 0.81, 0.82],
+        [0.35, 0.37, 0.39],
+        [0.07, 0.08, 0.09],
+        [0.12, 0.38, 0.25],
+        [0.88, 0.62, 0.14],
+        [0.55, 0.42, 0.30],
+    ],
+    np.float32,
+)
+
+
+def panels(
+    count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128), task: Task | str = Task.SEGMENTATION
+) -> Iterator[Specimen]:
+    """Painted panels, two of each vehicle, one after the other.
+
+    A panel depends on `seed` and its own number only: the first ten of twenty are the ten of ten.
+
+    Args:
+        count: how many.
+        seed: the same seed draws the same pixels.
+        size_hw: height and width, pixels.
+        task: any; labels are `chip`, `dent`, `scratch`. Classification shows one kind a panel, and `clean`
+            before them; localization one piece of damage, labelled `damage`; detection and segmentation
+            none to four.
+
+    Example:
+        >>> [panel.truth.label_names for panel in panels(4, task="classification")]
+        [('clean',), ('chip',), ('dent',), ('scratch',)]
+    """
+    task = Task(task)
+    check_request(count, min(size_hw))
+    labels = labels_of(task, PANEL_LABELS, ("clean", "Clean"))
+    for number in range(count):
+        rng = np.random.default_rng([seed, 21, number])
+        vehicle = number // PANELS_A_VEHICLE
+        canvas = painted(rng, vehicle_paint(seed, vehicle), size_hw)
+        flaws = _damage(rng, canvas, _kinds(rng, number, task))
+        canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
+        truth = truth_of(flaws, labels, task, size_hw)
+        photograph = Photograph(to_uint8(canvas))
+        yield Specimen(f"panel-{number:05d}", photograph, truth, f"vehicle-{vehicle:04d}", tuple(flaws))
+
+
+def vehicle_paint(seed: int, vehicle: int) -> Canvas:
+    """(3,) float32 RGB in [0, 1]: the colour of one vehicle."""
+    rng = np.random.default_rng([seed, 22, vehicle])
+    paint = PAINTS[rng.integers(len(PAINTS))] + rng.uniform(-0.05, 0.05, 3).astype(np.float32)
+    return np.asarray(np.clip(paint, 0.03, 0.95))
+
+
+def painted(rng: np.random.Generator, paint: Canvas, size_hw: tuple[int, int]) -> Canvas:
+    """(h, w, 3) float32: lacquered sheet metal under a sky, with reflections and perhaps a seam."""
+    x, y = grid(size_hw)
+    slope = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
+    light = 0.95 + slope[0] * (x - 0.5) + slope[1] * (y - 0.5)
+    light = light + np.float32(0.05) * smooth_noise(rng, size_hw, 3)
+    canvas: Canvas = paint * light[:, :, None]
+    for _ in range(int(rng.integers(1, 3))):
+        # A reflection is a soft band, bent a little: never as narrow or as sharp as a scratch.
+        centre, width = rng.uniform(0.1, 0.9), rng.uniform(0.06, 0.14)
+        tilt, bend = rng.uniform(-0.4, 0.4), rng.uniform(-0.5, 0.5)
+        across = (y - centre - tilt * (x - 0.5) - bend * (x - 0.5) ** 2) / width
+        band = np.float32(rng.uniform(0.1, 0.28)) * np.exp(-(across.astype(np.float32) ** 2))
+        canvas += band[:, :, None] * (np.float32(1.05) - canvas)
+    if rng.random() < 0.35:
+        _seam(rng, canvas)
+    return canvas
+
+
+def _seam(rng: np.random.Generator, canvas: Canvas) -> None:
+    """The gap between two panels, from border to border."""
+    height, width = canvas.shape[:2]
+    upright = rng.random() < 0.5
+    along, across = (height, width) if upright else (width, height)
+    first, last = rng.uniform(0.1, 0.9) * across, rng.normal(0, 0.05) * across
+    half = max(0.006 * across, 0.7)
+    gap = np.array(
+        [[0, first - half], [along, first + last - half], [along, first + last + half], [0, first + half]]
+    )
+    fill(canvas, gap[:, ::-1].copy() if upright else gap, darken(0.8))
+
+
+def _kinds(rng: np.random.Generator, number: int, task: Task) -> tuple[int, ...]:
+    """Which damage to draw, in the order of drawing."""
+    if task is Task.CLASSIFICATION:
+        kind = number % 4 - 1
+        return () if kind < 0 else (kind,) * int(rng.integers(1, 3))
+    if task is Task.LOCALIZATION:
+        return (number % 3,)
+    if task is Task.MULTILABEL:
+        return ROUND[number % len(ROUND)]
+    # Every eighth panel is clean; the others begin with each kind in turn, so that none is missing.
+    if number % 8 == 7:
+        return ()
+    return (number % 3, *(int(v) for v in rng.integers(0, 3, int(rng.integers(0, 4)))))
+
+
+def _damage(rng: np.random.Generator, canvas: Canvas, kinds: tuple[int, ...]) -> list[Flaw]:
+    """Draw one flaw of each kind where there is room; a first one always finds it."""
+    flaws: list[Flaw] = []
+    height, width = canvas.shape[:2]
+    for kind in kinds:
+        for _ in range(20):
+            outlines = OUTLINES[kind](rng, height, width)
+            flaw = make_flaw(kind, outlines, (height, width))
+            if flaw is None or _crowded(flaw, flaws):
+                continue
+            SHADES[kind](rng, canvas, outlines)
+            flaws.append(flaw)
+            break
+    return flaws
+
+
+def _crowded(flaw: Flaw, flaws: list[Flaw]) -> bool:
+    """Whether it would hide another, which would make the truth untrue."""
+    if not flaws:
+        return False
+    return bool(pairwise_iou(_extent([flaw]), _extent(flaws)).max() > 0)
+
+
+def _extent(flaws: list[Flaw]) -> FloatArray:
+    points = [np.concatenate(flaw.polygons) for flaw in flaws]
+    return np.array([[*p.min(0), *p.max(0)] for p in points])
+
+
+def _chip_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
+    side = min(height, width)
+    radius = rng.uniform(0.035, 0.08) * side
+    centre = _spot(rng, height, width, radius)
+    radii = radius * np.array([1.0, rng.uniform(0.6, 1.0)])
+    return [blob(rng, centre, radii, int(rng.integers(6, 10)), 0.25)]
+
+
+def _dent_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
+    radius = rng.uniform(0.11, 0.2) * min(height, width)
+    centre = _spot(rng, height, width, radius)
+    return [blob(rng, centre, radius * np.array([1.0, rng.uniform(0.6, 0.9)]), 24, 0.03)]
+
+
+def _scratch_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
+    """One line, or two or three beside each other, as a key or a hedge leaves them."""
+    side = min(height, width)
+    length = rng.uniform(0.3, 0.6) * side
+    angle = rng.uniform(0, np.pi)
+    middle = _spot(rng, height, width, 0.6 * length * 0.7)
+    ahead = np.array([np.cos(angle), np.sin(angle)])
+    path = wander(rng, middle - length / 2 * ahead, angle, length, 8, 0.05)
+    aside = np.array([-ahead[1], ahead[0]]) * 0.035 * side
+    lines = [path + k * aside for k in range(int(rng.integers(1, 4)))]
+    return [np.clip(stroke(p, rng.uniform(0.016, 0.026) * side), 0, (width, height)) for p in lines]
+
+
+def _chip_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """Lacquer gone down to primer, or to rust, with a dark rim."""
+    rust = rng.random() < 0.4
+    tone = (0.42, 0.22, 0.12) if rust else tuple(rng.uniform(0.55, 0.7) + rng.uniform(-0.02, 0.02, 3))
+    for outline in outlines:
+        fill(canvas, outline, darken(0.65))
+        centre = outline.mean(0)
+        fill(canvas, centre + 0.72 * (outline - centre), cover(tone))
+
+
+def _dent_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """A hollow: dark on the side of the light, bright on the other, nothing at its border."""
+    angle = rng.uniform(0, 2 * np.pi)
+    strength = float(rng.uniform(0.5, 0.75))
+    for outline in outlines:
+        fill(canvas, outline, _hollow(outline, angle, strength))
+
+
+def _hollow(outline: FloatArray, angle: float, strength: float) -> Callable[[Canvas, Canvas], Canvas]:
+    """A paint that bends the light over the area inside `outline`."""
+    corner = np.maximum(np.floor(outline.min(0)) - 1, 0)  # of the window that `fill` hands over
+    centre = outline.mean(0)
+    radius = float(np.sqrt(((outline - centre) ** 2).sum(1)).max())
+
+    def paint(window: Canvas, share: Canvas) -> Canvas:
+        rows, columns = share.shape
+        x = ((corner[0] + np.arange(columns) + 0.5 - centre[0]) / radius).astype(np.float32)[None, :]
+        y = ((corner[1] + np.arange(rows) + 0.5 - centre[1]) / radius).astype(np.float32)[:, None]
+        tilt = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
+        relief = np.float32(2.6 * strength) * tilt * np.exp(-np.float32(2.2) * (x * x + y * y)) * share
+        relief = relief[:, :, None]
+        bent = np.where(relief < 0, window * (1 + relief), window + relief * (np.float32(0.95) - window))
+        return np.asarray(bent, np.float32)
+
+    return paint
+
+
+def _scratch_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """Bright primer on dark paint, a dark groove on bright paint."""
+    bright = float(canvas.mean()) < 0.5
+    tone = float(rng.uniform(0.8, 0.95)) if bright else float(rng.uniform(0.1, 0.25))
+    for outline in outlines:
+        fill(canvas, outline, cover((tone, tone, tone), 0.9))
+
+
+def _spot(rng: np.random.Generator, height: int, width: int, radius: float) -> FloatArray:
+    """A place from where `radius` stays inside."""
+    margin = np.array([min(radius + 1, width / 2), min(radius + 1, height / 2)])
+    return np.asarray(margin + rng.random(2) * (np.array([width, height]) - 2 * margin))
+
+
+OUTLINES = {CHIP: _chip_outlines, DENT: _dent_outlines, SCRATCH: _scratch_outlines}
+SHADES = {CHIP: _chip_shade, DENT: _dent_shade, SCRATCH: _scratch_shade}

@@ -1,0 +1,92 @@
+"""What a generator draws: a photograph, and everything that is true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blemish.errors import BadInput
+from blemish.geometry import mask_box, mask_from_polygons
+from blemish.imaging import Photograph
+from blemish.vocabulary import FloatArray, Labels, Mask, Task, Truth
+
+
+@dataclass(frozen=True, eq=False)
+class Flaw:
+    """One piece of damage.
+
+    Attributes:
+        label_index: which damage, among the generator's own.
+        polygons: (k, 2) float64 each, x y pixels; the damage is all that they cover together.
+        mask: the same in pixels; not empty.
+    """
+
+    label_index: int
+    polygons: tuple[FloatArray, ...]
+    mask: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """A drawn photograph with its truth.
+
+    Attributes:
+        id: `cell-00012`; unique in one run of a generator.
+        photograph: as `open_photograph` would give it.
+        truth: for the task that was asked for.
+        group: the object photographed, shared by several specimens.
+        flaws: all that was drawn, whatever the task.
+    """
+
+    id: str
+    photograph: Photograph
+    truth: Truth
+    group: str
+    flaws: tuple[Flaw, ...] = ()
+
+
+def make_flaw(label_index: int, polygons: Sequence[FloatArray], size_hw: tuple[int, int]) -> Flaw | None:
+    """A flaw of these outlines; None where it would be smaller than four pixels."""
+    mask = mask_from_polygons(polygons, size_hw)
+    return Flaw(label_index, tuple(polygons), mask) if mask.area >= 4 else None
+
+
+def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]) -> Truth:
+    """What `flaws` mean for a task; classification takes its label from the first flaw.
+
+    Args:
+        flaws: in any order.
+        labels: of the damage; for classification preceded by the label of photographs without any.
+        task: what is asked.
+        size_hw: of the photograph.
+    """
+    index = np.array([flaw.label_index for flaw in flaws], np.int64)
+    if task is Task.CLASSIFICATION:
+        index = index[:1] + 1 if index.size else np.zeros(1, np.int64)
+        return Truth(task=task, labels=labels, label_index=index, size_hw=size_hw)
+    if task is Task.MULTILABEL:
+        return Truth(task=task, labels=labels, label_index=np.unique(index), size_hw=size_hw)
+    boxes = np.array([mask_box(flaw.mask) for flaw in flaws]).reshape(-1, 4)
+    if task is Task.LOCALIZATION:
+        boxes, index = boxes[:1], np.zeros(min(len(boxes), 1), np.int64)
+    masks = tuple(flaw.mask for flaw in flaws) if task is Task.SEGMENTATION else None
+    return Truth(task=task, labels=labels, label_index=index, size_hw=size_hw, boxes_xyxy=boxes, masks=masks)
+
+
+def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
+    """The labels a task speaks of: with the name and title of clean ones, without, or only "damage"."""
+    if task is Task.CLASSIFICATION:
+        return Labels((clean[0], *damage.names), (clean[1], *damage.titles))
+    if task is Task.LOCALIZATION:
+        return Labels(("damage",), ("Damage",))
+    return damage
+
+
+def check_request(count: int, size: int) -> None:
+    """BadInput for what no generator can draw."""
+    if count < 0:
+        raise BadInput(f"{count} photographs cannot be drawn; ask for 0 or more")
+    if size < 32:
+        raise BadInput(f"photographs of {size} px are too small to show damage; ask for 32 or more")

@@ -1,0 +1,135 @@
+"""The front or the rear of a vehicle: normal, with something broken, or crushed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from blemish.data.synthetic.brush import (
+    Canvas,
+    blob,
+    cover,
+    darken,
+    fill,
+    grid,
+    smooth_noise,
+    stroke,
+    to_uint8,
+)
+from blemish.data.synthetic.panels import painted, vehicle_paint
+from blemish.data.synthetic.specimen import Specimen, check_request
+from blemish.imaging import Photograph
+from blemish.vocabulary import FloatArray, Labels, Task, Truth
+
+VEHICLE_LABELS = Labels(
+    ("F_Breakage", "F_Crushed", "F_Normal", "R_Breakage", "R_Crushed", "R_Normal"),
+    ("Front Breakage", "Front Crushed", "Front Normal", "Rear Breakage", "Rear Crushed", "Rear Normal"),
+)
+
+
+def vehicles(count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128)) -> Iterator[Specimen]:
+    """Fronts and rears of vehicles for classification with six labels, in turn.
+
+    A photograph depends on `seed` and its own number only.
+
+    Args:
+        count: how many.
+        seed: the same seed draws the same pixels.
+        size_hw: height and width, pixels.
+
+    Example:
+        >>> [v.truth.label_names[0] for v in vehicles(3)]
+        ['F_Breakage', 'F_Crushed', 'F_Normal']
+    """
+    check_request(count, min(size_hw))
+    for number in range(count):
+        rng = np.random.default_rng([seed, 31, number])
+        label = number % len(VEHICLE_LABELS)
+        side, state = VEHICLE_LABELS.names[label].split("_")
+        canvas = painted(rng, vehicle_paint(seed, number), size_hw)
+        lamps = _front(canvas) if side == "F" else _rear(canvas)
+        if state == "Breakage":
+            _break(rng, canvas, lamps[int(rng.integers(2))])
+        elif state == "Crushed":
+            canvas = _crush(rng, canvas)
+        canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
+        truth = Truth(
+            task=Task.CLASSIFICATION,
+            labels=VEHICLE_LABELS,
+            label_index=np.array([label], np.int64),
+            size_hw=size_hw,
+        )
+        yield Specimen(f"vehicle-{number:05d}", Photograph(to_uint8(canvas)), truth, f"vehicle-{number:04d}")
+
+
+def _front(canvas: Canvas) -> list[FloatArray]:
+    """Two round headlamps and a grille; the lamps' outlines."""
+    fill(canvas, _area(canvas, 0.3, 0.48, 0.7, 0.7), cover((0.06, 0.06, 0.07)))
+    for bar in (0.52, 0.57, 0.62, 0.67):
+        fill(canvas, _area(canvas, 0.3, bar, 0.7, bar + 0.012), cover((0.55, 0.56, 0.58)))
+    fill(canvas, _area(canvas, 0.0, 0.78, 1.0, 0.8), darken(0.5))
+    fill(canvas, _area(canvas, 0.38, 0.83, 0.62, 0.92), cover((0.88, 0.88, 0.85)))
+    lamps = [_round(canvas, x, 0.58, 0.12) for x in (0.15, 0.85)]
+    for lamp in lamps:
+        fill(canvas, lamp, cover((0.2, 0.2, 0.22)))
+        fill(canvas, lamp.mean(0) + 0.82 * (lamp - lamp.mean(0)), cover((0.92, 0.93, 0.95)))
+    return lamps
+
+
+def _rear(canvas: Canvas) -> list[FloatArray]:
+    """Two upright red lamps, the trunk's seams and a plate; the lamps' outlines."""
+    fill(canvas, _area(canvas, 0.2, 0.0, 0.8, 0.25), cover((0.1, 0.12, 0.15)))
+    fill(canvas, _area(canvas, 0.2, 0.3, 0.8, 0.315), darken(0.6))
+    fill(canvas, _area(canvas, 0.2, 0.72, 0.8, 0.735), darken(0.6))
+    fill(canvas, _area(canvas, 0.37, 0.5, 0.63, 0.62), cover((0.88, 0.88, 0.85)))
+    lamps = [_area(canvas, x, 0.34, x + 0.13, 0.68) for x in (0.04, 0.83)]
+    for lamp in lamps:
+        fill(canvas, lamp, cover((0.75, 0.05, 0.06)))
+        inner = lamp.mean(0) + (lamp - lamp.mean(0)) * (0.7, 0.25)
+        fill(canvas, inner, cover((0.95, 0.55, 0.3)))
+    return lamps
+
+
+def _break(rng: np.random.Generator, canvas: Canvas, lamp: FloatArray) -> None:
+    """A hole in a lamp, splinters around it, cracks out of it into the paint."""
+    centre, reach = lamp.mean(0), (lamp.max(0) - lamp.min(0)) / 2
+    centre = centre + rng.uniform(-0.3, 0.3, 2) * reach
+    hole = float(min(reach)) * rng.uniform(0.7, 1.0)
+    fill(canvas, blob(rng, centre, np.array([hole, hole]), 11, 0.45), cover((0.03, 0.03, 0.04)))
+    for angle in rng.uniform(0, 2 * np.pi) + np.arange(7) * 2 * np.pi / 7:
+        ahead = np.array([np.cos(angle), np.sin(angle)])
+        far = centre + ahead * hole * rng.uniform(1.6, 2.6)
+        bend = centre + ahead * hole * 1.2 + rng.normal(0, 0.15 * hole, 2)
+        path = np.stack([centre + 0.7 * ahead * hole, bend, far])
+        fill(canvas, stroke(path, max(0.018 * canvas.shape[0], 1.0)), cover((0.96, 0.97, 0.98), 0.9))
+
+
+def _crush(rng: np.random.Generator, canvas: Canvas) -> Canvas:
+    """The sheet pushed in: everything out of place, and folds with a bright and a dark side."""
+    height, width = canvas.shape[:2]
+    x, y = grid((height, width))
+    place = rng.uniform(0.3, 0.7, 2)
+    near = np.exp(-(((x - place[0]) / 0.42) ** 2 + ((y - place[1]) / 0.42) ** 2)).astype(np.float32)
+    push_x, push_y = (smooth_noise(rng, (height, width), 5) * near * np.float32(0.075) for _ in range(2))
+    columns = np.clip((x + push_x) * width, 0, width - 1).astype(np.intp)
+    rows = np.clip((y + push_y) * height, 0, height - 1).astype(np.intp)
+    bent = canvas[rows, columns]
+    folds = np.gradient(smooth_noise(rng, (height, width), 7), axis=1) * np.float32(width / 7)
+    light = np.tanh(folds) * near * np.float32(0.55)
+    light = light[:, :, None]
+    return np.asarray(np.where(light < 0, bent * (1 + light), bent + light * (np.float32(0.9) - bent)))
+
+
+def _area(canvas: Canvas, x1: float, y1: float, x2: float, y2: float) -> FloatArray:
+    """A rectangle given in shares of the canvas; (4, 2) x y pixels."""
+    height, width = canvas.shape[:2]
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]) * (width, height)
+
+
+def _round(canvas: Canvas, x: float, y: float, radius: float) -> FloatArray:
+    """A circle given in shares of the canvas; (20, 2) x y pixels."""
+    height, width = canvas.shape[:2]
+    angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    circle = radius * min(height, width) * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.asarray(circle + np.array([x * width, y * height]))
