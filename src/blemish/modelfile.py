@@ -12,15 +12,18 @@ import hashlib
 import json
 import mmap
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from blemish.errors import BadModelFile, StorageFull
+from blemish.errors import BadInput, BadModelFile, StorageFull
 from blemish.vocabulary import Labels, Task
 
 FORMAT_VERSION = 1
@@ -28,6 +31,12 @@ CONTRACT_KEY = "blemish"
 FINGERPRINTS_KEY = "blemish.fingerprints"
 METADATA_FIELD = 14  # ModelProto.metadata_props
 GRAPH_FIELD = 7  # ModelProto.graph
+MOST_PARTS = 50_000  # top-level fields: real models have a few dozen, and megabytes of tiny ones are no model
+
+Side = Annotated[int, Field(ge=1, le=2**15)]  # pixels
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Clause(BaseModel):
@@ -51,29 +60,35 @@ class InputSpec(Clause):
         size_hw: what the network takes, pixels.
         resize: `stretch` to `size_hw`; `letterbox`: fit inside, keep the shape, pad the rest;
             `shortest`: the shorter side to `resize_to`, then a centre crop of `size_hw`.
-        resize_to: pixels, for `shortest`.
+        resize_to: pixels, for `shortest`; the shorter side of `size_hw` where not given.
         interpolation: Pillow's antialiased filter.
-        mean: per channel, of values scaled to [0, 1].
-        std: likewise.
+        mean: one a channel, taken from values as `scale` leaves them.
+        std: likewise; what is left is divided by it.
         channels: 3 for RGB, 1 for grey.
-        scale: `unit` divides by the white level before mean and std; `byte` leaves 0..255.
+        scale: `unit` brings values to [0, 1], 1 being white; `byte` to 0..255.
         white_level: what counts as 1.0 in 16-bit photographs.
         pad_value: 0..255, the border of a letterbox.
         letterbox_align: `center` pads both sides, `corner` only right and below.
     """
 
     name: str = "image"
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
-    resize_to: int | None = None
+    resize_to: Side | None = None
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[Finite, ...] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
     channels: Literal[1, 3] = 3
     scale: Literal["unit", "byte"] = "unit"
-    white_level: int = 65535
-    pad_value: int = 114
+    white_level: Annotated[int, Field(ge=1, le=65535)] = 65535
+    pad_value: Annotated[int, Field(ge=0, le=255)] = 114
     letterbox_align: Literal["center", "corner"] = "center"
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std take one number for each of {self.channels} channels")
+        return self
 
 
 class OutputSpec(Clause):
@@ -165,13 +180,13 @@ class Contract(Clause):
     architecture: str
     task: Task
     labels: tuple[LabelSpec, ...]
-    inputs: tuple[InputSpec, ...]
-    outputs: tuple[OutputSpec, ...]
+    inputs: Annotated[tuple[InputSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputSpec, ...], Field(min_length=1)]
     decoder: DecoderSpec
-    temperature: float = 1.0
-    thresholds: dict[str, float] = Field(default_factory=dict)
+    temperature: Positive = 1.0
+    thresholds: dict[str, Share] = Field(default_factory=dict)
     thresholds_tuned_on: str = ""
-    score_floor: float = 0.0
+    score_floor: Share = 0.0
     dynamic_batch: bool = True
     feature_layer: str = ""
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -180,6 +195,21 @@ class Contract(Clause):
     metrics: dict[str, Any] = Field(default_factory=dict)
     licences: Licences = Licences()
     certificate: Parity | None = None
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        try:
+            labels = self.label_vocabulary()
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        if self.task.is_image_level and not len(labels):
+            raise ValueError(f"{self.task} without labels")
+        if stray := sorted(set(self.thresholds) - set(labels)):
+            raise ValueError(f"thresholds of labels that do not exist: {', '.join(stray)}")
+        for kind, specs in (("input", self.inputs), ("output", self.outputs)):
+            if len({spec.name for spec in specs}) < len(specs):
+                raise ValueError(f"two {kind}s of one name")
+        return self
 
     def label_vocabulary(self) -> Labels:
         """The labels as the other rooms take them."""
@@ -214,8 +244,8 @@ class Fingerprints:
         """The arrays that `to_text` wrote; BadModelFile for anything else."""
         try:
             raw = base64.b64decode(text, validate=True)
-        except ValueError as error:
-            raise BadModelFile("the model file's fingerprints are damaged; export it again") from error
+        except ValueError:
+            raw = b"?"
         if len(raw) % 17:
             raise BadModelFile("the model file's fingerprints are damaged; export it again")
         n = len(raw) // 17
@@ -253,23 +283,16 @@ def read_model_file(path: Path | str) -> ModelFile:
         BadModelFile: missing, truncated, no ONNX, without a contract, or of a later format.
     """
     path = Path(path)
-    view = _open(path)
-    try:
-        properties: dict[str, str] = {}
-        whole, graph = hashlib.sha256(view), hashlib.sha256()
-        seen = set()
-        for number, start, body, end in _fields(view, path):
-            seen.add(number)
-            if number == METADATA_FIELD:
-                key, value = _entry(view[body:end], path)
+    properties: dict[str, str] = {}
+    graph = hashlib.sha256()
+    with _mapped(path) as view:
+        for part in _parts(view, path):
+            if part.number == METADATA_FIELD:
+                key, value = _entry(bytes(view[part.body : part.end]), path)
                 properties[key] = value
             else:
-                graph.update(view[start:end])
-    finally:
-        if isinstance(view, mmap.mmap):
-            view.close()
-    if GRAPH_FIELD not in seen:
-        raise BadModelFile(f"{path}: this is no ONNX model file")
+                graph.update(view[part.start : part.end])
+        whole = hashlib.sha256(view)
     if CONTRACT_KEY not in properties:
         raise BadModelFile(
             f"{path}: an ONNX file without Blemish's contract; make one with blemish export or blemish import"
@@ -296,27 +319,38 @@ def write_model_file(
         StorageFull: it could not be written; an earlier file at `path` is intact.
     """
     path = Path(path)
-    kept = [graph[start:end] for start, end in _without_contract(graph, path)]
-    entries = {CONTRACT_KEY: contract.model_dump_json(exclude_defaults=False)}
+    view = memoryview(graph)
+    kept: list[bytes | memoryview] = [
+        view[part.start : part.end]
+        for part in _parts(view, Path("the graph"))
+        if part.number != METADATA_FIELD
+        or _entry(graph[part.body : part.end], path)[0] not in (CONTRACT_KEY, FINGERPRINTS_KEY)
+    ]
     if fingerprints is not None and fingerprints.pixel.size:
-        entries[FINGERPRINTS_KEY] = fingerprints.to_text()
-    kept += [_encode_entry(key, value) for key, value in entries.items()]
-    write_atomically(path, b"".join(kept))
+        kept.append(_encode_entry(FINGERPRINTS_KEY, fingerprints.to_text()))
+    # The contract stands last: a file that was cut short has none.
+    kept.append(_encode_entry(CONTRACT_KEY, contract.model_dump_json()))
+    write_atomically(path, *kept)
     return read_model_file(path)
 
 
 def read_graph(path: Path | str) -> bytes:
-    """The bytes of a model file's graph, without any metadata."""
-    data = Path(path).read_bytes()
-    return b"".join(data[s:e] for n, s, _, e in _fields(data, Path(path)) if n != METADATA_FIELD)
+    """The bytes of a model file's graph, without any metadata.
+
+    Raises:
+        BadModelFile: missing, truncated or no ONNX.
+    """
+    path = Path(path)
+    with _mapped(path) as view:
+        return b"".join(view[p.start : p.end] for p in _parts(view, path) if p.number != METADATA_FIELD)
 
 
 def graph_digest(graph: bytes) -> str:
-    """SHA-256, hex, of a serialised ONNX model without its metadata."""
-    digest = hashlib.sha256()
-    for number, start, _, end in _fields(graph, Path("graph")):
-        if number != METADATA_FIELD:
-            digest.update(graph[start:end])
+    """SHA-256, hex, of a serialised ONNX model without its metadata; BadModelFile for other bytes."""
+    digest, view = hashlib.sha256(), memoryview(graph)
+    for part in _parts(view, Path("the graph")):
+        if part.number != METADATA_FIELD:
+            digest.update(view[part.start : part.end])
     return digest.hexdigest()
 
 
@@ -330,7 +364,8 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     Raises:
         StorageFull: it could not be written; what stood at `path` is intact.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Named after the thread too: a service writes from several.
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
@@ -340,18 +375,22 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise StorageFull(
             f"{path} could not be written ({error.strerror}); free some space or choose another folder"
         ) from error
+    finally:
+        with suppress(OSError):  # gone when all went well
+            beside.unlink()
 
 
 def _contract(text: str, path: Path) -> Contract:
     try:
         raw = json.loads(text)
-        version = raw.get("format_version", 0)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadModelFile(f"{path}: the contract is damaged; export the model again") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if type(version) is not int or version < 1:
+        raise BadModelFile(f"{path}: the contract is damaged: it names no format; export the model again")
     if version > FORMAT_VERSION:
         raise BadModelFile(
             f"{path}: written by Blemish {raw.get('blemish_version')} in format {version}; "
@@ -360,27 +399,50 @@ def _contract(text: str, path: Path) -> Contract:
     try:
         return Contract.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False)[0]
         place = ".".join(str(x) for x in first["loc"])
-        raise BadModelFile(f"{path}: the contract is damaged at {place}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadModelFile(f"{path}: the contract is damaged{place and f' at {place}'}: {reason}") from error
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, read as they are looked at."""
     try:
+        if path.is_dir():
+            raise BadModelFile(f"{path}: this is a folder; did you mean {path / 'model.onnx'}?")
         with path.open("rb") as file:
-            if path.stat().st_size == 0:
+            if os.fstat(file.fileno()).st_size == 0:
                 raise BadModelFile(f"{path}: the file is empty")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise BadModelFile(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise BadModelFile(f"{path}: this is a folder; did you mean {path / 'model.onnx'}?") from error
-    except OSError as error:
-        raise BadModelFile(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte, a device that has no bytes
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadModelFile(f"{path}: cannot be read ({reason})") from error
+    with mapped, memoryview(mapped) as view:
+        yield view
 
 
-def _fields(data: Any, path: Path) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, start, start of the payload, end) of every top-level protobuf field."""
+@dataclass(frozen=True)
+class _Part:
+    """One top-level field of a protobuf message: where it starts, where its payload does, where it ends."""
+
+    number: int
+    start: int
+    body: int
+    end: int
+
+
+def _parts(data: memoryview, path: Path) -> list[_Part]:
+    """The top-level fields of an ONNX ModelProto; BadModelFile for anything that is none."""
+    parts = list(islice(_fields(data, path), MOST_PARTS + 1))
+    if len(parts) > MOST_PARTS or not any(part.number == GRAPH_FIELD for part in parts):
+        raise BadModelFile(f"{path}: no ONNX model file")
+    return parts
+
+
+def _fields(data: memoryview | bytes, path: Path) -> Iterator[_Part]:
     position, size = 0, len(data)
     while position < size:
         start = position
@@ -395,14 +457,13 @@ def _fields(data: Any, path: Path) -> Iterator[tuple[int, int, int, int]]:
         else:
             body, position = position, position + {1: 8, 5: 4}.get(kind, size + 1)
         if number == 0 or position > size:
-            what = (
-                "the file is cut short; copy or export it again" if number and start else "no ONNX model file"
-            )
+            cut = number and start  # what came before was sound
+            what = "the file is cut short; copy or export it again" if cut else "no ONNX model file"
             raise BadModelFile(f"{path}: {what}")
-        yield number, start, body, position
+        yield _Part(number, start, body, position)
 
 
-def _varint(data: Any, position: int, path: Path) -> tuple[int, int]:
+def _varint(data: memoryview | bytes, position: int, path: Path) -> tuple[int, int]:
     value = shift = 0
     while position < len(data) and shift < 64:
         byte = data[position]
@@ -411,14 +472,14 @@ def _varint(data: Any, position: int, path: Path) -> tuple[int, int]:
         if not byte & 0x80:
             return value, position
         shift += 7
-    raise BadModelFile(f"{path}: this is no ONNX model file, or it is cut short")
+    raise BadModelFile(f"{path}: no ONNX model file, or one that is cut short")
 
 
 def _entry(data: bytes, path: Path) -> tuple[str, str]:
     """Key and value of one StringStringEntryProto."""
     found = {1: "", 2: ""}
-    for number, _, body, end in _fields(data, path):
-        found[number] = bytes(data[body:end]).decode("utf-8", "replace")
+    for part in _fields(data, path):
+        found[part.number] = data[part.body : part.end].decode("utf-8", "replace")
     return found[1], found[2]
 
 
@@ -436,17 +497,3 @@ def _encode_varint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes(out) + bytes([value])
-
-
-def _without_contract(graph: bytes, path: Path) -> Iterator[tuple[int, int]]:
-    numbers = set()
-    for number, start, body, end in _fields(graph, path):
-        numbers.add(number)
-        ours = number == METADATA_FIELD and _entry(graph[body:end], path)[0] in (
-            CONTRACT_KEY,
-            FINGERPRINTS_KEY,
-        )
-        if not ours:
-            yield start, end
-    if GRAPH_FIELD not in numbers:
-        raise BadModelFile("these bytes are no ONNX model")
