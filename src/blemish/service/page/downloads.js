@@ -1,0 +1,124 @@
+// What can be taken away: JSON, an annotated picture, COCO, and a report that needs neither the server nor the net.
+
+import { colourOf } from "./colours.js";
+import { byId, fill, h } from "./dom.js";
+import { reportPage } from "./report.js";
+import { current, state } from "./store.js";
+import { findings, percent, title } from "./words.js";
+
+const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photograph";
+
+function save(name, blob) {
+  const url = URL.createObjectURL(blob);
+  const link = h("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+const json = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });
+
+function load(source) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error("the picture cannot be shown"));
+    image.src = source;
+  });
+}
+
+// The photograph with outlines and labels, as large as `most` pixels on its longer side.
+export async function annotated(item, most = Infinity) {
+  const [height, width] = item.result.size_hw;
+  const image = await load(item.shown ?? item.url);
+  const scale = Math.min(1, most / Math.max(width, height));
+  const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  const unit = Math.max(canvas.width, canvas.height) / 800;
+  context.lineJoin = "round";
+  context.font = `600 ${Math.max(10, 13 * unit)}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  for (const object of findings(item.result)) {
+    context.beginPath();
+    for (const ring of object.polygons?.length ? object.polygons : [box(object.box_xyxy)]) {
+      ring.forEach(([x, y], i) => (i ? context.lineTo(x * scale, y * scale) : context.moveTo(x * scale, y * scale)));
+      context.closePath();
+    }
+    context.lineWidth = 4.5 * unit;
+    context.strokeStyle = "rgb(0 0 0 / 0.75)";
+    context.stroke();
+    context.lineWidth = 2 * unit;
+    context.strokeStyle = colourOf(item.result, object.label);
+    context.stroke();
+    const text = `${object.id} ${title(object.title)} ${percent(object.score)}`;
+    const pad = 3 * unit;
+    const tall = Math.max(10, 13 * unit) + 2 * pad;
+    const wide = context.measureText(text).width + 2 * pad;
+    const x = Math.min(Math.max(object.box_xyxy[0] * scale, 0), Math.max(canvas.width - wide, 0));
+    const y = Math.max(object.box_xyxy[1] * scale - tall, 0);
+    context.fillStyle = "rgb(0 0 0 / 0.8)";
+    context.fillRect(x, y, wide, tall);
+    context.fillStyle = "#fff";
+    context.fillText(text, x + pad, y + pad);
+  }
+  return canvas;
+}
+
+const box = ([x1, y1, x2, y2]) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
+
+export function coco(items) {
+  const results = items.map((item) => item.result);
+  const names = [...new Set(results.flatMap((r) => r.labels.map((l) => l.label)))];
+  let id = 0;
+  return {
+    info: { description: "Findings by Blemish; the scores are the model's", model: results[0].model_version, date_created: new Date().toISOString() },
+    images: items.map((item, i) => ({ id: i + 1, file_name: item.name, width: item.result.size_hw[1], height: item.result.size_hw[0] })),
+    categories: names.map((name, i) => ({ id: i + 1, name })),
+    annotations: items.flatMap((item, i) => findings(item.result).map((o) => ({
+      id: ++id,
+      image_id: i + 1,
+      category_id: names.indexOf(o.label) + 1,
+      bbox: [o.box_xyxy[0], o.box_xyxy[1], o.box_xyxy[2] - o.box_xyxy[0], o.box_xyxy[3] - o.box_xyxy[1]],
+      area: o.area,
+      iscrowd: 0,
+      score: o.score,
+      segmentation: o.polygons?.map((ring) => ring.flat()) ?? [],
+    }))),
+  };
+}
+
+const everything = () => state.photographs.filter((p) => p.result);
+
+export async function saveReport(items) {
+  const pictures = await Promise.all(items.map(async (item) => {
+    try {
+      return (await annotated(item, 1400)).toDataURL("image/jpeg", 0.85);
+    } catch {
+      return null; // a format that browsers cannot show, from a server that gives no pictures
+    }
+  }));
+  const name = items.length === 1 ? stem(items[0].name) : `${items.length}-photographs`;
+  save(`blemish-${name}.html`, new Blob([reportPage(items, pictures)], { type: "text/html" }));
+}
+
+export function drawDownloads() {
+  const item = current();
+  if (!item?.result) {
+    fill(byId("downloads"));
+    return;
+  }
+  const all = everything();
+  const button = (key, text, act) => h("button", { type: "button", "data-key": key, onclick: act }, text);
+  fill(byId("downloads"),
+    h("span", { class: "quiet" }, "Download"),
+    button("save-report", "Report", () => saveReport([item])),
+    button("save-png", "Picture", async () => (await annotated(item)).toBlob((blob) => save(`${stem(item.name)}-findings.png`, blob), "image/png")),
+    button("save-json", "JSON", () => save(`${stem(item.name)}.json`, json(item.result))),
+    item.result.objects && button("save-coco", "COCO", () => save(`${stem(item.name)}-coco.json`, json(coco([item])))),
+    all.length > 1 && h("span", { class: "quiet" }, `All ${all.length}`),
+    all.length > 1 && button("save-report-all", "Report", () => saveReport(all)),
+    all.length > 1 && button("save-json-all", "JSON", () => save("findings.json", json(all.map((p) => ({ name: p.name, ...p.result }))))),
+    all.length > 1 && all.some((p) => p.result.objects) && button("save-coco-all", "COCO", () => save("findings-coco.json", json(coco(all.filter((p) => p.result.objects))))));
+}

@@ -1,0 +1,165 @@
+// Photographs on their way: a few at a time, each with its progress, and nothing lost when one fails.
+
+import { Refused, picture, predict } from "./api.js";
+import { changed, photograph, state } from "./store.js";
+import { forget } from "./viewer.js";
+
+const AT_ONCE = 3;
+const MOST_TRIES = 5; // of a server that says it is busy and when to come back
+const BUSY = new Set(["queue_full", "memory_full", "not_ready"]);
+let onKeyNeeded = () => {};
+export const onKey = (ask) => (onKeyNeeded = ask);
+
+export function add(files) {
+  const added = [...files].map(photograph);
+  state.photographs.push(...added);
+  if (!state.selected && added.length) state.selected = added[0].id;
+  changed();
+  next();
+}
+
+export function retry(item) {
+  if (item.status !== "failed" && item.status !== "cancelled") return;
+  Object.assign(item, { status: "waiting", problem: null, sent: 0, stage: null, tries: 0, retryIn: null });
+  changed();
+  next();
+}
+
+export function retryAll() {
+  state.photographs.filter((p) => p.status === "failed" || p.status === "cancelled").forEach(retry);
+}
+
+export function cancel(item) {
+  if (!["waiting", "sending", "working"].includes(item.status)) return;
+  item.abort?.();
+  clearTimeout(item.timer);
+  Object.assign(item, { status: "cancelled", abort: null, retryIn: null });
+  changed();
+  next();
+}
+
+export function remove(item) {
+  cancel(item);
+  const place = state.photographs.indexOf(item);
+  state.photographs.splice(place, 1);
+  for (const url of [item.url, item.shown, item.map?.url]) if (url) URL.revokeObjectURL(url);
+  forget(item);
+  if (state.selected === item.id) {
+    state.selected = state.photographs[Math.min(place, state.photographs.length - 1)]?.id ?? null;
+    state.finding = null;
+  }
+  changed();
+}
+
+// Ask the chosen model about every photograph again.
+export function again() {
+  for (const item of state.photographs) {
+    if (item.status === "sending" || item.status === "working") cancel(item);
+    if (item.map?.url) URL.revokeObjectURL(item.map.url);
+    Object.assign(item, { status: "waiting", problem: null, result: null, map: null, mapProblem: null, mapBusy: null, tries: 0 });
+  }
+  changed();
+  next();
+}
+
+function next() {
+  const busy = state.photographs.filter((p) => p.status === "sending" || p.status === "working").length;
+  for (const item of state.photographs.filter((p) => p.status === "waiting" && !p.retryIn).slice(0, AT_ONCE - busy)) send(item);
+}
+
+async function send(item) {
+  item.status = "sending";
+  item.sent = 0;
+  item.tries += 1;
+  const parameters = state.model ? { model: state.model } : {};
+  const attempt = predict(item.file, item.name, parameters, {
+    sent: (share) => {
+      item.sent = share;
+      if (share === 1 && item.status === "sending") item.status = "working";
+      changed();
+    },
+    stage: (line) => {
+      item.status = "working";
+      item.stage = line.stage;
+      item.ahead = line.ahead ?? null;
+      changed();
+    },
+  });
+  item.abort = attempt.abort;
+  changed();
+  try {
+    const result = await attempt.promise;
+    if (result === null || item.abort !== attempt.abort) return; // cancelled, or sent anew meanwhile
+    Object.assign(item, { status: "done", result, when: new Date(), abort: null });
+    if (result.objects?.length && state.selected === item.id && state.tab === "verdict") state.tab = "where";
+    keepPicture(item, result);
+  } catch (refused) {
+    if (item.abort !== attempt.abort) return;
+    fail(item, refused);
+  }
+  changed();
+  next();
+}
+
+function fail(item, refused) {
+  const problem = refused instanceof Refused ? refused.problem : { code: "page", title: "The page failed", detail: String(refused) };
+  item.abort = null;
+  if (BUSY.has(problem.code) && item.tries < MOST_TRIES) {
+    item.status = "waiting";
+    countDown(item, Math.max(1, refused.retryAfter || 2));
+    return;
+  }
+  item.status = "failed";
+  item.problem = problem;
+  if (problem.code === "key_missing" || problem.code === "key_unknown") onKeyNeeded(problem);
+}
+
+function countDown(item, seconds) {
+  item.retryIn = seconds;
+  item.timer = setTimeout(() => {
+    if (item.status !== "waiting") return;
+    if (seconds > 1) countDown(item, seconds - 1);
+    else item.retryIn = null;
+    changed();
+    next();
+  }, 1000);
+}
+
+// The links of an answer expire, so the upright photograph is fetched at once and kept by the page.
+async function keepPicture(item, result) {
+  if (!result.links) return;
+  try {
+    const url = await picture(result.links.photograph);
+    if (item.shown) URL.revokeObjectURL(item.shown);
+    item.shown = url;
+    changed();
+  } catch {
+    // the browser's own view of the file stays
+  }
+}
+
+export async function explain(item, label) {
+  item.mapBusy = "asking the server";
+  item.mapProblem = null;
+  if (item.map?.url) URL.revokeObjectURL(item.map.url);
+  item.map = null;
+  changed();
+  const parameters = { model: item.result.model, explain: "map" };
+  if (label) parameters.label = label;
+  const words = { decoding: "opening", queued: "in the queue", inferring: "looking", explaining: "making the map" };
+  try {
+    const attempt = predict(item.file, item.name, parameters, {
+      stage: (line) => {
+        item.mapBusy = words[line.stage] ?? line.stage;
+        changed();
+      },
+    });
+    const result = await attempt.promise;
+    if (!result?.map?.map) item.mapProblem = result?.map_unavailable ?? "The server gave no map.";
+    else item.map = { ...result.map, url: await picture(result.map.map) };
+  } catch (refused) {
+    item.mapProblem = refused.message;
+  }
+  item.mapBusy = null;
+  changed();
+}
