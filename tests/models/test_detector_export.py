@@ -59,7 +59,7 @@ def rcnn(name, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["maskrcnn-resnet18-fpn", "fasterrcnn-resnet34-fpn"])
+@pytest.mark.parametrize("name", ["maskrcnn-resnet18-fpn", "fasterrcnn-resnet18-fpn"])
 def test_two_stage_detectors_export_with_any_batch(name):
     network = rcnn(name)
     session = session_of(network)

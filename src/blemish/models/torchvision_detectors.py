@@ -88,8 +88,7 @@ class RCNN(Network):
         self.stages = {
             "stem": ("backbone.body.conv1", "backbone.body.bn1"),
             **{layer: (f"backbone.body.{layer}",) for layer in layers},
-            "pyramid": ("backbone.fpn",),
-            "head": ("rpn", "roi_heads"),
+            "head": ("backbone.fpn", "rpn", "roi_heads"),
         }
 
     def train(self, mode: bool = True) -> RCNN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,27 @@ from torch import Tensor
 
 from blemish.decoding import decode
 from blemish.modelfile import Contract
+from blemish.models.contract import Network
 from blemish.preprocessing import normalize
 from blemish.training.detection_changes import View, draw_view, objects_of, see
-from blemish.training.detection_figures import detection_figures
+from blemish.training.detection_figures import best_thresholds, detection_figures
 from blemish.training.module import TrainingModule, unpack_placement
 from blemish.training.photographs import Key, TrainingPhotographs
 from blemish.training.seeds import Purpose, stream
-from blemish.vocabulary import Prediction, Sample
+from blemish.vocabulary import Prediction, Sample, Task
 
 
 class DetectionPhotographs(TrainingPhotographs):
     """Photographs by (epoch, position), their targets being dictionaries as `Network.loss` takes them.
 
     Args:
-        masks: whether targets hold masks; besides those of `TrainingPhotographs`.
+        network: whose inputs and task they are for.
+        how: as `TrainingPhotographs` takes it.
     """
 
-    masks = False
+    def __init__(self, samples: Sequence[Sample], network: Network, **how: Any) -> None:
+        super().__init__(samples, network.inputs, _no_target, **how)
+        self.masks = network.task is Task.SEGMENTATION
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, position = key
@@ -102,6 +106,34 @@ class DetectionModule(TrainingModule):
             figures[f"train_{name}"] = float(torch.stack([p[name] for p in self._parts]).mean())
         figures |= detection_figures(predictions, samples)
         self.close_epoch(figures, sum(losses.values()))
+
+
+def judged_detector(
+    network: Network, contract: Contract, batches: Iterable[dict[str, Any]], samples: Sequence[Sample]
+) -> tuple[Contract, dict[str, float], dict[str, Any]]:
+    """What the best weights are worth in full precision.
+
+    Returns:
+        The contract with a threshold a label, the figures, and the figures as the contract keeps them.
+    """
+    seen = []
+    network.eval()
+    device = next(network.parameters()).device
+    for batch in batches:
+        with torch.inference_mode():
+            answers = network(*(x.to(device) for x in batch["inputs"]))
+        rows = batch["placement"].numpy()
+        seen.append((batch["position"].numpy(), decode_batch(contract, answers, rows)))
+    predictions, judged = in_order(seen, samples)
+    figures = detection_figures(predictions, judged)
+    names = [label.name for label in contract.labels]
+    thresholds = dict(zip(names, map(float, best_thresholds(predictions, judged)), strict=True))
+    contract = contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": "val"})
+    return contract, figures, {"val": {name: round(value, 6) for name, value in figures.items()}}
+
+
+def _no_target(*_: Any) -> None:
+    """Detectors learn from the objects that are still seen, not from what a sample says."""
 
 
 def decode_batch(

@@ -19,6 +19,8 @@ from blemish.models.backend import TorchBackend
 from blemish.models.contract import Network
 from blemish.models.weights import locate
 from blemish.training.checkpoint import Checkpoints, leftovers
+from blemish.training.detection import DetectionModule, DetectionPhotographs, judged_detector
+from blemish.training.detection_changes import check_changes
 from blemish.training.fitting import build_trainer, check_device, choose_device, quiet
 from blemish.training.loading import Loaders, worker_count
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
@@ -126,6 +128,7 @@ class _Training:
     progress: bool = False
 
     def run(self) -> Run:
+        check_changes(self.recipe.augmentation, detector=self.network.owns_loss)
         still = freeze(
             self.network,
             self.recipe.model.trainable,
@@ -172,7 +175,8 @@ class _Training:
             Interruption(self.folder),
         ]
         batches = self._batches_per_epoch()
-        module = TrainingModule(
+        learning = DetectionModule if self.network.owns_loss else TrainingModule
+        module = learning(
             self.network,
             self.recipe,
             contract,
@@ -190,14 +194,14 @@ class _Training:
             trainer.fit(module, datamodule=loaders)
 
     def _photographs(self, samples: Sequence[Any], *, augmented: bool) -> TrainingPhotographs:
-        return TrainingPhotographs(
-            samples,
-            self.network.inputs,
-            target_of(self.network),
-            augmentation=self.recipe.augmentation if augmented else None,
-            seed=self.recipe.training.seed,
-            source=self._source(),
-        )
+        how: dict[str, Any] = {
+            "augmentation": self.recipe.augmentation if augmented else None,
+            "seed": self.recipe.training.seed,
+            "source": self._source(),
+        }
+        if self.network.owns_loss:
+            return DetectionPhotographs(samples, self.network, **how)
+        return TrainingPhotographs(samples, self.network.inputs, target_of(self.network), **how)
 
     def _source(self) -> PhotographSource | None:
         return None
@@ -221,16 +225,7 @@ class _Training:
 
     def _finish(self, contract: Contract, state: Mapping[str, Any]) -> Run:
         network = self.network.to(self.device).eval()
-        outputs = self._outputs(network, contract)
-        plain = measure(contract, outputs)
-        contract = tuned(contract, outputs)
-        metrics: dict[str, Any] = {"val": {name: round(value, 6) for name, value in plain.items()}}
-        if contract.thresholds_tuned_on:
-            at_thresholds = measure(contract, outputs)
-            metrics["val at chosen thresholds"] = {
-                **{name: round(value, 6) for name, value in at_thresholds.items()},
-                "tuned": True,
-            }
+        contract, plain, metrics = self._judged(network, contract)
         contract = contract.model_copy(
             update={
                 "metrics": metrics,
@@ -259,16 +254,33 @@ class _Training:
         _log.info("model file %s, best epoch %d", made.path, state["best_epoch"])
         return Run(self.folder, plain, made.path, int(state["best_epoch"]), list(state["history"]))
 
+    def _judged(
+        self, network: Network, contract: Contract
+    ) -> tuple[Contract, dict[str, float], dict[str, Any]]:
+        """The contract with what validation chose, the figures, and those that the contract keeps."""
+        if network.owns_loss:
+            return judged_detector(network, contract, self._validation(), self.data.validation)
+        outputs = self._outputs(network, contract)
+        plain = measure(contract, outputs)
+        contract = tuned(contract, outputs)
+        metrics: dict[str, Any] = {"val": {name: round(value, 6) for name, value in plain.items()}}
+        if contract.thresholds_tuned_on:
+            at_thresholds = measure(contract, outputs)
+            metrics["val at chosen thresholds"] = {
+                **{name: round(value, 6) for name, value in at_thresholds.items()},
+                "tuned": True,
+            }
+        return contract, plain, metrics
+
+    def _validation(self) -> Any:
+        photographs = self._photographs(self.data.validation, augmented=False)
+        return Loaders(photographs, photographs, self.recipe.training).val_dataloader()
+
     def _outputs(self, network: Network, contract: Contract) -> Any:
         """The raw outputs of the best weights in full precision, on the validation photographs."""
-        loaders = Loaders(
-            self._photographs(self.data.validation, augmented=False),
-            self._photographs(self.data.validation, augmented=False),
-            self.recipe.training,
-        )
         backend = TorchBackend(network)
         seen = []
-        for batch in loaders.val_dataloader():
+        for batch in self._validation():
             feeds = {spec.name: x.numpy() for spec, x in zip(network.inputs, batch["inputs"], strict=True)}
             answers = backend.run(feeds)
             arrays = [answers[spec.name] for spec in network.outputs]

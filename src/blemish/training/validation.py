@@ -23,6 +23,8 @@ HEADLINE = {
     Task.CLASSIFICATION: "macro_f1",
     Task.MULTILABEL: "macro_f1",
     Task.LOCALIZATION: "mean_iou",
+    Task.DETECTION: "ap",
+    Task.SEGMENTATION: "ap",
 }
 
 

@@ -1,0 +1,176 @@
+"""What detectors see of a photograph, and where its boxes and masks go."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as kernels
+
+from blemish.data import synthetic
+from blemish.errors import BadRecipe
+from blemish.geometry import mask_box, mask_from_array, pairwise_iou
+from blemish.imaging import Photograph
+from blemish.modelfile import InputSpec
+from blemish.preprocessing import resize
+from blemish.training.augmentation import Change
+from blemish.training.detection_changes import View, check_changes, draw_view, objects_of, see
+from blemish.training.recipe import AugmentationPart
+from blemish.vocabulary import Labels, Sample, Task, Truth
+
+
+class InMemory:
+    def __init__(self, photograph):
+        self.photograph = photograph
+
+    def resized(self, sample, spec, change):
+        return resize(self.photograph, spec, change.crop_xyxy)
+
+    def size_hw(self, sample):
+        return self.photograph.size_hw
+
+
+def scene(size_hw=(120, 160)):
+    """Two bright blocks on black: where they are in the picture is where boxes and masks must be."""
+    pixels = np.zeros((*size_hw, 3), np.uint8)
+    blocks = [(20, 30, 70, 80), (100, 60, 150, 110)]
+    masks = []
+    for x1, y1, x2, y2 in blocks:
+        pixels[y1:y2, x1:x2] = 255
+        array = np.zeros(size_hw, bool)
+        array[y1:y2, x1:x2] = True
+        masks.append(mask_from_array(array))
+    truth = Truth(
+        task=Task.SEGMENTATION,
+        labels=Labels(("a", "b")),
+        size_hw=size_hw,
+        label_index=np.array([0, 1]),
+        boxes_xyxy=np.array(blocks, float),
+        masks=tuple(masks),
+    )
+    sample = Sample(id="s", path="s.png", size_hw=size_hw, truth=truth)
+    return InMemory(Photograph(pixels, "s.png")), sample
+
+
+SPECS = [
+    InputSpec(size_hw=(96, 96)),
+    InputSpec(size_hw=(96, 128), resize="letterbox", pad_value=0),
+    InputSpec(size_hw=(128, 96), resize="letterbox", letterbox_align="corner", pad_value=0),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_without_a_region_the_picture_is_that_of_prediction(spec):
+    source, sample = scene()
+    pixels, placement, _ = see(source, sample, spec, View())
+    wanted, wanted_placement = resize(source.photograph, spec)
+    assert np.array_equal(pixels, wanted)
+    assert placement == wanted_placement
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("seed", range(12))
+def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
+    source, sample = scene()
+    part = AugmentationPart(
+        horizontal_flip=0.5,
+        vertical_flip=0.5,
+        iou_crop=0.6,
+        zoom_out=0.4,
+        scale_jitter=(0.4, 1.8),
+        rotation_degrees=20 if seed % 3 == 0 else 0,
+    )
+    view = draw_view(part, np.random.default_rng(seed), (120, 160), sample.truth.boxes_xyxy)
+    pixels, placement, shown = see(source, sample, spec, view)
+    found = objects_of(sample, placement, shown, view.change, masks=True)
+    bright = pixels[..., 0] > 127
+    for box, mask in zip(found.boxes, found.masks, strict=True):
+        # Whatever a mask says is bright, and a box holds it tightly.
+        assert bright[mask].mean() > 0.9
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        assert np.abs(box - tight).max() <= 1.5
+        assert (box >= 0).all()
+        assert (box <= [spec.size_hw[1], spec.size_hw[0]] * 2).all()
+    if len(found.boxes) == 2:
+        assert found.masks.any(0).sum() >= 0.8 * bright.sum()
+
+
+def test_views_are_drawn_from_the_generator_alone():
+    part = AugmentationPart(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
+    boxes = scene()[1].truth.boxes_xyxy
+    drawn = [draw_view(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_an_iou_crop_shows_the_centre_of_a_box():
+    boxes = scene()[1].truth.boxes_xyxy
+    part = AugmentationPart(iou_crop=1)
+    random = np.random.default_rng(0)
+    regions = [draw_view(part, random, (120, 160), boxes).region_xyxy for _ in range(60)]
+    cropped = [r for r in regions if r is not None]
+    assert 20 < len(cropped) < 60
+    for region in cropped:
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert ((centre > region[:2]) & (centre < region[2:])).all(1).any()
+        width, height = region[2] - region[0], region[3] - region[1]
+        assert 0.5 <= width / height <= 2
+        assert 0 <= region[0] < region[2] <= 160
+        assert pairwise_iou(boxes, np.array([region])).max() > 0
+
+
+def test_flips_equal_torchvisions():
+    source, sample = scene()
+    spec = SPECS[0]
+    for change, name in (
+        (Change(flip_horizontal=True), "horizontal"),
+        (Change(flip_vertical=True), "vertical"),
+    ):
+        _, placement, shown = see(source, sample, spec, View(None, change))
+        plain = objects_of(sample, placement, shown, Change(), masks=True)
+        found = objects_of(sample, placement, shown, change, masks=True)
+        flip = getattr(kernels, f"{name}_flip")
+        boxes = tv_tensors.BoundingBoxes(torch.from_numpy(plain.boxes), format="XYXY", canvas_size=(96, 96))
+        np.testing.assert_allclose(found.boxes, flip(boxes).numpy())
+        assert np.array_equal(found.masks, flip(tv_tensors.Mask(torch.from_numpy(plain.masks))).numpy())
+
+
+def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
+    source, sample = scene()
+    view = View((40.0, 0.0, 120.0, 120.0))
+    _, placement, shown = see(source, sample, InputSpec(size_hw=(120, 80)), view)
+    found = objects_of(sample, placement, shown, Change(), masks=True)
+    assert found.labels.tolist() == [0]
+    np.testing.assert_allclose(found.boxes, [[0, 30, 30, 80]], atol=0.01)
+    assert found.masks[0].sum() == 30 * 50
+
+
+def test_crowds_and_clean_photographs():
+    source, sample = scene()
+    import dataclasses
+
+    crowd = dataclasses.replace(sample.truth, crowd=np.array([True, False]))
+    crowded = dataclasses.replace(sample, truth=crowd)
+    _, placement, shown = see(source, crowded, SPECS[0], View())
+    assert objects_of(crowded, placement, shown, Change(), masks=False).labels.tolist() == [1]
+    clean = dataclasses.replace(sample, truth=None)
+    target = objects_of(clean, placement, shown, Change(), masks=True).as_target()
+    assert target["boxes"].shape == (0, 4)
+    assert target["masks"].shape == (0, 96, 96)
+    view = draw_view(
+        AugmentationPart(iou_crop=1, zoom_out=1), np.random.default_rng(0), (120, 160), np.zeros((0, 4))
+    )
+    see(source, clean, SPECS[0], view)
+
+
+def test_masks_of_painted_panels_follow_their_boxes():
+    for panel in synthetic.panels(3, seed=2):
+        truth = panel.truth
+        for mask, box in zip(truth.masks or (), truth.boxes_xyxy, strict=True):
+            assert pairwise_iou(mask_box(mask)[None], box[None])[0, 0] > 0.5
+
+
+def test_changes_of_other_tasks_are_refused():
+    with pytest.raises(BadRecipe, match="mixup is for classification"):
+        check_changes(AugmentationPart(mixup=0.2), detector=True)
+    with pytest.raises(BadRecipe, match="zoom_out is for detection"):
+        check_changes(AugmentationPart(zoom_out=0.2), detector=False)
