@@ -52,6 +52,7 @@ EXTRAS := $(foreach extra,train eval segment serve openvino hub video demo dev,-
 lock: $(READY)  ## new pins from pyproject.toml: versions and hashes, no addresses
 	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
+	$(BIN)/$(LOCK) -o requirements/serve.txt -c requirements/dev.txt --extra serve
 
 clean:  ## everything that was made, the environment too
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

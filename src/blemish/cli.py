@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("train", "train", "From labelled photographs to a measured model file."),
     "predict": ("predict", "predict", "Look at photographs with a model file."),
     "evaluate": ("evaluate", "evaluate", "Measure a model file on labelled photographs."),
+    "serve": ("serve", "serve", "Answer over HTTP, with a page for browsers."),
     "models": ("models", "models", "The architectures that can be trained."),
 }
 # which extra brings a package that a verb may find missing

@@ -106,9 +106,9 @@ def test_a_bomb_is_refused_from_its_header_in_time_and_memory(client):
 def small(model_folder, tools):
     """A server with small limits."""
     settings = Settings(max_upload_bytes=20_000, max_pixels=10_000, max_batch=3, read_timeout_seconds=1.0)
-    with tools.running(create_app({"a": model_folder / "resnet.onnx"}, settings, threads=1)) as address:
-        with httpx.Client(base_url=address, timeout=30) as client:
-            yield client
+    app = create_app({"a": model_folder / "resnet.onnx"}, settings, threads=1)
+    with tools.running(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
 
 
 def test_an_upload_is_counted_while_it_is_read(small):
@@ -172,20 +172,28 @@ def test_a_slow_upload_is_cut(small):
     assert time.monotonic() - began < 4
 
 
+FORM = "multipart/form-data; boundary=x"
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status", "code"),
     [
         (b"{}", "application/json", 415, "not_a_form"),
+        (b"a=b", "application/x-www-form-urlencoded", 415, "not_a_form"),
         (b"x", "multipart/form-data", 415, "not_a_form"),
         (b"x", "multipart/form-data; boundary=" + "y" * 300, 400, "bad_upload"),
-        (b"garbage", "multipart/form-data; boundary=x", 400, "bad_upload"),
-        (b"--x\r\n", "multipart/form-data; boundary=x", 400, "bad_upload"),
-        (b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc', "multipart/form-data; boundary=x", 400, "bad_upload"),
-        (b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\nabc\r\n--x--\r\n', "multipart/form-data; boundary=x", 422, "no_photograph"),
-        (b"--x--\r\n", "multipart/form-data; boundary=x", 422, "no_photograph"),
-        (b"a=b", "application/x-www-form-urlencoded", 415, "not_a_form"),
+        (b"garbage", FORM, 400, "bad_upload"),
+        (b"--x\r\n", FORM, 400, "bad_upload"),
+        (b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc', FORM, 400, "bad_upload"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
+            FORM,
+            422,
+            "no_photograph",
+        ),
+        (b"--x--\r\n", FORM, 422, "no_photograph"),
     ],
-)  # fmt: skip
+)
 def test_forms_that_are_none(client, content, kind, status, code):
     response = client.post("/api/v1/predict", content=content, headers={"Content-Type": kind})
     refused(response, status, code)

@@ -22,14 +22,18 @@ def serve(
             "--model",
             "-m",
             metavar="[NAME=]FILE",
+            envvar="BLEMISH_MODEL",
             help="A model file and the name it is served under; once for each. The first is the default.",
             show_default=False,
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Listen here; 0.0.0.0 for every address of the machine.")
+        str,
+        typer.Option(envvar="BLEMISH_HOST", help="Listen here; 0.0.0.0 for every address of the machine."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(envvar="BLEMISH_PORT", min=0, max=65535, help="0 takes any that is free.")
+    ] = 8000,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="For each network; every core where not given.")
@@ -53,17 +57,26 @@ def serve(
         float | None, typer.Option(help="Delete what is kept after this.", show_default=False)
     ] = None,
     api_keys: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask for an API key: a line NAME SHA256 for each.")
+        Path | None,
+        typer.Option(
+            envvar="BLEMISH_API_KEYS", metavar="FILE", help="Ask for an API key: a line NAME SHA256 for each."
+        ),
     ] = None,
     new_api_key: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Print a new API key with its line for the file, and exit."),
     ] = None,
     cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Let pages of this origin call the service; once for each.")
+        list[str] | None,
+        typer.Option(
+            envvar="BLEMISH_CORS_ORIGIN", help="Let pages of this origin call the service; once for each."
+        ),
     ] = None,
     frame_ancestor: Annotated[
-        list[str] | None, typer.Option(help="Let this origin show the page in a frame; once for each.")
+        list[str] | None,
+        typer.Option(
+            envvar="BLEMISH_FRAME_ANCESTOR", help="Let this origin show the page in a frame; once for each."
+        ),
     ] = None,
 ) -> None:
     """Answer over HTTP, and show a page for browsers.

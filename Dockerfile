@@ -1,0 +1,41 @@
+# The service without torch: Python, ONNX Runtime and Blemish; about 280 MB, 157 of them packages.
+#
+#   docker build -t blemish .
+#   docker run --rm -p 8000:8000 -v "$PWD/runs/cars/model.onnx:/models/model.onnx:ro" blemish
+#
+# Several models:  docker run … -e BLEMISH_MODEL="resnet=/models/resnet.onnx yolo=/models/yolo.onnx" blemish
+# A Hugging Face Docker Space: this file, a model beside it, and at its end
+#   COPY model.onnx /models/model.onnx
+#   ENV BLEMISH_PORT=7860 BLEMISH_FRAME_ANCESTOR=https://huggingface.co
+# (and `sdk: docker`, `app_port: 7860` in the Space's README).
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS packages
+COPY requirements/serve.txt /tmp/serve.txt
+RUN python -m venv --without-pip /opt/blemish \
+ && pip --python /opt/blemish/bin/python install --no-cache-dir --no-compile --require-hashes -r /tmp/serve.txt \
+ && find /opt/blemish -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} + \
+ && find /opt/blemish -name "*.pyi" -delete
+COPY src/blemish /opt/blemish/src/blemish
+RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src
+
+FROM python:${PYTHON}-slim
+# 1000 is the user that a Hugging Face Space runs as.
+RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin blemish
+COPY LICENSE /opt/blemish/LICENSE
+COPY --from=packages /opt/blemish /opt/blemish
+ENV PATH=/opt/blemish/bin:$PATH \
+    PYTHONPATH=/opt/blemish/src \
+    PYTHONUNBUFFERED=1 \
+    BLEMISH_HOST=0.0.0.0 \
+    BLEMISH_PORT=8000 \
+    BLEMISH_MODEL=/models/model.onnx
+USER 1000
+WORKDIR /tmp
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "\
+import os, urllib.request; \
+urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['BLEMISH_PORT']}/api/v1/health/ready\", timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["python", "-m", "blemish"]
+CMD ["serve"]
