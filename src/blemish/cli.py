@@ -20,12 +20,19 @@ from blemish.errors import BlemishError, MissingExtra
 # verb: (module below blemish.commands, attribute, one line for the overview)
 VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "Train, measure and explain a model on 2,624 real solar cells."),
-    "data": ("data", "app", "Look at labelled photographs: check, stats, preview, split, convert, …"),
+    "data": ("data", "app", "Labelled photographs: check, stats, preview, split, convert, ..."),
     "train": ("train", "train", "From labelled photographs to a measured model file."),
     "predict": ("predict", "predict", "Look at photographs with a model file."),
     "evaluate": ("evaluate", "evaluate", "Measure a model file on labelled photographs."),
-    "serve": ("serve", "serve", "Answer over HTTP, with a page for browsers."),
+    "explain": ("explain", "explain", "Show what a model looked at."),
+    "serve": ("serve", "serve", "A REST service and a page for browsers."),
     "models": ("models", "models", "The architectures that can be trained."),
+    "info": ("info", "info", "What a model file is, and what was promised of it."),
+    "export": ("export", "export", "Write a run's or file's model again, in another precision."),
+    "import": ("import_model", "import_model", "Make a model file of weights that were trained elsewhere."),
+    "push": ("push", "push", "Publish a model file on the Hugging Face Hub."),
+    "benchmark": ("benchmark", "benchmark", "How fast a model file is on this machine, stage by stage."),
+    "compare": ("compare", "compare", "Model files side by side on the same photographs."),
 }
 # which extra brings a package that a verb may find missing
 EXTRA_OF = {
