@@ -1,0 +1,93 @@
+"""A Truth or a Prediction on its photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from blemish.drawing.objects import draw_objects, place_labels
+from blemish.drawing.palette import PALETTE, label_colour
+from blemish.drawing.strips import side_by_side, with_strip
+from blemish.errors import BadInput
+from blemish.imaging import Photograph, open_photograph
+from blemish.vocabulary import Annotation, Prediction
+
+__all__ = ["PALETTE", "draw", "label_colour", "place_labels", "side_by_side"]
+
+
+def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> Image.Image:
+    """The photograph with everything an annotation says of it.
+
+    Boxes and masks are outlined and named where they are; what concerns the whole photograph stands on a
+    strip below it: bars with the verdict for a prediction, the labels for a truth.
+
+    Args:
+        annotation: a Truth or a Prediction.
+        image: a Photograph, a PIL image, an array ((h, w, 3) uint8, or (h, w) uint8 or uint16), or a path;
+            `annotation.path` is opened where it is not given. Upright; where its size differs from
+            `annotation.size_hw`, boxes and masks are scaled along.
+        min_side: photographs whose longer side is shorter are drawn enlarged to it, pixels.
+
+    Returns:
+        A new PIL image in RGB.
+
+    Raises:
+        BadInput: no image at hand, or one of another shape.
+        BadImage: a path that cannot be opened.
+
+    Example:
+        >>> from blemish.data.synthetic import panels
+        >>> panel = next(panels(1, size_hw=(96, 128)))
+        >>> draw(panel.truth, panel.photograph).size
+        (480, 360)
+    """
+    picture = _picture(annotation, image)
+    longer = max(picture.size)
+    if longer < min_side:
+        zoom = min_side / longer
+        size = (max(round(picture.width * zoom), 1), max(round(picture.height * zoom), 1))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        longer = max(picture.size)
+    letters = int(np.clip(longer / 45, 13, 160))
+    if not annotation.task.has_boxes:
+        return with_strip(picture, annotation, letters)
+    width = picture.width if annotation.size_hw is None else annotation.size_hw[1]
+    draw_objects(picture, annotation, _zoom(picture, annotation, width), max(round(longer / 400), 2), letters)
+    return picture
+
+
+def _zoom(picture: Image.Image, annotation: Annotation, width: int) -> float:
+    if annotation.size_hw is not None:
+        height = annotation.size_hw[0]
+        # Rounding to whole pixels bends the shape of a small picture by less than a pixel on either side.
+        if abs(picture.height * width - picture.width * height) > max(picture.size) * max(width, height) / 50:
+            raise BadInput(
+                f"the image has {picture.width} x {picture.height} pixels and the annotation was made on "
+                f"{width} x {height}; give the same photograph, upright"
+            )
+    return picture.width / width
+
+
+def _picture(annotation: Annotation, image: Any) -> Image.Image:
+    """A fresh RGB picture to draw on."""
+    if image is None:
+        path = annotation.path if isinstance(annotation, Prediction) else None
+        if path is None:
+            raise BadInput("there is no photograph to draw on; give it as image")
+        image = path
+    if isinstance(image, (str, Path)):
+        image = open_photograph(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 2:
+            image = np.repeat(image[:, :, None], 3, 2)
+        image = Photograph(image)
+    if isinstance(image, Photograph):
+        # For the eye a 16-bit photograph is stretched: cameras seldom use all of the range.
+        white = int(max(np.percentile(image.pixels[::4, ::4], 99.8), 1)) if image.is_16bit else 65535
+        return image.to_pil(white)
+    if isinstance(image, Image.Image):
+        return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    raise BadInput(f"an image cannot be {type(image).__name__}; give a path, an array, or a PIL image")
