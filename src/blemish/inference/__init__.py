@@ -29,7 +29,7 @@ def load(
     """A predictor for a model file.
 
     Args:
-        path: the file, or one that `read_model_file` opened.
+        path: the file, one that `read_model_file` opened, or its address on a hub: `hf://user/name`.
         backend: `onnxruntime`, `openvino`, or `auto`: what the file was certified with where that is
             installed, else ONNX Runtime.
         device: `auto`, `cpu`, `cuda`, `cuda:1`; for OpenVINO its own names too.
@@ -42,6 +42,10 @@ def load(
         MissingExtra: the backend is not installed.
         UnknownName: no backend has that name.
     """
+    if isinstance(path, str) and path.startswith("hf://"):
+        from blemish.hub import local_file
+
+        path = local_file(path)
     model_file = path if isinstance(path, ModelFile) else read_model_file(path)
     return Predictor(
         open_backend(model_file, backend=backend, device=device, threads=threads), model_file, limits=limits
