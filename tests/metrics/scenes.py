@@ -1,0 +1,127 @@
+"""Scenes of boxes and masks, and what pycocotools says of them."""
+
+import contextlib
+import io
+
+import numpy as np
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from blemish.geometry import mask_from_array
+from blemish.metrics.objects import Objects
+from blemish.vocabulary import Mask
+
+SIZE_HW = (200, 240)
+
+
+def objects(rows, photographs, labels, *, masks=None, areas=None):
+    """Objects from (photograph, label, x1, y1, x2, y2, score, crowd, difficult) rows."""
+    table = np.array(rows, float).reshape(-1, 9)
+    order = np.argsort(table[:, 0], kind="stable")
+    table = table[order]
+    boxes = table[:, 2:6]
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    held = None if masks is None else tuple(masks[i] for i in order)
+    if held is not None:
+        area = np.array([m.area for m in held], float)
+    if areas is not None:
+        area = np.asarray(areas, float)[order]
+    return Objects(
+        photographs=photographs,
+        label_count=labels,
+        photograph=table[:, 0].astype(int),
+        label=table[:, 1].astype(int),
+        boxes=boxes,
+        area=area,
+        score=table[:, 6],
+        crowd=table[:, 7].astype(bool),
+        difficult=table[:, 8].astype(bool),
+        masks=held,
+    )
+
+
+def ellipse(box, size_hw=SIZE_HW):
+    """The mask of an ellipse in a box."""
+    x1, y1, x2, y2 = box
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
+    rx, ry = max((x2 - x1) / 2, 1e-6), max((y2 - y1) / 2, 1e-6)
+    return mask_from_array(((x - (x1 + x2) / 2) / rx) ** 2 + ((y - (y1 + y2) / 2) / ry) ** 2 <= 1)
+
+
+def random_scene(
+    seed, *, photographs=30, labels=4, per_photograph=6, masks=False, whole=True, levels=None, crowds=0.1
+):
+    """Truths, and detections that are truths shaken, wrongly named, doubled, or nothing at all."""
+    rng = np.random.default_rng(seed)
+    truths, found = [], []
+    for photograph in range(photographs):
+        for _ in range(rng.integers(0, per_photograph + 1)):
+            size = rng.choice([10, 40, 120], 2) * rng.uniform(0.5, 1, 2)
+            corner = rng.uniform(0, [SIZE_HW[1] - size[0], SIZE_HW[0] - size[1]])
+            box = np.concatenate([corner, corner + size])
+            label = rng.integers(0, labels)
+            truths.append([photograph, label, *box, 1, rng.random() < crowds, rng.random() < 0.2])
+            for _ in range(rng.choice([0, 1, 1, 2, 3])):
+                shaken = box + rng.normal(size=4) * size.mean() * rng.choice([0.02, 0.1, 0.3])
+                shaken = np.concatenate(
+                    [np.minimum(shaken[:2], shaken[2:]), np.maximum(shaken[:2], shaken[2:])]
+                )
+                name = label if rng.random() < 0.8 else rng.integers(0, labels)
+                found.append([photograph, name, *shaken, rng.random(), 0, 0])
+        for _ in range(rng.integers(0, 3)):
+            corner = rng.uniform(0, 150, 2)
+            found.append([photograph, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
+    truths, found = np.array(truths, float).reshape(-1, 9), np.array(found, float).reshape(-1, 9)
+    if whole:
+        truths[:, 2:6], found[:, 2:6] = truths[:, 2:6].round(), found[:, 2:6].round()
+    if levels:
+        found[:, 6] = np.round(found[:, 6] * levels) / levels
+    pictures = [[ellipse(row[2:6]) for row in side] if masks else None for side in (truths, found)]
+    return (
+        objects(truths, photographs, labels, masks=pictures[0]),
+        objects(found, photographs, labels, masks=pictures[1]),
+    )
+
+
+def encoded(mask: Mask):
+    plain = {"size": list(mask.size_hw), "counts": mask.counts.tolist()}
+    return mask_api.frPyObjects(plain, *mask.size_hw)
+
+
+def pycocotools_eval(truths, found, weights=None):
+    """The evaluated and accumulated COCOeval; photographs repeated as often as `weights` say."""
+    times = np.ones(truths.photographs, int) if weights is None else np.asarray(weights, int)
+    kind = "bbox" if truths.masks is None else "segm"
+    images, sides = [], ([], [])
+    for photograph in range(truths.photographs):
+        for _ in range(times[photograph]):
+            images.append({"id": len(images) + 1, "height": SIZE_HW[0], "width": SIZE_HW[1]})
+            for side, annotations in zip((truths, found), sides, strict=True):
+                for i in np.flatnonzero(side.photograph == photograph):
+                    x1, y1, x2, y2 = side.boxes[i]
+                    entry = {
+                        "id": len(annotations) + 1,
+                        "image_id": len(images),
+                        "category_id": int(side.label[i]) + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": float(side.area[i]),
+                        "iscrowd": int(side.crowd[i]),
+                    }
+                    if side is found:
+                        entry["score"] = float(side.score[i])
+                    if side.masks is not None:
+                        entry["segmentation"] = encoded(side.masks[i])
+                        if side is found:
+                            del entry["bbox"]
+                    annotations.append(entry)
+    categories = [{"id": i + 1, "name": str(i)} for i in range(truths.label_count)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {"images": images, "annotations": sides[0], "categories": categories, "info": {}}
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(sides[1]), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation

@@ -1,0 +1,205 @@
+"""COCO's figures against pycocotools, on scenes built to break each rule."""
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from scenes import objects, pycocotools_eval, random_scene
+
+from blemish.geometry import rle_from_text
+from blemish.metrics.matching import HIT, IGNORED, match
+from blemish.metrics.overlap import FIGURES, accumulate
+
+NAMES = list(FIGURES)
+
+
+def assert_equal_to_pycocotools(truths, found):
+    """Every cell of precision and recall, and the twelve figures, to 1e-12."""
+    reference = pycocotools_eval(truths, found)
+    ours = accumulate(match(found, truths))
+    precision = reference.eval["precision"]  # (t, 101, L, a, m)
+    expected = np.where(precision[..., -1] < 0, np.nan, precision[..., -1]).transpose(2, 3, 0, 1)
+    np.testing.assert_allclose(ours.precision, expected, rtol=0, atol=1e-12)
+    recall = reference.eval["recall"]  # (t, L, a, m)
+    expected = np.where(recall < 0, np.nan, recall).transpose(1, 2, 0, 3)
+    np.testing.assert_allclose(ours.recall, expected, rtol=0, atol=1e-12)
+    stats = np.where(reference.stats < 0, np.nan, reference.stats)
+    np.testing.assert_allclose([ours.figure(n) for n in NAMES], stats, rtol=0, atol=1e-12)
+    return ours
+
+
+@pytest.mark.parametrize("levels", [None, 5], ids=["scores differ", "scores tie"])
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes(seed, levels):
+    truths, found = random_scene(seed, levels=levels, whole=seed % 2 == 0)
+    ours = assert_equal_to_pycocotools(truths, found)
+    assert 0.05 < ours.figure("ap") < 0.95  # a scene that says something
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masks(seed):
+    truths, found = random_scene(seed, masks=True, photographs=12, levels=20)
+    ours = assert_equal_to_pycocotools(truths, found)
+    assert 0.05 < ours.figure("ap") < 0.95
+
+
+def row(photograph, label, box, score=1.0, crowd=0):
+    return [photograph, label, *box, score, crowd, 0]
+
+
+def scene(truth_rows, found_rows, photographs=2, labels=2, areas=None):
+    return objects(truth_rows, photographs, labels, areas=areas), objects(found_rows, photographs, labels)
+
+
+def test_a_crowd_is_found_by_many_and_counts_for_none():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 100, 100), crowd=1), row(0, 0, (10, 10, 50, 50))],
+        [row(0, 0, (10, 10, 50, 50), 0.9), row(0, 0, (0, 0, 40, 40), 0.8), row(0, 0, (60, 60, 90, 90), 0.7)],
+    )
+    assert_equal_to_pycocotools(truths, found)
+    assert match(found, truths).outcome[:, 0, 0].tolist() == [HIT, IGNORED, IGNORED]
+
+
+def test_a_free_truth_is_preferred_to_a_crowd_that_overlaps_more():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 40, 40), crowd=1), row(0, 0, (0, 0, 40, 60))], [row(0, 0, (0, 0, 40, 40), 0.9)]
+    )
+    assert_equal_to_pycocotools(truths, found)
+    assert match(found, truths).outcome[0, 0, 0] == HIT
+
+
+def test_an_overlap_exactly_on_a_threshold_counts():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 20, 10)), row(1, 0, (0, 0, 40, 10))],
+        [row(0, 0, (0, 0, 10, 10), 0.9), row(1, 0, (0, 0, 30, 10), 0.8)],  # .5 and .75
+    )
+    assert_equal_to_pycocotools(truths, found)
+    outcome = match(found, truths).outcome[:, 0]
+    assert outcome[0, 0] == HIT and outcome[0, 1] != HIT
+    assert outcome[1, 5] == HIT and outcome[1, 6] != HIT
+    same = scene([row(0, 0, (0, 0, 20, 10))], [row(0, 0, (0, 0, 20, 10), 0.9)])
+    assert_equal_to_pycocotools(*same)
+
+
+def test_of_two_truths_that_overlap_the_same_the_later_is_taken():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 20, 20)), row(0, 0, (10, 0, 30, 20))],
+        [row(0, 0, (5, 0, 25, 20), 0.9), row(0, 0, (0, 0, 20, 20), 0.8)],
+    )
+    assert_equal_to_pycocotools(truths, found)
+    assert match(found, truths).taken.tolist() == [1, 0]
+
+
+def test_only_the_best_hundred_of_a_photograph_and_label_count():
+    rng = np.random.default_rng(0)
+    far = [
+        row(0, 0, (i % 12 * 16, i // 12 * 16, i % 12 * 16 + 15, i // 12 * 16 + 15), rng.random())
+        for i in range(140)
+    ]
+    truths, found = scene([row(0, 0, r[2:6]) for r in far[::3]] + [row(1, 1, (0, 0, 9, 9))], far)
+    assert_equal_to_pycocotools(truths, found)
+    assert len(match(found, truths).found) == 100
+
+
+def test_labels_without_truths_or_without_detections():
+    truths, found = scene([row(0, 0, (0, 0, 50, 50))], [row(0, 1, (0, 0, 50, 50), 0.9)], labels=3)
+    ours = assert_equal_to_pycocotools(truths, found)
+    assert ours.per_label("ap50")[0] == 0
+    assert np.isnan(ours.per_label("ap50")[1:]).all()
+
+
+def test_areas_on_the_border_belong_to_both_ranges():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 32, 32)), row(1, 0, (0, 0, 96, 96))],
+        [
+            row(0, 0, (0, 0, 32, 32), 0.9),
+            row(1, 0, (0, 0, 96, 96), 0.8),
+            row(1, 0, (100, 100, 133, 133), 0.95),
+        ],
+    )
+    assert_equal_to_pycocotools(truths, found)
+
+
+def test_the_stated_area_decides_the_range_and_not_the_boxs():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 100, 100)), row(1, 0, (0, 0, 100, 100))],
+        [row(0, 0, (0, 0, 100, 90), 0.9), row(1, 0, (0, 0, 90, 100), 0.8)],
+        areas=[900.0, 5000.0],
+    )
+    ours = assert_equal_to_pycocotools(truths, found)
+    assert np.isnan(ours.figure("ap_large"))
+
+
+def test_points_and_lines_overlap_nothing():
+    truths, found = scene(
+        [row(0, 0, (5, 5, 5, 5)), row(0, 0, (0, 0, 30, 30))],
+        [row(0, 0, (5, 5, 5, 5), 0.9), row(0, 0, (0, 0, 30, 30), 0.5), row(0, 0, (3, 3, 3, 20), 0.8)],
+    )
+    assert_equal_to_pycocotools(truths, found)
+
+
+def test_nothing_at_all():
+    ours = accumulate(match(*reversed(scene([], []))))
+    assert np.isnan(ours.figure("ap"))
+    truths, found = scene([row(0, 0, (0, 0, 9, 9))], [])
+    assert accumulate(match(found, truths)).figure("ap") == 0
+    truths, found = scene([], [row(0, 0, (0, 0, 9, 9), 0.5)])
+    assert np.isnan(accumulate(match(found, truths)).figure("ar_100"))
+
+
+def test_mended_rules_would_be_noticed(monkeypatch):
+    """The scenes do tell the rules apart: with a rule broken on purpose the comparison fails."""
+    truths, found = random_scene(0)
+    monkeypatch.setattr("blemish.metrics.overlap.RECALLS", np.linspace(0, 1, 101)[::-1])
+    with pytest.raises(AssertionError):
+        assert_equal_to_pycocotools(truths, found)
+    monkeypatch.undo()
+    without_crowds = random_scene(0)[0]
+    without_crowds.crowd[:] = False
+    expected = accumulate(match(found, truths)).figure("ap")
+    assert accumulate(match(found, without_crowds)).figure("ap") != pytest.approx(expected, abs=1e-6)
+
+
+COCO_EVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_eval"
+
+
+@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's own fake results are not beside the checkout")
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_cocos_own_fake_results(kind):
+    """All 24 figures that COCO's own code gives for its own fake detections, to 1e-12."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(COCO_EVAL / "instances_val2014_100.json"))
+        name = f"instances_val2014_fake{'bbox' if kind == 'bbox' else 'segm'}100_results.json"
+        results = truth.loadRes(json.loads((COCO_EVAL / name).read_text()))
+        reference = COCOeval(truth, results, kind)
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    photographs = {image: i for i, image in enumerate(sorted(truth.getImgIds()))}
+    categories = {category: i for i, category in enumerate(sorted(truth.getCatIds()))}
+
+    def side(api):
+        rows, areas, masks = [], [], []
+        for annotation in api.dataset["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            place = (photographs[annotation["image_id"]], categories[annotation["category_id"]])
+            scored = (annotation.get("score", 1), annotation.get("iscrowd", 0), 0)
+            rows.append([*place, x, y, x + w, y + h, *scored])
+            areas.append(annotation["area"])
+            if kind == "segm":
+                rle = api.annToRLE(annotation)
+                masks.append(rle_from_text(rle["counts"], tuple(rle["size"])))
+        return objects(rows, len(photographs), len(categories), areas=areas, masks=masks or None)
+
+    ours = accumulate(match(side(results), side(truth)))
+    np.testing.assert_allclose([ours.figure(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
+    assert ours.figure("ap") == pytest.approx({"bbox": 0.505, "segm": 0.320}[kind], abs=5e-4)
