@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -75,6 +76,12 @@ class Network(nn.Module):
             rest = name.removeprefix("head.")
             return (name, f"fc.{rest}", f"classifier.{rest}")
         return (name,)
+
+    def read_state(self, path: Path) -> dict[str, Tensor]:
+        """The tensors of a file by name; architectures with files of their own kind read those too."""
+        from blemish.models.weights import read_state
+
+        return read_state(path)
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in order of registration."""

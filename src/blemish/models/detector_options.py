@@ -128,3 +128,11 @@ class RCNNOptions(DetectorOptions):
     anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     proposals: int = Field(default=1000, ge=1)
+
+
+class YOLOOptions(DetectorOptions):
+    """What YOLO takes besides; Ultralytics' own defaults for suppression."""
+
+    suppress_iou: float = Field(default=0.7, gt=0, le=1)
+    max_detections: int = Field(default=300, ge=1)
+    score_floor: float = Field(default=0.001, ge=0, lt=1)

@@ -90,7 +90,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
     """
     reports = []
     for file in files:
-        report = fill(network, read_state(file), file)
+        report = fill(network, network.read_state(file), file)
         below = {n for n in network.state_dict() if not n.startswith("head.")}
         share = len(below & set(report.loaded)) * len(files) / max(len(below), 1)
         if share < ENOUGH:

@@ -27,7 +27,7 @@ from blemish.training.photographs import FromFiles
 from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
 from blemish.training.targets import check_targets, largest_coordinate
-from blemish.vocabulary import Dataset, Sample, Task
+from blemish.vocabulary import Dataset, Sample
 
 _log = logging.getLogger("blemish.training")
 
@@ -138,10 +138,7 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
     options: dict[str, Any] = dict(model.options)
     if model.input_size is not None:
         options["input_size"] = model.input_size
-    if (
-        describe(model.name).build.__module__.startswith("blemish.models")
-        and data.dataset.task in IMAGE_TASKS
-    ):
+    if describe(model.name).build.__module__.startswith("blemish.models"):
         options |= _image_options(recipe, data)
     seed = number(recipe.training.seed, Purpose.INITIAL_WEIGHTS)
     with torch.random.fork_rng(devices=[]):
@@ -158,11 +155,8 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
     return network
 
 
-IMAGE_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
-
-
 def _image_options(recipe: Recipe, data: Data) -> dict[str, Any]:
-    """The options of image-level architectures that a recipe says elsewhere than in `model.options`."""
+    """The options of our architectures that a recipe says elsewhere than in `model.options`."""
     model, part = recipe.model, recipe.data
     options: dict[str, Any] = {"white_level": part.white_level}
     if model.head is not None:
