@@ -1,0 +1,164 @@
+"""`blemish explain`: where a model looked, as overlays, maps and numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from blemish.explanation import Explainer, Explanation
+
+FAILED_IN_PART = 1
+NOTHING_DONE = 2
+
+
+def explain(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders (searched to the bottom), patterns, or - for a list on standard input.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="FILE", help="The model file.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Where overlays and maps go.", show_default=False),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="grad-cam, hires-cam, layer-cam, eigen-cam, score-cam (need the explanation graph), "
+            "occlusion, rise (any model; for detections D-RISE)."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Explain this label; by default everything the model says.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Read this layer of the explanation graph; all by default.")
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Versions of a photograph that an occlusion, rise or score-cam map may ask."
+        ),
+    ] = None,
+    colours: Annotated[str, typer.Option(help="viridis, inferno, cividis or jet.")] = "viridis",
+    scores: Annotated[
+        bool, typer.Option("--scores/--no-scores", help="Measure deletion and insertion, 32 more looks.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the random masks.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Versions the network sees at once.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a map.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="For the network; every core where not given.")
+    ] = None,
+) -> None:
+    """Show where a model looked.
+
+    For each photograph and label: an overlay (JPEG), the map (16-bit PNG and .npy), and its numbers in
+    explanations.json. Photographs that cannot be used get a line of their own; the exit code is then 1.
+    """
+    from blemish.errors import BlemishError
+    from blemish.explanation import Explainer
+    from blemish.explanation.colours import colour_table
+    from blemish.hub import local_file
+    from blemish.inference import load
+    from blemish.inference.sources import find_sources
+    from blemish.modelfile import write_atomically
+
+    colour_table(colours)  # an unknown name is refused before any work
+    found = find_sources(sources, sys.stdin)
+    predictor = load(local_file(model, explanation=True), device=device, threads=threads)
+    assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
+    explainer = Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
+    chosen = method or explainer.default_method()
+    explainer.check(chosen, label, layer)
+    typer.echo(f"blemish: {_cost(explainer, chosen, budget, judge=scores)}", err=True)
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    taken: set[str] = set()
+    with _progress() as advance:
+        for source in found:
+            try:
+                made = explainer.explain(
+                    source,
+                    method=chosen,
+                    label=label,
+                    layer=layer,
+                    budget=budget,
+                    seed=seed,
+                    judge=scores,
+                    progress=advance,
+                )
+            except BlemishError as error:
+                failed += 1
+                row = {"path": Path(source).as_posix(), "error": str(error)}
+                typer.echo(json.dumps(row) if as_json else row["error"])
+                continue
+            stem = _free(Path(source).stem, taken)
+            if not made:
+                typer.echo(f"{source}: the model finds nothing, so there is nothing to explain", err=True)
+            for number, one in enumerate(made, start=1):
+                ending = f"{one.label or 'box'}-{number}" if one.box_xyxy else one.label
+                files = one.write(output, f"{stem}.{_plain(ending)}.{chosen}", colours=colours)
+                rows.append({**one.to_dict(), "files": files})
+                typer.echo(json.dumps(rows[-1]) if as_json else _line(one, output / files["overlay"]))
+    if rows:
+        write_atomically(output / "explanations.json", (json.dumps(rows, indent=1) + "\n").encode())
+    if failed:
+        raise typer.Exit(FAILED_IN_PART if rows else NOTHING_DONE)
+
+
+def _cost(explainer: Explainer, method: str, budget: int | None, *, judge: bool) -> str:
+    looks = explainer.looks(method, budget, judge=judge)
+    return f"{method}: at most {looks} looks of the model for each map"
+
+
+def _line(one: Explanation, overlay: Path) -> str:
+    scores = ""
+    if one.deletion is not None and one.insertion is not None:
+        scores = f", deletion {one.deletion:.3f}, insertion {one.insertion:.3f}"
+    name = one.label or "box"
+    return f"{one.path}: {name} {one.score:.1%}{scores}, {one.seconds:.1f} s -> {overlay}"
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """The stem, numbered where another photograph of this run has it; case does not tell files apart."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.casefold())
+    return name
+
+
+def _plain(name: str) -> str:
+    """A label as part of a file's name on every system."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "box"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A count of looks on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda looks: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} looks"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        yield lambda looks: progress.update(bar, advance=looks)

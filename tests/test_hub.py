@@ -1,0 +1,271 @@
+"""Push and fetch against a stub of the Hub on this machine."""
+
+import base64
+import hashlib
+import http.server
+import json
+import re
+import threading
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from blemish import hub
+from blemish.errors import BadInput, BadModelFile, NoNetwork
+from blemish.hub import Address, local_file, model_card, push
+from blemish.modelfile import (
+    Contract,
+    DecoderSpec,
+    InputSpec,
+    LabelSpec,
+    Licences,
+    OutputSpec,
+    Parity,
+    read_model_file,
+    write_model_file,
+)
+
+COMMIT = "c" * 40
+
+
+class Stub(http.server.BaseHTTPRequestHandler):
+    """As much of the Hub as the client talks to; files live in `server.files`."""
+
+    def log_message(self, *rest):
+        pass
+
+    def answer(self, body=b"", status=200, **headers):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", headers.get("Content_Length", str(len(data))))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        self.server.requests.append((self.command, self.path))
+        files = self.server.files
+        if match := re.fullmatch(r"/ada/cells/resolve/([^/]+)/(.+)", self.path):
+            revision, name = match.groups()
+            if revision not in ("main", "v2", COMMIT):
+                return self.answer(status=404, X_Error_Code="RevisionNotFound")
+            if name not in files:
+                return self.answer(status=404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+            sha = self.server.etags.get(name) or hashlib.sha256(files[name]).hexdigest()
+            return self.answer(files[name], ETag=f'"{sha}"', X_Repo_Commit=COMMIT)
+        if re.fullmatch(r"/api/models/ada/cells/revision/(?!main|v2).*", self.path):
+            return self.answer(status=404, X_Error_Code="RevisionNotFound")
+        if self.path.startswith("/api/models/ada/cells"):
+            siblings = [{"rfilename": n} for n in files]
+            return self.answer({"id": "ada/cells", "sha": COMMIT, "siblings": siblings})
+        return self.answer(status=404, X_Error_Code="RepoNotFound")
+
+    def do_POST(self):
+        self.server.requests.append((self.command, self.path))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/api/repos/create":
+            self.server.created.append(json.loads(body))
+            return self.answer({"url": f"{self.server.url}/ada/cells", "name": "ada/cells"})
+        if self.path == "/api/validate-yaml":
+            return self.answer({"errors": [], "warnings": []})
+        if "/preupload/" in self.path:
+            names = [f["path"] for f in json.loads(body)["files"]]
+            modes = [
+                {"path": n, "uploadMode": "lfs" if n.endswith(".onnx") else "regular", "shouldIgnore": False}
+                for n in names
+            ]
+            return self.answer({"files": modes})
+        if self.path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {
+                    "oid": o["oid"],
+                    "size": o["size"],
+                    "actions": {"upload": {"href": f"{self.server.url}/lfs/{o['oid']}"}},
+                }
+                for o in json.loads(body)["objects"]
+            ]
+            return self.answer({"transfer": "basic", "objects": objects})
+        if "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    self.server.files[value["path"]] = base64.b64decode(value["content"])
+                if line["key"] == "lfsFile":
+                    self.server.files[value["path"]] = self.server.uploaded[value["oid"]]
+            self.server.commits += 1
+            url = f"{self.server.url}/ada/cells/commit/{COMMIT}"
+            return self.answer({"commitUrl": url, "commitOid": COMMIT, "success": True})
+        return self.answer(status=404)
+
+    def do_PUT(self):
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.uploaded[self.path.rpartition("/")[2]] = data
+        return self.answer()
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stub)
+    server.files, server.uploaded, server.etags = {}, {}, {}
+    server.requests, server.created, server.commits = [], [], 0
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def model(tmp_path):
+    node = helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    contract = Contract(
+        name="solar",
+        architecture="resnet18",
+        task="classification",
+        labels=[LabelSpec(name=n, title=n.upper()) for n in "abc"],
+        inputs=[InputSpec(size_hw=(8, 8))],
+        outputs=[OutputSpec(name="logits", role="scores", activation="logits")],
+        decoder=DecoderSpec(name="scores"),
+        data={"counts": {"train": 70, "val": 15}},
+        metrics={
+            "val": {"accuracy": 0.8125},
+            "val with intervals": {"macro_f1": {"value": 0.75, "low": 0.7, "high": 0.8}, "tuned": True},
+        },
+        licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
+        certificate=Parity(passed=True, photographs=15, verdicts_changed=0, largest_difference=1e-6),
+    )
+    return write_model_file(tmp_path / "run" / "model.onnx", proto.SerializeToString(), contract)
+
+
+def test_what_is_pushed_comes_back_and_works_offline(stub, model, monkeypatch):
+    beside = model.path.with_suffix(".explain.onnx")
+    beside.write_bytes(b"explanation graph")
+    url = push(model.path, "ada/cells")
+    assert url.endswith("/ada/cells") and stub.commits == 1, "one commit, so that nobody sees half of it"
+    assert set(stub.files) == {"model.onnx", "model.explain.onnx", "SHA256SUMS", "README.md"}
+    assert stub.files["model.onnx"] == model.path.read_bytes()
+    fetched = local_file("hf://ada/cells")
+    assert fetched != model.path and read_model_file(fetched).digest == model.digest
+    assert not fetched.with_suffix(".explain.onnx").exists(), "prediction does not pay for explanation"
+    explained = local_file("hf://ada/cells@v2/model.onnx", explanation=True)
+    assert explained.with_suffix(".explain.onnx").read_bytes() == b"explanation graph"
+    stub.shutdown()
+    stub.server_close()
+    assert local_file("hf://ada/cells") == fetched
+    assert local_file("hf://ada/cells/model.onnx") == fetched
+    with pytest.raises(NoNetwork, match="not on this machine"):
+        local_file("hf://ada/other/model.onnx")
+
+
+def test_what_was_changed_on_the_way_is_refused(stub, model):
+    push(model.path, "ada/cells")
+    changed = bytearray(stub.files["model.onnx"])
+    changed[-1] ^= 1
+    stub.files["model.onnx"] = bytes(changed)
+    with pytest.raises(BadModelFile, match="SHA-256 differs"):
+        local_file("hf://ada/cells")
+
+
+def test_without_digests_the_hubs_own_is_checked(stub, model):
+    push(model.path, "ada/cells")
+    del stub.files["SHA256SUMS"]
+    assert local_file("hf://ada/cells").is_file()
+    stub.files["other.onnx"] = b"x" * 100
+    stub.etags["other.onnx"] = "0" * 64
+    with pytest.raises(BadModelFile, match="SHA-256 differs"):
+        local_file("hf://ada/cells/other.onnx")
+
+
+def test_a_repository_with_one_model_of_another_name(stub, model):
+    push(model.path, "ada/cells")
+    stub.files["half.onnx"] = stub.files.pop("model.onnx")
+    stub.files.pop("SHA256SUMS")
+    assert local_file("hf://ada/cells").name == "half.onnx"
+    stub.files["third.onnx"] = b"x"
+    with pytest.raises(BadInput, match=r"half\.onnx, third\.onnx; name one"):
+        local_file("hf://ada/cells@v2")
+
+
+def test_what_is_not_there_is_said_in_one_sentence(stub, model):
+    push(model.path, "ada/cells")
+    with pytest.raises(BadInput, match=r"no none\.onnx in this repository"):
+        local_file("hf://ada/cells/none.onnx")
+    with pytest.raises(BadInput, match="no revision v9"):
+        local_file("hf://ada/cells@v9/model.onnx")
+    with pytest.raises(BadInput, match="no such repository"):
+        local_file("hf://ada/nothing")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pkl", "pytorch_model.bin", "weights.ckpt"])
+def test_formats_that_can_run_code_are_refused_before_anything_is_fetched(stub, name):
+    with pytest.raises(BadInput, match="can run foreign code"):
+        local_file(f"hf://ada/cells/{name}")
+    assert not stub.requests
+
+
+@pytest.mark.parametrize(
+    "text", ["hf://", "hf://ada", "hf://ada/", "hf://a b/c", "hf://ada/cells@", "hf://ada//x"]
+)
+def test_addresses_that_are_none(text):
+    with pytest.raises(BadInput, match="write hf://user/name"):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize("text", ["hf://ada/cells", "hf://ada/cells@v1.2", "hf://ada/cells@main/sub/m.onnx"])
+def test_addresses_read_as_they_are_written(text):
+    assert str(Address.parse(text)) == text
+
+
+def test_paths_are_left_alone(tmp_path):
+    assert local_file(tmp_path / "m.onnx") == tmp_path / "m.onnx"
+    assert not hub.is_address("runs/model.onnx")
+
+
+def test_only_model_files_are_pushed(stub, tmp_path):
+    bare = helper.make_model(
+        helper.make_graph([], "g", [], [], [onnx.numpy_helper.from_array(np.zeros(1), "x")])
+    )
+    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
+    with pytest.raises(BadModelFile, match="without Blemish's contract"):
+        push(tmp_path / "bare.onnx", "ada/cells")
+    assert not stub.requests
+
+
+def test_the_card_says_use_data_figures_limits_and_licences(model):
+    card = model_card(model, "ada/cells")
+    for part in (
+        "license: other",
+        "pipeline_tag: image-classification",
+        "a (A), b (B), c (C)",
+        "70 train, 15 val",
+        "| val | accuracy | 0.812 | |",
+        "| val with intervals (thresholds chosen on it) | macro_f1 | 0.750 | 0.700 to 0.800 |",
+        "Certificate: passed",
+        "## Limits",
+        "Weights: BSD-3-Clause",
+        "Data: CC BY-NC-SA 4.0",
+        "--model hf://ada/cells/model.onnx",
+        model.digest,
+    ):
+        assert part in card, part
