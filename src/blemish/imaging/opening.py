@@ -35,6 +35,14 @@ ORIENTATION_TAG = 0x0112
 # Looking them up here, and not through Image.open, keeps Pillow's own pixel limit out of the way.
 PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin, TiffImagePlugin, BmpImagePlugin)
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# What people bring by mistake: where its mark stands, and what to do.
+FOREIGN = {
+    "HEIC or AVIF, which is not supported; save it as JPEG": ((4, b"ftyp"),),
+    "a GIF, which is not supported; save it as PNG": ((0, b"GIF8"),),
+    "a PDF; save its pictures as PNG or JPEG": ((0, b"%PDF"),),
+    "a pointer of Git LFS and not the photograph itself; run git lfs pull": ((0, b"version https://"),),
+    "a web page; download the photograph itself": ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
+}
 GREY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -190,6 +198,14 @@ def _opened(source: Source, limits: Limits) -> Iterator[tuple[ImageFile.ImageFil
             raise
         except MemoryError as error:
             raise ImageTooLarge(path, "there is not enough memory to open it; make it smaller") from error
+        except Image.DecompressionBombError as error:
+            # Newer versions of Pillow ask their own limit inside some decoders: lowered by someone, or
+            # lower than ours.
+            raise ImageTooLarge(
+                path,
+                f"it is over the limit of Pillow, twice Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}; "
+                "make it smaller or raise that limit",
+            ) from error
         except Exception as error:
             # Pillow and its codecs raise whatever they stumble over, some fifteen types on damaged files.
             if isinstance(error, EndOfFile) or ends_early(file, size, image_format):
@@ -262,6 +278,9 @@ def _format(file: IO[bytes], path: Path | None) -> str:
         accept = Image.OPEN[name][1]
         if accept is None or accept(prefix) is True:
             return name
+    for kind, starts in FOREIGN.items():
+        if any(prefix[place : place + len(mark)] == mark for place, mark in starts):
+            raise ImageUndecodable(path, f"this is {kind}")
     raise ImageUndecodable(
         path, "this is no photograph in JPEG, PNG, WebP, TIFF or BMP; save it as one of these"
     )
@@ -305,7 +324,7 @@ def _header(image: ImageFile.ImageFile, file: IO[bytes], image_format: str) -> H
         bits = int(max(tags.get(258, (1,))))
         try:
             frames = max(tiff_directories(file).frames, 1)
-        except struct.error:  # only the first one is looked at
+        except (struct.error, ValueError, OverflowError, OSError):  # only the first one is looked at
             frames = 1
     elif image_format == "PNG":
         file.seek(24)

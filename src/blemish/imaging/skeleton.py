@@ -25,7 +25,7 @@ def ends_early(file: IO[bytes], size: int, image_format: str) -> bool:
             return bool(size < struct.unpack("<I", file.read(4))[0])
         if image_format == "TIFF":
             return tiff_directories(file).reach > size
-    except (struct.error, ValueError, OSError):
+    except (struct.error, ValueError, OverflowError, OSError):
         return True
     return False
 
