@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from blemish.errors import BadRecipe, suggestion
 from blemish.models.options import HeadSpec
+from blemish.training.shipped import find_recipe
 from blemish.vocabulary import Task
 
 Share = Field(default=0.0, ge=0, le=1)
@@ -385,7 +386,7 @@ def read_recipe(
     """The recipe of a file, of options and of settings, later ones winning.
 
     Args:
-        path: a YAML file; None for the defaults.
+        path: a YAML file, or the name of a recipe that comes with Blemish; None for the defaults.
         settings: `key=value` each, dotted keys, values as YAML.
         overrides: values by dotted key; None values are passed over.
 
@@ -399,7 +400,7 @@ def read_recipe(
     values: dict[str, Any] = {}
     where = "recipe" if path is None else str(path)
     if path is not None:
-        values = _read_yaml(Path(path))
+        values = _read_yaml(find_recipe(path))
     for key, value in (overrides or {}).items():
         if value is not None:
             _put(values, key, value)
