@@ -25,13 +25,6 @@ RESNET_STAGES = {
     "layer3": ("layer3",),
     "layer4": ("layer4",),
 }
-STAGES = {
-    "stem": ("conv1", "bn1"),
-    "layer1": ("layer1",),
-    "layer2": ("layer2",),
-    "layer3": ("layer3",),
-    "layer4": ("layer4",),
-}
 
 
 class ImageNetwork(Network):

@@ -1,0 +1,239 @@
+"""One suite for every architecture of the registry; the smallest member of each family runs always."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from blemish.errors import BadRecipe, UnknownName, WrongTask
+from blemish.imaging import Photograph
+from blemish.models import architectures, create, describe
+from blemish.models.backend import TorchBackend
+from blemish.models.layers import layer_table
+from blemish.preprocessing import prepare
+from blemish.vocabulary import Task
+
+LABELS = 3
+SMALL = {Task.CLASSIFICATION: 64, Task.MULTILABEL: 64, Task.LOCALIZATION: 64}
+
+
+def _cases():
+    for architecture in architectures():
+        if architecture.extra:
+            continue
+        for task in architecture.tasks:
+            quick = architecture.smallest and task is architecture.tasks[0]
+            yield pytest.param(
+                architecture.example,
+                task,
+                id=f"{architecture.example}-{task}",
+                marks=[] if quick else pytest.mark.slow,
+            )
+
+
+every = pytest.mark.parametrize(("name", "task"), list(_cases()))
+image_level = pytest.mark.parametrize(("name", "task"), [c for c in _cases() if c.values[1] in SMALL])
+
+
+def small(name, task):
+    """The least input that the architecture takes; SSD's is fixed."""
+    if task in SMALL:
+        return {"input_size": SMALL[task]}
+    return {} if name.startswith("ssd") else {"input_size": 128}
+
+
+def build(name, task, **options):
+    torch.manual_seed(0)
+    options = small(name, task) | options
+    return create(name, task=task, label_count=LABELS, **options)
+
+
+def noise(network, count=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, s.channels, *s.size_hw, generator=generator) for s in network.inputs]
+
+
+def targets_of(network, count=2):
+    height, width = network.inputs[0].size_hw
+    box = torch.tensor([[0.2 * width, 0.25 * height, 0.7 * width, 0.8 * height]])
+    mask = torch.zeros(1, height, width, dtype=torch.uint8)
+    mask[:, height // 4 : height // 2, width // 4 : width // 2] = 1
+    label = torch.tensor([1])
+    return [{"boxes": box, "labels": label, "masks": mask} for _ in range(count)]
+
+
+def loss_of(network, batch):
+    if network.owns_loss:
+        return sum(network.loss(batch, targets_of(network, len(batch[0]))).values())
+    answers = network(*batch)[0]
+    return (answers * torch.randn(answers.shape, generator=torch.Generator().manual_seed(1))).sum()
+
+
+@every
+def test_stages_cover_every_parameter_exactly_once(name, task):
+    network = build(name, task)
+    found = [id(p) for stage in network.stages for p in network.parameters_of(stage)]
+    assert len(found) == len(set(found)) == len(list(network.parameters()))
+    assert list(network.stages)[-1] == "head"
+    modules = dict(network.named_modules())
+    assert all(layer in modules for layer in network.feature_layers)
+
+
+@every
+def test_every_parameter_gets_a_gradient(name, task):
+    network = build(name, task).train()
+    network.train(network.owns_loss)  # stochastic depth may leave a block out
+    with torch.no_grad():
+        for p in network.parameters():  # some begin a block with a weight of zero, which silences it
+            p.add_(torch.randn_like(p) * 0.02)
+    loss_of(network, noise(network, 2 if network.owns_loss else 4)).backward()
+    without = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+    silent = [n for n, p in network.named_parameters() if p.requires_grad and not p.grad.abs().max() > 0]
+    if not network.owns_loss:  # a detector's part may have nothing to say of one box
+        assert not silent
+
+
+@every
+def test_outputs_are_as_declared_and_finite(name, task):
+    network = build(name, task).eval()
+    with torch.no_grad():
+        answers = network(*noise(network, 3))
+    assert len(answers) == len(network.outputs)
+    assert all(len(a) == 3 and torch.isfinite(a.float()).all() for a in answers)
+    if task in (Task.CLASSIFICATION, Task.MULTILABEL):
+        assert answers[0].shape == (3, LABELS)
+    if task is Task.LOCALIZATION:
+        assert answers[0].shape == (3, 4)
+
+
+@every
+def test_saved_and_loaded_weights_answer_bit_for_bit(name, task, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    network = build(name, task).eval()
+    save_file(
+        {k: v.contiguous().clone() for k, v in network.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    torch.manual_seed(1)
+    other = create(name, task=task, label_count=LABELS, **small(name, task)).eval()
+    other.load_state_dict(load_file(tmp_path / "w.safetensors"))
+    batch = noise(network, 1)
+    with torch.no_grad():
+        for mine, theirs in zip(network(*batch), other(*batch), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+@image_level
+def test_a_photograph_is_judged_alone(name, task):
+    network = build(name, task).eval().double()
+    batch = [x.double() for x in noise(network, 4)]
+    with torch.no_grad():
+        together = network(*batch)[0]
+        turned = network(*[x.flip(0) for x in batch])[0].flip(0)
+        alone = network(*[x[:1] for x in batch])[0]
+    assert together.std() > 1e-9, "a silent network passes anything"
+    torch.testing.assert_close(together, turned, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(together[:1], alone, rtol=1e-9, atol=1e-10)
+
+
+@image_level
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (37, 110)])
+def test_photographs_of_any_shape(name, task, size_hw):
+    network = build(name, task).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    photo = Photograph(pixels, None)
+    feeds = {spec.name: prepare(photo, spec)[0][None] for spec in network.inputs}
+    answers = TorchBackend(network).run(feeds)
+    assert all(np.isfinite(a).all() for a in answers.values())
+
+
+@image_level
+def test_a_tiny_batch_can_be_memorised(name, task):
+    if name == "fusion":
+        pytest.skip("its own test trains the head alone")
+    from blemish.models.options import HeadSpec
+
+    network = build(name, task, head=HeadSpec()).train()
+    batch = noise(network, 4)
+    target = torch.rand(4, 4) if task is Task.LOCALIZATION else torch.eye(4)[:, :LABELS]
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    loss_function = torch.nn.functional.mse_loss if task is Task.LOCALIZATION else _bce
+    first = None
+    for _ in range(60):
+        loss = loss_function(network(*batch)[0], target)
+        first = first or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.1 * first:
+            return
+    pytest.fail(f"the loss went from {first} to {loss.item()} only")
+
+
+def _bce(answers, target):
+    return torch.nn.functional.binary_cross_entropy_with_logits(answers, target)
+
+
+exported = [
+    pytest.param(*c.values, id=c.id, marks=pytest.mark.slow) if c.values[0] == "fusion" else c
+    for c in _cases()
+    if c.values[1] in SMALL
+]
+
+
+@pytest.mark.parametrize(("name", "task"), exported)
+def test_the_export_errs_no_more_than_the_network_does(name, task):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from blemish.export import export_network
+
+    network = build(name, task).eval()
+    batch = noise(network, 3)
+    exact = copy.deepcopy(network).double()
+    with torch.no_grad():
+        truth = exact(*[x.double() for x in batch])[0].numpy()
+        own = network(*batch)[0].numpy()
+    assert truth.std() > 1e-6, "a silent network passes anything"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(export_network(network), options, ["CPUExecutionProvider"])
+    feeds = {spec.name: x.numpy() for spec, x in zip(network.inputs, batch, strict=True)}
+    answer = session.run(None, feeds)[0]
+    floor = 1e-6 * np.abs(truth).max()
+    assert np.abs(answer - truth).max() <= 4 * max(np.abs(own - truth).max(), floor)
+
+
+@every
+def test_a_task_it_does_not_answer_is_refused_by_name(name, task):
+    wrong = next((t for t in Task if t not in describe(name).tasks), None)
+    assert wrong is not None
+    with pytest.raises(WrongTask, match=str(wrong)):
+        create(name, task=wrong, label_count=LABELS)
+
+
+@image_level
+def test_the_layer_table_adds_up(name, task):
+    network = build(name, task)
+    rows = layer_table(network)
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())
+    assert rows[-1].output == str(4 if task is Task.LOCALIZATION else LABELS)
+
+
+def test_an_unknown_name_is_told_with_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean 'resnet18'"):
+        create("resnet_18", task="classification", label_count=2)
+    with pytest.raises(UnknownName, match="convnext_tiny"):
+        create("timm/convnext_tinny", task="classification", label_count=2)
+
+
+def test_an_unknown_option_is_told_with_the_nearest():
+    with pytest.raises(BadRecipe, match="did you mean 'input_size'"):
+        create("resnet18", task="classification", label_count=2, inputsize=3)
+    with pytest.raises(BadRecipe, match="dropout"):
+        create("resnet18", task="classification", label_count=2, head={"dropout": 3})
+
+
+def test_one_label_is_not_enough_to_tell_apart():
+    with pytest.raises(BadRecipe, match="two labels"):
+        create("resnet18", task="classification", label_count=1)
