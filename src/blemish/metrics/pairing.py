@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from blemish.metrics.objects import Objects
 from blemish.vocabulary import FloatArray, IntArray, Mask
 
-CHUNK_PAIRS = 2_000_000
-CHUNK_RUNS = 4_000_000
+# Few enough that a chunk's arrays stay in the processor's cache.
+CHUNK_PAIRS = 200_000
+CHUNK_RUNS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ class _Runs:
         covered = np.concatenate([[0], np.cumsum(inside)])
         origin = edge[first]
         height = np.array([m.size_hw[0] for m in masks], np.int64)
-        box = _boxes_of_runs(edge, inside, first, length, origin, height)
+        box = _boxes_of_runs(edge, inside, length, origin, height)
         area = (covered[first + length] - covered[first]).astype(np.float64)
         return cls(edge.astype(np.float64), covered.astype(np.float64), origin, first, length, area, box)
 
@@ -178,26 +179,31 @@ class _Runs:
 def _boxes_of_runs(
     edge: NDArray[Any],
     inside: NDArray[Any],
-    first: IntArray,
     length: IntArray,
     origin: IntArray,
     height: IntArray,
 ) -> FloatArray:
     """(n, 4) xyxy, the smallest box of each mask; zeros for an empty one."""
-    n = len(first)
+    n = len(length)
     rows = np.flatnonzero(inside > 0)
-    owner = np.searchsorted(first, rows, side="right") - 1
+    owner = np.repeat(np.arange(n), length)[rows]
     out = np.zeros((n, 4))
     if not len(rows):
         return out
     begins = np.flatnonzero(np.append(True, np.diff(owner) != 0))
+    ends = np.append(begins[1:], len(rows)) - 1
     held = owner[begins]
-    h = height[owner]
-    start = edge[rows] - origin[owner]
-    last = edge[rows + 1] - 1 - origin[owner]
-    wraps = start // h != last // h  # goes round a corner of the photograph, so it touches both borders
-    out[held, 0] = np.minimum.reduceat(start // h, begins)
-    out[held, 2] = np.maximum.reduceat(last // h, begins) + 1
-    out[held, 1] = np.minimum.reduceat(np.where(wraps, 0, start % h), begins)
-    out[held, 3] = np.maximum.reduceat(np.where(wraps, h - 1, last % h), begins) + 1
+    start = (edge[rows] - origin[owner]).astype(np.int32)
+    # Dividing by one number is several times as fast as dividing by an array of the same number.
+    height = height.astype(np.int32)
+    h = height[0] if (height == height[0]).all() else height[owner]
+    column = start // h
+    top = start - column * h
+    bottom = top + inside[rows]
+    wraps = bottom > h  # goes round a corner of the photograph, so it touches both borders
+    last = start[ends] + inside[rows[ends]] - 1
+    out[held, 0] = column[begins]
+    out[held, 2] = last // height[held] + 1
+    out[held, 1] = np.minimum.reduceat(np.where(wraps, 0, top), begins)
+    out[held, 3] = np.maximum.reduceat(np.minimum(bottom, h), begins)
     return out

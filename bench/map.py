@@ -1,0 +1,200 @@
+"""COCO AP side by side: Blemish, pycocotools, and hotcoco where it is installed.
+
+    python bench/map.py                    # 5,000 photographs, 100,000+ detections, boxes and masks
+    python bench/map.py --photographs 500  # a smaller one
+
+Each contender runs in a process of its own, on the same objects: seconds and peak memory are those of the
+evaluation alone, from arrays or COCO dictionaries already in memory to the twelve figures. A last line gives
+Blemish ten times the detections.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+SIDE = 640
+LABELS = 20
+FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+FIGURES += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
+
+
+def scene(photographs, per_truth, seed=0):
+    """(m, 6) truths and (n, 7) detections: photograph, label, xyxy, and for detections a score."""
+    rng = np.random.default_rng(seed)
+    count = rng.poisson(7, photographs)
+    truths = np.zeros((count.sum(), 6))
+    truths[:, 0] = np.repeat(np.arange(photographs), count)
+    truths[:, 1] = rng.integers(0, LABELS, len(truths))
+    size = rng.choice([20, 60, 160], (len(truths), 1)) * rng.uniform(0.6, 1.4, (len(truths), 2))
+    corner = rng.uniform(0, 1, (len(truths), 2)) * (SIDE - size)
+    truths[:, 2:] = np.concatenate([corner, corner + size], 1)
+    found = np.repeat(truths, per_truth, 0)
+    wide = found[:, 4:6] - found[:, 2:4]
+    shift = (
+        rng.normal(size=(len(found), 4)) * np.tile(wide, 2) * rng.choice([0.03, 0.1, 0.3], (len(found), 1))
+    )
+    boxes = np.clip(found[:, 2:] + shift, 0, SIDE)
+    found[:, 2:] = np.concatenate(
+        [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1
+    )
+    wrong = rng.random(len(found)) < 0.2
+    found[wrong, 1] = rng.integers(0, LABELS, wrong.sum())
+    return truths, np.concatenate([found, rng.random((len(found), 1))], 1)
+
+
+def run_lengths(box):
+    """COCO's run lengths of an ellipse in a box, column by column, as people's outlines are."""
+    x1, y1, x2, y2 = box
+    columns = np.arange(int(np.ceil(x1 - 0.5)), int(np.floor(x2 - 0.5)) + 1)
+    half = (
+        (y2 - y1)
+        / 2
+        * np.sqrt(np.maximum(1 - ((columns + 0.5 - (x1 + x2) / 2) / ((x2 - x1) / 2 + 1e-9)) ** 2, 0))
+    )
+    top = np.ceil((y1 + y2) / 2 - half - 0.5).astype(int).clip(0, SIDE)
+    end = (np.floor((y1 + y2) / 2 + half - 0.5).astype(int) + 1).clip(0, SIDE)
+    kept = end > top
+    edges = np.stack([columns[kept] * SIDE + top[kept], columns[kept] * SIDE + end[kept]], 1).ravel()
+    return np.diff(np.concatenate([[0], edges, [SIDE * SIDE]]))
+
+
+def as_objects(rows, photographs, masks):
+    from blemish.metrics.objects import Objects
+    from blemish.vocabulary import Mask
+
+    held = tuple(Mask((SIDE, SIDE), run_lengths(b)) for b in rows[:, 2:6]) if masks else None
+    boxes = rows[:, 2:6]
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return Objects(
+        photographs=photographs,
+        label_count=LABELS,
+        photograph=rows[:, 0].astype(int),
+        label=rows[:, 1].astype(int),
+        boxes=boxes,
+        area=area if held is None else np.array([m.area for m in held], float),
+        score=rows[:, 6] if rows.shape[1] > 6 else np.ones(len(rows)),
+        crowd=np.zeros(len(rows), bool),
+        difficult=np.zeros(len(rows), bool),
+        masks=held,
+    )
+
+
+def as_coco(truths, found, photographs, masks):
+    from pycocotools import mask as api
+
+    sides = []
+    for rows in (truths, found):
+        side = []
+        for i, row in enumerate(rows.tolist()):
+            x1, y1, x2, y2 = row[2:6]
+            entry = {"image_id": int(row[0]) + 1, "category_id": int(row[1]) + 1}
+            if masks:
+                plain = {"size": [SIDE, SIDE], "counts": run_lengths(row[2:6]).tolist()}
+                entry["segmentation"] = api.frPyObjects(plain, SIDE, SIDE)
+            else:
+                entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            if rows is truths:
+                area = float(api.area(entry["segmentation"])) if masks else (x2 - x1) * (y2 - y1)
+                entry |= {"id": i + 1, "iscrowd": 0, "area": area}
+            else:
+                entry["score"] = row[6]
+            side.append(entry)
+        sides.append(side)
+    images = [{"id": i + 1, "width": SIDE, "height": SIDE} for i in range(photographs)]
+    categories = [{"id": i + 1, "name": str(i)} for i in range(LABELS)]
+    return {"images": images, "annotations": sides[0], "categories": categories, "info": {}}, sides[1]
+
+
+def peak_mb():
+    with open(f"/proc/{os.getpid()}/status") as file:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+
+def contend(name, photographs, per_truth, masks):
+    """One contender, in this process: seconds, peak memory and the twelve figures."""
+    truths, found = scene(photographs, per_truth)
+    if name == "blemish":
+        from blemish.metrics.matching import match
+        from blemish.metrics.overlap import accumulate
+
+        sides = as_objects(found, photographs, masks), as_objects(truths, photographs, masks)
+        start = time.perf_counter()
+        figures = accumulate(match(*sides)).figures()
+        stats = [figures[n] for n in FIGURES]
+    else:
+        data, results = as_coco(truths, found, photographs, masks)
+        if name == "pycocotools":
+            from pycocotools.coco import COCO
+            from pycocotools.cocoeval import COCOeval
+        else:
+            from hotcoco import COCO, COCOeval
+        with contextlib.redirect_stdout(io.StringIO()):
+            start = time.perf_counter()
+            if name == "pycocotools":
+                truth = COCO()
+                truth.dataset = data
+                truth.createIndex()
+                evaluation = COCOeval(truth, truth.loadRes(results), "segm" if masks else "bbox")
+            else:
+                truth = COCO(data)
+                evaluation = COCOeval(truth, truth.load_res(results), "segm" if masks else "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        stats = [float(v) for v in evaluation.stats]
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": peak_mb(), "detections": len(found), "stats": stats}
+
+
+def measured(*arguments):
+    command = [sys.executable, __file__, "--contend", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photographs", type=int, default=5000)
+    parser.add_argument("--contend", nargs=4)
+    arguments = parser.parse_args()
+    if arguments.contend:
+        name, photographs, per_truth, masks = arguments.contend
+        print(json.dumps(contend(name, int(photographs), int(per_truth), masks == "True")))
+        return
+    n = arguments.photographs
+    print(f"{'':24}{'detections':>12}{'seconds':>10}{'times':>8}{'peak MB':>10}{'largest difference':>22}")
+    for masks in (False, True):
+        reference = measured("pycocotools", n, 3, masks)
+        for name in ("pycocotools", "blemish", "hotcoco"):
+            try:
+                row = reference if name == "pycocotools" else measured(name, n, 3, masks)
+            except subprocess.CalledProcessError:
+                continue
+            show("masks" if masks else "boxes", name, row, reference)
+        tenfold = measured("blemish", n, 30, masks)
+        show("masks" if masks else "boxes", "blemish x 10", tenfold, None)
+
+
+def show(kind, name, row, reference):
+    times = difference = ""
+    if reference is not None:
+        times = f"{reference['seconds'] / row['seconds']:.1f}"
+        difference = f"{np.abs(np.subtract(row['stats'], reference['stats'])).max():.1e}"
+    print(
+        f"{kind:10}{name:14}{row['detections']:>12,}{row['seconds']:>10.2f}{times:>8}"
+        f"{row['peak_mb']:>10.0f}{difference:>22}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""What is counted from stored matches: resamples, thresholds, VOC's figures, confusion, kinds of mistakes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from scenes import objects, pycocotools_eval, random_scene
+
+from blemish.metrics.matching import FALSE_ALARM, HIT, match
+from blemish.metrics.mistakes import KINDS, breakdown, confusion_of_objects
+from blemish.metrics.overlap import accumulate
+from blemish.metrics.pairing import overlapping_pairs
+from blemish.metrics.resampled import counts_at, precisions, verdicts
+from blemish.metrics.voc import voc_average_precision
+
+
+def row(photograph, label, box, score=1.0, crowd=0, difficult=0):
+    return [photograph, label, *box, score, crowd, difficult]
+
+
+def scene(truth_rows, found_rows, photographs=2, labels=2):
+    return objects(truth_rows, photographs, labels), objects(found_rows, photographs, labels)
+
+
+@pytest.mark.parametrize("levels", [None, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_resampled_precision_equals_pycocotools_on_repeated_photographs(seed, levels):
+    truths, found = random_scene(seed, photographs=20, levels=levels)
+    matches = match(found, truths)
+    rng = np.random.default_rng(seed)
+    weights = np.stack([np.bincount(rng.integers(0, 20, 20), minlength=20) for _ in range(4)], 1)
+    weights[:, 3] = 0
+    weights[0, 3] = 5  # labels vanish
+    if levels:  # copies of one detection stand together; of repeated photographs with ties they do not
+        weights = np.minimum(weights, 1)
+    ours = precisions(matches, weights)
+    for column in range(4):
+        reference = pycocotools_eval(truths, found, weights[:, column]).eval["precision"][:, :, :, 0, -1]
+        expected = np.where(reference[:, 0] < 0, np.nan, reference.mean(1)).T
+        np.testing.assert_allclose(ours[:, :, column], expected, rtol=0, atol=1e-12)
+    whole = precisions(matches, np.ones((20, 1)))[:, :, 0].mean(1)
+    np.testing.assert_allclose(whole, accumulate(matches).per_label("ap"), rtol=0, atol=1e-12)
+
+
+def test_resampled_precision_does_not_depend_on_chunks(monkeypatch):
+    truths, found = random_scene(1)
+    matches, weights = match(found, truths), np.random.default_rng(0).integers(0, 3, (30, 11))
+    expected = precisions(matches, weights)
+    monkeypatch.setattr("blemish.metrics.resampled.CHUNK_CELLS", 50)
+    np.testing.assert_array_equal(precisions(matches, weights), expected)
+
+
+def test_pairs_do_not_depend_on_chunks(monkeypatch):
+    truths, found = random_scene(2, masks=True, photographs=9)
+    expected = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
+    monkeypatch.setattr("blemish.metrics.pairing.CHUNK_PAIRS", 4)
+    monkeypatch.setattr("blemish.metrics.pairing.CHUNK_RUNS", 40)
+    chunked = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
+    np.testing.assert_array_equal(chunked.found, expected.found)
+    np.testing.assert_array_equal(chunked.truth, expected.truth)
+    np.testing.assert_array_equal(chunked.iou, expected.iou)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_overlaps_equal_pycocotools(masks):
+    from pycocotools import mask as api
+    from scenes import encoded
+
+    truths, found = random_scene(4, masks=masks, photographs=6)
+    pairs = overlapping_pairs(found, truths, min_iou=0.0, across_labels=True)
+    table = np.zeros((len(found), len(truths)))
+    table[pairs.found, pairs.truth] = pairs.iou
+    for photograph in range(6):
+        rows, columns = (np.flatnonzero(o.photograph == photograph) for o in (found, truths))
+        if not len(rows) or not len(columns):
+            continue
+        if masks:
+            sides = [[encoded(o.masks[i]) for i in r] for o, r in ((found, rows), (truths, columns))]
+        else:
+            sides = [
+                np.concatenate([o.boxes[r, :2], o.boxes[r, 2:] - o.boxes[r, :2]], 1)
+                for o, r in ((found, rows), (truths, columns))
+            ]
+        expected = api.iou(sides[0], sides[1], truths.crowd[columns].astype(int).tolist())
+        np.testing.assert_allclose(table[np.ix_(rows, columns)], expected, rtol=0, atol=1e-12)
+        table[np.ix_(rows, columns)] = 0
+    assert not table.any()  # nothing across photographs
+
+
+def slow_voc(found, truths, label):
+    """VOCevaldet.m, one detection after the other."""
+    order = [i for i in np.argsort(-found.score, kind="stable") if found.label[i] == label]
+    taken, hits, alarms = set(), [], []
+    for i in order:
+        best, best_j = -np.inf, None
+        for j in range(len(truths)):
+            if truths.label[j] != label or truths.photograph[j] != found.photograph[i]:
+                continue
+            a, b = found.boxes[i], truths.boxes[j]
+            w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+            if w > 0 and h > 0:
+                union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
+                if w * h / union > best:
+                    best, best_j = w * h / union, j
+        right = best >= 0.5
+        if right and truths.difficult[best_j]:
+            continue
+        hits.append(int(right and best_j not in taken))
+        alarms.append(1 - hits[-1])
+        if right:
+            taken.add(best_j)
+    positives = ((truths.label == label) & ~truths.difficult).sum()
+    tp, fp = np.cumsum(hits), np.cumsum(alarms)
+    rec, prec = tp / positives, tp / (tp + fp)
+    eleven = sum(max(prec[rec >= t], default=0) for t in np.arange(11) / 10) / 11
+    mrec, mpre = np.concatenate([[0], rec, [1]]), np.concatenate([[0], prec, [0]])
+    for i in range(len(mpre) - 2, -1, -1):
+        mpre[i] = max(mpre[i], mpre[i + 1])
+    steps = np.flatnonzero(mrec[1:] != mrec[:-1]) + 1
+    return ((mrec[steps] - mrec[steps - 1]) * mpre[steps]).sum(), eleven
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_voc_equals_a_slow_loop(seed, levels):
+    truths, found = random_scene(seed, crowds=0, levels=levels)
+    area, eleven = voc_average_precision(found, truths)
+    for label in range(4):
+        expected = slow_voc(found, truths, label)
+        np.testing.assert_allclose([area[label], eleven[label]], expected, rtol=0, atol=1e-12)
+
+
+def test_voc_ignores_what_is_difficult_and_counts_doubles_as_false_alarms():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 10, 10)), row(0, 0, (50, 0, 60, 10), difficult=1)],
+        [row(0, 0, (50, 0, 60, 10), 0.9), row(0, 0, (0, 0, 10, 10), 0.8), row(0, 0, (0, 0, 10, 9), 0.95)],
+    )
+    area, eleven = voc_average_precision(found, truths)
+    assert area[0] == 1 and eleven[0] == 1  # the best comes first, its double after everything is found
+    assert np.isnan(area[1])
+
+
+def test_counts_at_thresholds_are_those_of_the_detections_left_alone():
+    truths, found = random_scene(3)
+    thresholds = np.array([0.2, 0.5, 0.8, 0.4])
+    weights = np.random.default_rng(0).integers(0, 3, (30, 2)).astype(float)
+    ours = counts_at(match(found, truths), thresholds, weights)
+    left = match(found.take(found.score >= thresholds[found.label]), truths)
+    for label in range(4):
+        for column in range(2):
+            w = weights[left.found.photograph, column] * (left.found.label == label)
+            assert ours.hits[label, column] == w[left.outcome[:, 0, 0] == HIT].sum()
+            assert ours.false_alarms[label, column] == w[left.outcome[:, 0, 0] == FALSE_ALARM].sum()
+    plain = counts_at(match(found, truths), thresholds, np.ones((30, 1)))
+    np.testing.assert_array_equal(plain.support[:, 0], left.positives)
+
+
+def test_verdicts_ask_whether_there_is_anything_at_all():
+    truths, found = scene(
+        [row(0, 0, (0, 0, 9, 9))], [row(0, 1, (0, 0, 9, 9), 0.4), row(1, 0, (0, 0, 9, 9), 0.6)]
+    )
+    said, true = verdicts(match(found, truths), np.array([0.5, 0.3]))
+    assert said.tolist() == [True, True]
+    assert true.tolist() == [True, False]
+    assert verdicts(match(found, truths), np.array([0.9, 0.9]))[0].tolist() == [False, False]
+
+
+def test_confusion_names_the_missed_and_the_false_alarms():
+    truths, found = scene(
+        [
+            row(0, 0, (0, 0, 10, 10)),
+            row(0, 0, (20, 0, 30, 10)),
+            row(1, 1, (0, 0, 10, 10)),
+            row(1, 1, (0, 50, 90, 90), crowd=1),
+        ],
+        [
+            row(0, 0, (0, 0, 10, 10), 0.9),  # right
+            row(0, 1, (20, 0, 30, 10), 0.8),  # wrong label
+            row(0, 0, (0, 0, 10, 9), 0.7),  # a double
+            row(1, 1, (0, 50, 40, 90), 0.9),  # in a crowd
+            row(1, 1, (0, 0, 10, 10), 0.2),  # not sure enough
+        ],
+    )
+    verdict = confusion_of_objects(match(found, truths), np.array([0.5, 0.5]))
+    assert verdict.confusion.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert len(verdict.missed) == 2
+    assert len(verdict.alarms) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confusion_adds_up(seed):
+    truths, found = random_scene(seed)
+    thresholds = np.full(4, 0.3)
+    matches = match(found, truths)
+    counts = confusion_of_objects(matches, thresholds).confusion
+    support = matches.positives
+    np.testing.assert_array_equal(counts[:4].sum(1), support)
+    said = (matches.found.score >= 0.3) & (matches.outcome[:, 0, 0] != 2)
+    np.testing.assert_array_equal(counts[:, :4].sum(0), np.bincount(matches.found.label[said], minlength=4))
+    np.testing.assert_array_equal(
+        np.diag(counts)[:4], counts_at(matches, thresholds, np.ones((30, 1))).hits[:, 0]
+    )
+
+
+def one_of_each_kind():
+    truths = [row(0, 0, (100 * i, 0, 100 * i + 40, 40)) for i in range(2)] + [row(1, 0, (0, 0, 40, 40))]
+    truths += [row(0, 1, (0, 100, 40, 140)), row(1, 1, (100, 100, 140, 140))]
+    found = [
+        row(0, 0, (0, 0, 40, 40), 0.9),  # right
+        row(0, 0, (0, 0, 40, 36), 0.8),  # duplicate
+        row(0, 0, (100, 0, 116, 40), 0.85),  # badly placed: .4
+        row(0, 0, (0, 100, 40, 140), 0.95),  # wrong name
+        row(1, 0, (100, 100, 116, 140), 0.6),  # both
+        row(1, 0, (0, 190, 9, 199), 0.7),  # background
+    ]
+    return scene(truths, found)
+
+
+def test_each_kind_of_mistake_is_told_from_the_others():
+    truths, found = one_of_each_kind()
+    result = breakdown(match(found, truths))
+    assert result.count == {
+        "classification": 1, "localization": 1, "both": 1, "duplicate": 1, "background": 1, "missed": 2,
+    }  # fmt: skip
+    assert result.ap50 == pytest.approx(accumulate(match(found, truths)).figure("ap50"), abs=1e-12)
+    assert all(cost >= 0 for cost in result.cost.values())
+    assert result.cost["classification"] > 0
+    assert result.cost["missed"] > 0
+
+
+def slow_kinds(found, truths, matches):
+    """TIDE's questions, asked of one wrong detection after the other."""
+
+    def iou(a, b):
+        w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        shared = max(w, 0) * max(h, 0)
+        return shared / max((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared, 1e-9)
+
+    used = {matches.taken[i] for i in np.flatnonzero(matches.outcome[:, 0, 0] == HIT)}
+    counts, usable = dict.fromkeys(KINDS, 0), set()
+    for i in np.flatnonzero(matches.outcome[:, 0, 0] == FALSE_ALARM):
+        near = [
+            (iou(found.boxes[i], truths.boxes[j]), j)
+            for j in range(len(truths))
+            if truths.photograph[j] == found.photograph[i] and not truths.crowd[j]
+        ]
+        same = [(o, j) for o, j in near if truths.label[j] == found.label[i]]
+        other = [(o, j) for o, j in near if truths.label[j] != found.label[i]]
+        best = [max((o for o, _ in side), default=0) for side in (same, other, near)]
+        if 0.1 <= best[0] <= 0.5:
+            kind, side = "localization", same
+        elif best[1] >= 0.5:
+            kind, side = "classification", other
+        elif any(o >= 0.5 and j in used for o, j in same):
+            kind, side = "duplicate", []
+        elif best[2] <= 0.1:
+            kind, side = "background", []
+        else:
+            kind, side = "both", []
+        counts[kind] += 1
+        usable |= {j for o, j in side if o == max(o for o, _ in side)} - used
+    free = set(np.flatnonzero(~truths.crowd)) - used - usable
+    return counts | {"missed": len(free)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kinds_of_mistakes_equal_a_slow_loop(seed):
+    truths, found = random_scene(seed, whole=False)
+    matches = match(found, truths)
+    result = breakdown(matches)
+    assert result.count == slow_kinds(matches.found, truths, matches)
+    assert sum(result.count.values()) > 30
+
+
+def test_mending_everything_by_hand_gives_the_cost():
+    truths, found = one_of_each_kind()
+    result = breakdown(match(found, truths))
+    gone = {"duplicate": 1, "background": 5, "both": 4}
+    for kind, place in gone.items():
+        without = found.take(np.delete(np.arange(len(found)), place))
+        expected = accumulate(match(without, truths)).figure("ap50") - result.ap50
+        assert result.cost[kind] == pytest.approx(expected, abs=1e-12), kind
+    moved = found.boxes.copy()
+    moved[2] = (100, 0, 140, 40)
+    placed = objects(
+        [
+            [*r]
+            for r in np.column_stack(
+                [found.photograph, found.label, moved, found.score, found.crowd, found.crowd]
+            )
+        ],
+        2,
+        2,
+    )
+    expected = accumulate(match(placed, truths)).figure("ap50") - result.ap50
+    assert result.cost["localization"] == pytest.approx(expected, abs=1e-12)
