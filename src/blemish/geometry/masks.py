@@ -54,7 +54,7 @@ def paste_window(window: ArrayLike, corner_xy: tuple[int, int], size_hw: tuple[i
     padded[:, 1:-1] = inside.T != 0
     column, row = np.nonzero(np.diff(padded, axis=1))
     # Starts and ends alternate, as in every column they come in pairs.
-    return _from_edges((column + x) * height + row + y, size_hw)
+    return mask_from_edges((column + x) * height + row + y, size_hw)
 
 
 def crop_window(mask: Mask) -> tuple[BoolArray, tuple[int, int]]:
@@ -197,11 +197,16 @@ def union_of_intervals(starts: IntArray, stops: IntArray, size_hw: tuple[int, in
     ends[:-1] = begins[1:]
     edges = np.empty(2 * int(begins.sum()), np.int64)
     edges[::2], edges[1::2] = starts[begins], stops[ends]
-    return _from_edges(edges, size_hw)
+    return mask_from_edges(edges, size_hw)
 
 
-def _from_edges(edges: NDArray[Any], size_hw: tuple[int, int]) -> Mask:
-    """Of ascending positions where the mask begins, ends, begins, ...; touching pieces become one."""
+def mask_from_edges(edges: NDArray[Any], size_hw: tuple[int, int]) -> Mask:
+    """The mask that begins, ends, begins, ... at some positions; touching pieces become one.
+
+    Args:
+        edges: (2n,) int64 ascending positions in column-major order.
+        size_hw: height and width of the photograph.
+    """
     touching = edges[1:-1:2] == edges[2::2]
     if touching.any():
         kept = np.ones(edges.size, bool)

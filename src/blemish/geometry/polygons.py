@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blemish.errors import BadInput
-from blemish.geometry.masks import crop_window, union_of_intervals
+from blemish.geometry.masks import crop_window, mask_from_edges, union_of_intervals
 from blemish.vocabulary import FloatArray, IntArray, Mask
 
 GRID = 5  # COCO draws polygons on a grid this many times as fine as the pixels
@@ -34,6 +34,8 @@ def mask_from_polygons(polygons: Sequence[ArrayLike], size_hw: tuple[int, int]) 
         [3, 2, 1, 2, 4]
     """
     parts = [_crossings(_checked(p, i), size_hw) for i, p in enumerate(polygons)]
+    if len(parts) == 1:
+        return mask_from_edges(parts[0], size_hw)
     starts = [edges[::2] for edges in parts]
     stops = [edges[1::2] for edges in parts]
     none = np.zeros(0, np.int64)
@@ -115,9 +117,8 @@ def _crossings(polygon: FloatArray, size_hw: tuple[int, int]) -> IntArray:
     height, width = size_hw
     grid = np.trunc(GRID * polygon + 0.5).astype(np.int64)
     x1, y1 = grid.T
-    x2, y2 = np.roll(grid, -1, 0).T
-    dx, dy = np.abs(x2 - x1), np.abs(y2 - y1)
-    flat = dx >= dy
+    x2, y2 = np.concatenate([grid[1:], grid[:1]]).T
+    flat = np.abs(x2 - x1) >= np.abs(y2 - y1)
     backwards = np.where(flat, x1 > x2, y1 > y2)
     x1, x2 = np.where(backwards, x2, x1), np.where(backwards, x1, x2)
     y1, y2 = np.where(backwards, y2, y1), np.where(backwards, y1, y2)
@@ -127,33 +128,48 @@ def _crossings(polygon: FloatArray, size_hw: tuple[int, int]) -> IntArray:
     first = np.maximum(-((2 - left) // GRID), 0)
     last = np.minimum((right - 3) // GRID, width - 1)
     count = np.maximum(last - first + 1, 0)
+    before = np.cumsum(count) - count
+    # Along a flat edge every x is a point of the grid, along a steep one every y.
+    length = np.where(flat, x2 - x1, y2 - y1)
+    slope = np.where(flat, y2 - y1, x2 - x1) / np.maximum(length, 1)
     edge = np.repeat(np.arange(len(grid)), count)
-    column = np.arange(edge.size) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    column = np.arange(edge.size) - before[edge] + first[edge]
     step = GRID * column + 3
-
-    x1, y1, x2, y2, dx, dy, flat = (v[edge] for v in (x1, y1, x2, y2, dx, dy, flat))
-    y = np.empty(edge.size, np.int64)
-    # Flat edges: every x is a point, the two beside the step have these y.
-    slope = (y2 - y1)[flat] / dx[flat]
-    at = (step - x1)[flat]
-    y[flat] = np.minimum(np.trunc(y1[flat] + slope * (at - 1) + 0.5), np.trunc(y1[flat] + slope * at + 0.5))
-    # Steep edges: every y is a point; the one where the step happens.
-    steep = ~flat
-    y[steep] = _steep_steps(x1[steep], y1[steep], (x2 - x1)[steep] / dy[steep], step[steep])
+    x, y, slope, is_flat = x1[edge], y1[edge], slope[edge], flat[edge]
+    if is_flat.all():
+        y = _beside_step(x, y, slope, step)
+    elif is_flat.any():
+        steep = ~is_flat
+        both = y.copy()
+        both[is_flat] = _beside_step(x[is_flat], y[is_flat], slope[is_flat], step[is_flat])
+        both[steep] = _at_step(x[steep], y[steep], slope[steep], step[steep])
+        y = both
+    else:
+        y = _at_step(x, y, slope, step)
 
     row = np.ceil(np.clip((y + 0.5) / GRID - 0.5, 0, height)).astype(np.int64)
-    position, times = np.unique(column * height + row, return_counts=True)
-    edges = position[times % 2 == 1]
+    position = np.sort(column * height + row)
+    # Two crossings at one place undo each other.
+    begins = np.flatnonzero(np.diff(position, prepend=-1))
+    times = np.diff(begins, append=position.size)
+    edges = position[begins[times % 2 == 1]]
     # A column's last crossing may fall behind the last pixel, and there the mask ends anyway.
     return edges if edges.size % 2 == 0 else np.append(edges, height * width)
 
 
-def _steep_steps(x1: IntArray, y1: IntArray, slope: FloatArray, step: IntArray) -> IntArray:
+def _beside_step(x1: IntArray, y1: IntArray, slope: FloatArray, step: IntArray) -> IntArray:
+    """The smaller y of the two points beside x = `step` on y = trunc(y1 + slope t + .5)."""
+    t = step - x1
+    y = np.minimum(np.trunc(y1 + slope * (t - 1) + 0.5), np.trunc(y1 + slope * t + 0.5))
+    return np.asarray(y, np.int64)
+
+
+def _at_step(x1: IntArray, y1: IntArray, slope: FloatArray, step: IntArray) -> IntArray:
     """The smaller y of the two neighbours between which x = trunc(x1 + slope t + .5) passes `step`."""
     rising = slope > 0
-    guess = np.floor((step - 0.5 - x1) / slope).astype(np.int64)
-    # Division and multiplication round differently, so look at the three candidates.
-    t = guess[:, None] + np.arange(-1, 3)
-    beyond = np.trunc(x1[:, None] + slope[:, None] * t + 0.5) >= step[:, None]
-    arrived = beyond == rising[:, None]  # rising: the first t at `step`; falling: the first t below it
-    return np.asarray(y1 + np.take_along_axis(t, arrived.argmax(1)[:, None], 1)[:, 0] - 1)
+    # Division and multiplication round differently, so look at the candidates around the quotient:
+    # rising, the first t at `step` or beyond it; falling, the first t before it.
+    t = np.floor((step - 0.5 - x1) / slope).astype(np.int64) - 1
+    for _ in range(3):
+        t += (np.trunc(x1 + slope * t + 0.5) >= step) != rising
+    return np.asarray(y1 + t - 1)
