@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from blemish.errors import BadInput, UnknownName
 from blemish.explanation.gradients import explanation_path
@@ -13,9 +12,6 @@ from blemish.export.certificate import certify, write_certified
 from blemish.inference import open_backend
 from blemish.modelfile import Contract, ModelFile, read_graph, read_model_file, write_atomically
 from blemish.vocabulary import Dataset, Sample
-
-if TYPE_CHECKING:
-    from blemish.training.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16")
 FORMATS = ("onnx",)
@@ -82,11 +78,10 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
     folder = file.path.parent
     if not (folder / "recipe.yaml").is_file() or not (folder / "split.csv").is_file():
         raise BadInput(f"{file.path}: does not lie in its run; give photographs to compare on with --data")
-    _, dataset = _run_data(folder)
-    return dataset.of_split("val").samples
+    return _run_data(folder).of_split("val").samples
 
 
-def _run_data(folder: Path) -> tuple[Recipe, Dataset]:
+def _run_data(folder: Path) -> Dataset:
     from blemish.data import open_dataset
     from blemish.training.recipe import read_recipe
 
@@ -98,7 +93,7 @@ def _run_data(folder: Path) -> tuple[Recipe, Dataset]:
         part.path, format=part.format, images=part.images, task=recipe.task, **part.options
     )
     with (folder / "split.csv").open(encoding="utf-8", newline="") as file:
-        return recipe, dataset.with_splits({row["id"]: row["split"] for row in csv.DictReader(file)})
+        return dataset.with_splits({row["id"]: row["split"] for row in csv.DictReader(file)})
 
 
 def _half(file: ModelFile, target: Path, data: Path | None, max_drop: float, *, force: bool) -> ModelFile:
@@ -123,20 +118,13 @@ def _half(file: ModelFile, target: Path, data: Path | None, max_drop: float, *, 
 def _from_weights(
     file: ModelFile, folder: Path, target: Path, data: Path | None, *, force: bool
 ) -> ModelFile:
-    from safetensors.torch import load_file
-
     from blemish.export.explanation import write_explanation
     from blemish.export.onnx import export_network
-    from blemish.modelfile import Fingerprints
+    from blemish.export.rebuilding import network_of_run
     from blemish.models.backend import TorchBackend
-    from blemish.training.preparing import Data, build_network
 
-    recipe, dataset = _run_data(folder)
     samples = validation_samples(file, data)
-    learned = dataset.of_split("train").samples
-    network = build_network(recipe, Data(dataset, learned, tuple(samples), Fingerprints.none()), ())
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
-    network.inputs = file.contract.inputs
+    network, _ = network_of_run(folder)
     before = TorchBackend(network)
 
     def judge(candidate: ModelFile) -> Contract:

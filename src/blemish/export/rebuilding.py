@@ -1,0 +1,44 @@
+"""The torch network of a run, from its recipe, its model file's contract and its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blemish.errors import BadInput, BadWeights
+from blemish.modelfile import Fingerprints, ModelFile, read_model_file
+from blemish.models.contract import Network
+from blemish.vocabulary import Dataset
+
+
+def network_of_run(folder: Path) -> tuple[Network, ModelFile]:
+    """A run's network with its best weights, in evaluation mode, and the model file it became.
+
+    The photographs it learned from are not needed.
+
+    Raises:
+        BadInput: the folder is no finished run.
+        BadWeights: the weights are not those of the run's recipe.
+    """
+    from safetensors.torch import load_file
+
+    from blemish.training.preparing import Data, build_network
+    from blemish.training.recipe import read_recipe
+
+    for name in ("recipe.yaml", "weights.safetensors", "model.onnx"):
+        if not (folder / name).is_file():
+            raise BadInput(f"{folder}: no finished run, because it holds no {name}")
+    file = read_model_file(folder / "model.onnx")
+    contract = file.contract
+    # What the data would be asked for stands in the contract: mean and deviation, and the coordinates' scale.
+    settled: dict[str, object] = {"data.normalization": "imagenet"}
+    if "coord_max" in contract.decoder.settings:
+        settled["model.options.coord_max"] = contract.decoder.settings["coord_max"]
+    recipe = read_recipe(folder / "recipe.yaml").changed(settled)
+    labels = Dataset(task=contract.task, labels=contract.label_vocabulary(), samples=(), root=folder)
+    network = build_network(recipe, Data(labels, (), (), Fingerprints.none()), ())
+    network.inputs = contract.inputs
+    try:
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+    except RuntimeError as error:
+        raise BadWeights(f"{folder}: weights.safetensors does not fit the run's recipe.yaml") from error
+    return network.eval(), file
