@@ -113,7 +113,8 @@ def _bars(prediction: Prediction, width: int, letters: int) -> Image.Image:
             _bar(strip, (left, right), y, letters, score, threshold, int(index), yes=yes)
     if len(order) > len(shown):
         y = int(2.6 * letters) + row * len(shown) + row // 2
-        pen.text((pad, y), f"and {len(order) - len(shown)} more", FAINT, font(letters), "lm")
+        rest = shortened(f"and {len(order) - len(shown)} more", letters, width - 2 * pad)
+        pen.text((pad, y), rest, FAINT, font(letters), "lm")
     return strip
 
 
