@@ -120,8 +120,10 @@ def test_the_upright_photograph_is_judged_and_shown_and_its_place_is_not(client)
     assert picture.getpixel((4, 20))[2] > 150
     assert picture.getpixel((26, 20))[0] > 150
     overlay = Image.open(io.BytesIO(client.get(answer["links"]["overlay"]).content))
-    assert overlay.size == (30, 40)
+    assert overlay.height > overlay.width  # upright, and a strip with the scores below
     assert not overlay.getexif()
+    boxes = Image.open(io.BytesIO(client.get(ask(client, data, model="yolo")["links"]["overlay"]).content))
+    assert boxes.size == (30, 40)
 
 
 def test_links_are_private_and_unguessable(client, tools):

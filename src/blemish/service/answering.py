@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
 
 from blemish.inference.backend import available_cores
 from blemish.service import answers
@@ -25,6 +27,7 @@ from blemish.vocabulary import Prediction
 
 log = logging.getLogger("blemish.service")
 
+Result = TypeVar("Result")
 # told as each stage begins: its name, and what there is to say of it
 OnStage = Callable[[str, dict[str, Any]], None]
 
@@ -241,6 +244,25 @@ class Desk:
         for pool in (self.eyes, self.painters, self.explainers):
             pool.shutdown(wait=False, cancel_futures=True)
         self.shelf.clear()
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` gives; it is given up when the client goes away, so that nobody works for no one.
+
+    Raises:
+        ClientDisconnect: it went away.
+    """
+    task = asyncio.ensure_future(work)
+    # The body has been read: the next message can only be that the client has gone.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        gone.cancel()
+        task.cancel()
 
 
 def not_ready(served: ServedModel) -> Problem:

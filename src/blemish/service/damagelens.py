@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from blemish.service import schemas
-from blemish.service.answering import Answered, Desk, Question
+from blemish.service.answering import Answered, Desk, Question, unless_gone
 from blemish.service.artifacts import Kind
 from blemish.service.doorway import request_id_of
 from blemish.service.problem import Problem
@@ -185,7 +185,7 @@ async def _ask(
                     explain=mapped and place == 0,
                     jet=True,
                 )
-                answered.append(await desk.answer(question))
+                answered.append(await unless_gone(request, desk.answer(question)))
         return answered
     finally:
         desk.budget.give_back(form.held)

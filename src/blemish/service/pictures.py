@@ -32,7 +32,10 @@ def paint(record: Record, kind: Kind, settings: Settings) -> tuple[bytes, str]:
     if kind == "overlay":
         from blemish.drawing import draw
 
-        return _png(draw(record.prediction, upright)), "image/png"
+        # Boxes are drawn in place, pixel for pixel; bars on a strip below want room for their words.
+        smallest = 0 if record.prediction.task.has_boxes else 480
+
+        return _png(draw(record.prediction, upright, min_side=smallest)), "image/png"
     from blemish.explanation.colours import overlay
 
     values = np.asarray(_heat(record), np.float64) / 255

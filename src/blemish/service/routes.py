@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from blemish.imaging.opening import FORMATS
 from blemish.service import schemas, telemetry
-from blemish.service.answering import Answered, Desk, Question, not_ready
+from blemish.service.answering import Answered, Desk, Question, not_ready, unless_gone
 from blemish.service.doorway import request_id_of
 from blemish.service.pictures import paint
 from blemish.service.problem import CATALOGUE, MEDIA_TYPE, Problem, internal
@@ -179,7 +179,7 @@ def build(desk: Desk) -> APIRouter:
             task.add_done_callback(lambda _: done())
             return StreamingResponse(_lines(task, lines), media_type="application/x-ndjson")
         try:
-            return JSONResponse((await desk.answer(question)).body)
+            return JSONResponse((await unless_gone(request, desk.answer(question))).body)
         finally:
             done()
 
@@ -209,24 +209,19 @@ def build(desk: Desk) -> APIRouter:
         request_id = request_id_of(request.scope)
         try:
             with served.gate.entered(len(form.photographs)):
-                items = await asyncio.gather(
-                    *(
-                        _item(
-                            desk,
-                            index,
-                            Question(
-                                photograph=photograph,
-                                model=served,
-                                request_id=request_id,
-                                reading_seconds=reading,
-                                explain=explain == "map",
-                                label=label,
-                                min_score=min_score,
-                            ),
-                        )
-                        for index, photograph in enumerate(form.photographs)
+                questions = [
+                    Question(
+                        photograph=photograph,
+                        model=served,
+                        request_id=request_id,
+                        reading_seconds=reading,
+                        explain=explain == "map",
+                        label=label,
+                        min_score=min_score,
                     )
-                )
+                    for photograph in form.photographs
+                ]
+                items = await unless_gone(request, _items(desk, questions))
         finally:
             desk.budget.give_back(form.held)
         return JSONResponse({"request_id": request_id, "items": items})
@@ -299,6 +294,10 @@ def _check_label(served: ServedModel, label: str | None) -> None:
         raise Problem(
             "bad_parameter", f"The model has no label of that name; it has {', '.join(labels.names[:12])}."
         )
+
+
+async def _items(desk: Desk, questions: list[Question]) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(_item(desk, index, question) for index, question in enumerate(questions)))
 
 
 async def _item(desk: Desk, index: int, question: Question) -> dict[str, Any]:
