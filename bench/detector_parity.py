@@ -1,0 +1,153 @@
+"""Does an imported YOLO find what Ultralytics finds, and how much faster?
+
+    blemish import yolo11n.pt --model yolo11n --output yolo11n.onnx
+    python bench/detector_parity.py --model-file yolo11n.onnx --weights yolo11n.pt --data cars/val/images
+
+Needs the extra `yolo`. Prints the share of detections with score >= .25, on either side, that the other side
+has with the same label, IoU >= .99 and a score within 1e-3; for segmentation also the IoU of the masks; then
+photographs a second over the whole folder, from file to result, each side at its best settings.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+
+import numpy as np
+
+import blemish
+from blemish.geometry import mask_from_array, mask_iou, pairwise_iou
+from blemish.inference.sources import find_sources
+
+FLOOR, MIN_IOU, MAX_GAP = 0.25, 0.99, 1e-3
+
+
+def ultralytics_model(name, weights):
+    from ultralytics import YOLO
+
+    if weights.suffix == ".pt":
+        return YOLO(weights)
+    import torch
+
+    model = YOLO(f"{name}.yaml")
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    model.model.load_state_dict(state)
+    return model
+
+
+def theirs(model, paths, **how):
+    """Boxes, scores, labels and masks of each photograph, by Ultralytics' own path."""
+    for start in range(0, len(paths), 32):
+        chunk = [str(p) for p in paths[start : start + 32]]
+        for result in model.predict(chunk, stream=True, verbose=False, device="cpu", **how):
+            masks = None if result.masks is None else result.masks.data.numpy() > 0.5
+            found = result.boxes
+            yield found.xyxy.numpy(), found.conf.numpy(), found.cls.numpy().astype(int), masks
+
+
+def unmatched(first, second):
+    """How many of the first side's detections the second has not, and the mask IoU of those it has."""
+    boxes, scores, labels = first[:3]
+    if not len(boxes):
+        return 0, []
+    if not len(second[0]):
+        return int((scores >= FLOOR).sum()), []
+    same = pairwise_iou(boxes, second[0]) >= MIN_IOU
+    same &= np.abs(scores[:, None] - second[1]) <= MAX_GAP
+    same &= labels[:, None] == second[2]
+    overlaps = []
+    if first[3] is not None and second[3] is not None:
+        rows = np.flatnonzero(same.any(1) & (scores >= FLOOR))
+        twins = same[rows].argmax(1)
+        overlaps = [
+            float(mask_iou([first[3][row]], [second[3][twin]])[0, 0])
+            for row, twin in zip(rows, twins, strict=True)
+        ]
+    return int((~same.any(1) & (scores >= FLOOR)).sum()), overlaps
+
+
+def parity(predictor, model, paths, name):
+    missing = total = 0
+    overlaps = []
+    worst = ""
+    outcomes = predictor.predict_many(paths)
+    low = FLOOR - MAX_GAP
+    whole = {"retina_masks": True} if name.endswith("-seg") else {}
+    for path, outcome, found in zip(paths, outcomes, theirs(model, paths, conf=low, **whole), strict=True):
+        ours = outcome.prediction
+        kept = ours.scores >= low
+        masks = None if ours.masks is None else [m for m, k in zip(ours.masks, kept, strict=True) if k]
+        mine = ours.boxes_xyxy[kept], ours.scores[kept], ours.label_index[kept], masks
+        other = None if found[3] is None else [mask_from_array(m) for m in found[3]]
+        there = found[0].astype(float), found[1].astype(float), found[2], other
+        for one, two in ((mine, there), (there, mine)):
+            lacking, iou = unmatched(one, two)
+            missing += lacking
+            total += int((one[1] >= FLOOR).sum())
+            overlaps += iou
+            worst = path.name if lacking else worst
+    share = 1 - missing / max(total, 1)
+    print(f"{len(paths)} photographs, {total} detections with score >= {FLOOR} on both sides together")
+    print(
+        f"matched (IoU >= {MIN_IOU}, score within {MAX_GAP:g}): {share:.2%}"
+        + (f", last miss in {worst}" if worst else "")
+    )
+    if overlaps:
+        print(f"mask IoU of matched detections: mean {np.mean(overlaps):.4f}, least {np.min(overlaps):.4f}")
+    return share
+
+
+def best_rate(label, settings, run, count):
+    rates = {}
+    for setting in settings:
+        run(setting)  # warm up
+        start = time.perf_counter()
+        run(setting)
+        rates[setting] = count / (time.perf_counter() - start)
+    best = max(rates, key=rates.get)
+    print(
+        f"{label}: {rates[best]:.2f} photographs/s with {best} ({', '.join(f'{k}: {v:.2f}' for k, v in rates.items())})"
+    )
+    return rates[best]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-file", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--speed", type=int, default=64, help="photographs to time; 0 for none")
+    given = parser.parse_args()
+    paths = list(itertools.islice(find_sources([given.data]), given.count))
+    predictor = blemish.load(given.model_file, backend="onnxruntime")
+    name = predictor.contract.architecture
+    model = ultralytics_model(name, given.weights)
+    share = parity(predictor, model, paths, name)
+    if not given.speed:
+        sys.exit(share < 0.99)
+    some = paths[: given.speed]
+    predictors = {"onnxruntime": predictor}
+    try:
+        predictors["openvino"] = blemish.load(given.model_file, backend="openvino")
+    except blemish.errors.BlemishError as error:
+        print(f"openvino: {error}")
+    ours = best_rate(
+        "Blemish",
+        [(backend, batch) for backend in predictors for batch in (1, 4)],
+        lambda s: [o.prediction for o in predictors[s[0]].predict_many(some, batch_size=s[1])],
+        len(some),
+    )
+    other = best_rate(
+        "Ultralytics", [1, 4, 8], lambda b: list(theirs(model, some, conf=FLOOR, batch=b)), len(some)
+    )
+    print(f"Blemish / Ultralytics: {ours / other:.2f} (wanted: 1.3)")
+    sys.exit(share < 0.99)
+
+
+if __name__ == "__main__":
+    main()
