@@ -157,3 +157,10 @@ def test_one_box_of_logits_and_of_a_set_without_labels():
 def test_an_unknown_form_of_boxes_is_named():
     with pytest.raises(BadModelFile, match="known are xyxy, cxcywh, xywh"):
         decode(point(box_format="yxyx"), {"out": np.zeros((1, 4))}, [WHOLE])
+
+
+def test_one_box_in_shares_of_the_largest_coordinate_ignores_the_networks_input():
+    cropped = Placement((100, 200), (50, 50), (0.5, 0.5), (-25.0, 0.0))
+    promise = point(box_format="xywh", coord_max=400)
+    (found,) = decode(promise, {"out": np.array([[0.1, 0.05, 0.2, 0.5]])}, [cropped])
+    assert found.boxes_xyxy == pytest.approx(np.array([[40, 20, 120, 100]]))  # 220 is below the photograph

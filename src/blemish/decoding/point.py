@@ -17,6 +17,7 @@ from blemish.decoding.registry import (
     required,
 )
 from blemish.decoding.scores import sigmoid
+from blemish.geometry import clip_boxes
 from blemish.modelfile import Contract
 from blemish.preprocessing import Placement
 from blemish.vocabulary import Prediction
@@ -35,6 +36,8 @@ def decode_point(
         box_format: `cxcywh` (the default), `xywh` or `xyxy`.
         normalized: whether the numbers are shares of the input's width and height (the default) or
             network pixels.
+        coord_max: where given, the numbers are shares of this many pixels of the photograph itself, whatever
+            was cut off or resized on its way into the network.
 
     An output of activation `logits` goes through a sigmoid first. The box is cut at the photograph's edge.
     """
@@ -44,14 +47,12 @@ def decode_point(
         values = sigmoid(values)
     settings = contract.decoder.settings
     boxes = corners(values, settings.get("box_format", "cxcywh"))
-    normalized = bool(settings.get("normalized", True))
-    return [
-        boxes_prediction(
-            contract,
-            placement,
-            in_photograph(box[None], placement, normalized=normalized),
-            np.ones(1),
-            np.zeros(1, np.int64),
-        )
-        for box, placement in zip(boxes, placements, strict=True)
-    ]
+    normalized, coord_max = bool(settings.get("normalized", True)), settings.get("coord_max")
+    predictions = []
+    for box, placement in zip(boxes, placements, strict=True):
+        if coord_max is None:
+            placed = in_photograph(box[None], placement, normalized=normalized)
+        else:
+            placed = clip_boxes(box[None] * float(coord_max), placement.size_hw)
+        predictions.append(boxes_prediction(contract, placement, placed, np.ones(1), np.zeros(1, np.int64)))
+    return predictions
