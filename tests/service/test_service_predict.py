@@ -179,6 +179,20 @@ def test_a_map_of_what_was_not_found_says_so(client, tools, model_folder):
         HeatMaker(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 1.0)
 
 
+def test_a_broken_explanation_graph_is_no_reason_to_fail(tools, tmp_path, caplog):
+    from blemish.service.maps import HeatMaker
+    from blemish.service.settings import Settings
+
+    tools.write_classifier(tmp_path / "model.onnx")
+    (tmp_path / "model.explain.onnx").write_bytes(b"broken")
+    predictor = load(tmp_path / "model.onnx", threads=1)
+    data = tools.photograph()
+    heat = HeatMaker(Settings()).make(predictor, data, predictor.predict(data), None, 0.001)
+    assert heat.method == "occlusion"
+    assert heat.map.shape == (30, 40)
+    assert "cannot be used" in caplog.text
+
+
 def test_timing_adds_up(client, tools):
     timing = ask(client, tools.photograph())["timing_ms"]
     parts = sum(timing[stage] for stage in ("reading", "decoding", "waiting", "inferring", "explaining"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from blemish.explanation import Explainer
 from blemish.inference import Predictor
 from blemish.service.settings import Settings
 from blemish.vocabulary import Prediction
+
+log = logging.getLogger("blemish.service")
 
 _LARGEST_SIDE = 1024  # of a map that is kept: it is smooth, and grows again when it is looked at
 _MOST_LOOKS = 170  # occlusion on a grid of 12 x 12
@@ -80,18 +83,28 @@ class HeatMaker:
                 raise NoMap("The model found nothing of this label, so there is nothing to explain.")
             targets = min(targets, _MOST_OBJECTS)
         method = explainer.default_method()
-        budget = None
+        if method in _GRADIENT_METHODS:
+            try:
+                found = explainer.explain(photograph, method=method, label=label, judge=False)
+            except Exception:  # whatever is wrong with that graph, the model itself can still be asked
+                log.exception("the explanation graph beside the model cannot be used")
+                method = "occlusion"
         if method not in _GRADIENT_METHODS:
-            allowed = self._settings.explain_seconds
-            budget = min(int(allowed / max(look_seconds, 1e-4) / targets), _MOST_LOOKS)
-            if budget < _FEWEST_LOOKS:
-                raise NoMap(f"A map would take this model longer than the {allowed:g} seconds it has here.")
-        found = explainer.explain(photograph, method=method, label=label, budget=budget, judge=False)
+            budget = self._budget(look_seconds, targets)
+            found = explainer.explain(photograph, method=method, label=label, budget=budget, judge=False)
         if not found:
             raise NoMap("The model found nothing in this photograph, so there is nothing to explain.")
         values = np.maximum.reduce([one.normalised() for one in found])
         name = found[0].label or None
         return Heat(_small(values), method, name, None if name is None else prediction.labels.title(name))
+
+    def _budget(self, look_seconds: float, targets: int) -> int:
+        """How often the model may be asked for each of `targets` maps."""
+        allowed = self._settings.explain_seconds
+        budget = min(int(allowed / max(look_seconds, 1e-4) / targets), _MOST_LOOKS)
+        if budget < _FEWEST_LOOKS:
+            raise NoMap(f"A map would take this model longer than the {allowed:g} seconds it has here.")
+        return budget
 
     def _explainer(self, predictor: Predictor) -> Explainer:
         if predictor.model_file is None:

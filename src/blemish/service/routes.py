@@ -177,7 +177,9 @@ def build(desk: Desk) -> APIRouter:
             lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
             task = asyncio.create_task(_tell(desk, question, lines))
             task.add_done_callback(lambda _: done())
-            return StreamingResponse(_lines(task, lines), media_type="application/x-ndjson")
+            # Some proxies would gather the lines until the last one.
+            headers = {"X-Accel-Buffering": "no"}
+            return StreamingResponse(_lines(task, lines), media_type="application/x-ndjson", headers=headers)
         try:
             return JSONResponse((await unless_gone(request, desk.answer(question))).body)
         finally:
