@@ -128,7 +128,7 @@ def _kinds(rng: np.random.Generator, number: int, task: Task) -> tuple[int, ...]
     """Which damage to draw, in the order of drawing."""
     if task is Task.CLASSIFICATION:
         kind = number % 4 - 1
-        return () if kind < 0 else (kind,) * int(rng.integers(1, 3))
+        return () if kind < 0 else (kind,) * int(rng.integers(2, 4))
     if task is Task.LOCALIZATION:
         return (number % 3,)
     if task is Task.MULTILABEL:
@@ -169,7 +169,7 @@ def _extent(flaws: list[Flaw]) -> FloatArray:
 
 def _chip_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
     side = min(height, width)
-    radius = rng.uniform(0.035, 0.08) * side
+    radius = rng.uniform(0.045, 0.09) * side
     centre = _spot(rng, height, width, radius)
     radii = radius * np.array([1.0, rng.uniform(0.6, 1.0)])
     return [blob(rng, centre, radii, int(rng.integers(6, 10)), 0.25)]
@@ -191,7 +191,7 @@ def _scratch_outlines(rng: np.random.Generator, height: int, width: int) -> list
     path = wander(rng, middle - length / 2 * ahead, angle, length, 8, 0.05)
     aside = np.array([-ahead[1], ahead[0]]) * 0.035 * side
     lines = [path + k * aside for k in range(int(rng.integers(1, 4)))]
-    return [np.clip(stroke(p, rng.uniform(0.016, 0.026) * side), 0, (width, height)) for p in lines]
+    return [np.clip(stroke(p, rng.uniform(0.02, 0.032) * side), 0, (width, height)) for p in lines]
 
 
 def _chip_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
@@ -207,7 +207,7 @@ def _chip_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatAr
 def _dent_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
     """A hollow: dark on the side of the light, bright on the other, nothing at its border."""
     angle = rng.uniform(0, 2 * np.pi)
-    strength = float(rng.uniform(0.5, 0.75))
+    strength = float(rng.uniform(0.65, 0.9))
     for outline in outlines:
         fill(canvas, outline, _hollow(outline, angle, strength))
 
