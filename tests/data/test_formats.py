@@ -78,7 +78,8 @@ def truths(draw, task, labels, size_hw, masks):
             regions.append(mask_from_array(array))
             boxes.append(mask_box(regions[-1]))
         else:
-            points = np.array(draw(st.lists(st.tuples(share, share), min_size=3, max_size=6))) * scale
+            points = np.array(draw(st.lists(st.tuples(share, share), min_size=1, max_size=4)))
+            points = np.concatenate([points, [[0.9, 0.1], [0.2, 0.95]]]) * scale  # never without area
             boxes.append(np.concatenate([points.min(0), points.max(0)]))
             regions.append(OutlinedMask(size_hw, (points,)))
     flags = {f: np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool) for f in FLAGS}

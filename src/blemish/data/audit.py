@@ -2,13 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from blemish.data.cache import load_json, save_json, short_digest
+from blemish.data.checks.copies import check_copies, check_groups
+from blemish.data.checks.names import check_counts, check_names
+from blemish.data.checks.photographs import check_photographs
+from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
+from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.hashing import in_parallel
-from blemish.errors import BadImage
+from blemish.data.headers import look_at_all
+from blemish.data.opening import read_dataset
+from blemish.data.reading import Reading, Shelf
+from blemish.errors import BadImage, BadInput, ImageTruncated
 from blemish.imaging import LIMITS, Limits, open_photograph
-from blemish.vocabulary import Sample
+from blemish.vocabulary import Dataset, Sample, Task
+
+PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
+RULES = 3  # raise it when a check changes, so that remembered findings are forgotten
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A check and what it was made on.
+
+    Attributes:
+        findings: everything found.
+        dataset: what could be read, with whatever cannot be used left out; None where nothing could.
+    """
+
+    findings: Findings
+    dataset: Dataset | None
+
+
+def check(
+    data: Dataset | Path | str,
+    *,
+    format: str | None = None,  # noqa: A002 - the word people type
+    images: Path | str | None = None,
+    task: Task | str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+    delimiter: str | None = None,
+    box_order: str | None = None,
+    duplicates: bool = True,
+    limits: Limits = LIMITS,
+) -> Findings:
+    """Everything that is wrong with a data set, or worth knowing.
+
+    Headers are read first and in parallel; photographs are decoded only to look for copies. What was found
+    is remembered as long as no file changes.
+
+    Args:
+        data: a path, or a data set that was opened already.
+        format: see `open_dataset`.
+        images: likewise.
+        task: likewise.
+        columns: likewise.
+        delimiter: likewise.
+        box_order: likewise.
+        duplicates: whether to decode every photograph, which finds copies and damage behind the header.
+        limits: what counts as oversized.
+
+    Example:
+        >>> check("nowhere").errors[0].message
+        'no such file or folder; check the path'
+    """
+    if isinstance(data, Dataset):
+        return audit(data, duplicates=duplicates, limits=limits).findings
+    reading = lenient_reading(images, task, columns, delimiter, box_order)
+    # A set in a folder is remembered by the stamps of all its files.
+    key = _stamp(Path(data), format, reading, duplicates, limits)
+    known = load_json(f"check-{key}.json") if key else None
+    if isinstance(known, dict):
+        return Findings.from_dict(known)
+    findings = audit(data, format=format, reading=reading, duplicates=duplicates, limits=limits).findings
+    if key:
+        save_json(f"check-{key}.json", findings.to_dict())
+    return findings
+
+
+def lenient_reading(
+    images: Path | str | None = None,
+    task: Task | str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+    delimiter: str | None = None,
+    box_order: str | None = None,
+) -> Reading:
+    """A reading that collects problems instead of raising the first."""
+    return Reading(
+        images=None if images is None else Path(images),
+        task=None if task is None else Task(task),
+        columns=columns or {},
+        delimiter=delimiter,
+        box_order=box_order,
+        minimum_labels=0,
+        lenient=True,
+    )
+
+
+def audit(
+    data: Dataset | Path | str,
+    *,
+    format: str | None = None,  # noqa: A002
+    reading: Reading | None = None,
+    duplicates: bool = True,
+    limits: Limits = LIMITS,
+) -> Audit:
+    """As `check`, with what could be read of the data set."""
+    reading = reading or lenient_reading()
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        try:
+            dataset = read_dataset(data, format, reading)
+        except BadInput as error:
+            where, _, what = str(error).partition(": ")
+            broken = Finding(
+                "unreadable-set", Severity.ERROR, what or where, Path(data), where if what else ""
+            )
+            return Audit(Findings((*reading.findings, broken)), None)
+    found = list(reading.findings)
+    paths = [s.path for s in dataset.samples]
+    spare = [] if isinstance(data, Dataset) else _unlisted(dataset, reading, paths)
+    looks = look_at_all(paths, limits=limits)
+    found += check_photographs(paths, looks)
+    found += spare
+    found += check_names(dataset)
+    found += check_counts(dataset)
+    found += check_groups(dataset)
+    if duplicates:
+        usable = [
+            s
+            for s, k in zip(dataset.samples, looks, strict=True)
+            if not k.error and k.fault in ("", "trailing")
+        ]
+        prints = signatures([s.path for s in usable], limits=limits)
+        found += [_undecodable(e) for e in prints.errors.values()]
+        found += check_copies(usable, find_copies(prints, LEAST_SIMILARITY))
+    return Audit(Findings(tuple(found), len(paths)), dataset)
 
 
 def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> list[BadImage]:
@@ -23,3 +157,59 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
 
     found = in_parallel(one, [s.path if isinstance(s, Sample) else s for s in samples])
     return [f for f in found if f is not None]
+
+
+def _undecodable(error: BadImage) -> Finding:
+    reason, _, remedy = error.reason.partition("; ")
+    code = "truncated-photograph" if isinstance(error, ImageTruncated) else "damaged-photograph"
+    return Finding(code, Severity.ERROR, reason, error.path, remedy=remedy, fix="leaves it out")
+
+
+def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list[Finding]:
+    """Photographs that lie in the set's folder and that no label names."""
+    told = {os.fspath(f.path) for f in reading.findings if f.path is not None}
+    listed = {os.fspath(p) for p in paths} | told
+    root = reading.images or dataset.root
+    if dataset.format in ("folders", "voc") or not root.is_dir():
+        return []  # their readers say so themselves
+    return [
+        Finding(
+            "photograph-without-label",
+            Severity.WARNING,
+            "no label names it",
+            photograph,
+            remedy="label it or take it away",
+            fix="leaves it out",
+        )
+        for name, photograph in Shelf(root).files.items()
+        if os.fspath(photograph) not in listed and not set(PAINTED_FOLDERS) & set(name.split("/"))
+    ]
+
+
+def _stamp(
+    path: Path,
+    format: str | None,  # noqa: A002
+    reading: Reading,
+    duplicates: bool,
+    limits: Limits,
+) -> str:
+    """A digest of every file's path, size and time of change, and of what was asked; "" for a single file."""
+    if not path.is_dir():
+        return ""
+    asked = (RULES, path.absolute(), format, reading, duplicates, limits)
+    lines: list[str] = []
+    for root in (path, reading.images):
+        stack = [] if root is None else [os.fspath(root)]
+        while stack:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        stack.append(entry.path)
+                        continue
+                    try:
+                        status = entry.stat()
+                    except OSError:
+                        return ""
+                    lines.append(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}")
+    lines.sort()
+    return short_digest(*asked, "\n".join(lines))

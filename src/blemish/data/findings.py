@@ -88,6 +88,23 @@ class Findings:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Findings:
+        """What `to_dict` gave."""
+        found = tuple(
+            Finding(
+                f["code"],
+                Severity(f["severity"]),
+                f["message"],
+                None if f["path"] is None else Path(f["path"]),
+                f["origin"],
+                f["remedy"],
+                f["fix"],
+            )
+            for f in raw["findings"]
+        )
+        return cls(found, raw["photographs"])
+
     @property
     def errors(self) -> tuple[Finding, ...]:
         """The findings that spoil training or figures."""

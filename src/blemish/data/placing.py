@@ -9,28 +9,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from blemish.data.checks.objects import OUTSIDE_PIXELS, look_at_objects
 from blemish.data.findings import Severity
 from blemish.data.headers import read_headers
 from blemish.data.outlines import OutlinedMask, PaintedMask, rectangle
 from blemish.data.reading import Reading
 from blemish.errors import BadImage
 from blemish.imaging import Header, upright
-from blemish.vocabulary import FloatArray, Labels, Mask, Sample, Task, Truth
+from blemish.vocabulary import BoolArray, FloatArray, Labels, Mask, Sample, Task, Truth
 
 Box = tuple[float, float, float, float]
 Region = tuple[FloatArray, ...] | Mask | None
 ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when a picture is scaled
-OUTSIDE_PIXELS = 1.0  # a box may reach so far over the edge before anyone is told
 
 TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
 SCALED = "their labels were drawn on a copy of another size and were scaled"
 STATED = "the size that their labels state is wrong, the labels fit the photographs and were left as they are"
-OUTSIDE = "boxes reach over the edge; blemish data check names them"
 
 
 @dataclass(slots=True)
@@ -82,6 +81,20 @@ class Drawn:
         self.truncated.append(truncated)
         self.origins.append(origin or self.origin)
 
+    def keeping(self, rows: BoolArray) -> Drawn:
+        """The same photograph with only those objects."""
+        kept = np.flatnonzero(rows).tolist()
+        return replace(
+            self,
+            label_index=[self.label_index[i] for i in kept],
+            boxes=[self.boxes[i] for i in kept],
+            regions=[self.regions[i] for i in kept],
+            crowd=[self.crowd[i] for i in kept],
+            difficult=[self.difficult[i] for i in kept],
+            truncated=[self.truncated[i] for i in kept],
+            origins=[self.origins[i] for i in kept],
+        )
+
 
 def boxes_or_masks(drawn: Sequence[Drawn], reading: Reading) -> Task:
     """Detection or segmentation, by what is drawn and what was asked."""
@@ -125,8 +138,11 @@ def _place(
             _ambiguous(one, header, reading)
     elif isinstance(header, Header):
         boxes, regions = _on_upright(one, boxes, regions, header, reading, told)
-    if size_hw is not None and len(one):
-        _look_outside(one, boxes, size_hw, reading, told)
+    if len(one):
+        keep = look_at_objects(one, boxes, regions, size_hw, reading, told)
+        if not keep.all():
+            boxes, regions = boxes[keep], [r for r, k in zip(regions, keep, strict=True) if k]
+            one = one.keeping(keep)
     truth = Truth(
         task=task,
         labels=labels,
@@ -170,7 +186,7 @@ def _on_upright(
             path=one.path,
             remedy="they are turned with it when read; write them anew to be rid of the doubt",
             severity=Severity.WARNING,
-            fix="turns the labels and the photograph upright",
+            fix="turns the labels",
         )
         told[TURNED] += 1
         return turned(boxes, regions, header.orientation, stated)
@@ -288,27 +304,6 @@ def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -
         return region if isinstance(region, Mask) else OutlinedMask(size_hw, region)
 
     return tuple(one(r, b) for r, b in zip(regions, boxes, strict=True))
-
-
-def _look_outside(
-    one: Drawn, boxes: FloatArray, size_hw: tuple[int, int], reading: Reading, told: Counter[str]
-) -> None:
-    height, width = size_hw
-    over = np.stack([-boxes[:, 0], -boxes[:, 1], boxes[:, 2] - width, boxes[:, 3] - height], 1)
-    gone = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
-    for row in np.flatnonzero((over > OUTSIDE_PIXELS).any(1) | gone):
-        wholly = bool(gone[row])
-        reading.problem(
-            "box-outside",
-            f"the box {np.round(boxes[row], 1).tolist()} lies {'wholly ' if wholly else 'partly '}outside its"
-            f" photograph of {_wh(size_hw)}",
-            origin=one.origins[row],
-            path=one.path,
-            remedy="correct it" if wholly else "correct it or cut it at the edge",
-            severity=Severity.WARNING,
-            fix="drops it" if wholly else "cuts it at the edge",
-        )
-        told[OUTSIDE] += 1
 
 
 def _ambiguous(one: Drawn, header: Header, reading: Reading) -> None:

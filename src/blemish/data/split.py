@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from blemish.data.hashing import NEAR_BITS, fingerprints, linked_groups, near_duplicate_groups
+from blemish.data.duplicates import find_copies, signatures
+from blemish.data.hashing import linked_groups
 from blemish.errors import BadDataset, BadInput, suggestion
 from blemish.vocabulary import Dataset, FloatArray, IntArray
 
@@ -22,7 +23,6 @@ def split_dataset(
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
     group_by: str | Sequence[str] | None = None,
-    near_bits: int = NEAR_BITS,
 ) -> Dataset:
     """The same photographs, each in a split; earlier splits are forgotten.
 
@@ -37,7 +37,6 @@ def split_dataset(
         group_by: what else makes a group, one or several of `column:NAME` (a column of the table that was
             read), `pattern:REGEX` (the first group of a regular expression that is searched in sample ids)
             and `near-duplicates` (photographs that look the same).
-        near_bits: for near-duplicates, how many of the 64 bits may differ.
 
     Raises:
         BadInput: fractions or group_by that cannot be.
@@ -49,7 +48,7 @@ def split_dataset(
     """
     shares = _checked(fractions or DEFAULT_FRACTIONS)
     ways = [group_by] if isinstance(group_by, str) else list(group_by or ())
-    groups, said = _groups(dataset, ways, near_bits)
+    groups, said = _groups(dataset, ways)
     counts = _label_counts(dataset, groups)
     sizes = np.bincount(groups, minlength=counts.shape[0]).astype(np.float64)
     if len(sizes) < len(shares):
@@ -78,7 +77,7 @@ def _checked(fractions: Mapping[str, float]) -> dict[str, float]:
     return shares
 
 
-def _groups(dataset: Dataset, ways: Sequence[str], near_bits: int) -> tuple[IntArray, str]:
+def _groups(dataset: Dataset, ways: Sequence[str]) -> tuple[IntArray, str]:
     """(n,) group of each photograph, and how they were made, for people."""
     count = len(dataset)
     said: list[str] = []
@@ -93,13 +92,7 @@ def _groups(dataset: Dataset, ways: Sequence[str], near_bits: int) -> tuple[IntA
         elif kind == "pattern" and value:
             pairs += _link_equal(_matches(dataset, value))
         elif way == "near-duplicates":
-            prints = fingerprints(dataset.samples)
-            alike = near_duplicate_groups(prints.perceptual[prints.opened], near_bits)
-            positions = np.flatnonzero(prints.opened)
-            keys: list[str | None] = [None] * count
-            for position, group in zip(positions.tolist(), alike.tolist(), strict=True):
-                keys[position] = str(group)
-            pairs += _link_equal(keys)
+            pairs += [(p.first, p.second) for p in find_copies(signatures([s.path for s in dataset.samples]))]
         else:
             raise BadInput(f"there is no way {way!r} to group photographs; use {WAYS}")
         said.append(way)

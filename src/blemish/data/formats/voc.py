@@ -43,6 +43,7 @@ class Page:
     path: Path
     stated_hw: tuple[int, int] | None = None
     says_first_pixel: bool = False
+    says_name: str = ""
     objects: list[Written] = field(default_factory=list)
 
 
@@ -70,6 +71,7 @@ class Voc:
         if not names:
             raise BadDataset(f"{path}: no XML file holds an object; label some first")
         labels = labels_with_titles(sorted(names))
+        _other_names([page for _, page in pages], reading)
         shift = _first_pixel([page for _, page in pages], reading)
         drawn, painted, missing = _drawn(
             path, years, pages, {n: i for i, n in enumerate(labels.names)}, shift, reading
@@ -230,6 +232,7 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
         )
         return None
     page = Page(file, says_first_pixel=FIRST_PIXEL_IS_ONE in (root.findtext("source/annotation") or ""))
+    page.says_name = (root.findtext("filename") or "").strip()
     try:
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
     except ValueError:
@@ -289,6 +292,21 @@ def _corners(
 
 def _flag(element: ET.Element, name: str) -> bool:
     return (element.findtext(name) or "0").strip() in ("1", "true", "True")
+
+
+def _other_names(pages: list[Page], reading: Reading) -> None:
+    """One note on files whose <filename> is that of another photograph."""
+    other = [p for p in pages if p.says_name and Path(p.says_name.replace("\\", "/")).stem != p.path.stem]
+    if other and reading.lenient:
+        reading.problem(
+            "other-filename",
+            f"{len(other)} of {len(pages)} XML files name another photograph in <filename>,"
+            f" {other[0].says_name!r} here",
+            origin=str(other[0].path),
+            remedy="nothing need be done: photographs are found by the name of the XML file",
+            severity=Severity.NOTE,
+            fix="writes the right name",
+        )
 
 
 def _first_pixel(pages: list[Page], reading: Reading) -> float:

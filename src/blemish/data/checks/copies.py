@@ -1,0 +1,90 @@
+"""Photographs that are there twice, and objects that stand on both sides of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from blemish.data.duplicates import Pair
+from blemish.data.findings import Finding, Severity
+from blemish.vocabulary import Dataset, Sample
+
+
+def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[Finding]:
+    """Exact and near copies: a leak where they stand in two splits, a contradiction where labels differ."""
+    for pair in pairs:
+        first, second = samples[pair.first], samples[pair.second]
+        how = _how(pair)
+        across = first.split != second.split and first.split is not None and second.split is not None
+        if across:
+            dropped = _expendable(first, second)
+            yield Finding(
+                "split-leak",
+                Severity.ERROR,
+                f"it is {how} {other(dropped, first, second).id}, which is in"
+                f" {other(dropped, first, second).split},"
+                f" and itself in {dropped.split}",
+                dropped.path,
+                dropped.origin,
+                remedy="keep both on one side: data split --group-by near-duplicates",
+                fix=f"drops it from {dropped.split}",
+            )
+        else:
+            yield Finding(
+                "exact-duplicate" if pair.exact else "near-duplicate",
+                Severity.WARNING if pair.exact else Severity.NOTE,
+                f"it is {how} {first.id}",
+                second.path,
+                second.origin,
+                remedy="drop one" if pair.exact else "keep both on one side of every split",
+                fix="drops it" if pair.exact else "",
+            )
+        if pair.exact and _labels(first) != _labels(second):
+            yield Finding(
+                "contradicting-labels",
+                Severity.ERROR,
+                f"it shows the same as {first.id} and has other labels",
+                second.path,
+                second.origin,
+                remedy="decide which labels are right",
+            )
+
+
+def check_groups(dataset: Dataset) -> Iterator[Finding]:
+    """Groups whose photographs stand in more than one split."""
+    sides: dict[str, dict[str, Sample]] = {}
+    for sample in dataset.samples:
+        if sample.group is not None and sample.split is not None:
+            sides.setdefault(sample.group, {}).setdefault(sample.split, sample)
+    for group, by_split in sides.items():
+        if len(by_split) > 1:
+            sample = list(by_split.values())[-1]
+            yield Finding(
+                "group-leak",
+                Severity.ERROR,
+                f"the group {group!r} stands in {' and '.join(by_split)}",
+                sample.path,
+                sample.origin,
+                remedy="divide the set anew with data split, which keeps groups together",
+            )
+
+
+def other(one: Sample, first: Sample, second: Sample) -> Sample:
+    """The one of two that is not `one`."""
+    return second if one is first else first
+
+
+def _expendable(first: Sample, second: Sample) -> Sample:
+    """The one in the split that can lose it: train before val before test."""
+    order = {"train": 0, "val": 1, "test": 2}
+    return min((first, second), key=lambda s: order.get(s.split or "", 3))
+
+
+def _how(pair: Pair) -> str:
+    if pair.exact:
+        return "pixel for pixel"
+    mirrored = "the mirror image of " if pair.mirrored else ""
+    return f"nearly {mirrored}({pair.similarity:.2f})"
+
+
+def _labels(sample: Sample) -> list[str]:
+    return [] if sample.truth is None else sorted(sample.truth.label_names)

@@ -1,0 +1,170 @@
+"""Objects that cannot be right: outside the photograph, without area, drawn twice, masks of a few pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blemish.data.findings import Severity
+from blemish.data.outlines import OutlinedMask, PaintedMask, painted_objects
+from blemish.data.reading import Reading
+from blemish.geometry import polygon_area
+from blemish.vocabulary import BoolArray, FloatArray, IntArray, Mask
+
+if TYPE_CHECKING:
+    from blemish.data.placing import Drawn, Region
+
+OUTSIDE_PIXELS = 1.0  # a box may reach so far over the edge before anyone is told
+FEWEST_PIXELS = 4  # a mask of fewer is no object that anyone could see
+SURELY_ENOUGH = 64.0  # square pixels inside an outline that need no counting
+SAME_PIXELS = 0.01  # boxes closer than this are the same box
+
+OUTSIDE = "boxes reach over the edge; blemish data check names them"
+WITHOUT_AREA = "boxes without area were left out; blemish data check names them"
+
+
+def look_at_objects(
+    one: Drawn,
+    boxes: FloatArray,
+    regions: list[Region],
+    size_hw: tuple[int, int] | None,
+    reading: Reading,
+    told: Counter[str],
+) -> BoolArray:
+    """Tell `reading` what is wrong with one photograph's objects; (n,) bool, which of them can be kept.
+
+    Args:
+        one: the photograph, for where each object stands in its file.
+        boxes: (n, 4) xyxy in pixels of the upright photograph.
+        regions: outlines or masks, likewise.
+        size_hw: of the upright photograph, where known.
+        reading: told about each fault.
+        told: counts photographs by the sentence that people shall read once.
+    """
+    keep = _without_area(one, boxes, reading, told)
+    if size_hw is not None:
+        _outside(one, boxes, keep, size_hw, reading, told)
+    if reading.lenient:  # only a check has time for these
+        keep &= _repeated(one, boxes, keep, reading)
+        if size_hw is not None:
+            _tiny_masks(one, regions, keep, size_hw, reading)
+    return keep
+
+
+def _without_area(one: Drawn, boxes: FloatArray, reading: Reading, told: Counter[str]) -> BoolArray:
+    keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not keep.all():
+        told[WITHOUT_AREA] += 1
+        for row in np.flatnonzero(~keep) if reading.lenient else ():
+            reading.problem(
+                "box-without-area",
+                f"the box {np.round(boxes[row], 2).tolist()} has no area",
+                origin=one.origins[row],
+                path=one.path,
+                remedy="draw it again or drop it",
+                fix="drops it",
+            )
+    return keep
+
+
+def _outside(
+    one: Drawn,
+    boxes: FloatArray,
+    keep: BoolArray,
+    size_hw: tuple[int, int],
+    reading: Reading,
+    told: Counter[str],
+) -> None:
+    height, width = size_hw
+    over = np.stack([-boxes[:, 0], -boxes[:, 1], boxes[:, 2] - width, boxes[:, 3] - height], 1)
+    gone = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
+    for row in np.flatnonzero(((over > OUTSIDE_PIXELS).any(1) | gone) & keep):
+        wholly = bool(gone[row])
+        reading.problem(
+            "box-outside",
+            f"the box {np.round(boxes[row], 1).tolist()} lies {'wholly' if wholly else 'partly'} outside its"
+            f" photograph of {width} x {height}",
+            origin=one.origins[row],
+            path=one.path,
+            remedy="correct it" if wholly else "correct it or cut it at the edge",
+            severity=Severity.WARNING,
+            fix="drops it" if wholly else "cuts it at the edge",
+        )
+        told[OUTSIDE] += 1
+
+
+def _repeated(one: Drawn, boxes: FloatArray, keep: BoolArray, reading: Reading) -> BoolArray:
+    unique = np.ones(len(boxes), bool)
+    if len(boxes) < 2:
+        return unique
+    seen: dict[tuple[int, ...], int] = {}
+    keys = np.rint(boxes / SAME_PIXELS).astype(np.int64)
+    for row in np.flatnonzero(keep).tolist():
+        key = (one.label_index[row], *keys[row].tolist())
+        first = seen.setdefault(key, row)
+        if first != row and _same_region(one.regions[first], one.regions[row]):
+            unique[row] = False
+            reading.problem(
+                "repeated-object",
+                f"the same object stands here and at {one.origins[first]}",
+                origin=one.origins[row],
+                path=one.path,
+                remedy="drop one",
+                severity=Severity.WARNING,
+                fix="drops the later one",
+            )
+    return unique
+
+
+def _same_region(first: Region, second: Region) -> bool:
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(np.array_equal, first, second))
+    if isinstance(first, PaintedMask) or isinstance(second, PaintedMask):
+        return False  # a pixel belongs to one object only
+    if isinstance(first, Mask) and isinstance(second, Mask):
+        return np.array_equal(first.counts, second.counts)
+    return first is second
+
+
+def _tiny_masks(
+    one: Drawn, regions: list[Region], keep: BoolArray, size_hw: tuple[int, int], reading: Reading
+) -> None:
+    painted: dict[Path, IntArray] = {}
+    for row in np.flatnonzero(keep).tolist():
+        region = regions[row]
+        if region is None:
+            continue
+        if isinstance(region, PaintedMask):
+            if region.path not in painted:
+                pixels = painted_objects(region.path).reshape(-1)
+                painted[region.path] = np.bincount(pixels, minlength=256).astype(np.int64)
+            area = int(painted[region.path][region.value])
+        elif isinstance(region, Mask):
+            area = region.area
+        elif sum(polygon_area(p) for p in region) >= SURELY_ENOUGH:
+            continue
+        else:
+            area = OutlinedMask(size_hw, region).area
+        if area == 0:
+            reading.problem(
+                "empty-polygon",
+                "its outline holds no pixel",
+                origin=one.origins[row],
+                path=one.path,
+                remedy="draw it again or drop it",
+                severity=Severity.WARNING,
+                fix="drops it",
+            )
+        elif area < FEWEST_PIXELS:
+            reading.problem(
+                "tiny-mask",
+                f"its mask has {area} pixels" if area > 1 else "its mask has one pixel",
+                origin=one.origins[row],
+                path=one.path,
+                remedy="draw it again or drop it",
+                severity=Severity.WARNING,
+                fix="drops it",
+            )
