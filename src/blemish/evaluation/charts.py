@@ -143,7 +143,7 @@ def confusion(matrix: Confusion, rows: Sequence[str], columns: Sequence[str], ti
     count = max(len(rows), len(columns))
     sizes = ((4, 64), (8, 46), (MOST_CELLS_WITH_TEXT, 34))
     cell = next((size for most, size in sizes if count <= most), max(8, 440 // count))
-    margin = min(180, 14 + max((int(6.6 * len(r)) for r in rows), default=0))
+    margin = min(180, 20 + max((int(6.6 * len(r)) for r in (*rows, "true")), default=0))
     top = min(130, 40 + max((int(4.6 * len(c)) for c in columns), default=0)) if count > 4 else 40
     parts = []
     for i, row in enumerate(matrix.counts):

@@ -193,10 +193,12 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
 
 
 def _open(path: Path | str, task: Task, name: str | None, images: Path | str | None) -> Dataset:
-    from blemish.data import open_dataset
+    from blemish.data import as_task, open_dataset
 
-    # A test set may hold photographs of one label only.
-    return open_dataset(path, format=name, images=images, task=task, minimum_labels=1)
+    # A test set may hold photographs of one label only; and outlines size the truths of detection.
+    wanted = None if task is Task.DETECTION else task
+    dataset = open_dataset(path, format=name, images=images, task=wanted, minimum_labels=1)
+    return dataset if answers(task, dataset.task) else as_task(dataset, task)
 
 
 def _look(

@@ -15,6 +15,10 @@ from blemish.vocabulary import Task
 
 MOST_ROWS_OF_CURVES = 40
 MOST_OWN_MATRICES = 8
+COCO_COLUMNS = (
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
+)
 
 
 def render(report: Report) -> str:
@@ -49,13 +53,22 @@ def render(report: Report) -> str:
     leading = leading_figures(report)
     averages = ("macro", "weighted", "micro")
     in_table = {f"{a}_{n}" for a in averages for n in ("precision", "recall", "f1")}
+    sizes = [
+        (name, [f"{prefix}{n}" for n in COCO_COLUMNS])
+        for name, prefix in (
+            (("Masks", ""), ("Boxes", "box_")) if "box_ap" in report.figures else (("Boxes", ""),)
+        )
+        if "ap_small" in report.figures
+    ]
+    of_sizes = {name for _, names in sizes for name in names}
     return environment.get_template("report.html.jinja").render(
         report=report,
         version=__version__,
         titles=titles,
         leading=leading,
         averages=averages if in_table <= set(report.figures) else (),
-        others=[n for n in report.figures if n not in in_table and n not in leading and n != report.headline],
+        others=[n for n in report.figures if n not in {*in_table, *leading, *of_sizes, report.headline}],
+        sizes=sizes,
         columns=tuple(report.label_rows[0].figures) if report.label_rows else (),
         curves=_curves(report),
         own_matrices=_own_matrices(report),
@@ -63,7 +76,7 @@ def render(report: Report) -> str:
         facts=_facts(report),
         objects=not report.task.is_image_level,
         matrix_titles=lambda names: [titles.get(name, name) for name in names],
-        breakdown_rows=[(title_of(name), figure.value or 0.0) for name, figure in report.breakdown.items()],
+        breakdown_rows=_breakdown_rows(report),
     )
 
 
@@ -73,6 +86,15 @@ def _curves(report: Report) -> list[dict[str, Any]]:
     return [
         {**curves, "row": rows[curves["label"]]}
         for curves in report.charts.get("curves", ())[:MOST_ROWS_OF_CURVES]
+    ]
+
+
+def _breakdown_rows(report: Report) -> list[tuple[str, float]]:
+    """Each kind of mistake with how often it happened, and what it costs."""
+    counts = report.settings.get("mistakes", {})
+    return [
+        (f"{title_of(name)} ({counts.get(name, 0):,})", figure.value or 0.0)
+        for name, figure in report.breakdown.items()
     ]
 
 

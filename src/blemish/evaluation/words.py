@@ -34,10 +34,29 @@ FIGURES: dict[str, tuple[str, str]] = {
     "error_width": ("Error in width", "mean absolute error, pixels"),
     "error_height": ("Error in height", "mean absolute error, pixels"),
     "relative_accuracy": ("Relative accuracy", "1 less the mean of error / truth over all coordinates"),
+    "photograph_precision": (
+        "Photograph precision",
+        "of photographs in which anything is found, those that hold anything",
+    ),
+    "photograph_recall": (
+        "Photograph recall",
+        "of photographs that hold anything, those in which anything is found",
+    ),
+    "photograph_f1": ("Photograph F1", "the harmonic mean of the two"),
+    "ap50": ("AP50", "average precision at an overlap of .50"),
+    "ap75": ("AP75", "average precision at an overlap of .75"),
+    "voc_ap50": ("VOC AP50", "area under the curve at an overlap of .50, difficult objects ignored; boxes"),
+    "voc07_ap50": ("VOC 2007 AP50", "the mean precision at 11 recalls, difficult objects ignored; boxes"),
+    "classification": ("Wrong label", "overlaps a truth of another label by .50"),
+    "localization": ("Badly placed", "overlaps a truth of its label by .10 to .50"),
+    "both": ("Both", "badly placed, and on a truth of another label"),
+    "duplicate": ("Duplicate", "its truth was found by a better one"),
+    "background": ("Nothing there", "overlaps nothing by more than .10"),
+    "missed": ("Missed", "no detection comes near"),
     "precision": ("Precision", "of what was said, the share that is true"),
     "recall": ("Recall", "of what is true, the share that was said"),
     "f1": ("F1", "the harmonic mean of precision and recall"),
-    "ap": ("AP", "average precision"),
+    "ap": ("AP", "average precision; of objects, the mean over overlaps from .50 to .95"),
     "auroc": ("AUROC", "the chance that a true photograph scores above an untrue one"),
 }
 LEADING: dict[Task, tuple[str, ...]] = {
@@ -45,19 +64,45 @@ LEADING: dict[Task, tuple[str, ...]] = {
     Task.MULTILABEL: ("exact_match", "macro_auroc", "macro_ap", "log_loss", "calibration_error"),
     Task.LOCALIZATION: ("iou_50", "iou_75", "relative_accuracy"),
     Task.DETECTION: ("ap50", "ap75", "precision", "recall", "f1"),
-    Task.SEGMENTATION: ("ap50", "ap75", "box_ap", "precision", "recall", "f1"),
+    Task.SEGMENTATION: ("ap50", "ap75", "box_ap", "precision", "recall"),
 }
 DASH = "\N{EN DASH}"
 PIXELS = frozenset({"error_x", "error_y", "error_width", "error_height"})
 
 
+SIZES = {
+    "small": "below 32 x 32 pixels",
+    "medium": "32 x 32 to 96 x 96 pixels",
+    "large": "above 96 x 96 pixels",
+}
+
+
 def title_of(name: str) -> str:
-    """What people read for a figure's name."""
+    """What people read for a figure's name.
+
+    Example:
+        >>> title_of("macro_f1"), title_of("box_ap_small"), title_of("ar_10")
+        ('Macro F1', 'Box AP small', 'AR 10')
+    """
+    if name.startswith("box_"):
+        return f"Box {title_of(name.removeprefix('box_'))}"
+    if name.startswith(("ap_", "ar_")):
+        return f"{name[:2].upper()} {name[3:]}"
     return FIGURES.get(name, (name.replace("_", " ").capitalize(), ""))[0]
 
 
 def meaning_of(name: str) -> str:
     """One line on what a figure says; empty for one that is not known."""
+    kind, _, rest = name.removeprefix("box_").partition("_")
+    of = "boxes: " if name.startswith("box_") else ""
+    if kind == "ap" and rest in SIZES:
+        return f"{of}average precision of objects {SIZES[rest]}"
+    if kind == "ar" and rest in SIZES:
+        return f"{of}average recall of objects {SIZES[rest]}"
+    if kind == "ar":
+        return f"{of}average recall with at most {rest} detections a photograph and label"
+    if of:
+        return of + meaning_of(name.removeprefix("box_"))
     return FIGURES.get(name, ("", ""))[1]
 
 

@@ -72,14 +72,11 @@ class Objects:
 def _flat(annotations: Sequence[Annotation], label_count: int, *, masks: bool) -> Objects:
     counts = np.array([len(a) for a in annotations], np.int64)
     boxes = _joined([a.boxes_xyxy for a in annotations], np.float64, (0, 4))
-    held = tuple(m for a in annotations for m in a.masks or ()) if masks else None
-    # An annotated box beside a mask says what people drew; COCO takes the mask's pixels for the size.
-    outlines = [m for a in annotations for m in a.masks or ()] if held is None else held
-    area = (
-        np.array([m.area for m in outlines], np.float64)
-        if len(outlines) == counts.sum() and len(outlines)
-        else (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    )
+    held = tuple(m for a in annotations for m in a.masks or ())
+    sized_by_masks = (masks or isinstance(next(iter(annotations), None), Truth)) and len(held) == counts.sum()
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    if sized_by_masks:  # COCO sizes a truth by its outline, also where boxes are compared
+        area = np.array([m.area for m in held], np.float64)
     n = int(counts.sum())
     return Objects(
         photographs=len(annotations),
@@ -91,7 +88,7 @@ def _flat(annotations: Sequence[Annotation], label_count: int, *, masks: bool) -
         score=np.ones(n),
         crowd=np.zeros(n, bool),
         difficult=np.zeros(n, bool),
-        masks=held,
+        masks=held if masks else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.metrics.matching import HIT, IGNORED, Matches
 from blemish.metrics.ranking import Ranking
 
 Array = NDArray[Any]
@@ -37,6 +38,26 @@ def choose_thresholds(scores: Array, truth: Array, *, min_gap: float = 1e-4) -> 
     return np.array(
         [choose_threshold(scores[:, i], truth[:, i], min_gap=min_gap) for i in range(scores.shape[1])]
     )
+
+
+def choose_object_thresholds(matches: Matches, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
+    """For each label the threshold with the best F1 over objects, at an overlap of .5.
+
+    Args:
+        matches: of the photographs to choose on, with .5 as the first overlap.
+        min_gap: as in `choose_thresholds`.
+
+    Returns:
+        (L,) float64 in [0, 1].
+    """
+    outcome = matches.outcome[:, 0, 0]
+    out = []
+    for label, positives in enumerate(matches.positives.tolist()):
+        rows = (matches.found.label == label) & (outcome != IGNORED)
+        hits = outcome[rows] == HIT
+        missed = positives - int(hits.sum())
+        out.append(choose_threshold(matches.found.score[rows], hits, misses=missed, min_gap=min_gap))
+    return np.array(out, np.float64)
 
 
 def choose_threshold(scores: Array, truth: Array, *, misses: int = 0, min_gap: float = 1e-4) -> float:

@@ -1,0 +1,243 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
+from scenes import SIZE_HW, pycocotools_eval, random_scene
+
+from blemish.errors import BadInput, WrongTask
+from blemish.evaluation import score
+from blemish.evaluation.objects import compare_objects
+from blemish.evaluation.page import render
+from blemish.evaluation.show import compare
+from blemish.metrics.overlap import FIGURES
+from blemish.metrics.thresholds import choose_object_thresholds
+from blemish.vocabulary import Labels, Prediction, Task, Truth
+
+LABELS = Labels(("dent", "scratch", "chip", "crack"))
+
+
+def annotations(truths, found, *, task=None, thresholds=0.4):
+    """The scene's objects as people and models give them, one photograph each."""
+    task = task or (Task.DETECTION if truths.masks is None else Task.SEGMENTATION)
+    shared = {"task": task, "labels": LABELS, "size_hw": SIZE_HW}
+    out = ([], [])
+    for photograph in range(truths.photographs):
+        for side, annotated in zip((found, truths), out, strict=True):
+            rows = np.flatnonzero(side.photograph == photograph)
+            if side is found:
+                rows = rows[np.argsort(-side.score[rows], kind="stable")]
+            masks = tuple(side.masks[i] for i in rows) if task is Task.SEGMENTATION else None
+            fields = {
+                "label_index": side.label[rows],
+                "boxes_xyxy": side.boxes[rows],
+                "masks": masks,
+                **shared,
+            }
+            if side is truths:
+                annotated.append(Truth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows]))
+                continue
+            best = np.zeros(len(LABELS))
+            np.maximum.at(best, side.label[rows], side.score[rows])
+            annotated.append(
+                Prediction(
+                    **fields, scores=side.score[rows], label_scores=best, thresholds=np.full(4, thresholds)
+                )
+            )
+    return out
+
+
+@pytest.fixture(scope="module")
+def boxes():
+    return random_scene(0, photographs=25)
+
+
+@pytest.fixture(scope="module")
+def masks():
+    return random_scene(1, photographs=8, masks=True)
+
+
+def coco_figures(report, prefix=""):
+    """The twelve figures as COCO's code gives them: -1 for one that is not defined."""
+    values = [report.value(prefix + name) for name in FIGURES]
+    return [-1 if value is None else value for value in values]
+
+
+def test_a_report_holds_cocos_figures(boxes):
+    predictions, truths = annotations(*boxes)
+    report = score(predictions, truths, resamples=100)
+    reference = pycocotools_eval(*boxes)
+    np.testing.assert_allclose(coco_figures(report), reference.stats, rtol=0, atol=1e-12)
+    assert report.headline == "ap"
+    for name in ("ap", "ap50", "precision", "recall", "f1", "photograph_f1"):
+        figure = report.figures[name]
+        assert figure.low <= figure.value <= figure.high, name
+        assert figure.low < figure.high, name
+    assert report.of_label("dent").figures["ap"].low is not None
+    assert sum(report.settings["mistakes"].values()) > 10
+    assert report.confusion.rows[-1] == "false alarm"
+    assert report.confusion.columns[-1] == "missed"
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_a_report_of_masks_holds_the_boxes_too(masks):
+    truths, found = masks
+    predictions, people = annotations(truths, found)
+    report = score(predictions, people, intervals=False)
+    np.testing.assert_allclose(
+        coco_figures(report), pycocotools_eval(truths, found).stats, rtol=0, atol=1e-12
+    )
+    sized = replace(truths, masks=None)  # truths keep their outlines' areas where boxes are compared
+    box = found.boxes[:, 2:] - found.boxes[:, :2]
+    plain = replace(found, masks=None, area=box.prod(1))
+    np.testing.assert_allclose(
+        coco_figures(report, "box_"),
+        pycocotools_eval(sized, plain).stats,
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_a_detector_can_be_scored_on_outlines_but_not_the_other_way(masks):
+    truths, found = masks
+    predictions, _ = annotations(truths, found, task=Task.DETECTION)
+    _, outlines = annotations(truths, found)
+    assert score(predictions, outlines, intervals=False).value("ap") > 0
+    with_masks, plain = annotations(truths, found)[0], annotations(truths, found, task=Task.DETECTION)[1]
+    with pytest.raises(WrongTask):
+        score(with_masks, plain)
+
+
+def test_precision_and_recall_are_taken_at_the_models_thresholds(boxes):
+    truths, found = boxes
+    low = score(*annotations(truths, found, thresholds=0.1), intervals=False)
+    high = score(*annotations(truths, found, thresholds=0.8), intervals=False)
+    assert high.value("precision") > low.value("precision")
+    assert high.value("recall") < low.value("recall")
+    assert high.value("ap") == low.value("ap")
+    assert high.of_label("dent").said < low.of_label("dent").said
+
+
+def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
+    from blemish.evaluation.objects import match_objects
+
+    truths, found = boxes
+    predictions, people = annotations(truths, found)
+    chosen = choose_object_thresholds(match_objects(predictions, people))
+    at = score([replace(p, thresholds=chosen) for p in predictions], people, intervals=False)
+    for i, row in enumerate(at.label_rows):
+        for other in np.linspace(0.02, 0.98, 30):
+            thresholds = chosen.copy()
+            thresholds[i] = other
+            moved = score([replace(p, thresholds=thresholds) for p in predictions], people, intervals=False)
+            assert moved.label_rows[i].figures["f1"].value <= row.figures["f1"].value + 1e-12
+
+
+def test_labels_the_data_do_not_know_are_neither_right_nor_wrong(boxes):
+    truths, found = boxes
+    predictions, people = annotations(truths, found)
+    fewer = Labels(("scratch", "dent"))
+    turned = {0: 1, 1: 0}
+    renamed = []
+    for truth in people:
+        kept = np.flatnonzero(truth.label_index < 2)
+        renamed.append(
+            Truth(
+                task=truth.task,
+                labels=fewer,
+                label_index=[turned[int(truth.label_index[i])] for i in kept],
+                boxes_xyxy=truth.boxes_xyxy[kept],
+                crowd=truth.crowd[kept],
+                size_hw=SIZE_HW,
+            )
+        )
+    whole, part = score(predictions, people, intervals=False), score(predictions, renamed, intervals=False)
+    assert [row.label for row in part.label_rows] == ["dent", "scratch"]
+    for name in ("dent", "scratch"):
+        assert part.of_label(name) == whole.of_label(name)
+    assert "chip, crack" in part.stamps[0].text
+
+
+def test_worst_photographs_come_first_and_say_why(boxes):
+    report = score(*annotations(*boxes), intervals=False)
+    assert report.worst
+    assert all(0 < m.severity <= 1 for m in report.worst)
+    assert any("missed:" in m.what for m in report.worst)
+    assert any("false alarm:" in m.what for m in report.worst)
+
+
+def test_photographs_without_objects_and_without_detections():
+    shared = {"task": Task.DETECTION, "labels": LABELS, "label_index": [], "boxes_xyxy": np.zeros((0, 4))}
+    truth = Truth(**shared)
+    prediction = Prediction(**shared, scores=[], label_scores=np.zeros(4), thresholds=np.full(4, 0.5))
+    report = score([prediction] * 3, [truth] * 3, resamples=20)
+    assert report.value("ap") is None
+    assert report.value("f1") == 0
+    assert report.worst == ()
+    assert "AP" in render(report)
+
+
+def test_the_page_of_each_task_is_drawn(boxes, masks):
+    for scene in (boxes, masks):
+        page = render(score(*annotations(*scene), resamples=30))
+        assert "What the mistakes cost" in page
+        assert "COCO" in page
+        assert page.count("<svg") > 10
+
+
+def test_one_photograph_is_told_in_numbers():
+    shared = {"task": Task.DETECTION, "labels": LABELS, "size_hw": SIZE_HW}
+    truth = Truth(
+        **shared, label_index=[0, 1, 1], boxes_xyxy=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 90, 9, 99]]
+    )
+    prediction = Prediction(
+        **shared,
+        label_index=[0, 2, 1],
+        boxes_xyxy=[[0, 0, 10, 8], [100, 100, 110, 110], [50, 50, 60, 60]],
+        scores=[0.9, 0.8, 0.3],
+        label_scores=[0.9, 0.3, 0.8, 0],
+        thresholds=np.full(4, 0.5),
+    )
+    lines = compare(truth, prediction)
+    assert lines == compare_objects(truth, prediction)
+    assert lines[0] == "dent at (0, 0, 10, 10): found, score 0.9000, IoU 0.800"
+    assert lines[1].endswith("missed; the nearest has IoU 1.000 and score 0.3000, below the threshold")
+    assert lines[2] == "scratch at (0, 90, 9, 99): missed"
+    assert lines[3] == "chip at (100, 100, 110, 110): false alarm, score 0.8000, best IoU 0.000"
+
+
+def one_box(box, kind):
+    shared = {
+        "task": Task.LOCALIZATION,
+        "labels": Labels(("raccoon",)),
+        "label_index": [0],
+        "size_hw": SIZE_HW,
+    }
+    if kind is Truth:
+        return Truth(**shared, boxes_xyxy=[box])
+    return Prediction(**shared, boxes_xyxy=[box], scores=[1], label_scores=[1], thresholds=[0.5])
+
+
+def test_localization_report():
+    truths = [one_box(b, Truth) for b in ([0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 10, 10])]
+    predictions = [one_box(b, Prediction) for b in ([0, 0, 10, 5], [20, 20, 40, 40], [50, 50, 60, 60])]
+    report = score(predictions, truths, ids=["a", "b", "c"], resamples=50)
+    assert report.value("mean_iou") == pytest.approx((0.5 + 1 + 0) / 3)
+    assert report.value("iou_50") == pytest.approx(2 / 3)
+    assert report.value("error_height") == pytest.approx((5 + 0 + 5) / 3)
+    assert report.settings["zero_truths"] == 2
+    assert "2 true coordinates are 0" in report.stamps[0].text
+    assert [m.id for m in report.worst] == ["c", "a", "b"]
+    assert "How well boxes fit" in render(report)
+    lines = compare(truths[0], predictions[0])
+    assert lines[3] == "height: truth 10.0, model 5.0, absolute error 5.0 px"
+    assert lines[-1].startswith("IoU 0.500, relative accuracy 75.0 %")
+    two = replace(
+        truths[0], label_index=[0, 0], boxes_xyxy=[[0, 0, 1, 1]] * 2, crowd=[], difficult=[], truncated=[]
+    )
+    with pytest.raises(BadInput, match="a: the truth holds 2 boxes"):
+        score(predictions[:1], [two], ids=["a"])
