@@ -121,13 +121,15 @@ class RCNNOptions(DetectorOptions):
         trainable_backbone_layers: 0 to 5, counted from the last; the rest of the backbone never changes.
         anchor_sizes: side of the square anchor in pixels, one a map from stride 4 to 64.
         aspect_ratios: height / width of the anchors of every map.
-        proposals: that the first stage hands to the second, a photograph.
+        proposals: that the first stage hands to the second, a photograph; in training twice as many.
+        learned_proposals: of them, how many the second stage learns from, a photograph.
     """
 
     trainable_backbone_layers: int = Field(default=3, ge=0, le=5)
     anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     proposals: int = Field(default=1000, ge=1)
+    learned_proposals: int = Field(default=512, ge=1)
 
 
 class YOLOOptions(DetectorOptions):

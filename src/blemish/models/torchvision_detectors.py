@@ -257,7 +257,11 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
     )
     sizes = tuple((size,) for size in options.anchor_sizes)
     generator = AnchorGenerator(sizes, (tuple(options.aspect_ratios),) * len(sizes))
-    parts: dict[str, Any] = {"rpn_anchor_generator": generator}
+    parts: dict[str, Any] = {
+        "rpn_anchor_generator": generator,
+        "rpn_post_nms_top_n_train": 2 * options.proposals,
+        "box_batch_size_per_image": options.learned_proposals,
+    }
     if second:
         wide = backbone.out_channels
         count = generator.num_anchors_per_location()[0]
