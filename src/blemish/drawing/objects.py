@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,7 +13,8 @@ from blemish.drawing.palette import Colour, font, label_colour, luminance, perce
 from blemish.geometry import mask_to_rings
 from blemish.vocabulary import Annotation, FloatArray, Prediction, Truth
 
-FINE = 3  # lines are drawn this many times as fine as the pixels
+FINE = 3  # lines are drawn this many times as fine as the pixels,
+FINE_BELOW = 1_000_000  # on sheets of fewer pixels than these: on larger ones nobody sees the steps
 FILL = 0.26  # how much of its colour a mask lays over the photograph
 
 Rectangle = tuple[int, int, int, int]
@@ -151,45 +154,62 @@ def _tag(picture: Image.Image, text: str, letters: int) -> None:
 
 def _outline(picture: Image.Image, rings: Sequence[FloatArray], line: int, colour: Colour) -> None:
     """The light fill of a mask and a line around it."""
-    everything = np.concatenate(rings)
-    x1, y1, sheet = _sheet(picture, everything, 1)
+    sheet = _Sheet.over(picture, np.concatenate(rings), 1)
     if sheet is None:
         return
-    pen = ImageDraw.Draw(sheet)
+    pen = ImageDraw.Draw(sheet.image)
     for ring in rings:  # the largest first, so a hole cuts into what is there, and an island fills the hole
-        points = _on_sheet(ring, x1, y1)
         x, y = (ring - ring[0]).T
         is_hole = np.dot(x, np.roll(y, -1)) < np.dot(y, np.roll(x, -1))
-        pen.polygon(points, fill=0 if is_hole else round(255 * FILL))
-    picture.paste(colour, (x1, y1), sheet.reduce(FINE))
+        pen.polygon(sheet.points(ring), fill=0 if is_hole else round(255 * FILL))
+    sheet.lay(picture, colour)
     for ring in rings:
         _ring(picture, ring, line, colour)
 
 
 def _ring(picture: Image.Image, ring: FloatArray, line: int, colour: Colour) -> None:
     """A closed line with a thin rim of the opposite brightness, so that it shows on light and on dark."""
-    x1, y1, sheet = _sheet(picture, ring, line + 2)
+    sheet = _Sheet.over(picture, ring, line + 2)
     if sheet is None:
         return
     # The first two points once more: the joint of the last corner is drawn like the others.
-    points = _on_sheet(np.concatenate([ring, ring[:2]]), x1, y1)
+    points = sheet.points(np.concatenate([ring, ring[:2]]))
     rim = (0, 0, 0) if luminance(colour) > 0.13 else (255, 255, 255)
-    pen = ImageDraw.Draw(sheet)
+    pen = ImageDraw.Draw(sheet.image)
     for width, strength, tone in ((line + 1.4, 130, rim), (line, 255, colour)):
-        sheet.paste(0, (0, 0, *sheet.size))
-        pen.line(points, fill=strength, width=round(FINE * width), joint="curve")
-        picture.paste(tone, (x1, y1), sheet.reduce(FINE))
+        sheet.image.paste(0, (0, 0, *sheet.image.size))
+        pen.line(points, fill=strength, width=round(sheet.fine * width), joint="curve")
+        sheet.lay(picture, tone)
 
 
-def _sheet(picture: Image.Image, points: FloatArray, margin: int) -> tuple[int, int, Image.Image | None]:
-    """Where a fine sheet over some points begins, and the sheet; None outside the picture."""
-    x1, y1 = (int(v) for v in np.maximum(np.floor(points.min(0)) - margin, 0))
-    x2, y2 = (int(v) for v in np.minimum(np.ceil(points.max(0)) + margin, picture.size))
-    if x1 >= x2 or y1 >= y2:
-        return x1, y1, None
-    return x1, y1, Image.new("L", (FINE * (x2 - x1), FINE * (y2 - y1)))
+@dataclass(frozen=True)
+class _Sheet:
+    """A transparent sheet over a part of the picture, some times as fine.
 
+    Attributes:
+        corner: where it begins, x y pixels of the picture.
+        fine: pixels of the sheet for one of the picture.
+        image: how much of the colour is laid on, 0 to 255.
+    """
 
-def _on_sheet(points: FloatArray, x1: int, y1: int) -> list[tuple[float, float]]:
-    # ImageDraw's coordinates are pixel centres, ours are pixel corners.
-    return [(x, y) for x, y in (FINE * (points - (x1, y1)) - 0.5).tolist()]
+    corner: tuple[int, int]
+    fine: int
+    image: Image.Image
+
+    @classmethod
+    def over(cls, picture: Image.Image, points: FloatArray, margin: int) -> Self | None:
+        """Just large enough for some points and a margin; None where they lie outside the picture."""
+        x1, y1 = (int(v) for v in np.maximum(np.floor(points.min(0)) - margin, 0))
+        x2, y2 = (int(v) for v in np.minimum(np.ceil(points.max(0)) + margin, picture.size))
+        if x1 >= x2 or y1 >= y2:
+            return None
+        fine = FINE if (x2 - x1) * (y2 - y1) < FINE_BELOW else 1
+        return cls((x1, y1), fine, Image.new("L", (fine * (x2 - x1), fine * (y2 - y1))))
+
+    def points(self, points: FloatArray) -> list[tuple[float, float]]:
+        """Points of the picture as ImageDraw takes them here: its coordinates are pixel centres."""
+        return [(x, y) for x, y in (self.fine * (points - self.corner) - 0.5).tolist()]
+
+    def lay(self, picture: Image.Image, colour: Colour) -> None:
+        """Lay the colour on the picture."""
+        picture.paste(colour, self.corner, self.image.reduce(self.fine) if self.fine > 1 else self.image)
