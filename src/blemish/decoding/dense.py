@@ -95,10 +95,10 @@ def _one(
     if contract.task is Task.SEGMENTATION:
         if coefficients is None or prototypes is None:
             raise BadModelFile("segmentation needs outputs of the roles 'coefficients' and 'prototypes'")
-        channels, height, width = prototypes.shape
-        weights = coefficients[row[kept]].astype(np.float32)
-        grids = (weights @ prototypes.reshape(channels, -1).astype(np.float32)).reshape(-1, height, width)
-        masks = [over_input(grid, box, placement) for grid, box in zip(grids, placed, strict=True)]
+        masks = [
+            over_input(prototypes, box, placement, weights=weights)
+            for weights, box in zip(coefficients[row[kept]], placed, strict=True)
+        ]
     return boxes_prediction(contract, placement, placed, score[kept], label[kept], masks)
 
 

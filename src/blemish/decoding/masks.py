@@ -52,13 +52,37 @@ def mask_in_box(
 
 
 def over_input(
-    grid: NDArray[Any], box_xyxy: FloatArray, placement: Placement, threshold: float = 0.0
+    grid: NDArray[Any],
+    box_xyxy: FloatArray,
+    placement: Placement,
+    threshold: float = 0.0,
+    weights: NDArray[Any] | None = None,
 ) -> Mask:
-    """The mask of a box from a grid that covers the network's whole input."""
-    shares = (grid.shape[1] / placement.input_hw[1], grid.shape[0] / placement.input_hw[0])
-    scale_x, scale_y = (s * share for s, share in zip(placement.scale_xy, shares, strict=True))
-    offset_x, offset_y = (o * share for o, share in zip(placement.offset_xy, shares, strict=True))
-    return mask_in_box(grid, (scale_x, scale_y), (offset_x, offset_y), box_xyxy, placement.size_hw, threshold)
+    """The mask of a box from a grid that covers the network's whole input.
+
+    Args:
+        grid: (h, w); with `weights`, (k, h, w) prototypes, which are summed only under the box.
+        box_xyxy: (4,) pixels of the photograph, inside it.
+        placement: of the photograph.
+        threshold: pixels above it belong to the mask.
+        weights: (k,).
+    """
+    cells = grid.shape[:-3:-1]  # w, h
+    scales, offsets, window = [], [], []
+    for axis in (0, 1):
+        share = cells[axis] / placement.input_hw[1 - axis]
+        scale, offset = placement.scale_xy[axis] * share, placement.offset_xy[axis] * share
+        around = 2 + math.ceil(scale)  # cells beyond the box that its edge is interpolated from
+        first = max(math.floor(box_xyxy[axis] * scale + offset) - around, 0)
+        last = min(math.ceil(box_xyxy[axis + 2] * scale + offset) + around, cells[axis])
+        scales.append(scale)
+        offsets.append(offset - first)
+        window.append(slice(first, max(last, first + 1)))
+    part = grid[..., window[1], window[0]].astype(np.float32, copy=False)
+    if weights is not None:
+        part = np.tensordot(weights.astype(np.float32, copy=False), part, 1)
+    size_hw = placement.size_hw
+    return mask_in_box(part, (scales[0], scales[1]), (offsets[0], offsets[1]), box_xyxy, size_hw, threshold)
 
 
 def over_box(
