@@ -33,7 +33,7 @@ check: $(READY)  ## lint, types, room order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY)  ## mend what can be mended
 	$(BIN)/ruff check --fix .
