@@ -16,6 +16,8 @@ from blemish.models.contract import Network
 from blemish.models.gradients import ScoreGradients
 from blemish.vocabulary import Task
 
+UNLIKE_BATCH = 5  # neither 2 outputs nor 3 channels
+
 
 def explains(network: Network) -> bool:
     """Whether gradient methods apply: one answer for the whole photograph, and feature maps to look at."""
@@ -42,7 +44,10 @@ def export_explanation(network: Network) -> tuple[bytes, int]:
         network.requires_grad_(False)
         with quiet(), torch.no_grad():
             count = int(network(*example)[0].shape[1])
-            arguments = (*example, torch.eye(max(count, EXAMPLE_BATCH), count)[:EXAMPLE_BATCH].to(example[0]))
+            # Sizes that are equal are taken for one: a batch of 2 with 2 outputs would be fixed at 2.
+            batch = EXAMPLE_BATCH if count != EXAMPLE_BATCH else UNLIKE_BATCH
+            example = tuple(array[:1].repeat(batch, 1, 1, 1) for array in example)
+            arguments = (*example, torch.eye(max(count, batch), count)[:batch].to(example[0]))
             graph = make_fx(ScoreGradients(network), tracing_mode="symbolic", _allow_non_fake_inputs=True)(
                 *arguments
             )
