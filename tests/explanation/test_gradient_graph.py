@@ -145,6 +145,18 @@ def test_localization_from_scratch(tmp_path):
     compare(lively(network), tmp_path, count=2)
 
 
+@pytest.mark.parametrize("labels", [1, 2, 3, 5])
+def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
+    """Sizes that are equal while tracing are taken for one: as many labels as photographs would fix both."""
+    network = registry.create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
+    file = fake_file(network, tmp_path)
+    write_explanation(network, file)
+    for batch in (1, 2, 4, 7):
+        selector = np.zeros((batch, labels), np.float32)
+        features, gradients = GradientFile(file).look(feeds(network, batch), selector)
+        assert len(features[0]) == len(gradients[0]) == batch
+
+
 def test_the_network_is_left_as_it_was(tmp_path):
     network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
     next(network.parameters()).requires_grad_(False)

@@ -1,0 +1,104 @@
+"""The pointing game: how often a map's peak lies inside the damage that was drawn there.
+
+Trains a small network on drawn solar cells, explains each damaged cell of the held-out ones, and looks where
+the peak is. Chance is the share of the photograph that the damage covers.
+
+    python bench/pointing_game.py --count 800 --epochs 6
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import blemish
+from blemish.data.synthetic import CELL_LABELS, cells, write_cells
+from blemish.explanation import BUDGETS, Explainer
+from blemish.geometry import mask_to_array
+from blemish.inference import load
+
+METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "occlusion", "rise")
+SLACK = 0.05  # of the photograph's side: the published game allows a margin, since maps are coarse
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--count", type=int, default=800)
+    arguments.add_argument("--epochs", type=int, default=6)
+    arguments.add_argument("--size", type=int, default=128)
+    arguments.add_argument("--shown", type=int, default=30, help="cells explained")
+    arguments.add_argument("--model", default="resnet18")
+    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments.add_argument("--output", type=Path, help="keep the run here")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print_game(given, given.output or Path(folder))
+
+
+def print_game(given: argparse.Namespace, folder: Path) -> None:
+    splits = {"train": 0.7, "val": 0.15, "test": 0.15}
+    drawn = write_cells(folder / "cells", given.count, size=given.size, splits=splits)
+    settings = [f"model.input_size={given.size}", "training.workers=0", *given.set]
+    run = blemish.train(
+        data=folder / "cells",
+        model=given.model,
+        weights="none",
+        epochs=given.epochs,
+        output=folder / "run",
+        set=settings,
+        progress=True,
+    )
+    print(f"validation macro F1 {run.metrics['macro_f1']:.3f}")
+    boxes = damage_boxes(given.count, given.size)
+    predictor = load(run.model_file)
+    explainer = Explainer(predictor.backend, predictor.model_file)
+    print(f"| method | looks | {' | '.join(predictor.labels.names)} | all | chance |")
+    print("|---|---|" + "---|" * (len(predictor.labels) + 2))
+    test = [s for s in drawn if s.split == "test" and s.truth is not None and len(s.truth)]
+    for method in METHODS:
+        hits: dict[str, list[bool]] = {name: [] for name in predictor.labels.names}
+        chance = []
+        for sample in test[: given.shown]:
+            prediction = predictor.predict(sample.path)
+            for name in sample.truth.label_names:
+                if not prediction.verdict()[prediction.labels.index(name)]:
+                    continue  # what was not found cannot be explained
+                made = explainer.explain(sample.path, method=method, label=name, judge=False)[0]
+                there = boxes[Path(sample.path).stem][name]
+                hits[name].append(inside(made.peak_xy, there))
+                chance.append(covered(there, given.size))
+        every = [hit for of in hits.values() for hit in of]
+        columns = [f"{np.mean(of):.0%} of {len(of)}" if of else "-" for of in (*hits.values(), every)]
+        print(f"| {method} | {BUDGETS.get(method, 1)} | {' | '.join(columns)} | {np.mean(chance):.0%} |")
+
+
+def damage_boxes(count: int, size: int) -> dict[str, dict[str, np.ndarray]]:
+    """By photograph and label, the drawn polygons' mask, grown by the slack."""
+    grown = {}
+    for specimen in cells(count, size=size):
+        masks: dict[str, np.ndarray] = {}
+        for flaw in specimen.flaws:
+            name = CELL_LABELS.names[flaw.label_index]
+            masks[name] = masks.get(name, False) | mask_to_array(flaw.mask)
+        grown[specimen.id] = {name: grow(mask, round(SLACK * size)) for name, mask in masks.items()}
+    return grown
+
+
+def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """The mask and everything within a square of `pixels` around it."""
+    for axis in (0, 1):
+        mask = np.any([np.roll(mask, shift, axis) for shift in range(-pixels, pixels + 1)], axis=0)
+    return mask
+
+
+def inside(peak_xy: tuple[float, float], mask: np.ndarray) -> bool:
+    return bool(mask[int(peak_xy[1]), int(peak_xy[0])])
+
+
+def covered(mask: np.ndarray, size: int) -> float:
+    return float(mask.sum()) / size**2
+
+
+if __name__ == "__main__":
+    main()
