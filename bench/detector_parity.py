@@ -109,9 +109,8 @@ def best_rate(label, settings, run, count):
         run(setting)
         rates[setting] = count / (time.perf_counter() - start)
     best = max(rates, key=rates.get)
-    print(
-        f"{label}: {rates[best]:.2f} photographs/s with {best} ({', '.join(f'{k}: {v:.2f}' for k, v in rates.items())})"
-    )
+    shown = ", ".join(f"{setting}: {rate:.2f}" for setting, rate in rates.items())
+    print(f"{label}: {rates[best]:.2f} photographs/s with {best} ({shown})")
     return rates[best]
 
 

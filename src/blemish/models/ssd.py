@@ -7,7 +7,9 @@ offsets and a score a label; background stands before the labels and never leave
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from blemish.models.anchors import boxes_a_cell, clip, decode, default_boxes, en
 from blemish.models.contract import Network
 from blemish.models.detector_options import SSDOptions
 from blemish.models.registry import register
+from blemish.models.weights import RESNET_FILES, from_timm, from_torchvision
 from blemish.vocabulary import Task
 
 REDUCTIONS = (8, 16, 32)
@@ -86,6 +89,12 @@ class SSD(Network):
             **_stages(self.backbone),
             "head": ("auxiliary", "offset_heads", "score_heads"),
         }
+
+    def aliases(self, name: str) -> Sequence[str]:
+        """Files of backbones leave `backbone.` out, and where timm flattened `blocks.3` they have a dot."""
+        bare = name.removeprefix("backbone.")
+        first, dot, rest = bare.partition(".")
+        return (name, bare, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
 
     def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (b, n, 1 + L), background first, and offsets (b, n, 4), for (b, 3, h, w)."""
@@ -166,10 +175,17 @@ def multibox_loss(
     licence="Apache-2.0",
     weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
     input_size=300,
+    default_weights=lambda name: _weights("resnet50" if name.startswith("ssd300-") else name),
 )
 def ssd(name: str, *, task: Task, label_count: int, **options: Any) -> SSD:
     """An SSD with random weights; its options are those of `SSDOptions`."""
     return SSD(label_count=label_count, options=SSDOptions.of(name, options))
+
+
+def _weights(backbone: str) -> tuple[Path, ...]:
+    """Torchvision's file of a ResNet, whose keys are timm's; timm's own of any other backbone."""
+    files = RESNET_FILES.get(backbone)
+    return (from_torchvision(*files) if files else from_timm(backbone),)
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:

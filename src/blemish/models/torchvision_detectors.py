@@ -29,6 +29,7 @@ from blemish.models.contract import Network
 from blemish.models.detector_options import RCNNOptions
 from blemish.models.operators import suppress
 from blemish.models.registry import register
+from blemish.models.weights import RESNET_FILES, from_torchvision
 from blemish.vocabulary import Task
 
 BODIES = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -90,6 +91,10 @@ class RCNN(Network):
             **{layer: (f"backbone.body.{layer}",) for layer in layers},
             "head": ("backbone.fpn", "rpn", "roi_heads"),
         }
+
+    def aliases(self, name: str) -> Sequence[str]:
+        """Files of ResNets name its layers alone."""
+        return (name, name.removeprefix("backbone.body."))
 
     def train(self, mode: bool = True) -> RCNN:
         """As torch's, but layers that never change keep their running statistics too."""
@@ -281,6 +286,7 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
     weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
     input_size=800,
     smallest="fasterrcnn-resnet18-fpn",
+    default_weights=lambda name: (from_torchvision(*RESNET_FILES[name.split("-")[1]]),),
 )
 @register(
     *(f"maskrcnn-{body}-fpn{version}" for body in BODIES for version in ("", "-v2")),
@@ -290,6 +296,7 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
     weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
     input_size=800,
     smallest="maskrcnn-resnet18-fpn",
+    default_weights=lambda name: (from_torchvision(*RESNET_FILES[name.split("-")[1]]),),
 )
 def rcnn(name: str, *, task: Task, label_count: int, **options: Any) -> RCNN:
     """An R-CNN with random weights; its options are those of `RCNNOptions`."""

@@ -55,12 +55,13 @@ class Loaded:
         return text
 
 
-def locate(name: str, weights: str) -> tuple[Path, ...]:
+def locate(name: str, weights: str, backbone: str | None = None) -> tuple[Path, ...]:
     """The files that `weights` stands for, downloaded if need be; none for random weights.
 
     Args:
         name: of the architecture.
         weights: `default`, `none`, or a file.
+        backbone: where the recipe's options name another one than the architecture's own.
 
     Raises:
         BadWeights: there is no such file.
@@ -75,7 +76,7 @@ def locate(name: str, weights: str) -> tuple[Path, ...]:
             raise BadWeights(f"{path}: no such file of weights; give a file, default or none{known}")
         return (path,)
     find = describe(name).default_weights
-    return () if find is None else find(name)
+    return () if find is None else find(backbone or name)
 
 
 def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:

@@ -108,7 +108,7 @@ def train(
         folder = _new_folder(output, chosen)
     where = choose_device(device)
     check_device(chosen, where)
-    files = locate(chosen.model.name, chosen.model.weights)
+    files = locate(chosen.model.name, chosen.model.weights, chosen.model.options.get("backbone"))
     prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
     chosen = resolve(chosen, prepared)
     with _log_file(folder):
