@@ -3,139 +3,188 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from blemish.inference import Predictor
 
-FAILED_IN_PART = 1
+COLD_STARTS = 3
+DRAWN = 16  # photographs that are drawn where none were given
+DRAWN_HW = (480, 640)
 
 
 def benchmark(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The model file.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="The model file, or for torch its run's folder.", show_default=False
+        ),
+    ],
     source: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Photographs to measure with; drawn ones of 1280 x 960 by default."),
+        list[str] | None,
+        typer.Option("--source", metavar="DIR", help="Photographs; drawn ones where not given."),
     ] = None,
     backend: Annotated[
-        str | None,
-        typer.Option(
-            help="onnxruntime, openvino, torch (a file in its run), with commas; all there are by default."
-        ),
+        list[str] | None,
+        typer.Option(help="onnxruntime, openvino or torch, once each; what is installed where not given."),
     ] = None,
-    photographs: Annotated[int, typer.Option(min=1, help="How many are timed.")] = 50,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photographs a run of the network.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="For the network; every core where not given.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
-    cold: Annotated[bool, typer.Option("--cold/--no-cold", help="Measure cold starts too.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the stream; latency is of one at a time.")] = 1,
+    count: Annotated[int, typer.Option(min=1, help="Photographs to time.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a backend.")] = False,
-    alone: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Time a model file stage by stage, on each backend, each in a process of its own."""
-    from blemish.hub import local_file
-    from blemish.inference.benchmarking import cold_start, draw_photographs, measure
-    from blemish.inference.sources import find_sources
-    from blemish.modelfile import read_model_file
+    """Time a model file on this machine: latency by stage, throughput, memory, cold start.
 
-    path = local_file(file)
-    read_model_file(path)
-    names = backend.split(",") if backend else _there(path)
-    with tempfile.TemporaryDirectory(prefix="blemish-") as folder:
-        paths = list(find_sources([source])) if source else draw_photographs(Path(folder))
-        if alone:
-            speed = measure(
-                _loader(path, names[0], device, threads), paths, batch_size=batch_size, rounds=photographs
-            )
-            typer.echo(json.dumps(speed.to_dict()))
-            return
-        failed = 0
-        for name in names:
-            row = _in_a_process(path, name, source or folder, photographs, batch_size, device, threads)
-            if "error" in row:
-                failed += 1
-                typer.echo(json.dumps(row) if as_json else f"{name}: {row['error']}")
-                continue
-            if cold and name != "torch":
-                row["cold_start_seconds"] = round(cold_start(path, paths[0], backend=name), 3)
-            typer.echo(json.dumps(row) if as_json else "\n".join(_lines(row)))
-    if failed:
-        raise typer.Exit(FAILED_IN_PART if failed < len(names) else 2)
+    Each backend runs in a process of its own, so that memory and cold start are its own too.
+    """
+    from blemish.errors import BlemishError
+
+    with _photographs(source, count) as (photographs, places):
+        if backend is not None and len(backend) == 1:
+            found = [_measured(file, backend[0], device, threads, batch_size, photographs)]
+        else:
+            found = []
+            for name in backend or _installed(file):
+                command = [sys.executable, "-m", "blemish", "benchmark", file, "--backend", name, "--json"]
+                command += ["--device", device, "--batch-size", str(batch_size), "--count", str(count)]
+                command += [] if threads is None else ["--threads", str(threads)]
+                for place in places:
+                    command += ["--source", place]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+                if done.returncode:
+                    raise BlemishError(done.stderr.strip().removeprefix("blemish: ") or f"{name} failed")
+                found.append(json.loads(done.stdout.splitlines()[-1]))
+    if as_json:
+        for speed in found:
+            typer.echo(json.dumps(speed))
+        return
+    _print_table(found)
 
 
-def _there(path: Path) -> list[str]:
-    """The backends that can run this file here."""
+def _measured(
+    file: str, backend: str, device: str, threads: int | None, batch_size: int, photographs: Sequence[Path]
+) -> dict[str, Any]:
+    from blemish.inference.measuring import measure
+
+    started = time.perf_counter()
+    predictor = _predictor(file, backend, device, threads)
+    speed = measure(
+        predictor, photographs, batch_size=batch_size, load_seconds=time.perf_counter() - started
+    ).to_dict()
+    speed["cold_start_seconds"] = None
+    if backend != "torch":
+        model = predictor.model_file.path if predictor.model_file is not None else file
+        speed["cold_start_seconds"] = _cold_start(str(model), backend, device, threads, photographs[0])
+    return speed
+
+
+def _predictor(file: str, backend: str, device: str, threads: int | None) -> Predictor:
+    from blemish.inference import load
+
+    if backend != "torch":
+        folder = Path(file)
+        model: Path | str = folder / "model.onnx" if folder.is_dir() else file
+        return load(model, backend=backend, device=device, threads=threads)
+    import torch
+
+    from blemish.export.rebuilding import network_of_run
+    from blemish.inference import Predictor
+    from blemish.inference.backend import available_cores
+    from blemish.models.backend import TorchBackend
+
+    torch.set_num_threads(threads or available_cores())
+    run = Path(file) if Path(file).is_dir() else Path(file).parent
+    network, model_file = network_of_run(run)
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    return Predictor(TorchBackend(network.to(there if device == "auto" else device)), model_file)
+
+
+def _cold_start(model: str, backend: str, device: str, threads: int | None, photograph: Path) -> float:
+    """Seconds of a whole process that looks at one photograph, the median of a few."""
+    command = [sys.executable, "-m", "blemish", "predict", str(photograph), "--model", model]
+    command += ["--backend", backend, "--device", device]
+    command += [] if threads is None else ["--threads", str(threads)]
+    seconds = []
+    for _ in range(COLD_STARTS + 1):
+        started = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def _installed(file: str) -> list[str]:
+    """The backends that can run this file here; torch where the run's weights lie beside it."""
     from importlib.util import find_spec
 
-    names = ["onnxruntime"] + (["openvino"] if find_spec("openvino") else [])
-    if find_spec("torch") and (path.parent / "weights.safetensors").is_file() and path.name == "model.onnx":
+    folder = Path(file) if Path(file).is_dir() else Path(file).parent
+    names = ["onnxruntime"]
+    if find_spec("openvino") is not None:
+        names.append("openvino")
+    if find_spec("torch") is not None and all(
+        (folder / name).is_file() for name in ("weights.safetensors", "recipe.yaml", "model.onnx")
+    ):
         names.append("torch")
     return names
 
 
-def _loader(path: Path, backend: str, device: str, threads: int | None) -> Callable[[], Predictor]:
-    def load() -> Predictor:
-        from blemish import inference
+@contextmanager
+def _photographs(sources: list[str] | None, count: int) -> Iterator[tuple[list[Path], list[str]]]:
+    """`count` photographs, given or drawn, some of them twice, and where another process finds them."""
+    if sources:
+        from blemish.inference.sources import find_sources
 
-        if backend != "torch":
-            return inference.load(path, backend=backend, device=device, threads=threads)
-        import torch
+        found = list(islice(find_sources(sources), count))
+        yield [found[i % len(found)] for i in range(count)], sources
+        return
+    from blemish.data.synthetic import panels, save_photograph
 
-        from blemish.export.rebuilding import network_of_run
-        from blemish.models.backend import TorchBackend
-
-        if threads:
-            torch.set_num_threads(threads)
-        network, model_file = network_of_run(path.parent)
-        where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-        return inference.Predictor(TorchBackend(network.to(where)), model_file)
-
-    return load
-
-
-def _in_a_process(
-    path: Path,
-    backend: str,
-    source: str,
-    photographs: int,
-    batch_size: int,
-    device: str,
-    threads: int | None,
-) -> dict[str, Any]:
-    """Measured alone, so that memory is the backend's own and no library slows another."""
-    command = [
-        *(sys.executable, "-m", "blemish", "benchmark", str(path), "--alone"),
-        *("--backend", backend, "--source", source, "--device", device),
-        *("--photographs", str(photographs), "--batch-size", str(batch_size)),
-        *(("--threads", str(threads)) if threads else ()),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        said: Sequence[str] = done.stderr.strip().splitlines()
-        return {"backend": backend, "error": (said[-1] if said else "it ended").removeprefix("blemish: ")}
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    with tempfile.TemporaryDirectory(prefix="blemish-benchmark-") as folder:
+        drawn = []
+        for specimen in panels(min(DRAWN, count), size_hw=DRAWN_HW):
+            drawn.append(Path(folder) / f"{specimen.id}.jpg")
+            save_photograph(specimen.photograph, drawn[-1])
+        yield [drawn[i % len(drawn)] for i in range(count)], [folder]
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
-    times = row["milliseconds"]
-    how = f"batch {row['batch_size']}, {row['photographs']} photographs"
-    speed = f"{row['photographs_per_second']:.1f} photographs a second as a stream ({how})"
-    lines = [f"{row['backend']}, {row['precision']}: {speed}"]
-    titles = {"read": "read", "prepare": "prepare", "infer": "network", "decode": "outputs", "total": "all"}
-    for stage, title in titles.items():
-        cells = "  ".join(f"{name} {value:8.2f} ms" for name, value in times[stage].items())
-        lines.append(f"  {title:8} {cells}")
-    memory = f"{row['peak_megabytes']:.0f} MB" if row["peak_megabytes"] else "unknown"
-    start = f", cold start {row['cold_start_seconds']:.2f} s" if row.get("cold_start_seconds") else ""
-    lines.append(f"  memory   {memory} at most, loaded in {row['load_seconds']:.2f} s{start}")
-    return lines
+def _print_table(found: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=f"milliseconds a photograph, median (95 %), {found[0]['photographs']} photographs")
+    for heading in ("", *(speed["backend"] for speed in found)):
+        table.add_column(heading, justify="left" if not heading else "right")
+    words = {
+        "read": "read and decode",
+        "prepare": "resize and normalise",
+        "infer": "network",
+        "decode": "decode outputs",
+    }
+    for stage in found[0]["latency_ms"]:
+        cells = [
+            f"{speed['latency_ms'][stage]['p50']:.1f} ({speed['latency_ms'][stage]['p95']:.1f})"
+            for speed in found
+        ]
+        table.add_row(words.get(stage, stage), *cells, end_section=stage == "total")
+    rows = {
+        "photographs a second, streamed": ("photographs_per_second", "{:.1f}"),
+        "peak memory, MiB": ("peak_memory_mib", "{:.0f}"),
+        "load, s": ("load_seconds", "{:.2f}"),
+        "cold start of the whole process, s": ("cold_start_seconds", "{:.2f}"),
+    }
+    for title, (key, form) in rows.items():
+        table.add_row(title, *("-" if speed[key] is None else form.format(speed[key]) for speed in found))
+    Console().print(table)

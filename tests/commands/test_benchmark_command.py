@@ -1,0 +1,91 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from blemish.commands import benchmark as command
+from blemish.errors import BadImage, BadInput, BlemishError
+from blemish.inference import load
+from blemish.inference.measuring import measure
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = Path(__file__).parents[1] / "inference" / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_scores_model(tmp_path_factory.mktemp("model") / "model.onnx").path
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.command()(command.benchmark)
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_stages_add_up_and_percentiles_ascend(model, photographs):
+    speed = measure(load(model), sorted(photographs.glob("*.png")) * 4, batch_size=4, load_seconds=1.5)
+    assert speed.photographs == 12
+    assert speed.load_seconds == 1.5
+    assert speed.photographs_per_second > 1
+    stages = speed.latency_ms
+    assert list(stages) == ["read", "prepare", "infer", "decode", "total"]
+    assert stages["total"]["mean"] == pytest.approx(sum(stages[s]["mean"] for s in list(stages)[:4]))
+    for figures in stages.values():
+        assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
+    assert speed.peak_memory_mib is None or speed.peak_memory_mib > 20
+    json.dumps(speed.to_dict())
+
+
+def test_a_broken_photograph_or_none_is_named(model, photographs):
+    (photographs / "broken.jpg").write_bytes(b"x")
+    with pytest.raises(BadImage):
+        measure(load(model), [photographs / "broken.jpg"])
+    with pytest.raises(BadInput):
+        measure(load(model), [])
+
+
+def test_one_backend_is_measured_here(model, photographs, monkeypatch):
+    monkeypatch.setattr(command, "COLD_STARTS", 1)
+    result = run(model, "--backend", "onnxruntime", "--source", photographs, "--count", 5, "--json")
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.stdout)
+    assert speed["photographs"] == 5
+    assert speed["backend"].startswith("onnxruntime")
+    assert speed["cold_start_seconds"] > 0.05
+
+
+@pytest.mark.slow
+def test_every_backend_is_measured_in_its_own_process(model):
+    pytest.importorskip("openvino")
+    result = run(model, "--count", 4, "--json")
+    assert result.exit_code == 0, result.output
+    names = [json.loads(line)["backend"].split()[0] for line in result.stdout.splitlines()]
+    assert names == ["onnxruntime", "openvino"]
+    shown = run(model, "--count", 4)
+    for word in ("network", "resize and normalise", "cold start", "openvino"):
+        assert word in shown.stdout
+
+
+def test_a_backend_that_is_none_is_named(model, photographs):
+    single = run(model, "--backend", "tensorflow", "--source", photographs)
+    assert isinstance(single.exception, BadInput)
+    several = run(model, "--backend", "tensorflow", "--backend", "onnxruntime", "--source", photographs)
+    assert isinstance(several.exception, BlemishError)
+    assert "unknown backend 'tensorflow'" in str(several.exception)
+    missing = run(model, "--source", photographs / "gone", "--backend", "onnxruntime")
+    assert isinstance(missing.exception, BadInput)
