@@ -67,8 +67,11 @@ def evaluate(
 ) -> None:
     """Measure a model file on labelled photographs.
 
-    Labels are matched by name. Photographs that cannot be read are listed and not scored; the exit code is
-    then 1. Photographs that the model has learned from are found and stamped on the report.
+    Labels are matched by name.
+
+    Photographs that cannot be read are listed and not scored; the exit code is then 1.
+
+    Photographs that the model has learned from are found and stamped on the report.
     """
     from blemish import evaluation, inference
 

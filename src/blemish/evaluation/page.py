@@ -125,7 +125,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Run by", model.get("backend")),
         ("Parity", certificate.get("text")),
         ("Thresholds chosen on", model.get("thresholds_tuned_on")),
-        ("Temperature", model.get("temperature")),
+        ("Temperature", _rounded(model.get("temperature"))),
         ("Weights' licence", model.get("weights_licence")),
         ("Data", data.get("path")),
         ("Format", data.get("format")),
@@ -140,3 +140,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 def _data_uri(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def _rounded(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"

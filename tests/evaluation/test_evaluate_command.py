@@ -1,0 +1,110 @@
+import csv
+import json
+import sys
+
+import pytest
+from brightness import brightness_predictor, photographs
+
+from blemish.cli import main
+
+LEVELS = [20, 40, 60, 200, 220, 240]
+NAMES = ["dark", "dark", "bright", "bright", "bright", "bright"]  # one is wrong
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    paths = photographs(folder / "photos", LEVELS)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filename", "label"])
+        writer.writerows([f"photos/{p.name}", n] for p, n in zip(paths, NAMES, strict=True))
+    model = tmp_path / "model.onnx"
+    monkeypatch.setattr("blemish.inference.load", lambda path, **options: brightness_predictor(model))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def blemish(data, monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setattr(sys, "argv", ["blemish", "evaluate", "-m", "model.onnx", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return call
+
+
+def test_a_table_and_a_report(blemish, data, tmp_path):
+    code, out, _ = blemish("-d", data, "-o", tmp_path / "out")
+    assert code == 0
+    assert "Macro F1" in out and "0.829" in out
+    assert "Dark" in out and "Bright" in out
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["photographs"] == 6
+
+
+def test_json_alone_on_standard_output(blemish, data):
+    code, out, _ = blemish("-d", data, "--json", "--no-intervals")
+    report = json.loads(out)
+    assert code == 0
+    assert report["figures"]["accuracy"]["value"] == pytest.approx(5 / 6)
+    assert report["figures"]["accuracy"]["low"] is None
+    assert report["worst"][0]["id"].endswith("002.png")
+
+
+def test_a_broken_photograph_is_named_and_the_exit_code_is_one(blemish, data):
+    (data / "photos" / "004.png").write_bytes(b"broken")
+    code, out, _ = blemish("-d", data)
+    assert code == 1
+    assert "004.png" in out
+    assert "5 photographs" in out
+
+
+def test_one_photograph_is_shown(blemish, data, tmp_path):
+    code, out, _ = blemish("-d", data, "--show", "002.png", "-o", tmp_path / "out")
+    assert code == 0
+    assert "Bright: truth yes, model no" in out
+    assert "<- wrong" in out
+    assert (tmp_path / "out" / "002.shown.png").exists()
+    code, out, _ = blemish("-d", data, "--show", "000", "-o", tmp_path / "out", "--json")
+    assert json.loads(out)["prediction"]["labels"][0]["verdict"] is True
+
+
+def test_labels_can_be_mapped(blemish, data):
+    table = data / "labels.csv"
+    table.write_text(table.read_text().replace(",dark", ",dim"))
+    code, _, err = blemish("-d", data)
+    assert code == 2
+    assert "does not know the data's label 'dim'" in err
+    assert "--map dim=" in err
+    code, out, _ = blemish("-d", data, "--map", "dim=dark")
+    assert code == 0
+    assert "0.829" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--map", "dim"], "--map 'dim' is not DATA=MODEL"),
+        (["--map", "dim=dark"], "unknown label 'dim' in the data"),
+        (["--split", "tset"], "unknown split 'tset'"),
+        (["--show", "nobody.png"], "unknown photograph 'nobody.png'"),
+        (["--show", "png"], "unknown photograph 'png'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(blemish, data, arguments, says):
+    code, _, err = blemish("-d", data, *arguments)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_data_that_are_not_there(blemish, tmp_path):
+    code, _, err = blemish("-d", tmp_path / "nowhere")
+    assert code == 2
+    assert "no such file or folder" in err
