@@ -73,13 +73,13 @@ class Writing:
     Attributes:
         root: the folder to write into, empty.
         link: make hard links to the photographs instead of copies, where the disk allows it.
-        prepare: what to do with a photograph instead of copying it; answers whether it did anything.
+        suffixes: the right file ending of photographs that have a wrong one, by sample id.
         lost: ids of photographs by what they lost.
     """
 
     root: Path
     link: bool = False
-    prepare: Callable[[Sample, Path], bool] | None = None
+    suffixes: Mapping[str, str] = field(default_factory=dict)
     lost: dict[str, list[str]] = field(default_factory=dict)
 
     def lose(self, what: str, sample: Sample | None = None) -> None:
@@ -91,8 +91,6 @@ class Writing:
     def put(self, sample: Sample, target: Path) -> None:
         """Bring a sample's photograph to `target`, as it is."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self.prepare is not None and self.prepare(sample, target):
-            return
         if not sample.path.exists():  # a set opened with missing="keep"
             self.lose("the photograph is not there and was not copied", sample)
             return
@@ -118,7 +116,7 @@ def write_dataset(
     format: str,  # noqa: A002 - the word people type
     *,
     link: bool = False,
-    prepare: Callable[[Sample, Path], bool] | None = None,
+    suffixes: Mapping[str, str] | None = None,
 ) -> Written:
     """Write photographs and labels as a data set of `format`.
 
@@ -127,7 +125,7 @@ def write_dataset(
         root: a folder that is not there yet, or empty.
         format: `folders`, `csv`, `coco`, `voc` or `yolo`.
         link: hard links to the photographs where possible; else copies.
-        prepare: called with each sample and where its photograph goes; True where it put it there itself.
+        suffixes: the right file ending of photographs that have a wrong one, by sample id.
 
     Raises:
         UnknownName: no format of that name can be written.
@@ -144,7 +142,7 @@ def write_dataset(
         )
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
-    writing = Writing(root, link, prepare)
+    writing = Writing(root, link, suffixes or {})
     try:
         root.mkdir(parents=True, exist_ok=True)
         writer.write(dataset, writing)
@@ -190,21 +188,22 @@ def split_folders(dataset: Dataset) -> bool:
     return True
 
 
-def file_names(dataset: Dataset) -> dict[str, str]:
+def file_names(dataset: Dataset, writing: Writing) -> dict[str, str]:
     """A file name for each sample id, unique by stem also where case does not count.
 
     Photographs keep their own names; where two would meet, the folders they lay in go before the name.
     """
+    own = {s.id: _with_suffix(s.path.name, writing.suffixes.get(s.id)) for s in dataset.samples}
     out: dict[str, str] = {}
     taken: set[str] = set()
     counts: dict[str, int] = {}
+    for name in own.values():
+        counts[_stem(name)] = counts.get(_stem(name), 0) + 1
     for sample in dataset.samples:
-        stem = _stem(sample.path.name)
-        counts[stem] = counts.get(stem, 0) + 1
-    for sample in dataset.samples:
-        name = sample.path.name
+        name = own[sample.id]
         if counts[_stem(name)] > 1:
-            name = "_".join(p for p in PurePosixPath(sample.id).parts if p not in ("/", ".."))
+            folders = [p for p in PurePosixPath(sample.id).parts[:-1] if p not in ("/", "..")]
+            name = "_".join([*folders, name])
         unique, number = name, 1
         while _stem(unique) in taken:
             number += 1
@@ -212,6 +211,10 @@ def file_names(dataset: Dataset) -> dict[str, str]:
         taken.add(_stem(unique))
         out[sample.id] = unique
     return out
+
+
+def _with_suffix(name: str, suffix: str | None) -> str:
+    return name if suffix is None else PurePosixPath(name).stem + suffix
 
 
 def _stem(name: str) -> str:

@@ -62,7 +62,7 @@ class Coco:
         """`annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
         require_task(dataset, "coco", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
-        names = file_names(dataset)
+        names = file_names(dataset, writing)
         lose_extras(
             dataset, writing, dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks"), True)
         )

@@ -97,7 +97,7 @@ class Folders:
         """A folder for each label, below one for each split where the set has splits."""
         require_task(dataset, "folders", Task.CLASSIFICATION)
         splits = split_folders(dataset)
-        names = file_names(dataset)
+        names = file_names(dataset, writing)
         lose_extras(dataset, writing)
         if list(dataset.labels.names) != sorted(dataset.labels.names):
             writing.lose("the order of the labels is not kept; they are read in the order of their names")

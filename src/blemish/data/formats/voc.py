@@ -100,7 +100,7 @@ class Voc:
         """Annotations, JPEGImages, ImageSets; for segmentation also the two folders of painted masks."""
         require_task(dataset, "voc", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
-        names = file_names(dataset)
+        names = file_names(dataset, writing)
         lose_extras(dataset, writing, dict.fromkeys(("difficult", "truncated", "masks"), True))
         lose_order(dataset, writing)
         lists: dict[str, list[str]] = {}

@@ -111,7 +111,7 @@ class Yolo:
         """`images/` beside `labels/`, with a data.yaml where the set has splits, else a classes.txt."""
         require_task(dataset, "yolo", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
-        names = file_names(dataset)
+        names = file_names(dataset, writing)
         lose_extras(dataset, writing, {"masks": True})
         for sample in dataset.samples:
             image = writing.root / "images" / (sample.split or "") / names[sample.id]

@@ -47,7 +47,7 @@ def write_table(dataset: Dataset, writing: Writing) -> None:
     require_task(dataset, "csv", *(t for t in Task if t is not Task.SEGMENTATION), Task.SEGMENTATION)
     boxes = dataset.task.has_boxes
     lose_extras(dataset, writing, {"group": True, "columns": True})
-    names = file_names(dataset)
+    names = file_names(dataset, writing)
     columns = [] if boxes else _further_columns(dataset, writing)
     if boxes and any(s.columns for s in dataset.samples):
         columns = _further_columns(dataset, writing)

@@ -1,0 +1,164 @@
+"""A copy of a data set without the faults that need no person to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blemish.data.audit import audit, lenient_reading
+from blemish.data.checks.objects import FEWEST_PIXELS
+from blemish.data.checks.photographs import SUFFIXES_OF
+from blemish.data.findings import Finding, Findings
+from blemish.data.formats import get_format
+from blemish.data.headers import look_at_all
+from blemish.data.outlines import OutlinedMask
+from blemish.data.writing import Written, write_dataset
+from blemish.errors import BadDataset
+from blemish.geometry import clip_boxes
+from blemish.imaging import LIMITS, Limits
+from blemish.vocabulary import BoolArray, Sample, Task, Truth
+
+DROPPED_PHOTOGRAPHS = frozenset(
+    {
+        "broken-photograph",
+        "damaged-photograph",
+        "empty-file",
+        "exact-duplicate",
+        "oversized-photograph",
+        "split-leak",
+        "tiny-photograph",
+        "truncated-photograph",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A cleaned copy.
+
+    Attributes:
+        found: everything that was wrong with the original.
+        left: those findings that only people can mend; they concern the copy too.
+        dropped: ids of photographs that are not in the copy, by finding code.
+        written: the copy.
+    """
+
+    found: Findings
+    left: Findings
+    dropped: Mapping[str, tuple[str, ...]]
+    written: Written
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {
+            "found": self.found.to_dict(),
+            "left": self.left.to_dict(),
+            "dropped": {code: list(ids) for code, ids in self.dropped.items()},
+            "written": self.written.to_dict(),
+        }
+
+
+def clean(
+    path: Path | str,
+    output: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002 - the word people type
+    to: str | None = None,
+    images: Path | str | None = None,
+    task: Task | str | None = None,
+    duplicates: bool = True,
+    link: bool = False,
+    limits: Limits = LIMITS,
+) -> Cleaned:
+    """Write a copy of the set at `path` with everything mended that a finding's `fix` promises.
+
+    Photographs that cannot be used and lines that cannot be read are left out, copies dropped (of a leak
+    between splits the one in train), boxes cut at the edge, labels turned and scaled with their photographs,
+    wrong file endings put right. The original is not touched.
+
+    Args:
+        path: as for `open_dataset`; likewise format, images and task.
+        output: a folder that is not there yet, or empty.
+        format: of the original, where it should not be recognised.
+        to: format of the copy; that of the original where not given.
+        images: where its photographs lie, if not beside the labels.
+        task: what it shall serve.
+        duplicates: whether to decode every photograph, to find copies and damage.
+        link: hard links to photographs instead of copies.
+        limits: what counts as oversized.
+
+    Raises:
+        BadDataset: nothing of the set can be read, or nothing of it is left.
+    """
+    result = audit(
+        path, format=format, reading=lenient_reading(images, task), duplicates=duplicates, limits=limits
+    )
+    dataset = result.dataset
+    if dataset is None:
+        raise BadDataset(result.findings.of("unreadable-set")[0].sentence())
+    drop: dict[Path, str] = {}
+    for finding in result.findings:
+        if finding.code in DROPPED_PHOTOGRAPHS and finding.path is not None and finding.fix:
+            drop.setdefault(finding.path, finding.code)
+    kept = tuple(_mended(s) for s in dataset.samples if s.path not in drop)
+    if not kept:
+        raise BadDataset(f"{path}: not one photograph of it can be used; see blemish data check")
+    dropped: dict[str, list[str]] = {}
+    for sample in dataset.samples:
+        if sample.path in drop:
+            dropped.setdefault(drop[sample.path], []).append(sample.id)
+    target = to or (dataset.format if hasattr(get_format(dataset.format).reader, "write") else "coco")
+    written = write_dataset(
+        replace(dataset, samples=kept), output, target, link=link, suffixes=_right_suffixes(kept)
+    )
+    left = Findings(tuple(f for f in result.findings if not f.fix and not _gone(f, drop)), len(kept))
+    return Cleaned(result.findings, left, {c: tuple(ids) for c, ids in dropped.items()}, written)
+
+
+def _gone(finding: Finding, drop: Mapping[Path, str]) -> bool:
+    return finding.path in drop
+
+
+def _mended(sample: Sample) -> Sample:
+    """A sample whose boxes end at the edge, without objects that hold nothing."""
+    truth, size_hw = sample.truth, sample.size_hw
+    if truth is None or truth.boxes_xyxy is None or size_hw is None:
+        return sample
+    boxes = clip_boxes(truth.boxes_xyxy, size_hw)
+    keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if truth.masks is not None:
+        drawn = [not (isinstance(m, OutlinedMask) and m.stands_in) for m in truth.masks]
+        keep &= np.array(
+            [not d or m.area >= FEWEST_PIXELS for m, d in zip(truth.masks, drawn, strict=True)], bool
+        )
+    return replace(sample, truth=rows_of(replace(truth, boxes_xyxy=boxes), keep))
+
+
+def rows_of(truth: Truth, keep: BoolArray) -> Truth:
+    """A truth with only those of its objects for which (n,) `keep` holds."""
+    if keep.all():
+        return truth
+    return replace(
+        truth,
+        label_index=truth.label_index[keep],
+        boxes_xyxy=None if truth.boxes_xyxy is None else truth.boxes_xyxy[keep],
+        masks=None if truth.masks is None else tuple(m for m, k in zip(truth.masks, keep, strict=True) if k),
+        crowd=truth.crowd[keep],
+        difficult=truth.difficult[keep],
+        truncated=truth.truncated[keep] if truth.truncated.size else truth.truncated,
+    )
+
+
+def _right_suffixes(samples: tuple[Sample, ...]) -> dict[str, str]:
+    """The right file ending of every photograph that has a wrong one."""
+    looks = look_at_all([s.path for s in samples])
+    out = {}
+    for sample, look in zip(samples, looks, strict=True):
+        right = SUFFIXES_OF.get(look.header.format, ()) if look.header is not None else ()
+        if right and sample.path.suffix.casefold() not in right:
+            out[sample.id] = right[0]
+    return out
