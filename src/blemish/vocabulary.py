@@ -269,7 +269,9 @@ class Prediction(Annotation):
             out["objects"] = [
                 {
                     "label": self.labels.names[index] if self.labels.names else None,
+                    "title": self.labels.titles[index] if self.labels.names else None,
                     "score": float(score),
+                    "verdict": bool(score >= self.thresholds[index]) if self.labels.names else True,
                     "box_xyxy": [float(v) for v in box],
                     **({} if self.masks is None else {"area": self.masks[row].area}),
                 }

@@ -223,3 +223,52 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--json", "--max-detections", 2)
     assert [o["score"] for o in json.loads(result.stdout)["objects"]] == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools'
+def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
+    pycoco = pytest.importorskip("pycocotools.mask")
+    grid = np.full((1, 28, 28), 0.9, np.float32)
+    grid[:, 10:18, 10:18] = 0.1  # a hole
+    graph = tiny.fixed_graph(
+        boxes=np.array([[1, 1, 5, 7]], np.float32),
+        scores=np.array([0.9], np.float32),
+        labels=np.array([0], np.int64),
+        masks=grid,
+    )
+    roles = ("boxes", "scores", "labels", "masks")
+    promise = tiny.contract(
+        Task.SEGMENTATION,
+        outputs=tuple({"name": r, "role": r, "activation": "probabilities"} for r in roles),
+        decoder={"name": "final"},
+    )
+    write_model_file(tmp_path / "m.onnx", graph, promise)
+    Image.new("RGB", (80, 40)).save(tmp_path / "p.png")
+    result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json")
+    (found,) = json.loads(result.stdout)["objects"]
+    assert (found["label"], found["title"], found["verdict"]) == ("fine", "Fine", True)
+    assert found["box_xyxy"] == [10, 5, 50, 35]
+    assert len(found["polygons"]) == 2
+    drawn = pycoco.decode(found["rle"])
+    assert drawn.shape == (40, 80)
+    assert drawn.sum() == found["area"]
+    assert not drawn[20, 30]
+    assert drawn[8, 14]
+
+
+def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
+    from blemish.commands import predict as module
+
+    drawn = []
+
+    def draw(outcome, folder, names, white_level):
+        if drawn:
+            raise StorageFull("out/2.jpg could not be written (No space left on device)")
+        drawn.append(folder / "1.jpg")
+        return drawn[0]
+
+    monkeypatch.setattr(module, "_draw", draw)
+    result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "out", "--json")
+    assert result.exit_code == 1
+    assert "stopped after 1 photographs" in result.stderr
+    assert len(result.stdout.splitlines()) == 1

@@ -65,6 +65,7 @@ def predict(
     """
     from dataclasses import replace
 
+    from blemish.errors import BlemishError
     from blemish.imaging import LIMITS
     from blemish.inference import load
     from blemish.inference.sources import find_sources
@@ -85,16 +86,22 @@ def predict(
     )
     done = failed = 0
     names: set[str] = set()
-    with _progress() as advance:
-        for outcome in outcomes:
-            drawn = None
-            if outcome.prediction is not None and output is not None:
-                drawn = _draw(outcome, output, names, predictor.contract.inputs[0].white_level)
-            sys.stdout.write((_json(outcome, drawn) if as_json else _line(outcome)) + "\n")
-            sys.stdout.flush()  # whoever reads a pipe sees each photograph as it is done
-            failed += outcome.error is not None
-            done += outcome.error is None
-            advance(failed)
+    try:
+        with _progress() as advance:
+            for outcome in outcomes:
+                drawn = None
+                if outcome.prediction is not None and output is not None:
+                    drawn = _draw(outcome, output, names, predictor.contract.inputs[0].white_level)
+                sys.stdout.write((_json(outcome, drawn) if as_json else _line(outcome)) + "\n")
+                sys.stdout.flush()  # whoever reads a pipe sees each photograph as it is done
+                failed += outcome.error is not None
+                done += outcome.error is None
+                advance(failed)
+    except BlemishError as error:
+        if not done:
+            raise
+        typer.echo(f"blemish: stopped after {done} photographs: {error}", err=True)
+        raise typer.Exit(FAILED_IN_PART) from error
     if failed:
         raise typer.Exit(FAILED_IN_PART if done else NOTHING_DONE)
 
@@ -104,6 +111,12 @@ def _json(outcome: Outcome, drawn: Path | None) -> str:
     if outcome.prediction is None:
         return json.dumps({"path": Path(outcome.source).as_posix(), "error": str(outcome.error)})
     answer = outcome.prediction.to_dict()
+    if outcome.prediction.masks is not None:
+        from blemish.geometry import mask_to_rings, rle_to_text
+
+        for found, mask in zip(answer["objects"], outcome.prediction.masks, strict=True):
+            found["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
+            found["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
     if drawn is not None:
         answer["drawn"] = drawn.as_posix()
     return json.dumps(answer)
