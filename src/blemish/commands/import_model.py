@@ -40,6 +40,9 @@ def import_model(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the architecture.", show_default=False),
     ] = None,
+    allow_unused: Annotated[
+        bool, typer.Option("--allow-unused", help="The file may hold tensors that the network lacks.")
+    ] = False,
     licence: Annotated[
         str | None, typer.Option(help="Of the weights, as it shall stand in the file.", show_default=False)
     ] = None,
@@ -56,6 +59,7 @@ def import_model(
         options=_options(options or []),
         samples=_samples(data),
         licence=licence,
+        allow_unused=allow_unused,
     )
     contract = made.contract
     typer.echo(f"{made.path}: {contract.architecture}, {contract.task}, {len(contract.labels)} labels")

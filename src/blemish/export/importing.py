@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blemish import __version__
-from blemish.errors import BadInput, BadWeights, WrongTask
+from blemish.errors import BadInput, BadWeights, ExportRefused, WrongTask
 from blemish.export.certificate import certify, write_certified
+from blemish.export.explanation import write_explanation
 from blemish.export.onnx import export_network
 from blemish.inference.onnxruntime import OnnxRuntimeBackend
 from blemish.modelfile import Contract, LabelSpec, Licences, ModelFile, write_model_file
 from blemish.models.backend import TorchBackend
 from blemish.models.coco_labels import COCO_LABELS
+from blemish.models.contract import Network
+from blemish.models.isolated import read_isolated
 from blemish.models.registry import create, describe
 from blemish.models.weights import fill
 from blemish.vocabulary import Labels, Sample, Task
+
+LOG = logging.getLogger(__name__)
+_COUNTERS = "num_batches_tracked"  # batch norm's, which nothing needs once training is over
 
 
 def import_weights(
@@ -29,6 +36,7 @@ def import_weights(
     options: Mapping[str, Any] | None = None,
     samples: Sequence[Sample] = (),
     licence: str | None = None,
+    allow_unused: bool = False,
 ) -> ModelFile:
     """A model file of an architecture of the registry, with the weights of a file.
 
@@ -40,10 +48,11 @@ def import_weights(
         task: None for the architecture's only one.
         options: of the architecture.
         samples: photographs to certify the file on; none leaves it without a certificate.
+        allow_unused: whether the file may hold tensors that the network has no place for.
         licence: of the weights; None for what the registry says of published ones.
 
     Raises:
-        BadWeights: unreadable, or not every tensor of the network is in the file.
+        BadWeights: unreadable, or file and network do not match tensor by tensor; all are listed.
         WrongTask: the architecture answers several tasks and none was named, or not this one.
         ExportRefused: the file does not decide as the network does.
     """
@@ -58,13 +67,7 @@ def import_weights(
     path = Path(weights)
     if not path.is_file():
         raise BadWeights(f"{path}: no such file of weights")
-    report = fill(network, network.read_state(path), path)
-    if report.missing:
-        raise BadWeights(
-            f"{path}: {len(report.missing)} of the network's {len(network.state_dict())} tensors are not in "
-            f"the file or have another shape, such as {report.missing[0]}: give the right architecture, and "
-            f"as many labels as it learned ({len(names)} were given)"
-        )
+    _fill(network, path, label_count=len(names), allow_unused=allow_unused)
     network.eval()
     contract = Contract(
         blemish_version=__version__,
@@ -81,14 +84,46 @@ def import_weights(
     )
     graph = export_network(network)
     if not samples:
-        return write_model_file(output, graph, contract)
+        return _with_explanation(network, write_model_file(output, graph, contract))
 
     def judge(candidate: ModelFile) -> Contract:
         after = OnnxRuntimeBackend(candidate.path, device="cpu")
         parity = certify(TorchBackend(network), after, candidate, samples)
         return contract.model_copy(update={"certificate": parity})
 
-    return write_certified(Path(output), graph, contract, None, judge, force=False)
+    made = write_certified(Path(output), graph, contract, None, judge, force=False)
+    return _with_explanation(network, made)
+
+
+def _with_explanation(network: Network, made: ModelFile) -> ModelFile:
+    """The file, its explanation graph beside it where the network has one that can be traced."""
+    try:
+        write_explanation(network, made)
+    except ExportRefused as error:
+        LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
+    return made
+
+
+def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool) -> None:
+    """Put a file's tensors into the network, every one in its place; halves are cast to float."""
+    plain = type(network).read_state is Network.read_state
+    state = read_isolated(path) if plain else network.read_state(path)
+    report = fill(network, state, path)
+    unused = () if allow_unused else tuple(n for n in report.skipped if not n.endswith(_COUNTERS))
+    if not report.missing and not unused:
+        return
+    lines = []
+    if report.missing:
+        lines += [f"not in the file, or of another shape ({len(report.missing)}):"]
+        lines += [f"  {name} {tuple(network.state_dict()[name].shape)}" for name in report.missing]
+    if unused:
+        lines += [f"in the file, without a place in the network ({len(unused)}):"]
+        lines += [f"  {name} {tuple(state[name].shape)}" for name in unused]
+    listed = "\n".join(lines)
+    raise BadWeights(
+        f"{path}: does not match {type(network).__name__} with {label_count} labels tensor by tensor; give "
+        f"the architecture, options and labels it was trained with:\n{listed}"
+    )
 
 
 def coco_labels() -> Labels:

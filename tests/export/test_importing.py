@@ -1,0 +1,162 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blemish.errors import BadWeights, WrongTask
+from blemish.explanation.gradients import GradientFile
+from blemish.export.importing import import_weights
+from blemish.imaging import open_photograph
+from blemish.inference import load
+from blemish.models import registry
+from blemish.models.backend import TorchBackend
+from blemish.models.fusion import hugging_face_key
+from blemish.models.isolated import read_isolated
+from blemish.vocabulary import Labels, Sample
+
+LABELS = Labels(("F_Breakage", "F_Crushed", "R_Normal"), ("Front Breakage", "Front Crushed", "Rear Normal"))
+TINY = {"input_size": 32}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = registry.create("timm/test_resnet", task="classification", label_count=3, **TINY)
+    with torch.no_grad():
+        network.head[-1].weight.mul_(20)
+    return network.eval()
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    generator = np.random.default_rng(0)
+    out = []
+    for i in range(4):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(generator.integers(0, 256, (5, 5, 3), np.uint8)).resize((32, 32)).save(path)
+        out.append(Sample(id=str(i), path=path))
+    return out
+
+
+def save(state, path):
+    torch.save(state, path)
+    return path
+
+
+def importing(path, output, **more):
+    return import_weights(
+        path, "timm/test_resnet", LABELS, output, task="classification", options=TINY, **more
+    )
+
+
+def test_a_plain_state_dict_becomes_a_certified_file(network, photographs, tmp_path):
+    path = save(network.state_dict(), tmp_path / "w.pth")
+    made = importing(path, tmp_path / "m.onnx", samples=photographs, licence="mine")
+    assert made.contract.certificate.passed and made.contract.licences.weights == "mine"
+    assert made.contract.label_vocabulary().titles == LABELS.titles
+    predictor = load(made.path)
+    prepared = [predictor.prepare(open_photograph(s.path)) for s in photographs]
+    feeds = {"image": np.stack([p.feeds["image"] for p in prepared])}
+    ours = predictor.backend.run(feeds)["logits"]
+    np.testing.assert_allclose(ours, TorchBackend(network).run(feeds)["logits"], atol=1e-4)
+    assert np.ptp(ours) > 0.01
+    assert GradientFile(made).layers == network.feature_layers, "imported models can be explained too"
+
+
+def test_halves_are_cast_and_wrappings_taken_off(network, tmp_path):
+    state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
+    made = importing(save({"model_state_dict": state, "epoch": 3}, tmp_path / "w.pth"), tmp_path / "m.onnx")
+    feeds = {"image": np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)}
+    ours = load(made.path).backend.run(feeds)["logits"]
+    theirs = TorchBackend(network).run(feeds)["logits"]
+    assert ours.dtype == np.float32
+    assert 0 < np.abs(ours - theirs).max() < 0.02 * np.abs(theirs).max()
+
+
+def test_unmatched_tensors_are_listed_one_by_one(network, tmp_path):
+    state = dict(network.state_dict())
+    state["surprise.weight"] = torch.zeros(2)
+    missing = next(name for name in state if name.startswith("backbone"))
+    del state[missing]
+    path = save(state, tmp_path / "w.pth")
+    with pytest.raises(BadWeights) as caught:
+        importing(path, tmp_path / "m.onnx", allow_unused=True)
+    assert missing in str(caught.value) and "surprise" not in str(caught.value)
+    with pytest.raises(BadWeights) as caught:
+        importing(path, tmp_path / "m.onnx")
+    assert missing in str(caught.value) and "surprise.weight (2,)" in str(caught.value)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_another_number_of_labels_is_named(network, tmp_path):
+    path = save(network.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(BadWeights, match=r"with 2 labels[\s\S]*head\.\d\.weight"):
+        import_weights(
+            path, "timm/test_resnet", Labels(("a", "b")), tmp_path / "m.onnx", task="multilabel", options=TINY
+        )
+    with pytest.raises(WrongTask, match="--task"):
+        import_weights(path, "timm/test_resnet", LABELS, tmp_path / "m.onnx")
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (self.marker, "w"))
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_foreign_code_in_a_pickle_never_runs(legacy, tmp_path):
+    path, marker = tmp_path / "w.pth", tmp_path / "ran"
+    payload = {"w": torch.zeros(1), "x": Evil(str(marker))}
+    if legacy:
+        path.write_bytes(pickle.dumps(payload))
+    else:
+        torch.save(payload, path)
+    with pytest.raises(BadWeights) as caught:
+        read_isolated(path)
+    assert not marker.exists()
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_read_apart_is_what_is_read_here(network, tmp_path):
+    state = network.state_dict()
+    read = read_isolated(save(state, tmp_path / "w.pth"))
+    assert set(read) == set(state)
+    assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
+    with pytest.raises(BadWeights, match="no such file"):
+        read_isolated(tmp_path / "none.pth")
+    (tmp_path / "short.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:1000])
+    with pytest.raises(BadWeights, match="damaged"):
+        read_isolated(tmp_path / "short.pth")
+
+
+@pytest.mark.slow
+def test_damagelens_fusion_checkpoint(tmp_path):
+    """Halves, torchvision's EfficientNet under its own name, Hugging Face's ConvNeXt keys, a head."""
+    torch.manual_seed(0)
+    network = registry.create("fusion", task="classification", label_count=3).eval()
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith("convnext_norm."):
+            key = "convnext.layernorm." + name.removeprefix("convnext_norm.")
+        elif name.startswith("convnext."):
+            key = "convnext." + hugging_face_key(name.removeprefix("convnext."))
+        elif name.startswith("efficientnet."):
+            key = "effnet.features." + name.removeprefix("efficientnet.")
+        else:
+            key = name.replace("head.", "classifier.")
+        tensor = tensor.flatten() if key.endswith("layer_scale_parameter") else tensor
+        state[key] = tensor.half() if tensor.is_floating_point() else tensor
+    assert len(state) == len(network.state_dict())
+    path = save(state, tmp_path / "fusion_fp16.pth")
+    made = import_weights(path, "fusion", LABELS, tmp_path / "m.onnx", task="classification")
+    generator = np.random.default_rng(0)
+    feeds = {s.name: generator.normal(size=(1, 3, *s.size_hw)).astype(np.float32) for s in network.inputs}
+    ours = load(made.path).backend.run(feeds)["logits"]
+    theirs = TorchBackend(network).run(feeds)["logits"]
+    assert np.ptp(theirs) > 1e-3
+    np.testing.assert_allclose(ours, theirs, atol=0.05 * np.ptp(theirs) + 1e-3)
