@@ -89,3 +89,28 @@ def test_a_graph_finds_nothing_where_there_is_nothing():
     assert (found["labels"] == -1).all()
     assert found["masks"].shape == (2, 20, 28, 28)
     assert not found["masks"].any()
+
+
+@pytest.mark.slow
+def test_the_hybrid_is_one_graph_with_two_named_inputs():
+    pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    network = create(
+        "hybrid",
+        task="segmentation",
+        label_count=2,
+        detector="ssd300-resnet50",
+        detector_options={"backbone": "resnet18"},
+        input_size=SIDE,
+        encoder="resnet18",
+        mask_size=64,
+    ).eval()
+    session = session_of(network)
+    inputs = torch.randn(3, 3, SIDE, SIDE), torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        wanted = dict(zip([o.name for o in network.outputs], network(*inputs), strict=True))
+    assert [i.name for i in session.get_inputs()] == ["image", "mask_image"]
+    found = session.run(None, {"image": inputs[0].numpy(), "mask_image": inputs[1].numpy()})
+    for output, array in zip(session.get_outputs(), found, strict=True):
+        np.testing.assert_allclose(array, wanted[output.name].numpy(), atol=1e-3)
+    assert wanted["label_maps"].std() > 1e-3

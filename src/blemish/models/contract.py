@@ -26,10 +26,12 @@ class Network(nn.Module):
             learning rates; together they cover every parameter exactly once. The last is `head`.
         feature_layers: names of the modules whose feature maps explanations look at.
         owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
+        mask_input: number of the input in whose pixels a detector's targets draw their masks.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
     """
 
     owns_loss: ClassVar[bool] = False
+    mask_input: ClassVar[int] = 0
     exporter: ClassVar[Literal["dynamo", "torchscript"]] = "dynamo"
 
     task: Task
@@ -57,7 +59,8 @@ class Network(nn.Module):
         Args:
             inputs: as `forward` takes them.
             targets: one a photograph: `boxes` (n, 4) float32 xyxy in network pixels of the first input,
-                `labels` (n,) int64 from 0, for segmentation `masks` (n, h, w) uint8.
+                `labels` (n,) int64 from 0, for segmentation `masks` (n, h, w) uint8 in those
+                of the input `mask_input`.
 
         Returns:
             Named scalars; their sum is what is minimised.

@@ -138,3 +138,25 @@ class YOLOOptions(DetectorOptions):
     suppress_iou: float = Field(default=0.7, gt=0, le=1)
     max_detections: int = Field(default=300, ge=1)
     score_floor: float = Field(default=0.001, ge=0, lt=1)
+
+
+class HybridOptions(DetectorOptions):
+    """What the hybrid takes besides; sizes and ways to resize are the detector's.
+
+    Attributes:
+        detector: registry name of what finds the boxes.
+        detector_options: its own.
+        mask_architecture: of segmentation_models_pytorch.
+        encoder: likewise.
+        mask_size: pixels of the photograph that the masks are made from: a number or (height, width).
+    """
+
+    detector: str = "yolov8s"
+    detector_options: dict[str, Any] = Field(default_factory=dict)
+    mask_architecture: Literal["unetplusplus", "unet", "fpn"] = "unetplusplus"
+    encoder: str = "resnet50"
+    mask_size: int | tuple[int, int] = 512
+
+    def normalization(self) -> dict[str, Any]:
+        """Mean and standard deviation of the encoder's input."""
+        return {"mean": self.mean or IMAGENET_MEAN, "std": self.std or IMAGENET_STD}

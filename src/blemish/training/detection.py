@@ -32,6 +32,7 @@ class DetectionPhotographs(TrainingPhotographs):
     def __init__(self, samples: Sequence[Sample], network: Network, **how: Any) -> None:
         super().__init__(samples, network.inputs, _no_target, **how)
         self.masks = network.task is Task.SEGMENTATION
+        self.mask_input = network.mask_input
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, position = key
@@ -48,10 +49,16 @@ class DetectionPhotographs(TrainingPhotographs):
             arrays.append(torch.from_numpy(normalize(pixels, spec)))
             placements.append((placement, shown))
         placement, shown = placements[0]
-        objects = objects_of(sample, placement, shown, view.change, masks=self.masks)
+        target = objects_of(
+            sample, placement, shown, view.change, masks=self.masks and self.mask_input == 0
+        ).as_target()
+        if self.masks and self.mask_input:
+            # Another look at the same view: its objects are the same, but for those too small to be drawn.
+            drawn = objects_of(sample, *placements[self.mask_input], view.change, masks=True).as_target()
+            target |= {"masks": drawn["masks"], "mask_labels": drawn["labels"]}
         return {
             "inputs": tuple(arrays),
-            "target": objects.as_target(),
+            "target": target,
             "position": position,
             "placement": np.array(
                 [*placement.size_hw, *placement.scale_xy, *placement.offset_xy], np.float64
