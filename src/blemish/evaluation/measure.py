@@ -92,7 +92,7 @@ def evaluate(
         if isinstance(model, Path | str)
         else model
     )
-    dataset = data if isinstance(data, Dataset) else _open(data, predictor.task, format, images)
+    dataset = data if isinstance(data, Dataset) else open_for(data, predictor.task, format, images)
     if not answers(predictor.task, dataset.task):
         raise WrongTask(
             f"{dataset.root} holds truths of {dataset.task}, and the model's task is {predictor.task}: "
@@ -192,7 +192,8 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def _open(path: Path | str, task: Task, name: str | None, images: Path | str | None) -> Dataset:
+def open_for(path: Path | str, task: Task, name: str | None, images: Path | str | None) -> Dataset:
+    """The data set at `path`, as a model of `task` is scored on it; see `open_dataset`."""
     from blemish.data import as_task, open_dataset
 
     # A test set may hold photographs of one label only; and outlines size the truths of detection.

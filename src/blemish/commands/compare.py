@@ -1,0 +1,125 @@
+"""`blemish compare`: model files side by side on the same photographs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from blemish.evaluation.comparison import Comparison
+
+FAILED_IN_PART = 1
+
+
+def compare(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Model files of one task.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which photographs; [bold]all[/bold] for every one.", show_default="test, val or all"
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
+    ] = None,
+    map_labels: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="DATA=MODEL", help="A label that bears another name in a model."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write comparison.json, .md and .svg."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    intervals: Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")] = True,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Photographs that go through the network together.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="For the network; every core where not given.")
+    ] = None,
+) -> None:
+    """Compare model files on the same photographs: how good, how fast, how large, under which licence.
+
+    Detectors with and without masks may stand side by side; they are then compared by their boxes.
+    """
+    from blemish.commands.evaluate import parse_map, progress_bar
+    from blemish.evaluation.comparison import compare as run
+
+    mapping = parse_map(map_labels or [])
+    with progress_bar("Looking", wanted=sys.stderr.isatty()) as progress:
+        comparison = run(
+            models,
+            data,
+            split=split,
+            map_labels=mapping,
+            format=data_format,
+            images=images,
+            batch_size=batch_size,
+            intervals=intervals,
+            backend=backend,
+            device=device,
+            threads=threads,
+            progress=None if progress is None else lambda _, done, total: progress(done, total),
+        )
+    if output is not None:
+        comparison.write(output)
+    if as_json:
+        sys.stdout.write(json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+    else:
+        print_comparison(comparison)
+    if any(contender.report.broken for contender in comparison.contenders):
+        raise typer.Exit(FAILED_IN_PART)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The table on the terminal, the best first."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from blemish.evaluation.report import Figure
+    from blemish.evaluation.words import interval, number, title_of
+
+    console = Console()
+    split = comparison.data.get("split")
+    where = f"{comparison.data.get('name')}{f', split {split}' if split else ''}"
+    console.print(Text(f"{where}: {comparison.photographs} photographs", style="bold"))
+    for contender in comparison.contenders:
+        for stamp in contender.report.stamps:
+            style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
+            console.print(Text(f"{contender.name}: {stamp.kind}: {stamp.text}", style=style))
+    names = tuple(comparison.contenders[0].figures)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    bounded = any(interval(c.figures[comparison.headline]) for c in comparison.contenders)
+    first = [title_of(names[0]), *(["95 % interval"] if bounded else [])]
+    titles = ("model", *first, *map(title_of, names[1:]), *comparison.label_names, "ms", "MB")
+    for column in titles:
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    table.add_column("weights' licence")
+    for c in comparison.contenders:
+        cells = [number(c.figures[n].value) for n in names]
+        if bounded:
+            cells.insert(1, interval(c.figures[comparison.headline]))
+        labels = [number(c.labels.get(name, Figure(None)).value) for name in comparison.label_names]
+        licence = c.licences.get("weights") or "not stated"
+        table.add_row(
+            Text(c.name), *cells, *labels, f"{c.milliseconds:.1f}", f"{c.bytes / 1e6:.1f}", Text(licence)
+        )
+    console.print()
+    console.print(table)

@@ -1,0 +1,279 @@
+"""Several model files on the same photographs: how good, how fast, how large, under which licence."""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blemish.errors import BadInput, WrongTask
+from blemish.evaluation.measure import choose_split, evaluate, open_for
+from blemish.evaluation.report import Figure, Report
+from blemish.modelfile import write_atomically
+from blemish.vocabulary import Dataset, Task
+
+if TYPE_CHECKING:
+    from blemish.inference import Predictor
+    from blemish.modelfile import ModelFile
+
+TIMED = 20
+WARM_UP = 2
+OBJECTS = (Task.DETECTION, Task.SEGMENTATION)
+# What of each label is compared.
+LABEL_FIGURE = {
+    Task.CLASSIFICATION: "f1",
+    Task.MULTILABEL: "f1",
+    Task.DETECTION: "ap",
+    Task.SEGMENTATION: "ap",
+}
+COMPARED = {
+    Task.CLASSIFICATION: ("macro_f1", "accuracy", "macro_auroc"),
+    Task.MULTILABEL: ("macro_f1", "exact_match", "macro_auroc"),
+    Task.LOCALIZATION: ("mean_iou", "iou_50", "iou_75"),
+    Task.DETECTION: ("ap", "ap50", "ap75", "f1"),
+    Task.SEGMENTATION: ("ap", "ap50", "ap75", "f1"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One model file's line.
+
+    Attributes:
+        name: of the run, or of the file.
+        path: of the model file.
+        report: what its evaluation found.
+        figures: what is compared, by name; of boxes where a model of masks stands beside one of boxes.
+        labels: for each label the figure that is compared.
+        milliseconds: median for one photograph after another, from file to prediction.
+        bytes: size of the file.
+        licences: of weights, data and code, as the file states them.
+    """
+
+    name: str
+    path: Path
+    report: Report
+    figures: Mapping[str, Figure]
+    labels: Mapping[str, Figure]
+    milliseconds: float
+    bytes: int
+    licences: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """One word a thing."""
+        return {
+            "name": self.name,
+            "path": self.path.as_posix(),
+            "task": str(self.report.task),
+            "architecture": self.report.model.get("architecture"),
+            "model_digest": self.report.model.get("model_digest"),
+            "backend": self.report.model.get("backend"),
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "labels": {name: figure.to_dict() for name, figure in self.labels.items()},
+            "milliseconds": self.milliseconds,
+            "bytes": self.bytes,
+            "licences": dict(self.licences),
+            "stamps": [{"kind": stamp.kind, "text": stamp.text} for stamp in self.report.stamps],
+            "broken": len(self.report.broken),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Model files side by side, the best first.
+
+    Attributes:
+        headline: the figure they are ordered by.
+        contenders: one a model file.
+        data: facts of the data set.
+        photographs: how many were scored.
+        of_boxes: whether models of masks are compared by their boxes.
+    """
+
+    headline: str
+    contenders: tuple[Contender, ...]
+    data: Mapping[str, Any]
+    photographs: int
+    of_boxes: bool = False
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Every label that any of them was scored on, in the order they come."""
+        return tuple(dict.fromkeys(name for c in self.contenders for name in c.labels))
+
+    def to_dict(self) -> dict[str, Any]:
+        """One word a thing."""
+        return {
+            "headline": self.headline,
+            "photographs": self.photographs,
+            "of_boxes": self.of_boxes,
+            "data": dict(self.data),
+            "models": [contender.to_dict() for contender in self.contenders],
+        }
+
+    def to_markdown(self) -> str:
+        """The table as a page of documentation takes it."""
+        from blemish.evaluation.words import number, title_of
+
+        names = tuple(self.contenders[0].figures)
+        head = ["model", *(title_of(n) for n in names), *self.label_names, "ms", "MB", "weights' licence"]
+        lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        for c in self.contenders:
+            found = [
+                *(c.figures[n] for n in names),
+                *(c.labels.get(n, Figure(None)) for n in self.label_names),
+            ]
+            cells = [
+                c.name,
+                *(number(f.value) for f in found),
+                f"{c.milliseconds:.1f}",
+                f"{c.bytes / 1e6:.1f}",
+            ]
+            lines.append("| " + " | ".join([*cells, c.licences.get("weights") or "not stated"]) + " |")
+        return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
+
+    def write(self, folder: Path | str) -> tuple[Path, ...]:
+        """Write `comparison.json`, `comparison.md` and the plot `comparison.svg`.
+
+        Raises:
+            StorageFull: one could not be written.
+        """
+        from blemish.evaluation.plot import speed_plot
+
+        folder = Path(folder)
+        texts = {
+            "comparison.json": json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False),
+            "comparison.md": self.to_markdown(),
+            "comparison.svg": speed_plot(self),
+        }
+        for name, text in texts.items():
+            write_atomically(folder / name, text.encode())
+        return tuple(folder / name for name in texts)
+
+
+def compare(
+    models: Sequence[Path | str],
+    data: Dataset | Path | str,
+    *,
+    split: str | None = None,
+    map_labels: Mapping[str, str] | None = None,
+    format: str | None = None,  # noqa: A002 - the word people type
+    images: Path | str | None = None,
+    batch_size: int | None = None,
+    intervals: bool = True,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Comparison:
+    """Evaluate several model files on the same photographs.
+
+    Args:
+        models: model files of one task; detection and segmentation may stand side by side, and are then
+            compared by their boxes.
+        data: a data set, or the path of one.
+        split: see `evaluate`.
+        map_labels: likewise; names that a model does not know are passed over.
+        format: likewise.
+        images: likewise.
+        batch_size: likewise.
+        intervals: likewise.
+        backend: likewise.
+        device: likewise.
+        threads: likewise.
+        progress: called with a model's name, how many photographs are done, and how many there are.
+
+    Raises:
+        BadInput: no model, or nothing that could be scored.
+        WrongTask: models of tasks that cannot be compared.
+    """
+    from blemish import inference
+    from blemish.modelfile import read_model_file
+
+    files = [read_model_file(path) for path in models]
+    if not files:
+        raise BadInput("give at least one model file to compare")
+    tasks = {file.contract.task for file in files}
+    if len(tasks) > 1 and not tasks <= set(OBJECTS):
+        named = ", ".join(f"{file.path} ({file.contract.task})" for file in files)
+        raise WrongTask(f"models of different tasks cannot be compared: {named}")
+    of_boxes = len(tasks) > 1
+    dataset = data if isinstance(data, Dataset) else open_for(data, _widest(tasks), format, images)
+    chosen, split = choose_split(dataset, split)
+    contenders = []
+    for file, name in zip(files, distinct_names(files), strict=True):
+        predictor = inference.load(file.path, backend=backend, device=device, threads=threads)
+        report = evaluate(
+            predictor,
+            dataset,
+            split=split or "all",
+            map_labels=_understood(map_labels, predictor, dataset),
+            batch_size=batch_size,
+            progress=None if progress is None else lambda d, n, name=name: progress(name, d, n),  # type: ignore[misc]
+            intervals=intervals,
+            pictures=False,
+        )
+        broken = {identity for identity, _ in report.broken}
+        paths = [s.path for s in chosen if s.truth is not None and s.id not in broken][:TIMED]
+        milliseconds = latency(predictor, paths)
+        contenders.append(_contender(name, file.path, report, milliseconds, predictor, of_boxes=of_boxes))
+        del predictor  # one network at a time in memory
+        gc.collect()
+    headline = COMPARED[files[0].contract.task][0]
+    contenders.sort(key=lambda c: -(c.figures[headline].value or 0.0))
+    first = contenders[0].report
+    return Comparison(headline, tuple(contenders), first.data, first.photographs, of_boxes)
+
+
+def distinct_names(files: Sequence[ModelFile]) -> list[str]:
+    """A name for each model file: of its run, and where two bear the same, with its folder or its path."""
+    names = [file.contract.name or file.path.stem for file in files]
+    folders = [file.path.resolve().parent.name for file in files]
+    for places in (folders, [file.path.as_posix() for file in files]):
+        twice = {n for n in names if names.count(n) > 1}
+        names = [f"{n} ({p})" if n in twice else n for n, p in zip(names, places, strict=True)]
+    return names
+
+
+def latency(predictor: Predictor, paths: Sequence[Path]) -> float:
+    """Median milliseconds for one photograph after another, from file to prediction."""
+    for path in paths[:WARM_UP]:
+        predictor.predict(path)
+    seconds = [outcome.timing.total for path in paths for outcome in predictor.predict_many([path])]
+    return 1000 * statistics.median(seconds)
+
+
+def _contender(
+    name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, of_boxes: bool
+) -> Contender:
+    prefix = "box_" if of_boxes and report.task is Task.SEGMENTATION else ""
+    names = [n for n in COMPARED[report.task] if not (of_boxes and n == "f1")]
+    of_label = LABEL_FIGURE.get(report.task)
+    labels = {}
+    if of_label is not None and not prefix:
+        labels = {row.label: row.figures[of_label] for row in report.label_rows}
+    return Contender(
+        name=name,
+        path=path,
+        report=report,
+        figures={n: report.figures[prefix + n] for n in names},
+        labels=labels,
+        milliseconds=milliseconds,
+        bytes=path.stat().st_size,
+        licences=predictor.contract.licences.model_dump(),
+    )
+
+
+def _widest(tasks: set[Task]) -> Task:
+    """The task as which data serve all of `tasks`."""
+    return Task.SEGMENTATION if Task.SEGMENTATION in tasks else next(iter(tasks))
+
+
+def _understood(mapping: Mapping[str, str] | None, predictor: Predictor, dataset: Dataset) -> dict[str, str]:
+    """The pairs that this model's labels and the data's take."""
+    known = {*predictor.labels.names, *dataset.labels.names, ""}
+    return {a: b for a, b in (mapping or {}).items() if a in known and b in known}

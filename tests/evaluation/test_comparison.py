@@ -1,0 +1,113 @@
+import json
+import sys
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+from brightness import BrightnessBackend, brightness_predictor, dataset_of
+
+from blemish.errors import BadInput, WrongTask
+from blemish.evaluation.comparison import compare, distinct_names
+from blemish.inference import Predictor
+from blemish.vocabulary import Task
+
+LEVELS = [20, 40, 60, 200, 220, 240]
+RIGHT = [0, 0, 0, 1, 1, 1]
+
+
+class Upside(BrightnessBackend):
+    """Always takes dark for bright."""
+
+    def run(self, feeds):
+        return {name: -values for name, values in super().run(feeds).items()}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Three model files: one that is right, one that is wrong, and one of another task."""
+    made = {}
+    for name, task in (
+        ("right", Task.CLASSIFICATION),
+        ("wrong", Task.CLASSIFICATION),
+        ("many", Task.MULTILABEL),
+    ):
+        (tmp_path / name).mkdir()
+        predictor = brightness_predictor(tmp_path / name / "model.onnx", task=task)
+        if name == "wrong":
+            predictor = Predictor(Upside(2), predictor.model_file)
+        made[tmp_path / name / "model.onnx"] = predictor
+    monkeypatch.setattr("blemish.inference.load", lambda path, **options: made[path])
+    monkeypatch.setattr("blemish.modelfile.read_model_file", lambda path: made[path].model_file)
+    return dict(zip(("right", "wrong", "many"), made, strict=True))
+
+
+def test_the_best_comes_first_and_everything_is_written(files, tmp_path):
+    data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
+    comparison = compare([files["wrong"], files["right"]], data, intervals=False)
+    assert [c.name for c in comparison.contenders] == ["by-eye (right)", "by-eye (wrong)"]
+    assert [c.figures["accuracy"].value for c in comparison.contenders] == [1, 0]
+    assert comparison.contenders[0].labels["bright"].value == 1
+    assert comparison.contenders[0].milliseconds > 0
+    assert comparison.contenders[0].bytes == len(b"not looked at")
+    comparison.write(tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert written["headline"] == "macro_f1"
+    assert written["models"][1]["figures"]["macro_f1"]["value"] == 0
+    table = (tmp_path / "out" / "comparison.md").read_text().splitlines()
+    assert len(table) == 4
+    assert len({line.count("|") for line in table}) == 1
+    plot = ET.fromstring((tmp_path / "out" / "comparison.svg").read_text())
+    words = [element.text for element in plot.iter("{http://www.w3.org/2000/svg}text")]
+    assert "by-eye (right)" in words and "Macro F1" in words
+
+
+def test_one_model_alone_is_a_comparison_too(files, tmp_path):
+    data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
+    comparison = compare([files["right"]], data)
+    assert comparison.contenders[0].figures["macro_f1"].high == 1
+    comparison.write(tmp_path / "out")
+
+
+def test_models_of_different_tasks_do_not_compare(files, tmp_path):
+    data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
+    with pytest.raises(WrongTask, match="different tasks cannot be compared"):
+        compare([files["right"], files["many"]], data)
+    with pytest.raises(BadInput, match="at least one"):
+        compare([], data)
+
+
+def test_names_that_collide_are_told_apart(files, tmp_path):
+    made = [brightness_predictor(p).model_file for p in files.values()]
+    same_folder = [replace(made[0], path=tmp_path / "a" / f"{i}.onnx") for i in range(2)]
+    names = distinct_names(
+        [*same_folder, replace(made[0], contract=made[0].contract.model_copy(update={"name": "x"}))]
+    )
+    assert len(set(names)) == 3
+    assert names[2] == "x"
+
+
+def test_on_the_command_line(files, tmp_path, monkeypatch, capsys):
+    from blemish.cli import main
+
+    data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
+    monkeypatch.setattr("blemish.evaluation.comparison.open_for", lambda *a: data)
+    monkeypatch.setenv("COLUMNS", "160")
+    shared = ["blemish", "compare", str(files["right"]), str(files["wrong"]), "-d", str(tmp_path / "data")]
+    monkeypatch.setattr("blemish.inference.load", _by_text(files))
+    monkeypatch.setattr("blemish.modelfile.read_model_file", lambda path: _by_text(files)(path).model_file)
+    for extra in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", [*shared, *extra, "--no-intervals", "-o", str(tmp_path / "out")])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert not stopped.value.code
+    out = capsys.readouterr().out
+    assert "by-eye (right)" in out
+    assert json.loads(out[out.index("{") :])["photographs"] == 6
+
+
+def _by_text(files):
+    def load(path, **options):
+        predictor = brightness_predictor(path)
+        return Predictor(Upside(2), predictor.model_file) if path == files["wrong"] else predictor
+
+    return load
