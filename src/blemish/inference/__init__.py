@@ -24,6 +24,7 @@ def load(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    spinning: bool = True,
     limits: Limits = LIMITS,
 ) -> Predictor:
     """A predictor for a model file.
@@ -34,6 +35,7 @@ def load(
             installed, else ONNX Runtime.
         device: `auto`, `cpu`, `cuda`, `cuda:1`; for OpenVINO its own names too.
         threads: for the network; every core this process may use where not given.
+        spinning: whether ONNX Runtime's waiting threads keep their cores busy; see its backend.
         limits: what photographs are refused.
 
     Raises:
@@ -47,13 +49,17 @@ def load(
 
         path = local_file(path)
     model_file = path if isinstance(path, ModelFile) else read_model_file(path)
-    return Predictor(
-        open_backend(model_file, backend=backend, device=device, threads=threads), model_file, limits=limits
-    )
+    opened = open_backend(model_file, backend=backend, device=device, threads=threads, spinning=spinning)
+    return Predictor(opened, model_file, limits=limits)
 
 
 def open_backend(
-    model_file: ModelFile, *, backend: str = "auto", device: str = "auto", threads: int | None = None
+    model_file: ModelFile,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    spinning: bool = True,
 ) -> Backend:
     """What runs a model file's network; see `load`."""
     if backend not in BACKENDS:
@@ -74,7 +80,7 @@ def open_backend(
         return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
     from blemish.inference.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(model_file.path, device=device, threads=threads)
+    return OnnxRuntimeBackend(model_file.path, device=device, threads=threads, spinning=spinning)
 
 
 def _is_installed(package: str) -> bool:

@@ -24,7 +24,12 @@ class OnnxRuntimeBackend:
     """
 
     def __init__(
-        self, model: Path | str | bytes, *, device: str = "auto", threads: int | None = None
+        self,
+        model: Path | str | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        spinning: bool = True,
     ) -> None:
         """Load a graph.
 
@@ -32,6 +37,8 @@ class OnnxRuntimeBackend:
             model: the file, or a serialised graph.
             device: `cpu`, `cuda`, `cuda:1`, or `auto`: a CUDA device where ONNX Runtime can use one.
             threads: for one network; every core this process may use where not given.
+            spinning: whether a thread that waits keeps its core busy: a little faster alone, and a waste
+                beside other work, such as a server's.
 
         Raises:
             BadInput: a device that is not there.
@@ -40,6 +47,7 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = threads or available_cores()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         # Threads that wait busily take the cores from those that decode the next photographs: ResNet-18 on
         # two cores that others use too ran at 3.6 photographs a second with it, at 6 without.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
