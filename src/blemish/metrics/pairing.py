@@ -111,6 +111,8 @@ def _divided(shared: FloatArray, area: FloatArray, other: FloatArray, crowd: NDA
 def _mask_iou(found: Objects, truths: Objects, a: IntArray, b: IntArray, min_iou: float) -> FloatArray:
     """(p,) overlap of mask a of `found` with mask b of `truths`; 0 where it must be below `min_iou`."""
     assert found.masks is not None and truths.masks is not None  # noqa: S101  (the caller looked)
+    if not len(a):  # no detection and truth of one label in this whole chunk
+        return np.zeros(0)
     rows_a, at_a = np.unique(a, return_inverse=True)
     rows_b, at_b = np.unique(b, return_inverse=True)
     first = _Runs.of([found.masks[i] for i in rows_a.tolist()])
