@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,10 @@ from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, Wrong
 from blemish.imaging import LIMITS, Limits, Photograph
 from blemish.inference.backend import Backend, available_cores
 from blemish.inference.photographs import Source, as_photograph
+from blemish.inference.prefetch import prefetched
 from blemish.modelfile import Contract, ModelFile
 from blemish.preprocessing import Placement, prepare
 from blemish.vocabulary import Labels, Prediction, Task
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 DEVICE_BATCH = 16  # on a processor one photograph at a time is as fast and needs less memory
 
@@ -253,38 +250,16 @@ class Predictor:
     def _stream(
         self, sources: Iterator[Source], size: int, selection: Selection, keep: bool
     ) -> Iterator[Outcome]:
-        head = list(itertools.islice(sources, 2))
-        if len(head) < 2:  # a pool of threads costs more than one photograph gains
-            for source in head:
-                yield from self._answered([self._read(source, keep)], selection)
-            return
-        from concurrent.futures import ThreadPoolExecutor
+        def read(source: Source) -> _Read:
+            return self._read(source, keep)
 
-        pool = ThreadPoolExecutor(self.readers, thread_name_prefix="blemish-reader")
-        ahead: deque[Future[_Read]] = deque()
-        waiting = itertools.chain(head, sources)
+        ahead = size + self.readers - 1  # the next batch, and a photograph for each reader
+        ready = prefetched(read, sources, threads=self.readers, ahead=ahead)
         try:
-            while True:
-                self._fill(ahead, waiting, size, lambda s: pool.submit(self._read, s, keep))
-                if not ahead:
-                    return
-                batch = [ahead.popleft().result() for _ in range(min(size, len(ahead)))]
-                # The readers go on while the network works.
-                self._fill(ahead, waiting, size, lambda s: pool.submit(self._read, s, keep))
+            while batch := list(itertools.islice(ready, size)):
                 yield from self._answered(batch, selection)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _fill(
-        self,
-        ahead: deque[Future[_Read]],
-        waiting: Iterator[Source],
-        size: int,
-        submit: Callable[[Source], Future[_Read]],
-    ) -> None:
-        """Keep a batch and a photograph for each reader ahead, and no more: memory stays flat."""
-        for source in itertools.islice(waiting, max(size + self.readers - len(ahead), 0)):
-            ahead.append(submit(source))
+            ready.close()
 
     def _read(self, source: Source, keep: bool) -> _Read:
         started = read = time.perf_counter()
