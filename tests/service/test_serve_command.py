@@ -71,6 +71,27 @@ def test_names_of_models():
     assert [name for name, _ in named] == ["cars", "x", "dents"]
 
 
+def test_containers_set_options_in_the_environment(tmp_path, monkeypatch, tools):
+    tools.write_classifier(tmp_path / "a.onnx")
+    tools.write_classifier(tmp_path / "b.onnx")
+    served = {}
+
+    def run(made, listener):
+        listener.close()
+        served["models"] = list(made.state.desk.models)
+        served["frames"] = made.state.desk.settings.frame_ancestors
+
+    import blemish.service.server
+
+    monkeypatch.setattr(blemish.service.server, "run", run)
+    monkeypatch.setenv("BLEMISH_MODEL", f"one={tmp_path / 'a.onnx'} two={tmp_path / 'b.onnx'}")
+    monkeypatch.setenv("BLEMISH_PORT", "0")
+    monkeypatch.setenv("BLEMISH_FRAME_ANCESTOR", "https://huggingface.co")
+    done = RUNNER.invoke(app(), [])
+    assert done.exit_code == 0, done.output
+    assert served == {"models": ["one", "two"], "frames": ("https://huggingface.co",)}
+
+
 def test_it_serves_and_stops(tmp_path, tools):
     tools.write_classifier(tmp_path / "model.onnx")
     code = "import typer; from blemish.commands.serve import serve; typer.run(serve)"

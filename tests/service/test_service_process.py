@@ -191,6 +191,27 @@ def test_an_aborted_upload_leaves_nothing(model_folder, tmp_path):
             assert open_files(running.pid) <= before + 2
 
 
+def resident_megabytes(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory so")
+def test_memory_stays_flat(model_folder, tools):
+    data = tools.photograph(size=(320, 240), kind="JPEG")
+    sizes = []
+    with (
+        process(model_folder / "resnet.onnx") as (running, port),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        for _ in range(3):
+            for _ in range(1500):
+                assert client.post("/api/v1/predict", files={"image": data}).status_code == 200
+            sizes.append(resident_megabytes(running.pid))
+    kept = 1500 * (len(data) + 2000) / 1e6  # for their links, which have not expired
+    assert sizes[2] - sizes[1] < kept + 5, sizes
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows closes processes otherwise")
 def test_an_address_in_use_is_one_sentence(port):
     from blemish.errors import BadInput
