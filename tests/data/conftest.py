@@ -42,3 +42,9 @@ def table(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return one
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """Tests leave the user's cache alone."""
+    monkeypatch.setenv("BLEMISH_CACHE", "")

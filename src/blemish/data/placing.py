@@ -131,7 +131,12 @@ def _place(
     if size_hw is None:  # only masks and shares of a size need to know it
         if one.relative or task is Task.SEGMENTATION:
             told["they cannot be opened, so their objects cannot be placed; left out"] += 1
-            return None
+            # A check goes on with the photograph alone, to say what is wrong with it.
+            return (
+                Sample(id=one.id, path=one.path, split=one.split, origin=one.origin)
+                if reading.lenient
+                else None
+            )
     elif one.relative:
         boxes, regions = _scaled(boxes, regions, size_hw[1], size_hw[0], size_hw)
         if isinstance(header, Header) and header.orientation != 1 and len(one):

@@ -205,7 +205,14 @@ def _years(path: Path) -> list[Path]:
 
 
 def _has_xml(folder: Path) -> bool:
-    return folder.is_dir() and any(f.suffix.casefold() == ".xml" for f in folder.iterdir())
+    """Whether a folder holds XML files, and the first is one of VOC's."""
+    if not folder.is_dir():
+        return False
+    first = next((f for f in sorted(folder.iterdir()) if f.suffix.casefold() == ".xml"), None)
+    if first is None:
+        return False
+    with first.open("rb") as stream:
+        return b"<annotations" not in stream.read(2000)  # CVAT's own
 
 
 def _xml_files(year: Path) -> list[Path]:

@@ -1,0 +1,139 @@
+"""The fast look at headers says what the one door for photographs says."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from blemish.data.headers import look_at, look_at_all, read_headers
+from blemish.errors import BadImage
+from blemish.imaging import Limits, read_header
+
+
+def exif(orientation, little=True):
+    out = Image.Exif()
+    out[0x0112] = orientation
+    out[0x010F] = "maker"
+    out.endian = "<" if little else ">"
+    return out
+
+
+def encoded(mode, size, kind, **save):
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, kind, **save)
+    return buffer.getvalue()
+
+
+def big_profile():
+    return {"icc_profile": bytes(100_000)}
+
+
+def text_chunk(key):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(key, '<x tiff:Orientation="6"/>')
+    return info
+
+
+RED = Image.new("RGB", (31, 17), "red")
+CASES = {
+    "grey jpeg": lambda: encoded("L", (31, 17), "JPEG"),
+    "progressive": lambda: encoded("RGB", (31, 17), "JPEG", progressive=True),
+    "cmyk": lambda: encoded("CMYK", (31, 17), "JPEG"),
+    "profile": lambda: encoded("RGB", (31, 17), "JPEG", **big_profile()),
+    "comment": lambda: encoded("RGB", (31, 17), "JPEG", comment=b"\xff\xc0 not a frame"),
+    "xmp": lambda: encoded("RGB", (31, 17), "JPEG", xmp=b'<x:xmpmeta><rdf'
+        b' tiff:Orientation="6"/></x:xmpmeta>'),
+    "png 16": lambda: encoded("I;16", (31, 17), "PNG"),
+    "png palette": lambda: encoded("P", (31, 17), "PNG"),
+    "png bits": lambda: encoded("1", (31, 17), "PNG"),
+    "png alpha": lambda: encoded("RGBA", (31, 17), "PNG"),
+    "png la": lambda: encoded("LA", (31, 17), "PNG"),
+    "png exif": lambda: encoded("RGB", (31, 17), "PNG", exif=exif(6)),
+    "png xmp": lambda: encoded("RGB", (31, 17), "PNG", pnginfo=text_chunk("XML:com.adobe.xmp")),
+    "apng": lambda: encoded("RGB", (31, 17), "PNG", save_all=True, append_images=[RED]),
+    "webp": lambda: encoded("RGB", (31, 17), "WEBP"),
+    "tiff": lambda: encoded("I;16", (31, 17), "TIFF"),
+    "bmp": lambda: encoded("L", (31, 17), "BMP"),
+    **{f"orientation {o}": lambda o=o: encoded("RGB", (31, 17), "JPEG", exif=exif(o)) for o in range(10)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_header(tmp_path, case):
+    path = tmp_path / "photo"
+    path.write_bytes(CASES[case]())
+    look = look_at(path)
+    assert look.header == read_header(path)
+    assert look.fault == ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    case=st.sampled_from(
+        ["grey jpeg", "progressive", "profile", "png 16", "png exif", "orientation 6", "xmp"]
+    ),
+    flips=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 900),
+)
+def test_a_damaged_file_never_gets_another_header(tmp_path_factory, case, flips, cut):
+    data = bytearray(CASES[case]())
+    for at, value in flips:
+        data[at % len(data)] = value
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(bytes(data[: max(len(data) - cut, 0)]))
+    look = look_at(path)
+    try:
+        wanted = read_header(path)
+    except BadImage as error:
+        # The fast look may not notice that decoding would fail, but it says that the file is damaged.
+        assert look.error == type(error).__name__ or look.fault or look.header
+        return
+    if look.header is not None:
+        assert look.header.stored_size_hw == wanted.stored_size_hw
+        assert look.header.format == wanted.format
+
+
+def test_limits_and_absent_files(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded("RGB", (100, 50), "JPEG"))
+    looked = read_headers([tmp_path / "a.jpg", tmp_path / "no.jpg", tmp_path], limits=Limits(max_pixels=4999))
+    assert [type(x).__name__ for x in looked] == ["ImageTooLarge", "BadImage", "BadImage"]
+    assert "no such file" in looked[1].reason
+
+
+def test_many_are_remembered_until_they_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    data = encoded("RGB", (31, 17), "JPEG", exif=exif(8))
+    paths = [folder / f"{i}.jpg" for i in range(600)]
+    for path in paths:
+        path.write_bytes(data)
+    first = look_at_all(paths)
+    assert first[0].header.size_hw == (31, 17)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr(os, "open", None)  # no file is opened again
+    assert look_at_all(paths) == first
+    monkeypatch.undo()
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    paths[7].write_bytes(encoded("RGB", (40, 30), "JPEG"))
+    assert look_at_all(paths)[7].header.size_hw == (30, 40)
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_matter(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(600):
+        (folder / f"{i}.png").write_bytes(encoded("L", (5, 4), "PNG"))
+    paths = sorted(folder.iterdir())
+    first = look_at_all(paths)
+    for file in (tmp_path / "cache").iterdir():
+        file.write_text('{"version": 1, "content": {"x": [1, 2]}}')
+    assert look_at_all(paths) == first
+    monkeypatch.setenv("BLEMISH_CACHE", str(paths[0]))
+    assert look_at_all(paths) == first
+    assert np.array([k.header.bits for k in first]).tolist() == [8] * 600
