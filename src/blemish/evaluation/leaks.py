@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.hashing import NEAR_BITS
+from blemish.data.hashing import NEAR_BITS, NEAR_DETAIL_BITS
 from blemish.evaluation.report import Stamp
 from blemish.modelfile import Fingerprints
 
@@ -77,9 +77,11 @@ def find_leaks(
     ids: Sequence[str],
     pixel: NDArray[np.uint64],
     perceptual: NDArray[np.uint64],
+    detail: NDArray[np.uint64],
     known: Fingerprints,
     *,
     max_bits: int = NEAR_BITS,
+    max_detail_bits: int = NEAR_DETAIL_BITS,
 ) -> Leaks:
     """Compare evaluated photographs with the model file's fingerprints.
 
@@ -87,8 +89,10 @@ def find_leaks(
         ids: (n,) names of the photographs.
         pixel: (n,) uint64 pixel hashes.
         perceptual: (n,) uint64 perceptual hashes.
+        detail: (n, 4) uint64 detailed hashes.
         known: what the model file carries.
-        max_bits: perceptual hashes that differ in at most so many bits are near-identical.
+        max_bits: near-identical photographs differ in at most so many bits of the perceptual hash,
+        max_detail_bits: and in at most so many of the detailed one.
     """
     if not len(known.pixel):
         return Leaks(evaluated=len(ids))
@@ -100,18 +104,32 @@ def find_leaks(
         seen |= exact
         found[name] = tuple(ids[i] for i in np.flatnonzero(exact).tolist())
     for name, split in (("near_train", TRAIN), ("near_val", VAL)):
-        near = _near(perceptual, known.perceptual[known.split == split], max_bits) & ~seen
+        of_split = known.split == split
+        near = _near(
+            (perceptual, detail),
+            (known.perceptual[of_split], known.detail[of_split]),
+            max_bits,
+            max_detail_bits,
+        )
+        near &= ~seen
         seen |= near
         found[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
     return Leaks(compared=len(known.pixel), evaluated=len(ids), **found)
 
 
-def _near(hashes: NDArray[np.uint64], known: NDArray[np.uint64], max_bits: int) -> NDArray[np.bool_]:
-    """(n,) bool: whether any known hash differs in at most `max_bits` bits."""
-    known = np.unique(known)
-    step = max(1, CHUNK_CELLS // max(len(known), 1))
-    parts = [
-        (np.bitwise_count(hashes[i : i + step, None] ^ known) <= max_bits).any(1)
-        for i in range(0, len(hashes), step)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, bool)
+def _near(
+    ours: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    known: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    max_bits: int,
+    max_detail_bits: int,
+) -> NDArray[np.bool_]:
+    """(n,) bool: whether any known photograph differs in few bits of both hashes."""
+    hashes, details = ours
+    out = np.zeros(len(hashes), bool)
+    step = max(1, CHUNK_CELLS // max(len(known[0]), 1))
+    for i in range(0, len(hashes), step):
+        bits = np.bitwise_count(hashes[i : i + step, None] ^ known[0])
+        row, other = np.nonzero(bits <= max_bits)
+        finer = np.bitwise_count(details[i + row] ^ known[1][other]).sum(1, dtype=np.int64)
+        out[i + row[finer <= max_detail_bits]] = True
+    return out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.labels import match_labels
@@ -33,6 +34,7 @@ class _Answers:
     predictions: list[Prediction] = field(default_factory=list)
     pixel: list[int] = field(default_factory=list)
     perceptual: list[int] = field(default_factory=list)
+    detail: list[NDArray[np.uint64]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -209,7 +211,7 @@ def _look(
     progress: Callable[[int, int], None] | None,
 ) -> _Answers:
     """Predict every photograph, and take its fingerprints where the file has some to compare with."""
-    from blemish.data.hashing import perceptual_hash, pixel_hash
+    from blemish.data.hashing import detail_hash, perceptual_hash, pixel_hash
 
     compare = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
     found = _Answers()
@@ -223,6 +225,7 @@ def _look(
             if outcome.photograph is not None:
                 found.pixel.append(pixel_hash(outcome.photograph))
                 found.perceptual.append(perceptual_hash(outcome.photograph))
+                found.detail.append(detail_hash(outcome.photograph))
         if progress is not None:
             progress(done, len(samples))
     return found
@@ -235,6 +238,7 @@ def _leaks(predictor: Predictor, found: _Answers) -> Leaks:
         [s.id for s in found.samples],
         np.array(found.pixel, np.uint64),
         np.array(found.perceptual, np.uint64),
+        np.array(found.detail, np.uint64).reshape(-1, 4),
         predictor.model_file.fingerprints,
     )
 

@@ -76,20 +76,38 @@ class Ranking:
         return hits, everything - hits
 
     def both(self, weights: Array | None = None) -> tuple[Array, Array]:
-        """Average precision and AUROC; see `average_precision` and `auroc`."""
-        if not len(self.order):
-            shape = () if weights is None else np.shape(weights)[1:]
+        """Average precision and AUROC; see `average_precision` and `auroc`.
+
+        Both are sums over the true photographs, so only runs of equal scores that hold one are looked at.
+        """
+        weights = ones_if_none(weights, len(self.order))
+        shape = weights.shape[1:]
+        if not self.truth.any():
             return np.full(shape, np.nan), np.full(shape, np.nan)
-        hits, alarms = self.cumulated(weights)
-        positives, negatives = hits[-1], alarms[-1]
+        rows = np.flatnonzero(self.truth)
+        run = np.searchsorted(self.ends, rows)
+        starts = np.flatnonzero(np.append(True, np.diff(run) != 0))
+        run = run[starts]
+        begins = np.append(0, self.ends + 1)[run]
+        everything = np.cumsum(weights[self.order], axis=0)
+        upto, total = everything[self.ends[run]], everything[-1]
+        before = np.where(_column(begins > 0, upto), everything[begins - 1], 0.0)
+        hits = np.add.reduceat(weights[self.order[rows]], starts, axis=0)
+        hits_upto = np.cumsum(hits, axis=0)
+        positives = hits_upto[-1]
+        negatives = total - positives
+        precision = np.divide(hits_upto, upto, out=np.zeros(upto.shape), where=upto > 0)
+        # Untrue ones of the same score count half: the mean of those above a run with and without it.
+        above = (upto - hits_upto + before - hits_upto + hits) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.diff(hits, axis=0, prepend=0)
-            precision = np.where(steps > 0, hits / (hits + alarms), 0.0)
-            ap = (steps * precision).sum(0) / positives
-            # The trapezium rule: of a step's true ones, half rank above the untrue ones of the same score.
-            area = (np.diff(alarms, axis=0, prepend=0) * (hits - steps / 2)).sum(0)
-            roc = area / (positives * negatives)
-        return ap, roc
+            ap = (hits * precision).sum(0) / positives
+            area = (hits * (negatives - above)).sum(0) / (positives * negatives)
+        return ap, area
+
+
+def _column(values: Array, like: Array) -> Array:
+    """(k,) `values`, so shaped that they stand beside (k,) or (k, r)."""
+    return values if like.ndim == 1 else values[:, None]
 
 
 def average_precision(scores: Array, truth: Array, weights: Array | None = None) -> Array:
