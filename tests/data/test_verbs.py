@@ -1,0 +1,220 @@
+"""Counting, previewing, merging, drawing, and the command line that offers them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from blemish.commands.data import app
+from blemish.data import open_dataset
+from blemish.data.audit import check
+from blemish.data.making import synthesize
+from blemish.data.merging import merge_datasets, read_map
+from blemish.data.preview import preview
+from blemish.data.statistics import statistics
+from blemish.errors import BadInput, UnknownName, WrongTask
+from blemish.vocabulary import Task
+
+
+@pytest.fixture
+def labelled(draw, table):
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        draw(name, (30, 20))
+    return table(
+        "filename,crack,inactive,split\na.png,1,1,train\nb.png,1,0,train\nc.png,0,0,val\nd.png,0,1,val\n"
+    )
+
+
+def test_statistics_are_those_of_numpy(labelled, tmp_path):
+    found = statistics(open_dataset(labelled))
+    assert [(x.name, x.photographs, x.by_split) for x in found.labels] == [
+        ("crack", 2, {"train": 2, "val": 0}),
+        ("inactive", 2, {"train": 1, "val": 1}),
+    ]
+    assert found.together == ((2, 1), (1, 2))
+    assert found.clean == 0.25
+    assert found.sides["width"] == (30, 30.0, 30)
+    pixels = (
+        np.concatenate([np.asarray(Image.open(tmp_path / f"{n}.png")).reshape(-1, 3) for n in "abcd"]) / 255
+    )
+    np.testing.assert_allclose(found.mean, pixels.mean(0), atol=1e-12)
+    np.testing.assert_allclose(found.deviation, pixels.std(0), atol=1e-12)
+    assert json.loads(json.dumps(found.to_dict()))["photographs"] == 4
+    assert "Inactive" in found.to_html()
+
+
+def test_statistics_of_sixteen_bits_are_shares_of_white(tmp_path, table):
+    values = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    Image.fromarray(values).save(tmp_path / "a.png")
+    Image.fromarray(values).save(tmp_path / "b.png")
+    found = statistics(open_dataset(table("file,label\na.png,x\nb.png,y\n")))
+    assert found.mean == pytest.approx((values.mean() / 65535,) * 3)
+    assert found.modes == {"PNG I;16": 2}
+
+
+def test_statistics_of_boxes(draw, table):
+    draw("a.png", (20, 10))
+    draw("b.png", (20, 10))
+    text = "filename,class,x1,y1,x2,y2\na.png,dent,0,0,10,10\na.png,dent,0,0,2,1\nb.png,,,,,\n"
+    found = statistics(open_dataset(table(text)), pixels=False)
+    assert found.objects_a_photograph == (0, 1.0, 2)
+    assert found.labels[0].objects == 2
+    assert found.object_share[1] == pytest.approx((0.5 + 0.01) / 2)
+    assert found.mean is None
+
+
+def test_a_preview_shows_every_label(tmp_path):
+    synthesize("panels", tmp_path / "set", task="detection", format="coco", count=30, size=64)
+    dataset = open_dataset(tmp_path / "set")
+    grid = preview(dataset, count=6, columns=3, tile=100)
+    assert grid.size[0] > 300
+    assert grid.size[1] > 200
+    assert len({tuple(p) for p in np.asarray(grid).reshape(-1, 3)}) > 100
+    with pytest.raises(BadInput, match="nothing would be seen"):
+        preview(dataset, count=0)
+
+
+def test_sets_are_merged_by_the_names_of_their_labels(draw, tmp_path):
+    for name in ("one/dent/1.png", "one/fine/2.png", "two/dents/1.png", "two/rust/3.png", "two/fine/2.png"):
+        draw(name)
+    one, two = open_dataset(tmp_path / "one"), open_dataset(tmp_path / "two")
+    merged = merge_datasets([one, two], {"dents": "dent"})
+    assert merged.labels.names == ("dent", "fine", "rust")
+    assert [(s.id, s.truth.label_names[0]) for s in merged] == [
+        ("one/dent/1.png", "dent"),
+        ("one/fine/2.png", "fine"),
+        ("two/dents/1.png", "dent"),
+        ("two/fine/2.png", "fine"),
+        ("two/rust/3.png", "rust"),
+    ]
+    with pytest.raises(UnknownName, match="did you mean 'rust'"):
+        merge_datasets([one, two], {"rusty": "dent"})
+    with pytest.raises(BadInput, match="only label"):
+        merge_datasets([one, two], {"rust": None})
+
+
+def test_a_map_drops_objects_and_keeps_masks_beside_their_boxes(tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        synthesize(
+            "panels", tmp_path / name, task="segmentation", format="coco", count=12, size=64, seed=seed
+        )
+    one, two = (open_dataset(tmp_path / n) for n in ("one", "two"))
+    merged = merge_datasets([one, two], {"dent": None, "chip": "scratch"})
+    assert merged.labels.names == ("scratch",)
+    for before, after in zip([*one, *two], merged, strict=True):
+        kept = [i for i, n in enumerate(before.truth.label_names) if n != "dent"]
+        np.testing.assert_array_equal(after.truth.boxes_xyxy, before.truth.boxes_xyxy[kept])
+        assert [m.area for m in after.truth.masks] == [before.truth.masks[i].area for i in kept]
+
+
+def test_sets_of_different_tasks_are_not_merged(draw, tmp_path, labelled):
+    draw("folders/x/1.png")
+    draw("folders/y/2.png")
+    with pytest.raises(WrongTask, match="different tasks"):
+        merge_datasets([open_dataset(tmp_path / "folders"), open_dataset(labelled)])
+    with pytest.raises(BadInput, match="two data sets"):
+        merge_datasets([open_dataset(labelled)])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("- a\n- b\n", "no map"), ("a: [", "no valid YAML"), (None, "cannot be read")]
+)
+def test_a_bad_map_is_one_sentence(tmp_path, text, says):
+    path = tmp_path / "map.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadInput, match=says):
+        read_map(path)
+
+
+@pytest.mark.parametrize("kind", ["cells", "panels"])
+@pytest.mark.parametrize(
+    ("task", "form"),
+    [
+        ("classification", "folders"),
+        ("classification", "csv"),
+        ("multilabel", "csv"),
+        ("localization", "csv"),
+        ("localization", "coco"),
+        ("detection", "csv"),
+        ("detection", "voc"),
+        ("detection", "yolo"),
+        ("segmentation", "coco"),
+        ("segmentation", "voc"),
+        ("segmentation", "yolo"),
+    ],
+)
+def test_every_task_is_drawn_in_every_format_that_holds_it(tmp_path, kind, task, form):
+    synthesize(kind, tmp_path / "set", task=task, format=form, count=8, size=48, seed=3)
+    found = open_dataset(tmp_path / "set", task=task, minimum_labels=1)
+    assert (found.task, found.format, len(found)) == (Task(task), form, 8)
+    errors = [f.sentence() for f in check(tmp_path / "set", task=task).errors]
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"kind": "cars"}, UnknownName, "cells, panels"),
+        ({"kind": "cells", "size": 4}, BadInput, "32 to 4096"),
+        ({"kind": "panels", "bits": 16}, BadInput, "16 bits"),
+        ({"kind": "panels", "task": "regression"}, UnknownName, "task"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(tmp_path, options, error, says):
+    with pytest.raises(error, match=says):
+        synthesize(output=tmp_path / "set", **options)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_the_verbs_of_the_command_line(labelled, tmp_path):
+    checked = run("check", labelled, "--json", "--fast")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["photographs"] == 4
+    assert json.loads(run("stats", labelled, "--json").stdout)["task"] == "multilabel"
+    assert "Crack" in run("stats", labelled, "--html", tmp_path / "s.html").stdout
+    assert (tmp_path / "s.html").read_text().startswith("<!doctype html>")
+    assert run("preview", labelled, "-o", tmp_path / "p.png", "--count", 2, "--split", "val").exit_code == 0
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width > 600
+    divided = run(
+        "split", labelled, "-o", tmp_path / "divided", "--fractions", "train=0.5,test=0.5", "--json"
+    )
+    assert json.loads(divided.stdout)["losses"] == []
+    assert open_dataset(tmp_path / "divided").splits == {"train": 2, "test": 2}
+    merged = run("merge", tmp_path / "divided", labelled, "-o", tmp_path / "merged", "--link")
+    assert merged.stdout.startswith("8 photographs as csv")
+    drawn = run("synthesize", "panels", "-o", tmp_path / "panels", "--count", 4, "--size", 48)
+    assert drawn.exit_code == 0
+    converted = run("convert", tmp_path / "panels", "--to", "yolo", "-o", tmp_path / "yolo")
+    assert "not kept" in converted.stdout
+
+
+def test_a_check_with_errors_exits_with_1_and_its_fix_with_0(labelled, tmp_path):
+    (tmp_path / "d.png").write_bytes(b"")
+    found = run("check", labelled)
+    assert found.exit_code == 1
+    assert "error: empty-file (1)" in found.stdout
+    fixed = run("check", labelled, "--fix", "-o", tmp_path / "fixed")
+    assert fixed.exit_code == 0
+    assert len(open_dataset(tmp_path / "fixed")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("check", ".", "--fix"), "--output"),
+        (("split", ".", "-o", "x", "--fractions", "train:1"), "SPLIT=SHARE"),
+        (("stats", ".", "--column", "label"), "ROLE=NAME"),
+    ],
+)
+def test_options_that_cannot_be_are_one_sentence(labelled, monkeypatch, arguments, says):
+    monkeypatch.chdir(labelled.parent)
+    result = run(*arguments)
+    assert isinstance(result.exception, BadInput)
+    assert says in str(result.exception)
