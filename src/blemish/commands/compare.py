@@ -17,7 +17,10 @@ FAILED_IN_PART = 1
 
 def compare(
     models: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Model files of one task.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Model files, or hf://user/name, of one task.", show_default=False
+        ),
     ],
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)

@@ -21,7 +21,10 @@ FAILED_IN_PART = 1
 
 def evaluate(
     model: Annotated[
-        Path, typer.Option("--model", "-m", metavar="FILE", help="The model file.", show_default=False)
+        str,
+        typer.Option(
+            "--model", "-m", metavar="FILE", help="The model file, or hf://user/name.", show_default=False
+        ),
     ],
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)

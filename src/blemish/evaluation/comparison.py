@@ -173,8 +173,8 @@ def compare(
     """Evaluate several model files on the same photographs.
 
     Args:
-        models: model files of one task; detection and segmentation may stand side by side, and are then
-            compared by their boxes.
+        models: model files, or their `hf://` addresses, of one task; detection and segmentation may stand
+            side by side, and are then compared by their boxes.
         data: a data set, or the path of one.
         split: see `evaluate`.
         map_labels: likewise; names that a model does not know are passed over.
@@ -192,9 +192,10 @@ def compare(
         WrongTask: models of tasks that cannot be compared.
     """
     from blemish import inference
+    from blemish.hub import local_file
     from blemish.modelfile import read_model_file
 
-    files = [read_model_file(path) for path in models]
+    files = [read_model_file(local_file(path)) for path in models]
     if not files:
         raise BadInput("give at least one model file to compare")
     tasks = {file.contract.task for file in files}

@@ -63,7 +63,7 @@ def evaluate(
     those that the model has learned from are found by their fingerprints and stamped on the report.
 
     Args:
-        model: the model file, or a predictor.
+        model: the model file, its `hf://` address, or a predictor.
         data: a data set, or the path of one.
         split: which photographs; `all` for every one. Where not given, `test`, else `val`, else all.
         output: a folder for `report.json` and `report.html`.
