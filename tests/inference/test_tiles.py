@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+
+from blemish.decoding import Selection
+from blemish.errors import BadInput, WrongTask
+from blemish.geometry import mask_to_array, pairwise_iou
+from blemish.imaging import Photograph
+from blemish.inference import Predictor
+from blemish.inference.tiles import Tiling, predict_tiled
+from blemish.modelfile import InputSpec, OutputSpec
+from blemish.vocabulary import Task
+
+MOST = 40
+
+
+class FindsBrightness:
+    """A network that sees bright rectangles and nothing else: red ones are label 0, green ones label 1."""
+
+    name, precision = "bright CPU", "fp32"
+
+    def __init__(self):
+        self.batches = []
+
+    def run(self, feeds):
+        ndimage = pytest.importorskip("scipy.ndimage")
+        images = feeds["image"]
+        self.batches.append(len(images))
+        boxes = np.zeros((len(images), MOST, 4), np.float32)
+        scores = np.zeros((len(images), MOST), np.float32)
+        labels = np.full((len(images), MOST), -1, np.int64)
+        masks = np.ones((len(images), MOST, 28, 28), np.float32)
+        for i, image in enumerate(images):
+            row = 0
+            for label in (0, 1):
+                areas, _ = ndimage.label(image[label] > 0.5)
+                for rows, columns in ndimage.find_objects(areas):
+                    boxes[i, row] = [columns.start, rows.start, columns.stop, rows.stop]
+                    size = (rows.stop - rows.start) * (columns.stop - columns.start)
+                    scores[i, row] = 0.5 + 0.4 * min(size / 10_000, 1)
+                    labels[i, row] = label
+                    row += 1
+        return {"boxes": boxes, "scores": scores, "labels": labels, "masks": masks}
+
+
+def predictor(tiny, task=Task.SEGMENTATION, side=100):
+    roles = ["boxes", "scores", "labels", "masks"]
+    promise = tiny.contract(
+        task,
+        inputs=(
+            InputSpec(size_hw=(side, side), resize="letterbox", pad_value=0, mean=(0, 0, 0), std=(1, 1, 1)),
+        ),
+        outputs=tuple(OutputSpec(name=r, role=r, activation="probabilities") for r in roles),
+        decoder={"name": "final"},
+        score_floor=0.1,
+    )
+    return Predictor(FindsBrightness(), promise, readers=2)
+
+
+def painted(size_hw, *rectangles):
+    pixels = np.zeros((*size_hw, 3), np.uint8)
+    for label, (x1, y1, x2, y2) in rectangles:
+        pixels[y1:y2, x1:x2, label] = 255
+    return Photograph(pixels)
+
+
+@pytest.mark.parametrize("size_hw", [(100, 100), (99, 301), (1000, 333), (101, 101), (5, 5), (30, 4000)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.9])
+def test_tiles_cover_everything_and_overlap_as_asked(size_hw, overlap):
+    tiling = Tiling(side=100, overlap=overlap)
+    regions = tiling.regions(size_hw)
+    seen = np.zeros(size_hw, int)
+    for x1, y1, x2, y2 in regions:
+        assert 0 <= x1 < x2 <= size_hw[1]
+        assert 0 <= y1 < y2 <= size_hw[0]
+        assert x2 - x1 == min(100, size_hw[1])
+        assert y2 - y1 == min(100, size_hw[0])
+        seen[y1:y2, x1:x2] += 1
+    assert seen.min() >= 1
+    for axis in (0, 1):
+        starts = np.unique(regions[:, axis])
+        assert (np.diff(starts) <= 100 * (1 - overlap) + 1).all()
+
+
+def test_what_crosses_borders_comes_out_whole_and_once(tiny):
+    drawn = [
+        (0, (10, 10, 40, 30)),  # in one tile
+        (0, (60, 50, 130, 70)),  # across one border
+        (1, (20, 120, 390, 135)),  # across four tiles
+        (1, (85, 85, 95, 95)),  # where four tiles overlap
+        (0, (300, 160, 395, 290)),  # in a corner, of two tiles' height
+    ]
+    model = predictor(tiny)
+    photo = painted((300, 400), *drawn)
+    answer = predict_tiled(model, photo, Tiling(side=100, overlap=0.3, whole=False), batch_size=4)
+    assert answer.size_hw == (300, 400)
+    assert len(answer) == len(drawn)
+    assert (np.diff(answer.scores) <= 0).all()
+    for label, box in drawn:
+        ious = pairwise_iou(np.array([box], float), answer.boxes_xyxy)[0]
+        assert ious.max() == 1.0
+        assert answer.label_index[ious.argmax()] == label
+        mask = mask_to_array(answer.masks[ious.argmax()])
+        expected = np.zeros((300, 400), bool)
+        expected[box[1] : box[3], box[0] : box[2]] = True
+        assert (mask & expected).sum() / (mask | expected).sum() > 0.93  # 28 x 28 masks fade at their edge
+    assert max(model.backend.batches) == 4
+
+
+def test_a_small_piece_at_a_border_is_no_second_thing(tiny):
+    """One tile ends 4 pixels into the object: a sliver there, the whole of it in the next tile."""
+    regions = Tiling(side=100, overlap=0.3).regions((100, 170))
+    edge = int(regions[0, 2])
+    photo = painted((100, 170), (0, (edge - 4, 20, edge + 40, 60)))
+    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3, whole=False))
+    assert answer.boxes_xyxy.tolist() == [[edge - 4, 20, edge + 40, 60]]
+
+
+def test_neighbours_of_one_label_stay_two(tiny):
+    photo = painted((100, 170), (0, (72, 20, 80, 60)), (0, (84, 20, 96, 60)))
+    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3))
+    assert sorted(answer.boxes_xyxy[:, 0].tolist()) == [72, 84]  # and not as the look from afar has them
+
+
+def test_labels_are_never_merged(tiny):
+    photo = painted((100, 170), (0, (60, 20, 110, 60)), (1, (60, 20, 110, 60)))
+    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3, whole=False))
+    assert sorted(answer.label_index.tolist()) == [0, 1]
+
+
+def test_the_whole_photograph_is_looked_at_too(tiny):
+    """A frame larger than every tile, of which the tiles see pieces: one thing."""
+    photo = painted((400, 400), (0, (40, 40, 360, 360)))
+    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.2))
+    assert len(answer) == 1
+    assert answer.boxes_xyxy[0] == pytest.approx([40, 40, 360, 360], abs=4)
+
+
+def test_a_photograph_of_one_tile_is_predicted_as_always(tiny):
+    model = predictor(tiny)
+    photo = painted((80, 90), (0, (10, 10, 40, 30)), (1, (50, 50, 60, 60)))
+    tiled = predict_tiled(model, photo, Tiling(side=100))
+    plain = model.predict(photo)
+    assert tiled.boxes_xyxy == pytest.approx(plain.boxes_xyxy)
+    assert tiled.scores.tolist() == plain.scores.tolist()
+    assert [m.counts.tolist() for m in tiled.masks] == [m.counts.tolist() for m in plain.masks]
+
+
+def test_the_number_of_detections_counts_for_the_whole_photograph(tiny):
+    drawn = [(0, (x, y, x + 10, y + 10)) for x in range(5, 380, 60) for y in (20, 150)]
+    photo = painted((200, 400), *drawn)
+    steps = []
+    answer = predict_tiled(
+        predictor(tiny, Task.DETECTION),
+        photo,
+        Tiling(side=100),
+        Selection(max_detections=5),
+        advance=lambda done, total: steps.append((done, total)),
+    )
+    assert len(answer) == 5
+    assert answer.masks is None
+    assert steps[-1][0] == steps[-1][1] > 8
+    everything = predict_tiled(predictor(tiny, Task.DETECTION), photo, Tiling(side=100, whole=False))
+    assert len(everything) == len(drawn)
+
+
+def test_sixteen_bits_are_tiled_too(tiny):
+    pixels = np.zeros((100, 250), np.uint16)
+    pixels[20:60, 60:140] = 65535
+    answer = predict_tiled(predictor(tiny), Photograph(pixels), Tiling(side=100, overlap=0.3, whole=False))
+    assert answer.boxes_xyxy.tolist() == [[60, 20, 140, 60]] * 2  # grey is red and green
+
+
+def test_an_empty_photograph_and_impossible_tiles(tiny):
+    answer = predict_tiled(predictor(tiny), painted((150, 150)), Tiling(side=100))
+    assert len(answer) == 0
+    assert answer.boxes_xyxy.shape == (0, 4)
+    with pytest.raises(BadInput, match="too small"):
+        Tiling(side=8)
+    with pytest.raises(BadInput, match="overlap"):
+        Tiling(side=100, overlap=1.0)
+
+
+def test_tiles_of_a_model_without_boxes_are_refused(tiny, tmp_path):
+    model = tiny.write_scores_model(tmp_path / "m.onnx")
+    from blemish.inference import load
+
+    with pytest.raises(WrongTask, match="tiles are for detection and segmentation"):
+        predict_tiled(load(model.path), painted((50, 50)), Tiling(side=32))
