@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,13 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded(connect))
     monkeypatch.setattr(socket.socket, "connect_ex", guarded(connect_ex))
     monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The module `tiny_models`: makes model files of a few numbers."""
+    path = Path(__file__).parent / "inference" / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

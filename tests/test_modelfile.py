@@ -32,19 +32,18 @@ from blemish.vocabulary import Task
 
 # An ONNX file of format 1 as Blemish 0.1 wrote it: image (b, 3, 2, 2) -> logits (b, 2); deflated, base64.
 VERSION_1 = """
-eNq1VN2u20QQ7glpT2pAakORQAgpWrg6SiI7jpPGUoWSQEGVqPojLqCq3PV6HK9q71q765wcjiLxIFzwJjwAL8XsOgmBeyxl4/3m
-25n5Zmfc6/Uv0xIqrov49473lXeXV3QD/W5eUkMun+JqQFx96HXpjuvPLv646HjEc1bv3jXwTWG8bsqp7t8r5YYbTbrfQ1X1u4aL
-m6u691Gv8+BidWA+e3fnf36uHrl4LqNnvRb77Ztfvj7K+sL7vHfR/9S77N9NqWGF1+l9gL+O/aVfegcN/U+8h0j7+JzWWXW9Ow8e
-qh+8R4d6jXMuNqBqxQUe8Zcvl8dnfXpb/nh6Wy3PnpdPnqi/7nvH0vf/vH9LcqkqapItKM2lIHEwJAfzPxjxx8HYJ0MiaAW4zbnS
-BrdUsYIbYKZRFlagBZjgMVoM1e8RYSXVmuecUWMdDUlJUyg1id/cHn09Tdaq0QVk9hQ3pcOUFGZwxPfDE/lV8tymW55xXwFVgwO6
-fzskXNSN+VcEdwd4QvNfISmu0TQZTpCJ6SKCBF1IZcAparHESBKH1pfBSsuyzT4mKS+5wHhIrIAi8sYfTx9HQ1yjmV39GfrVJnOW
-yWQxtOvUrRFaWEGFcPrRuWbUCWgEt5GvbSWTErZQkngWRWE0JDXNki0tG6QFwRSrBzgWKpW7hJZ8YzNiYFN0wmVj/qv8MBsoS7pQ
-mkkUaC+OGb49qjqwrI8MmMzQX3xycTqiMTZ2Hvq/3e+x/FDVoGh789gciBRILGSZOcr5PjGNgCxxwawn6zLJSykxkG+PZjcYjbPE
-dT2JjWpgSHJw3pOS3tiMiLsdxms4y65tRBtMUS4wPWvTgE0T+4hm1FCLMNkIW5nblkfiiZVQgVGcORiLbP8qypRM8sCmNY8sp+RY
-YQaO1H5N8JWsXn87CkfrkjbaNlYbhqzXg9XPo+fr0evlYOrGxRYTDcuasgJGE8TQJQNl2pFwSmqcEJtvK7oupJEbResC4+CN4whm
-nBmd2NbZOF12iNQG2zXJeJ6DsvnhFcBofpSEIU9KjliSAk46tMpOIM1t9xywlLL3IDAEkULsFJaMVzAIxmEwDgbrFz99twPW2J55
-oeSW2zbBfO2VHD4SeR1OrOi6wQ3d7uzGScFEbb6IzqI5C4M8ms1YFkSTbOHPpzmAn7F0ShcQziI/WwTZfDYHtoDZdB4sQj9EUhCF
-k8UicD1AtRS2zd/u938DFN7ShA==
+eNq1VN2q20YQjl0nx1FbSNwEUkrBbHt1kI1kWXZsKMV2fiDQkCb0og1BWa1G1hJJK3ZXPj49GHrRx2ihb9IH6Et1duW/lt5WoNXuN7Mz882P
+ut3eRZxDwVU2/63tfOXc5gVdQ6+T5lSTi2e4aigvP3Y6dMvVo9YfrbZDHCt17lwBX2fa6cScqt6dXKy5VqTzHIqi19G8vL6sup902/day73m
+i/e3/ufn8oH1ZyN60W2wX7796esDrS+cz7ut3kPnonc7ppplTrv7Eb5t88ZfOnsOvc+c+6j26blae9lxbt27L39vOQ/2CRumvFyDrCQv8c6v
+rcX3i8OzOu4W3x13y8V/PU9P2/Vx9+QEnowuT9vnJzk7t/WN/Ouucyho78+7NyQVsqA62oBUXJRk7rtkLz5hxBv6Q4+4pKQF4DHlUmk8Usky
+roHpWhpYgipB+49Roqn6gAjLqVI85YxqY8glOY0hV2T+9uZg61m0krXKIDG3uM4tJkWp+wd85x6VX0cvTbj5me5roLK/R3fvXMLLqtb/8GAr
+izcU/xmi7ApFI3eEmhguIqigMiE1WEYNFmlB5oGxpbF8Im+in5OY57xEf6hYAEXkrTccPw5dXMOJWb0J2lU6sZLRaOaadWzXECUso2Vp+aNx
+xaglUJfceL4ymYxy2EBO5pMwDEKXVDSJNjSvUc33x5g9wGGTsdhGNOdrExEDE6IlLmr9b+b7iUNawrpSTCBBUzim+ebAaq9lbCTARIL25kcT
+xysKfWM7o/2b3Q7TD0UFkjaVx+ZAJEPFTOSJVTk/R7ouIYmsM2PJmIzSXAh05JmryTV64yyys0TmWtbgkhSs9Sin1yYiYqvDeAVn0TWNaJxJ
+yksMz8gUYNPMPUQTqqlBmKhLk5mbRo/MR4ZCAVpyZmFMsvkUlEkRpb4JaxoanZxjhhlYpeYfhVuyfPNkEAxWOa2VaazGDVmt+ssfBy9XgzeL
+/tiOi0kmChYVZRkMRoihSQZSNyNhmVQ4ISbehnSVCS3WklYZ+sGK4wgmnGkVmdZZW15miOQa2zVKeJqCNPFhCWAwPVBCl0cmByyKAScdGmZH
+kKame/ZYTNkHKNEFEWW5lZgyXkDfHwb+0O+vXv3wdAusNj3zSooNN22C8ZqS7H8SaRWMDOmqxgPdbM3BUsFATbyITsIpC/w0nExY4oejZOZN
+xymAl7B4TGcQTEIvmfnJdDIFNoPJeOrPAi9AJT8MRrOZb3uAKlGaNn+32/0NKCLo8Q==
 """
 
 CONTRACT = Contract(
@@ -68,8 +67,8 @@ OTHERS = b"\x72\x0a\x0a\x03abc\x12\x03xyz"
 
 def prints(count=5):
     rng = np.random.default_rng(0)
-    words = rng.integers(0, 2**64, (2, count), dtype=np.uint64)
-    return Fingerprints(words[0], words[1], rng.integers(0, 2, count).astype(np.uint8))
+    words = rng.integers(0, 2**64, (6, count), dtype=np.uint64)
+    return Fingerprints(words[0], words[1], words[2:].T, rng.integers(0, 2, count).astype(np.uint8))
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_what_was_promised_is_read_back(path):
     assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.graph_digest == hashlib.sha256(GRAPH).hexdigest() == graph_digest(path.read_bytes())
     assert read_graph(path) == GRAPH
-    for name in ("pixel", "perceptual", "split"):
+    for name in ("pixel", "perceptual", "detail", "split"):
         assert (getattr(found.fingerprints, name) == getattr(prints(), name)).all()
 
 

@@ -81,7 +81,7 @@ def demonstrate(
     from blemish import inference
     from blemish.data import open_dataset
     from blemish.evaluation import evaluate
-    from blemish.training.recipe import find_recipe, read_recipe
+    from blemish.training.recipe import read_recipe
 
     table, dataset = _write_split_cells(output / "cells", seed)
     parts = ", ".join(f"{dataset.splits[name]} {name}" for name in FRACTIONS)
@@ -90,7 +90,7 @@ def demonstrate(
     run = output / "run"
     shutil.rmtree(run, ignore_errors=True)
     recipe = read_recipe(
-        find_recipe(RECIPE),
+        RECIPE,
         overrides={
             "data.path": str(table),
             "data.licence": DATA_LICENCE,
@@ -129,7 +129,8 @@ def _write_split_cells(folder: Path, seed: int) -> tuple[Path, Dataset]:
     from blemish.data import open_dataset, split_dataset
 
     table = write_cells(folder)
-    dataset = split_dataset(open_dataset(table), fractions=FRACTIONS, seed=seed)
+    # Neighbouring wafers of one block show the same grain: they go to the same side.
+    dataset = split_dataset(open_dataset(table), fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
     split_of = {sample.path.name: sample.split for sample in dataset}
     with table.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)

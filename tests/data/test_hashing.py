@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from blemish.data.audit import unreadable
 from blemish.data.hashing import (
     fingerprints,
-    near_duplicate_groups,
-    near_pairs,
     perceptual_hash,
     pixel_hash,
 )
@@ -61,27 +57,6 @@ def test_pixels_and_not_files_are_hashed(tmp_path):
     a, b, c, d = (pixel_hash(open_photograph(tmp_path / n)) for n in ("a.png", "b.bmp", "c.tif", "d.png"))
     assert a == b == d
     assert a != c
-
-
-@given(
-    st.lists(st.integers(0, 2**64 - 1), max_size=12),
-    st.lists(st.tuples(st.integers(0, 99), st.integers(0, 63)), max_size=40),
-    st.integers(0, 10),
-)
-def test_the_index_finds_exactly_the_pairs_of_a_full_comparison(seeds, flips, max_bits):
-    hashes = list(seeds)
-    for which, bit in flips:
-        if hashes:
-            hashes.append(hashes[which % len(hashes)] ^ (1 << bit))
-    array = np.array(hashes, np.uint64)
-    groups = near_duplicate_groups(array, max_bits)
-    distance = np.bitwise_count(array[:, None] ^ array[None])
-    reach = np.array(distance <= max_bits)
-    for _ in range(len(hashes)):  # transitive closure
-        reach = reach @ reach
-    assert ((groups[:, None] == groups[None]) == reach).all()
-    first, second = near_pairs(array, max_bits)
-    assert all(distance[a, b] <= max_bits and a < b for a, b in zip(first, second, strict=True))
 
 
 def test_fingerprints_and_the_photographs_that_have_none(draw, tmp_path):

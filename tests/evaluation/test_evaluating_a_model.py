@@ -6,11 +6,12 @@ import pytest
 from brightness import brightness_predictor, dataset_of
 from PIL import Image
 
-from blemish.data.hashing import perceptual_hash, pixel_hash
+from blemish.data.hashing import detail_hash, perceptual_hash, pixel_hash
+from blemish.data.synthetic import cells
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation import evaluate
 from blemish.evaluation.leaks import find_leaks
-from blemish.imaging import open_photograph
+from blemish.imaging import Photograph, open_photograph
 from blemish.modelfile import Fingerprints
 from blemish.vocabulary import Task
 
@@ -23,6 +24,7 @@ def prints_of(paths, split):
     return Fingerprints(
         np.array([pixel_hash(p) for p in photos], np.uint64),
         np.array([perceptual_hash(p) for p in photos], np.uint64),
+        np.array([detail_hash(p) for p in photos], np.uint64),
         np.full(len(photos), split, np.uint8),
     )
 
@@ -64,7 +66,7 @@ def test_photographs_the_model_learned_from_are_found_in_part(tmp_path):
     data = dataset_of(tmp_path / "a", LEVELS, RIGHT)
     copy = tmp_path / "copy.jpg"  # recompressed: other pixels, the same picture
     rng = np.random.default_rng(3)
-    scene = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8)).resize(
+    scene = Image.fromarray(rng.integers(0, 255, (24, 24, 3), np.uint8)).resize(
         (160, 160), Image.Resampling.BICUBIC
     )
     scene.save(copy, quality=60)
@@ -97,12 +99,29 @@ def test_photographs_that_chose_the_thresholds_stamp_the_report_as_tuned(tmp_pat
 
 
 def test_near_hashes_differ_in_few_bits():
-    known = Fingerprints(np.array([1], np.uint64), np.array([0b1111], np.uint64), np.array([0], np.uint8))
-    pixel, perceptual = np.array([7, 8, 1], np.uint64), np.array([0b0001, 2**40 - 1, 0], np.uint64)
-    leaks = find_leaks(["near", "far", "same"], pixel, perceptual, known, max_bits=3)
+    word, coarse = np.array([1], np.uint64), np.array([0b1111], np.uint64)
+    known = Fingerprints(word, coarse, np.array([[1, 2, 3, 4]], np.uint64), np.array([0], np.uint8))
+    pixel, perceptual = np.array([7, 8, 9, 1], np.uint64), np.array([0b0001, 2**40 - 1, 0b0001, 0], np.uint64)
+    detail = np.array([[1, 2, 3, 5], [1, 2, 3, 4], [2**30 - 1, 2, 3, 4], [0, 0, 0, 0]], np.uint64)
+    leaks = find_leaks(["near", "far", "alike", "same"], pixel, perceptual, detail, known, max_bits=3)
     assert leaks.near_train == ("near",)
     assert leaks.train == ("same",)
-    assert find_leaks([], pixel[:0], perceptual[:0], known).stamps() == ()
+    assert find_leaks([], pixel[:0], perceptual[:0], detail[:0], known).stamps() == ()
+
+
+def test_a_copy_is_near_and_another_cell_of_the_same_kind_is_not():
+    photos = [cell.photograph for cell in cells(60, seed=1, size=128)]
+    prints = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in photos]
+    known = Fingerprints(
+        *(np.array([p[i] for p in prints], np.uint64) for i in range(3)), np.zeros(60, np.uint8)
+    )
+    others = [cell.photograph for cell in cells(60, seed=2, size=128)]
+    smaller = [Photograph(np.asarray(p.to_pil().resize((100, 100)))) for p in photos[:10]]
+    asked = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in [*smaller, *others]]
+    ids = [f"copy{i}" for i in range(10)] + [f"other{i}" for i in range(60)]
+    leaks = find_leaks(ids, *(np.array([a[i] for a in asked], np.uint64) for i in range(3)), known)
+    assert set(leaks.near_train) >= {f"copy{i}" for i in range(10)}
+    assert sum(name.startswith("other") for name in leaks.near_train) <= 1
 
 
 def test_the_split_is_chosen_and_can_be_named(tmp_path):

@@ -89,7 +89,8 @@ def backends(network, path):
 
 
 def test_a_run_ends_with_a_certified_file_that_needs_no_torch(network, samples, tmp_path):
-    prints = Fingerprints(np.arange(3, dtype=np.uint64), np.arange(3, dtype=np.uint64), np.zeros(3, np.uint8))
+    words = np.arange(3, dtype=np.uint64)
+    prints = Fingerprints(words, words, np.zeros((3, 4), np.uint64), np.zeros(3, np.uint8))
     promised = contract(
         network, temperature=1.5, licences=Licences(weights="mine", data="CC BY 4.0"), recipe={"name": "x"}
     )
