@@ -24,7 +24,7 @@ def load(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    spinning: bool = True,
+    spinning: bool = False,
     limits: Limits = LIMITS,
 ) -> Predictor:
     """A predictor for a model file.
@@ -59,7 +59,7 @@ def open_backend(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    spinning: bool = True,
+    spinning: bool = False,
 ) -> Backend:
     """What runs a model file's network; see `load`."""
     if backend not in BACKENDS:
