@@ -11,7 +11,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.predict import predict, verdict
+from blemish.commands.predict import predict
+from blemish.commands.telling import Pictures, verdict
 from blemish.errors import BadInput, BadModelFile, ImageTooLarge, StorageFull, WrongTask
 from blemish.inference import load
 from blemish.modelfile import Parity, write_model_file
@@ -257,17 +258,15 @@ def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
 
 
 def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
-    from blemish.commands import predict as module
-
     drawn = []
 
-    def draw(outcome, folder, names, white_level):
+    def add(self, outcome):
         if drawn:
             raise StorageFull("out/2.jpg could not be written (No space left on device)")
-        drawn.append(folder / "1.jpg")
+        drawn.append(self.folder / "1.jpg")
         return drawn[0]
 
-    monkeypatch.setattr(module, "_draw", draw)
+    monkeypatch.setattr(Pictures, "add", add)
     result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "out", "--json")
     assert result.exit_code == 1
     assert "stopped after 1 photographs" in result.stderr

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +13,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blemish.inference import Outcome
-    from blemish.vocabulary import Prediction
+    from blemish.imaging import Limits
+    from blemish.inference.photographs import Source
 
 FAILED_IN_PART = 1
 NOTHING_DONE = 2
@@ -27,7 +25,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, folders (searched to the bottom), patterns, or - for a list on standard input.",
+            help="Files, films, folders (searched to the bottom), patterns, - for a list on standard input.",
             show_default=False,
         ),
     ],
@@ -50,6 +48,14 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Photographs that go through the network together.")
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", min=16, help="Look at large photographs in tiles of this side."),
+    ] = None,
+    tile_overlap: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Of neighbouring tiles, as a share of their side.")
+    ] = 0.25,
+    frame_step: Annotated[int, typer.Option(min=1, help="Of films, look at every how many frames.")] = 1,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
@@ -65,6 +71,7 @@ def predict(
     """
     from dataclasses import replace
 
+    from blemish.commands.telling import Pictures, json_line, line
     from blemish.errors import BlemishError
     from blemish.imaging import LIMITS
     from blemish.inference import load
@@ -77,26 +84,42 @@ def predict(
     predictor = load(model, backend=backend, device=device, threads=threads, limits=limits)
     for caution in predictor.cautions:
         typer.echo(f"blemish: {caution}", err=True)
-    outcomes = predictor.predict_many(
-        found,
-        batch_size,
-        min_score=min_score,
-        max_detections=max_detections,
-        keep_photographs=output is not None,
-    )
+    white_level = predictor.contract.inputs[0].white_level
     done = failed = 0
-    names: set[str] = set()
     try:
-        with _progress() as advance:
+        with (
+            _progress(wanted=tile is not None) as progress,
+            Pictures(output, white_level) if output is not None else nullcontext() as pictures,
+        ):
+            looked_at = _with_frames(found, limits, frame_step)
+            keep = output is not None
+            if tile is None:
+                outcomes = predictor.predict_many(
+                    looked_at,
+                    batch_size,
+                    min_score=min_score,
+                    max_detections=max_detections,
+                    keep_photographs=keep,
+                )
+            else:
+                from blemish.inference.tiles import Tiling, predict_many_tiled
+
+                outcomes = predict_many_tiled(
+                    predictor,
+                    looked_at,
+                    Tiling(tile, tile_overlap),
+                    predictor.selection(min_score, max_detections),
+                    batch_size=batch_size or 1,
+                    keep_photographs=keep,
+                    advance=progress.tiles,
+                )
             for outcome in outcomes:
-                drawn = None
-                if outcome.prediction is not None and output is not None:
-                    drawn = _draw(outcome, output, names, predictor.contract.inputs[0].white_level)
-                sys.stdout.write((_json(outcome, drawn) if as_json else _line(outcome)) + "\n")
+                drawn = None if pictures is None or outcome.prediction is None else pictures.add(outcome)
+                sys.stdout.write((json_line(outcome, drawn) if as_json else line(outcome)) + "\n")
                 sys.stdout.flush()  # whoever reads a pipe sees each photograph as it is done
                 failed += outcome.error is not None
                 done += outcome.error is None
-                advance(failed)
+                progress.photographs(done + failed, failed)
     except BlemishError as error:
         if not done:
             raise
@@ -106,99 +129,57 @@ def predict(
         raise typer.Exit(FAILED_IN_PART if done else NOTHING_DONE)
 
 
-def _json(outcome: Outcome, drawn: Path | None) -> str:
-    """One line of JSON: the prediction, or the path and the error."""
-    if outcome.prediction is None:
-        return json.dumps({"path": Path(outcome.source).as_posix(), "error": str(outcome.error)})
-    answer = outcome.prediction.to_dict()
-    if outcome.prediction.masks is not None:
-        from blemish.geometry import mask_to_rings, rle_to_text
+def _with_frames(paths: Iterable[Path], limits: Limits, step: int) -> Iterator[Source]:
+    """The photographs, and of each film its frames."""
+    from blemish.inference.sources import is_video
 
-        for found, mask in zip(answer["objects"], outcome.prediction.masks, strict=True):
-            found["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
-            found["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
-    if drawn is not None:
-        answer["drawn"] = drawn.as_posix()
-    return json.dumps(answer)
+    for path in paths:
+        if is_video(path):
+            from blemish.inference.video import frames
+
+            yield from frames(path, limits, step=step)
+        else:
+            yield path
 
 
-def _line(outcome: Outcome) -> str:
-    """One line for people: the photograph and the verdict."""
-    if outcome.prediction is None:
-        return typer.style(str(outcome.error), fg="red") if sys.stdout.isatty() else str(outcome.error)
-    return f"{outcome.source}: {verdict(outcome.prediction)}"
+class _Silent:
+    """Progress where nobody looks."""
+
+    tiles: Callable[[int, int], None] | None = None
+
+    def photographs(self, done: int, failed: int) -> None:
+        """Say nothing."""
 
 
-def verdict(prediction: Prediction) -> str:
-    """What the model says at its own thresholds, in a few words."""
-    from blemish.vocabulary import Task
+class _Shown(_Silent):
+    """Progress on standard error."""
 
-    titles, scores = prediction.labels.titles, prediction.label_scores
-    if prediction.task is Task.CLASSIFICATION:
-        return f"{titles[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
-    if prediction.task is Task.MULTILABEL:
-        held = prediction.verdict()
-        order = (-scores).argsort()
-        yes = ", ".join(f"{titles[i]} {scores[i]:.1%}" for i in order if held[i])
-        no = ", ".join(f"{titles[i]} {scores[i]:.1%}" for i in order if not held[i])
-        return (yes or "nothing found") + (f" (not: {no})" if no else "")
-    assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
-    if prediction.task is Task.LOCALIZATION:
-        return "box " + " ".join(f"{x:.1f}" for x in prediction.boxes_xyxy[0])
-    sure = prediction.scores >= prediction.thresholds[prediction.label_index]
-    if not sure.any():
-        return "nothing found"
-    counts = Counter(prediction.label_index[sure].tolist())
-    best = {i: prediction.scores[sure & (prediction.label_index == i)].max() for i in counts}
-    return ", ".join(
-        f"{count} x {titles[i]} (best {best[i]:.1%})"
-        for i, count in sorted(counts.items(), key=lambda item: -best[item[0]])
-    )
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._photographs = bars.add_task("photographs", total=None)
+        self._tiles: Any = None
+        self.tiles = self._show_tiles
 
+    def photographs(self, done: int, failed: int) -> None:
+        """Count them."""
+        said = f"photographs, {failed} failed" if failed else "photographs"
+        self._bars.update(self._photographs, completed=done, description=said)
 
-def _draw(outcome: Outcome, folder: Path, names: set[str], white_level: int) -> Path:
-    """Write the photograph with its prediction; the names of one run are all different."""
-    import io
-
-    from blemish.drawing import draw
-    from blemish.inference.sources import DRAWN_SUFFIX
-    from blemish.modelfile import write_atomically
-
-    assert outcome.prediction is not None and outcome.photograph is not None  # noqa: S101
-    stem = Path(outcome.source).stem
-    name, number = stem, 1
-    while name.casefold() in names:  # file systems that fold case must not merge two photographs
-        number += 1
-        name = f"{stem}-{number}"
-    names.add(name.casefold())
-    buffer = io.BytesIO()
-    draw(outcome.prediction, outcome.photograph.to_pil(white_level)).save(buffer, "JPEG", quality=90)
-    path = folder / f"{name}{DRAWN_SUFFIX}"
-    write_atomically(path, buffer.getvalue())
-    return path
+    def _show_tiles(self, done: int, total: int) -> None:
+        if self._tiles is None:
+            self._tiles = self._bars.add_task("tiles")
+        self._bars.update(self._tiles, completed=done, total=total)
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """A count on standard error where that is a terminal and the lines go elsewhere; else nothing."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield lambda failed: None
+def _progress(*, wanted: bool) -> Iterator[_Silent]:
+    """Progress on standard error where that is a terminal and the lines go elsewhere, or where `wanted`."""
+    if not sys.stderr.isatty() or (sys.stdout.isatty() and not wanted):
+        yield _Silent()
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns: tuple[Any, ...] = (
-        SpinnerColumn(),
-        TextColumn(
-            "{task.completed} photographs, {task.fields[failed]} failed, {task.fields[rate]} a second"
-        ),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=None, failed=0, rate="-")
-
-        def advance(failed: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(bar, advance=1, failed=failed, rate="-" if speed is None else f"{speed:.1f}")
-
-        yield advance
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Shown(bars)

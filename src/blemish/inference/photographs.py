@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.errors import BadInput
+from blemish.errors import BadImage, BadInput
 from blemish.imaging import LIMITS, Limits, Photograph, open_photograph, upright
 
-Source = Path | str | bytes | Image.Image | NDArray[Any] | Photograph
 ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a film.
+
+    Attributes:
+        path: of the film.
+        index: in the film, from 0.
+        time_seconds: from the film's beginning.
+        photograph: upright; None where it could not be read.
+        error: why.
+    """
+
+    path: Path
+    index: int
+    time_seconds: float
+    photograph: Photograph | None
+    error: BadImage | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} frame {self.index}"
+
+
+Source = Path | str | bytes | Image.Image | NDArray[Any] | Photograph | Frame
 
 
 def as_photograph(source: Source, limits: Limits = LIMITS) -> Photograph:
@@ -32,6 +57,10 @@ def as_photograph(source: Source, limits: Limits = LIMITS) -> Photograph:
         return source
     if isinstance(source, Path | str | bytes):
         return open_photograph(source, limits)
+    if isinstance(source, Frame):
+        if source.photograph is None:
+            raise source.error or BadImage(source.path, f"frame {source.index} cannot be read")
+        return source.photograph
     if isinstance(source, Image.Image):
         orientation = source.getexif().get(ORIENTATION_TAG, 1)
         array = upright(np.asarray(_plain(source)), orientation if orientation in range(1, 9) else 1)

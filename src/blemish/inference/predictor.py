@@ -166,7 +166,7 @@ class Predictor:
             BadModelFile: the network's outputs are not what its contract says.
             WrongTask: a choice among boxes of a model that gives none.
         """
-        selection = self._selection(min_score, max_detections)
+        selection = self.selection(min_score, max_detections)
         photo = as_photograph(source, self.limits)
         return self.predict_prepared([self.prepare(photo)], selection)[0]
 
@@ -197,13 +197,23 @@ class Predictor:
             BadModelFile: the network cannot be run at all.
             WrongTask: see `predict`.
         """
-        selection = self._selection(min_score, max_detections)
+        selection = self.selection(min_score, max_detections)
         if batch_size is not None and batch_size < 1:
             raise BadInput(f"the batch size is {batch_size}; give 1 or more")
         size = batch_size or (1 if "CPU" in self.backend.name.upper() else DEVICE_BATCH)
         return self._stream(
             iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_photographs
         )
+
+    def selection(self, min_score: float | None = None, max_detections: int | None = None) -> Selection:
+        """Which boxes are wanted; WrongTask for a choice among boxes of a model that gives none."""
+        chosen = min_score is not None or max_detections is not None
+        if chosen and self.task not in (Task.DETECTION, Task.SEGMENTATION):
+            raise WrongTask(
+                "a least score and a number of detections choose among boxes; "
+                f"this model's task is {self.task}"
+            )
+        return Selection(min_score, max_detections)
 
     def prepare(self, photo: Photograph) -> Prepared:
         """A photograph as the network takes it, for each of its inputs."""
@@ -228,15 +238,6 @@ class Predictor:
         return self.backend.run(
             {spec.name: np.stack([one.feeds[spec.name] for one in batch]) for spec in self.contract.inputs}
         )
-
-    def _selection(self, min_score: float | None, max_detections: int | None) -> Selection:
-        chosen = min_score is not None or max_detections is not None
-        if chosen and self.task not in (Task.DETECTION, Task.SEGMENTATION):
-            raise WrongTask(
-                "a least score and a number of detections choose among boxes; "
-                f"this model's task is {self.task}"
-            )
-        return Selection(min_score, max_detections)
 
     def _decoded(
         self, batch: Sequence[Prepared], outputs: dict[str, NDArray[Any]], selection: Selection

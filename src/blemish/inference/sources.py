@@ -13,7 +13,8 @@ from blemish.errors import BadInput
 from blemish.imaging import IMAGE_SUFFIXES
 
 STDIN = "-"
-DRAWN_SUFFIX = ".blemish.jpg"  # what `predict --output` writes; no folder is searched for those
+DRAWN_STEM = ".blemish"  # `predict --output` writes photo.blemish.jpg; no folder is searched for those
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 
 def find_sources(sources: Sequence[str | Path], stdin: Iterable[str] | None = None) -> Iterator[Path]:
@@ -88,4 +89,9 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _is_drawn(name: str) -> bool:
-    return name.lower().endswith(DRAWN_SUFFIX)
+    return Path(name).stem.lower().endswith(DRAWN_STEM)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name is that of a film; folders are not searched for films."""
+    return path.suffix.lower() in VIDEO_SUFFIXES

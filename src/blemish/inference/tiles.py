@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ from blemish.errors import BadInput, WrongTask
 from blemish.geometry import box_area, clip_boxes, crop_window, pairwise_iou, paste_window
 from blemish.geometry.masks import union_of_intervals
 from blemish.imaging import Photograph
-from blemish.inference.predictor import Predictor, Prepared
+from blemish.inference.photographs import Source, as_photograph
+from blemish.inference.predictor import Outcome, Predictor, Prepared, Timing
 from blemish.inference.prefetch import prefetched
 from blemish.preprocessing import Placement
 from blemish.vocabulary import BoolArray, FloatArray, IntArray, Mask, Prediction, Task
@@ -134,6 +136,32 @@ def predict_tiled(
         contract, placement, boxes[:most], scores[:most], labels[:most], masks[:most] if is_masked else None
     )
     return replace(prediction, path=photo.path, model_digest=predictor.digest)
+
+
+def predict_many_tiled(
+    predictor: Predictor,
+    sources: Iterable[Source],
+    tiling: Tiling,
+    selection: Selection = EVERYTHING,
+    *,
+    batch_size: int = 1,
+    keep_photographs: bool = False,
+    advance: Callable[[int, int], None] | None = None,
+) -> Iterator[Outcome]:
+    """As `Predictor.predict_many`, tile by tile; the time that tiles take counts as the network's."""
+    for source in sources:
+        started = time.perf_counter()
+        try:
+            photo = as_photograph(source, predictor.limits)
+            read = time.perf_counter()
+            found = predict_tiled(predictor, photo, tiling, selection, batch_size=batch_size, advance=advance)
+        except BadInput as error:
+            if isinstance(error, WrongTask):
+                raise
+            yield Outcome(source, None, error, Timing(read=time.perf_counter() - started))
+            continue
+        timing = Timing(read=read - started, infer=time.perf_counter() - read)
+        yield Outcome(source, found, None, timing, photo if keep_photographs else None)
 
 
 class _Finds:
