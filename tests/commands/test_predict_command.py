@@ -1,4 +1,5 @@
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -271,3 +272,75 @@ def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
     assert result.exit_code == 1
     assert "stopped after 1 photographs" in result.stderr
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_film_is_answered_frame_by_frame_and_drawn_as_a_film(place):
+    pytest.importorskip("av")
+    from blemish.inference.video import FilmWriter, frames
+
+    with FilmWriter(place / "walk.mp4") as writer:
+        for i in range(6):
+            writer.write(Image.new("RGB", (64, 48), (40 * i, 90, 20)), i / 10)
+    arguments = [
+        place / "walk.mp4",
+        place / "photos/a/1.png",
+        "-m",
+        place / "model.onnx",
+        "-o",
+        place / "out",
+    ]
+    result = run(*arguments, "--json", "--frame-step", 2)
+    assert result.exit_code == 0, result.output
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [a.get("frame") for a in answers] == [0, 2, 4, None]
+    assert [a.get("time_seconds") for a in answers] == [0.0, 0.2, 0.4, None]
+    assert {Path(a["drawn"]).name for a in answers} == {"walk.blemish.mp4", "1.blemish.jpg"}
+    drawn = list(frames(place / "out/walk.blemish.mp4"))
+    assert [f.time_seconds for f in drawn] == pytest.approx([0, 0.2, 0.4], abs=0.002)
+    words = run(*arguments[:1], *arguments[2:4])
+    assert words.stdout.splitlines()[1].startswith(f"{place / 'walk.mp4'} frame 1: ")
+
+
+def test_tiles_from_the_command_line(tmp_path, tiny):
+    graph = tiny.fixed_graph(
+        boxes=np.array([[2, 2, 4, 4]], np.float32),
+        scores=np.array([0.9], np.float32),
+        labels=np.array([1], np.int64),
+    )
+    roles = ("boxes", "scores", "labels")
+    promise = tiny.contract(
+        Task.DETECTION, outputs=tuple({"name": r, "role": r} for r in roles), decoder={"name": "final"}
+    )
+    write_model_file(tmp_path / "m.onnx", graph, promise)
+    Image.new("RGB", (64, 32)).save(tmp_path / "p.png")
+    arguments = (tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", "--tile", 16, "--tile-overlap", 0)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    boxes = {tuple(o["box_xyxy"]) for o in json.loads(result.stdout)["objects"]}
+    assert {(4.0 + x, 4.0 + y, 8.0 + x, 8.0 + y) for x in range(0, 64, 16) for y in (0, 16)} <= boxes
+    few = run(*arguments, "--max-detections", 3, "--batch-size", 4)
+    assert len(json.loads(few.stdout)["objects"]) == 3
+    (tmp_path / "broken.png").write_bytes(b"x")
+    both = run(tmp_path / "broken.png", *arguments)
+    assert both.exit_code == 1
+    assert "error" in json.loads(both.stdout.splitlines()[0])
+
+
+def test_tiles_for_a_model_without_boxes_are_refused(place):
+    result = run(place / "photos", "-m", place / "model.onnx", "--tile", 64)
+    assert isinstance(result.exception, WrongTask)
+
+
+def test_progress_counts_on_a_terminal():
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from blemish.commands.predict import _Shown
+
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as bars:
+        shown = _Shown(bars)
+        shown.photographs(3, 1)
+        shown.tiles(2, 9)
+        photographs, tiles = bars.tasks
+        assert (photographs.completed, photographs.description) == (3, "photographs, 1 failed")
+        assert (tiles.completed, tiles.total) == (2, 9)
