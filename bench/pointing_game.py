@@ -30,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--shown", type=int, default=30, help="cells explained")
     arguments.add_argument("--model", default="resnet18")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    arguments.add_argument("--output", type=Path, help="keep the run here")
+    arguments.add_argument("--output", type=Path, help="keep the run here, and use one that stands there")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print_game(given, given.output or Path(folder))
@@ -39,19 +39,11 @@ def main() -> None:
 def print_game(given: argparse.Namespace, folder: Path) -> None:
     splits = {"train": 0.7, "val": 0.15, "test": 0.15}
     drawn = write_cells(folder / "cells", given.count, size=given.size, splits=splits)
-    settings = [f"model.input_size={given.size}", "training.workers=0", *given.set]
-    run = blemish.train(
-        data=folder / "cells",
-        model=given.model,
-        weights="none",
-        epochs=given.epochs,
-        output=folder / "run",
-        set=settings,
-        progress=True,
-    )
-    print(f"validation macro F1 {run.metrics['macro_f1']:.3f}")
-    boxes = damage_boxes(given.count, given.size)
-    predictor = load(run.model_file)
+    model = folder / "run" / "model.onnx"
+    if not model.is_file():
+        train(given, folder)
+    boxes = damage_masks(given.count, given.size)
+    predictor = load(model)
     explainer = Explainer(predictor.backend, predictor.model_file)
     print(f"| method | looks | {' | '.join(predictor.labels.names)} | all | chance |")
     print("|---|---|" + "---|" * (len(predictor.labels) + 2))
@@ -73,7 +65,21 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
         print(f"| {method} | {BUDGETS.get(method, 1)} | {' | '.join(columns)} | {np.mean(chance):.0%} |")
 
 
-def damage_boxes(count: int, size: int) -> dict[str, dict[str, np.ndarray]]:
+def train(given: argparse.Namespace, folder: Path) -> None:
+    settings = [f"model.input_size={given.size}", "training.workers=0", *given.set]
+    run = blemish.train(
+        data=folder / "cells",
+        model=given.model,
+        weights="none",
+        epochs=given.epochs,
+        output=folder / "run",
+        set=settings,
+        progress=True,
+    )
+    print(f"validation macro F1 {run.metrics['macro_f1']:.3f}")
+
+
+def damage_masks(count: int, size: int) -> dict[str, dict[str, np.ndarray]]:
     """By photograph and label, the drawn polygons' mask, grown by the slack."""
     grown = {}
     for specimen in cells(count, size=size):

@@ -113,6 +113,7 @@ class Explainer:
         budget: int | None = None,
         seed: int = 0,
         judge: bool = True,
+        most_targets: int = MOST_TARGETS,
         progress: Progress | None = None,
     ) -> list[Explanation]:
         """Maps for one photograph: of the named label, or of everything the model says of it.
@@ -126,6 +127,7 @@ class Explainer:
                 RISE, 512 for Score-CAM.
             seed: of RISE's masks.
             judge: whether to measure deletion and insertion, 32 more looks.
+            most_targets: labels or objects that are explained, the best ones.
             progress: called with the number of looks done.
 
         Returns:
@@ -142,7 +144,7 @@ class Explainer:
         asker = Asker(self.backend, self.contract, photo, batch_size=self.batch_size, progress=progress)
         prediction = asker.verdict()
         out = []
-        for target in self._targets(prediction, label):
+        for target in self._targets(prediction, label)[:most_targets]:
             start, before = time.perf_counter(), asker.looks
             values, used = self._map(asker, target, method, layer, budget, seed)
             deletion = insertion = None

@@ -77,6 +77,7 @@ class GradientFile:
             raise BadModelFile(f"{path}: this is no explanation graph; export the model again") from error
         if model_file.graph_digest not in facts["graph_digests"]:
             raise BadModelFile(f"{path}: this explains another model than {model_file.path}; export it again")
+        self._path = path
         self.layers = tuple(facts["layers"])
         self.output_count = int(facts["output_count"])
 
@@ -84,6 +85,9 @@ class GradientFile:
         self, feeds: Mapping[str, np.ndarray], selector: np.ndarray
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Features and gradients, each a (b, c, h, w) float32 array a layer."""
-        outputs = self._session.run(None, {**feeds, SELECTOR: selector.astype(np.float32)})
+        try:
+            outputs = self._session.run(None, {**feeds, SELECTOR: selector.astype(np.float32)})
+        except Exception as error:  # ONNX Runtime's exceptions share no class of their own
+            raise BadModelFile(f"{self._path}: the explanation graph cannot be run; export again") from error
         count = len(self.layers)
         return list(outputs[:count]), list(outputs[count:])

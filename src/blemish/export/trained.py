@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from blemish.errors import ExportRefused
@@ -50,6 +50,7 @@ def export_trained(
         StorageFull: the disk is full; what was there before is intact.
     """
     output = Path(output)
+    contract = contract.model_copy(update={"recipe": without_folders(contract.recipe)})
     write_weights(network, output / WEIGHTS_NAME)
     graph = export_network(network)
     target = output / MODEL_NAME
@@ -69,6 +70,24 @@ def export_trained(
         except ExportRefused as error:
             LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
     return made
+
+
+def without_folders(value: Any) -> Any:
+    """A recipe, its absolute paths cut to their names: a model file travels, and folders are private.
+
+    Example:
+        >>> without_folders({"data": {"path": "/home/ada/claims/labels.csv", "images": None}, "seed": 3})
+        {'data': {'path': 'labels.csv', 'images': None}, 'seed': 3}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(value).is_absolute():
+                return kind(value).name
+    return value
 
 
 def _with_intervals(kept: Sequence[Pair], *, tuned: bool) -> dict[str, Any]:
