@@ -141,6 +141,17 @@ def test_recorded_pairs(lens, tools, field, request_, expected):
     assert answer == expected
 
 
+def test_boxes_below_a_score_of_5_percent_are_not_listed(lens, tools, model_folder):
+    from dataclasses import replace
+
+    from blemish.inference import load
+    from blemish.service.damagelens import detections
+
+    prediction = load(model_folder / "yolo.onnx", threads=1).predict(tools.photograph())
+    assert len(detections(prediction)) == 3
+    assert len(detections(replace(prediction, scores=prediction.scores / 5))) == 2  # .18, .08, .04
+
+
 def test_titles_are_sorted_by_probability(lens, tools):
     for colour, first in (
         ((220, 60, 30), "Front Normal"),

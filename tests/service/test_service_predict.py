@@ -97,6 +97,26 @@ def test_min_score_leaves_out_objects_and_never_goes_below_the_floor(client, too
     assert low["min_score"] == low["score_floor"] == 0.05
 
 
+def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
+    from blemish.service.answers import drawn
+
+    prediction = load(model_folder / "masks.onnx", threads=1).predict(tools.photograph())
+    assert prediction.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
+    assert drawn(prediction, None).scores.tolist() == pytest.approx([0.9, 0.4])
+    assert len(drawn(prediction, 0.1)) == len(drawn(prediction, 0.1).masks) == 3
+    assert len(drawn(prediction, 0.95)) == 0
+
+
+def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):
+    from blemish.modelfile import DecoderSpec, read_model_file
+    from blemish.service.answers import score_floor
+
+    contract = read_model_file(model_folder / "yolo.onnx").contract
+    assert score_floor(contract) == 0.05
+    decoder = DecoderSpec(name="final", settings={"score_floor": 0.01})
+    assert score_floor(contract.model_copy(update={"decoder": decoder})) == 0.01
+
+
 def test_the_first_model_answers_where_none_is_named(client, tools):
     assert ask(client, tools.photograph())["model"] == "resnet"
 
@@ -177,6 +197,9 @@ def test_a_map_of_what_was_not_found_says_so(client, tools, model_folder):
     prediction = predictor.predict(tools.photograph())
     with pytest.raises(NoMap, match="longer than"):
         HeatMaker(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 1.0)
+    # with little time the best object alone is explained, and coarsely
+    heat = HeatMaker(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 0.08)
+    assert (heat.method, heat.label, heat.title) == ("occlusion", "dent", "Dent")
 
 
 def test_a_broken_explanation_graph_is_no_reason_to_fail(tools, tmp_path, caplog):

@@ -43,7 +43,7 @@ class Question:
         reading_seconds: that the upload took.
         explain: whether a map is wanted.
         label: that the map is about; None takes the best.
-        min_score: objects below it are left out.
+        min_score: objects below it are left out; None takes the floor, and draws only what holds.
         jet: whether the map has the colours of DamageLens'.
     """
 
@@ -53,7 +53,7 @@ class Question:
     reading_seconds: float = 0.0
     explain: bool = False
     label: str | None = None
-    min_score: float = 0.0
+    min_score: float | None = None
     jet: bool = False
 
 
@@ -161,7 +161,8 @@ class Desk:
             except NoMap as reason:
                 unavailable = str(reason)
         explained = time.perf_counter()
-        min_score = max(question.min_score, served.model_file.contract.score_floor)
+        floor = answers.score_floor(served.model_file.contract)
+        min_score = max(question.min_score or 0.0, floor)
         parts = {
             "reading": question.reading_seconds,
             "decoding": opened.seconds,
@@ -189,7 +190,7 @@ class Desk:
             "model_digest": served.model_file.digest,
             "sha256": opened.sha256,
             **said,
-            "score_floor": served.model_file.contract.score_floor,
+            "score_floor": floor,
             "min_score": min_score,
             "links": None
             if not tokens
@@ -219,7 +220,8 @@ class Desk:
         kinds: tuple[Kind, ...] = ("photograph", "overlay")
         if heat is not None:
             kinds += ("map", "map_overlay")
-        return self.shelf.put(Record(question.photograph, prediction, heat, jet=question.jet), kinds)
+        shown = answers.drawn(prediction, question.min_score)
+        return self.shelf.put(Record(question.photograph, shown, heat, jet=question.jet), kinds)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:
         """What is told of a model."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from blemish.geometry import mask_to_rings
-from blemish.modelfile import ModelFile
+from blemish.modelfile import Contract, ModelFile
 from blemish.vocabulary import Prediction
 
 _LINK = "/api/v1/artifacts/"
@@ -69,6 +70,32 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
     return rows
 
 
+def score_floor(contract: Contract) -> float:
+    """The lowest score of an object that the file gives: its decoder's, or the contract's."""
+    return float(contract.decoder.settings.get("score_floor", contract.score_floor))
+
+
+def drawn(prediction: Prediction, min_score: float | None) -> Prediction:
+    """The prediction with the objects that a picture shows.
+
+    Args:
+        prediction: with everything down to the floor.
+        min_score: from which objects are shown; None shows those that hold at the model's thresholds.
+    """
+    if prediction.boxes_xyxy is None or not len(prediction) or not len(prediction.labels):
+        return prediction
+    least = prediction.thresholds[prediction.label_index] if min_score is None else min_score
+    rows = np.flatnonzero(prediction.scores >= least)
+    masks = prediction.masks
+    return replace(
+        prediction,
+        label_index=prediction.label_index[rows],
+        scores=prediction.scores[rows],
+        boxes_xyxy=prediction.boxes_xyxy[rows],
+        masks=None if masks is None else tuple(masks[row] for row in rows),
+    )
+
+
 def link(token: str) -> str:
     """Where the picture behind `token` is."""
     return _LINK + token
@@ -100,7 +127,7 @@ def describe(name: str, model_file: ModelFile, *, maps: bool, backend: str, prec
             for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True)
         ],
         "thresholds_tuned_on": contract.thresholds_tuned_on,
-        "score_floor": contract.score_floor,
+        "score_floor": score_floor(contract),
         "input_size_hw": list(contract.inputs[0].size_hw),
         "maps": maps,
         "backend": backend,

@@ -25,6 +25,7 @@ from blemish.vocabulary import Prediction
 Mode = Annotated[
     Literal["resnet", "fusion"], Query(description="The model that answers, by the name it is served under.")
 ]
+_LEAST_SCORE = 0.05  # from which DamageLens lists and draws boxes
 _FOLDERS: dict[Kind, str] = {
     "photograph": "/static/uploads",
     "overlay": "/static/results",
@@ -153,7 +154,7 @@ def probabilities(prediction: Prediction) -> dict[str, float]:
 
 
 def detections(prediction: Prediction) -> list[dict[str, Any]]:
-    """What was found, best first: title, confidence, and box in whole pixels."""
+    """What was found from a score of .05, best first: title, confidence, and box in whole pixels."""
     boxes = () if prediction.boxes_xyxy is None else prediction.boxes_xyxy.tolist()
     return [
         {
@@ -162,6 +163,7 @@ def detections(prediction: Prediction) -> list[dict[str, Any]]:
             "box": [round(side) for side in box],
         }
         for index, score, box in zip(prediction.label_index, prediction.scores, boxes, strict=True)
+        if score >= _LEAST_SCORE
     ]
 
 
@@ -183,6 +185,7 @@ async def _ask(
                     request_id=request_id_of(request.scope),
                     reading_seconds=time.perf_counter() - began,
                     explain=mapped and place == 0,
+                    min_score=_LEAST_SCORE,
                     jet=True,
                 )
                 answered.append(await unless_gone(request, desk.answer(question)))

@@ -78,10 +78,12 @@ class HeatMaker:
         targets = 1
         if not prediction.task.is_image_level:
             wanted = None if label is None else prediction.labels.index(label)
-            targets = sum(wanted is None or index == wanted for index in prediction.label_index)
-            if targets == 0:
+            alike = [row for row, index in enumerate(prediction.label_index) if wanted in (None, index)]
+            if not alike:
                 raise NoMap("The model found nothing of this label, so there is nothing to explain.")
-            targets = min(targets, _MOST_OBJECTS)
+            # Those it is sure of, or the best one; as many as there is time for.
+            sure = sum(_holds(prediction, row) for row in alike)
+            targets = min(max(sure, 1), _MOST_OBJECTS)
         method = explainer.default_method()
         if method in _GRADIENT_METHODS:
             try:
@@ -90,21 +92,29 @@ class HeatMaker:
                 log.exception("the explanation graph beside the model cannot be used")
                 method = "occlusion"
         if method not in _GRADIENT_METHODS:
-            budget = self._budget(look_seconds, targets)
-            found = explainer.explain(photograph, method=method, label=label, budget=budget, judge=False)
+            looks = self._looks(look_seconds)
+            targets = min(targets, looks // _FEWEST_LOOKS)
+            found = explainer.explain(
+                photograph,
+                method=method,
+                label=label,
+                budget=min(looks // targets, _MOST_LOOKS),
+                judge=False,
+                most_targets=targets,
+            )
         if not found:
             raise NoMap("The model found nothing in this photograph, so there is nothing to explain.")
         values = np.maximum.reduce([one.normalised() for one in found])
         name = found[0].label or None
         return Heat(_small(values), method, name, None if name is None else prediction.labels.title(name))
 
-    def _budget(self, look_seconds: float, targets: int) -> int:
-        """How often the model may be asked for each of `targets` maps."""
+    def _looks(self, look_seconds: float) -> int:
+        """How often the model may be asked."""
         allowed = self._settings.explain_seconds
-        budget = min(int(allowed / max(look_seconds, 1e-4) / targets), _MOST_LOOKS)
-        if budget < _FEWEST_LOOKS:
+        looks = int(allowed / max(look_seconds, 1e-4))
+        if looks < _FEWEST_LOOKS:
             raise NoMap(f"A map would take this model longer than the {allowed:g} seconds it has here.")
-        return budget
+        return looks
 
     def _explainer(self, predictor: Predictor) -> Explainer:
         if predictor.model_file is None:
@@ -121,6 +131,12 @@ def _best(prediction: Prediction) -> str | None:
     if not len(prediction.labels):
         return None
     return prediction.labels.names[int(prediction.label_scores.argmax())]
+
+
+def _holds(prediction: Prediction, row: int) -> bool:
+    if not len(prediction.labels):
+        return True
+    return bool(prediction.scores[row] >= prediction.thresholds[prediction.label_index[row]])
 
 
 def _small(values: NDArray[np.float32]) -> NDArray[np.uint8]:

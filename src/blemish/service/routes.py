@@ -28,7 +28,9 @@ Explain = Annotated[Literal["none", "map"], Query(description="`map` adds a heat
 MapLabel = Annotated[
     str | None, Query(description="The label that the map is about; else the best.", max_length=200)
 ]
-MinScore = Annotated[float, Query(ge=0, le=1, description="Objects below it are left out.")]
+MinScore = Annotated[
+    float | None, Query(ge=0, le=1, description="Objects below it are left out; else the file's floor.")
+]
 Stream = Annotated[bool, Query(description="Answer in lines of JSON, one a stage.")]
 
 
@@ -144,7 +146,7 @@ def build(desk: Desk) -> APIRouter:
         model: ModelName = None,
         explain: Explain = "none",
         label: MapLabel = None,
-        min_score: MinScore = 0.0,
+        min_score: MinScore = None,
         stream: Stream = False,
     ) -> Response:
         """Look at one photograph."""
@@ -197,7 +199,7 @@ def build(desk: Desk) -> APIRouter:
         model: ModelName = None,
         explain: Explain = "none",
         label: MapLabel = None,
-        min_score: MinScore = 0.0,
+        min_score: MinScore = None,
     ) -> Response:
         """Look at several photographs; each has a result or a problem."""
         served = desk.model(model)

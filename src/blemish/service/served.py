@@ -92,9 +92,7 @@ class ServedModel:
 
     def start(self, *, backend: str = "auto", threads: int | None = None) -> None:
         """Load the network and have it answer a photograph; takes a while, so call it in a thread."""
-        # Other threads open photographs meanwhile: a core kept busy by waiting is taken from them
-        # (ResNet-18 on two busy cores: 36 ms of processor time a photograph and not 45 to 64).
-        predictor = inference.load(self.model_file, backend=backend, threads=threads, spinning=False)
+        predictor = inference.load(self.model_file, backend=backend, threads=threads)
         self.predictor = predictor
         contract = predictor.contract
         seen = self.look([self.prepare(_warm_up_photograph(contract.inputs[0].size_hw))])
