@@ -6,10 +6,10 @@ import { drawDownloads } from "./downloads.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { drawPanel, onMapWanted, prepareTabs } from "./panel.js";
 import { drawQueue } from "./queue.js";
-import { add, again, explain, onKey, retry } from "./sending.js";
-import { changed, current, modelInfo, onChange, state } from "./store.js";
+import { add, again, explain, onKey, retry, retryKeyless } from "./sending.js";
+import { changed, current, modelInfo, notify, onChange, state } from "./store.js";
 import { drawViewer } from "./viewer.js";
-import { cannotSee, count, limitsWords, stageWords, verdict } from "./words.js";
+import { cannotSee, count, limitsWords, proof, stageWords, verdict } from "./words.js";
 
 function drawHead() {
   const item = current();
@@ -17,38 +17,45 @@ function drawHead() {
   line.classList.toggle("failed", Boolean(item?.problem));
   if (item?.result) {
     line.textContent = verdict(item.result);
-    fill(byId("byline"), `${item.name} · ${item.result.model} · ${item.when.toLocaleString()}`, h("br"), cannotSee(item.result.model));
+    fill(byId("byline"), `${item.name}, ${item.result.model}, ${item.when.toLocaleString()}. ${cannotSee(item.result.model)}`);
   } else if (item?.problem) {
     line.textContent = item.problem.title;
-    fill(byId("byline"), `${item.name}. ${item.problem.detail} `, h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(item) }, "Retry"));
+    fill(byId("byline"), `${item.name}. ${item.problem.detail} `,
+      h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(item) }, "Retry"),
+      item.problem.request_id && h("span", { class: "block", "data-key": "request" }, `For your administrator: ${item.problem.code}, request ${item.problem.request_id}`));
   } else if (item) {
-    const words = stageWords(item);
-    line.textContent = words[0].toUpperCase() + words.slice(1);
+    line.textContent = stageWords(item);
     fill(byId("byline"), item.name);
   }
 }
 
 function drawAbout() {
   const model = modelInfo(state.model);
-  const parent = byId("about-model");
   if (!model) {
-    fill(parent);
+    fill(byId("about-model"));
     return;
   }
-  fill(parent,
-    h("h2", {}, model.name),
-    h("p", {}, `Looks for ${count(model.labels.length, "label")}:`),
-    h("ul", { class: "labels" }, model.labels.map((l) => h("li", {}, l.title))),
-    h("p", { class: "quiet" }, cannotSee(model.name)),
-    h("p", { class: "quiet" }, `${model.architecture}, file ${model.model_digest.slice(0, 12)}. ` +
-      (model.certificate ? (model.certificate.passed ? `Proved against the network it came from on ${count(model.certificate.photographs, "photograph")}.` : "It did not pass its parity check.") : "It carries no parity certificate.")));
+  const facts = [
+    ["Looks for", model.labels.length ? h("ul", { class: "labels" }, model.labels.map((l) => h("li", {}, l.title))) : "one place"],
+    ["Cannot see", "Anything else, and what the photograph does not show."],
+    ["Model", `${model.run || model.name}, ${model.architecture}${model.created ? `, made ${model.created}` : ""}`],
+    ["File", model.model_digest.slice(0, 16)],
+    ["Parity check", `${proof(model)}${model.certificate ? "" : "; whether it decides as the network it came from is not proved"}`],
+  ];
+  fill(byId("about-model"), h("h2", {}, model.name), h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
+
+function drawNotice() {
+  const notice = state.notice;
+  byId("notice").hidden = !notice;
+  fill(byId("notice"), notice && h("span", { "data-key": "words" }, notice.text),
+    notice?.act && h("button", { type: "button", class: "link", "data-key": "act", onclick: notice.does }, notice.act));
 }
 
 function draw() {
   byId("welcome").hidden = state.photographs.length > 0;
   byId("work").hidden = state.photographs.length === 0;
-  byId("notice").hidden = !state.notice;
-  byId("notice").textContent = state.notice ?? "";
+  drawNotice();
   byId("limits").textContent = limitsWords(state.limits);
   if (!state.photographs.length) {
     drawAbout();
@@ -69,30 +76,49 @@ function drawModels() {
 
 async function begin() {
   try {
-    state.limits = await get("/api/v1/limits");
-    const answer = await get("/api/v1/models");
+    const [limits, answer] = await Promise.all([get("/api/v1/limits"), get("/api/v1/models")]);
+    state.limits = limits;
     state.models = answer.models;
-    state.model = answer.default;
-    state.notice = null;
+    if (!modelInfo(state.model)) state.model = answer.default;
     drawModels();
+    notify(null);
+    retryKeyless();
   } catch (refused) {
-    if (refused.problem?.code === "key_missing" || refused.problem?.code === "key_unknown") askForKey(refused.problem);
-    state.notice = refused.message;
-    setTimeout(begin, 3000);
+    if (isAboutKey(refused.problem)) {
+      askForKey(refused.problem);
+    } else {
+      notify(refused.message);
+      setTimeout(begin, 3000);
+    }
   }
-  changed();
 }
 
+const isAboutKey = (problem) => problem?.code === "key_missing" || problem?.code === "key_unknown";
+
 function askForKey(problem) {
+  notify(problem.detail, "Enter the key", () => askForKey(problem));
   const dialog = byId("api-key");
   if (dialog.open) return;
-  const input = h("input", { id: "key", type: "password", autocomplete: "off", required: true });
-  fill(dialog,
+  // No form: the page's policy lets none be sent anywhere.
+  const input = h("input", { id: "key", type: "password", autocomplete: "off", onkeydown: (event) => event.key === "Enter" && use() });
+  const use = () => {
+    if (!input.value.trim()) {
+      input.focus();
+      return;
+    }
+    key.set(input.value.trim());
+    dialog.close();
+    begin();
+  };
+  dialog.replaceChildren(
     h("h2", { id: "api-key-title" }, "This server asks for a key"),
-    h("p", {}, problem.detail),
-    h("form", { method: "dialog", onsubmit: () => { key.set(input.value.trim()); begin(); } },
-      h("label", { for: "key" }, "API key"), input, h("button", { class: "primary" }, "Use it")),
-    h("p", { class: "quiet" }, "It is kept for this tab only."));
+    h("p", {}, problem.code === "key_unknown" ? "The server does not know the key that was sent. Check it, and enter it again." : "Whoever runs the server can give you one."),
+    h("label", { for: "key" }, "API key"),
+    input,
+    h("p", { class: "quiet" }, "It is kept for this tab only, and forgotten when you close it."),
+    h("div", { class: "row-of-buttons" },
+      h("button", { type: "button", class: "primary", onclick: use }, "Use it"),
+      h("button", { type: "button", onclick: () => dialog.close() }, "Not now")));
   dialog.showModal();
 }
 
@@ -115,9 +141,12 @@ function listen() {
     state.model = event.target.value;
     state.threshold = null;
     state.finding = null;
+    state.tabChosen = false;
     again();
   });
-  document.addEventListener("paste", (event) => files(event.clipboardData?.files ?? []));
+  document.addEventListener("paste", (event) => {
+    if (!event.target.matches?.("input")) files(event.clipboardData?.files ?? []);
+  });
   let depth = 0;
   const over = (on) => (byId("over").hidden = !on);
   document.addEventListener("dragenter", (event) => {

@@ -9,13 +9,7 @@ export function colourOf(result, label) {
 }
 
 // Anchors of matplotlib's inferno at even steps; between them linear, which is not visible at 256 steps.
-const INFERNO = [
+export const INFERNO = [
   [0, 0, 4], [22, 11, 57], [66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25],
   [252, 165, 10], [246, 215, 70], [252, 255, 164],
 ];
-
-export function heat(value) {
-  const place = Math.min(Math.max(value, 0), 1) * (INFERNO.length - 1);
-  const below = Math.min(Math.floor(place), INFERNO.length - 2);
-  return INFERNO[below].map((v, i) => Math.round(v + (INFERNO[below + 1][i] - v) * (place - below)));
-}

@@ -2,8 +2,9 @@
 
 import { colourOf } from "./colours.js";
 import { byId, fill, h } from "./dom.js";
+import { load } from "./pictures.js";
 import { reportPage } from "./report.js";
-import { current, state } from "./store.js";
+import { current, notify, state } from "./store.js";
 import { findings, percent, title } from "./words.js";
 
 const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photograph";
@@ -18,15 +19,6 @@ function save(name, blob) {
 }
 
 const json = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });
-
-function load(source) {
-  return new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error("the picture cannot be shown"));
-    image.src = source;
-  });
-}
 
 // The photograph with outlines and labels, as large as `most` pixels on its longer side.
 export async function annotated(item, most = Infinity) {
@@ -68,9 +60,41 @@ export async function annotated(item, most = Infinity) {
 
 const box = ([x1, y1, x2, y2]) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
 
+const ringArea = (ring) => Math.abs(ring.reduce((sum, [x, y], i) => {
+  const [nextX, nextY] = ring[(i + 1) % ring.length];
+  return sum + x * nextY - nextX * y;
+}, 0) / 2);
+
+// COCO's polygons are filled one by one, so a hole would be lost in them: then it is a run-length code instead.
+function segmentation(object, [height, width]) {
+  const rings = object.polygons ?? [];
+  const filled = rings.reduce((sum, ring) => sum + ringArea(ring), 0);
+  if (rings.length < 2 || filled <= 1.02 * object.area + 4) return rings.map((ring) => ring.flat());
+  const context = h("canvas", { width, height }).getContext("2d");
+  for (const ring of rings) {
+    ring.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+    context.closePath();
+  }
+  context.fill("evenodd");
+  const { data } = context.getImageData(0, 0, width, height);
+  const counts = [0];
+  let inside = false;
+  for (let x = 0; x < width; x += 1) {
+    for (let y = 0; y < height; y += 1) {
+      if ((data[4 * (y * width + x) + 3] > 127) !== inside) {
+        inside = !inside;
+        counts.push(0);
+      }
+      counts[counts.length - 1] += 1;
+    }
+  }
+  return { size: [height, width], counts };
+}
+
 export function coco(items) {
   const results = items.map((item) => item.result);
-  const names = [...new Set(results.flatMap((r) => r.labels.map((l) => l.label)))];
+  const named = new Set(results.flatMap((r) => r.labels.map((l) => l.label)));
+  const names = named.size ? [...named] : ["object"];
   let id = 0;
   return {
     info: { description: "Findings by Blemish; the scores are the model's", model: results[0].model_version, date_created: new Date().toISOString() },
@@ -79,12 +103,12 @@ export function coco(items) {
     annotations: items.flatMap((item, i) => findings(item.result).map((o) => ({
       id: ++id,
       image_id: i + 1,
-      category_id: names.indexOf(o.label) + 1,
+      category_id: Math.max(names.indexOf(o.label), 0) + 1,
       bbox: [o.box_xyxy[0], o.box_xyxy[1], o.box_xyxy[2] - o.box_xyxy[0], o.box_xyxy[3] - o.box_xyxy[1]],
       area: o.area,
       iscrowd: 0,
       score: o.score,
-      segmentation: o.polygons?.map((ring) => ring.flat()) ?? [],
+      segmentation: segmentation(o, item.result.size_hw),
     }))),
   };
 }
@@ -103,6 +127,17 @@ export async function saveReport(items) {
   save(`blemish-${name}.html`, new Blob([reportPage(items, pictures)], { type: "text/html" }));
 }
 
+async function savePicture(item) {
+  try {
+    const canvas = await annotated(item);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    if (!blob) throw new Error("too large");
+    save(`${stem(item.name)}-findings.png`, blob);
+  } catch {
+    notify(`The picture of ${item.name} cannot be made: this browser cannot show it.`, "Close", () => notify(null));
+  }
+}
+
 export function drawDownloads() {
   const item = current();
   if (!item?.result) {
@@ -110,15 +145,17 @@ export function drawDownloads() {
     return;
   }
   const all = everything();
-  const button = (key, text, act) => h("button", { type: "button", "data-key": key, onclick: act }, text);
+  const button = (key, text, name, act) => h("button", { type: "button", "data-key": key, "aria-label": name, onclick: act }, text);
   fill(byId("downloads"),
-    h("span", { class: "quiet" }, "Download"),
-    button("save-report", "Report", () => saveReport([item])),
-    button("save-png", "Picture", async () => (await annotated(item)).toBlob((blob) => save(`${stem(item.name)}-findings.png`, blob), "image/png")),
-    button("save-json", "JSON", () => save(`${stem(item.name)}.json`, json(item.result))),
-    item.result.objects && button("save-coco", "COCO", () => save(`${stem(item.name)}-coco.json`, json(coco([item])))),
+    h("span", { class: "quiet" }, all.length > 1 ? "This one" : "Download"),
+    h("div", { class: "row-of-buttons", "data-key": "one" },
+      button("save-report", "Report", "Report of this photograph", () => saveReport([item])),
+      button("save-png", "PNG", "PNG: this photograph with its findings", () => savePicture(item)),
+      button("save-json", "JSON", "JSON of this photograph", () => save(`${stem(item.name)}.json`, json(item.result))),
+      item.result.objects && button("save-coco", "COCO", "COCO of this photograph", () => save(`${stem(item.name)}-coco.json`, json(coco([item]))))),
     all.length > 1 && h("span", { class: "quiet" }, `All ${all.length}`),
-    all.length > 1 && button("save-report-all", "Report", () => saveReport(all)),
-    all.length > 1 && button("save-json-all", "JSON", () => save("findings.json", json(all.map((p) => ({ name: p.name, ...p.result }))))),
-    all.length > 1 && all.some((p) => p.result.objects) && button("save-coco-all", "COCO", () => save("findings-coco.json", json(coco(all.filter((p) => p.result.objects))))));
+    all.length > 1 && h("div", { class: "row-of-buttons", "data-key": "all" },
+      button("save-report-all", "Report", "Report of all photographs", () => saveReport(all)),
+      button("save-json-all", "JSON", "JSON of all photographs", () => save("findings.json", json(all.map((p) => ({ name: p.name, ...p.result }))))),
+      all.some((p) => p.result.objects) && button("save-coco-all", "COCO", "COCO of all photographs", () => save("findings-coco.json", json(coco(all.filter((p) => p.result.objects)))))));
 }

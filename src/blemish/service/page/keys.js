@@ -3,8 +3,8 @@
 import { byId, fill, h } from "./dom.js";
 import { saveReport } from "./downloads.js";
 import { showTab } from "./panel.js";
-import { step } from "./queue.js";
-import { cancel, remove, retry } from "./sending.js";
+import { removeAndStay, step } from "./queue.js";
+import { cancel, retry } from "./sending.js";
 import { changed, current, state } from "./store.js";
 import { fit, goTo, pan, zoom } from "./viewer.js";
 import { findings } from "./words.js";
@@ -25,11 +25,12 @@ const KEYS = [
   ["t", "To the threshold", () => byId("threshold")?.focus()],
   ["r", "Retry", () => current() && retry(current())],
   ["c", "Cancel", () => current() && cancel(current())],
-  ["Delete", "Remove the photograph", () => current() && remove(current())],
+  ["Delete", "Remove the photograph", () => current() && removeAndStay(current())],
   ["e", "Download the report", () => current()?.result && saveReport([current()])],
   ["Escape", "Let go of the finding", () => { state.finding = null; changed(); }],
   ["?", "These keys", () => showKeys()],
 ];
+const OFF = "blemish-keys-off"; // who dictates or has a switch must be able to silence single letters (WCAG 2.1.4)
 const PAN = { w: [0, -0.2], a: [-0.2, 0], s: [0, 0.2], d: [0.2, 0] };
 
 function stepFinding(by) {
@@ -40,10 +41,13 @@ function stepFinding(by) {
   const place = all.findIndex((o) => o.id === state.finding);
   const next = all[(place < 0 ? (by > 0 ? 0 : all.length - 1) : place + by + all.length) % all.length];
   state.finding = next.id;
-  if (state.tab !== "where") state.tab = "where";
-  goTo(next);
+  state.tab = "where";
   changed();
+  goTo(next);
 }
+
+const off = () => localStorage.getItem(OFF) !== null;
+const setOff = (on) => (on ? localStorage.setItem(OFF, "1") : localStorage.removeItem(OFF));
 
 export function showKeys() {
   const dialog = byId("keys");
@@ -51,7 +55,8 @@ export function showKeys() {
     h("h2", { id: "keys-title" }, "Keyboard"),
     h("dl", {}, KEYS.map(([name, what]) => [h("dt", {}, h("kbd", {}, name)), h("dd", {}, what)])),
     h("p", { class: "quiet" }, "Tab and Shift+Tab reach everything; Enter and Space press it."),
-    h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close")));
+    h("p", {}, h("label", {}, h("input", { type: "checkbox", checked: !off(), onchange: (e) => setOff(!e.target.checked) }), " Single keys are on")),
+    h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close"));
   if (!dialog.open) dialog.showModal();
 }
 
@@ -59,10 +64,10 @@ export function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const target = event.target;
-    if (target.matches?.("textarea, select, input:not([type=range])")) return;
+    if (target.matches?.("textarea, select, input:not([type=range], [type=checkbox])")) return;
     if (target.matches?.("input[type=range]") && /^(Arrow|Home|End|Page)/.test(event.key)) return;
     const wanted = PAN[event.key] ? () => pan(...PAN[event.key]) : KEYS.find(([name]) => name === event.key)?.[2];
-    if (!wanted) return;
+    if (!wanted || (off() && event.key.length === 1 && event.key !== "?")) return;
     event.preventDefault();
     wanted();
   });

@@ -1,10 +1,11 @@
 // What was found, in words and numbers: the tabs Verdict, Why and Where.
 
-import { colourOf, heat } from "./colours.js";
+import { colourOf } from "./colours.js";
 import { byId, fill, h } from "./dom.js";
+import { crop } from "./pictures.js";
 import { changed, current, modelInfo, state } from "./store.js";
 import { goTo, hover, select } from "./viewer.js";
-import { CLOSE, count, findings, floorOf, isClose, labelHolds, percent, thresholdOf, title } from "./words.js";
+import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, percent, proof, share, thresholdOf, title } from "./words.js";
 
 const TABS = ["verdict", "why", "where"];
 let askForMap = () => {};
@@ -12,6 +13,7 @@ export const onMapWanted = (ask) => (askForMap = ask);
 
 export function showTab(name) {
   state.tab = name;
+  state.tabChosen = true;
   changed();
 }
 
@@ -20,8 +22,8 @@ export function prepareTabs() {
     const tab = byId(`tab-${name}`);
     tab.addEventListener("click", () => showTab(name));
     tab.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
+      const step = { ArrowRight: 1, ArrowLeft: -1, Home: -TABS.indexOf(name), End: TABS.length - 1 - TABS.indexOf(name) }[event.key];
+      if (step === undefined) return;
       event.preventDefault();
       event.stopPropagation();
       const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length];
@@ -32,43 +34,54 @@ export function prepareTabs() {
 }
 
 function slider({ id, label, value, min, max, text, note, onInput }) {
-  return h("div", { class: "slider" },
+  return h("div", { class: "slider", "data-key": `${id}-slider` },
     h("label", { for: id }, label),
     h("output", { for: id }, text),
-    h("input", { id, "data-key": id, type: "range", min, max, step: 0.01, value, oninput: (e) => onInput(Number(e.target.value)) }),
+    h("input", { id, "data-key": id, type: "range", min, max, step: 0.01, value, "aria-valuetext": text, oninput: (e) => onInput(Number(e.target.value)) }),
     note && h("p", { class: "quiet" }, note));
+}
+
+// The model's own thresholds in words: one number where they agree, else from the lowest to the highest.
+function ownWords(thresholds) {
+  const [low, high] = [Math.min(...thresholds), Math.max(...thresholds)];
+  return low === high ? `${share(low)}, the model’s own` : `${share(low)} to ${share(high)}, the model’s own`;
 }
 
 function thresholdSlider(result) {
   const floor = floorOf(result);
   const own = state.threshold === null;
-  const average = result.labels.reduce((sum, l) => sum + l.threshold, 0) / Math.max(result.labels.length, 1);
-  const words = result.task === "classification"
-    ? "A verdict below this score is marked as needing a look."
-    : floor > 0 ? `Down to ${percent(floor)}, the lowest score this model file gives.` : "Down to 0: every score is known.";
-  return h("div", {},
+  const thresholds = result.labels.length ? result.labels.map((l) => l.threshold) : [0.5];
+  const average = thresholds.reduce((sum, t) => sum + t, 0) / thresholds.length;
+  const image = result.task === "classification";
+  const words = image
+    ? "A verdict with a lower score is marked as needing a look."
+    : floor > 0 ? `Goes down to ${percent(floor)}: this model file gives no lower score.` : "Goes down to 0: every score is known.";
+  const set = (value) => {
+    state.threshold = value;
+    changed();
+  };
+  return h("div", { "data-key": "thresholds" },
     slider({
       id: "threshold",
-      label: result.objects ? "Show findings from score" : "Say yes from score",
+      label: result.objects ? "Show findings from" : image ? "Trust a verdict from" : "Say yes from",
       value: own ? average : state.threshold,
       min: floor,
       max: 1,
-      text: own ? "the model's own" : percent(state.threshold),
+      text: own ? (image ? "any score" : ownWords(thresholds)) : share(state.threshold),
       note: words,
-      onInput: (value) => {
-        state.threshold = Math.max(value, floor);
-        changed();
-      },
+      onInput: (value) => set(Math.max(value, floor)),
     }),
-    h("button", { type: "button", class: "link", "data-key": "own", disabled: own, onclick: () => { state.threshold = null; changed(); } }, "Use the model's own thresholds"));
+    // Not disabled but of no effect: a disabled button would throw the keyboard's focus away when pressed.
+    h("button", { type: "button", class: "link small", "data-key": "own", "aria-disabled": String(own), onclick: () => set(null) }, image ? "Trust any" : "Back to the model’s own"));
 }
 
 function bars(result) {
+  if (!result.labels.length) return null;
   const sorted = [...result.labels].sort((a, b) => b.score - a.score);
-  return h("ul", { class: "bars", "aria-label": "Scores" }, sorted.map((l) => {
+  return h("ul", { class: "bars", "aria-label": "Score of each label" }, sorted.map((l) => {
     const holds = labelHolds(result, l);
     const threshold = thresholdOf(result, l.label);
-    return h("li", { class: holds ? "holds" : "" },
+    return h("li", { class: holds ? "holds" : "", "data-key": `bar-${l.label}` },
       h("span", { class: "name" }, l.title),
       h("span", { class: "number" }, percent(l.score)),
       h("span", { class: "track", "aria-hidden": "true" },
@@ -83,40 +96,21 @@ function drawVerdict(item, parent) {
   const model = modelInfo(result.model);
   const rows = [
     ["Photograph", `${result.size_hw[1]} × ${result.size_hw[0]} px`],
-    ["Model", `${result.model} (${model?.architecture ?? ""}, ${result.model_digest.slice(0, 12)})`],
-    ["Time on the server", `${result.timing_ms.total.toFixed(0)} ms, of it ${result.timing_ms.inferring.toFixed(0)} ms looking`],
-    ["Proof of the file", model?.certificate ? (model.certificate.passed ? `passed on ${count(model.certificate.photographs, "photograph")}` : "did not pass") : "none in the file"],
+    ["Model", model?.run || result.model],
+    ["Kind", model?.architecture],
+    ["Made", model?.created],
+    ["File", result.model_digest.slice(0, 16)],
+    ["Parity check", proof(model)],
+    ["Server’s time", `${result.timing_ms.total.toFixed(0)} ms, ${result.timing_ms.inferring.toFixed(0)} ms of it looking`],
     ["SHA-256", result.sha256.slice(0, 16)],
-  ];
+  ].filter(([, value]) => value);
   fill(parent,
     bars(result),
     result.task !== "localization" && thresholdSlider(result),
     h("p", { class: "quiet" }, result.task === "classification"
-      ? `“Needs a look” means the two best labels lie within ${percent(2 * CLOSE)} of each other.`
-      : `“Needs a look” means a score within ${percent(CLOSE)} of its threshold, on either side.`),
+      ? `“Needs a look” means the two best labels lie within ${Math.round(200 * CLOSE)} points of each other.`
+      : `“Needs a look” means a score within ${Math.round(100 * CLOSE)} points of its threshold, on either side.`),
     h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
-}
-
-// A crop of the photograph around a box, drawn when the picture is there.
-function crop(item, object) {
-  const side = 56;
-  const element = h("canvas", { class: "crop", width: side * 2, height: side * 2, "aria-hidden": "true" });
-  const image = new Image();
-  image.onload = () => {
-    const [w, hgt] = [item.result.size_hw[1], item.result.size_hw[0]];
-    const scale = image.naturalWidth / w;
-    const [x1, y1, x2, y2] = object.box_xyxy;
-    const span = Math.min(Math.max(x2 - x1, y2 - y1, 16) * 1.2, Math.max(w, hgt));
-    element.getContext("2d").drawImage(image, ((x1 + x2 - span) / 2) * scale, ((y1 + y2 - span) / 2) * scale, span * scale, span * scale, 0, 0, side * 2, side * 2);
-  };
-  image.src = item.shown ?? item.url;
-  return element;
-}
-
-const crops = new WeakMap();
-function cropOf(item, object) {
-  if (!crops.has(object)) crops.set(object, crop(item, object));
-  return crops.get(object);
 }
 
 function drawWhere(item, parent) {
@@ -129,16 +123,18 @@ function drawWhere(item, parent) {
   const hidden = result.objects.length - shown.length;
   fill(parent,
     result.task !== "localization" && thresholdSlider(result),
-    h("table", { class: "findings" },
+    !shown.length && h("p", { "data-key": "none" }, `Nothing reaches the threshold${hidden ? `; ${count(hidden, "finding")} below it` : ""}.`),
+    shown.length > 0 && h("table", { class: "findings", "data-key": "table" },
       h("caption", {}, `${count(shown.length, "finding")}${hidden ? `; ${hidden} below the threshold` : ""}`),
-      h("thead", {}, h("tr", {}, ["", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t || h("span", { class: "sr" }, "Crop"))))),
+      h("thead", {}, h("tr", {}, ["Crop", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "sr" }, t) : t)))),
       h("tbody", {}, shown.map((o) => h("tr", {
         "data-finding": o.id,
+        "data-key": `finding-${o.id}`,
         class: state.finding === o.id ? "chosen" : "",
         onpointerenter: () => hover(o.id, true),
         onpointerleave: () => hover(o.id, false),
       },
-        h("td", {}, cropOf(item, o)),
+        h("td", {}, crop(item, o)),
         h("td", {}, h("button", {
           type: "button",
           class: "link row",
@@ -147,75 +143,39 @@ function drawWhere(item, parent) {
           onclick: () => { select(o.id); if (state.finding === o.id) goTo(o); },
           onfocus: () => hover(o.id, true),
           onblur: () => hover(o.id, false),
-        }, h("span", { class: "swatch", vars: { "--label": colourOf(result, o.label) }, "aria-hidden": "true" }), title(o.title)),
+        }, h("span", { class: "swatch", vars: { "--label": colourOf(result, o.label) }, "aria-hidden": "true" }), `${o.id}. ${title(o.title)}`),
         isClose(result, o) && h("span", { class: "quiet block" }, "needs a look")),
         h("td", { class: "score" }, percent(o.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * o.score}%`, "--label": colourOf(result, o.label) } }))),
-        h("td", { class: "number" }, `${o.area_percent.toFixed(o.area_percent < 1 ? 2 : 1)} %`))))));
-}
-
-const painted = new Map();
-
-function paint(item, element) {
-  const grey = painted.get(item.map.url);
-  if (!grey) {
-    const image = new Image();
-    image.onload = () => {
-      const scale = Math.min(1, 800 / Math.max(image.naturalWidth, image.naturalHeight));
-      const buffer = document.createElement("canvas");
-      buffer.width = Math.max(1, Math.round(image.naturalWidth * scale));
-      buffer.height = Math.max(1, Math.round(image.naturalHeight * scale));
-      const context = buffer.getContext("2d");
-      context.drawImage(image, 0, 0, buffer.width, buffer.height);
-      painted.set(item.map.url, context.getImageData(0, 0, buffer.width, buffer.height));
-      paint(item, element);
-    };
-    image.src = item.map.url;
-    return;
-  }
-  element.width = grey.width;
-  element.height = grey.height;
-  const out = new ImageData(grey.width, grey.height);
-  for (let i = 0; i < out.data.length; i += 4) {
-    const value = grey.data[i] / 255;
-    if (value < state.map.from) continue;
-    const [r, g, b] = heat(value);
-    out.data[i] = r;
-    out.data[i + 1] = g;
-    out.data[i + 2] = b;
-    out.data[i + 3] = 255 * state.map.opacity;
-  }
-  element.getContext("2d").putImageData(out, 0, 0);
+        h("td", { class: "number" }, area(o.area_percent)))))));
 }
 
 function drawWhy(item, parent) {
   const result = item.result;
   const model = modelInfo(result.model);
   if (!model?.maps) {
-    fill(parent, h("p", {}, "This model's file came without a way to explain itself. Export it again with its explanation beside it."));
+    fill(parent, h("p", {}, "This model cannot say where it looked: its file came without what that needs. Export it again to have it."));
     return;
   }
-  if (item.mapProblem) {
-    fill(parent, h("p", { role: "alert" }, item.mapProblem), h("button", { type: "button", "data-key": "map-retry", onclick: () => askForMap(item) }, "Try again"));
-    return;
-  }
-  if (!item.map) {
-    if (!item.mapBusy) askForMap(item);
-    fill(parent, h("p", { class: "quiet", role: "status" }, `Explaining: ${item.mapBusy ?? "asking the server"}…`));
-    return;
-  }
-  const overlay = h("canvas", { class: "heat", "aria-hidden": "true" });
-  const source = item.shown ?? item.url;
-  const words = `Where ${item.map.model} looked for “${item.map.title ?? "the box"}” (${item.map.method})`;
+  if (!item.map && !item.mapBusy && !item.mapProblem) askForMap(item);
+  const set = (name, value) => {
+    state.map[name] = value;
+    changed();
+  };
   fill(parent,
-    h("div", { class: "pair" },
-      h("figure", {}, h("img", { src: source, alt: "The photograph" }), h("figcaption", {}, "Original")),
-      h("figure", {}, h("div", { class: "stack" }, h("img", { src: source, alt: words }), overlay), h("figcaption", {}, words))),
-    result.labels.length > 1 && h("label", { class: "choice" }, "Label ", h("select", { "data-key": "map-label", onchange: (e) => askForMap(item, e.target.value) },
-      result.labels.map((l) => h("option", { value: l.label, selected: l.label === item.map.label }, l.title)))),
-    slider({ id: "opacity", label: "Opacity", value: state.map.opacity, min: 0, max: 1, text: percent(state.map.opacity), onInput: (v) => { state.map.opacity = v; changed(); } }),
-    slider({ id: "from", label: "Show from", value: state.map.from, min: 0, max: 1, text: percent(state.map.from), onInput: (v) => { state.map.from = v; changed(); } }),
-    h("p", { class: "quiet" }, "A map shows what moved the score, not the outline of the damage."));
-  paint(item, overlay);
+    result.labels.length > 1 && h("label", { class: "choice", "data-key": "map-choice" }, "Explain ",
+      h("select", { "data-key": "map-label", onchange: (e) => { item.mapLabel = e.target.value; askForMap(item, e.target.value); } },
+        result.labels.map((l) => h("option", { value: l.label, selected: l.label === (item.map?.label ?? item.mapLabel) }, l.title)))),
+    item.mapBusy && h("p", { class: "quiet", "data-key": "busy" }, `${item.mapBusy}…`),
+    item.mapBusy && h("progress", { "data-key": "map-progress", "aria-label": "The map" }),
+    item.mapProblem && h("p", { "data-key": "map-problem" }, item.mapProblem),
+    item.mapProblem && h("button", { type: "button", "data-key": "map-retry", onclick: () => askForMap(item, item.mapLabel) }, "Try again"),
+    item.map && h("div", { "data-key": "map-settings" },
+      slider({ id: "opacity", label: "Opacity", value: state.map.opacity, min: 0, max: 1, text: share(state.map.opacity), onInput: (v) => set("opacity", v) }),
+      slider({ id: "from", label: "Show from", value: state.map.from, min: 0, max: 1, text: share(state.map.from), onInput: (v) => set("from", v) }),
+      h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, "mattered little"), h("span", { class: "ramp" }), h("span", {}, "mattered most")),
+      h("label", { class: "choice" },
+        h("input", { type: "checkbox", "data-key": "beside", checked: state.map.beside, onchange: (e) => set("beside", e.target.checked) }), " Original beside it")),
+    item.map && h("p", { class: "quiet" }, `Made by ${item.map.model} itself, with ${item.map.method}. A map shows what moved the score, not the outline of the damage.`));
 }
 
 export function drawPanel() {
@@ -228,7 +188,7 @@ export function drawPanel() {
   }
   const parent = byId(`view-${state.tab}`);
   if (!item?.result) {
-    fill(parent, h("p", { class: "quiet" }, item?.problem ? "" : "The findings will stand here."));
+    fill(parent, h("p", { class: "quiet" }, item?.problem ? "Nothing was found out about this photograph." : "The findings will stand here."));
     return;
   }
   ({ verdict: drawVerdict, why: drawWhy, where: drawWhere })[state.tab](item, parent);

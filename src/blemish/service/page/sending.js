@@ -1,8 +1,9 @@
 // Photographs on their way: a few at a time, each with its progress, and nothing lost when one fails.
 
 import { Refused, picture, predict } from "./api.js";
-import { changed, photograph, state } from "./store.js";
+import { changed, photograph, say, state } from "./store.js";
 import { forget } from "./viewer.js";
+import { count, STAGES, verdict } from "./words.js";
 
 const AT_ONCE = 3;
 const MOST_TRIES = 5; // of a server that says it is busy and when to come back
@@ -29,6 +30,11 @@ export function retryAll() {
   state.photographs.filter((p) => p.status === "failed" || p.status === "cancelled").forEach(retry);
 }
 
+// Those that only wanted a key, now that there is one.
+export function retryKeyless() {
+  state.photographs.filter((p) => p.status === "failed" && p.problem.code.startsWith("key_")).forEach(retry);
+}
+
 export function cancel(item) {
   if (!["waiting", "sending", "working"].includes(item.status)) return;
   item.abort?.();
@@ -40,9 +46,10 @@ export function cancel(item) {
 
 export function remove(item) {
   cancel(item);
+  dropMap(item);
   const place = state.photographs.indexOf(item);
   state.photographs.splice(place, 1);
-  for (const url of [item.url, item.shown, item.map?.url]) if (url) URL.revokeObjectURL(url);
+  for (const url of [item.url, item.shown]) if (url) URL.revokeObjectURL(url);
   forget(item);
   if (state.selected === item.id) {
     state.selected = state.photographs[Math.min(place, state.photographs.length - 1)]?.id ?? null;
@@ -51,12 +58,23 @@ export function remove(item) {
   changed();
 }
 
+export function removeAll() {
+  for (const item of [...state.photographs]) remove(item);
+}
+
+function dropMap(item) {
+  item.mapAttempt?.abort();
+  if (item.map?.url) URL.revokeObjectURL(item.map.url);
+  Object.assign(item, { map: null, mapBusy: null, mapProblem: null, mapAttempt: null });
+}
+
 // Ask the chosen model about every photograph again.
 export function again() {
   for (const item of state.photographs) {
     if (item.status === "sending" || item.status === "working") cancel(item);
-    if (item.map?.url) URL.revokeObjectURL(item.map.url);
-    Object.assign(item, { status: "waiting", problem: null, result: null, map: null, mapProblem: null, mapBusy: null, tries: 0 });
+    dropMap(item);
+    clearTimeout(item.timer);
+    Object.assign(item, { status: "waiting", problem: null, result: null, sent: 0, stage: null, tries: 0, retryIn: null });
   }
   changed();
   next();
@@ -91,7 +109,8 @@ async function send(item) {
     const result = await attempt.promise;
     if (result === null || item.abort !== attempt.abort) return; // cancelled, or sent anew meanwhile
     Object.assign(item, { status: "done", result, when: new Date(), abort: null });
-    if (result.objects?.length && state.selected === item.id && state.tab === "verdict") state.tab = "where";
+    if (state.selected === item.id && !state.tabChosen) state.tab = result.objects ? "where" : "verdict";
+    if (state.selected === item.id) say(`${item.name}: ${verdict(result)}`);
     keepPicture(item, result);
   } catch (refused) {
     if (item.abort !== attempt.abort) return;
@@ -99,6 +118,14 @@ async function send(item) {
   }
   changed();
   next();
+  sayWhenThrough();
+}
+
+function sayWhenThrough() {
+  const all = state.photographs;
+  if (all.length < 2 || all.some((p) => ["waiting", "sending", "working"].includes(p.status))) return;
+  const failed = all.filter((p) => p.status === "failed").length;
+  say(`${count(all.length - failed, "photograph")} done${failed ? `, ${failed} failed` : ""}.`);
 }
 
 function fail(item, refused) {
@@ -111,6 +138,7 @@ function fail(item, refused) {
   }
   item.status = "failed";
   item.problem = problem;
+  say(`${item.name}: ${problem.title}. ${problem.detail}`);
   if (problem.code === "key_missing" || problem.code === "key_unknown") onKeyNeeded(problem);
 }
 
@@ -130,7 +158,10 @@ async function keepPicture(item, result) {
   if (!result.links) return;
   try {
     const url = await picture(result.links.photograph);
-    if (item.shown) URL.revokeObjectURL(item.shown);
+    if (item.shown || !state.photographs.includes(item)) {
+      URL.revokeObjectURL(url); // asked twice, or removed meanwhile: the same upright photograph
+      return;
+    }
     item.shown = url;
     changed();
   } catch {
@@ -138,28 +169,37 @@ async function keepPicture(item, result) {
   }
 }
 
+// A newer wish, another model or removal makes an older answer worthless: only `mapAttempt` may write.
 export async function explain(item, label) {
-  item.mapBusy = "asking the server";
-  item.mapProblem = null;
-  if (item.map?.url) URL.revokeObjectURL(item.map.url);
-  item.map = null;
-  changed();
+  dropMap(item);
   const parameters = { model: item.result.model, explain: "map" };
   if (label) parameters.label = label;
-  const words = { decoding: "opening", queued: "in the queue", inferring: "looking", explaining: "making the map" };
+  const attempt = predict(item.file, item.name, parameters, {
+    sent: (share) => tell(share < 1 ? `Sending, ${Math.round(100 * share)} %` : "Sent"),
+    stage: (line) => tell(STAGES[line.stage] ?? line.stage),
+  });
+  const counts = () => item.mapAttempt === attempt;
+  const tell = (words) => {
+    if (!counts()) return;
+    item.mapBusy = words;
+    changed();
+  };
+  item.mapAttempt = attempt;
+  tell("Asking the server");
   try {
-    const attempt = predict(item.file, item.name, parameters, {
-      stage: (line) => {
-        item.mapBusy = words[line.stage] ?? line.stage;
-        changed();
-      },
-    });
     const result = await attempt.promise;
-    if (!result?.map?.map) item.mapProblem = result?.map_unavailable ?? "The server gave no map.";
-    else item.map = { ...result.map, url: await picture(result.map.map) };
+    const url = result?.map?.map ? await picture(result.map.map) : null;
+    if (!counts()) {
+      if (url) URL.revokeObjectURL(url);
+      return;
+    }
+    if (url) item.map = { ...result.map, url };
+    else item.mapProblem = result?.map_unavailable ?? "The server was started without pictures in its answers, so there is no map to show.";
   } catch (refused) {
+    if (!counts()) return;
     item.mapProblem = refused.message;
   }
   item.mapBusy = null;
+  say(item.mapProblem ?? `The map of ${item.name} is there.`);
   changed();
 }

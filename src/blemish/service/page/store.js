@@ -8,9 +8,10 @@ export const state = {
   selected: null, // the id of a photograph
   finding: null, // the id of a finding in it
   tab: "verdict",
+  tabChosen: false, // whether by a person: then no answer changes it
   threshold: null, // null: the model's own, label by label
-  map: { opacity: 0.6, from: 0.3 },
-  notice: null,
+  map: { opacity: 0.6, from: 0.3, beside: true },
+  notice: null, // { text, act, does }: what concerns the whole page, and a button for it
 };
 
 const listeners = new Set();
@@ -48,10 +49,22 @@ export function photograph(file) {
     abort: null,
     tries: 0,
     map: null, // { label, title, method, model, url }
+    mapLabel: null, // which label a person wants explained
     mapBusy: null,
     mapProblem: null,
+    mapAttempt: null, // { abort } of the one that counts
   };
 }
 
 export const current = () => state.photographs.find((p) => p.id === state.selected) ?? null;
 export const modelInfo = (name) => state.models.find((m) => m.name === name) ?? null;
+
+// For those who hear the page: what has come to an end, and not each step on the way.
+export function say(text) {
+  document.getElementById("announce").textContent = text;
+}
+
+export function notify(text, act = null, does = null) {
+  state.notice = text ? { text, act, does } : null;
+  changed();
+}

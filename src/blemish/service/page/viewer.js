@@ -1,16 +1,18 @@
 // The photograph with outlines on it: zoom, pan, hover and select, all in the photograph's own pixels.
+// Beside it, or over it, the map of where the model looked.
 
-import { colourOf } from "./colours.js";
+import { colourOf, INFERNO } from "./colours.js";
 import { byId, fill, h, s } from "./dom.js";
 import { changed, current, state } from "./store.js";
-import { findings, isClose, percent, title } from "./words.js";
+import { area, findings, isClose, percent, title } from "./words.js";
 
 const MOST_ZOOM = 40;
+const ALPHA_STEPS = 100; // of the table that cuts the map off below "show from"
 let view = null; // { x, y, w, h } in photograph pixels; null: all of it
 let size = null; // { w, h }
 let shownFor = null;
-let canvas = null;
-let natural = new Map(); // size of what the browser itself could open, before the server answered
+const natural = new Map(); // size of what the browser itself could open, before the server answered
+const paths = new WeakMap(); // object of an answer: its outline as SVG says it
 
 export function select(id) {
   state.finding = state.finding === id ? null : id;
@@ -21,52 +23,81 @@ export function hover(id, on) {
   for (const element of document.querySelectorAll(`[data-finding="${id}"]`)) element.classList.toggle("hover", on);
 }
 
-const path = (object) => {
-  if (object.polygons?.length) {
-    return object.polygons.map((ring) => `M${ring.map(([x, y]) => `${x},${y}`).join("L")}Z`).join("");
+function path(object) {
+  if (!paths.has(object)) {
+    const [x1, y1, x2, y2] = object.box_xyxy;
+    paths.set(object, object.polygons?.length
+      ? object.polygons.map((ring) => `M${ring.map(([x, y]) => `${x},${y}`).join("L")}Z`).join("")
+      : `M${x1},${y1}H${x2}V${y2}H${x1}Z`);
   }
-  const [x1, y1, x2, y2] = object.box_xyxy;
-  return `M${x1},${y1}H${x2}V${y2}H${x1}Z`;
-};
-
-function outline(result, object) {
-  const colour = colourOf(result, object.label);
-  const d = path(object);
-  const chosen = state.finding === object.id;
-  const text = `${object.id}. ${title(object.title)}, score ${percent(object.score)}, ${object.area_percent.toFixed(1)} % of the photograph`;
-  return s(
-    "g",
-    {
-      class: `finding${chosen ? " chosen" : ""}${isClose(result, object) ? " close" : ""}`,
-      tabindex: 0,
-      role: "button",
-      "aria-label": text,
-      "aria-pressed": String(chosen),
-      "data-finding": object.id,
-      "data-key": `outline-${object.id}`,
-      onclick: () => !moved && select(object.id),
-      onkeydown: (event) => {
-        if (event.key === "Enter" || event.key === " ") {
-          event.preventDefault();
-          select(object.id);
-        }
-      },
-      onpointerenter: () => hover(object.id, true),
-      onpointerleave: () => hover(object.id, false),
-      onfocus: () => hover(object.id, true),
-      onblur: () => hover(object.id, false),
-    },
-    s("title", {}, text),
-    s("path", { d, class: "halo" }),
-    s("path", { d, class: "line", vars: { "--label": colour } }),
-  );
+  return paths.get(object);
 }
 
-function apply() {
-  if (!canvas || !size) return;
+function outline(result, object) {
+  const d = path(object);
+  const chosen = state.finding === object.id;
+  const text = `${object.id}. ${title(object.title)}, score ${percent(object.score)}, ${area(object.area_percent)} of the photograph`;
+  return s("g", {
+    class: `finding${chosen ? " chosen" : ""}${isClose(result, object) ? " close" : ""}`,
+    tabindex: 0,
+    role: "button",
+    "aria-label": text,
+    "aria-pressed": String(chosen),
+    "data-finding": object.id,
+    "data-key": `outline-${object.id}`,
+    onclick: () => !moved && select(object.id),
+    onkeydown: (event) => {
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        select(object.id);
+      }
+    },
+    onpointerenter: () => hover(object.id, true),
+    onpointerleave: () => hover(object.id, false),
+    onfocus: () => hover(object.id, true),
+    onblur: () => hover(object.id, false),
+  },
+    s("title", {}, text),
+    s("path", { d, class: "halo" }),
+    s("path", { d, class: "line", vars: { "--label": colourOf(result, object.label) } }));
+}
+
+// The number that the table and the report give a finding; `place` keeps it the same size at every zoom.
+function badge(object) {
+  const text = String(object.id);
+  const wide = 10 + 7 * text.length;
+  return s("g", { class: "badge", "data-at": `${object.box_xyxy[0]},${object.box_xyxy[1]}`, "data-key": `badge-${object.id}`, "aria-hidden": "true" },
+    s("rect", { x: 0, y: -17, width: wide, height: 17, rx: 2 }),
+    s("text", { x: wide / 2, y: -4.5, "text-anchor": "middle" }, text));
+}
+
+// Grey to colour and see-through, by the browser: a slider moves two numbers and no pixels.
+function heatFilter() {
+  const table = (channel) => INFERNO.map((c) => (c[channel] / 255).toFixed(3)).join(" ");
+  const alpha = Array.from({ length: ALPHA_STEPS + 1 }, (_, i) => (i / ALPHA_STEPS >= state.map.from ? state.map.opacity : 0));
+  return s("filter", { id: "heat", x: 0, y: 0, width: "100%", height: "100%", "color-interpolation-filters": "sRGB" },
+    s("feComponentTransfer", { in: "SourceGraphic", result: "colours" },
+      ["R", "G", "B"].map((name, i) => s(`feFunc${name}`, { type: "table", tableValues: table(i) }))),
+    s("feColorMatrix", { in: "SourceGraphic", type: "matrix", values: "0 0 0 0 0  0 0 0 0 0  0 0 0 0 0  1 0 0 0 0" }),
+    s("feComponentTransfer", { result: "seen" }, s("feFuncA", { type: "discrete", tableValues: alpha.join(" ") })),
+    s("feComposite", { in: "colours", in2: "seen", operator: "in" }));
+}
+
+const canvases = () => [...document.querySelectorAll("#viewer .photograph")];
+
+// Shows what `view` says. Also when the room for it has changed: the numbers keep their size.
+export function place() {
+  if (!size) return;
   const v = view ?? { x: 0, y: 0, w: size.w, h: size.h };
-  canvas.setAttribute("viewBox", `${v.x} ${v.y} ${v.w} ${v.h}`);
-  canvas.classList.toggle("zoomed", view !== null);
+  for (const svg of canvases()) {
+    svg.setAttribute("viewBox", `${v.x} ${v.y} ${v.w} ${v.h}`);
+    svg.classList.toggle("zoomed", view !== null);
+    const unit = 1 / (svg.getScreenCTM()?.a || 1); // photograph pixels in one of the screen's
+    for (const mark of svg.querySelectorAll(".badge")) {
+      const [x, y] = mark.dataset.at.split(",").map(Number);
+      mark.setAttribute("transform", `translate(${Math.max(x, 0)} ${Math.max(y, 17 * unit)}) scale(${unit})`);
+    }
+  }
 }
 
 function clamp(v) {
@@ -80,18 +111,18 @@ export function zoom(factor, at) {
   const centre = at ?? { x: v.x + v.w / 2, y: v.y + v.h / 2 };
   const f = Math.max(factor, size.w / MOST_ZOOM / v.w);
   view = clamp({ x: centre.x - (centre.x - v.x) * f, y: centre.y - (centre.y - v.y) * f, w: v.w * f, h: v.h * f });
-  apply();
+  place();
 }
 
 export function pan(dx, dy) {
   if (!view) return;
   view = clamp({ ...view, x: view.x + dx * view.w, y: view.y + dy * view.h });
-  apply();
+  place();
 }
 
 export function fit() {
   view = null;
-  apply();
+  place();
 }
 
 // Bring one finding into the middle, with room around it.
@@ -101,51 +132,71 @@ export function goTo(object) {
   const w = Math.min(size.w, side * Math.max(1, size.w / size.h));
   const height = (w * size.h) / size.w;
   view = clamp({ x: (x1 + x2) / 2 - w / 2, y: (y1 + y2) / 2 - height / 2, w, h: height });
-  apply();
+  place();
 }
 
 const pointers = new Map();
 let moved = false;
 
-function inPhotograph(event) {
-  const matrix = canvas.getScreenCTM();
+function inPhotograph(svg, event) {
+  const matrix = svg.getScreenCTM();
   return matrix ? new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse()) : { x: 0, y: 0 };
 }
 
-function listen(svg) {
-  svg.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, inPhotograph(event));
-  }, { passive: false });
-  svg.addEventListener("dblclick", (event) => zoom(0.5, inPhotograph(event)));
-  svg.addEventListener("pointerdown", (event) => {
-    moved = false;
-    pointers.set(event.pointerId, event);
-  });
-  svg.addEventListener("pointermove", (event) => {
-    const before = pointers.get(event.pointerId);
-    if (!before) return;
-    const scale = canvas.getScreenCTM()?.a || 1;
-    if (pointers.size === 1) {
-      if (!moved && Math.hypot(event.clientX - before.clientX, event.clientY - before.clientY) < 4) return;
-      if (!moved) svg.setPointerCapture(event.pointerId);
-      moved = true;
-      if (view) {
-        view = clamp({ ...view, x: view.x - (event.clientX - before.clientX) / scale, y: view.y - (event.clientY - before.clientY) / scale });
-        apply();
-      }
-    } else {
-      moved = true;
-      const [other] = [...pointers.values()].filter((p) => p.pointerId !== event.pointerId);
-      const was = Math.hypot(before.clientX - other.clientX, before.clientY - other.clientY);
-      const is = Math.hypot(event.clientX - other.clientX, event.clientY - other.clientY);
-      if (was > 0 && is > 0) zoom(was / is, inPhotograph({ clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 }));
+// Where the page itself scrolls, the wheel belongs to the page until one has zoomed in.
+const scrolls = () => document.documentElement.scrollHeight > window.innerHeight + 1 || byId("work").scrollHeight > byId("work").clientHeight + 1;
+
+function onWheel(event) {
+  if (!view && !event.ctrlKey && scrolls()) return;
+  event.preventDefault();
+  zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, inPhotograph(event.currentTarget, event));
+}
+
+function onMove(event) {
+  const svg = event.currentTarget;
+  const before = pointers.get(event.pointerId);
+  if (!before) return;
+  const scale = svg.getScreenCTM()?.a || 1;
+  if (pointers.size === 1) {
+    if (!moved && Math.hypot(event.clientX - before.clientX, event.clientY - before.clientY) < 4) return;
+    if (!moved) svg.setPointerCapture(event.pointerId);
+    moved = true;
+    if (view) {
+      view = clamp({ ...view, x: view.x - (event.clientX - before.clientX) / scale, y: view.y - (event.clientY - before.clientY) / scale });
+      place();
     }
-    pointers.set(event.pointerId, event);
-  });
-  for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
-    svg.addEventListener(name, (event) => pointers.delete(event.pointerId));
+  } else {
+    moved = true;
+    const [other] = [...pointers.values()].filter((p) => p.pointerId !== event.pointerId);
+    const was = Math.hypot(before.clientX - other.clientX, before.clientY - other.clientY);
+    const is = Math.hypot(event.clientX - other.clientX, event.clientY - other.clientY);
+    const middle = { clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 };
+    if (was > 0 && is > 0) zoom(was / is, inPhotograph(svg, middle));
   }
+  pointers.set(event.pointerId, event);
+}
+
+const letGo = (event) => pointers.delete(event.pointerId);
+
+function photograph(source, name, ...over) {
+  const v = view ?? { x: 0, y: 0, w: size.w, h: size.h };
+  return s("svg", {
+    class: `photograph${view ? " zoomed" : ""}`,
+    role: "group",
+    "aria-label": name,
+    viewBox: `${v.x} ${v.y} ${v.w} ${v.h}`,
+    preserveAspectRatio: "xMidYMid meet",
+    onwheel: onWheel,
+    ondblclick: (event) => zoom(0.5, inPhotograph(event.currentTarget, event)),
+    onpointerdown: (event) => {
+      moved = false;
+      pointers.set(event.pointerId, event);
+    },
+    onpointermove: onMove,
+    onpointerup: letGo,
+    onpointercancel: letGo,
+    onpointerleave: letGo,
+  }, s("image", { href: source, width: size.w, height: size.h, preserveAspectRatio: "none" }), over);
 }
 
 function learnSize(item) {
@@ -155,13 +206,33 @@ function learnSize(item) {
     natural.set(item.id, { w: image.naturalWidth, h: image.naturalHeight });
     changed();
   };
-  image.onerror = () => natural.set(item.id, null);
+  image.onerror = () => {
+    natural.set(item.id, null);
+    changed();
+  };
   image.src = item.url;
   return undefined;
 }
 
 export function forget(item) {
   natural.delete(item.id);
+}
+
+function panes(item, source) {
+  const result = item.result;
+  if (state.tab === "why" && item.map) {
+    const words = `Where ${item.map.model} looked for “${item.map.title ?? "the box"}” (${item.map.method})`;
+    const heat = s("image", { href: item.map.url, width: size.w, height: size.h, preserveAspectRatio: "none", filter: "url(#heat)", class: "heat" });
+    return [
+      state.map.beside && h("figure", { class: "pane", "data-key": "original" }, h("figcaption", {}, "Original"), photograph(source, `${item.name}, original`)),
+      h("figure", { class: "pane", "data-key": "map" }, h("figcaption", {}, words), photograph(source, words, s("defs", {}, heatFilter()), heat)),
+    ];
+  }
+  const shown = result ? findings(result) : [];
+  // The smallest on top, so that each can be reached.
+  const sorted = [...shown].sort((a, b) => b.area - a.area);
+  return h("figure", { class: "pane", "data-key": "findings" },
+    photograph(source, item.name, s("g", { class: "outlines" }, sorted.map((o) => outline(result, o))), s("g", { class: "badges" }, sorted.map(badge))));
 }
 
 export function drawViewer() {
@@ -178,27 +249,18 @@ export function drawViewer() {
   shownFor = item.id;
   size = known ?? null;
   if (!size) {
-    canvas = null;
-    fill(parent, h("p", { class: "quiet empty" }, known === null ? "The browser cannot show this file." : "Opening…"));
+    const words = known === undefined ? "Opening…" : item.problem ? "There is nothing to show of this file." : "Your browser cannot show this format; the server's copy will stand here.";
+    fill(parent, h("p", { class: "quiet empty" }, words));
     return;
   }
   const source = item.shown ?? item.url;
-  const reuse = canvas && canvas.isConnected && canvas.dataset.source === source;
-  if (!reuse) {
-    canvas = s(
-      "svg",
-      { class: "photograph", role: "group", "aria-label": item.name, "data-source": source, preserveAspectRatio: "xMidYMid meet" },
-      s("image", { href: source, width: size.w, height: size.h, preserveAspectRatio: "none" }),
-      s("g", { class: "outlines" }),
-    );
-    listen(canvas);
-    fill(parent, canvas, h("div", { class: "tools", role: "group", "aria-label": "Zoom" },
-      h("button", { type: "button", onclick: () => zoom(1 / 1.5), "aria-label": "Zoom in" }, "+"),
-      h("button", { type: "button", onclick: () => zoom(1.5), "aria-label": "Zoom out" }, "−"),
-      h("button", { type: "button", onclick: fit }, "Fit")));
-  }
-  const shown = result ? findings(result) : [];
-  // The smallest on top, so that each can be reached.
-  fill(canvas.querySelector(".outlines"), [...shown].sort((a, b) => b.area - a.area).map((o) => outline(result, o)));
-  apply();
+  fill(parent,
+    h("div", { class: "panes", "data-key": "panes" }, panes(item, source)),
+    h("div", { class: "tools", role: "group", "aria-label": "Zoom", "data-key": "tools" },
+      h("button", { type: "button", "data-key": "zoom-in", onclick: () => zoom(1 / 1.5), "aria-label": "Zoom in" }, "+"),
+      h("button", { type: "button", "data-key": "zoom-out", onclick: () => zoom(1.5), "aria-label": "Zoom out" }, "−"),
+      h("button", { type: "button", "data-key": "fit", onclick: fit, "aria-label": "Fit the photograph" }, "Fit")));
+  place();
 }
+
+new ResizeObserver(place).observe(byId("viewer"));

@@ -5,10 +5,14 @@ import { modelInfo, state } from "./store.js";
 export const CLOSE = 0.1; // a score this near its threshold is a close call: a person should look
 
 export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)} %`;
+export const share = (value) => `${Math.round(100 * value)} %`;
+export const area = (value) => `${value.toFixed(value < 1 ? 2 : 1)} %`;
 export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 export const title = (text) => text ?? "finding";
 
-const lower = (text) => (/^[A-Z][a-z]/.test(text) ? text[0].toLowerCase() + text.slice(1) : text);
+// "Glass Crack" reads "glass crack" inside a sentence; "LED" and "C3" stay.
+const lower = (text) => text.replace(/(?<![\p{L}\p{N}])\p{Lu}(?=\p{Ll})/gu, (c) => c.toLowerCase());
+const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const IRREGULAR = { glass: "glasses", lens: "lenses", tyre: "tyres", tire: "tires" };
 
@@ -16,7 +20,9 @@ function plural(name) {
   const words = name.split(" ");
   const lastWord = words.at(-1).toLowerCase();
   if (/(shatter|shattered|missing|broken|flat)$/.test(lastWord)) return name; // adjectives stay as they are
-  words[words.length - 1] = IRREGULAR[lastWord] ?? (/(s|x|z|ch|sh)$/.test(lastWord) ? `${words.at(-1)}es` : `${words.at(-1)}s`);
+  const end = words.at(-1);
+  words[words.length - 1] = IRREGULAR[lastWord] ??
+    (/(s|x|z|ch|sh)$/.test(lastWord) ? `${end}es` : /[^aeiou]y$/.test(lastWord) ? `${end.slice(0, -1)}ies` : `${end}s`);
   return words.join(" ");
 }
 
@@ -68,12 +74,13 @@ export function verdict(result) {
   }
   if (result.task === "multilabel") {
     const held = result.labels.filter((l) => labelHolds(result, l)).map((l) => l.title);
-    const words = held.length ? list(held.map((t, i) => (i ? lower(t) : t))) : "Nothing found";
+    const words = held.length ? list(held.map((t, i) => (i ? lower(t) : upper(t)))) : "Nothing found";
     return words + tail;
   }
   if (result.task === "localization") {
     const box = result.objects[0];
-    return `${title(box.title)}: ${box.area_percent.toFixed(1)} % of the photograph`;
+    if (!box) return "Nothing found";
+    return `${upper(title(box.title))}: ${box.area_percent.toFixed(1)} % of the photograph`;
   }
   const counts = new Map();
   for (const found of findings(result)) counts.set(title(found.title), (counts.get(title(found.title)) ?? 0) + 1);
@@ -82,30 +89,43 @@ export function verdict(result) {
   return list(parts) + tail;
 }
 
+const MOST_NAMED = 8;
+
+export function knows(model) {
+  const titles = model.labels.map((l) => lower(l.title));
+  if (!titles.length) return "one place";
+  return titles.length > MOST_NAMED ? list([...titles.slice(0, MOST_NAMED), `${titles.length - MOST_NAMED} more`]) : list(titles);
+}
+
 export function cannotSee(name) {
   const model = modelInfo(name);
   if (!model) return "";
-  const known = list(model.labels.map((l) => lower(l.title)));
-  const where = { classification: "It says what, not where.", multilabel: "It says what, not where.", localization: "It marks one place only." }[model.task] ?? "";
-  return `This model knows only ${known}. Anything else, and damage the photograph does not show, it cannot see. ${where}`.trim();
+  const where = { classification: " It says what, not where.", multilabel: " It says what, not where.", localization: " It marks one place only." }[model.task] ?? "";
+  return `This model knows only ${knows(model)}; it cannot see anything else, nor what the photograph does not show.${where}`;
 }
 
+export function proof(model) {
+  if (!model?.certificate) return "none in the file";
+  return model.certificate.passed ? `passed on ${count(model.certificate.photographs, "photograph")}` : "not passed";
+}
+
+export const STAGES = { decoding: "Opening", queued: "In the queue", inferring: "Looking", explaining: "Making the map" };
+
 export function stageWords(item) {
-  if (item.status === "waiting") return item.retryIn ? `server busy, again in ${item.retryIn} s` : "waiting";
-  if (item.status === "sending") return `sending, ${Math.round(100 * item.sent)} %`;
+  if (item.status === "waiting") return item.retryIn ? `Server busy, again in ${item.retryIn} s` : "Waiting";
+  if (item.status === "sending") return `Sending, ${Math.round(100 * item.sent)} %`;
   if (item.status === "working") {
-    const words = { decoding: "opening", queued: "in the queue", inferring: "looking", explaining: "explaining" };
     const ahead = item.stage === "queued" && item.ahead ? `, ${item.ahead} ahead` : "";
-    return (words[item.stage] ?? "sent") + ahead;
+    return (STAGES[item.stage] ?? "Sent") + ahead;
   }
-  if (item.status === "cancelled") return "cancelled";
+  if (item.status === "cancelled") return "Cancelled";
   if (item.status === "failed") return item.problem.title;
   return item.result ? verdict(item.result) : "";
 }
 
 export function limitsWords(limits) {
   if (!limits) return "";
-  const megabytes = Math.floor(limits.max_upload_bytes / 2 ** 20);
-  return `${limits.formats.join(", ")}; up to ${megabytes} MB and ${Math.round(limits.max_pixels / 1e6)} megapixels each. ` +
+  const size = limits.max_upload_bytes < 2 ** 20 ? `${Math.floor(limits.max_upload_bytes / 2 ** 10)} kB` : `${Math.floor(limits.max_upload_bytes / 2 ** 20)} MB`;
+  return `${limits.formats.join(", ")}; up to ${size} and ${Number((limits.max_pixels / 1e6).toPrecision(2))} megapixels each. ` +
     (limits.kept_hours === null ? "Nothing is kept on the server." : `Photographs are kept on the server for ${limits.kept_hours} hours.`);
 }
