@@ -101,7 +101,7 @@ def _predictor(file: str, backend: str, device: str, threads: int | None) -> Pre
         return load(model, backend=backend, device=device, threads=threads)
     import torch
 
-    from blemish.export.rebuilding import network_of_run
+    from blemish.training.rebuilding import network_of_run
     from blemish.inference import Predictor
     from blemish.inference.backend import available_cores
     from blemish.models.backend import TorchBackend

@@ -38,7 +38,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="The certificate as JSON.")] = False,
 ) -> None:
     """Make a model file again, and prove on photographs that it decides as before."""
-    from blemish.export.again import export_again
+    from blemish.training.again import export_again
 
     before = source / "model.onnx" if source.is_dir() else source
     size_before = before.stat().st_size if before.is_file() else 0

@@ -34,7 +34,8 @@ def export_network(network: Network) -> bytes:
         MissingExtra: `onnx` or `onnxscript` is not installed.
     """
     example = example_inputs(network.inputs, network)
-    return export_module(network, example, network.inputs, network.outputs, exporter=network.exporter)
+    module = network.for_export()
+    return export_module(module, example, network.inputs, network.outputs, exporter=network.exporter)
 
 
 def export_module(

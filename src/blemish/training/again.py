@@ -1,4 +1,4 @@
-"""A model file made again from a run or from another model file: other precision, new certificate."""
+"""A run's model file made again, or a file halved: other precision, new certificate."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _from_weights(
 ) -> ModelFile:
     from blemish.export.explanation import write_explanation
     from blemish.export.onnx import export_network
-    from blemish.export.rebuilding import network_of_run
+    from blemish.training.rebuilding import network_of_run
     from blemish.models.backend import TorchBackend
 
     samples = validation_samples(file, data)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from blemish.errors import BadInput, ExportRefused, UnknownName
 from blemish.explanation.gradients import GradientFile, explanation_path
-from blemish.export.again import export_again
+from blemish.training.again import export_again
 from blemish.export.explanation import write_explanation
 from blemish.export.half import to_half
 from blemish.export.onnx import export_network
