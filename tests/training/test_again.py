@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from blemish.errors import BadInput, ExportRefused, UnknownName
 from blemish.explanation.gradients import GradientFile, explanation_path
-from blemish.training.again import export_again
 from blemish.export.explanation import write_explanation
 from blemish.export.half import to_half
 from blemish.export.onnx import export_network
@@ -20,6 +19,7 @@ from blemish.inference import load
 from blemish.modelfile import Contract, LabelSpec, read_graph, read_model_file, write_model_file
 from blemish.models import registry
 from blemish.preprocessing import prepare
+from blemish.training.again import export_again
 from blemish.training.recipe import Recipe
 
 LABELS = ("broken", "whole")

@@ -101,10 +101,10 @@ def _predictor(file: str, backend: str, device: str, threads: int | None) -> Pre
         return load(model, backend=backend, device=device, threads=threads)
     import torch
 
-    from blemish.training.rebuilding import network_of_run
     from blemish.inference import Predictor
     from blemish.inference.backend import available_cores
     from blemish.models.backend import TorchBackend
+    from blemish.training.rebuilding import network_of_run
 
     torch.set_num_threads(threads or available_cores())
     run = Path(file) if Path(file).is_dir() else Path(file).parent

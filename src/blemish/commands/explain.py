@@ -28,7 +28,14 @@ def explain(
         ),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="FILE", help="The model file.", show_default=False)
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FILE|RUN",
+            help="The model file; or a run's folder, for gradient methods on detectors (needs torch).",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
@@ -80,9 +87,12 @@ def explain(
 
     colour_table(colours)  # an unknown name is refused before any work
     found = find_sources(sources, sys.stdin)
-    predictor = load(local_file(model, explanation=True), device=device, threads=threads)
-    assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
-    explainer = Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
+    if Path(model).is_dir():
+        explainer = _of_run(Path(model), batch_size)
+    else:
+        predictor = load(local_file(model, explanation=True), device=device, threads=threads)
+        assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
+        explainer = Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
     chosen = method or explainer.default_method()
     explainer.check(chosen, label, layer)
     typer.echo(f"blemish: {_cost(explainer, chosen, budget, judge=scores)}", err=True)
@@ -119,6 +129,17 @@ def explain(
         write_atomically(output / "explanations.json", (json.dumps(rows, indent=1) + "\n").encode())
     if failed:
         raise typer.Exit(FAILED_IN_PART if rows else NOTHING_DONE)
+
+
+def _of_run(folder: Path, batch_size: int) -> Explainer:
+    """The run's own network: slower, and with gradients for every task."""
+    from blemish.explanation import Explainer
+    from blemish.export.rebuilding import network_of_run
+    from blemish.models.backend import TorchBackend
+    from blemish.models.gradients import TorchGradients
+
+    network, file = network_of_run(folder)
+    return Explainer(TorchBackend(network), file, gradients=TorchGradients(network), batch_size=batch_size)
 
 
 def _cost(explainer: Explainer, method: str, budget: int | None, *, judge: bool) -> str:

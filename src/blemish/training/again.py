@@ -120,8 +120,8 @@ def _from_weights(
 ) -> ModelFile:
     from blemish.export.explanation import write_explanation
     from blemish.export.onnx import export_network
-    from blemish.training.rebuilding import network_of_run
     from blemish.models.backend import TorchBackend
+    from blemish.training.rebuilding import network_of_run
 
     samples = validation_samples(file, data)
     network, _ = network_of_run(folder)
