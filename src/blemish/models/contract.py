@@ -86,6 +86,10 @@ class Network(nn.Module):
 
         return read_state(path)
 
+    def for_export(self) -> nn.Module:
+        """What is written as a graph: the network itself, unless it has another way for graphs."""
+        return self
+
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in order of registration."""
         prefixes = self.stages[stage]

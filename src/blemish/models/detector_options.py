@@ -140,6 +140,12 @@ class YOLOOptions(DetectorOptions):
     score_floor: float = Field(default=0.001, ge=0, lt=1)
 
 
+class RFDETROptions(DetectorOptions):
+    """What RF-DETR takes besides; it suppresses nothing, so `suppress_iou` says nothing to it."""
+
+    max_detections: int = Field(default=300, ge=1)
+
+
 class HybridOptions(DetectorOptions):
     """What the hybrid takes besides; sizes and ways to resize are the detector's.
 
