@@ -134,9 +134,9 @@ def explain(
 def _of_run(folder: Path, batch_size: int) -> Explainer:
     """The run's own network: slower, and with gradients for every task."""
     from blemish.explanation import Explainer
-    from blemish.export.rebuilding import network_of_run
     from blemish.models.backend import TorchBackend
     from blemish.models.gradients import TorchGradients
+    from blemish.training.rebuilding import network_of_run
 
     network, file = network_of_run(folder)
     return Explainer(TorchBackend(network), file, gradients=TorchGradients(network), batch_size=batch_size)
