@@ -191,7 +191,8 @@ class Truth(Annotation):
     Attributes:
         crowd: (n,) bool, COCO's iscrowd: a region of many objects, neither found nor missed.
         difficult: (n,) bool, Pascal VOC's difficult: ignored by its metric.
-        truncated: (n,) bool, Pascal VOC's truncated: the object goes on beyond its box; empty where nobody says.
+        truncated: (n,) bool, Pascal VOC's truncated: the object goes on beyond its box; empty where
+            nobody says.
     """
 
     crowd: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
