@@ -104,6 +104,17 @@ def test_a_file_that_onnx_wrote_again_has_the_same_contract(path):
     assert read_model_file(path).contract == CONTRACT
 
 
+def test_the_graph_digest_does_not_mind_where_metadata_stand(tmp_path):
+    entry = modelfile._encode_entry("blemish", CONTRACT.model_dump_json())
+    first, second = GRAPH[:2], GRAPH[2:]
+    for i, content in enumerate([entry + GRAPH, first + entry + second + OTHERS, OTHERS + GRAPH + entry]):
+        path = tmp_path / f"{i}.onnx"
+        path.write_bytes(content)
+        found = read_model_file(path)
+        assert found.graph_digest == hashlib.sha256(GRAPH).hexdigest()
+        assert found.digest == hashlib.sha256(content).hexdigest()
+
+
 def test_writing_again_replaces_the_contract_and_leaves_the_graph(path):
     before = read_model_file(path)
     after = write_model_file(path, path.read_bytes(), CONTRACT.model_copy(update={"name": "second"}))

@@ -290,15 +290,17 @@ def read_model_file(path: Path | str) -> ModelFile:
     """
     path = Path(path)
     properties: dict[str, str] = {}
-    graph = hashlib.sha256()
+    # In one pass: the two digests part where the first metadata stand, at the end of files of our own.
+    whole, graph = hashlib.sha256(), None
     with _mapped(path) as view:
         for part in _parts(view, path):
             if part.number == METADATA_FIELD:
+                graph = graph or whole.copy()
                 key, value = _entry(bytes(view[part.body : part.end]), path)
                 properties[key] = value
-            else:
+            elif graph is not None:
                 graph.update(view[part.start : part.end])
-        whole = hashlib.sha256(view)
+            whole.update(view[part.start : part.end])
     if CONTRACT_KEY not in properties:
         raise BadModelFile(
             f"{path}: an ONNX file without Blemish's contract; make one with blemish export or blemish import"
@@ -306,7 +308,7 @@ def read_model_file(path: Path | str) -> ModelFile:
     contract = _contract(properties[CONTRACT_KEY], path)
     prints = properties.get(FINGERPRINTS_KEY)
     fingerprints = Fingerprints.from_text(prints) if prints else Fingerprints.none()
-    return ModelFile(path, contract, whole.hexdigest(), graph.hexdigest(), fingerprints)
+    return ModelFile(path, contract, whole.hexdigest(), (graph or whole).hexdigest(), fingerprints)
 
 
 def write_model_file(
