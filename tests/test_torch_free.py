@@ -10,7 +10,8 @@ from PIL import Image
 # What the base install does not bring.
 MISSING = (
     "torch", "torchvision", "lightning", "timm", "onnx", "onnxscript", "safetensors", "tensorboard",
-    "matplotlib", "sklearn", "scipy", "jinja2", "hotcoco", "faster_coco_eval", "pycocotools", "cv2", "fastapi", "uvicorn", "openvino",
+    "matplotlib", "sklearn", "scipy", "jinja2", "hotcoco", "faster_coco_eval", "pycocotools",
+    "cv2", "fastapi", "uvicorn", "openvino",
     "huggingface_hub", "av", "ultralytics", "rfdetr",
     "segmentation_models_pytorch", "elpv_dataset",
 )  # fmt: skip
