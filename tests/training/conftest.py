@@ -1,12 +1,15 @@
 """Tiny sets of photographs that a tiny network can learn: brightness is the label, a square is the box."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.training import read_recipe
+from blemish.export.trained import write_weights
+from blemish.modelfile import Contract
+from blemish.training import learning, read_recipe
 
 SMALL = {
     "model.name": "timm/test_resnet",
@@ -80,3 +83,33 @@ def recipe(folders):
         return read_recipe(overrides={**SMALL, "data.path": str(data), **settings})
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def quick_export(request, monkeypatch):
+    """Tracing a graph takes most of a tiny training: unless `exported` is asked for, keep the contract."""
+    if "exported" in request.fixturenames:
+        return
+
+    def keep(network, *, output, contract, fingerprints, **_):
+        write_weights(network, output / "weights.safetensors")
+        (output / "contract.json").write_text(contract.model_dump_json())
+        np.savez(output / "prints.npz", pixel=fingerprints.pixel, split=fingerprints.split)
+        return SimpleNamespace(path=output / "model.onnx")
+
+    monkeypatch.setattr(learning, "export_trained", keep)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def exported():
+    """Asks for the whole export."""
+
+
+@pytest.fixture
+def contract_of():
+    return lambda made: Contract.model_validate_json((made.path / "contract.json").read_text())

@@ -13,7 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from blemish.errors import BadRecipe, UnknownName
+from blemish.errors import BadRecipe, TrainingFailed, UnknownName
 from blemish.training.recipe import LoggerPart, Recipe
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -124,6 +124,22 @@ def _loggers(parts: Sequence[LoggerPart], folder: Path, *, tensorboard: bool) ->
         except TypeError as error:
             raise BadRecipe(f"training.loggers: {part.name}: {error}") from error
     return made
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What a process of several dies of is told as one error, not as the text of a traceback."""
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+    try:
+        yield
+    except ProcessRaisedException as error:
+        last = str(error).strip().splitlines()[-1]
+        raise TrainingFailed(last.partition(": ")[2] or last) from error
+    except ProcessExitedException as error:
+        raise TrainingFailed(
+            f"one of the training's processes ended: {error}; go on with --resume"
+        ) from error
 
 
 @contextmanager

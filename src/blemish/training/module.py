@@ -58,7 +58,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         batches_per_epoch: batches of one device.
         validation_samples: in the order of their positions.
         monitor: the metric that decides on the best epoch.
-        still: names of batch-normalisation modules that keep their running statistics.
+        still: names of modules that work as in prediction: frozen stages, and batch normalisation that keeps
+            its running statistics.
         state: of a checkpoint to go on from, or None.
     """
 
@@ -96,6 +97,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self._started = 0.0
         self._photographs = 0
         self.is_best = False
+        self.from_features = False
+        self.channels_last = False
 
     @property
     def epoch(self) -> int:
@@ -116,6 +119,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def on_fit_start(self) -> None:
         """Take over what the precision of a resumed training remembers."""
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         if self._state is not None and self._state.get("precision"):
             self.trainer.precision_plugin.load_state_dict(self._state["precision"])
         self._state = None
@@ -144,14 +149,19 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """() the loss of a batch."""
         inputs, target = batch["inputs"], batch["target"]
         inputs, target = mix(self.recipe, inputs, target, self.epoch, batch_idx, self.global_rank)
-        if self.channels_last:
-            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        loss: Tensor = self.loss(self.network(*inputs)[0], target)
+        loss: Tensor = self.loss(self.answers(self.network, inputs)[0], target)
         self._losses.append(loss.detach())
         self._photographs += len(target)
         return loss
 
-    channels_last = False
+    def answers(self, network: Network, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What a network says of a batch, or its head of the features that were kept."""
+        if self.from_features:
+            return (network.get_submodule("head")(inputs[0]),)
+        if self.channels_last:
+            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+        said: tuple[Tensor, ...] = network(*inputs)
+        return said
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights after a step of the optimizer."""
@@ -163,15 +173,28 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         average(self.averaged, self.network, min(part.ema, (1 + step) / (10 + step)))
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Forget the last validation; a loss that is no number ends the training before it.
+
+        Raises:
+            TrainingFailed: the loss is no number any more.
+        """
         self._trained_seconds = time.perf_counter() - self._started
         self._seen = []
+        self._loss = float(torch.stack(self._losses).mean()) if self._losses else math.nan
+        if self.trainer.world_size > 1:
+            mine = torch.tensor(self._loss, device=self.device)
+            self._loss = float(self.trainer.strategy.reduce(mine, reduce_op="mean"))
+        if not math.isfinite(self._loss):
+            raise TrainingFailed(
+                f"the loss of epoch {self.epoch + 1} is {self._loss}: take a smaller "
+                "training.optimizer.learning_rate, or training.clip_gradient=1"
+            )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the raw outputs of a batch."""
         network = self.judged
         network.eval()
-        answers = network(*batch["inputs"])
+        answers = self.answers(network, batch["inputs"])
         size = len(batch["position"])
         loss = self.loss(answers[0], batch["target"])
         self._seen.append(
@@ -198,17 +221,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """Write down what the epoch gave, and whether it is the best one yet.
 
         Raises:
-            TrainingFailed: the loss is no number any more, or the monitored metric does not exist.
+            TrainingFailed: the monitored metric does not exist.
         """
         progress, part = self.progress, self.recipe.training
-        loss = float(torch.stack(self._losses).mean()) if self._losses else math.nan
-        if self.trainer.world_size > 1:
-            loss = float(
-                self.trainer.strategy.reduce(torch.tensor(loss, device=self.device), reduce_op="mean")
-            )
         row = {
             "epoch": progress.epoch + 1,
-            "train_loss": loss,
+            "train_loss": self._loss,
             "val_loss": validation_loss,
             **figures,
             "learning_rate": self.rate,
@@ -217,11 +235,6 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             * self._trained_seconds
             / max(self._photographs * self.trainer.world_size, 1),
         }
-        if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"the loss of epoch {progress.epoch + 1} is {loss}: take a smaller "
-                "training.optimizer.learning_rate, or training.clip_gradient=1"
-            )
         if self.monitor not in row:
             raise TrainingFailed(
                 f"training.monitor: there is no metric {self.monitor!r}; known are {', '.join(row)}"
@@ -251,7 +264,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        if self.averaged is not None:
+        if self.averaged is not None and state["averaged"] is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.progress = Progress(
             state["epoch"],

@@ -13,6 +13,7 @@ from blemish.errors import BadRecipe, UnknownName
 from blemish.models.contract import Network
 from blemish.training.recipe import OptimizerPart, SchedulePart
 
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -27,7 +28,8 @@ def freeze(
         batch_norm_frozen: whether no batch normalisation learns anything, running statistics included.
 
     Returns:
-        Names of the batch-normalisation modules that must stay in evaluation mode.
+        Names of the modules that must stay in evaluation mode: those where nothing learns, so that dropout
+        and running statistics rest there too, and batch normalisation where `batch_norm_frozen`.
 
     Raises:
         UnknownName: no stage or parameter of that name.
@@ -39,11 +41,10 @@ def freeze(
             parameter.requires_grad_(any(_below(name, p) for p in prefixes))
     still = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            own = list(module.parameters(recurse=False))
-            frozen = bool(own) and not any(p.requires_grad for p in own)
-            if batch_norm_frozen or frozen:
-                still.append(name)
+        own = list(module.parameters())
+        frozen = bool(own) and not any(p.requires_grad for p in own)
+        if name and (frozen or (batch_norm_frozen and isinstance(module, _BATCH_NORM))):
+            still.append(name)
     return still
 
 

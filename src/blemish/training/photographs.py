@@ -160,6 +160,11 @@ class EpochBatches(Sampler[list[Key]]):
         self.first_epoch = self.epoch = first_epoch
         self.rank, self.world = rank, world
 
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: where Lightning looks for what it tells the epoch."""
+        return self
+
     def set_epoch(self, epochs_since_start: int) -> None:
         """Go on with another order."""
         self.epoch = self.first_epoch + epochs_since_start

@@ -87,7 +87,9 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
             f"training:\n{listed}"
         )
     side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
-    return Data(dataset, train, validation, Fingerprints(prints.pixel, prints.perceptual, prints.detail, side))
+    return Data(
+        dataset, train, validation, Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
+    )
 
 
 def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset:

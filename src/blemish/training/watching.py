@@ -17,6 +17,7 @@ from blemish.training.checkpoint import Checkpoints
 from blemish.training.curves import draw_curves, write_table
 from blemish.training.module import TrainingModule, on_cpu
 
+LOG_LINE = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger("blemish.training")
 
 
@@ -35,6 +36,14 @@ class RunFiles(Callback):  # type: ignore[misc]
     def __init__(self, folder: Path, patience: int | None) -> None:
         self.folder, self.patience = folder, patience
         self.checkpoints = Checkpoints(folder / "checkpoints")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """In a process of its own, write to the run's log too."""
+        if trainer.is_global_zero and not _log.handlers:
+            handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+            handler.setFormatter(logging.Formatter(LOG_LINE))
+            _log.addHandler(handler)
+            _log.setLevel(logging.INFO)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save everything that the epoch gave."""

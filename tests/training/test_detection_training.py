@@ -1,0 +1,171 @@
+"""Detectors on the spine: a short training of each kind leaves a proved model file and a history in parts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from blemish.data import synthetic
+from blemish.errors import BadRecipe
+from blemish.models.registry import create
+from blemish.preprocessing import Placement
+from blemish.training import train
+from blemish.training.detection import DetectionPhotographs, in_order
+from blemish.training.detection_figures import best_thresholds, detection_figures
+from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
+
+SMALL = {
+    "model.weights": "none",
+    "model.input_size": 64,
+    "training.epochs": 2,
+    "training.batch_size": 4,
+    "training.validation_batch_size": 3,
+    "training.workers": 0,
+    "training.patience": None,
+    "training.tensorboard": False,
+    "augmentation.horizontal_flip": 0.5,
+    "augmentation.iou_crop": 0.5,
+    "augmentation.zoom_out": 0.3,
+}
+
+
+@pytest.fixture(scope="module")
+def panels(tmp_path_factory):
+    root = tmp_path_factory.mktemp("panels") / "set"
+    synthetic.write_panels(root, count=12, seed=3, task="detection", layout="coco")
+    return root
+
+
+def test_an_ssd_trains_to_a_proved_file(panels, tmp_path):
+    run = train(
+        None,
+        data=panels,
+        model="ssd300-resnet50",
+        output=tmp_path / "run",
+        device="cpu",
+        set={**SMALL, "model.options": {"backbone": "resnet18"}},
+    )
+    assert run.model_file.is_file()
+    row = run.history[-1]
+    assert {"ap", "ap50", "train_box_loss", "val_box_loss", "train_label_loss", "val_label_loss"} <= set(row)
+    assert row["train_loss"] == pytest.approx(row["train_box_loss"] + row["train_label_loss"], rel=1e-4)
+    from blemish.modelfile import read_model_file
+
+    contract = read_model_file(run.model_file).contract
+    assert contract.certificate.passed
+    assert contract.thresholds_tuned_on == "val"
+    assert set(contract.thresholds) == {label.name for label in contract.labels}
+
+
+def test_what_detectors_do_not_learn_from_is_refused(panels, tmp_path):
+    with pytest.raises(BadRecipe, match="mixup is for classification"):
+        train(
+            None,
+            data=panels,
+            model="ssd300-resnet50",
+            output=tmp_path / "run",
+            device="cpu",
+            set={**SMALL, "model.options": {"backbone": "resnet18"}, "augmentation.mixup": 0.2},
+        )
+
+
+def test_inputs_without_augmentation_are_those_of_prediction(panels):
+    from blemish.data import open_dataset
+    from blemish.imaging import open_photograph
+    from blemish.preprocessing import prepare
+
+    dataset = open_dataset(panels, task="detection", layout="coco")
+    network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
+    items = DetectionPhotographs(dataset.samples, network)
+    item = items[0, 0]
+    wanted, placement = prepare(open_photograph(dataset[0].path), network.inputs[0])
+    assert np.array_equal(item["inputs"][0].numpy(), wanted)
+    np.testing.assert_allclose(
+        item["target"]["boxes"].numpy(), placement.to_network(dataset[0].truth.boxes_xyxy), atol=1e-3
+    )
+
+
+def scene(found, held=1):
+    labels = Labels(("a", "b"))
+    boxes = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80]])
+    common = {"task": Task.DETECTION, "labels": labels, "size_hw": (100, 100)}
+    truth = Truth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
+    prediction = Prediction(
+        **common,
+        label_index=np.zeros(len(found), int),
+        boxes_xyxy=boxes[[place for place, _ in found]].reshape(-1, 4),
+        scores=np.array([score for _, score in found], float),
+        label_scores=np.zeros(2),
+        thresholds=np.full(2, 0.5),
+    )
+    return prediction, Sample(id=str(found), path="x.png", truth=truth)
+
+
+def test_figures_and_thresholds_of_known_scenes():
+    pairs = [scene([(0, 0.9), (1, 0.2)]), scene([(0, 0.8)])]
+    predictions, samples = zip(*pairs, strict=True)
+    figures = detection_figures(predictions, samples)
+    assert figures["ap50"] == pytest.approx(1)
+    threshold = best_thresholds(predictions, samples)[0]
+    assert 0.2 < threshold < 0.8
+    worse = scene([(1, 0.95), (0, 0.9)])
+    assert detection_figures([worse[0]], [worse[1]])["ap50"] == pytest.approx(0.5)
+    none = scene([])
+    assert detection_figures([none[0]], [none[1]])["ap50"] == 0
+    clean = dataclasses.replace(none[1], truth=None)
+    assert np.isnan(detection_figures([none[0]], [clean])["ap50"])
+
+
+def test_predictions_of_several_processes_come_once_and_in_order():
+    first, second = scene([(0, 0.9)])[0], scene([(0, 0.8)])[0]
+    seen = [(np.array([1]), [second]), (np.array([0, 1]), [first, second])]
+    predictions, samples = in_order(seen, ["zero", "one"])
+    assert [p.scores[0] for p in predictions] == [0.9, 0.8]
+    assert samples == ["zero", "one"]
+
+
+@pytest.mark.slow
+def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path):
+    synthetic.write_panels(tmp_path / "set", count=8, seed=4, task="segmentation", layout="coco")
+    options = {"proposals": 40, "learned_proposals": 32, "max_detections": 10, "trainable_backbone_layers": 5}
+    run = train(
+        None,
+        data=tmp_path / "set",
+        model="maskrcnn-resnet18-fpn",
+        output=tmp_path / "run",
+        device="cpu",
+        set={**SMALL, "training.epochs": 1, "model.input_size": 96, "model.options": options},
+    )
+    assert run.model_file.is_file()
+    assert {"ap", "box_ap", "val_mask_loss", "train_objectness_loss"} <= set(run.history[-1])
+
+
+@pytest.mark.slow
+def test_a_resumed_detector_ends_with_the_weights_of_one_that_never_stopped(panels, tmp_path):
+    from safetensors.torch import load_file
+
+    how = {**SMALL, "training.epochs": 3, "model.options": {"backbone": "resnet18"}}
+    common = {"data": panels, "model": "ssd300-resnet50", "device": "cpu"}
+    whole = train(None, output=tmp_path / "whole", set=how, **common)
+    train(None, output=tmp_path / "part", set={**how, "training.epochs": 1}, **common)
+    recipe = tmp_path / "part" / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 1\n", "epochs: 3\n", 1))
+    resumed = train(resume=tmp_path / "part", device="cpu")
+    if whole.best_epoch == resumed.best_epoch:
+        first = load_file(tmp_path / "whole" / "weights.safetensors")
+        second = load_file(tmp_path / "part" / "weights.safetensors")
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [r["train_loss"] for r in whole.history] == [r["train_loss"] for r in resumed.history]
+
+
+def test_a_placement_travels_in_six_numbers(panels):
+    from blemish.data import open_dataset
+    from blemish.training.module import unpack_placement
+
+    dataset = open_dataset(panels, task="detection", layout="coco")
+    network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
+    row = DetectionPhotographs(dataset.samples, network)[0, 0]["placement"]
+    placement = unpack_placement(row, (64, 64))
+    assert isinstance(placement, Placement)
+    assert placement.size_hw == dataset[0].truth.size_hw

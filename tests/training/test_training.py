@@ -1,0 +1,358 @@
+"""Whole trainings of a tiny network: what a run holds, and that nothing random is carried along."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import blemish
+from blemish.errors import BadDataset, BadInput, BadRecipe, NoNetwork, TrainingFailed
+from blemish.modelfile import read_model_file
+from blemish.training import checkpoint
+from blemish.training.run import train
+from blemish.training.watching import RunFiles
+
+
+class Killed(Exception):
+    """Stands for a process that ends at once."""
+
+
+def weights_of(run):
+    return load_file(run.path / "weights.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Make a training die after some complete epochs."""
+    original = RunFiles.on_train_epoch_end
+
+    def arrange(epochs):
+        def dying(self, trainer, module):
+            original(self, trainer, module)
+            if module.progress.epoch == epochs:
+                raise Killed
+
+        monkeypatch.setattr(RunFiles, "on_train_epoch_end", dying)
+
+    yield arrange
+    monkeypatch.setattr(RunFiles, "on_train_epoch_end", original)
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_run_holds_everything(recipe, tmp_path):
+    run = train(
+        recipe(augmentation__horizontal_flip=0.5, training__tensorboard=True),
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    for name in (
+        "recipe.yaml",
+        "split.csv",
+        "weights.safetensors",
+        "model.onnx",
+        "metrics.csv",
+        "train.log",
+        "losses.png",
+        "metrics.png",
+    ):
+        assert (tmp_path / "run" / name).stat().st_size, name
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    with (run.path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["macro_f1"]) == pytest.approx(run.history[-1]["macro_f1"])
+    made = read_model_file(run.model_file)
+    assert made.contract.certificate.passed
+    assert made.contract.certificate.verdicts_changed == 0
+    assert made.contract.training["best_epoch"] == run.best_epoch
+    assert made.contract.metrics["val"]["macro_f1"] == pytest.approx(run.metrics["macro_f1"])
+    assert [label.title for label in made.contract.labels] == ["Dark", "Light"]
+    assert len(made.fingerprints.pixel) == 18
+    assert set(made.fingerprints.split.tolist()) == {0, 1}
+
+
+@pytest.mark.usefixtures("exported")
+def test_validation_figures_are_those_of_evaluate(recipe, table, tmp_path):
+    run = train(recipe(table, training__epochs=2), output=tmp_path / "run", device="cpu")
+    contract = read_model_file(run.model_file).contract
+    assert contract.thresholds_tuned_on == "val"
+    assert set(contract.thresholds) == {"crack", "inactive"}
+    tuned = contract.metrics["val at chosen thresholds"]
+    assert tuned["tuned"] is True
+    assert tuned["macro_f1"] >= run.metrics["macro_f1"] - 1e-6
+    with (run.path / "split.csv").open() as file:
+        split_of = {row["id"]: row["split"] for row in csv.DictReader(file)}
+    data = blemish.open_dataset(table).with_splits(split_of)
+    predictor = blemish.load(run.model_file)
+    from blemish.evaluation.score import score
+
+    held = data.of_split("val")
+    predictions = [predictor.predict(s.path) for s in held]
+    report = score(predictions, [s.truth for s in held], intervals=False)
+    assert report.value("macro_f1") == pytest.approx(tuned["macro_f1"], abs=1e-6)
+
+
+def test_the_same_recipe_gives_the_same_weights(recipe, tmp_path):
+    chosen = recipe(training__epochs=2, augmentation__horizontal_flip=0.5)
+    first, second = (train(chosen, output=tmp_path / n, device="cpu") for n in "ab")
+    assert same(weights_of(first), weights_of(second))
+    other = train(chosen.changed({"training.seed": 1}), output=tmp_path / "c", device="cpu")
+    assert not same(weights_of(first), weights_of(other))
+
+
+HARD = {
+    "augmentation__horizontal_flip": 0.5,
+    "augmentation__rotation_degrees": 10,
+    "augmentation__random_resized_crop": {"scale": [0.5, 1]},
+    "augmentation__mixup": 0.2,
+    "training__ema": 0.9,
+    "training__epochs": 4,
+}
+SCHEDULES = [
+    {"name": "one-cycle"},
+    {"name": "cosine", "warmup_epochs": 1.5},
+    {"name": "plateau", "patience": 0, "metric": "val_loss"},
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**HARD, "training__schedule": SCHEDULES[0]},
+        {
+            **HARD,
+            "training__schedule": SCHEDULES[1],
+            "training__accumulate": 2,
+            "training__optimizer": {"name": "sgd"},
+        },
+        {
+            **HARD,
+            "training__schedule": SCHEDULES[2],
+            "training__balanced_sampling": True,
+            "training__clip_gradient": 1.0,
+        },
+        {"training__epochs": 4, "training__precision": "bf16"},
+    ],
+    ids=["one-cycle", "cosine, sgd, accumulated", "plateau, balanced, clipped", "bf16"],
+)
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_resumed_training_ends_bit_for_bit_as_one_never_interrupted(
+    recipe, tmp_path, stop_after, changes, after
+):
+    chosen = recipe(**changes)
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    stop_after(after)
+    with pytest.raises(Killed):
+        train(chosen, output=tmp_path / "cut", device="cpu")
+    stop_after(-1)
+    torch.manual_seed(12345)  # whatever state the new process is in
+    resumed = train(resume=tmp_path / "cut", device="cpu")
+    assert same(weights_of(whole), weights_of(resumed))
+
+    def kept(run):
+        timed = ("seconds", "ms_per_photograph")
+        return [{k: v for k, v in row.items() if k not in timed} for row in run.history]
+
+    assert kept(whole) == kept(resumed)
+    assert whole.best_epoch == resumed.best_epoch
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(recipe, tmp_path, stop_after):
+    chosen = recipe(training__epochs=4)
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    stop_after(3)
+    with pytest.raises(Killed):
+        train(chosen, output=tmp_path / "cut", device="cpu")
+    stop_after(-1)
+    newest = tmp_path / "cut" / "checkpoints" / "epoch-00003.ckpt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(bytes(content))
+    resumed = train(resume=tmp_path / "cut", device="cpu")
+    assert "epoch-00003.ckpt: the checkpoint is damaged" in (tmp_path / "cut" / "train.log").read_text()
+    assert same(weights_of(whole), weights_of(resumed))
+
+
+def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
+    run = train(recipe(training__epochs=2), output=tmp_path / "run", device="cpu")
+    before = weights_of(run)
+    assert same(before, weights_of(train(resume=tmp_path / "run", device="cpu")))
+
+
+def test_a_full_disk_stops_with_the_last_checkpoint_intact(recipe, tmp_path, monkeypatch):
+    import os
+
+    chosen = recipe(training__epochs=3)
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    real = os.fsync
+    calls = []
+
+    def inodes(pattern):
+        return [path.stat().st_ino for path in (tmp_path / "full" / "checkpoints").glob(pattern)]
+
+    def fsync(number):
+        if f"{os.fstat(number).st_ino}" in map(str, inodes("*epoch-00002*")):
+            calls.append(number)
+            raise OSError(28, "No space left on device")
+        return real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(TrainingFailed, match=r"No space left on device.*--resume"):
+        train(chosen, output=tmp_path / "full", device="cpu")
+    assert calls
+    monkeypatch.setattr(os, "fsync", real)
+    folder = tmp_path / "full" / "checkpoints"
+    assert checkpoint.read_checkpoint(folder / "epoch-00001.ckpt")["epoch"] == 1
+    assert not list(folder.glob(".*.tmp"))
+    assert same(weights_of(whole), weights_of(train(resume=tmp_path / "full", device="cpu")))
+
+
+def test_early_stopping_and_the_best_epoch(recipe, tmp_path):
+    run = train(
+        recipe(training__epochs=9, training__patience=2, training__optimizer__learning_rate=1e-9),
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    assert run.best_epoch <= len(run.history) - 2
+    assert len(run.history) < 9
+
+
+def test_frozen_stages_keep_their_weights_and_statistics(recipe, tmp_path):
+    chosen = recipe(model__trainable=["layer4"], training__optimizer__groups={"layer4": 1e-3, "head": 1e-2})
+    run = train(chosen, output=tmp_path / "run", device="cpu")
+    other = train(
+        chosen.changed({"training.epochs": 1, "training.optimizer.learning_rate": 0.5}),
+        output=tmp_path / "b",
+        device="cpu",
+    )
+    first, second = weights_of(run), weights_of(other)
+    for name in first:
+        frozen = not name.startswith(("backbone.layer4", "head."))
+        assert torch.equal(first[name], second[name]) == frozen or "num_batches" in name, name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("exported")
+def test_localization_trains_and_decodes_in_the_photographs_pixels(recipe, boxes, tmp_path):
+    for number, scale in enumerate(("photograph", "coord_max")):
+        run = train(
+            recipe(boxes, model__options={"box_scale": scale}, model__resize_to=36, training__epochs=2,
+                   augmentation__horizontal_flip=0.5, augmentation__rotation_degrees=5),
+            output=tmp_path / str(number), device="cpu",
+        )  # fmt: skip
+        assert 0 <= run.metrics["mean_iou"] <= 1
+        box = blemish.load(run.model_file).predict(boxes.parent / "0.png").boxes_xyxy
+        assert box.shape == (1, 4)
+        assert read_model_file(run.model_file).contract.certificate.passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"data": "nowhere"}, BadDataset, "nowhere"),
+        ({"model__name": "resnet_18"}, Exception, "did you mean 'resnet18'"),
+        ({"model__trainable": ["layer9"]}, Exception, "layer9"),
+        ({"training__optimizer": {"groups": {"layer9": 1e-3}}}, Exception, "layer9"),
+        ({"training__loss": {"name": "bce"}}, BadRecipe, "takes cross-entropy, focal, not bce"),
+        ({"training__precision": "fp16"}, BadRecipe, "fp16 needs a GPU"),
+        ({"training__monitor": "macro_f2"}, Exception, "macro_f2"),
+        ({"training__loggers": [{"name": "mlfow"}]}, Exception, "did you mean 'mlflow'"),
+        ({"training__optimizer": {"learning_rate": 1e30}}, TrainingFailed, "learning_rate"),
+        ({"model__options": {"patch": 3}}, BadRecipe, "patch"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_in_one_sentence(recipe, tmp_path, changes, error, said):
+    with pytest.raises(error, match=said) as caught:
+        train(recipe(**changes), output=tmp_path / "run", device="cpu")
+    assert isinstance(caught.value, blemish.errors.BlemishError)
+
+
+def test_no_network_is_told_before_any_work(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(NoNetwork, match="--weights none"):
+        train(recipe(model__weights="default", data="nowhere"), output=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_broken_photographs_are_all_listed_before_training(recipe, folders, tmp_path):
+    shutil.copytree(folders, tmp_path / "data")
+    (tmp_path / "data" / "dark" / "0.png").write_bytes(b"no photograph")
+    whole = (tmp_path / "data" / "light" / "1.png").read_bytes()
+    (tmp_path / "data" / "light" / "1.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadDataset) as caught:
+        train(recipe(tmp_path / "data"), output=tmp_path / "run", device="cpu")
+    assert "dark/0.png" in str(caught.value).replace("\\", "/")
+    assert "light/1.png" in str(caught.value).replace("\\", "/")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_overwritten(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("name: mine")
+    with pytest.raises(BadInput, match="--resume"):
+        train(recipe(), output=tmp_path / "run", device="cpu")
+    with pytest.raises(BadInput, match="no run to resume"):
+        train(resume=tmp_path / "nowhere", device="cpu")
+
+
+def test_the_test_split_is_never_opened(recipe, folders, tmp_path):
+    for split, numbers in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 9))):
+        for label in ("dark", "light"):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for i in numbers:
+                shutil.copy(folders / label / f"{i}.png", tmp_path / "data" / split / label)
+    for path in (tmp_path / "data" / "test").rglob("*.png"):
+        path.write_bytes(b"whoever opens this finds no photograph")
+    run = train(recipe(tmp_path / "data", training__epochs=1), output=tmp_path / "run", device="cpu")
+    assert len(np.load(run.path / "prints.npz")["pixel"]) == 16
+
+
+def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_path, contract_of):
+    run = train(
+        recipe(data__normalization="dataset", training__epochs=1), output=tmp_path / "run", device="cpu"
+    )
+    spec = contract_of(run).inputs[0]
+    from blemish.imaging import open_photograph
+    from blemish.preprocessing import resize
+
+    with (run.path / "split.csv").open() as file:
+        chosen = [row["id"] for row in csv.DictReader(file) if row["split"] == "train"]
+    root = json.loads(json.dumps(recipe().data.path))
+    pixels = [resize(open_photograph(f"{root}/{i}"), spec)[0] / 255 for i in chosen]
+    np.testing.assert_allclose(spec.mean, np.mean(pixels, (0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(spec.std, np.std(np.stack(pixels), (0, 1, 2)), atol=1e-4)
+
+
+def test_sixteen_bit_photographs_train(recipe, tmp_path, contract_of):
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 3000), ("light", 9000)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(6):
+            pixels = random.integers(0, 2000, (30, 30)).astype(np.uint16) + level
+            Image.fromarray(pixels.astype(np.uint16)).save(tmp_path / "data" / label / f"{i}.png")
+    run = train(
+        recipe(tmp_path / "data", data__white_level=12000, training__epochs=2, augmentation__brightness=0.1,
+               augmentation__rotation_degrees=5),
+        output=tmp_path / "run", device="cpu",
+    )  # fmt: skip
+    assert contract_of(run).inputs[0].white_level == 12000
+
+
+def test_loaders_run_under_spawn_and_give_the_same_weights(recipe, tmp_path):
+    chosen = recipe(training__epochs=1, augmentation__horizontal_flip=0.5)
+    alone = train(chosen, output=tmp_path / "a", device="cpu")
+    helped = train(
+        chosen.changed({"training.workers": 1, "training.start_method": "spawn"}),
+        output=tmp_path / "b",
+        device="cpu",
+    )
+    assert same(weights_of(alone), weights_of(helped))
