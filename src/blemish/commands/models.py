@@ -27,8 +27,10 @@ def models(
 
         typer.echo(json.dumps(rows if name is None else rows[0], indent=2))
     elif name is None:
+        families = registry.families()
         _table(
-            [[r["name"], ", ".join(r["tasks"]), r["summary"]] for r in rows], ("name", "tasks", "what it is")
+            [["\n".join(a.name for a in f), "\n".join(f[0].tasks), f[0].summary] for f in families],
+            ("name", "tasks", "what it is"),
         )
     else:
         _print_one(rows[0])
@@ -88,7 +90,7 @@ def _table(rows: list[list[str]], header: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*header, box=box.SIMPLE_HEAD)
+    table = Table(*header, box=box.SIMPLE_HEAD, show_lines=any("\n" in row[0] for row in rows))
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*row)

@@ -121,6 +121,14 @@ def architectures() -> Iterator[Architecture]:
     yield from (_architectures[name] for name in sorted(_architectures))
 
 
+def families() -> list[list[Architecture]]:
+    """Every registered architecture, those that differ only in size together."""
+    together: dict[tuple[object, ...], list[Architecture]] = {}
+    for found in architectures():
+        together.setdefault((found.summary, found.tasks, found.licence, found.extra), []).append(found)
+    return list(together.values())
+
+
 def names() -> tuple[str, ...]:
     """Every registered name and pattern, ascending."""
     return tuple(a.name for a in architectures())
