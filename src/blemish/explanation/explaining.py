@@ -91,10 +91,10 @@ class Explainer:
         if label is not None:
             self.contract.label_vocabulary().index(label)
         if method in NEEDS_GRAPH:
-            if _many(self.contract.task):
+            if _many(self.contract.task) and self._gradients is None:
                 raise WrongTask(
-                    f"{method} answers for the whole photograph, and {self.model_file.path} is a "
-                    f"{self.contract.task} model: use --method occlusion, or rise (D-RISE)"
+                    f"{method} needs gradients, which {self.model_file.path}, a {self.contract.task} model, "
+                    "has not: use --method occlusion or rise (D-RISE), or give its run's folder as --model"
                 )
             if layer is not None and layer not in self.gradients.layers:
                 raise UnknownName("layer", layer, self.gradients.layers)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blemish.errors import WrongTask
 from blemish.models.contract import Network
 
 
 class ScoreGradients(nn.Module):
-    """A network that answers with its feature maps and the gradients of a weighted sum of its outputs.
+    """A network that answers with its feature maps and the gradients of a weighted sum of its scores.
 
-    The network's weights take no gradient, so that only the layers behind the feature maps are walked back.
+    Where the network's weights take no gradient, only what lies behind the feature maps is walked back.
     """
 
     def __init__(self, network: Network, layers: tuple[str, ...] | None = None) -> None:
@@ -27,7 +28,7 @@ class ScoreGradients(nn.Module):
         """Features, then gradients, one of each a layer.
 
         Args:
-            arguments: the network's inputs, then the selector (b, outputs), the weight of each output.
+            arguments: the network's inputs, then the selector (b, scores), the weight of each score.
 
         Returns:
             (b, c, h, w) features a layer, then gradients of the same shapes.
@@ -37,49 +38,84 @@ class ScoreGradients(nn.Module):
 
         def keep(layer: str) -> Callable[..., Tensor]:
             def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-                leaf = output.detach().requires_grad_()
-                features[layer] = leaf
-                return leaf.clone()  # what follows may work in place, and the features must stay
+                # A layer behind another one keeps its past, so that the gradient of the earlier is whole.
+                kept = output if output.requires_grad else output.detach().requires_grad_()
+                features[layer] = kept
+                return kept.clone()  # what follows may work in place, and the features must stay
 
             return hook
 
         hooks = [self.network.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
         try:
             with torch.enable_grad():
-                output = self.network(*inputs)[0]
+                scores = explained_scores(self.network, self.network(*inputs))
                 kept = [features[name] for name in self.layers]
-                gradients = torch.autograd.grad((output * selector).sum(), kept)
+                gradients = torch.autograd.grad((scores * selector).sum(), kept)
         finally:
             for hook in hooks:
                 hook.remove()
         return (*(x.detach() for x in kept), *gradients)
 
 
+def explained_scores(network: Network, outputs: Sequence[Tensor]) -> Tensor:
+    """The scores that can be explained, from a network's raw outputs, differentiable.
+
+    Returns:
+        (b, n): the logits of image-level tasks; the four numbers of a box for localization; for detectors
+        each label's best score among all candidates.
+    """
+    if network.task.is_image_level or network.task == "localization":
+        return outputs[0]
+    parts = {spec.role: tensor for spec, tensor in zip(network.outputs, outputs, strict=True)}
+    settings, count = network.decoder.settings, network.label_count
+    if "combined" in parts:  # boxes, perhaps objectness, scores
+        rows = parts["combined"]
+        rows = rows.transpose(1, 2) if settings.get("channels_first", False) else rows
+        start = 5 if settings.get("objectness", False) else 4
+        scores = rows[..., start : start + count]
+        return (scores * rows[..., 4:5] if start == 5 else scores).amax(1)
+    scores = parts["scores"]
+    if "labels" in parts:  # one score and one label a box
+        labels = parts["labels"].long() - int(settings.get("label_offset", 0))
+        said = labels[..., None] == torch.arange(count, device=labels.device)
+        return (scores[..., None] * said).amax(1)
+    scores = scores.transpose(1, 2) if settings.get("channels_first", False) else scores
+    columns = settings.get("columns")
+    return (scores[..., list(columns)] if columns else scores[..., :count]).amax(1)
+
+
 class TorchGradients:
     """Feature maps and gradients from the network itself; the same answers as the file beside the model.
 
+    Works for detectors and segmenters too, whose label's score is that of its best candidate.
+
     Attributes:
-        layers: the feature layers' names.
-        output_count: how many numbers the network says of a photograph.
+        layers: the feature layers' names; those of `network.feature_layers` that give one map.
+        output_count: how many scores there are to choose among.
+
+    Raises:
+        WrongTask: the network has no feature maps to look at.
     """
 
-    def __init__(
-        self, network: Network, *, output_count: int | None = None, layers: tuple[str, ...] | None = None
-    ) -> None:
-        self._module = ScoreGradients(network, layers)
+    def __init__(self, network: Network, *, layers: tuple[str, ...] | None = None) -> None:
         self._names = [spec.name for spec in network.inputs]
-        self.layers = self._module.layers
-        self.output_count = output_count or network.label_count
+        self._network = network
+        self.output_count, single = self._probe(layers or network.feature_layers)
+        if not single:
+            raise WrongTask(
+                f"{type(network).__name__} names no layer with a feature map; use occlusion or rise"
+            )
+        self.layers = single
+        self._module = ScoreGradients(network, self.layers)
 
     def look(
         self, feeds: Mapping[str, np.ndarray], selector: np.ndarray
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Features and gradients, each a (b, c, h, w) float32 array a layer."""
-        network = self._module.network
-        weight = next(network.parameters())
+        weight = next(self._network.parameters())
         inputs = [torch.as_tensor(feeds[name]).to(weight) for name in self._names]
-        modes = [(module, module.training) for module in network.modules()]
-        network.eval()
+        modes = [(module, module.training) for module in self._network.modules()]
+        self._network.eval()
         try:
             found = self._module(*inputs, torch.as_tensor(selector).to(weight))
         finally:
@@ -87,3 +123,31 @@ class TorchGradients:
                 module.training = training
         arrays = [x.detach().float().cpu().numpy() for x in found]
         return arrays[: len(self.layers)], arrays[len(self.layers) :]
+
+    def _probe(self, layers: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """How many scores there are, and which layers give one (b, c, h, w) tensor, by trying."""
+        network = self._network
+        weight = next(network.parameters())
+        found: dict[str, bool] = {}
+        modules = dict(network.named_modules())
+        hooks = [
+            modules[name].register_forward_hook(
+                lambda module, given, output, name=name: found.update(
+                    {name: isinstance(output, Tensor) and output.ndim == 4}
+                )
+            )
+            for name in layers
+            if name in modules
+        ]
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
+        try:
+            with torch.inference_mode():
+                blank = [torch.zeros((1, spec.channels, *spec.size_hw)).to(weight) for spec in network.inputs]
+                count = int(explained_scores(network, network(*blank)).shape[1])
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for module, training in modes:
+                module.training = training
+        return count, tuple(name for name in layers if found.get(name))
