@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from blemish import modelfile
 from blemish.errors import BadModelFile, StorageFull
 from blemish.modelfile import (
     Contract,
@@ -28,6 +27,7 @@ from blemish.modelfile import (
     write_atomically,
     write_model_file,
 )
+from blemish.modelfile.protobuf import encode_entry
 from blemish.vocabulary import Task
 
 # An ONNX file of format 1 as Blemish 0.1 wrote it: image (b, 3, 2, 2) -> logits (b, 2); deflated, base64.
@@ -105,7 +105,7 @@ def test_a_file_that_onnx_wrote_again_has_the_same_contract(path):
 
 
 def test_the_graph_digest_does_not_mind_where_metadata_stand(tmp_path):
-    entry = modelfile._encode_entry("blemish", CONTRACT.model_dump_json())
+    entry = encode_entry("blemish", CONTRACT.model_dump_json())
     first, second = GRAPH[:2], GRAPH[2:]
     for i, content in enumerate([entry + GRAPH, first + entry + second + OTHERS, OTHERS + GRAPH + entry]):
         path = tmp_path / f"{i}.onnx"
@@ -181,7 +181,7 @@ def test_missing_files_folders_and_impossible_names_are_named(tmp_path):
 
 def with_contract(path, text):
     raw = text if isinstance(text, str) else json.dumps(text)
-    path.write_bytes(GRAPH + modelfile._encode_entry("blemish", raw))
+    path.write_bytes(GRAPH + encode_entry("blemish", raw))
     return path
 
 
@@ -282,7 +282,7 @@ def test_any_bytes_are_named(tmp_path, content):
 
 def modelfile_bytes():
     entries = {"blemish": CONTRACT.model_dump_json(), "blemish.fingerprints": prints().to_text()}
-    return GRAPH + OTHERS + b"".join(modelfile._encode_entry(k, v) for k, v in entries.items())
+    return GRAPH + OTHERS + b"".join(encode_entry(k, v) for k, v in entries.items())
 
 
 def test_only_a_graph_can_be_written(tmp_path):
