@@ -11,12 +11,10 @@ processor time they take is shown, because on a small machine the servers have t
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import json
 import os
 import re
-import resource
 import socket
 import statistics
 import subprocess
@@ -158,103 +156,6 @@ def litserve(python: str, file: Path):
     return server(command, port, "/health"), port, "/predict"
 
 
-def request(path: str, photograph: bytes) -> bytes:
-    head = (
-        b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
-        b"Content-Type: image/jpeg\r\n\r\n"
-    )
-    body = head + photograph + b"\r\n--cut--\r\n"
-    return (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
-class Connection:
-    """One kept-alive connection that sends bytes which are ready and reads no more than it must."""
-
-    def __init__(self, port: int) -> None:
-        self.port, self.writer = port, None
-
-    async def send(self, data: bytes) -> int:
-        """The status of the answer."""
-        if self.writer is None:
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            self.writer.write(data)
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-            await self.reader.readexactly(int(length[1]))
-            if b"connection: close" in head.lower():
-                self.close()
-            return int(head[9:12])
-        except (OSError, asyncio.IncompleteReadError):
-            self.close()
-            return 0
-
-    def close(self) -> None:
-        """Hang up."""
-        if self.writer is not None:
-            self.writer.close()
-        self.writer = None
-
-
-async def closed_loop(port: int, path: str, data: list[bytes], clients: int, seconds: float, warm: float):
-    """Each client asks again as soon as it is answered. Answers a second, latencies, statuses, all answers."""
-    requests = [request(path, photograph) for photograph in data]
-    latencies: list[float] = []
-    statuses: dict[int, int] = {}
-    answered = [0]
-    began = time.perf_counter()
-    start, end = began + warm, began + warm + seconds
-
-    async def client(number: int) -> None:
-        connection = Connection(port)
-        turn = number
-        while (now := time.perf_counter()) < end:
-            status = await connection.send(requests[turn % len(requests)])
-            turn += 1
-            done = time.perf_counter()
-            answered[0] += 1
-            if start <= done < end:
-                statuses[status] = statuses.get(status, 0) + 1
-                if status == 200:
-                    latencies.append(done - now)
-        connection.close()
-
-    await asyncio.gather(*(client(i) for i in range(clients)))
-    return len(latencies) / seconds, latencies, statuses, answered[0]
-
-
-async def open_loop(port: int, path: str, data: list[bytes], rate: float, seconds: float):
-    """Requests at a fixed rate, whatever becomes of them: (second, status, latency) each."""
-    requests = [request(path, photograph) for photograph in data]
-    idle: list[Connection] = []
-    out: list[tuple[float, int, float]] = []
-    tasks: set[asyncio.Task[None]] = set()
-    began = time.perf_counter()
-
-    async def one(number: int) -> None:
-        connection = idle.pop() if idle else Connection(port)
-        at = time.perf_counter()
-        status = await connection.send(requests[number % len(requests)])
-        out.append((at - began, status, time.perf_counter() - at))
-        idle.append(connection)
-
-    for number in range(int(rate * seconds)):
-        pause = began + number / rate - time.perf_counter()
-        if pause > 0:
-            await asyncio.sleep(pause)
-        if len(tasks) < 400:  # as many sockets as a client may have
-            task = asyncio.create_task(one(number))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    for connection in idle:
-        connection.close()
-    return out
-
-
 def processor_seconds(root: int) -> float:
     """Processor time that a process and its children have used."""
     parents, used = {}, {}
@@ -284,58 +185,12 @@ def measured(process: subprocess.Popen[str], arguments: dict) -> dict:
 def in_own_process(arguments: dict) -> dict:
     """Run a load from another process, so that its processor time can be told apart."""
     done = subprocess.run(
-        [sys.executable, __file__, "--load", json.dumps(arguments)],
+        [sys.executable, str(HERE / "peers" / "clients.py"), json.dumps(arguments)],
         capture_output=True,
         text=True,
         check=True,
     )
     return json.loads(done.stdout)
-
-
-def load(arguments: dict) -> dict:
-    data = [Path(p).read_bytes() for p in arguments["photographs"]]
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    began = time.perf_counter()
-    if arguments["kind"] == "closed":
-        rate, latencies, statuses, answered = asyncio.run(
-            closed_loop(
-                arguments["port"],
-                arguments["path"],
-                data,
-                arguments["clients"],
-                arguments["seconds"],
-                arguments.get("warm", 3.0),
-            )
-        )
-        out = {
-            "rate": rate,
-            "statuses": statuses,
-            "p50": percentile(latencies, 50),
-            "p99": percentile(latencies, 99),
-        }
-    else:
-        rows = asyncio.run(
-            open_loop(arguments["port"], arguments["path"], data, arguments["rate"], arguments["seconds"])
-        )
-        accepted = [r for r in rows if r[1] == 200]
-        refused = [r[2] for r in rows if r[1] in (429, 503)]
-        statuses = {status: sum(r[1] == status for r in rows) for status in {r[1] for r in rows}}
-        out = {
-            "rate": sum(r[0] + r[2] > 3 for r in accepted) / (arguments["seconds"] - 3),
-            "offered": len(rows) / arguments["seconds"],
-            "statuses": statuses,
-            "refused_p50": percentile(refused, 50),
-            "refused_p99": percentile(refused, 99),
-            "refused_most": max(refused, default=0.0),
-            "p50": percentile([r[2] for r in accepted], 50),
-        }
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {**out, "clients_cpu": used / (time.perf_counter() - began)}
-
-
-def percentile(values: list[float], share: float) -> float:
-    return float(np.percentile(values, share)) if values else 0.0
 
 
 def predict_rate(file: Path, paths: list[str], seconds: float) -> dict:
@@ -511,11 +366,7 @@ def main() -> None:
     parser.add_argument(
         "--litserve", metavar="PYTHON", help="an interpreter that has litserve and onnxruntime"
     )
-    parser.add_argument("--load", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.load:
-        print(json.dumps(load(json.loads(options.load))))
-        return
     parts = {"throughput": throughput, "lone": lone, "overload": overload, "memory": memory}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,0 +1,164 @@
+"""Clients of a server, in a process of their own; prints what they saw as JSON.
+
+Argument: JSON with kind (closed or open), port, path, photographs, seconds, and clients or rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def request(path: str, photograph: bytes) -> bytes:
+    head = (
+        b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+        b"Content-Type: image/jpeg\r\n\r\n"
+    )
+    body = head + photograph + b"\r\n--cut--\r\n"
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+class Connection:
+    """One kept-alive connection that sends bytes which are ready and reads no more than it must."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.writer = port, None
+
+    async def send(self, data: bytes) -> int:
+        """The status of the answer."""
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            self.writer.write(data)
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            await self.reader.readexactly(int(length[1]))
+            if b"connection: close" in head.lower():
+                self.close()
+            return int(head[9:12])
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            return 0
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = None
+
+
+async def closed_loop(port: int, path: str, data: list[bytes], clients: int, seconds: float, warm: float):
+    """Each client asks again as soon as it is answered: rate, latencies, statuses, all answers."""
+    requests = [request(path, photograph) for photograph in data]
+    latencies: list[float] = []
+    statuses: dict[int, int] = {}
+    answered = [0]
+    began = time.perf_counter()
+    start, end = began + warm, began + warm + seconds
+
+    async def client(number: int) -> None:
+        connection = Connection(port)
+        turn = number
+        while (now := time.perf_counter()) < end:
+            status = await connection.send(requests[turn % len(requests)])
+            turn += 1
+            done = time.perf_counter()
+            answered[0] += 1
+            if start <= done < end:
+                statuses[status] = statuses.get(status, 0) + 1
+                if status == 200:
+                    latencies.append(done - now)
+        connection.close()
+
+    await asyncio.gather(*(client(i) for i in range(clients)))
+    return len(latencies) / seconds, latencies, statuses, answered[0]
+
+
+async def open_loop(port: int, path: str, data: list[bytes], rate: float, seconds: float):
+    """Requests at a fixed rate, whatever becomes of them: (second, status, latency) each."""
+    requests = [request(path, photograph) for photograph in data]
+    idle: list[Connection] = []
+    out: list[tuple[float, int, float]] = []
+    tasks: set[asyncio.Task[None]] = set()
+    began = time.perf_counter()
+
+    async def one(number: int) -> None:
+        connection = idle.pop() if idle else Connection(port)
+        at = time.perf_counter()
+        status = await connection.send(requests[number % len(requests)])
+        out.append((at - began, status, time.perf_counter() - at))
+        idle.append(connection)
+
+    for number in range(int(rate * seconds)):
+        pause = began + number / rate - time.perf_counter()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        if len(tasks) < 400:  # as many sockets as a client may have
+            task = asyncio.create_task(one(number))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    for connection in idle:
+        connection.close()
+    return out
+
+
+def load(arguments: dict) -> dict:
+    data = [Path(p).read_bytes() for p in arguments["photographs"]]
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    began = time.perf_counter()
+    if arguments["kind"] == "closed":
+        rate, latencies, statuses, answered = asyncio.run(
+            closed_loop(
+                arguments["port"],
+                arguments["path"],
+                data,
+                arguments["clients"],
+                arguments["seconds"],
+                arguments.get("warm", 3.0),
+            )
+        )
+        out = {
+            "rate": rate,
+            "statuses": statuses,
+            "answered": answered,
+            "p50": percentile(latencies, 50),
+            "p99": percentile(latencies, 99),
+        }
+    else:
+        rows = asyncio.run(
+            open_loop(arguments["port"], arguments["path"], data, arguments["rate"], arguments["seconds"])
+        )
+        accepted = [r for r in rows if r[1] == 200]
+        refused = [r[2] for r in rows if r[1] in (429, 503)]
+        statuses = {status: sum(r[1] == status for r in rows) for status in {r[1] for r in rows}}
+        out = {
+            "rate": sum(r[0] + r[2] > 3 for r in accepted) / (arguments["seconds"] - 3),
+            "offered": len(rows) / arguments["seconds"],
+            "statuses": statuses,
+            "refused_p50": percentile(refused, 50),
+            "refused_p99": percentile(refused, 99),
+            "refused_most": max(refused, default=0.0),
+            "p50": percentile([r[2] for r in accepted], 50),
+        }
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**out, "clients_cpu": used / (time.perf_counter() - began)}
+
+
+def percentile(values: list[float], share: float) -> float:
+    return float(np.percentile(values, share)) if values else 0.0
+
+
+if __name__ == "__main__":
+    print(json.dumps(load(json.loads(sys.argv[1]))))
