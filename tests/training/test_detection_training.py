@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from blemish.data import synthetic
+from blemish.data.writing import write_dataset
 from blemish.errors import BadRecipe
 from blemish.models.registry import create
 from blemish.preprocessing import Placement
@@ -16,6 +17,7 @@ from blemish.training.detection_figures import best_thresholds, detection_figure
 from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
 
 SMALL = {
+    "task": "detection",
     "model.weights": "none",
     "model.input_size": 64,
     "training.epochs": 2,
@@ -32,12 +34,13 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def panels(tmp_path_factory):
-    root = tmp_path_factory.mktemp("panels") / "set"
-    synthetic.write_panels(root, count=12, seed=3, task="detection", layout="coco")
-    return root
+    folder = tmp_path_factory.mktemp("panels")
+    drawn = synthetic.write_panels(folder / "drawn", count=12, seed=3, layout="photographs")
+    write_dataset(drawn, folder / "set", "coco")
+    return folder / "set"
 
 
-def test_an_ssd_trains_to_a_proved_file(panels, tmp_path):
+def test_an_ssd_trains_to_a_proved_file(panels, tmp_path, exported):
     run = train(
         None,
         data=panels,
@@ -75,7 +78,7 @@ def test_inputs_without_augmentation_are_those_of_prediction(panels):
     from blemish.imaging import open_photograph
     from blemish.preprocessing import prepare
 
-    dataset = open_dataset(panels, task="detection", layout="coco")
+    dataset = open_dataset(panels, task="detection")
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
     items = DetectionPhotographs(dataset.samples, network)
     item = items[0, 0]
@@ -126,16 +129,15 @@ def test_predictions_of_several_processes_come_once_and_in_order():
 
 
 @pytest.mark.slow
-def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path):
-    synthetic.write_panels(tmp_path / "set", count=8, seed=4, task="segmentation", layout="coco")
+def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path, exported):
     options = {"proposals": 40, "learned_proposals": 32, "max_detections": 10, "trainable_backbone_layers": 5}
     run = train(
         None,
-        data=tmp_path / "set",
+        data=panels,
         model="maskrcnn-resnet18-fpn",
         output=tmp_path / "run",
         device="cpu",
-        set={**SMALL, "training.epochs": 1, "model.input_size": 96, "model.options": options},
+        set={**SMALL, "task": "segmentation", "training.epochs": 1, "model.options": options},
     )
     assert run.model_file.is_file()
     assert {"ap", "box_ap", "val_mask_loss", "train_objectness_loss"} <= set(run.history[-1])
@@ -163,7 +165,7 @@ def test_a_placement_travels_in_six_numbers(panels):
     from blemish.data import open_dataset
     from blemish.training.module import unpack_placement
 
-    dataset = open_dataset(panels, task="detection", layout="coco")
+    dataset = open_dataset(panels, task="detection")
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
     row = DetectionPhotographs(dataset.samples, network)[0, 0]["placement"]
     placement = unpack_placement(row, (64, 64))

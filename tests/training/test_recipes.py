@@ -95,3 +95,36 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_shipped_recipe_reads(path):
     assert read_recipe(path).name == path.stem
+
+
+RESNET = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+GROUPS = {
+    "damagelens-resnet18": {"layer3": 1e-5, "layer4": 1e-5, "head": 1e-4},
+    "damagelens-fusion": {
+        "efficientnet.5": 1e-5, "efficientnet.6": 3e-5, "efficientnet.7": 3e-5,
+        "convnext.2": 3e-5, "convnext.3": 3e-5, "convnext.norm": 3e-5, "head": 1e-4,
+    },
+    "solar-crack-inactive": dict.fromkeys(RESNET, 1e-4),
+    "localize-resnet50-scratch": dict.fromkeys(RESNET, 1e-3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_systems_learn_what_they_say_at_the_rates_they_say(name):
+    from blemish.models import create
+    from blemish.training.optimization import freeze, parameter_groups
+
+    recipe = read_recipe(next(p for p in RECIPES if p.stem == name))
+    options = {**recipe.model.options, **({"coord_max": 100} if recipe.model.options else {})}
+    if recipe.model.head:
+        options["head"] = recipe.model.head
+    network = create(recipe.model.name, task=recipe.task, label_count=6, **options)
+    freeze(network, recipe.model.trainable)
+    rate = {id(p): g["lr"] for g in parameter_groups(network, recipe.training.optimizer) for p in g["params"]}
+    found = {}
+    for stage in network.stages:
+        rates = {rate.get(id(p)) for p in network.parameters_of(stage)}
+        assert len(rates) == 1, stage
+        if rates != {None}:
+            found[stage] = rates.pop()
+    assert found == GROUPS[name]
