@@ -96,8 +96,9 @@ class Explainer:
                     f"{method} needs gradients, which {self.model_file.path}, a {self.contract.task} model, "
                     "has not: use --method occlusion or rise (D-RISE), or give its run's folder as --model"
                 )
-            if layer is not None and layer not in self.gradients.layers:
-                raise UnknownName("layer", layer, self.gradients.layers)
+            known = self.gradients.layers  # opens the graph: a missing one is told before any work
+            if layer is not None and layer not in known:
+                raise UnknownName("layer", layer, known)
 
     def looks(self, method: str, budget: int | None = None, *, judge: bool = True) -> int:
         """At most how many versions of a photograph one map costs."""
