@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -157,9 +158,9 @@ class Annotation:
             raise BadInput("multilabel indices ascend, each at most once")
         if self.boxes_xyxy is not None:
             boxes = _frozen(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
-            bad = ~np.isfinite(boxes).all(1) | (boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])
-            if bad.any():
-                row = int(bad.argmax())
+            fine = np.isfinite(boxes) & (boxes <= boxes[:, [2, 3, 2, 3]])
+            if not fine.all():
+                row = int(fine.all(1).argmin())
                 raise BadInput(f"box {row} is inside out or not finite: {boxes[row].tolist()}")
             object.__setattr__(self, "boxes_xyxy", boxes)
         elif self.task.has_boxes:
@@ -184,6 +185,14 @@ class Annotation:
         return out
 
 
+@cache
+def _no_flags(count: int) -> BoolArray:
+    """(count,) bool, all false, shared by every truth of so many objects."""
+    flags = np.zeros(count, bool)
+    flags.setflags(write=False)
+    return flags
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Truth(Annotation):
     """What people say stands in one photograph.
@@ -193,21 +202,27 @@ class Truth(Annotation):
         difficult: (n,) bool, Pascal VOC's difficult: ignored by its metric.
         truncated: (n,) bool, Pascal VOC's truncated: the object goes on beyond its box; empty where
             nobody says.
+        areas: (n,) float64 square pixels as the data state them, by which COCO's metric calls an object small
+            or large; nan for an object without; empty where nobody says.
     """
 
-    crowd: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
-    difficult: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
-    truncated: BoolArray = field(default_factory=lambda: np.zeros(0, bool))
+    crowd: BoolArray = field(default_factory=lambda: _no_flags(0))
+    difficult: BoolArray = field(default_factory=lambda: _no_flags(0))
+    truncated: BoolArray = field(default_factory=lambda: _no_flags(0))
+    areas: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("crowd", "difficult"):
-            flags = np.asarray(getattr(self, name), bool)
-            flags = np.zeros(len(self), bool) if flags.size == 0 else flags
+            flags = _frozen(getattr(self, name), np.bool_, (None,), name)
+            flags = flags if flags.size else _no_flags(len(self))
             object.__setattr__(self, name, _frozen(flags, np.bool_, (len(self),), name))
-        truncated = np.asarray(self.truncated, bool)
+        truncated = _frozen(self.truncated, np.bool_, (None,), "truncated")
         shape = (len(self),) if truncated.size else (0,)
         object.__setattr__(self, "truncated", _frozen(truncated, np.bool_, shape, "truncated"))
+        areas = _frozen(self.areas, np.float64, (None,), "areas")
+        shape = (len(self),) if areas.size else (0,)
+        object.__setattr__(self, "areas", _frozen(areas, np.float64, shape, "areas"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -397,7 +412,9 @@ class Dataset:
 
 def _frozen(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """`values` as a read-only array of `dtype`; BadInput where the shape differs."""
-    array: NDArray[Any] = np.array(values, dtype=dtype)
+    # What nobody can write to any more need not be copied: a hundred thousand truths share their empty flags.
+    shared = isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None
+    array: NDArray[Any] = values if shared and not values.flags.writeable else np.array(values, dtype=dtype)
     if array.size == 0 and shape[0] == 0:  # an empty list stands for no boxes
         array = array.reshape([s or 0 for s in shape])
     fits = array.ndim == len(shape) and all(s in (None, a) for s, a in zip(shape, array.shape, strict=True))

@@ -385,7 +385,7 @@ def test_an_object_drawn_twice(plant):
         ("bad-line", "0 250 170 30 20"),
         ("bad-line", "0 nan 0.5 0.1 0.1"),
         ("unknown-label", "17 0.5 0.5 0.1 0.1"),
-        ("box-outside", "0 0.99 0.5 0.2 0.1"),
+        ("box-outside", "0 0.9 0.4 1.09 0.4 1.09 0.6"),
     ],
 )
 def test_a_bad_line_of_yolo(plant, code, line):
@@ -394,6 +394,16 @@ def test_a_bad_line_of_yolo(plant, code, line):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, line]) + "\n")
     assert [(f.code, f.origin) for f in check(planted.root)] == [(code, f"{path}:{len(lines) + 1}")]
+
+
+def test_boxes_among_outlines(plant):
+    planted = plant("yolo")
+    path = next(p for p in sorted(planted.root.rglob("labels/**/*.txt")) if p.read_text())
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, "0 0.5 0.5 0.1 0.1"]) + "\n")
+    assert [(f.code, f.origin) for f in check(planted.root)] == [("mixed-lines", f"{path}:{len(lines) + 1}")]
+    clean(planted.root, planted.root.with_name("clean"))
+    assert codes(check(planted.root.with_name("clean"))) == set()
 
 
 def test_a_category_that_is_not_listed(plant):

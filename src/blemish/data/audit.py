@@ -22,7 +22,7 @@ from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
 
 PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
-RULES = 4  # raise it when a check changes, so that remembered findings are forgotten
+RULES = 5  # raise it when a check changes, so that remembered findings are forgotten
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def audit(
     found = list(reading.findings)
     paths = [s.path for s in dataset.samples]
     spare = [] if isinstance(data, Dataset) else _unlisted(dataset, reading, paths)
-    looks = look_at_all(paths, limits=limits)
+    fresh = [p for p in paths if p not in reading.looks or limits != LIMITS]
+    reading.looks.update(zip(fresh, look_at_all(fresh, limits=limits), strict=True))
+    looks = [reading.looks[p] for p in paths]
     found += check_photographs(paths, looks)
     found += spare
     found += check_names(dataset)
@@ -196,7 +198,7 @@ def _stamp(
     """A digest of every file's path, size and time of change, and of what was asked; "" for a single file."""
     if not path.is_dir():
         return ""
-    asked = (RULES, path.absolute(), format, reading, duplicates, limits)
+    asked = (RULES, path.absolute(), format, reading, duplicates, limits)  # before anything was read
     lines: list[str] = []
     for root in (path, reading.images):
         stack = [] if root is None else [os.fspath(root)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from blemish.data.checks.objects import OUTSIDE_PIXELS, look_at_objects
 from blemish.data.findings import Severity
-from blemish.data.headers import read_headers
+from blemish.data.headers import look_at_all
 from blemish.data.outlines import OutlinedMask, PaintedMask, rectangle
 from blemish.data.reading import Reading
 from blemish.errors import BadImage
@@ -110,10 +110,13 @@ def boxes_or_masks(drawn: Sequence[Drawn], reading: Reading) -> Task:
 
 def place_all(drawn: Sequence[Drawn], task: Task, labels: Labels, reading: Reading) -> tuple[Sample, ...]:
     """Samples with their objects in pixels of the upright photographs; headers are read in parallel."""
-    headers = read_headers(d.path for d in drawn)
+    paths = [d.path for d in drawn]
+    looks = look_at_all(paths)
+    reading.looks.update(zip(paths, looks, strict=True))
     told: Counter[str] = Counter()
     samples = []
-    for one, header in zip(drawn, headers, strict=True):
+    for one, look in zip(drawn, looks, strict=True):
+        header = look.header or look.bad(one.path) or BadImage(one.path, "it cannot be read")
         sample = _place(one, header, task, labels, reading, told)
         if sample is not None:
             samples.append(sample)
@@ -155,9 +158,9 @@ def _place(
         size_hw=size_hw,
         boxes_xyxy=boxes,
         masks=None if task is not Task.SEGMENTATION or size_hw is None else _masks(regions, boxes, size_hw),
-        crowd=np.array(one.crowd, bool),
-        difficult=np.array(one.difficult, bool),
-        truncated=np.array(one.truncated if any(one.truncated) else [], bool),
+        crowd=_flags(one.crowd),
+        difficult=_flags(one.difficult),
+        truncated=_flags(one.truncated),
     )
     return Sample(
         id=one.id,
@@ -169,6 +172,14 @@ def _place(
         origin=one.origin,
         columns=one.columns,
     )
+
+
+_NO_FLAGS = np.zeros(0, bool)
+_NO_FLAGS.setflags(write=False)
+
+
+def _flags(values: list[bool]) -> BoolArray:
+    return np.array(values, bool) if True in values else _NO_FLAGS
 
 
 def _on_upright(
@@ -285,7 +296,7 @@ def turned_points(points: FloatArray, orientation: int, stored_hw: tuple[int, in
 def _scaled(
     boxes: FloatArray, regions: list[Region], scale_x: float, scale_y: float, size_hw: tuple[int, int]
 ) -> tuple[FloatArray, list[Region]]:
-    factor = np.array([scale_x, scale_y], np.float64)
+    factor = np.array([scale_x, scale_y, scale_x, scale_y], np.float64)
     new: list[Region] = []
     for region in regions:
         if isinstance(region, Mask):
@@ -296,8 +307,8 @@ def _scaled(
             columns = np.minimum((np.arange(size_hw[1]) + 0.5) / scale_x, array.shape[1] - 1).astype(int)
             new.append(mask_from_array(array[rows][:, columns]))
         else:
-            new.append(None if region is None else tuple(p * factor for p in region))
-    return boxes * np.tile(factor, 2), new
+            new.append(None if region is None else tuple(p * factor[:2] for p in region))
+    return boxes * factor, new
 
 
 def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -> tuple[Mask, ...]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from blemish.data.findings import Finding, Severity
+from blemish.data.headers import Look
 from blemish.errors import BadDataset, suggestion
 from blemish.imaging import IMAGE_SUFFIXES
 from blemish.vocabulary import Task
@@ -49,6 +50,7 @@ class Reading:
         missing: `error` for a photograph that is not there, `drop` to go on without it, or `keep`.
         minimum_labels: fewer distinct labels than this in a classification set are an error.
         lenient: collect problems instead of raising the first.
+        looks: what a look at each photograph's header showed, by path, where somebody looked.
         notes: what was dropped or mended, for people.
         findings: problems collected.
     """
@@ -61,6 +63,7 @@ class Reading:
     missing: str = "error"
     minimum_labels: int = 2
     lenient: bool = False
+    looks: dict[Path, Look] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -222,7 +225,7 @@ def _walk(root: Path) -> list[str]:
 
 def sample_id(path: Path, root: Path) -> str:
     """A photograph's path below `root` with forward slashes, or its whole path where it lies elsewhere."""
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.as_posix()
+    text, above = os.fspath(path), os.path.join(os.fspath(root), "")  # noqa: PTH118 - asked for every photograph
+    if text.startswith(above):
+        return text[len(above) :].replace(os.sep, "/")
+    return path.as_posix()

@@ -45,17 +45,23 @@ def look_at_objects(
         told: counts photographs by the sentence that people shall read once.
     """
     keep = _without_area(one, boxes, reading, told)
-    if size_hw is not None:
+    if size_hw is not None and not _surely_inside(boxes, size_hw):
         _outside(one, boxes, keep, size_hw, reading, told)
     if reading.lenient:  # only a check has time for these
-        keep &= _repeated(one, boxes, keep, reading)
-        if size_hw is not None:
+        if len(boxes) > 1:
+            keep &= _repeated(one, boxes, keep, reading)
+        if size_hw is not None and any(r is not None for r in regions):
             _tiny_masks(one, regions, keep, size_hw, reading)
     return keep
 
 
+def _surely_inside(boxes: FloatArray, size_hw: tuple[int, int]) -> bool:
+    far_x, far_y = boxes[:, 2:].max(0)
+    return bool(boxes.min() >= 0 and far_x <= size_hw[1] and far_y <= size_hw[0])
+
+
 def _without_area(one: Drawn, boxes: FloatArray, reading: Reading, told: Counter[str]) -> BoolArray:
-    keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    keep: BoolArray = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     if not keep.all():
         told[WITHOUT_AREA] += 1
         for row in np.flatnonzero(~keep) if reading.lenient else ():
@@ -98,8 +104,6 @@ def _outside(
 
 def _repeated(one: Drawn, boxes: FloatArray, keep: BoolArray, reading: Reading) -> BoolArray:
     unique = np.ones(len(boxes), bool)
-    if len(boxes) < 2:
-        return unique
     seen: dict[tuple[int, ...], int] = {}
     keys = np.rint(boxes / SAME_PIXELS).astype(np.int64)
     for row in np.flatnonzero(keep).tolist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Yolo:
         drawn: list[Drawn] = []
         label_files: set[Path] = set()
         most = -1
-        for split, photographs in plan.images.items():
+        for split, photographs in _once(plan, reading).items():
             for photograph in photographs:
                 text = label_file(photograph)
                 one = Drawn(
@@ -73,9 +74,10 @@ class Yolo:
                     origin=str(text),
                     relative=True,
                 )
-                if text.is_file():
+                content = _content(text)
+                if content is not None:
                     label_files.add(text)
-                    most = max(most, _read_lines(text, one, plan, reading))
+                    most = max(most, _read_lines(content, one, plan, reading))
                 elif reading.lenient:
                     reading.problem(
                         "photograph-without-label",
@@ -138,12 +140,12 @@ def label_file(photograph: Path) -> Path:
         >>> label_file(Path("set/images/train/a.jpg")).as_posix()
         'set/labels/train/a.txt'
     """
-    parts = list(photograph.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    # On the text, since taking a Path apart and putting it together again costs more than reading the file.
+    text = os.fspath(photograph)
+    before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}images{os.sep}")
+    if found:
+        text = f"{before}{os.sep}labels{os.sep}{after}"[1:]
+    return Path(text[: text.rindex(".")] + ".txt")
 
 
 def object_lines(sample: Sample, writing: Writing) -> list[str]:
@@ -155,9 +157,15 @@ def object_lines(sample: Sample, writing: Writing) -> list[str]:
         raise BadInput(f"{sample.path}: its size is not known; restore the photograph or leave it out")
     scale = np.array([sample.size_hw[1], sample.size_hw[0]], np.float64)
     lines = []
+    bare = [
+        m is None or (isinstance(m, OutlinedMask) and m.stands_in) for m in truth.masks or [None] * len(truth)
+    ]
+    mixed = any(bare) and not all(bare)
+    if mixed:
+        writing.lose("a file of YOLO holds boxes or outlines, so boxes were written as rectangles", sample)
     for row, label in enumerate(truth.label_index.tolist()):
         mask = None if truth.masks is None else truth.masks[row]
-        if mask is None or (isinstance(mask, OutlinedMask) and mask.stands_in):
+        if mask is None or (bare[row] and not mixed):
             low, high = truth.boxes_xyxy[row, :2] / scale, truth.boxes_xyxy[row, 2:] / scale
             low, high = _inside(low, sample, writing), _inside(high, sample, writing)
             numbers = np.concatenate([(low + high) / 2, high - low])
@@ -340,10 +348,20 @@ def _plan_of_tree(path: Path) -> Plan:
     return plan
 
 
-def _read_lines(text: Path, one: Drawn, plan: Plan, reading: Reading) -> int:
+def _content(text: Path) -> str | None:
+    """What a text file says; None where there is none."""
+    try:
+        with open(text, "rb") as file:  # noqa: PTH123 - a third of the time of Path.read_text
+            return file.read().decode("utf-8-sig", "replace")
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+def _read_lines(content: str, one: Drawn, plan: Plan, reading: Reading) -> int:
     """Give a photograph the objects of its text file; the highest number of a label in it, or -1."""
     highest = -1
-    for number, line in enumerate(text.read_text("utf-8-sig", "replace").splitlines(), 1):
+    kinds: dict[bool, int] = {}
+    for number, line in enumerate(content.splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
@@ -361,7 +379,7 @@ def _read_lines(text: Path, one: Drawn, plan: Plan, reading: Reading) -> int:
             reading.problem(
                 "unknown-label" if unknown else "bad-line",
                 fault,
-                origin=f"{text}:{number}",
+                origin=f"{one.origin}:{number}",
                 path=one.path,
                 remedy="name it in data.yaml or correct the number"
                 if unknown
@@ -371,7 +389,8 @@ def _read_lines(text: Path, one: Drawn, plan: Plan, reading: Reading) -> int:
             continue
         label = int(values[0])
         highest = max(highest, label)
-        origin = f"{text}:{number}"
+        origin = f"{one.origin}:{number}"
+        kinds.setdefault(len(values) == 5, number)
         if len(values) == 5:
             x, y, w, h = values[1:]
             one.add(label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2), origin=origin)
@@ -379,6 +398,16 @@ def _read_lines(text: Path, one: Drawn, plan: Plan, reading: Reading) -> int:
             points = np.array(values[1:]).reshape(-1, 2)
             x1, y1, x2, y2 = np.concatenate([points.min(0), points.max(0)]).tolist()
             one.add(label, (x1, y1, x2, y2), region=(points,), origin=origin)
+    if len(kinds) > 1 and reading.lenient:
+        reading.problem(
+            "mixed-lines",
+            "boxes and outlines stand in one file, which Ultralytics refuses",
+            origin=f"{one.origin}:{max(kinds.values())}",
+            path=one.path,
+            remedy="draw the missing outlines, or write boxes only with data convert --task detection",
+            severity=Severity.WARNING,
+            fix="writes the boxes as rectangles",
+        )
     return highest
 
 
@@ -400,6 +429,37 @@ def _fault(values: list[float], plan: Plan) -> str:
     if max(values[1:]) > 2:
         return f"coordinates are shares of the photograph, up to 1, not {max(values[1:]):g}"
     return ""
+
+
+def _once(plan: Plan, reading: Reading) -> dict[str | None, list[Path]]:
+    """The photographs of each split; one that stands in several is kept in the last, to measure with."""
+    last: dict[Path, str | None] = {
+        p: split for split, photographs in plan.images.items() for p in photographs
+    }
+    if len(last) == sum(map(len, plan.images.values())):
+        return plan.images
+    if set(last.values()) != set(plan.images):  # the last split holds all of another: the first one counts
+        for split, photographs in reversed(plan.images.items()):
+            last.update(dict.fromkeys(photographs, split))
+    out: dict[str | None, list[Path]] = {}
+    twice: dict[tuple[str | None, str | None], int] = {}
+    for split, photographs in plan.images.items():
+        out[split] = [p for p in dict.fromkeys(photographs) if last[p] == split]
+        for photograph in photographs:
+            if last[photograph] != split:
+                pair = (split, last[photograph])
+                twice[pair] = twice.get(pair, 0) + 1
+    for (split, kept), count in twice.items():
+        reading.note(f"{count} photographs stand in {split} and in {kept}, and count for {kept} only")
+        if reading.lenient:
+            reading.problem(
+                "split-leak",
+                f"{count} photographs stand in {split} and in {kept}",
+                origin=str(plan.says or plan.root),
+                remedy="list each in one split only: blemish data split",
+                fix=f"drops them from {split}",
+            )
+    return {s: p for s, p in out.items() if p}
 
 
 def _orphans(plan: Plan, used: Iterable[Path], reading: Reading) -> None:
