@@ -11,10 +11,12 @@ processor time they take is shown, because on a small machine the servers have t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
 import re
+import signal
 import socket
 import statistics
 import subprocess
@@ -103,11 +105,14 @@ def get(port: int, path: str) -> tuple[int, str]:
 def server(command: list[str], port: int, ready: str):
     """A server process, once it is ready; gone afterwards."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A session of its own: some servers leave workers behind, which have to go with them.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         while time.perf_counter() - began < 90:
             if process.poll() is not None:
-                raise RuntimeError(process.stderr.read()[-2000:])
+                raise RuntimeError(f"it ended with {process.returncode}: {command}")
             try:
                 if get(port, ready)[0] == 200:
                     break
@@ -121,10 +126,12 @@ def server(command: list[str], port: int, ready: str):
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=40)
+            process.wait(40)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def blemish(file: Path, *options: str):
