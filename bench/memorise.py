@@ -7,49 +7,23 @@ augmentation, and prints the AP50 by epoch. Memorised means at least .9.
 """
 
 import argparse
-import json
-import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from blemish.data import open_dataset
+from blemish.data.writing import write_dataset
 from blemish.errors import BlemishError
-from blemish.geometry import rle_to_text, xyxy_to_xywh
 from blemish.training import train
 
 
 def write_subset(source, task, count, root):
     dataset = open_dataset(source, task=task)
-    samples = [s for s in dataset if s.truth is not None and len(s.truth)][:count]
-    for split in ("train", "val"):
-        (root / split).mkdir(parents=True)
-        images, annotations = [], []
-        for number, sample in enumerate(samples, 1):
-            name = f"{number:04d}{sample.path.suffix}"
-            shutil.copy(sample.path, root / split / name)
-            height, width = sample.truth.size_hw or sample.size_hw
-            images.append({"id": number, "file_name": name, "height": height, "width": width})
-            for row, (box, label) in enumerate(
-                zip(xyxy_to_xywh(sample.truth.boxes_xyxy), sample.truth.label_index, strict=True)
-            ):
-                found = {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": int(label) + 1,
-                    "bbox": box.tolist(),
-                    "area": float(box[2] * box[3]),
-                    "iscrowd": 0,
-                }
-                if sample.truth.masks is not None:
-                    mask = sample.truth.masks[row]
-                    counts = rle_to_text(mask)
-                    found["segmentation"] = {"size": list(mask.size_hw), "counts": counts}
-                annotations.append(found)
-        categories = [{"id": i + 1, "name": n} for i, n in enumerate(dataset.labels.names)]
-        whole = {"images": images, "annotations": annotations, "categories": categories}
-        (root / split / "_annotations.coco.json").write_text(json.dumps(whole))
-    return len(samples)
+    few = [s for s in dataset if s.truth is not None and len(s.truth)][:count]
+    both = [replace(s, id=f"{split}/{s.path.name}", split=split) for split in ("train", "val") for s in few]
+    write_dataset(replace(dataset, samples=both), root, "coco")
+    return len(few)
 
 
 def main():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,11 +21,13 @@ def detection_figures(predictions: Sequence[Prediction], samples: Sequence[Sampl
 
     Args:
         predictions: in the order of the samples.
-        samples: with truths.
+        samples: with truths; those without are passed over, and nothing is known of none.
     """
     kept, truths = _known(predictions, samples)
+    if not kept:
+        return dict.fromkeys(NAMES, math.nan)
     figures: dict[str, float] = {}
-    segmentation = bool(kept) and kept[0].task is Task.SEGMENTATION
+    segmentation = kept[0].task is Task.SEGMENTATION
     for prefix, masks in (("", True), ("box_", False)) if segmentation else (("", False),):
         found = accumulate(match_objects(kept, truths, masks=masks))
         figures |= {f"{prefix}{name}": found.figure(name) for name in NAMES}
