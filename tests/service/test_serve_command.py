@@ -92,6 +92,17 @@ def test_containers_set_options_in_the_environment(tmp_path, monkeypatch, tools)
     assert served == {"models": ["one", "two"], "frames": ("https://huggingface.co",)}
 
 
+def test_models_of_the_hub_are_called_after_their_repository(tmp_path, monkeypatch):
+    import blemish.hub
+
+    monkeypatch.setattr(
+        blemish.hub, "local_file", lambda path, explanation: tmp_path / "fetched" / "model.onnx"
+    )
+    named = command._named(["hf://somebody/dents@v2", "car=hf://somebody/cars"])
+    assert [name for name, _ in named] == ["dents", "car"]
+    assert named[0][1] == tmp_path / "fetched" / "model.onnx"
+
+
 def test_it_serves_and_stops(tmp_path, tools):
     tools.write_classifier(tmp_path / "model.onnx")
     code = "import typer; from blemish.commands.serve import serve; typer.run(serve)"

@@ -23,7 +23,7 @@ def serve(
             "-m",
             metavar="[NAME=]FILE",
             envvar="BLEMISH_MODEL",
-            help="A model file and the name it is served under; once for each. The first is the default.",
+            help="A model file or hf:// address, and the name it is served under; the first is the default.",
             show_default=False,
         ),
     ] = None,
@@ -132,13 +132,16 @@ def address(listener: socket.socket) -> str:
 def _named(models: Sequence[str]) -> list[tuple[str, Path]]:
     """Name and path of each `--model`; a file without a name is called after its run or itself."""
     from blemish.errors import BadInput
+    from blemish.hub import local_file
 
     out: list[tuple[str, Path]] = []
     for given in models:
         name, equals, path = given.partition("=")
         if not equals or any(c in name for c in "/\\:"):
             name, path = "", given
-        file = Path(path)
+        file = local_file(path, explanation=True)
+        if path.startswith("hf://"):
+            name = name or path.removeprefix("hf://").partition("@")[0].split("/")[1]
         if file.is_dir() and (file / "model.onnx").is_file():
             file = file / "model.onnx"
         name = name or (file.parent.name if file.stem == "model" and file.parent.name else file.stem)
