@@ -98,6 +98,14 @@ def test_what_is_no_photograph_is_named(model, source):
         load(model.path).predict(source)
 
 
+def test_a_pil_image_that_breaks_off_is_named(model, tmp_path):
+    path = tmp_path / "cut.png"
+    Image.fromarray(scene((200, 200))).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with Image.open(path) as opened, pytest.raises(BadImage, match=r"cut\.png"):
+        load(model.path).predict(opened)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_photograph_is_answered_as_the_upright_one(model, tmp_path, orientation):
     """From the file, from its bytes, and as a PIL image: all eight EXIF orientations."""

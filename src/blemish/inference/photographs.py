@@ -62,9 +62,12 @@ def as_photograph(source: Source, limits: Limits = LIMITS) -> Photograph:
             raise source.error or BadImage(source.path, f"frame {source.index} cannot be read")
         return source.photograph
     if isinstance(source, Image.Image):
-        orientation = source.getexif().get(ORIENTATION_TAG, 1)
-        array = upright(np.asarray(_plain(source)), orientation if orientation in range(1, 9) else 1)
-        return _from_array(array)
+        try:  # an image that Pillow has not decoded yet may turn out to be broken
+            orientation = source.getexif().get(ORIENTATION_TAG, 1)
+            array = np.asarray(_plain(source))
+        except (OSError, SyntaxError) as error:
+            raise BadImage(getattr(source, "filename", None), f"Pillow cannot decode it ({error})") from error
+        return _from_array(upright(array, orientation if orientation in range(1, 9) else 1))
     if isinstance(source, np.ndarray):
         return _from_array(source)
     raise BadInput(
