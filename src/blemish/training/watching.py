@@ -15,8 +15,9 @@ from lightning.pytorch.callbacks import Callback
 from blemish.errors import TrainingFailed
 from blemish.training.checkpoint import Checkpoints
 from blemish.training.curves import draw_curves, write_table
-from blemish.training.module import TrainingModule, on_cpu
+from blemish.training.module import Progress, TrainingModule, on_cpu
 
+DRAWN_EVERY = 30.0  # seconds between two drawings of the curves
 LOG_LINE = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger("blemish.training")
 
@@ -36,6 +37,7 @@ class RunFiles(Callback):  # type: ignore[misc]
     def __init__(self, folder: Path, patience: int | None) -> None:
         self.folder, self.patience = folder, patience
         self.checkpoints = Checkpoints(folder / "checkpoints")
+        self._drawn = -DRAWN_EVERY
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """In a process of its own, write to the run's log too."""
@@ -54,7 +56,8 @@ class RunFiles(Callback):  # type: ignore[misc]
             best = on_cpu(pl_module.judged.state_dict()) if pl_module.is_best else None
             self.checkpoints.save(pl_module.state(), best)
             write_table(progress.history, self.folder / "metrics.csv")
-            draw_curves(progress.history, self.folder, best_epoch=progress.best_epoch)
+            if time.monotonic() - self._drawn > DRAWN_EVERY:  # half a second, which short epochs would feel
+                self._draw(progress)
             _log.info(
                 "epoch %d: %s",
                 progress.epoch,
@@ -64,6 +67,16 @@ class RunFiles(Callback):  # type: ignore[misc]
             logger.log_metrics({n: v for n, v in row.items() if n != "epoch"}, step=progress.epoch)
         if self.patience is not None and progress.waiting >= self.patience:
             trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the curves of the whole training."""
+        assert isinstance(pl_module, TrainingModule)  # noqa: S101
+        if trainer.is_global_zero and pl_module.progress.history:
+            self._draw(pl_module.progress)
+
+    def _draw(self, progress: Progress) -> None:
+        draw_curves(progress.history, self.folder, best_epoch=progress.best_epoch)
+        self._drawn = time.monotonic()
 
 
 class Interruption(Callback):  # type: ignore[misc]
@@ -130,16 +143,16 @@ class ProgressBar(Callback):  # type: ignore[misc]
         """Show the bar on standard error."""
         if self.quiet or not trainer.is_global_zero:
             return
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[pace]}"),
+        self._bar = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[pace]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
