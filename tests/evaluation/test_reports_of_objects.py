@@ -102,6 +102,30 @@ def test_a_report_of_masks_holds_the_boxes_too(masks):
     )
 
 
+def test_the_area_that_the_data_state_decides_who_is_small(boxes):
+    truths, found = boxes
+    predictions, people = annotations(truths, found)
+    stated = replace(truths, area=np.where(truths.area > 500, 100.0, truths.area))
+    rows = [np.flatnonzero(stated.photograph == i) for i in range(stated.photographs)]
+    people = [replace(t, areas=stated.area[r]) for t, r in zip(people, rows, strict=True)]
+    report = score(predictions, people, intervals=False)
+    np.testing.assert_allclose(
+        coco_figures(report), pycocotools_eval(stated, found).stats, rtol=0, atol=1e-12
+    )
+    assert report.value("ap_large") is None
+    half = [replace(t, areas=np.full(len(t), np.nan)) for t in people]  # nobody says: the box's own
+    plain = score(predictions, half, intervals=False)
+    np.testing.assert_allclose(coco_figures(plain), pycocotools_eval(truths, found).stats, rtol=0, atol=1e-12)
+
+
+def test_labels_left_out_take_every_flag_along(boxes):
+    truths, found = boxes
+    predictions, people = annotations(truths, found)
+    flagged = [replace(t, truncated=np.ones(len(t), bool), areas=np.ones(len(t))) for t in people]
+    report = score(predictions, flagged, intervals=False, map_labels={"chip": ""})
+    assert [row.label for row in report.label_rows] == ["dent", "scratch", "crack"]
+
+
 def test_a_detector_can_be_scored_on_outlines_but_not_the_other_way(masks):
     truths, found = masks
     predictions, _ = annotations(truths, found, task=Task.DETECTION)

@@ -203,3 +203,59 @@ def test_cocos_own_fake_results(kind):
     ours = accumulate(match(side(results), side(truth)))
     np.testing.assert_allclose([ours.figure(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
     assert ours.figure("ap") == pytest.approx({"bbox": 0.505, "segm": 0.320}[kind], abs=5e-4)
+
+
+@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's own fake results are not beside the checkout")
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_cocos_own_fake_results_through_the_data_door(kind):
+    """The same 24 figures with the truths read by `open_dataset` and scored by `score`."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from blemish.data import open_dataset
+    from blemish.evaluation import score
+    from blemish.geometry import mask_box
+    from blemish.vocabulary import Prediction, Task
+
+    file = COCO_EVAL / "instances_val2014_100.json"
+    results = json.loads((COCO_EVAL / f"instances_val2014_fake{kind}100_results.json").read_text())
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(file))
+        reference = COCOeval(truth, truth.loadRes(results), kind)
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    dataset = open_dataset(file, missing="keep")
+    names = {c["id"]: c["name"] for c in truth.dataset["categories"]}
+    sample_of = {sample.path.name: sample for sample in dataset}
+    predictions, truths = [], []
+    for image in sorted(truth.imgs.values(), key=lambda image: image["id"]):
+        rows = [r for r in results if r["image_id"] == image["id"]]
+        rows.sort(key=lambda r: -r["score"])
+        index = np.array([dataset.labels.index(names[r["category_id"]]) for r in rows], int)
+        scores = np.array([r["score"] for r in rows], float)
+        masks = None
+        if kind == "segm":
+            masks = [rle_from_text(r["segmentation"]["counts"], r["segmentation"]["size"]) for r in rows]
+            boxes = np.array([mask_box(m) for m in masks]).reshape(-1, 4)
+        else:
+            boxes = np.array([r["bbox"] for r in rows], float).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+        best = np.zeros(len(dataset.labels))
+        np.maximum.at(best, index, scores)
+        predictions.append(
+            Prediction(
+                task=Task.DETECTION if masks is None else Task.SEGMENTATION,
+                labels=dataset.labels,
+                label_index=index,
+                scores=scores,
+                boxes_xyxy=boxes,
+                masks=masks,
+                size_hw=(image["height"], image["width"]),
+                label_scores=best,
+                thresholds=np.full(len(dataset.labels), 0.5),
+            )
+        )
+        truths.append(sample_of[image["file_name"]].truth)
+    report = score(predictions, truths, intervals=False)
+    np.testing.assert_allclose([report.value(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)

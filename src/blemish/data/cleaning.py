@@ -150,6 +150,7 @@ def rows_of(truth: Truth, keep: BoolArray) -> Truth:
         crowd=truth.crowd[keep],
         difficult=truth.difficult[keep],
         truncated=truth.truncated[keep] if truth.truncated.size else truth.truncated,
+        areas=truth.areas[keep] if truth.areas.size else truth.areas,
     )
 
 

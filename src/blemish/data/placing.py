@@ -56,6 +56,7 @@ class Drawn:
     crowd: list[bool] = field(default_factory=list)
     difficult: list[bool] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -70,6 +71,7 @@ class Drawn:
         crowd: bool = False,
         difficult: bool = False,
         truncated: bool = False,
+        area: float = float("nan"),
         origin: str = "",
     ) -> None:
         """One more object."""
@@ -79,6 +81,7 @@ class Drawn:
         self.crowd.append(crowd)
         self.difficult.append(difficult)
         self.truncated.append(truncated)
+        self.areas.append(area)
         self.origins.append(origin or self.origin)
 
     def keeping(self, rows: BoolArray) -> Drawn:
@@ -92,6 +95,7 @@ class Drawn:
             crowd=[self.crowd[i] for i in kept],
             difficult=[self.difficult[i] for i in kept],
             truncated=[self.truncated[i] for i in kept],
+            areas=[self.areas[i] for i in kept],
             origins=[self.origins[i] for i in kept],
         )
 
@@ -161,6 +165,7 @@ def _place(
         crowd=_flags(one.crowd),
         difficult=_flags(one.difficult),
         truncated=_flags(one.truncated),
+        areas=_stated_areas(one, size_hw),
     )
     return Sample(
         id=one.id,
@@ -180,6 +185,13 @@ _NO_FLAGS.setflags(write=False)
 
 def _flags(values: list[bool]) -> BoolArray:
     return np.array(values, bool) if True in values else _NO_FLAGS
+
+
+def _stated_areas(one: Drawn, size_hw: tuple[int, int] | None) -> FloatArray:
+    """The areas that the format states; none where it states none, or for a picture of another size."""
+    resized = size_hw is not None and one.stated_hw is not None and sorted(size_hw) != sorted(one.stated_hw)
+    areas = np.array(one.areas, np.float64)
+    return areas if np.isfinite(areas).any() and not resized else np.zeros(0)
 
 
 def _on_upright(

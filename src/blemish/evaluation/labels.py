@@ -46,18 +46,18 @@ class LabelMatch:
         index = np.array([p for p in places if p is not None], np.int64)
         if truth.task is Task.MULTILABEL:
             none = np.zeros(0, bool)
-            return replace(truth, labels=self.model, label_index=np.unique(index), crowd=none, difficult=none)
-        return replace(
-            truth,
-            labels=self.model,
-            label_index=index,
-            boxes_xyxy=None if truth.boxes_xyxy is None else truth.boxes_xyxy[kept],
-            masks=None
-            if truth.masks is None
-            else tuple(m for m, k in zip(truth.masks, kept, strict=True) if k),
-            crowd=truth.crowd[kept],
-            difficult=truth.difficult[kept],
-        )
+            return replace(
+                truth,
+                labels=self.model,
+                label_index=np.unique(index),
+                crowd=none,
+                difficult=none,
+                truncated=none,
+                areas=np.zeros(0),
+            )
+        from blemish.data.cleaning import rows_of
+
+        return replace(rows_of(truth, kept), labels=self.model, label_index=index)
 
 
 def match_labels(model: Labels, data: Labels, mapping: Mapping[str, str] | None = None) -> LabelMatch:

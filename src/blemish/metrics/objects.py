@@ -47,8 +47,10 @@ class Objects:
     def of_truths(cls, truths: Sequence[Truth], label_count: int, *, masks: bool = False) -> Objects:
         """The objects of truths; `masks` says whether masks are compared, or boxes."""
         objects = _flat(truths, label_count, masks=masks)
+        stated = _joined([t.areas if t.areas.size else np.full(len(t), np.nan) for t in truths], np.float64)
         return replace(
             objects,
+            area=np.where(np.isfinite(stated), stated, objects.area),
             crowd=_joined([t.crowd for t in truths], np.bool_),
             difficult=_joined([t.difficult for t in truths], np.bool_),
         )

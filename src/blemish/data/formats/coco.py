@@ -133,6 +133,8 @@ def _annotation(truth: Truth, row: int, image: int, number: int) -> dict[str, An
         counts = mask.counts.tolist() if truth.crowd[row] else rle_to_text(mask)
         out["segmentation"] = {"size": list(mask.size_hw), "counts": counts}
         out["area"] = mask.area
+    if truth.areas.size and np.isfinite(truth.areas[row]):
+        out["area"] = float(truth.areas[row])
     for flag in ("difficult", "truncated"):  # not COCO's own; whoever does not know them passes over them
         values = getattr(truth, flag)
         if values.size and values[row]:
@@ -351,10 +353,16 @@ def _read_annotations(
             crowd=bool(entry.get("iscrowd", 0)),
             difficult=bool(entry.get("difficult", 0)),
             truncated=bool(entry.get("truncated", 0)),
+            area=_area(entry.get("area")),
             origin=origin,
         )
     for key in [k for k, d in taken.items() if d is _ABSENT]:
         del taken[key]
+
+
+def _area(value: Any) -> float:
+    """The area as written, square pixels; nan for none that can be."""
+    return float(value) if _is_number(value) and value >= 0 else float("nan")
 
 
 def _box(value: Any, region: Region, drawn: Drawn, origin: str, reading: Reading) -> Box | None:
