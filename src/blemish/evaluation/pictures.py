@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blemish.evaluation.report import Report
 
 MOST = 24
-SIDE = 340  # longer side in pixels, of one picture
+SIDES = {True: 480, False: 340}  # longer side in pixels of one picture, with boxes and without
 QUALITY = 82
 
 
@@ -36,7 +36,7 @@ def draw_worst(
     for mistake in report.worst[:MOST]:
         i = place[mistake.id]
         try:
-            picture = draw_pair(samples[i], predictions[i], white_level, side=SIDE)
+            picture = draw_pair(samples[i], predictions[i], white_level, side=SIDES[report.task.has_boxes])
         except BadImage:  # gone, or changed since it was scored
             continue
         buffer = io.BytesIO()
@@ -62,17 +62,15 @@ def draw_pair(
     from blemish.imaging import open_photograph
 
     image = open_photograph(sample.path).to_pil(white_level)
+    if side is not None:  # before drawing, so that letters keep their size
+        image.thumbnail((side, side))
     if not prediction.task.has_boxes or sample.truth is None:
-        if side is not None:
-            image.thumbnail((side, side))
         return image
     from blemish.drawing import draw, side_by_side
 
-    pair = [draw(sample.truth, image), draw(sure_part(prediction), image)]
-    if side is not None:
-        for picture in pair:
-            picture.thumbnail((side, side))
-    return side_by_side(pair, ["truth", "prediction"])
+    return side_by_side(
+        [draw(sample.truth, image), draw(sure_part(prediction), image)], ["truth", "prediction"]
+    )
 
 
 def sure_part(prediction: Prediction) -> Prediction:
