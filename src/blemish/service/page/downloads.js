@@ -5,7 +5,7 @@ import { byId, fill, h } from "./dom.js";
 import { load } from "./pictures.js";
 import { reportPage } from "./report.js";
 import { current, notify, state } from "./store.js";
-import { findings, percent, title } from "./words.js";
+import { findings, nearMisses, percent, title } from "./words.js";
 
 const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photograph";
 
@@ -20,40 +20,47 @@ function save(name, blob) {
 
 const json = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });
 
-// The photograph with outlines and labels, as large as `most` pixels on its longer side.
-export async function annotated(item, most = Infinity) {
+// The photograph with outlines, as large as `most` pixels on its longer side. `named`: with type and score beside
+// each number; without, for where a table stands below it.
+export async function annotated(item, { most = Infinity, named = true } = {}) {
   const [height, width] = item.result.size_hw;
   const image = await load(item.shown ?? item.url);
   const scale = Math.min(1, most / Math.max(width, height));
   const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
   const context = canvas.getContext("2d");
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  const unit = Math.max(canvas.width, canvas.height) / 800;
+  const unit = (Math.max(canvas.width, canvas.height) / 800) * (named ? 1 : 1.7); // a report shows it small
+  const letters = Math.max(10, 14 * unit);
+  const pad = letters / 4;
   context.lineJoin = "round";
-  context.font = `600 ${Math.max(10, 13 * unit)}px system-ui, sans-serif`;
-  context.textBaseline = "top";
-  for (const object of findings(item.result)) {
+  context.font = `600 ${letters}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
+  context.textBaseline = "middle";
+  const below = new Set(nearMisses(item.result));
+  const shown = [...findings(item.result), ...below];
+  for (const object of shown) {
     context.beginPath();
     for (const ring of object.polygons?.length ? object.polygons : [box(object.box_xyxy)]) {
       ring.forEach(([x, y], i) => (i ? context.lineTo(x * scale, y * scale) : context.moveTo(x * scale, y * scale)));
       context.closePath();
     }
+    context.setLineDash(below.has(object) ? [3 * unit, 5 * unit] : []);
     context.lineWidth = 4.5 * unit;
     context.strokeStyle = "rgb(0 0 0 / 0.75)";
     context.stroke();
-    context.lineWidth = 2 * unit;
+    context.lineWidth = 2.2 * unit;
     context.strokeStyle = colourOf(item.result, object.label);
     context.stroke();
-    const text = `${object.id} ${title(object.title)} ${percent(object.score)}`;
-    const pad = 3 * unit;
-    const tall = Math.max(10, 13 * unit) + 2 * pad;
-    const wide = context.measureText(text).width + 2 * pad;
+  }
+  // The words last, so that no outline runs through them.
+  for (const object of shown) {
+    const text = named ? `${object.id} ${title(object.title)} ${percent(object.score)}` : String(object.id);
+    const [wide, tall] = [context.measureText(text).width + 2 * pad, letters + pad];
     const x = Math.min(Math.max(object.box_xyxy[0] * scale, 0), Math.max(canvas.width - wide, 0));
-    const y = Math.max(object.box_xyxy[1] * scale - tall, 0);
-    context.fillStyle = "rgb(0 0 0 / 0.8)";
+    const y = Math.max(object.box_xyxy[1] * scale - tall - 2 * unit, 0);
+    context.fillStyle = "rgb(0 0 0 / 0.78)";
     context.fillRect(x, y, wide, tall);
     context.fillStyle = "#fff";
-    context.fillText(text, x + pad, y + pad);
+    context.fillText(text, x + pad, y + tall / 2);
   }
   return canvas;
 }
@@ -118,7 +125,7 @@ const everything = () => state.photographs.filter((p) => p.result);
 export async function saveReport(items) {
   const pictures = await Promise.all(items.map(async (item) => {
     try {
-      return (await annotated(item, 1400)).toDataURL("image/jpeg", 0.85);
+      return (await annotated(item, { most: 1400, named: false })).toDataURL("image/jpeg", 0.85);
     } catch {
       return null; // a format that browsers cannot show, from a server that gives no pictures
     }

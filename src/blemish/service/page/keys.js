@@ -7,7 +7,7 @@ import { removeAndStay, step } from "./queue.js";
 import { cancel, retry } from "./sending.js";
 import { changed, current, state } from "./store.js";
 import { fit, goTo, pan, zoom } from "./viewer.js";
-import { findings } from "./words.js";
+import { findings, nearMisses } from "./words.js";
 
 const KEYS = [
   ["o", "Add photographs", () => byId("files").click()],
@@ -36,7 +36,7 @@ const PAN = { w: [0, -0.2], a: [-0.2, 0], s: [0, 0.2], d: [0.2, 0] };
 function stepFinding(by) {
   const item = current();
   if (!item?.result) return;
-  const all = findings(item.result);
+  const all = [...findings(item.result), ...nearMisses(item.result)];
   if (!all.length) return;
   const place = all.findIndex((o) => o.id === state.finding);
   const next = all[(place < 0 ? (by > 0 ? 0 : all.length - 1) : place + by + all.length) % all.length];

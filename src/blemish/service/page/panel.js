@@ -5,7 +5,7 @@ import { byId, fill, h } from "./dom.js";
 import { crop } from "./pictures.js";
 import { changed, current, modelInfo, state } from "./store.js";
 import { goTo, hover, select } from "./viewer.js";
-import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, percent, proof, share, thresholdOf, title } from "./words.js";
+import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, nearMisses, percent, proof, share, thresholdOf, title } from "./words.js";
 
 const TABS = ["verdict", "why", "where"];
 let askForMap = () => {};
@@ -36,7 +36,7 @@ export function prepareTabs() {
 function slider({ id, label, value, min, max, text, note, onInput }) {
   return h("div", { class: "slider", "data-key": `${id}-slider` },
     h("label", { for: id }, label),
-    h("output", { for: id }, text),
+    h("span", { class: "value", "aria-hidden": "true" }, text),
     h("input", { id, "data-key": id, type: "range", min, max, step: 0.01, value, "aria-valuetext": text, oninput: (e) => onInput(Number(e.target.value)) }),
     note && h("p", { class: "quiet" }, note));
 }
@@ -85,7 +85,7 @@ function bars(result) {
       h("span", { class: "name" }, l.title),
       h("span", { class: "number" }, percent(l.score)),
       h("span", { class: "track", "aria-hidden": "true" },
-        h("span", { class: "fill", vars: { "--share": `${100 * l.score}%`, "--label": colourOf(result, l.label) } }),
+        h("span", { class: "fill", vars: { "--share": `${100 * l.score}%` } }),
         result.task !== "classification" && h("span", { class: "mark-at", vars: { "--at": `${100 * threshold}%` } })),
       h("span", { class: "sr" }, holds ? "yes" : "no"));
   }));
@@ -113,6 +113,31 @@ function drawVerdict(item, parent) {
     h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
+function findingRow(item, object) {
+  const result = item.result;
+  const chosen = state.finding === object.id;
+  return h("tr", {
+    "data-finding": object.id,
+    "data-key": `finding-${object.id}`,
+    class: chosen ? "chosen" : "",
+    onpointerenter: () => hover(object.id, true),
+    onpointerleave: () => hover(object.id, false),
+  },
+    h("td", {}, crop(item, object)),
+    h("td", {}, h("button", {
+      type: "button",
+      class: "link row",
+      "data-key": `row-${object.id}`,
+      "aria-pressed": String(chosen),
+      onclick: () => { select(object.id); if (!chosen) goTo(object); },
+      onfocus: () => hover(object.id, true),
+      onblur: () => hover(object.id, false),
+    }, h("span", { class: "swatch", vars: { "--label": colourOf(result, object.label) }, "aria-hidden": "true" }), `${object.id}. ${title(object.title)}`),
+    isClose(result, object) && result.task !== "localization" && h("span", { class: "quiet block" }, "needs a look")),
+    h("td", { class: "score" }, percent(object.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * object.score}%` } }))),
+    h("td", { class: "number" }, area(object.area_percent)));
+}
+
 function drawWhere(item, parent) {
   const result = item.result;
   if (!result.objects) {
@@ -120,33 +145,15 @@ function drawWhere(item, parent) {
     return;
   }
   const shown = findings(result);
+  const below = nearMisses(result);
   const hidden = result.objects.length - shown.length;
   fill(parent,
     result.task !== "localization" && thresholdSlider(result),
-    !shown.length && h("p", { "data-key": "none" }, `Nothing reaches the threshold${hidden ? `; ${count(hidden, "finding")} below it` : ""}.`),
-    shown.length > 0 && h("table", { class: "findings", "data-key": "table" },
-      h("caption", {}, `${count(shown.length, "finding")}${hidden ? `; ${hidden} below the threshold` : ""}`),
+    h("table", { class: "findings", "data-key": "table" },
+      h("caption", {}, `${shown.length ? count(shown.length, "finding") : "Nothing reaches the threshold"}${hidden ? `; ${hidden} below it` : ""}`),
       h("thead", {}, h("tr", {}, ["Crop", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "sr" }, t) : t)))),
-      h("tbody", {}, shown.map((o) => h("tr", {
-        "data-finding": o.id,
-        "data-key": `finding-${o.id}`,
-        class: state.finding === o.id ? "chosen" : "",
-        onpointerenter: () => hover(o.id, true),
-        onpointerleave: () => hover(o.id, false),
-      },
-        h("td", {}, crop(item, o)),
-        h("td", {}, h("button", {
-          type: "button",
-          class: "link row",
-          "data-key": `row-${o.id}`,
-          "aria-pressed": String(state.finding === o.id),
-          onclick: () => { select(o.id); if (state.finding === o.id) goTo(o); },
-          onfocus: () => hover(o.id, true),
-          onblur: () => hover(o.id, false),
-        }, h("span", { class: "swatch", vars: { "--label": colourOf(result, o.label) }, "aria-hidden": "true" }), `${o.id}. ${title(o.title)}`),
-        isClose(result, o) && h("span", { class: "quiet block" }, "needs a look")),
-        h("td", { class: "score" }, percent(o.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * o.score}%`, "--label": colourOf(result, o.label) } }))),
-        h("td", { class: "number" }, area(o.area_percent)))))));
+      h("tbody", { "data-key": "found" }, shown.map((o) => findingRow(item, o))),
+      below.length > 0 && h("tbody", { "data-key": "near" }, h("tr", { "data-key": "near-title" }, h("th", { colspan: 4, scope: "rowgroup" }, "Just below the threshold, not counted")), below.map((o) => findingRow(item, o)))));
 }
 
 function drawWhy(item, parent) {

@@ -57,16 +57,15 @@ const thumbnails = new WeakMap(); // photograph: { source, canvas }
 export function thumbnail(item) {
   const source = item.shown ?? item.url;
   const made = thumbnails.get(item);
-  if (made?.source === source || (made && !made.empty)) return made.canvas;
+  if (made && (made.source === source || !made.failed)) return made.canvas;
   const canvas = blank(104, "thumbnail");
-  const entry = { source, canvas, empty: true };
+  const entry = { source, canvas, failed: false };
   thumbnails.set(item, entry);
   small(item, source).then((image) => {
     const span = Math.min(image.width, image.height);
     canvas.getContext("2d").drawImage(image, (image.width - span) / 2, (image.height - span) / 2, span, span, 0, 0, 104, 104);
-    entry.empty = false;
     image.close();
-  }).catch(() => {});
+  }).catch(() => (entry.failed = true)); // the server's upright copy may do better
   return canvas;
 }
 

@@ -4,7 +4,7 @@
 import { colourOf, INFERNO } from "./colours.js";
 import { byId, fill, h, s } from "./dom.js";
 import { changed, current, state } from "./store.js";
-import { area, findings, isClose, percent, title } from "./words.js";
+import { area, findings, isClose, nearMisses, percent, title } from "./words.js";
 
 const MOST_ZOOM = 40;
 const ALPHA_STEPS = 100; // of the table that cuts the map off below "show from"
@@ -33,12 +33,12 @@ function path(object) {
   return paths.get(object);
 }
 
-function outline(result, object) {
+function outline(result, object, below) {
   const d = path(object);
   const chosen = state.finding === object.id;
-  const text = `${object.id}. ${title(object.title)}, score ${percent(object.score)}, ${area(object.area_percent)} of the photograph`;
+  const text = `${object.id}. ${title(object.title)}, score ${percent(object.score)}, ${area(object.area_percent)} of the photograph${below ? ", below the threshold" : ""}`;
   return s("g", {
-    class: `finding${chosen ? " chosen" : ""}${isClose(result, object) ? " close" : ""}`,
+    class: `finding${chosen ? " chosen" : ""}${isClose(result, object) ? " close" : ""}${below ? " below" : ""}`,
     tabindex: 0,
     role: "button",
     "aria-label": text,
@@ -228,11 +228,12 @@ function panes(item, source) {
       h("figure", { class: "pane", "data-key": "map" }, h("figcaption", {}, words), photograph(source, words, s("defs", {}, heatFilter()), heat)),
     ];
   }
-  const shown = result ? findings(result) : [];
+  const below = new Set(result ? nearMisses(result) : []);
+  const shown = result ? [...findings(result), ...below] : [];
   // The smallest on top, so that each can be reached.
   const sorted = [...shown].sort((a, b) => b.area - a.area);
   return h("figure", { class: "pane", "data-key": "findings" },
-    photograph(source, item.name, s("g", { class: "outlines" }, sorted.map((o) => outline(result, o))), s("g", { class: "badges" }, sorted.map(badge))));
+    photograph(source, item.name, s("g", { class: "outlines" }, sorted.map((o) => outline(result, o, below.has(o)))), s("g", { class: "badges" }, sorted.map(badge))));
 }
 
 export function drawViewer() {

@@ -45,6 +45,12 @@ export function findings(result) {
   return (result?.objects ?? []).filter((o) => o.score >= thresholdOf(result, o.label));
 }
 
+// What lies just below its threshold: not counted, but shown, as somebody has to look at it.
+export function nearMisses(result) {
+  if (result.task === "localization") return [];
+  return (result.objects ?? []).filter((o) => o.score < thresholdOf(result, o.label) && isClose(result, o));
+}
+
 export function isClose(result, item) {
   return Math.abs(item.score - thresholdOf(result, item.label)) < CLOSE;
 }

@@ -1,0 +1,249 @@
+"""Draws photographs, serves them, and takes the picture of the page that the README shows.
+
+    make screenshots                           all, into docs/images
+    python docs/make_screenshots.py page.png   one of them
+
+No photograph of anybody's is used, and no network was trained: the photographs are drawn by
+`blemish.data.synthetic`, and the "model" is a stand-in that recognises them and answers how they were
+drawn, with scores made up from a seed. Its name on the page says so. Needs the extras `serve` and `dev`,
+and Chromium. Only `page.png` belongs into the repository.
+"""
+
+# ruff: noqa: S310, S603, T201  (it starts this project's own server on this machine, and tells what it made)
+
+from __future__ import annotations
+
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OUTPUT = Path(__file__).parent / "images"
+SEED = 11
+PHOTOGRAPHS = 7
+SIZE_HW = (750, 1000)
+SIDE = 64  # of the stand-in's input, pixels
+GRID = 112  # of a mask over its box
+MOST = 24  # objects
+
+
+def write_stand_in(path: Path, photographs: Sequence[Any], truths: Sequence[Any], seed: int = 0) -> Path:
+    """A model file that looks photographs up by their thumbnail and answers their truth.
+
+    Args:
+        path: where to.
+        photographs: (h, w, 3) uint8 each.
+        truths: of the same, with masks.
+        seed: of the scores.
+    """
+    from PIL import Image
+
+    from blemish.geometry import mask_to_array
+    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.vocabulary import Task
+
+    rng = np.random.default_rng(seed)
+    spec = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
+    count = len(photographs)
+    boxes = np.zeros((count, MOST, 4), np.float32)
+    scores = np.zeros((count, MOST), np.float32)
+    labels = np.full((count, MOST), -1, np.int64)
+    masks = np.zeros((count, MOST, GRID, GRID), np.float32)
+    thumbnails = np.zeros((count, 3 * 16 * 16), np.float32)
+    for i, (pixels, truth) in enumerate(zip(photographs, truths, strict=True)):
+        height, width = pixels.shape[:2]
+        thumbnail = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
+        thumbnails[i] = (np.asarray(thumbnail, np.float32) / 255).transpose(2, 0, 1).ravel()
+        for k, (box, mask, label) in enumerate(
+            zip(truth.boxes_xyxy[:MOST], truth.masks[:MOST], truth.label_index[:MOST], strict=True)
+        ):
+            x1, y1, x2, y2 = np.round(box).astype(int)
+            part = mask_to_array(mask)[y1:y2, x1:x2].astype(np.float32)
+            grid = Image.fromarray(part).resize((GRID, GRID), Image.Resampling.BILINEAR)
+            boxes[i, k] = np.array([x1, y1, x2, y2]) * SIDE / np.array([width, height, width, height])
+            scores[i, k] = np.clip(rng.normal(0.8, 0.2), 0.2, 0.98)
+            labels[i, k], masks[i, k] = label, np.asarray(grid)
+    names = truths[0].labels
+    contract = Contract(
+        name="stand-in-for-a-model",
+        architecture="looks up drawn photographs",
+        task=Task.SEGMENTATION,
+        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names.names, names.titles, strict=True)),
+        inputs=(spec,),
+        outputs=tuple(OutputSpec(name=role, role=role) for role in ("boxes", "scores", "labels", "masks")),
+        decoder=DecoderSpec(name="final"),
+        thresholds=dict.fromkeys(names.names, 0.5),
+        score_floor=0.05,
+    )
+    write_model_file(path, _graph(thumbnails, boxes, scores, labels, masks), contract)
+    return path
+
+
+def _graph(thumbnails: Any, boxes: Any, scores: Any, labels: Any, masks: Any) -> bytes:
+    """Nearest thumbnail by squared distance, then what is stored for it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = {
+        "known": (-2 * thumbnails.T).astype(np.float32),  # (features, photographs)
+        "norms": (thumbnails**2).sum(1)[None].astype(np.float32),
+        **{
+            f"all_{name}": v
+            for name, v in zip(
+                ("boxes", "scores", "labels", "masks"), (boxes, scores, labels, masks), strict=True
+            )
+        },
+    }
+    pool = SIDE // 16
+    nodes = [
+        helper.make_node(
+            "AveragePool", ["image"], ["small"], kernel_shape=[pool, pool], strides=[pool, pool]
+        ),
+        helper.make_node("Flatten", ["small"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "known"], ["crossed"]),
+        helper.make_node("Add", ["crossed", "norms"], ["distance"]),
+        helper.make_node("ArgMin", ["distance"], ["which"], axis=1, keepdims=0),
+        *(
+            helper.make_node("Gather", [f"all_{name}", "which"], [name], axis=0)
+            for name in ("boxes", "scores", "labels", "masks")
+        ),
+    ]
+    kinds = {"labels": TensorProto.INT64}
+    graph = helper.make_graph(
+        nodes,
+        "stand-in",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+        [
+            helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), ["batch", *shape])
+            for name, shape in (
+                ("boxes", (MOST, 4)),
+                ("scores", (MOST,)),
+                ("labels", (MOST,)),
+                ("masks", (MOST, GRID, GRID)),
+            )
+        ],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def drawn(folder: Path) -> tuple[list[Path], Path]:
+    """Photographs of painted panels, and a model file that knows them."""
+    from PIL import Image
+
+    from blemish.data.synthetic import panels
+
+    specimens = list(panels(PHOTOGRAPHS, SEED, size_hw=SIZE_HW))
+    paths = []
+    for number, specimen in enumerate(specimens, 1):
+        paths.append(folder / f"panel-{number:02d}.jpg")
+        Image.fromarray(specimen.photograph.pixels).save(paths[-1], quality=92)
+    pixels = [specimen.photograph.pixels for specimen in specimens]
+    model = write_stand_in(folder / "stand-in.onnx", pixels, [s.truth for s in specimens], SEED)
+    return paths, model
+
+
+@contextmanager
+def served(model: Path) -> Iterator[str]:
+    """The address of `blemish serve` with this model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "blemish", "serve", f"--model=stand-in={model}", f"--port={port}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{address}/api/v1/health/ready"):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def save(page: Any, path: Path) -> None:
+    """A picture of the page in as few bytes as show it well."""
+    from PIL import Image
+
+    page.wait_for_timeout(1500)  # thumbnails and crops are drawn when their turn comes
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    # Without dithering: that would make noise, which is what PNG cannot shrink.
+    colours = image.quantize(200, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours.save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def found(page: Any, paths: Sequence[Path]) -> None:
+    """Hand the photographs in and wait for all answers."""
+    page.set_input_files("#files", [str(path) for path in paths])
+    page.locator(".photo.done").nth(len(paths) - 1).wait_for()
+
+
+def batch(page: Any, paths: Sequence[Path]) -> None:
+    """A batch with the findings of one photograph."""
+    found(page, paths)
+    page.locator(".face").nth(3).click()
+
+
+def verdict(page: Any, paths: Sequence[Path]) -> None:
+    """The scores of one photograph."""
+    found(page, paths[:1])
+    page.keyboard.press("1")
+
+
+SHOTS: dict[str, tuple[dict[str, Any], Callable[[Any, Sequence[Path]], None]]] = {
+    "page.png": ({"viewport": {"width": 1120, "height": 660}}, batch),
+    "page-dark.png": ({"viewport": {"width": 1120, "height": 660}, "color_scheme": "dark"}, batch),
+    "page-phone.png": (
+        {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True},
+        verdict,
+    ),
+    "page-start.png": ({"viewport": {"width": 1120, "height": 660}}, lambda page, paths: None),
+}
+
+
+def main(wanted: Sequence[str]) -> int:
+    """Take the pictures whose names are given, or all."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        print(
+            "Chromium is not installed, and it takes the pictures: apt-get install chromium", file=sys.stderr
+        )
+        return 2
+    OUTPUT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        paths, model = drawn(Path(name))
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        with served(model) as address:
+            for name in wanted or SHOTS:
+                options, act = SHOTS[name]
+                context = browser.new_context(**options)
+                page = context.new_page()
+                page.goto(address)
+                page.locator("#about-model h2").wait_for()
+                act(page, paths)
+                save(page, OUTPUT / name)
+                context.close()
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

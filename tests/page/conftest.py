@@ -1,0 +1,387 @@
+"""A server in a process of its own, with models that look at colours; and Chromium, which watches itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE = '<img src=x onerror="document.title=1">'
+SCORES = (0.92, 0.56, 0.2)  # of red, green and blue
+SIZE_HW = (60, 80)  # of the finder's input
+
+
+def pytest_collection_modifyitems(items):
+    reason = "the page is tested in Chromium, which is not installed: apt-get install chromium"
+    for item in items:
+        if CHROMIUM is None and "tests/page/" in item.path.as_posix():
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _serialised(nodes, inputs, outputs, constants):
+    from onnx import TensorProto, helper, numpy_helper
+
+    kinds = {"labels": TensorProto.INT64}
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", *s]) for n, s in inputs.items()],
+        [
+            helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), ["b", *s])
+            for n, s in outputs.items()
+        ],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString()
+
+
+def write_finder(path, size_hw=SIZE_HW):
+    """Finds the red, the green and the blue rectangle: dent .92, scratch .56 with a hole, broken lamp .2."""
+    from onnx import TensorProto, helper
+
+    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.vocabulary import Task
+
+    height, width = size_hw
+    node = helper.make_node
+    ring = np.ones((1, 3, 28, 28), np.float32)
+    ring[:, 1, 9:19, 9:19] = 0
+    constants = {
+        "channel": np.array([1], np.int64),
+        "some": np.float32(0.4),
+        "nought": np.float32(0),
+        "right": np.arange(1, width + 1, dtype=np.float32),  # x + 1
+        "left": np.arange(width, 0, -1, dtype=np.float32),  # width - x
+        "below": np.arange(1, height + 1, dtype=np.float32),
+        "above": np.arange(height, 0, -1, dtype=np.float32),
+        "width": np.float32(width),
+        "height": np.float32(height),
+        "score": np.array([SCORES], np.float32),
+        "number": np.array([[0, 1, 2]], np.float32),
+        "last": np.array([-1], np.int64),
+        "grid": ring,
+        "shape": np.array([-1, 3, 1, 1], np.int64),
+    }
+    nodes = [
+        node("ReduceSum", ["image", "channel"], ["total"], keepdims=1),
+        node("Sub", ["total", "image"], ["others"]),
+        node("Sub", ["image", "others"], ["more"]),
+        node("Greater", ["more", "some"], ["is"]),
+        node("Cast", ["is"], ["seen"], to=TensorProto.FLOAT),  # (b, 3, h, w)
+        node("ReduceMax", ["seen"], ["columns"], axes=[2], keepdims=0),
+        node("ReduceMax", ["seen"], ["rows"], axes=[3], keepdims=0),
+        node("ReduceMax", ["rows"], ["present"], axes=[2], keepdims=0),  # (b, 3)
+    ]
+    for name, line, weights, size in (
+        ("x2", "columns", "right", None),
+        ("x1", "columns", "left", "width"),
+        ("y2", "rows", "below", None),
+        ("y1", "rows", "above", "height"),
+    ):
+        nodes.append(node("Mul", [line, weights], [f"{name}_all"]))
+        nodes.append(node("ReduceMax", [f"{name}_all"], [f"{name}_far"], axes=[2], keepdims=0))
+        nodes.append(
+            node("Identity", [f"{name}_far"], [f"{name}_at"])
+            if size is None
+            else node("Sub", [size, f"{name}_far"], [f"{name}_at"])
+        )
+        nodes.append(node("Unsqueeze", [f"{name}_at", "last"], [name]))
+    nodes += [
+        node("Concat", ["x1", "y1", "x2", "y2"], ["boxes"], axis=2),
+        node("Mul", ["present", "score"], ["scores"]),
+        node("Mul", ["present", "nought"], ["none"]),
+        node("Add", ["none", "number"], ["numbers"]),
+        node("Cast", ["numbers"], ["labels"], to=TensorProto.INT64),
+        node("Reshape", ["none", "shape"], ["none4"]),
+        node("Add", ["none4", "grid"], ["masks"]),
+    ]
+    outputs = {"boxes": (3, 4), "scores": (3,), "labels": (3,), "masks": (3, 28, 28)}
+    labels = (("dent", "Dent"), ("scratch", "Scratch"), ("lamp", "Broken Lamp"))
+    contract = Contract(
+        name="colours",
+        architecture="tiny",
+        task=Task.SEGMENTATION,
+        labels=tuple(LabelSpec(name=n, title=t) for n, t in labels),
+        inputs=(InputSpec(size_hw=size_hw, mean=(0, 0, 0), std=(1, 1, 1)),),
+        outputs=tuple(OutputSpec(name=role, role=role) for role in outputs),
+        decoder=DecoderSpec(name="final", settings={"mask_threshold": 0.45}),  # up to the box
+        thresholds={"dent": 0.5, "scratch": 0.5, "lamp": 0.5},
+        score_floor=0.05,
+    )
+    write_model_file(path, _serialised(nodes, {"image": (3, *size_hw)}, outputs, constants), contract)
+
+
+def write_verdict(path):
+    """Red, green or blue on the whole: three labels, one of them with a title that would be markup."""
+    from onnx import helper
+
+    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.vocabulary import Task
+
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Mul", ["flat", "nine"], ["logits"]),
+    ]
+    graph = _serialised(nodes, {"image": (3, 8, 8)}, {"logits": (3,)}, {"nine": np.float32(9)})
+    labels = (("crushed", HOSTILE), ("normal", "Normal"), ("broken", "Broken"))
+    contract = Contract(
+        name="verdict",
+        architecture="tiny",
+        task=Task.CLASSIFICATION,
+        labels=tuple(LabelSpec(name=n, title=t) for n, t in labels),
+        inputs=(InputSpec(size_hw=(8, 8), mean=(0, 0, 0), std=(1, 1, 1)),),
+        outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
+        decoder=DecoderSpec(name="scores"),
+    )
+    write_model_file(path, graph, contract)
+
+
+@pytest.fixture(scope="package")
+def page_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page-models")
+    write_finder(folder / "finder.onnx")
+    write_verdict(folder / "verdict.onnx")
+    return folder
+
+
+class Server:
+    """`blemish serve` in a process; it can be killed and come back at the same address."""
+
+    def __init__(self, models, *options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        named = [f"--model={name}={models / name}.onnx" for name in ("finder", "verdict")]
+        self.command = [
+            sys.executable,
+            "-m",
+            "blemish",
+            "serve",
+            *named,
+            f"--port={self.port}",
+            "--threads=1",
+        ]
+        self.command += options
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, "the server ended at once"
+            try:
+                if httpx.get(f"{self.address}/api/v1/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the server did not become ready")
+
+    def kill(self):
+        """As the power cut does; on Windows there is but one way to end a process."""
+        os.kill(self.process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self.process.wait(30)
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+@contextmanager
+def serving(models, *options):
+    server = Server(models, *options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="package")
+def server(page_models):
+    with serving(page_models) as started:
+        yield started
+
+
+@pytest.fixture
+def own_server(page_models):
+    """Starts a server with options, for this test alone."""
+    started = []
+
+    def start(*options):
+        started.append(Server(page_models, *options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="package")
+def chromium():
+    # Not for the whole session: while it runs, no other test in this process could run a loop of its own.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page must never do, seen while it does something else."""
+
+    def __init__(self, page, origin):
+        self.page, self.origin = page, origin
+        self.bad = []
+        self.refusals = 0  # answers of 4xx and 5xx; Chromium writes each into the console as well
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.bad.append(f"error: {error}"))
+        page.on("request", self._request)
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            if message.text.startswith("Failed to load resource"):
+                self.refusals += 1
+            else:
+                self.bad.append(f"console: {message.text}")
+
+    def _request(self, request):
+        if not request.url.startswith((f"{self.origin}/", f"blob:{self.origin}/", "data:")):
+            self.bad.append(f"foreign request: {request.url}")
+
+
+@pytest.fixture
+def visit(chromium, server):
+    """Opens the page in a context of its own; at the end of the test none may have misbehaved."""
+    contexts, watches = [], []
+
+    def open_page(address=None, context=None, wait=True, **options):
+        if context is None:
+            context = chromium.new_context(
+                **{"viewport": {"width": 1280, "height": 800}, "accept_downloads": True, **options}
+            )
+            context.set_default_timeout(15_000)
+            contexts.append(context)
+        page = context.new_page()
+        watches.append(Watch(page, address or server.address))
+        page.watch = watches[-1]
+        page.goto(address or server.address)
+        if wait:
+            page.locator("#about-model h2").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for watch in watches:
+        assert watch.bad == []
+
+
+RECTANGLES = {  # x1, y1, x2, y2 in 640 x 480: multiples of a network pixel
+    "red": (64, 96, 384, 336),
+    "green": (432, 40, 592, 200),
+    "blue": (448, 280, 608, 440),
+}
+
+
+def damaged(colours=("red", "green", "blue"), kind="PNG", orientation=1, size=(640, 480)):
+    """A photograph with rectangles that the finder finds; stored as a camera held like `orientation` does."""
+    image = Image.new("RGB", (640, 480), (120, 120, 120))
+    draw = ImageDraw.Draw(image)
+    for colour in colours:
+        x1, y1, x2, y2 = RECTANGLES[colour]
+        rgb = tuple(235 if name == colour else 15 for name in ("red", "green", "blue"))
+        draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=rgb)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.NEAREST)
+    back = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }.get(orientation)
+    if back is not None:
+        image = image.transpose(back)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with io.BytesIO() as buffer:
+        image.save(buffer, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+        return buffer.getvalue()
+
+
+def file(name="car.png", data=None, mime="image/png"):
+    """A file as Playwright hands it to the page."""
+    return {"name": name, "mimeType": mime, "buffer": damaged() if data is None else data}
+
+
+def picture(download):
+    """The picture that was downloaded, as (h, w, 3) int."""
+    with Image.open(download.path()) as opened:
+        return np.asarray(opened.convert("RGB")).astype(int)
+
+
+def drop(page, files):
+    """Let go of files over the page, as a mouse does."""
+    import base64
+
+    page.evaluate(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, type, text] of files) {
+                const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type }));
+            }
+            const send = (name, target) => target.dispatchEvent(
+                new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+            send("dragenter", document.body);
+            window.overShown = !document.getElementById("over").hidden;
+            send("drop", document.body);
+        }""",
+        [[f["name"], f["mimeType"], base64.b64encode(f["buffer"]).decode()] for f in files],
+    )
+
+
+def settled(page, count):
+    """Wait until so many photographs are done, failed or cancelled."""
+    page.locator(".photo.done, .photo.failed, .photo.cancelled").nth(count - 1).wait_for(timeout=60_000)
+
+
+@pytest.fixture(scope="session")
+def hands():
+    """What the tests of the page share; there is no package to import it from."""
+
+    class Hands:
+        rectangles, hostile, scores = RECTANGLES, HOSTILE, SCORES
+
+    for function in (damaged, file, picture, drop, settled):
+        setattr(Hands, function.__name__, staticmethod(function))
+    return Hands

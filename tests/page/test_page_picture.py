@@ -1,0 +1,64 @@
+"""The overlay lies where the damage is, however the camera was held."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.mark.parametrize(
+    "source", ["server's copy", pytest.param("browser's own view", marks=pytest.mark.slow)]
+)
+def test_overlay_on_every_orientation(source, visit, hands):
+    page = visit(device_scale_factor=2)
+    if source == "browser's own view":
+        page.route("**/api/v1/artifacts/**", lambda route: route.abort())
+    for orientation in range(1, 9):
+        picture = hands.damaged(["red"], "JPEG", orientation)
+        name = f"{orientation}.jpg"
+        if source == "server's copy":
+            with page.expect_response("**/api/v1/artifacts/**"):
+                page.set_input_files("#files", [hands.file(name, picture, "image/jpeg")])
+        else:
+            page.set_input_files("#files", [hands.file(name, picture, "image/jpeg")])
+        hands.settled(page, 1)
+        page.wait_for_timeout(150)  # until the picture itself is decoded
+        svg = page.locator(".photograph")
+        assert svg.get_attribute("viewBox") == "0 0 640 480"
+        corner = svg.bounding_box()
+        outline = page.locator(".finding .line").evaluate(
+            "e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; }"
+        )
+        for over in (".outlines", ".badges"):
+            page.locator(over).evaluate("e => (e.style.visibility = 'hidden')")
+        pixels = np.asarray(Image.open(io.BytesIO(svg.screenshot())).convert("RGB")).astype(int)
+        page.get_by_role("button", name=f"Remove {name}").click()
+        red = pixels[..., 0] - pixels[..., 1:].max(-1) > 110
+        assert red.mean() > 0.1
+        drawn = np.zeros_like(red)
+        x1, y1, x2, y2 = np.round([2 * (v - corner["xy"[i % 2]]) for i, v in enumerate(outline)]).astype(int)
+        drawn[y1:y2, x1:x2] = True
+        iou = (red & drawn).sum() / (red | drawn).sum()
+        assert iou >= 0.99, (orientation, iou)
+
+
+def test_numbers_keep_their_size_when_zoomed(visit, hands):
+    page = visit()
+    page.set_input_files("#files", [hands.file()])
+    hands.settled(page, 1)
+    before = page.locator(".badge rect").first.bounding_box()
+    page.keyboard.press("+")
+    after = page.locator(".badge rect").first.bounding_box()
+    assert after["height"] == pytest.approx(before["height"], abs=0.2)
+
+
+def test_a_format_that_browsers_cannot_show(visit, hands):
+    page = visit()
+    page.set_input_files("#files", [hands.file("scan.tif", hands.damaged(kind="TIFF"), "image/tiff")])
+    hands.settled(page, 1)
+    page.locator(".finding").first.wait_for()
+    page.locator(".photograph image[href^='blob:']").wait_for()
+    with page.expect_download() as download:
+        page.locator("[data-key=save-png]").click()
+    assert hands.picture(download.value).shape == (480, 640, 3)
