@@ -268,6 +268,7 @@ def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> N
                             },
                         )
                     )
+                print(f"  {name}, {peer}: {rates[peer][-1]}", file=sys.stderr, flush=True)
             rates["predict"].append(predict_rate(file, paths, options.seconds))
         for peer, rounds in rates.items():
             best = max(rounds, key=lambda r: r["rate"])
