@@ -37,7 +37,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 # which extra brings a package that a verb may find missing
 EXTRA_OF = {
     "torch": "train", "torchvision": "train", "lightning": "train", "timm": "train", "onnx": "train",
-    "safetensors": "train", "jinja2": "eval", "matplotlib": "eval", "hotcoco": "eval", "fastapi": "serve",
+    "safetensors": "train", "jinja2": "eval", "matplotlib": "train", "fastapi": "serve",
     "uvicorn": "serve", "huggingface_hub": "hub", "openvino": "openvino", "av": "video",
     "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
     "elpv_dataset": "demo",
