@@ -73,16 +73,15 @@ class RFDETR(Network):
             resolution=side,
             positional_encoding_size=side // plain.patch_size,
         )
-        training = (
-            package.config.SegmentationTrainConfig
-            if task is Task.SEGMENTATION
-            else package.config.TrainConfig
-        )
+        segments = task is Task.SEGMENTATION
+        training = package.config.SegmentationTrainConfig if segments else package.config.TrainConfig
         how = training(dataset_dir=".", output_dir=".")
         self.model = package.lwdetr.build_model_from_config(config, how)
-        self._criterion = [
-            package.lwdetr.build_criterion_from_config(config, how)[0]
-        ]  # no part of the network
+        for key, parameter in self.model.named_parameters():
+            if key.endswith("mask_token"):  # of DINOv2's own training; nothing reads it here
+                parameter.requires_grad_(False)
+        # In a list, so that it is no part of the network.
+        self._criterion = [package.lwdetr.build_criterion_from_config(config, how)[0]]
         self._as_graph = False
         self.outputs = (
             OutputSpec(name="scores", role="scores", activation="logits"),

@@ -1,0 +1,107 @@
+"""YOLO and RF-DETR against the packages they come from; skipped where those are not installed."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from blemish.errors import BadWeights, MissingExtra
+from blemish.models.registry import create, describe
+
+
+def needs(package):
+    # Imported by our adapter alone: it keeps Ultralytics from asking the network at import.
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+
+
+def targets(side, count=1):
+    mask = torch.zeros(count, side, side, dtype=torch.uint8)
+    mask[:, 8:40, 8:30] = 1
+    one = {"boxes": torch.tensor([[8.0, 8, 30, 40]] * count), "labels": torch.arange(count), "masks": mask}
+    none = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": mask[:0]}
+    return [one, none]
+
+
+def learns(network, side):
+    network.train()
+    image = torch.rand(2, 3, side, side)
+    parts = network.loss([image], targets(side))
+    assert all(part.isfinite() for part in parts.values())
+    sum(parts.values()).backward()
+    assert [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
+    network.eval()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with torch.no_grad():
+        assert all(part.isfinite() for part in network.loss([image], targets(side)).values())
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    covered = [p for stage in network.stages for p in network.parameters_of(stage)]
+    assert len(covered) == len(list(network.parameters()))
+    return set(parts)
+
+
+@pytest.mark.parametrize(("name", "task"), [("yolo11n", "detection"), ("yolov8n-seg", "segmentation")])
+def test_yolo_answers_and_learns_as_ultralytics_does(name, task):
+    needs("ultralytics")
+    torch.manual_seed(0)
+    network = create(name, task=task, label_count=3, input_size=(64, 96)).eval()
+    image = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        ours = network(image)
+        theirs = network.model(image)[0]
+    theirs = theirs if task == "segmentation" else (theirs,)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+    assert ours[0].std() > 0
+    parts = learns(create(name, task=task, label_count=3, input_size=64), 64)
+    assert parts == {"box_loss", "label_loss", "distribution_loss"} | (
+        {"mask_loss"} if task == "segmentation" else set()
+    )
+
+
+def test_yolo_says_its_licence_and_reads_nothing_that_runs(tmp_path):
+    assert "AGPL-3.0" in describe("yolov8s").licence
+    needs("ultralytics")
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
+    network = create("yolo11n", task="detection", label_count=1, input_size=64)
+    with pytest.raises(BadWeights, match="no checkpoint of Ultralytics"):
+        network.read_state(tmp_path / "evil.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "side"), [("rfdetr-nano", "detection", 64), ("rfdetr-seg-nano", "segmentation", 60)]
+)
+def test_rfdetr_answers_alike_in_both_its_ways_and_learns(name, task, side):
+    needs("rfdetr")
+    torch.manual_seed(0)
+    network = create(name, task=task, label_count=3, input_size=side).eval()
+    image = torch.rand(2, 3, side, side)
+    with torch.no_grad():
+        for one, other in zip(network(image), network.for_export()(image), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert {"label_loss", "box_loss", "giou_loss"} <= learns(network, side)
+
+
+@pytest.mark.parametrize(("name", "extra"), [("yolo11n", "yolo"), ("rfdetr-nano", "rfdetr")])
+def test_without_the_extra_the_error_says_what_to_install(name, extra):
+    # In a process where the package cannot be found, whether it is installed or not.
+    package = "ultralytics" if extra == "yolo" else "rfdetr"
+    code = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "from blemish.errors import MissingExtra\n"
+        "from blemish.models.registry import create\n"
+        f"try: create('{name}', task='detection', label_count=1)\n"
+        f"except MissingExtra as error: assert 'blemish[{extra}]' in str(error)\n"
+        "else: raise SystemExit('no error')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert issubclass(MissingExtra, ImportError)
