@@ -146,6 +146,8 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create(model.name, task=data.dataset.task, label_count=len(data.dataset.labels), **options)
+    if "AGPL" in describe(model.name).licence:
+        _log.warning("%s: %s", model.name, describe(model.name).licence)
     for report in load_weights(network, weights):
         _log.info("%s", report.sentence())
     if part.normalization == "dataset":
@@ -218,6 +220,7 @@ def draft_contract(recipe: Recipe, network: Network, data: Data) -> Contract:
         licences=Licences(
             weights="" if recipe.model.weights == "none" else architecture.weights_licence,
             data=recipe.data.licence,
+            code=architecture.licence,
         ),
     )
 
