@@ -109,7 +109,7 @@ def test_a_missing_output_a_wrong_shape_and_an_unknown_decoder_are_named():
 
 
 def test_the_registry_holds_what_the_design_names():
-    assert set(DECODERS) == {"scores", "point", "dense", "final", "set"}
+    assert set(DECODERS) == {"scores", "point", "dense", "final", "set", "label-maps"}
 
 
 def point(activation="none", **settings):
