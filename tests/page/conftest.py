@@ -159,7 +159,7 @@ def write_verdict(path):
     write_model_file(path, graph, contract)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def page_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page-models")
     write_finder(folder / "finder.onnx")
@@ -221,7 +221,7 @@ def serving(models, *options):
         server.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(page_models):
     with serving(page_models) as started:
         yield started
@@ -242,9 +242,9 @@ def own_server(page_models):
         one.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium():
-    # Not for the whole session: while it runs, no other test in this process could run a loop of its own.
+    # Not for the whole session: while it runs, no other test in this process can run a loop of its own.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

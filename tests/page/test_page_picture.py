@@ -1,6 +1,8 @@
 """The overlay lies where the damage is, however the camera was held."""
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +64,12 @@ def test_a_format_that_browsers_cannot_show(visit, hands):
     with page.expect_download() as download:
         page.locator("[data-key=save-png]").click()
     assert hands.picture(download.value).shape == (480, 640, 3)
+
+
+def test_labels_have_the_colours_that_the_server_draws_with():
+    from blemish import service
+    from blemish.drawing import PALETTE
+
+    script = (Path(service.__file__).parent / "page" / "colours.js").read_text(encoding="utf-8")
+    listed = re.search(r"const LABELS = \[(.*?)\]", script, re.DOTALL)[1]
+    assert re.findall(r"#[0-9a-f]{6}", listed) == [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in PALETTE]
