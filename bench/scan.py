@@ -2,7 +2,7 @@
 
     python bench/scan.py [--photographs 3000] [--peer-python PYTHON_WITH_ULTRALYTICS]
 
-Photographs of 1280 x 960 are drawn, compressed and copied, with faults planted among them. Copies and full
+Photographs of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and full
 decoding are off on both sides, imports are not counted, each side gets a folder of its own, since Ultralytics
 mends files in place. Blemish promises at least twice the speed cold and the same speed cached, with at least
 the same faults found; ten times the photographs take at most eleven times as long.
@@ -36,7 +36,7 @@ def write_set(root: Path, count: int, *, link: bool) -> None:
     labels.mkdir()
     originals = []
     for number, specimen in enumerate(panels(DRAWN, 5, size_hw=SIZE_HW)):
-        path = root / f"drawn{number}{'.png' if number % 8 == 7 else '.jpg'}"
+        path = root / f"drawn{number}{'.png' if number % 24 == 7 else '.jpg'}"
         save_photograph(specimen.photograph, path)
         boxes = specimen.truth.boxes_xyxy / [SIZE_HW[1], SIZE_HW[0], SIZE_HW[1], SIZE_HW[0]]
         lines = [

@@ -158,9 +158,9 @@ class Annotation:
             raise BadInput("multilabel indices ascend, each at most once")
         if self.boxes_xyxy is not None:
             boxes = _frozen(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
-            fine = np.isfinite(boxes) & (boxes <= boxes[:, [2, 3, 2, 3]])
-            if not fine.all():
-                row = int(fine.all(1).argmin())
+            if not ((boxes[:, :2] <= boxes[:, 2:]).all() and np.isfinite(boxes).all()):
+                fine = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
+                row = int(fine.argmin())
                 raise BadInput(f"box {row} is inside out or not finite: {boxes[row].tolist()}")
             object.__setattr__(self, "boxes_xyxy", boxes)
         elif self.task.has_boxes:
@@ -183,6 +183,14 @@ class Annotation:
         out = np.zeros(len(self.labels), bool)
         out[self.label_index] = True
         return out
+
+
+@cache
+def _nothing(dtype: Any) -> NDArray[Any]:
+    """(0,) of a type, shared by every truth of which nobody says more."""
+    nothing = np.zeros(0, dtype)
+    nothing.setflags(write=False)
+    return nothing
 
 
 @cache
@@ -209,20 +217,22 @@ class Truth(Annotation):
     crowd: BoolArray = field(default_factory=lambda: _no_flags(0))
     difficult: BoolArray = field(default_factory=lambda: _no_flags(0))
     truncated: BoolArray = field(default_factory=lambda: _no_flags(0))
-    areas: FloatArray = field(default_factory=lambda: np.zeros(0))
+    areas: FloatArray = field(default_factory=lambda: _nothing(np.float64))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("crowd", "difficult"):
-            flags = _frozen(getattr(self, name), np.bool_, (None,), name)
-            flags = flags if flags.size else _no_flags(len(self))
-            object.__setattr__(self, name, _frozen(flags, np.bool_, (len(self),), name))
-        truncated = _frozen(self.truncated, np.bool_, (None,), "truncated")
-        shape = (len(self),) if truncated.size else (0,)
-        object.__setattr__(self, "truncated", _frozen(truncated, np.bool_, shape, "truncated"))
-        areas = _frozen(self.areas, np.float64, (None,), "areas")
-        shape = (len(self),) if areas.size else (0,)
-        object.__setattr__(self, "areas", _frozen(areas, np.float64, shape, "areas"))
+        for name, dtype in (
+            ("crowd", np.bool_),
+            ("difficult", np.bool_),
+            ("truncated", np.bool_),
+            ("areas", np.float64),
+        ):
+            values = getattr(self, name)
+            if not len(values):  # nobody says; a hundred thousand truths share their empty arrays
+                none = _no_flags(len(self)) if name in ("crowd", "difficult") else _nothing(dtype)
+                object.__setattr__(self, name, none)
+            else:
+                object.__setattr__(self, name, _frozen(values, dtype, (len(self),), name))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

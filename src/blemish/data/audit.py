@@ -174,17 +174,18 @@ def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list
     root = reading.images or dataset.root
     if dataset.format in ("folders", "voc") or not root.is_dir():
         return []  # their readers say so themselves
+    painted = tuple(f"{os.sep}{folder}{os.sep}" for folder in PAINTED_FOLDERS)
+    spare = sorted(t for t in Shelf(root).texts() if t not in listed and not any(p in t for p in painted))
     return [
         Finding(
             "photograph-without-label",
             Severity.WARNING,
             "no label names it",
-            photograph,
+            Path(photograph),
             remedy="label it or take it away",
             fix="leaves it out",
         )
-        for name, photograph in Shelf(root).files.items()
-        if os.fspath(photograph) not in listed and not set(PAINTED_FOLDERS) & set(name.split("/"))
+        for photograph in spare
     ]
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -126,7 +126,16 @@ class LookCache:
             key = os.fspath(path)
             row = self._rows.get(key)
             if row is None or row[:2] != [look.size_bytes, look.changed_ns]:
-                header = None if look.header is None else list(asdict(look.header).values())
+                h = look.header
+                header = h and [
+                    h.format,
+                    h.mode,
+                    h.size_hw,
+                    h.stored_size_hw,
+                    h.orientation,
+                    h.bits,
+                    h.frames,
+                ]
                 self._rows[key] = [
                     look.size_bytes,
                     look.changed_ns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
 from blemish.imaging import LIMITS, Header, Limits, read_header
@@ -18,6 +20,7 @@ CHUNK = 64  # photographs a thread takes at once
 FIRST_BYTES = 8192  # nearly every JPEG without a thumbnail tells its size here
 MOST_BYTES = 1 << 20  # thumbnails and colour profiles stand before the size
 TAIL_BYTES = 4096
+PIECE_BYTES = 1 << 16  # reading megabytes into fresh memory at once takes longer than their checksums
 BINARY = getattr(os, "O_BINARY", 0)
 
 FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2})
@@ -28,6 +31,8 @@ PNG_MODES = {
     (1, 3): "P", (2, 3): "P", (4, 3): "P", (8, 3): "P", (8, 4): "LA", (8, 6): "RGBA",
 }  # fmt: skip
 SLOW_PNG_CHUNKS = frozenset({b"eXIf", b"acTL"})
+TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+TURNING_TEXTS = (b"Raw profile type", b"XML:com.adobe.xmp")  # they may hold an orientation
 ERRORS: dict[str, type[BadImage]] = {
     e.__name__: e for e in (BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable)
 }
@@ -113,8 +118,9 @@ def look_at(path: Path | str, known: Look | None = None, limits: Limits = LIMITS
             found = _jpeg(file, head)
             fault = "" if found is None else _jpeg_end(file, size)
         elif head[:8] == b"\x89PNG\r\n\x1a\n":
-            rest = head + _rest(file, size - len(head))
-            found, fault = _png(rest)
+            os.lseek(file, 8, os.SEEK_SET)
+            with io.FileIO(file, closefd=False) as raw, io.BufferedReader(raw, PIECE_BYTES) as stream:
+                found, fault = _png(stream, size)
         else:
             found, fault = None, ""
     except OSError:
@@ -222,37 +228,34 @@ def _jpeg_end(file: int, size: int) -> str:
     return "trailing" if b"\xff\xd9" in tail else "truncated"
 
 
-def _png(data: bytes) -> tuple[Header | None, str]:
+def _png(stream: BinaryIO, size: int) -> tuple[Header | None, str]:
     """The header of a PNG, or None where it is none of the usual ones; and what is wrong with its chunks."""
-    position, size = 8, len(data)
+    position = 8
     header: Header | None = None
-    view = memoryview(data)
     unusual = False
     while True:
-        if position + 12 > size:
+        start = stream.read(8)
+        if len(start) < 8:
             return None if unusual else header, "truncated"
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > size:
+        length, kind = struct.unpack(">I4s", start)
+        position += 12 + length
+        if position > size:
             return None if unusual else header, "truncated"
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+        checksum, first = zlib.crc32(kind), b""
+        while length > 0:
+            piece = stream.read(min(length, PIECE_BYTES))
+            first = first or piece[:32]
+            checksum = zlib.crc32(piece, checksum)
+            length = length - len(piece) if piece else 0
+        if stream.read(4) != checksum.to_bytes(4, "big"):
             return None if unusual else header, "checksum"
-        if kind == b"IHDR" and length >= 13:
-            width, height, depth, colour = struct.unpack_from(">IIBB", data, position + 8)
+        if kind == b"IHDR" and len(first) >= 13:
+            width, height, depth, colour = struct.unpack_from(">IIBB", first)
             mode = PNG_MODES.get((depth, colour))
             if mode is not None and width and height:
                 bits = 16 if depth == 16 else 1 if mode == "1" else 8
                 header = Header("PNG", mode, (height, width), (height, width), 1, bits, 1)
         elif kind == b"IEND":
-            return None if unusual else header, "" if end == size else "trailing"
-        elif kind in SLOW_PNG_CHUNKS or (
-            kind in (b"tEXt", b"zTXt", b"iTXt") and _may_turn(data, position, length)
-        ):
+            return None if unusual else header, "" if position == size else "trailing"
+        elif kind in SLOW_PNG_CHUNKS or (kind in TEXT_CHUNKS and first.startswith(TURNING_TEXTS)):
             unusual = True
-        position = end
-
-
-def _may_turn(data: bytes, position: int, length: int) -> bool:
-    """Whether a text chunk can hold an orientation."""
-    key = data[position + 8 : position + 8 + min(length, 32)]
-    return key.startswith((b"Raw profile type", b"XML:com.adobe.xmp"))

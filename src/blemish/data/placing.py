@@ -7,6 +7,7 @@ are scaled; where it can be neither, people must look.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -181,6 +182,8 @@ def _place(
 
 _NO_FLAGS = np.zeros(0, bool)
 _NO_FLAGS.setflags(write=False)
+_NO_AREAS = np.zeros(0)
+_NO_AREAS.setflags(write=False)
 
 
 def _flags(values: list[bool]) -> BoolArray:
@@ -190,8 +193,9 @@ def _flags(values: list[bool]) -> BoolArray:
 def _stated_areas(one: Drawn, size_hw: tuple[int, int] | None) -> FloatArray:
     """The areas that the format states; none where it states none, or for a picture of another size."""
     resized = size_hw is not None and one.stated_hw is not None and sorted(size_hw) != sorted(one.stated_hw)
-    areas = np.array(one.areas, np.float64)
-    return areas if np.isfinite(areas).any() and not resized else np.zeros(0)
+    if resized or all(map(math.isnan, one.areas)):
+        return _NO_AREAS
+    return np.array(one.areas, np.float64)
 
 
 def _on_upright(

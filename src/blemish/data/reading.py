@@ -34,7 +34,7 @@ def split_named(name: str) -> str | None:
 
 def is_image_name(name: str) -> bool:
     """Whether a file name ends as photographs do and is not hidden."""
-    return not name.startswith(".") and PurePosixPath(name).suffix.casefold() in IMAGE_SUFFIXES
+    return not name.startswith(".") and f".{name.rpartition('.')[2]}".casefold() in IMAGE_SUFFIXES
 
 
 @dataclass
@@ -142,6 +142,10 @@ class Shelf:
     def files(self) -> dict[str, Path]:
         """Every photograph by its path below the root with forward slashes, sorted."""
         return {name: self.root / name for name in sorted(_walk(self.root))}
+
+    def texts(self) -> list[str]:
+        """The paths of every photograph as text, which is what comparing many takes."""
+        return [os.path.join(self.root, name) for name in _walk(self.root)]  # noqa: PTH118
 
     @cached_property
     def names(self) -> tuple[str, ...]:
