@@ -167,9 +167,11 @@ class Learning:
 
     def _channels_last(self) -> bool:
         wish = self.recipe.training.channels_last
-        if wish is None:  # what tensor cores are made for; in full precision nothing is won
-            return self.device.type == "cuda" and self.recipe.training.precision != "fp32"
-        return wish
+        if wish is not None:
+            return wish
+        # What tensor cores are made for, and a tenth faster on a CPU; a GPU in full precision wins nothing.
+        half = self.recipe.training.precision != "fp32"
+        return self.device.type == "cpu" or (self.device.type == "cuda" and half)
 
     def _photographs(self, samples: Sequence[Any], *, augmented: bool) -> TrainingPhotographs:
         how: dict[str, Any] = {
