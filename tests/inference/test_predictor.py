@@ -397,6 +397,8 @@ def test_auto_takes_what_the_file_was_certified_with(tmp_path, tiny):
     assert load(other.path).backend.name.startswith("openvino")
     assert load(other.path, backend="onnxruntime").backend.name.startswith("onnxruntime")
     assert load(other.path).backend.precision == "fp32"
+    half = certified(tiny, tmp_path / "e.onnx", backend="onnxruntime 1.31.1 CPU", precision="fp16")
+    assert load(half.path).backend.precision == "fp16"
     assert load(bf16.path).backend.precision == "bf16"
     assert load(failed.path).backend.name.startswith("onnxruntime")
     assert load(plain.path, backend="openvino").backend.precision == "fp32"

@@ -80,7 +80,10 @@ def open_backend(
         return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
     from blemish.inference.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(model_file.path, device=device, threads=threads, spinning=spinning)
+    weights = certificate.precision if certificate is not None else "fp32"
+    return OnnxRuntimeBackend(
+        model_file.path, device=device, threads=threads, spinning=spinning, precision=weights
+    )
 
 
 def _is_installed(package: str) -> bool:

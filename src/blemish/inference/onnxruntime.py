@@ -19,7 +19,7 @@ class OnnxRuntimeBackend:
 
     Attributes:
         name: `onnxruntime 1.31.1 CPUExecutionProvider`.
-        precision: `fp16` for files that hold half-precision weights, else `fp32`.
+        precision: of the weights, as the caller says: `fp32`, `fp16`.
         session: ONNX Runtime's own.
     """
 
@@ -30,6 +30,7 @@ class OnnxRuntimeBackend:
         device: str = "auto",
         threads: int | None = None,
         spinning: bool = False,
+        precision: str = "fp32",
     ) -> None:
         """Load a graph.
 
@@ -39,6 +40,7 @@ class OnnxRuntimeBackend:
             threads: for one network; every core this process may use where not given.
             spinning: whether a thread that waits keeps its core busy: a little faster alone, and a waste
                 beside other work, such as a server's.
+            precision: of the weights in the file.
 
         Raises:
             BadInput: a device that is not there.
@@ -73,7 +75,7 @@ class OnnxRuntimeBackend:
         self._outputs = [output.name for output in self.session.get_outputs()]
         self.input_shapes = {x.name: tuple(x.shape) for x in self.session.get_inputs()}
         self.name = f"onnxruntime {ort.__version__} {given}"
-        self.precision = "fp32"
+        self.precision = precision
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The network's outputs for a batch; see `Backend.run`."""
