@@ -52,7 +52,7 @@ const setOff = (on) => (on ? localStorage.setItem(OFF, "1") : localStorage.remov
 export function showKeys() {
   const dialog = byId("keys");
   fill(dialog,
-    h("h2", { id: "keys-title" }, "Keyboard"),
+    h("h2", { id: "keys-title", tabindex: -1, autofocus: true }, "Keyboard"),
     h("dl", {}, KEYS.map(([name, what]) => [h("dt", {}, h("kbd", {}, name)), h("dd", {}, what)])),
     h("p", { class: "quiet" }, "Tab and Shift+Tab reach everything; Enter and Space press it."),
     h("p", {}, h("label", {}, h("input", { type: "checkbox", checked: !off(), onchange: (e) => setOff(!e.target.checked) }), " Single keys are on")),

@@ -133,7 +133,7 @@ function findingRow(item, object) {
       onfocus: () => hover(object.id, true),
       onblur: () => hover(object.id, false),
     }, h("span", { class: "swatch", vars: { "--label": colourOf(result, object.label) }, "aria-hidden": "true" }), `${object.id}. ${title(object.title)}`),
-    isClose(result, object) && result.task !== "localization" && h("span", { class: "quiet block" }, "needs a look")),
+    isClose(result, object) && h("span", { class: "quiet block" }, "needs a look")),
     h("td", { class: "score" }, percent(object.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * object.score}%` } }))),
     h("td", { class: "number" }, area(object.area_percent)));
 }

@@ -27,7 +27,7 @@ function table(result) {
     const row = (o, words) => `<tr><td class="n">${o.id}</td><td><span class="swatch" style="background:${colourOf(result, o.label)}"></span>${text(title(o.title))}${words}</td>` +
       `<td class="n">${percent(o.score)}</td><td class="n">${share(thresholdOf(result, o.label))}</td><td class="n">${area(o.area_percent)}</td></tr>`;
     const rows = [
-      ...findings(result).map((o) => row(o, isClose(result, o) && result.task !== "localization" ? " (needs a look)" : "")),
+      ...findings(result).map((o) => row(o, isClose(result, o) ? " (needs a look)" : "")),
       ...nearMisses(result).map((o) => row(o, " (below the threshold, not counted; needs a look)")),
     ];
     if (!rows.length) return "<p>No finding reaches its threshold.</p>";

@@ -42,17 +42,17 @@ export function floorOf(result) {
 
 // The findings that count, best first; [] for models without boxes.
 export function findings(result) {
+  if (result.task === "localization") return result.objects; // one place, whatever its score
   return (result?.objects ?? []).filter((o) => o.score >= thresholdOf(result, o.label));
 }
 
 // What lies just below its threshold: not counted, but shown, as somebody has to look at it.
 export function nearMisses(result) {
-  if (result.task === "localization") return [];
   return (result.objects ?? []).filter((o) => o.score < thresholdOf(result, o.label) && isClose(result, o));
 }
 
 export function isClose(result, item) {
-  return Math.abs(item.score - thresholdOf(result, item.label)) < CLOSE;
+  return result.task !== "localization" && Math.abs(item.score - thresholdOf(result, item.label)) < CLOSE;
 }
 
 export function labelHolds(result, item) {
@@ -67,8 +67,7 @@ export function closeCalls(result) {
     const unsure = second ? first.score - second.score < 2 * CLOSE : false;
     return unsure || (state.threshold !== null && first.score < state.threshold) ? [first] : [];
   }
-  if (result.objects && result.task !== "localization") return result.objects.filter((o) => isClose(result, o));
-  return result.objects ? [] : result.labels.filter((l) => isClose(result, l));
+  return (result.objects ?? result.labels).filter((one) => isClose(result, one));
 }
 
 export function verdict(result) {
@@ -99,14 +98,14 @@ const MOST_NAMED = 8;
 
 export function knows(model) {
   const titles = model.labels.map((l) => lower(l.title));
-  if (!titles.length) return "one place";
   return titles.length > MOST_NAMED ? list([...titles.slice(0, MOST_NAMED), `${titles.length - MOST_NAMED} more`]) : list(titles);
 }
 
 export function cannotSee(name) {
   const model = modelInfo(name);
   if (!model) return "";
-  const where = { classification: " It says what, not where.", multilabel: " It says what, not where.", localization: " It marks one place only." }[model.task] ?? "";
+  if (model.task === "localization") return "This model marks one place; it cannot see any other, nor what the photograph does not show.";
+  const where = { classification: " It says what, not where.", multilabel: " It says what, not where." }[model.task] ?? "";
   return `This model knows only ${knows(model)}; it cannot see anything else, nor what the photograph does not show.${where}`;
 }
 
