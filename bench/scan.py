@@ -2,10 +2,10 @@
 
     python bench/scan.py [--photographs 3000] [--peer-python PYTHON_WITH_ULTRALYTICS]
 
-Photographs of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and full
-decoding are off on both sides, imports are not counted, each side gets a folder of its own, since Ultralytics
-mends files in place. Blemish promises at least twice the speed cold and the same speed cached, with at least
-the same faults found; ten times the photographs take at most eleven times as long.
+Photographs of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and
+full decoding are off on both sides, imports are not counted, each side gets a folder of its own, since
+Ultralytics mends files in place. Blemish promises at least twice the speed cold and the same speed cached,
+with at least the same faults found; ten times the photographs take at most eleven times as long.
 """
 
 from __future__ import annotations
