@@ -86,6 +86,11 @@ def test_later_ones_win(tmp_path):
     assert recipe.model.name == Recipe().model.name
 
 
+@pytest.mark.parametrize("word", ["on", "off", "auto"])
+def test_the_words_on_and_off_are_taken_as_written(word):
+    assert read_recipe(settings=[f"training.feature_cache={word}"]).training.feature_cache == word
+
+
 def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
     recipe = read_recipe(settings=["model.head={hidden: [4], dropout: .5}", "training.batch_size=auto"])
     (tmp_path / "r.yaml").write_text(recipe.to_yaml())

@@ -268,6 +268,7 @@ def test_localization_trains_and_decodes_in_the_photographs_pixels(recipe, boxes
         ({"training__loggers": [{"name": "mlfow"}]}, Exception, "did you mean 'mlflow'"),
         ({"training__optimizer": {"learning_rate": 1e30}}, TrainingFailed, "learning_rate"),
         ({"model__options": {"patch": 3}}, BadRecipe, "patch"),
+        ({"data__options": {"colums": {}}}, BadRecipe, "did you mean 'columns'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_in_one_sentence(recipe, tmp_path, changes, error, said):
@@ -356,3 +357,43 @@ def test_loaders_run_under_spawn_and_give_the_same_weights(recipe, tmp_path):
         device="cpu",
     )
     assert same(weights_of(alone), weights_of(helped))
+
+
+def test_ctrl_c_says_what_is_saved_and_how_to_go_on(recipe, tmp_path, monkeypatch):
+    import os
+    import signal
+
+    from blemish.training.module import TrainingModule
+    from blemish.training.watching import Stopped
+
+    chosen = recipe(training__epochs=3)
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    before = signal.getsignal(signal.SIGINT)
+    original = TrainingModule.training_step
+
+    def pressed(self, batch, batch_idx):
+        if self.epoch == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrainingModule, "training_step", pressed)
+    with pytest.raises(Stopped, match=r"stopped in epoch 2; epoch 1 is saved: go on with .*--resume"):
+        train(chosen, output=tmp_path / "cut", device="cpu")
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(TrainingModule, "training_step", original)
+    assert same(weights_of(whole), weights_of(train(resume=tmp_path / "cut", device="cpu")))
+
+
+def test_what_was_loaded_is_shown(recipe, tmp_path, capsys):
+    torch.manual_seed(0)
+    from blemish.models import create
+
+    other = create("timm/test_resnet", task="classification", label_count=7, input_size=32)
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    chosen = recipe(model__weights=str(tmp_path / "w.pth"), training__epochs=1)
+    train(chosen, output=tmp_path / "run", device="cpu", progress=True)
+    shown = capsys.readouterr().err
+    assert "tensors loaded, 2 skipped (head.0.weight, head.0.bias)" in shown
+    assert "epoch 1/1" in shown
+    assert "train_loss" not in shown
+    assert "tensors loaded" in (tmp_path / "run" / "train.log").read_text()

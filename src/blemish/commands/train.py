@@ -72,7 +72,11 @@ def train(
     from blemish.training.recipe import read_recipe
 
     chosen: Any = None
-    if resume is None:  # read before torch is loaded, so that a mistake is told at once
+    if resume is not None:
+        given = {"--model": model, "--config": config, "--epochs": epochs, "--weights": weights,
+                 "--set": settings, "--output": output, "--images": images}  # fmt: skip
+        _check_alone(given)
+    else:  # read before torch is loaded, so that a mistake is told at once
         chosen = read_recipe(
             config,
             settings=settings or (),
@@ -100,6 +104,16 @@ def train(
         typer.echo(f"blemish: {stopped}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     _tell(made, as_json=as_json)
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    from blemish.errors import BadRecipe
+
+    for name, value in given.items():
+        if value is not None:
+            raise BadRecipe(
+                f"--resume goes on with the run's own recipe: leave {name} out, or begin a new run"
+            )
 
 
 def _check_data(path: str | None) -> None:

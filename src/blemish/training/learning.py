@@ -29,7 +29,7 @@ from blemish.training.module import TrainingModule, gather
 from blemish.training.optimization import freeze
 from blemish.training.photo_cache import ReducedCopies
 from blemish.training.photographs import EpochBatches, PhotographSource, TrainingPhotographs
-from blemish.training.preparing import Data, draft_contract, write_split
+from blemish.training.preparing import SHOWN, Data, draft_contract, write_split
 from blemish.training.recipe import Recipe
 from blemish.training.targets import target_of
 from blemish.training.validation import HEADLINE, measure, tuned
@@ -88,7 +88,7 @@ class Learning:
         if self.recipe.training.batch_size == "auto":
             size = find_batch_size(self.network, self.device, len(self.data.train))
             self.recipe = self.recipe.changed({"training.batch_size": size})
-            _log.info("batch size %d", size)
+            _log.info("batch size %d", size, extra=SHOWN)
         write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml().encode())
         write_split(self.data.dataset, self.folder / "split.csv")
         contract = draft_contract(self.recipe, self.network, self.data)
@@ -139,10 +139,11 @@ class Learning:
             pinned=self.device.type == "cuda",
         )
         monitor = self._monitor()
+        interruption = Interruption(self.folder)
         callbacks: list[pl.Callback] = [
             RunFiles(self.folder, part.patience),
             ProgressBar(part.epochs, monitor, quiet=not self.progress),
-            Interruption(self.folder),
+            interruption,
         ]
         batches = self._batches_per_epoch()
         learning = DetectionModule if self.network.owns_loss else TrainingModule
@@ -159,7 +160,7 @@ class Learning:
         )
         module.from_features = kept
         module.channels_last = self._channels_last()
-        with quiet(), told():
+        with quiet(), told(), interruption:
             trainer = build_trainer(
                 self.recipe, self.device, self.folder, callbacks, epochs=part.epochs - first_epoch
             )

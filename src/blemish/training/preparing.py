@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from blemish import __version__
 from blemish.data import open_dataset, split_dataset
 from blemish.data.hashing import fingerprints as hash_photographs
-from blemish.errors import BadDataset, BadRecipe
+from blemish.errors import BadDataset, BadRecipe, suggestion
 from blemish.modelfile import Contract, Fingerprints, LabelSpec, Licences, write_atomically
 from blemish.models.contract import Network
 from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD
@@ -29,6 +30,8 @@ from blemish.training.seeds import Purpose, number
 from blemish.training.targets import check_targets, largest_coordinate
 from blemish.vocabulary import Dataset, Sample
 
+SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
+_OWN_KEYS = ("path", "format", "images", "task")  # these have keys of their own in a recipe
 _log = logging.getLogger("blemish.training")
 
 
@@ -62,6 +65,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
     part = recipe.data
     if part.path is None:
         raise BadRecipe("no data: give --data PATH, or data.path in the recipe")
+    _check_options(part.options)
     dataset = open_dataset(
         part.path,
         format=part.format,
@@ -90,6 +94,13 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
     return Data(
         dataset, train, validation, Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
     )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    known = [n for n in inspect.signature(open_dataset).parameters if n not in _OWN_KEYS]
+    for name in options:
+        if name not in known:
+            raise BadRecipe(f"data.options: there is no option {name!r}{suggestion(name, known)}")
 
 
 def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset:
@@ -149,7 +160,7 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
     if "AGPL" in describe(model.name).licence:
         _log.warning("%s: %s", model.name, describe(model.name).licence)
     for report in load_weights(network, weights):
-        _log.info("%s", report.sentence())
+        _log.info("%s", report.sentence(), extra=SHOWN)
     if part.normalization == "dataset":
         measured = measure_channels(network, data.train)
         network.inputs = tuple(

@@ -316,6 +316,13 @@ class TrainingPart(Part):
     loggers: tuple[LoggerPart, ...] = ()
     tensorboard: bool = True
 
+    @field_validator("feature_cache", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        return (
+            {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+        )  # YAML's own on and off
+
     @field_validator("batch_size", "workers")
     @classmethod
     def _not_negative(cls, value: int | str, info: Any) -> int | str:

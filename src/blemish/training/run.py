@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from blemish.errors import BadInput, StorageFull
 from blemish.models.weights import locate
 from blemish.training.fitting import check_device, choose_device
 from blemish.training.learning import Learning, Run
-from blemish.training.preparing import build_network, prepare_data, resolve
+from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
 from blemish.training.recipe import Recipe, read_recipe
 from blemish.training.watching import LOG_LINE, Stopped
 
@@ -67,7 +68,9 @@ def train(
     files = locate(chosen.model.name, chosen.model.weights, _within(chosen))
     prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
     chosen = resolve(chosen, prepared)
-    with _log_file(folder):
+    with _told(folder, on_screen=progress):
+        for note in prepared.dataset.notes:
+            _log.info("%s", note, extra=SHOWN)
         network = build_network(chosen, prepared, files)
         return Learning(chosen, prepared, network, folder, where, progress=progress).run()
 
@@ -122,26 +125,28 @@ def _new_folder(output: Path | str | None, recipe: Recipe) -> Path:
     return folder
 
 
-class _log_file:  # noqa: N801  (used as a function)
-    """While inside, what the training says also goes to `train.log`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.handler = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
-        except OSError as error:
-            raise StorageFull(
-                f"{self.folder} cannot be written ({error.strerror}); choose another folder"
-            ) from error
-        self.handler.setFormatter(logging.Formatter(LOG_LINE))
-        self.before = _log.level
-        _log.setLevel(logging.INFO)
-        _log.addHandler(self.handler)
-
-    def __exit__(self, *_: object) -> None:
-        _log.removeHandler(self.handler)
-        _log.setLevel(self.before)
-        self.handler.close()
+@contextmanager
+def _told(folder: Path, *, on_screen: bool) -> Iterator[None]:
+    """While inside, what the training says goes to `train.log`, and what people must see to the screen."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    except OSError as error:
+        raise StorageFull(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
+    file.setFormatter(logging.Formatter(LOG_LINE))
+    handlers: list[logging.Handler] = [file]
+    if on_screen:
+        screen = logging.StreamHandler()
+        screen.addFilter(lambda record: record.levelno >= logging.WARNING or hasattr(record, "shown"))
+        handlers.append(screen)
+    level = _log.level
+    _log.setLevel(logging.INFO)
+    for handler in handlers:
+        _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.setLevel(level)
+        for handler in handlers:
+            _log.removeHandler(handler)
+            handler.close()

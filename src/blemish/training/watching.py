@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -87,10 +87,19 @@ class Interruption(Callback):  # type: ignore[misc]
         self.asked = False
         self._before: Any = None
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen."""
+    def __enter__(self) -> Self:
+        # Around the whole fit: Lightning's own end would put back what it found while we were listening.
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_before": None}  # a handler of this process is none of another's
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Stop if asked to."""
@@ -101,21 +110,6 @@ class Interruption(Callback):  # type: ignore[misc]
         raise Stopped(
             f"stopped in epoch {epoch + 1}; {saved}: go on with blemish train --resume {self.folder}"
         )
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no more."""
-        self._restore()
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Listen no more."""
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
 
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:  # twice means now
