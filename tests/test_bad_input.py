@@ -45,6 +45,9 @@ def world(tmp_path, monkeypatch, tiny):
     Path("table/labels.csv").write_text("\n".join(["filename,label", *lines]))
     Path("table/missing.csv").write_text("\n".join(["filename,label", *lines, "gone.png,fine"]))
     Path("table/pipes.csv").write_text("\n".join(["filename§label", *(x.replace(",", "§") for x in lines)]))
+    flags = [f"{i}.png,{i % 2},{i // 2 % 2}" for i in range(8)] * 2
+    slip = "\n".join(["filename,dented,rusty", *flags, "0.png,0,2"])
+    Path("table/slip.csv").write_text(slip)
     Path("table/other.csv").write_text(
         "\n".join(["filename,label", *(x.replace("fine", "rusty") for x in lines)])
     )
@@ -82,8 +85,8 @@ TRAIN = ["train", "--weights", "none", "--epochs", "1", "--output", "run"]
 CASES = {
     "missing photograph": ([*PREDICT, "gone.jpg"], "gone.jpg"),
     "missing model file": (["predict", "--model", "gone.onnx", "photo.jpg"], "gone.onnx: no such file"),
-    "a folder as model": (["predict", "--model", "two", "photo.jpg"], "folder"),
-    "an empty model file": (["predict", "--model", "empty.onnx", "photo.jpg"], "empty"),
+    "a folder as model": (["predict", "--model", "two", "photo.jpg"], "blemish: two: this is a folder"),
+    "an empty model file": (["predict", "--model", "empty.onnx", "photo.jpg"], ": the file is empty"),
     "a text as model": (["predict", "--model", "text.onnx", "photo.jpg"], "no ONNX model file"),
     "noise as model": (["predict", "--model", "noise.onnx", "photo.jpg"], "no ONNX model file"),
     "a truncated model": (["predict", "--model", "truncated.onnx", "photo.jpg"], "cut short"),
@@ -100,6 +103,11 @@ CASES = {
     "a table without header": ([*TRAIN, "--data", "table/headless.csv"], "header"),
     "a table with the wrong delimiter": ([*TRAIN, "--data", "table/pipes.csv"], "pipes.csv"),
     "a table that names a missing photograph": ([*TRAIN, "--data", "table/missing.csv"], "gone.png"),
+    "a flag that is neither 0 nor 1": ([*TRAIN, "--data", "table/slip.csv"], "slip.csv:18: column 'rusty'"),
+    "no input at all": ([*TRAIN, "--data", "two", "--set", "model.input_size=0"], "model.input_size"),
+    "a beta above 1": ([*TRAIN, "--data", "two", "--set", "training.optimizer.betas=[1.5,2]"], "betas"),
+    "an endless gamma": ([*TRAIN, "--data", "two", "--set", "training.loss.gamma=.inf"], "gamma"),
+    "a white beyond 16 bits": ([*TRAIN, "--data", "two", "--set", "data.white_level=100000"], "white_level"),
     "an unreadable recipe": ([*TRAIN, "--data", "two", "--config", "broken.yaml"], "broken.yaml line"),
     "a missing recipe": ([*TRAIN, "--data", "two", "--config", "gone.yaml"], "gone.yaml: no such recipe"),
     "an unknown key": ([*TRAIN, "--data", "two", "--config", "unknown.yaml"], "did you mean 'epochs'"),

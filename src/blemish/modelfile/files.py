@@ -182,6 +182,8 @@ def _mapped(path: Path) -> Iterator[memoryview]:
             if os.fstat(file.fileno()).st_size == 0:
                 raise BadModelFile(f"{path}: the file is empty")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except BadModelFile:  # a ValueError too
+        raise
     except FileNotFoundError as error:
         raise BadModelFile(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte, a device that has no bytes

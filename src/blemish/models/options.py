@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from blemish.errors import BadRecipe, suggestion
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+Pixels = Annotated[int, Field(ge=1, le=2**15)]  # one side of an input
 
 
 class HeadSpec(BaseModel):
@@ -72,14 +73,14 @@ class ImageOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_size: int | tuple[int, int] | dict[str, int] | None = None
+    input_size: Pixels | tuple[Pixels, Pixels] | dict[str, Pixels] | None = None
     head: HeadSpec | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
     resize_to: int | None = Field(default=None, ge=1)
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
-    white_level: int = Field(default=65535, ge=1)
+    white_level: int = Field(default=65535, ge=1, le=65535)
     box_scale: Literal["photograph", "coord_max"] = "photograph"
     coord_max: float | None = Field(default=None, gt=0)
 

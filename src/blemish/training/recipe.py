@@ -9,23 +9,26 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from blemish.errors import BadRecipe, suggestion
-from blemish.models.options import HeadSpec
+from blemish.models.options import HeadSpec, Pixels
 from blemish.training.shipped import find_recipe
 from blemish.vocabulary import Task
 
 Share = Field(default=0.0, ge=0, le=1)
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+UNION_NAMES = ("function-", "constrained-", "literal", "int", "tuple", "dict")  # pydantic's
 
 
 class Part(BaseModel):
     """One part of a recipe: frozen, and a key nobody knows is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class ModelPart(Part):
@@ -34,6 +37,7 @@ class ModelPart(Part):
     Attributes:
         name: registry name.
         weights: `default` for the published ones, `none` for random ones, or a file.
+        weights_licence: of a file, as the user states it; it travels in the model file.
         input_size: pixels: a number, (height, width), or a number by input name; None for the architecture's.
         resize: how a photograph becomes the input; None for `stretch`, or `shortest` if `resize_to` is given.
         resize_to: pixels of the shorter side before the centre crop.
@@ -44,7 +48,8 @@ class ModelPart(Part):
 
     name: str = "resnet18"
     weights: str = "default"
-    input_size: int | tuple[int, int] | dict[str, int] | None = None
+    weights_licence: str = ""
+    input_size: Pixels | tuple[Pixels, Pixels] | dict[str, Pixels] | None = None
     resize: Literal["stretch", "letterbox", "shortest"] | None = None
     resize_to: int | None = Field(default=None, ge=1)
     trainable: tuple[str, ...] | None = None
@@ -96,7 +101,7 @@ class DataPart(Part):
     format: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     split: SplitPart = SplitPart()
-    white_level: int = Field(default=65535, ge=1)
+    white_level: int = Field(default=65535, ge=1, le=65535)
     normalization: Literal["weights", "imagenet", "dataset", "none"] = "weights"
     licence: str = ""
     photo_cache_gb: float = Field(default=8.0, ge=0)
@@ -161,9 +166,7 @@ class AugmentationPart(Part):
     zoom_out_side: float = Field(default=4.0, gt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], float] = Field(
-        default_factory=dict
-    )
+    probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], Probability] = {}
 
     @property
     def is_off(self) -> bool:
@@ -199,9 +202,15 @@ class OptimizerPart(Part):
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    groups: dict[str, float] = Field(default_factory=dict)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    groups: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     decay_norms: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 class SchedulePart(Part):
@@ -463,7 +472,7 @@ def _sentence(error: ValidationError, recipe: type[BaseModel], where: str) -> st
         part = _part_at(recipe, keys[:-1])
         known = list(part.model_fields) if part else []
         return f"{where}: unknown key {'.'.join(keys)!r}{suggestion(keys[-1], known)}"
-    place = ".".join(k for k in keys if not k.startswith(("function-", "literal", "int", "tuple", "dict")))
+    place = ".".join(k for k in keys if not k.startswith(UNION_NAMES))
     reason = first["msg"].removeprefix("Value error, ")
     reason = reason[:1].lower() + reason[1:]
     given = first.get("input")

@@ -213,6 +213,7 @@ def _label_columns(
         return (), tags, None, None
     flags = tuple(i for i in left if _is_flags(table.column(i)))
     if flags:
+        _refuse_stray_cells(table, [i for i in left if i not in flags])
         return flags, (), None, None
     words = [i for i in left if not _numeric(table.column(i))]
     if len(words) == 1:
@@ -237,6 +238,18 @@ def _refuse_probabilities(table: Table, left: list[int]) -> None:
                 f"{table.origin(bad)}: column {table.header[i]!r} holds {cells[bad]}: probabilities are"
                 f" no labels;"
                 " decide on a threshold and write 0 or 1, or take the column out"
+            )
+
+
+def _refuse_stray_cells(table: Table, left: list[int]) -> None:
+    """A label's column with a slip of the pen must not pass for a remark, and its label be lost."""
+    for i in left:
+        cells = table.column(i)
+        stray = [row for row, cell in enumerate(cells) if cell.casefold() not in FLAGS]
+        if stray and sum(map(bool, cells)) >= 10 * len(stray):
+            raise BadDataset(
+                f"{table.origin(stray[0])}: column {table.header[i]!r} holds {cells[stray[0]]!r} among 0 and"
+                " 1; write 0 or 1, or take the column out"
             )
 
 
