@@ -229,7 +229,9 @@ def draft_contract(recipe: Recipe, network: Network, data: Data) -> Contract:
             "split": recipe.data.split.model_dump(mode="json"),
         },
         licences=Licences(
-            weights="" if recipe.model.weights == "none" else architecture.weights_licence,
+            weights=architecture.weights_licence
+            if recipe.model.weights == "default"
+            else recipe.model.weights_licence,
             data=recipe.data.licence,
             code=architecture.licence,
         ),
