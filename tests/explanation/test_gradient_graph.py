@@ -157,6 +157,11 @@ def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
         assert len(features[0]) == len(gradients[0]) == batch
 
 
+def test_a_network_trained_channels_last_is_explained_too(tmp_path):
+    network = lively(registry.create("resnet18", task="classification", label_count=2, input_size=32))
+    compare(network.to(memory_format=torch.channels_last), tmp_path, methods=("grad-cam",))
+
+
 def test_the_network_is_left_as_it_was(tmp_path):
     network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
     next(network.parameters()).requires_grad_(False)

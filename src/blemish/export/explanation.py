@@ -36,6 +36,8 @@ def export_explanation(network: Network) -> tuple[bytes, int]:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    # Trained channels last, the backward pass would hold operators that ONNX has no word for.
+    network.to(memory_format=torch.contiguous_format)
     example = example_inputs(network.inputs, network)
     flags = [(p, p.requires_grad) for p in network.parameters()]
     modes = [(part, part.training) for part in network.modules()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,8 @@ def export_module(
         with quiet(), torch.no_grad():
             model = _trace(module, example, *names, exporter=exporter)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours its sentences for terminals
+        reason = plain.strip().splitlines() or [type(error).__name__]
         raise ExportRefused(f"the network cannot be written as an ONNX graph: {reason[0]}") from error
     finally:
         for part, training in modes:
