@@ -27,7 +27,8 @@ def score(
 ) -> Report:
     """How well predictions answer truths.
 
-    The validation epoch, `evaluate`, the parity certificate and the benchmarks all come through here.
+    `evaluate`, `compare` and the parity certificate come through here; a validation epoch takes
+    those of the same metrics that training watches.
 
     Args:
         predictions: one a photograph, all of one model.

@@ -235,10 +235,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             * self._trained_seconds
             / max(self._photographs * self.trainer.world_size, 1),
         }
-        if self.monitor not in row:
-            raise TrainingFailed(
-                f"training.monitor: there is no metric {self.monitor!r}; known are {', '.join(row)}"
-            )
+        watched = {"training.monitor": self.monitor}
+        if part.schedule.name == "plateau" and part.schedule.metric:
+            watched["training.schedule.metric"] = part.schedule.metric
+        for key, name in watched.items():
+            if name not in row:
+                raise TrainingFailed(f"{key}: there is no metric {name!r}; known are {', '.join(row)}")
         progress.history.append({name: float(value) for name, value in row.items()})
         progress.epoch += 1
         self.is_best = improves(row[self.monitor], progress.best_value, self.monitor, part.min_delta)

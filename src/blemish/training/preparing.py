@@ -7,7 +7,7 @@ import inspect
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from blemish import __version__
 from blemish.data import open_dataset, split_dataset
 from blemish.data.hashing import fingerprints as hash_photographs
 from blemish.errors import BadDataset, BadRecipe, suggestion
+from blemish.evaluation.leaks import find_leaks
 from blemish.modelfile import Contract, Fingerprints, LabelSpec, Licences, write_atomically
 from blemish.models.contract import Network
 from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD
@@ -91,9 +92,29 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
             f"training:\n{listed}"
         )
     side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
-    return Data(
-        dataset, train, validation, Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
+    known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
+    dataset = replace(dataset, notes=(*dataset.notes, *_on_both_sides(train, validation, known)))
+    return Data(dataset, train, validation, known)
+
+
+def _on_both_sides(
+    train: Sequence[Sample], validation: Sequence[Sample], known: Fingerprints
+) -> tuple[str, ...]:
+    """A sentence for people where validation judges what was learned by heart."""
+    n = len(train)
+    learned = Fingerprints(known.pixel[:n], known.perceptual[:n], known.detail[:n], known.split[:n])
+    ids = [s.id for s in validation]
+    leaks = find_leaks(ids, known.pixel[n:], known.perceptual[n:], known.detail[n:], learned)
+    seen, groups = {*leaks.train, *leaks.near_train}, {s.group for s in train if s.group is not None}
+    seen |= {s.id for s in validation if s.group in groups}
+    if not seen:
+        return ()
+    said = (
+        f"{len(seen)} of {len(ids)} validation photographs show what training photographs show (one group, "
+        "or near-identical): validation figures are better than the truth; "
+        "data.split.group_by=near-duplicates keeps such photographs together where Blemish makes the split"
     )
+    return (said,)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -71,14 +71,16 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
     holds = one_hot(truth, label_count) if single else truth
     said = one_hot(scores.argmax(1), label_count) if single else decide(scores, contract.threshold_array())
     counts = count(said, holds)
-    right = scores.argmax(1) == truth if single else truth
-    confidence = scores.max(1) if single else scores
+    # As the report has it: of the verdict for one label a photograph, else the mean over labels.
+    right = (scores.argmax(1) == truth)[:, None] if single else truth
+    confidence = scores.max(1, keepdims=True) if single else scores
+    errors = [expected_calibration_error(s, r) for s, r in zip(confidence.T, right.T, strict=True)]
     return {
         "macro_f1": float(counts.average("macro")["f1"]),
         "weighted_f1": float(counts.average("weighted")["f1"]),
         "accuracy": float(exact_match(said, holds)),
         "log_loss": float(log_losses(scores, truth).mean()),
-        "ece": float(expected_calibration_error(confidence.ravel(), right.ravel())),
+        "ece": float(np.mean(errors)),
     }
 
 
