@@ -8,6 +8,8 @@ import time
 import tracemalloc
 import zlib
 
+from pathlib import Path
+
 import httpx
 import pytest
 from PIL import Image
@@ -16,7 +18,18 @@ from blemish.service import schemas
 from blemish.service.app import create_app
 from blemish.service.settings import Settings
 
-INSIDE = ("Traceback", "/home/", "/tmp", "/work", ".py", "Error", "Exception", "object at 0x", "onnx", "PIL")
+INSIDE = (
+    "Traceback",
+    "/home/",
+    "/tmp",
+    str(Path(__file__).parents[2]),
+    ".py",
+    "Error",
+    "Exception",
+    "object at 0x",
+    "onnx",
+    "PIL",
+)
 
 
 def refused(response, status, code):

@@ -245,6 +245,7 @@ def draft_contract(recipe: Recipe, network: Network, data: Data) -> Contract:
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         recipe=recipe.model_dump(mode="json"),
         data={
+            "name": Path(recipe.data.path or "").stem,
             "format": data.dataset.format,
             "counts": data.dataset.splits,
             "split": recipe.data.split.model_dump(mode="json"),
