@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 import zlib
-
 from pathlib import Path
 
 import httpx
