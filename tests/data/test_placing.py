@@ -1,0 +1,92 @@
+"""Objects are turned and scaled with their photographs."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data import open_dataset
+from blemish.data.placing import turned, turned_points
+from blemish.geometry import mask_box, mask_from_array, mask_to_array
+from blemish.imaging import upright
+
+STORED_HW = (12, 20)
+
+
+def exif(orientation):
+    out = Image.Exif()
+    out[0x0112] = orientation
+    return out
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_outlines_and_masks_turn_as_pixels_do(orientation):
+    array = np.zeros(STORED_HW, bool)
+    array[3:7, 5:16] = array[7:9, 5:8] = True
+    box = mask_box(mask_from_array(array))[None]
+    outline = np.array([[5.0, 3.0], [16.0, 3.0], [16.0, 7.0], [8.0, 9.0], [5.0, 9.0]])
+    boxes, (mask, turned_outline) = turned(box, [mask_from_array(array), (outline,)], orientation, STORED_HW)
+    seen = upright(array, orientation)
+    assert (mask_to_array(mask) == seen).all()
+    assert boxes[0].tolist() == mask_box(mask_from_array(np.ascontiguousarray(seen))).tolist()
+    corners = np.concatenate([turned_outline[0].min(0), turned_outline[0].max(0)])
+    assert corners.tolist() == boxes[0].tolist()
+
+
+def test_turning_twice_undoes_a_mirror_and_four_quarters_a_turn():
+    points = np.random.default_rng(0).uniform(0, 12, (9, 2))
+    for orientation in (2, 3, 4, 5, 7):
+        height, width = STORED_HW
+        after = (width, height) if orientation >= 5 else STORED_HW
+        twice = turned_points(turned_points(points, orientation, STORED_HW), orientation, after)
+        np.testing.assert_allclose(twice, points)
+    back = turned_points(turned_points(points, 6, STORED_HW), 8, STORED_HW[::-1])
+    np.testing.assert_allclose(back, points)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("states", ["stored", "upright"])
+def test_a_set_is_read_on_the_upright_photograph(tmp_path, orientation, states):
+    """A bright block lies under its box, whichever picture the labels were drawn on."""
+    stored = np.zeros((*STORED_HW, 3), np.uint8)
+    stored[3:7, 5:16] = 255
+    (tmp_path / "images").mkdir()
+    Image.fromarray(stored).save(tmp_path / "images/a.png", exif=exif(orientation))
+    seen = upright(stored, orientation)
+    height, width = STORED_HW if states == "stored" else seen.shape[:2]
+    drawn = stored if states == "stored" else seen
+    if states == "stored" and orientation in (2, 3, 4):
+        return  # the same size either way: a finding, see test_check
+    x1, y1, x2, y2 = mask_box(mask_from_array(drawn[:, :, 0] > 0)).tolist()
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": height, "width": width}],
+        "categories": [{"id": 1, "name": "block"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    sample = open_dataset(tmp_path)[0]
+    assert sample.size_hw == seen.shape[:2]
+    expected = mask_box(mask_from_array(seen[:, :, 0] > 0))
+    np.testing.assert_allclose(sample.truth.boxes_xyxy[0], expected)
+
+
+def test_labels_of_a_smaller_copy_are_scaled_and_said(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (416, 312)).save(tmp_path / "images/a.jpg")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 150, "width": 200}],
+        "categories": [{"id": 1, "name": "block"}],
+        "annotations": [
+            {
+                "id": 1, "image_id": 1, "category_id": 1, "bbox": [100, 75, 100, 75],
+                "segmentation": [[100, 75, 200, 75, 200, 150]],
+            }
+        ],
+    }  # fmt: skip
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = open_dataset(tmp_path)
+    truth = dataset[0].truth
+    np.testing.assert_allclose(truth.boxes_xyxy, [[208, 156, 416, 312]])
+    np.testing.assert_allclose(truth.masks[0].polygons[0], [[208, 156], [416, 156], [416, 312]])
+    assert any("another size" in n for n in dataset.notes)
