@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+THREAD_NAME = "blemish-reader"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,7 +38,7 @@ def prefetched(
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="blemish-reader")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=THREAD_NAME)
     under_way: deque[Future[Result]] = deque()
     waiting = itertools.chain(head, waiting)
     try:
@@ -48,4 +50,6 @@ def prefetched(
                 return
             yield under_way.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # A stream left unfinished may be collected in a reader's own thread, which cannot wait for itself.
+        inside = threading.current_thread().name.startswith(THREAD_NAME)
+        pool.shutdown(wait=not inside, cancel_futures=True)

@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import Dataset
 
+from blemish.errors import TrainingFailed
 from blemish.export import export_trained
 from blemish.modelfile import Contract, ModelFile, write_atomically
 from blemish.models.backend import TorchBackend
@@ -100,7 +101,12 @@ class Learning:
             self._fit(contract, still, state)
             state = checkpoints.newest()
         assert state is not None  # noqa: S101  (an epoch was complete)
-        self.network.load_state_dict(checkpoints.best_weights(state["best_epoch"] or state["epoch"]))
+        if not state["best_epoch"]:
+            raise TrainingFailed(
+                f"{self.folder}: {self._monitor()} was never a number, so no epoch could be chosen; "
+                "lower training.optimizer.learning_rate, or monitor another figure"
+            )
+        self.network.load_state_dict(checkpoints.best_weights(int(state["best_epoch"])))
         return self._finish(contract, state)
 
     def _is_over(self, state: Mapping[str, Any]) -> bool:

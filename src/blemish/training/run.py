@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import BadInput, StorageFull
+from blemish.models.registry import describe
 from blemish.models.weights import locate
 from blemish.training.fitting import check_device, choose_device
 from blemish.training.learning import Learning, Run
@@ -63,6 +64,7 @@ def train(
     else:
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         folder = _new_folder(output, chosen)
+    describe(chosen.model.name)  # a slip in the name is told before any photograph is opened
     where = choose_device(device)
     check_device(chosen, where)
     files = locate(chosen.model.name, chosen.model.weights, _within(chosen))
