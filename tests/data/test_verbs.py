@@ -154,10 +154,19 @@ def test_every_task_is_drawn_in_every_format_that_holds_it(tmp_path, kind, task,
     assert errors == []
 
 
+def test_vehicles_are_six_folders(tmp_path):
+    synthesize("vehicles", tmp_path / "set", count=12, size=48)
+    assert sorted(p.name for p in (tmp_path / "set").iterdir() if p.is_dir()) == [
+        f"{side}_{state}" for side in "FR" for state in ("Breakage", "Crushed", "Normal")
+    ]
+    assert len(open_dataset(tmp_path / "set")) == 12
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
         ({"kind": "cars"}, UnknownName, "cells, panels"),
+        ({"kind": "vehicles", "task": "detection"}, BadInput, "for classification"),
         ({"kind": "cells", "size": 4}, BadInput, "32 to 4096"),
         ({"kind": "panels", "bits": 16}, BadInput, "16 bits"),
         ({"kind": "panels", "task": "regression"}, UnknownName, "task"),

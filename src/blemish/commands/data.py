@@ -256,7 +256,7 @@ def merge(
 
 @app.command()
 def synthesize(
-    kind: Annotated[str, typer.Argument(help="cells or panels.", show_default=False)],
+    kind: Annotated[str, typer.Argument(help="cells, panels or vehicles.", show_default=False)],
     output: OutputOption,
     task: TaskOption = None,
     to: Annotated[str | None, typer.Option("--format", help="Any that can hold the task.")] = None,

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blemish.data.split import split_dataset
-from blemish.data.synthetic import write_cells, write_panels
+from blemish.data.synthetic import write_cells, write_panels, write_vehicles
 from blemish.data.writing import Written, write_dataset
 from blemish.errors import BadInput, UnknownName
 from blemish.vocabulary import Task
 
-KINDS = ("cells", "panels")
+KINDS = ("cells", "panels", "vehicles")
 
 
 def synthesize(
@@ -27,13 +27,15 @@ def synthesize(
     bits: int = 8,
     fractions: Mapping[str, float] | None = None,
 ) -> Written:
-    """Draw solar cells or painted panels and write them as a data set.
+    """Draw solar cells, painted panels or vehicles and write them as a data set.
 
     Args:
-        kind: `cells` or `panels`.
+        kind: `cells`, `panels`, or `vehicles`: fronts and rears, normal, broken or crushed.
         output: a folder that is not there yet, or empty.
-        task: any; multilabel for cells and segmentation for panels where not given.
-        format: any that can hold the task; csv for image-level tasks and coco for others where not given.
+        task: any, and classification for vehicles; multilabel for cells and segmentation for panels where
+            not given.
+        format: any that can hold the task; csv for image-level tasks, coco for others and a folder a label
+            for vehicles where not given.
         count: how many photographs.
         seed: the same seed draws the same.
         size: height and width, pixels.
@@ -51,18 +53,22 @@ def synthesize(
             f"{count} photographs of {size} pixels cannot be drawn; ask for at least 1, of 32 to 4096 pixels"
         )
     if bits not in (8, 16) or (bits == 16 and kind != "cells"):
-        raise BadInput(f"{kind} of {bits} bits cannot be drawn; cells have 8 or 16, panels 8")
-    default = Task.MULTILABEL if kind == "cells" else Task.SEGMENTATION
+        raise BadInput(f"{kind} of {bits} bits cannot be drawn; cells have 8 or 16, others 8")
+    default = {"cells": Task.MULTILABEL, "panels": Task.SEGMENTATION}.get(kind, Task.CLASSIFICATION)
     try:
         wanted = default if task is None else Task(task)
     except ValueError:
         raise UnknownName("task", str(task), [str(t) for t in Task]) from None
-    target = format or ("csv" if wanted.is_image_level else "coco")
+    if kind == "vehicles" and wanted is not Task.CLASSIFICATION:
+        raise BadInput(f"vehicles are drawn for classification, not for {wanted}; panels serve any task")
+    target = format or ("folders" if kind == "vehicles" else "csv" if wanted.is_image_level else "coco")
     with tempfile.TemporaryDirectory() as folder:
         if kind == "cells":
             drawn = write_cells(folder, count, seed, layout="photographs", task=wanted, size=size, bits=bits)
-        else:
+        elif kind == "panels":
             drawn = write_panels(folder, count, seed, layout="photographs", task=wanted, size_hw=(size, size))
+        else:
+            drawn = write_vehicles(folder, count, seed, layout="photographs", size_hw=(size, size))
         if fractions:
             drawn = split_dataset(drawn, fractions=fractions, seed=seed)
         return write_dataset(drawn, output, target)
