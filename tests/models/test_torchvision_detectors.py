@@ -9,6 +9,8 @@ from torchvision.ops import box_iou, nms
 from blemish.errors import BadRecipe
 from blemish.models.operators import suppress
 from blemish.models.registry import create
+from blemish.models.weights import load_weights
+from blemish.training.optimization import freeze
 
 SIDE = 96
 
@@ -156,6 +158,24 @@ def test_frozen_layers_keep_weights_and_statistics():
     assert body.layer3[0].bn1.training
     covered = [p for stage in network.stages for p in network.parameters_of(stage)]
     assert sorted(map(id, covered)) == sorted(id(p) for p in network.parameters())
+
+
+def test_what_came_with_weights_rests_and_what_began_at_random_learns(tmp_path):
+    from torchvision.models import resnet18
+
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    how = {"task": "detection", "label_count": 2, "input_size": SIDE, "trainable_backbone_layers": 2}
+    loaded, fresh = (create("fasterrcnn-resnet18-fpn-v2", **how) for _ in range(2))
+    load_weights(loaded, [tmp_path / "resnet18.pth"])
+    load_weights(fresh, [])
+    resting = set(freeze(loaded, None, batch_norm_frozen=True))
+    assert {"backbone.body.bn1", "backbone.body.layer1", "backbone.body.layer4.1.bn2"} <= resting
+    heads = {n for n, m in loaded.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and "body" not in n}
+    assert heads
+    assert not heads & resting
+    assert all(p.requires_grad for p in fresh.parameters())
+    assert not any(p.requires_grad for p in loaded.backbone.body.layer1.parameters())
+    assert freeze(fresh, None, batch_norm_frozen=True) == []
 
 
 def test_suppression_of_groups_equals_torchvisions():

@@ -28,6 +28,7 @@ class Network(nn.Module):
         owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
         mask_input: number of the input in whose pixels a detector's targets draw their masks.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
+        loaded: names of the tensors that files of weights filled; the others began at random.
     """
 
     owns_loss: ClassVar[bool] = False
@@ -41,6 +42,7 @@ class Network(nn.Module):
     decoder: DecoderSpec
     stages: Mapping[str, tuple[str, ...]]
     feature_layers: tuple[str, ...]
+    loaded: frozenset[str] = frozenset()
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -66,6 +68,9 @@ class Network(nn.Module):
             Named scalars; their sum is what is minimised.
         """
         raise TypeError(f"{type(self).__name__} takes its loss from the recipe")
+
+    def settle(self) -> None:
+        """Called once `loaded` is known, before anything learns; most architectures have nothing to do."""
 
     def aliases(self, name: str) -> Sequence[str]:
         """What files of weights may call one of this network's tensors, likeliest first.

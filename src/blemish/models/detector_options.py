@@ -119,6 +119,7 @@ class RCNNOptions(DetectorOptions):
 
     Attributes:
         trainable_backbone_layers: 0 to 5, counted from the last; the rest of the backbone never changes.
+            Where no weights were loaded, all learn.
         anchor_sizes: side of the square anchor in pixels, one a map from stride 4 to 64.
         aspect_ratios: height / width of the anchors of every map.
         proposals: that the first stage hands to the second, a photograph; in training twice as many.

@@ -96,6 +96,11 @@ class RCNN(Network):
         """Files of ResNets name its layers alone."""
         return (name, name.removeprefix("backbone.body."))
 
+    def settle(self) -> None:
+        """A backbone that began at random learns whole, as in torchvision: frozen noise is of no use."""
+        if not any(name.startswith("backbone.body.") for name in self.loaded):
+            self.backbone.body.requires_grad_(True)
+
     def train(self, mode: bool = True) -> RCNN:
         """As torch's, but layers that never change keep their running statistics too."""
         super().train(mode)

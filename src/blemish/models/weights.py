@@ -83,7 +83,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
     """Put the weights of files into a network.
 
     Args:
-        network: changed in place.
+        network: changed in place; it remembers what was loaded.
         files: as `locate` gives them; each must fill at least half of what it is meant for.
 
     Raises:
@@ -99,7 +99,9 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
                 f"{file}: only {len(report.loaded)} of the network's {len(network.state_dict())} tensors "
                 f"fit; the file is of another architecture (it holds {_few(report.skipped)})"
             )
+        network.loaded |= set(report.loaded)
         reports.append(report)
+    network.settle()
     return reports
 
 

@@ -25,11 +25,12 @@ def freeze(
     Args:
         network: changed in place.
         trainable: stages, or prefixes of parameter names; None for all. The head always learns.
-        batch_norm_frozen: whether no batch normalisation learns anything, running statistics included.
+        batch_norm_frozen: whether running statistics that came with loaded weights stay as they are; those of
+            layers that began at random are nobody's, and learn.
 
     Returns:
         Names of the modules that must stay in evaluation mode: those where nothing learns, so that dropout
-        and running statistics rest there too, and batch normalisation where `batch_norm_frozen`.
+        and running statistics rest there too, and batch normalisation that is kept.
 
     Raises:
         UnknownName: no stage or parameter of that name.
@@ -43,7 +44,8 @@ def freeze(
     for name, module in network.named_modules():
         own = list(module.parameters())
         frozen = bool(own) and not any(p.requires_grad for p in own)
-        if name and (frozen or (batch_norm_frozen and isinstance(module, _BATCH_NORM))):
+        kept = isinstance(module, _BATCH_NORM) and f"{name}.running_mean" in network.loaded
+        if name and (frozen or (batch_norm_frozen and kept)):
             still.append(name)
     return still
 
@@ -130,7 +132,7 @@ def rate_factor(
 
 def smaller_is_better(metric: str) -> bool:
     """Whether a metric is a loss or an error."""
-    return any(word in metric for word in ("loss", "error", "ece"))
+    return any(word in metric for word in ("loss", "error"))
 
 
 def improves(value: float, best: float | None, metric: str, min_delta: float = 0.0) -> bool:

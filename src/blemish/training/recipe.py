@@ -291,7 +291,7 @@ class TrainingPart(Part):
         ema: decay of an averaged copy of the weights, which is what is validated and exported; None for none.
         balanced_sampling: whether photographs of rare labels are drawn more often.
         channels_last: memory format that suits convolutions on newer hardware; None for where it is faster.
-        batch_norm: `train`, or `frozen`: running statistics stay as loaded. Frozen stages always keep theirs.
+        batch_norm: `train`, or `frozen`: running statistics stay as loaded, and random layers learn theirs.
         feature_cache: `auto` keeps the features of a frozen trunk where nothing changes them; `on` also where
             augmentation would, which then is left out; `off`.
         devices: how many; with nodes above 1, a node.
