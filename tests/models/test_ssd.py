@@ -12,6 +12,7 @@ from blemish.models import anchors as boxes_of
 from blemish.models.detector_options import SSDOptions
 from blemish.models.registry import create
 from blemish.models.ssd import multibox_loss
+from blemish.models.weights import load_weights
 
 SCALES, ASPECT_RATIOS = SSDOptions().scales, SSDOptions().aspect_ratios
 MAPS = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
@@ -224,6 +225,31 @@ def test_other_backbones_by_option():
         create("ssd300-resnet50", task="detection", label_count=1, backbone="vit_tiny_patch16_224")
     with pytest.raises(BadRecipe, match="scales has 2 values"):
         create("ssd300-resnet50", task="detection", label_count=1, scales=[0.1, 0.2])
+
+
+def test_a_backbone_of_torchvision_gives_its_own_maps_from_its_own_file(tmp_path):
+    from torchvision.models import mobilenet_v2
+
+    reference = mobilenet_v2(weights=None).eval()
+    torch.save(reference.state_dict(), tmp_path / "mobilenet_v2.pth")
+    network = create(
+        "ssd300-resnet50", task="detection", label_count=2, input_size=96, backbone="torchvision/mobilenet_v2"
+    ).eval()
+    (report,) = load_weights(network, [tmp_path / "mobilenet_v2.pth"])
+    assert {n for n in report.missing if n.startswith("backbone")} == set()
+    image, maps = torch.rand(1, 3, 96, 96), []
+    with torch.no_grad():
+        x = image
+        for at, layer in enumerate(reference.features):
+            x = layer(x)
+            maps += [x] * (at in (6, 13, 18))
+        for ours, theirs in zip(network.backbone(image), maps, strict=True):
+            assert torch.equal(ours, theirs)
+    assert {"features.0", "features.18", "head"} <= set(network.stages)
+    covered = [p for stage in network.stages for p in network.parameters_of(stage)]
+    assert sorted(map(id, covered)) == sorted(id(p) for p in network.parameters())
+    with pytest.raises(BadRecipe, match="no `features`"):
+        create("ssd300-resnet50", task="detection", label_count=2, backbone="torchvision/resnet18")
 
 
 def test_a_tiny_batch_is_memorised():

@@ -88,7 +88,7 @@ class SSDOptions(DetectorOptions):
     """What SSD takes besides.
 
     Attributes:
-        backbone: a name of timm's with maps at strides 8, 16 and 32.
+        backbone: a name of timm's with maps at strides 8, 16 and 32, or `torchvision/NAME`.
         scales: one more than there are maps; see `anchors.default_boxes`.
         aspect_ratios: a list a map.
         min_iou: from which a default box answers for a truth.

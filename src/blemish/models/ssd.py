@@ -18,19 +18,22 @@ from torch.nn import functional
 
 from blemish.errors import BadRecipe
 from blemish.modelfile import DecoderSpec, OutputSpec
+from blemish.models import torchvision_backbone
 from blemish.models.anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models.contract import Network
 from blemish.models.detector_options import SSDOptions
+from blemish.models.image_level import stages_of
 from blemish.models.registry import register
 from blemish.models.weights import RESNET_FILES, from_timm, from_torchvision
 from blemish.vocabulary import Task
 
 REDUCTIONS = (8, 16, 32)
+OF_TORCHVISION = "torchvision/"
 AUXILIARY_CHANNELS = (512, 256, 256)
 
 
 class SSD(Network):
-    """Single-shot detection on any backbone of timm that gives maps at strides 8, 16 and 32.
+    """Single-shot detection on any backbone of timm or torchvision that gives maps at strides 8, 16 and 32.
 
     Outputs are `scores` (b, n, L), the softmax over background and labels without background, and
     `boxes` (b, n, 4), corners in network pixels, clipped to the input.
@@ -183,13 +186,18 @@ def ssd(name: str, *, task: Task, label_count: int, **options: Any) -> SSD:
 
 
 def _weights(backbone: str) -> tuple[Path, ...]:
-    """Torchvision's file of a ResNet, whose keys are timm's; timm's own of any other backbone."""
+    """Torchvision's file of a ResNet, whose keys are timm's; of any other backbone its own."""
+    if backbone.startswith(OF_TORCHVISION):
+        return torchvision_backbone.default_weights(backbone)
     files = RESNET_FILES.get(backbone)
     return (from_torchvision(*files) if files else from_timm(backbone),)
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
-    """A network of timm's, cut to its maps at strides 8, 16 and 32; their channels, and who gives them."""
+    """A network cut to its maps at strides 8, 16 and 32; their channels, and who gives them."""
+    if name.startswith(OF_TORCHVISION):
+        maps = torchvision_backbone.FeatureMaps(name, REDUCTIONS)
+        return maps, maps.channels, [f"features.{at}" for at in maps.taken]
     import timm
 
     if name not in timm.list_models():
@@ -240,12 +248,11 @@ def _start(module: nn.Module) -> None:
 
 
 def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The backbone's children that hold weights, those before the first block of a ResNet as `stem`."""
+    """The backbone's own stages, what stands before the first block of a ResNet as `stem`."""
     stages: dict[str, tuple[str, ...]] = {}
-    for name, child in backbone.named_children():
-        if any(True for _ in child.parameters()):
-            stage = "stem" if name in ("conv1", "bn1") else name
-            stages[stage] = (*stages.get(stage, ()), f"backbone.{name}")
+    for name, prefixes in stages_of(backbone).items():
+        stage = "stem" if name in ("conv1", "bn1") else name
+        stages[stage] = (*stages.get(stage, ()), *(f"backbone.{prefix}" for prefix in prefixes))
     return stages
 
 
