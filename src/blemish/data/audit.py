@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.data.cache import load_json, save_json, short_digest
+from blemish.data.cache import cache_folder, load_json, save_json, short_digest
 from blemish.data.checks.copies import check_copies, check_groups
 from blemish.data.checks.names import check_counts, check_names
 from blemish.data.checks.photographs import check_photographs
@@ -196,8 +196,8 @@ def _stamp(
     duplicates: bool,
     limits: Limits,
 ) -> str:
-    """A digest of every file's path, size and time of change, and of what was asked; "" for a single file."""
-    if not path.is_dir():
+    """A digest of every file's path, size and time of change and of what was asked; "" for nothing kept."""
+    if not path.is_dir() or cache_folder() is None:
         return ""
     asked = (RULES, path.absolute(), format, reading, duplicates, limits)  # before anything was read
     lines: list[str] = []
