@@ -1,6 +1,7 @@
 """What is counted from stored matches: resamples, thresholds, VOC's figures, confusion, kinds of mistakes."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from blemish.metrics.matching import FALSE_ALARM, HIT, match
 from blemish.metrics.mistakes import KINDS, breakdown, confusion_of_objects
 from blemish.metrics.overlap import accumulate
 from blemish.metrics.pairing import overlapping_pairs
-from blemish.metrics.resampled import counts_at, precisions, verdicts
-from blemish.metrics.voc import voc_average_precision
+from blemish.metrics.resampled import counts_at, label_figures, mean_of_defined, precisions, verdicts
+from blemish.metrics.voc import VocMatches
 
 
 def row(photograph, label, box, score=1.0, crowd=0, difficult=0):
@@ -27,7 +28,7 @@ def scene(truth_rows, found_rows, photographs=2, labels=2):
 
 @pytest.mark.parametrize("levels", [None, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_resampled_precision_equals_pycocotools_on_repeated_photographs(seed, levels):
+def test_resampled_figures_equal_pycocotools_on_repeated_photographs(seed, levels):
     truths, found = random_scene(seed, photographs=20, levels=levels)
     matches = match(found, truths)
     rng = np.random.default_rng(seed)
@@ -38,7 +39,10 @@ def test_resampled_precision_equals_pycocotools_on_repeated_photographs(seed, le
         weights = np.minimum(weights, 1)
     ours = precisions(matches, weights)
     for column in range(4):
-        reference = pycocotools_eval(truths, found, weights[:, column]).eval["precision"][:, :, :, 0, -1]
+        evaluation = pycocotools_eval(truths, found, weights[:, column])
+        twelve = [mean_of_defined(values)[column] for values in label_figures(matches, weights).values()]
+        np.testing.assert_allclose(np.nan_to_num(twelve, nan=-1), evaluation.stats, rtol=0, atol=1e-12)
+        reference = evaluation.eval["precision"][:, :, :, 0, -1]
         expected = np.where(reference[:, 0] < 0, np.nan, reference.mean(1)).T
         np.testing.assert_allclose(ours[:, :, column], expected, rtol=0, atol=1e-12)
     whole = precisions(matches, np.ones((20, 1)))[:, :, 0].mean(1)
@@ -127,10 +131,32 @@ def slow_voc(found, truths, label):
 @pytest.mark.parametrize("seed", range(4))
 def test_voc_equals_a_slow_loop(seed, levels):
     truths, found = random_scene(seed, crowds=0, levels=levels)
-    area, eleven = voc_average_precision(found, truths)
+    matches, once = VocMatches.of(found, truths), np.ones((truths.photographs, 1))
+    area, eleven = (figure[:, 0] for figure in matches.average_precisions(once))
     for label in range(4):
         expected = slow_voc(found, truths, label)
         np.testing.assert_allclose([area[label], eleven[label]], expected, rtol=0, atol=1e-12)
+
+
+def test_resampled_voc_equals_photographs_repeated_and_does_not_depend_on_chunks(monkeypatch):
+    truths, found = random_scene(2, photographs=12)
+    weights = np.random.default_rng(1).integers(0, 3, (12, 3))
+    ours = np.stack(VocMatches.of(found, truths).average_precisions(weights))
+    for column in range(3):
+        photographs = np.repeat(np.arange(12), weights[:, column])
+        rows = [[np.flatnonzero(side.photograph == p) for p in photographs] for side in (found, truths)]
+        many = [
+            replace(
+                side.take(np.concatenate(parts)),
+                photograph=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+                photographs=len(parts),
+            )
+            for side, parts in zip((found, truths), rows, strict=True)
+        ]
+        whole = np.stack(VocMatches.of(*many).average_precisions(np.ones((len(photographs), 1))))
+        np.testing.assert_allclose(ours[:, :, column], whole[:, :, 0], rtol=0, atol=1e-12)
+    monkeypatch.setattr("blemish.metrics.voc.CHUNK_CELLS", 1)
+    np.testing.assert_array_equal(np.stack(VocMatches.of(found, truths).average_precisions(weights)), ours)
 
 
 def test_voc_ignores_what_is_difficult_and_counts_doubles_as_false_alarms():
@@ -138,7 +164,7 @@ def test_voc_ignores_what_is_difficult_and_counts_doubles_as_false_alarms():
         [row(0, 0, (0, 0, 10, 10)), row(0, 0, (50, 0, 60, 10), difficult=1)],
         [row(0, 0, (50, 0, 60, 10), 0.9), row(0, 0, (0, 0, 10, 10), 0.8), row(0, 0, (0, 0, 10, 9), 0.95)],
     )
-    area, eleven = voc_average_precision(found, truths)
+    area, eleven = VocMatches.of(found, truths).average_precisions(np.ones((truths.photographs, 1)))
     assert area[0] == 1 and eleven[0] == 1  # the best comes first, its double after everything is found
     assert np.isnan(area[1])
 

@@ -14,14 +14,14 @@ from blemish.evaluation.image_level import HISTOGRAM_BINS, thinned
 from blemish.evaluation.objects import match_objects, rename
 from blemish.evaluation.pairs import Pairs, Statistic
 from blemish.evaluation.report import Confusion, Figure, LabelRow, Mistake, Report
-from blemish.metrics.counting import count, ratio
+from blemish.metrics.counting import count
 from blemish.metrics.matching import HIT, IGNORED, Matches
 from blemish.metrics.mistakes import KINDS, Verdicts, breakdown, confusion_of_objects
 from blemish.metrics.objects import Objects
 from blemish.metrics.overlap import FIGURES, accumulate
 from blemish.metrics.ranking import Curve
-from blemish.metrics.resampled import counts_at, precisions, verdicts
-from blemish.metrics.voc import voc_average_precision
+from blemish.metrics.resampled import counts_at, label_figures, mean_of_defined, verdicts
+from blemish.metrics.voc import VocMatches
 from blemish.vocabulary import Labels, Task
 
 MOST_WORST = 48
@@ -39,17 +39,14 @@ def score_detection(pairs: Pairs) -> Report:
     masks = pairs.task is Task.SEGMENTATION
     matches = rename(match_objects(pairs.predictions, pairs.truths, masks=masks, known=known), known)
     figures = pairs.figures(_statistic(matches, thresholds))
-    plain = accumulate(matches)
-    # With weights of one the stored matches give COCO's own figures; the twelve stand without a doubt.
-    for name in ("ap", "ap50", "ap75"):
-        figures[name] = replace(figures[name], value=Figure.of(plain.figure(name)).value)
-    whole = {n: f for n, f in figures.items() if not n.startswith("label_")}
-    whole |= {n: Figure.of(plain.figure(n)) for n in FIGURES if n not in whole}
+    whole = _as_coco_says(figures, matches)
     if masks:
         of_boxes = rename(match_objects(pairs.predictions, pairs.truths, masks=False, known=known), known)
-        boxes = accumulate(of_boxes)
-        whole |= {f"box_{n}": Figure.of(boxes.figure(n)) for n in FIGURES}
-    whole |= _voc_figures(pairs, known)
+        boxes = _as_coco_says(
+            pairs.figures(lambda weights: _twelve(label_figures(of_boxes, weights))), of_boxes
+        )
+        whole |= {f"box_{name}": figure for name, figure in boxes.items()}
+    whole |= pairs.figures(_voc_statistic(pairs, known))
     verdict = confusion_of_objects(matches, thresholds)
     mistakes = breakdown(matches)
     return Report(
@@ -69,26 +66,30 @@ def score_detection(pairs: Pairs) -> Report:
     )
 
 
+def _as_coco_says(figures: dict[str, Any], matches: Matches) -> dict[str, Figure]:
+    """Figures of the whole, COCO's twelve to the last digit: sums over copies are rounded otherwise."""
+    plain = accumulate(matches)
+    whole = {n: f for n, f in figures.items() if not n.startswith("label_")}
+    return whole | {n: replace(whole[n], value=Figure.of(plain.figure(n)).value) for n in FIGURES}
+
+
 def _statistic(matches: Matches, thresholds: Array) -> Statistic:
     """Every figure that has an interval, as a function of (n, r) weights."""
     said, true = verdicts(matches, thresholds)
 
     def statistic(weights: Array) -> dict[str, Array]:
-        precision = precisions(matches, weights)  # (L, t, r)
+        of_labels = label_figures(matches, weights)
         counts = counts_at(matches, thresholds, weights)
         anything = count(said[:, None], true[:, None], weights)
-        ap, ap50, ap75 = precision.mean(1), precision[:, 0], precision[:, 5]
         return {
-            "ap": _mean_of_defined(ap),
-            "ap50": _mean_of_defined(ap50),
-            "ap75": _mean_of_defined(ap75),
+            **_twelve(of_labels),
             **counts.average("micro"),
             **{f"macro_{name}": value for name, value in counts.average("macro").items()},
             "photograph_precision": anything.precision[0],
             "photograph_recall": anything.recall[0],
             "photograph_f1": anything.f1[0],
-            "label_ap": ap,
-            "label_ap50": ap50,
+            "label_ap": of_labels["ap"],
+            "label_ap50": of_labels["ap50"],
             "label_precision": counts.precision,
             "label_recall": counts.recall,
             "label_f1": counts.f1,
@@ -97,22 +98,23 @@ def _statistic(matches: Matches, thresholds: Array) -> Statistic:
     return statistic
 
 
-def _mean_of_defined(values: Array) -> Array:
-    defined = ~np.isnan(values)
-    held = defined.sum(0)
-    return np.where(held > 0, ratio(np.where(defined, values, 0).sum(0), held), np.nan)
+def _twelve(of_labels: dict[str, Array]) -> dict[str, Array]:
+    """COCO's figures of the whole, (r,) each, from those of the labels."""
+    return {name: mean_of_defined(values) for name, values in of_labels.items()}
 
 
-def _voc_figures(pairs: Pairs, known: Sequence[int]) -> dict[str, Figure]:
-    label_count = len(pairs.labels)
-    area, eleven = voc_average_precision(
+def _voc_statistic(pairs: Pairs, known: Sequence[int]) -> Statistic:
+    """VOC's two figures, of the labels that the data know."""
+    label_count, chosen = len(pairs.labels), list(known)
+    matches = VocMatches.of(
         Objects.of_predictions(pairs.predictions, label_count), Objects.of_truths(pairs.truths, label_count)
     )
-    chosen = list(known)
-    return {
-        "voc_ap50": Figure.of(_mean_of_defined(area[chosen][:, None])[0]),
-        "voc07_ap50": Figure.of(_mean_of_defined(eleven[chosen][:, None])[0]),
-    }
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        area, eleven = matches.average_precisions(weights)
+        return {"voc_ap50": mean_of_defined(area[chosen]), "voc07_ap50": mean_of_defined(eleven[chosen])}
+
+    return statistic
 
 
 def _label_rows(

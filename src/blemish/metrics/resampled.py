@@ -7,21 +7,71 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.metrics.counting import Counts, ones_if_none
+from blemish.metrics.counting import Counts, ones_if_none, ratio
 from blemish.metrics.matching import HIT, IGNORED, Matches
-from blemish.metrics.overlap import RECALLS
+from blemish.metrics.overlap import FIGURES, RECALLS
 from blemish.vocabulary import FloatArray
 
 Array = NDArray[Any]
 CHUNK_CELLS = 4_000_000
 
 
-def precisions(matches: Matches, weights: Array) -> FloatArray:
-    """Average precision of every label at every overlap, whatever the area, at most 100 detections.
+def label_figures(matches: Matches, weights: Array) -> dict[str, FloatArray]:
+    """COCO's twelve figures of each label, (L, r) each; nan for a label without truths in the range.
 
     Args:
         matches: done once.
         weights: (photographs, r) whole numbers, how often each photograph counts.
+    """
+    weights = ones_if_none(weights, matches.truths.photographs)
+    precision = {area: precisions(matches, weights, area=area) for area in matches.areas}
+    figures = {}
+    for name, (kind, iou, area, most) in FIGURES.items():
+        if kind == "ap":
+            at = slice(None) if iou is None else np.flatnonzero(np.isclose(matches.ious, iou))
+            values = precision[area][:, at].mean(1)
+        else:
+            values = recalls(matches, weights, area=area, most=most)
+        figures[name] = values
+    return figures
+
+
+def mean_of_defined(values: Array) -> FloatArray:
+    """(L, r) to (r,): the mean over labels for which the figure is defined; nan where it is for none."""
+    defined = ~np.isnan(values)
+    held = defined.sum(0)
+    return np.where(held > 0, ratio(np.where(defined, values, 0).sum(0), held), np.nan)
+
+
+def recalls(matches: Matches, weights: Array, *, area: str = "all", most: int = 100) -> FloatArray:
+    """(L, r) the highest recall reached, the mean over all overlaps; nan for a label without truths.
+
+    Args:
+        matches: done once.
+        weights: (photographs, r), how often each photograph counts.
+        area: name of the range of areas.
+        most: detections considered for each photograph and label.
+    """
+    a = matches.areas.index(area)
+    rows = matches.rank < most
+    found, truths = matches.found, matches.truths
+    hits = (matches.outcome[rows, a] == HIT).sum(1)
+    shape = (truths.label_count, truths.photographs)
+    held, there = np.zeros(shape), np.zeros(shape)
+    np.add.at(held, (found.label[rows], found.photograph[rows]), hits)
+    counted = ~matches.ignored[:, a]
+    np.add.at(there, (truths.label[counted], truths.photograph[counted]), len(matches.ious))
+    positives = there @ weights
+    return np.where(positives > 0, (held @ weights) / np.maximum(positives, 1), np.nan)
+
+
+def precisions(matches: Matches, weights: Array, *, area: str = "all") -> FloatArray:
+    """Average precision of every label at every overlap, at most 100 detections.
+
+    Args:
+        matches: done once.
+        weights: (photographs, r) whole numbers, how often each photograph counts.
+        area: name of the range of areas.
 
     Returns:
         (L, t, r) float64 in [0, 1]; nan where a label has no truths in a resample.
@@ -33,17 +83,19 @@ def precisions(matches: Matches, weights: Array) -> FloatArray:
     weights = ones_if_none(weights, matches.truths.photographs)
     labels, ious = matches.truths.label_count, len(matches.ious)
     out = np.full((labels, ious, weights.shape[1]), np.nan)
+    a = matches.areas.index(area)
     order = np.lexsort((-matches.found.score, matches.found.label))
+    order = order[(matches.outcome[order, a] != IGNORED).any(1)]
     borders = np.searchsorted(matches.found.label[order], np.arange(labels + 1))
     for label in range(labels):
-        positives = _positives(matches, label, weights)
+        positives = _positives(matches, label, a, weights)
         rows = order[borders[label] : borders[label + 1]]
         step = max(1, CHUNK_CELLS // max(len(rows), 1))
         for start in range(0, weights.shape[1], step):
             columns = slice(start, start + step)
             of_rows = weights[matches.found.photograph[rows], columns]
             out[label, :, columns] = _label_precisions(
-                matches.outcome[rows, 0], of_rows, positives[columns].astype(np.int64)
+                matches.outcome[rows, a], of_rows, positives[columns].astype(np.int64)
             )
     return out
 
@@ -93,8 +145,8 @@ def verdicts(matches: Matches, thresholds: Array) -> tuple[NDArray[np.bool_], ND
     return said, true
 
 
-def _positives(matches: Matches, label: int, weights: Array) -> Array:
-    rows = (matches.truths.label == label) & ~matches.ignored[:, 0]
+def _positives(matches: Matches, label: int, area: int, weights: Array) -> Array:
+    rows = (matches.truths.label == label) & ~matches.ignored[:, area]
     return np.asarray(weights[matches.truths.photograph[rows]].sum(0))
 
 
