@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.decoding.boxes import BoxSettings, boxes_prediction
 from blemish.decoding.masks import over_input
-from blemish.decoding.registry import (
-    Outputs,
-    Selection,
-    boxes_prediction,
-    corners,
-    decoder,
-    finite,
-    in_photograph,
-    output_of,
-    required,
-)
+from blemish.decoding.registry import Outputs, Selection, decoder, finite, output_of, required
 from blemish.decoding.scores import sigmoid
 from blemish.decoding.suppression import suppress
 from blemish.errors import BadModelFile
@@ -76,20 +67,17 @@ def _one(
     prototypes: NDArray[Any] | None,
 ) -> Prediction:
     settings = contract.decoder.settings
-    floor = max(float(settings.get("score_floor", contract.score_floor)), selection.min_score or 0.0)
-    most = selection.max_detections or int(settings.get("max_detections", 300))
+    of_boxes = BoxSettings.of(contract, selection)
     row, label, score = candidates(
         scores,
-        floor,
+        of_boxes.floor,
         multi_label=bool(settings.get("multi_label", True)),
         most=int(settings.get("max_candidates", MAX_CANDIDATES)),
     )
-    taken = corners(finite(boxes[row], "boxes"), settings.get("box_format", "xyxy"))
-    placed = in_photograph(taken, placement, normalized=bool(settings.get("normalized", False)))
-    # What lies wholly in the border of a letterbox has nothing left, and takes no better box's place.
-    inside = np.flatnonzero((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1]))
+    taken, placed, there = of_boxes.place(boxes[row], placement)
+    inside = np.flatnonzero(there)  # what has nothing left takes no better box's place
     max_iou = float(settings.get("max_iou", 0.5))
-    kept = inside[suppress(taken[inside], score[inside], label[inside], max_iou, most)]
+    kept = inside[suppress(taken[inside], score[inside], label[inside], max_iou, of_boxes.most)]
     placed = placed[kept]
     masks = None
     if contract.task is Task.SEGMENTATION:

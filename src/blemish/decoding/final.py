@@ -6,18 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blemish.decoding.boxes import BoxSettings, boxes_prediction
 from blemish.decoding.masks import over_box
-from blemish.decoding.registry import (
-    Outputs,
-    Selection,
-    boxes_prediction,
-    corners,
-    decoder,
-    finite,
-    in_photograph,
-    output_of,
-    required,
-)
+from blemish.decoding.registry import Outputs, Selection, decoder, finite, output_of, required
 from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
 from blemish.modelfile import Contract
@@ -53,25 +44,21 @@ def decode_final(
     masks = output_of(contract, outputs, "masks", (count, boxes.shape[1], None, None))
     if contract.task is Task.SEGMENTATION and masks is None:
         raise BadModelFile("segmentation needs an output of the role 'masks'")
-    floor = max(float(settings.get("score_floor", contract.score_floor)), selection.min_score or 0.0)
-    most = selection.max_detections or int(settings.get("max_detections", 300))
+    of_boxes = BoxSettings.of(contract, selection)
     threshold = float(settings.get("mask_threshold", 0.5))
     predictions = []
     for i, placement in enumerate(placements):
         label = labels[i].astype(np.int64) - int(settings.get("label_offset", 0))
         score = np.asarray(finite(scores[i], "scores"), np.float64)
-        there = np.flatnonzero((label >= 0) & (label < len(contract.labels)) & (score >= floor))
+        there = np.flatnonzero((label >= 0) & (label < len(contract.labels)) & (score >= of_boxes.floor))
         there = there[np.argsort(-score[there], kind="stable")]
-        corner = corners(finite(boxes[i][there], "boxes"), settings.get("box_format", "xyxy"))
-        normalized = bool(settings.get("normalized", False))
-        placed = in_photograph(corner, placement, normalized=normalized)
-        inside = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
-        there, corner, placed = there[inside][:most], corner[inside][:most], placed[inside][:most]
+        corner, placed, inside = of_boxes.place(boxes[i][there], placement)
+        there, corner, placed = (rows[inside][: of_boxes.most] for rows in (there, corner, placed))
         drawn = None
         if contract.task is Task.SEGMENTATION and masks is not None:
             grids = masks[0][i][there]
             grids = sigmoid(grids) if masks[1].activation == "logits" else grids
-            sides = np.tile(placement.input_hw[::-1], 2) if normalized else np.ones(4)
+            sides = np.tile(placement.input_hw[::-1], 2) if of_boxes.normalized else np.ones(4)
             whole = placement.to_photograph(corner * sides)
             drawn = [
                 over_box(grid, uncut, box, placement.size_hw, threshold)

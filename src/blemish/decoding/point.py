@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blemish.decoding.registry import (
-    Outputs,
-    Selection,
-    boxes_prediction,
-    corners,
-    decoder,
-    finite,
-    in_photograph,
-    required,
-)
+from blemish.decoding.boxes import boxes_prediction, corners, in_photograph
+from blemish.decoding.registry import Outputs, Selection, decoder, finite, required
 from blemish.decoding.scores import sigmoid
 from blemish.geometry import clip_boxes
 from blemish.modelfile import Contract

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blemish.errors import BadInput, BadModelFile, UnknownName
 from blemish.modelfile import Contract, OutputSpec
 from blemish.preprocessing import Placement
-from blemish.vocabulary import FloatArray, IntArray, Mask, Prediction
+from blemish.vocabulary import Prediction
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -132,70 +132,3 @@ def finite(array: NDArray[Any], what: str) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise BadModelFile(f"the network gave {what} that are not finite; export it again in fp32")
     return array
-
-
-def boxes_prediction(
-    contract: Contract,
-    placement: Placement,
-    boxes_xyxy: FloatArray,
-    scores: FloatArray,
-    label_index: IntArray,
-    masks: Sequence[Mask] | None = None,
-) -> Prediction:
-    """A prediction of boxes that are already in the photograph, best first.
-
-    Args:
-        contract: labels, task and thresholds.
-        placement: of the photograph.
-        boxes_xyxy: (n, 4) pixels of the photograph, inside it.
-        scores: (n,), descending.
-        label_index: (n,).
-        masks: one a box, or None.
-    """
-    labels = contract.label_vocabulary()
-    label_scores = np.zeros(len(labels), np.float64)
-    if len(labels):
-        np.maximum.at(label_scores, label_index, scores)
-    return Prediction(
-        task=contract.task,
-        labels=labels,
-        size_hw=placement.size_hw,
-        label_index=label_index,
-        boxes_xyxy=boxes_xyxy,
-        masks=None if masks is None else tuple(masks),
-        scores=scores,
-        label_scores=label_scores,
-        thresholds=contract.threshold_array(),
-    )
-
-
-def corners(boxes: NDArray[Any], form: str) -> NDArray[Any]:
-    """(n, 4) xyxy from boxes of another form, ordered so that x1 <= x2 and y1 <= y2.
-
-    Args:
-        boxes: (n, 4) float.
-        form: `xyxy`, `cxcywh` (centre and size) or `xywh` (corner and size).
-
-    Raises:
-        BadModelFile: a form nobody knows.
-    """
-    if form == "xyxy":
-        first, second = boxes[:, :2], boxes[:, 2:]
-    elif form == "cxcywh":
-        first, second = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    elif form == "xywh":
-        first, second = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    else:
-        raise BadModelFile(f"boxes come as {form!r}; known are xyxy, cxcywh, xywh")
-    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
-
-
-def in_photograph(boxes_xyxy: NDArray[Any], placement: Placement, *, normalized: bool) -> FloatArray:
-    """(n, 4) float64, cut at the photograph's edge, from network pixels or shares of the input's sides."""
-    boxes = np.asarray(boxes_xyxy, np.float64)
-    input_height, input_width = placement.input_hw
-    if normalized:
-        boxes = boxes * (input_width, input_height, input_width, input_height)
-    boxes = placement.to_photograph(boxes)
-    height, width = placement.size_hw
-    return np.clip(boxes, 0, np.array([width, height, width, height], np.float64))

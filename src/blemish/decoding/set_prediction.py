@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.decoding.boxes import BoxSettings, boxes_prediction
 from blemish.decoding.masks import over_input
-from blemish.decoding.registry import (
-    Outputs,
-    Selection,
-    boxes_prediction,
-    corners,
-    decoder,
-    finite,
-    in_photograph,
-    output_of,
-    required,
-)
+from blemish.decoding.registry import Outputs, Selection, decoder, finite, output_of, required
 from blemish.decoding.scores import probabilities, sigmoid
 from blemish.errors import BadModelFile
 from blemish.modelfile import Contract
@@ -47,29 +38,22 @@ def decode_set(
         max_detections: 300 by default.
     """
     count = len(placements)
-    settings = contract.decoder.settings
     raw, spec = required(contract, outputs, "scores", (count, None, None))
     boxes, _ = required(contract, outputs, "boxes", (count, raw.shape[1], 4))
     masks = output_of(contract, outputs, "masks", (count, raw.shape[1], None, None))
     if contract.task is Task.SEGMENTATION and masks is None:
         raise BadModelFile("segmentation needs an output of the role 'masks'")
     columns = _columns(contract, raw.shape[2])
-    floor = max(float(settings.get("score_floor", contract.score_floor)), selection.min_score or 0.0)
-    most = selection.max_detections or int(settings.get("max_detections", 300))
+    of_boxes = BoxSettings.of(contract, selection, form="cxcywh", normalized=True)
     predictions = []
     for i, placement in enumerate(placements):
         scores = _scores(raw[i], contract, spec.activation)[:, columns]
         flat = scores.ravel()
-        best = np.flatnonzero(flat >= floor)
+        best = np.flatnonzero(flat >= of_boxes.floor)
         best = best[np.argsort(-flat[best], kind="stable")]
         query, label = np.divmod(best, len(columns))
-        corner = corners(
-            finite(np.asarray(boxes[i], np.float64)[query], "boxes"), settings.get("box_format", "cxcywh")
-        )
-        placed = in_photograph(corner, placement, normalized=bool(settings.get("normalized", True)))
-        inside = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
-        query, label = query[inside][:most], label[inside][:most]
-        best, placed = best[inside][:most], placed[inside][:most]
+        _, placed, inside = of_boxes.place(np.asarray(boxes[i], np.float64)[query], placement)
+        query, label, best, placed = (rows[inside][: of_boxes.most] for rows in (query, label, best, placed))
         drawn = None
         if contract.task is Task.SEGMENTATION and masks is not None:
             drawn = [over_input(masks[0][i][q], box, placement) for q, box in zip(query, placed, strict=True)]

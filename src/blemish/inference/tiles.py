@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.decoding import EVERYTHING, Selection
-from blemish.decoding.registry import boxes_prediction
+from blemish.decoding.boxes import boxes_prediction
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import box_area, clip_boxes, crop_window, pairwise_iou, paste_window
 from blemish.geometry.masks import union_of_intervals
