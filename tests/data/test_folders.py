@@ -85,22 +85,3 @@ def test_a_path_that_does_not_exist(tmp_path):
 def test_one_label_is_fine_where_the_caller_says_so(draw, tmp_path):
     draw("dent/a.png")
     assert len(open_dataset(tmp_path, minimum_labels=1)) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("a.json", '{"version": "5", "shapes": []}', "LabelMe's format"),
-        (
-            "annotations.xml",
-            "<annotations><version>1.1</version><meta></meta></annotations>",
-            "export .* COCO",
-        ),
-    ],
-)
-def test_formats_that_are_not_read_say_how_to_go_on(draw, tmp_path, name, text, says):
-    draw("a.png")
-    (tmp_path / name).write_text(text)
-    for path in (tmp_path, tmp_path / name):
-        with pytest.raises(BadDataset, match=says):
-            open_dataset(path)

@@ -90,7 +90,15 @@ def check(
         from blemish.data.cleaning import clean
 
         cleaned = clean(
-            path, output, format=data_format, images=images, task=task, duplicates=not fast, link=link
+            path,
+            output,
+            format=data_format,
+            images=images,
+            task=task,
+            columns=_columns(column),
+            box_order=box_order,
+            duplicates=not fast,
+            link=link,
         )
         if as_json:
             typer.echo(json.dumps(cleaned.to_dict(), indent=2))
@@ -220,12 +228,12 @@ def split(
 ) -> None:
     """Divide a data set into train, val and test, evenly in every label, and write it."""
     from blemish.data.split import split_dataset
-    from blemish.data.writing import write_dataset
+    from blemish.data.writing import format_to_write, write_dataset
 
     dataset = _open(path, data_format, images, task, column, box_order)
     divided = split_dataset(dataset, fractions=_fractions(fractions), seed=seed, group_by=group_by)
     typer.echo(divided.notes[-1], err=True)
-    _report(write_dataset(divided, output, to or dataset.format, link=link), as_json=as_json)
+    _report(write_dataset(divided, output, to or format_to_write(dataset), link=link), as_json=as_json)
 
 
 @app.command()
@@ -247,11 +255,11 @@ def merge(
 ) -> None:
     """Make one data set of several, with labels matched by name."""
     from blemish.data.merging import merge_datasets, read_map
-    from blemish.data.writing import write_dataset
+    from blemish.data.writing import format_to_write, write_dataset
 
     mapping = read_map(label_map) if label_map is not None else {}
     merged = merge_datasets([_open(p, None, None, task, None, None) for p in paths], mapping)
-    _report(write_dataset(merged, output, to or merged.format, link=link), as_json=as_json)
+    _report(write_dataset(merged, output, to or format_to_write(merged), link=link), as_json=as_json)
 
 
 @app.command()

@@ -12,11 +12,10 @@ import numpy as np
 from blemish.data.audit import audit, lenient_reading
 from blemish.data.checks.objects import FEWEST_PIXELS
 from blemish.data.checks.photographs import SUFFIXES_OF
-from blemish.data.findings import Finding, Findings
-from blemish.data.formats import get_format
+from blemish.data.findings import DROPS_PHOTOGRAPH, Finding, Findings
 from blemish.data.headers import look_at_all
 from blemish.data.outlines import OutlinedMask
-from blemish.data.writing import Written, write_dataset
+from blemish.data.writing import Written, format_to_write, write_dataset
 from blemish.errors import BadDataset
 from blemish.geometry import clip_boxes
 from blemish.imaging import LIMITS, Limits
@@ -70,6 +69,8 @@ def clean(
     to: str | None = None,
     images: Path | str | None = None,
     task: Task | str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+    box_order: str | None = None,
     duplicates: bool = True,
     link: bool = False,
     limits: Limits = LIMITS,
@@ -87,6 +88,8 @@ def clean(
         to: format of the copy; that of the original where not given.
         images: where its photographs lie, if not beside the labels.
         task: what it shall serve.
+        columns: for tables, as for `open_dataset`.
+        box_order: likewise.
         duplicates: whether to decode every photograph, to find copies and damage.
         link: hard links to photographs instead of copies.
         limits: what counts as oversized.
@@ -94,15 +97,16 @@ def clean(
     Raises:
         BadDataset: nothing of the set can be read, or nothing of it is left.
     """
-    result = audit(
-        path, format=format, reading=lenient_reading(images, task), duplicates=duplicates, limits=limits
-    )
+    reading = lenient_reading(images, task, columns, box_order=box_order)
+    result = audit(path, format=format, reading=reading, duplicates=duplicates, limits=limits)
     dataset = result.dataset
     if dataset is None:
         raise BadDataset(result.findings.of("unreadable-set")[0].sentence())
     drop: dict[Path, str] = {}
     for finding in result.findings:
-        if finding.code in DROPPED_PHOTOGRAPHS and finding.path is not None and finding.fix:
+        if finding.path is None or not finding.fix:
+            continue
+        if finding.code in DROPPED_PHOTOGRAPHS or finding.fix == DROPS_PHOTOGRAPH:
             drop.setdefault(finding.path, finding.code)
     kept = tuple(_mended(s) for s in dataset.samples if s.path not in drop)
     if not kept:
@@ -111,9 +115,12 @@ def clean(
     for sample in dataset.samples:
         if sample.path in drop:
             dropped.setdefault(drop[sample.path], []).append(sample.id)
-    target = to or (dataset.format if hasattr(get_format(dataset.format).reader, "write") else "coco")
     written = write_dataset(
-        replace(dataset, samples=kept), output, target, link=link, suffixes=_right_suffixes(kept)
+        replace(dataset, samples=kept),
+        output,
+        to or format_to_write(dataset),
+        link=link,
+        suffixes=_right_suffixes(kept),
     )
     left = Findings(tuple(f for f in result.findings if not f.fix and not _gone(f, drop)), len(kept))
     return Cleaned(result.findings, left, {c: tuple(ids) for c, ids in dropped.items()}, written)

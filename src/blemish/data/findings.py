@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+DROPS_PHOTOGRAPH = "drops the photograph"  # a `fix`; what can still be read of it must not stay in a copy
+
 
 class Severity(StrEnum):
     """How bad a finding is."""

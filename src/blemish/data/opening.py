@@ -158,36 +158,14 @@ def _recognise(path: Path) -> Format:
     if path.is_dir():
         if not any(path.iterdir()):
             raise BadDataset(f"{path}: the folder is empty; put photographs and labels in it")
-        _name_strangers(path)
         if Shelf(path).files:
             raise BadDataset(
                 f"{path}: photographs without labels; sort them into a folder for each label, or put a"
                 f" table such"
                 " as labels.csv beside them"
             )
-    _name_strangers(path)
     known = ", ".join(f.says for f in formats().values())
     raise BadDataset(f"{path}: no data set that can be recognised; known are {known}")
-
-
-def _name_strangers(path: Path) -> None:
-    """Say how to go on with formats that are well known and not read here.
-
-    Raises:
-        BadDataset: it is one of them.
-    """
-    files = (
-        [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix in (".json", ".xml"))[:50]
-    )
-    for file in files:
-        with file.open("rb") as stream:
-            head = stream.read(20_000)
-        if file.suffix == ".json" and b'"shapes"' in head:
-            raise BadDataset(
-                f"{file}: this is LabelMe's format; convert it with labelme's own labelme2coco script"
-            )
-        if file.suffix == ".xml" and b"<annotations>" in head and b"<meta>" in head:
-            raise BadDataset(f"{file}: this is CVAT's own format; export the task from CVAT as COCO 1.0")
 
 
 def _check_labels(dataset: Dataset, path: Path, minimum: int) -> None:

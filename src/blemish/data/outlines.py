@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from blemish.errors import BadDataset
 from blemish.vocabulary import FloatArray, IntArray, Mask
 
+OFF_THE_CURVE = 0.1  # pixels between an ellipse and the straight sides that stand for it
 KEPT_IN_MEMORY = 4096  # masks whose runs are kept once computed; some 20 MB
 
 
@@ -59,6 +62,37 @@ def rectangle(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> OutlinedMask:
     """The mask that stands in for an object with a box only."""
     x1, y1, x2, y2 = box_xyxy
     return OutlinedMask(size_hw, (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]),), stands_in=True)
+
+
+def rectangle_outline(box_xyxy: Sequence[float], degrees: float = 0.0) -> FloatArray:
+    """(4, 2) the corners of a box that is turned clockwise about its centre, x y pixels."""
+    x1, y1, x2, y2 = box_xyxy
+    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64)
+    return _turned_about(corners, ((x1 + x2) / 2, (y1 + y2) / 2), degrees)
+
+
+def ellipse_outline(
+    centre_xy: Sequence[float], radii_xy: Sequence[float], degrees: float = 0.0
+) -> FloatArray:
+    """(k, 2) points on an ellipse that is turned clockwise about its centre, x y pixels.
+
+    There are as many that no side leaves the curve by more than a tenth of a pixel, in four equal parts, so
+    that the outermost points are among them.
+    """
+    largest = max(*radii_xy, 0.1)
+    count = 4 * max(3, math.ceil(math.pi / math.acos(max(1 - OFF_THE_CURVE / largest, 0)) / 4))
+    angles = np.arange(count) * (2 * math.pi / count)
+    points = np.stack([np.cos(angles), np.sin(angles)], 1) * np.asarray(radii_xy, np.float64)
+    return _turned_about(points + np.asarray(centre_xy, np.float64), centre_xy, degrees)
+
+
+def _turned_about(points: FloatArray, centre_xy: Sequence[float], degrees: float) -> FloatArray:
+    if not degrees:
+        return points
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = np.array([[cosine, sine], [-sine, cosine]])  # clockwise, since y points down
+    turned: FloatArray = (points - np.asarray(centre_xy)) @ turn + np.asarray(centre_xy)
+    return turned
 
 
 class PaintedMask(Mask):

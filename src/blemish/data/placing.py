@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.data.checks.objects import OUTSIDE_PIXELS, look_at_objects
-from blemish.data.findings import Severity
+from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
 from blemish.data.headers import look_at_all
 from blemish.data.outlines import OutlinedMask, PaintedMask, rectangle
 from blemish.data.reading import Reading
@@ -260,7 +260,7 @@ def _on_upright(
             origin=one.origin,
             path=one.path,
             remedy="find the picture that they were drawn on, or drop them",
-            fix="drops the photograph",
+            fix=DROPS_PHOTOGRAPH,
         )
     return boxes, regions
 

@@ -157,6 +157,13 @@ def write_dataset(
     return Written(root, chosen.name, len(dataset), losses)
 
 
+def format_to_write(dataset: Dataset) -> str:
+    """The set's own format where it can be written, else one that can hold its task."""
+    if hasattr(get_format(dataset.format).reader, "write"):
+        return dataset.format
+    return "csv" if dataset.task.is_image_level else "coco"
+
+
 def require_task(dataset: Dataset, format: str, *tasks: Task) -> None:  # noqa: A002
     """Refuse a task that the format cannot hold.
 

@@ -44,6 +44,7 @@ class Roles:
         label: one label's name, or None.
         labels: several labels' names in one cell, or None.
         flags: columns of 0 and 1, one a label.
+        blank_means_no: whether an empty cell of these means no: nobody writes 0, only marks what is there.
         tags: further columns that hold a label's name or nothing.
         box: `x`, `y`, `w`, `h` or `x1`, `y1`, `x2`, `y2` to positions; empty for image-level tables.
         size_wh: the columns of the photograph's width and height, or None.
@@ -56,6 +57,7 @@ class Roles:
     label: int | None = None
     labels: int | None = None
     flags: tuple[int, ...] = ()
+    blank_means_no: bool = False
     tags: tuple[int, ...] = ()
     box: dict[str, int] = field(default_factory=dict)
     size_wh: tuple[int, int] | None = None
@@ -110,7 +112,19 @@ def find_roles(table: Table, reading: Reading) -> Roles:
         return Roles(path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(left))
     flags, tags, label, labels = _label_columns(table, names, left, chosen)
     rest = tuple(i for i in left if i not in (*flags, *tags, label, labels))
-    return Roles(path, label, labels, flags, tags, group=group, split=split, rest=rest)
+    # A table of crosses leaves the rest blank; among zeros a blank is a gap that nobody decided on.
+    blank = not any(cell and cell.casefold() in NO for i in flags for cell in table.column(i))
+    return Roles(
+        path=path,
+        label=label,
+        labels=labels,
+        flags=flags,
+        blank_means_no=blank,
+        tags=tags,
+        group=group,
+        split=split,
+        rest=rest,
+    )
 
 
 def _position(table: Table, names: list[str], role: str, column: str | int) -> int:

@@ -122,6 +122,18 @@ def _label_index(
         for i, cell in zip(roles.flags, folded, strict=True):
             if cell not in YES and cell not in NO:  # only another split's table can hold this
                 raise BadDataset(f"{origin}: column {table.header[i]!r} holds {cells[i]!r}; write 0 or 1")
+        if "" in folded and not roles.blank_means_no:
+            empty = ", ".join(
+                repr(table.header[i]) for i, c in zip(roles.flags, folded, strict=True) if not c
+            )
+            reading.problem(
+                "empty-cell",
+                f"the cell under {empty} is empty for {cells[roles.path]!r} where others hold 0 or 1",
+                origin=origin,
+                remedy="write 0 or 1, or drop the line",
+                fix="drops the line",
+            )
+            return None
         return tuple(i for i, cell in enumerate(folded) if cell in YES)
     named: Iterable[str] = (
         _names_in(cells[roles.labels])

@@ -1,0 +1,170 @@
+"""CVAT's own XML as it writes it: every shape, tags, splits of a project."""
+
+import math
+
+import numpy as np
+import pytest
+
+from blemish.data import open_dataset
+from blemish.data.audit import check
+from blemish.errors import BadDataset
+from blemish.geometry import mask_to_array
+from blemish.vocabulary import Task
+
+SIZE_WH = (48, 40)
+BOX = '<box label="dent" occluded="0" xtl="4.5" ytl="6" xbr="20" ybr="12.25" z_order="0"></box>'
+
+
+def image(name="a.png", *shapes, size=SIZE_WH, more=""):
+    inside = "\n".join(f"    {s}" for s in shapes)
+    return (
+        f'  <image id="0" name="{name}" {more} width="{size[0]}" height="{size[1]}">\n{inside}\n  </image>\n'
+    )
+
+
+def document(*images, names=("dent", "rust")):
+    listed = "".join(f"<label><name>{n}</name><color>#f00</color></label>" for n in names)
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+        f"  <meta>\n    <job>\n    <labels>{listed}</labels>\n    </job>\n  </meta>\n"
+        f"{''.join(images)}</annotations>\n"
+    )
+
+
+@pytest.fixture
+def export(draw, tmp_path):
+    """Writes an export: photographs below `images`, annotations.xml beside it."""
+
+    def one(*images, photographs=("a.png",), **options):
+        for name in photographs:
+            draw(f"images/{name}", SIZE_WH)
+        path = tmp_path / "annotations.xml"
+        path.write_text(document(*images, **options), "utf-8")
+        return path
+
+    return one
+
+
+def test_every_kind_of_shape(export, tmp_path):
+    window = np.array([[0, 1, 1], [1, 0, 1]], bool)
+    export(
+        image(
+            "a.png",
+            BOX,
+            '<polygon label="rust" points="1,1;9.5,1;9,8;1,8" z_order="0"><attribute name="s">x</attribute>'
+            "</polygon>",
+            '<ellipse label="rust" cx="24" cy="20" rx="10" ry="5" rotation="90"></ellipse>',
+            '<box label="dent" xtl="10" ytl="10" xbr="30" ybr="20" rotation="90.0"></box>',
+            '<mask label="rust" rle="1, 2, 0, 1, 1, 1" left="7" top="30" width="3" height="2"></mask>',
+            '<polyline label="dent" points="1,1;2,2"></polyline>',
+            '<skeleton label="dent"><points label="p" points="3,4"></points></skeleton>',
+        )
+    )
+    dataset = open_dataset(tmp_path)
+    assert (dataset.format, dataset.task) == ("cvat", Task.SEGMENTATION)
+    assert dataset.labels.names == ("dent", "rust")
+    truth = dataset[0].truth
+    assert truth.label_names == ("dent", "rust", "rust", "dent", "rust")
+    expected = [[4.5, 6, 20, 12.25], [1, 1, 9.5, 8], [19, 10, 29, 30], [15, 5, 25, 25], [7, 30, 10, 32]]
+    np.testing.assert_allclose(truth.boxes_xyxy, expected, atol=0.1)
+    assert truth.masks[2].area == pytest.approx(math.pi * 50, rel=0.03)
+    painted = np.zeros(SIZE_WH[::-1], bool)
+    painted[30:32, 7:10] = window
+    assert (mask_to_array(truth.masks[4]) == painted).all()
+    assert {n for n in dataset.notes if "no area" in n} == {
+        "1 shapes of kind polyline have no area and were left out",
+        "1 shapes of kind skeleton have no area and were left out",
+    }
+
+
+def test_boxes_alone_make_a_detection_set(export, tmp_path):
+    path = export(image("a.png", BOX), image("b.png"), photographs=("a.png", "b.png"))
+    for where in (tmp_path, path):
+        dataset = open_dataset(where)
+        assert dataset.task is Task.DETECTION
+        assert [len(s.truth) for s in dataset] == [1, 0]
+
+
+def test_a_box_turns_clockwise(export, tmp_path):
+    export(image("a.png", '<box label="dent" xtl="10" ytl="10" xbr="30" ybr="20" rotation="30"></box>'))
+    (outline,) = open_dataset(tmp_path)[0].truth.masks[0].polygons
+    # The upper right corner moves down, as it does on the screen.
+    assert outline[1].tolist() == pytest.approx(
+        [20 + 10 * math.cos(math.pi / 6) + 5 * 0.5, 15 + 10 * 0.5 - 5 * math.cos(math.pi / 6)]
+    )
+
+
+def test_tags_make_a_multilabel_set(export, tmp_path):
+    export(
+        image("a.png", '<tag label="rust"></tag>', '<tag label="dent"></tag>'),
+        image("b.png"),
+        photographs=("a.png", "b.png"),
+    )
+    dataset = open_dataset(tmp_path)
+    assert dataset.task is Task.MULTILABEL
+    assert [s.truth.label_names for s in dataset] == [("dent", "rust"), ()]
+
+
+def test_a_project_s_subsets_are_splits(export, tmp_path):
+    export(
+        image("train/a.png", BOX, more='subset="Train"'),
+        image("b.png", BOX, more='subset="Validation"'),
+        photographs=("train/a.png", "b.png"),
+    )
+    assert open_dataset(tmp_path).splits == {"train": 1, "val": 1}
+
+
+def test_tracks_of_a_video_say_how_to_go_on(export, tmp_path):
+    export('  <track id="0" label="dent"></track>\n')
+    with pytest.raises(BadDataset, match="export the task as CVAT for images"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "code"),
+    [
+        ('<box label="dent" xtl="4" ytl="6" xbr="x" ybr="12"></box>', "bad-box"),
+        ('<box label="dent" xtl="20" ytl="6" xbr="4" ybr="12"></box>', "box-inside-out"),
+        ('<box label="dent" xtl="4" ytl="6" xbr="80" ybr="12"></box>', "box-outside"),
+        ('<box label="" xtl="4" ytl="6" xbr="8" ybr="12"></box>', "empty-label"),
+        ('<polygon label="dent" points="1,1;2,2"></polygon>', "empty-polygon"),
+        ('<polygon label="dent" points="1;2"></polygon>', "bad-box"),
+        ('<mask label="dent" rle="9,9" left="1" top="1" width="3" height="3"></mask>', "bad-run-lengths"),
+        ('<mask label="dent" rle="" left="1" top="1" width="3" height="3"></mask>', "bad-run-lengths"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_found_by_its_line(export, tmp_path, shape, code):
+    names = [f"{i}.png" for i in range(11)]
+    images = [image(n, BOX) for n in names[:-1]]
+    path = export(*images, image(names[-1], BOX, shape), photographs=names, names=("dent",))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if shape in text)
+    found = check(tmp_path, duplicates=False)
+    assert [(f.code, f.origin) for f in found] == [(code, f"{path}:{line}")]
+
+
+def test_photographs_that_are_gone_or_listed_twice(export, tmp_path):
+    names = [f"{i}.png" for i in range(10)]
+    export(
+        *(image(n, BOX) for n in names),
+        image("gone.png", BOX),
+        image("0.png", BOX),
+        photographs=names,
+        names=("dent",),
+    )
+    assert check(tmp_path, duplicates=False).counts == {"missing-photograph": 1, "repeated-line": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<annotations><image></annotations>", r"annotations\.xml:1: no valid XML"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><annotations>&a;</annotations>', "entities"),
+        ("<annotations></annotations>", "names no label"),
+        (document(), "names no photograph"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(export, tmp_path, text, says):
+    export().write_text(text)
+    with pytest.raises(BadDataset, match=says) as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
