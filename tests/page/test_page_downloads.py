@@ -54,6 +54,41 @@ def test_coco_with_a_hole(visit, hands):
     assert scratch["area"] < 0.95 * scratch["bbox"][2] * scratch["bbox"][3]
 
 
+def report_of(page, chromium, path, key="save-report"):
+    """The report, opened without a net; close its context."""
+    download(page, key).save_as(path)
+    context = chromium.new_context(offline=True)
+    report = context.new_page()
+    report.goto(path.as_uri())
+    return report
+
+
+def test_the_report_of_a_model_that_says_only_what_shows_the_map(visit, hands, chromium, tmp_path):
+    page = visit()
+    page.locator("#model").select_option("verdict")
+    page.set_input_files(
+        "#files", [hands.file("one.png", hands.damaged(["green"])), hands.file("grey.png", hands.damaged([]))]
+    )
+    hands.settled(page, 2)
+    report = report_of(page, chromium, tmp_path / "report.html", "save-report-all")
+    try:
+        first, second = report.locator("article").nth(0), report.locator("article").nth(1)
+        expect(first.locator("img")).to_have_count(2)
+        expect(first.locator("figcaption")).to_contain_text("Where verdict looked for “Normal” (occlusion)")
+        # The map's peak has a colour; the photograph under it was green and grey.
+        reds = """image => { const c = document.createElement("canvas"); c.width = image.naturalWidth;
+            c.height = image.naturalHeight; const x = c.getContext("2d"); x.drawImage(image, 0, 0);
+            const d = x.getImageData(0, 0, c.width, c.height).data; let n = 0;
+            for (let i = 0; i < d.length; i += 4) if (d[i] > d[i + 1] + 40) n += 1; return n; }"""
+        assert first.locator("img").nth(0).evaluate(reds) == 0
+        assert first.locator("img").nth(1).evaluate(reds) > 100
+        assert len(re.findall(rb"/Type\s*/Page\b", report.pdf(format="A4"))) == 2
+        expect(second.locator("img")).to_have_count(1)
+        expect(second.locator("figcaption")).to_contain_text("The map is empty")
+    finally:
+        report.context.close()
+
+
 def test_the_report_needs_neither_server_nor_net(visit, hands, chromium, tmp_path):
     page = visit()
     page.set_input_files("#files", [hands.file("one.png"), hands.file("two.png", hands.damaged(["blue"]))])

@@ -227,6 +227,18 @@ def test_why_is_shown_on_the_photograph_and_named_after_its_model(visit, hands):
     page.locator(".heat").wait_for()
 
 
+def test_an_empty_map_is_told_and_not_shown_as_if_it_were_one(visit, hands):
+    page = visit()
+    page.locator("#model").select_option("verdict")
+    page.set_input_files("#files", [hands.file(data=hands.damaged([]))])
+    hands.settled(page, 1)
+    page.get_by_role("tab", name="Why").click()
+    expect(page.locator("#view-why")).to_contain_text("Nothing in this photograph speaks for")
+    expect(page.locator(".pane figcaption")).to_contain_text("Nothing in this photograph speaks for")
+    expect(page.locator(".heat")).to_have_count(0)
+    expect(page.locator("#opacity")).to_have_count(0)
+
+
 def test_another_model_is_asked_about_every_photograph(visit, hands):
     page = visit()
     page.set_input_files("#files", [hands.file("one.png"), hands.file("two.png")])

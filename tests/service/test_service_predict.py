@@ -182,9 +182,16 @@ def test_a_map_is_white_where_it_matters(client):
         data = buffer.getvalue()
     answer = ask(client, data, explain="map", label="F_Normal")
     grey = np.asarray(Image.open(io.BytesIO(client.get(answer["map"]["map"]).content)))
+    assert answer["map"]["empty"] is False
     row, column = np.unravel_index(int(grey.argmax()), grey.shape)
     assert 32 <= column < 64
     assert row < 32
+
+
+def test_a_map_of_nothing_says_that_it_is_empty(client, tools):
+    grey = ask(client, tools.photograph((100, 100, 100)), explain="map")
+    assert grey["map"]["empty"] is True
+    assert not np.asarray(Image.open(io.BytesIO(client.get(grey["map"]["map"]).content))).any()
 
 
 def test_a_map_of_what_was_not_found_says_so(client, tools, model_folder):

@@ -206,6 +206,7 @@ class Desk:
                 "model": served.name,
                 "label": heat.label,
                 "title": heat.title,
+                "empty": heat.is_empty,
                 "map": answers.link(tokens["map"]) if tokens else None,
                 "overlay": answers.link(tokens["map_overlay"]) if tokens else None,
             },

@@ -40,6 +40,11 @@ class Heat:
     label: str | None
     title: str | None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in the photograph speaks for the label."""
+        return not self.map.any()
+
 
 class NoMap(Exception):
     """There is no map, and why, in a sentence for the client."""

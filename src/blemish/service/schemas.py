@@ -89,6 +89,7 @@ class HeatMap(Shape):
     model: str
     label: str | None
     title: str | None
+    empty: bool = Field(description="Nothing in the photograph speaks for the label: the map is black.")
     map: str | None = Field(description="8-bit grey PNG in the size of the photograph.")
     overlay: str | None
 

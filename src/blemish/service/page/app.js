@@ -4,12 +4,12 @@ import { get, key } from "./api.js";
 import { byId, fill, h } from "./dom.js";
 import { drawDownloads } from "./downloads.js";
 import { listenToKeys, showKeys } from "./keys.js";
-import { drawPanel, onMapWanted, prepareTabs } from "./panel.js";
+import { drawPanel, moreLabels, onMapWanted, prepareTabs } from "./panel.js";
 import { drawQueue } from "./queue.js";
 import { add, again, explain, onKey, retry, retryKeyless } from "./sending.js";
 import { changed, current, modelInfo, notify, onChange, state } from "./store.js";
 import { drawViewer } from "./viewer.js";
-import { cannotSee, count, limitsWords, proof, stageWords, verdict } from "./words.js";
+import { cannotSee, count, limitsWords, moment, proof, stageWords, verdict } from "./words.js";
 
 function drawHead() {
   const item = current();
@@ -17,7 +17,7 @@ function drawHead() {
   line.classList.toggle("failed", Boolean(item?.problem));
   if (item?.result) {
     line.textContent = verdict(item.result);
-    fill(byId("byline"), `${item.name}, ${item.result.model}, ${item.when.toLocaleString()}. ${cannotSee(item.result.model)}`);
+    fill(byId("byline"), `${item.name}, ${item.result.model}, ${moment(item.when)}. ${cannotSee(item.result.model)}`);
   } else if (item?.problem) {
     line.textContent = item.problem.title;
     fill(byId("byline"), `${item.name}. ${item.problem.detail} `,
@@ -29,6 +29,13 @@ function drawHead() {
   }
 }
 
+const MOST_LABELS = 24; // that stand on the first page unless somebody asks for all
+
+function labels(model) {
+  const shown = state.allLabels ? model.labels : model.labels.slice(0, MOST_LABELS);
+  return [h("ul", { class: "labels" }, shown.map((l) => h("li", {}, l.title))), model.labels.length > MOST_LABELS && moreLabels(model.labels.length, shown.length)];
+}
+
 function drawAbout() {
   const model = modelInfo(state.model);
   if (!model) {
@@ -36,7 +43,7 @@ function drawAbout() {
     return;
   }
   const facts = [
-    ["Looks for", model.labels.length ? h("ul", { class: "labels" }, model.labels.map((l) => h("li", {}, l.title))) : "one place"],
+    ["Looks for", model.labels.length ? labels(model) : "one place"],
     ["Cannot see", "Anything else, and what the photograph does not show."],
     ["Model", `${model.run || model.name}, ${model.architecture}${model.created ? `, made ${model.created}` : ""}`],
     ["File", model.model_digest.slice(0, 16)],
@@ -48,6 +55,7 @@ function drawAbout() {
 function drawNotice() {
   const notice = state.notice;
   byId("notice").hidden = !notice;
+  byId("notice").classList.toggle("calm", Boolean(notice?.calm));
   fill(byId("notice"), notice && h("span", { "data-key": "words" }, notice.text),
     notice?.act && h("button", { type: "button", class: "link", "data-key": "act", onclick: notice.does }, notice.act));
 }

@@ -1,10 +1,12 @@
 // What can be taken away: JSON, an annotated picture, COCO, and a report that needs neither the server nor the net.
 
-import { colourOf } from "./colours.js";
+import { colourOf, INFERNO } from "./colours.js";
 import { byId, fill, h } from "./dom.js";
 import { load } from "./pictures.js";
 import { reportPage } from "./report.js";
-import { current, notify, state } from "./store.js";
+import { dropMap, explain } from "./sending.js";
+import { current, modelInfo, notify, state } from "./store.js";
+import { summit } from "./viewer.js";
 import { findings, nearMisses, percent, title } from "./words.js";
 
 const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photograph";
@@ -55,14 +57,41 @@ export async function annotated(item, { most = Infinity, named = true } = {}) {
   for (const object of shown) {
     const text = named ? `${object.id} ${title(object.title)} ${percent(object.score)}` : String(object.id);
     const [wide, tall] = [context.measureText(text).width + 2 * pad, letters + pad];
-    const x = Math.min(Math.max(object.box_xyxy[0] * scale, 0), Math.max(canvas.width - wide, 0));
-    const y = Math.max(object.box_xyxy[1] * scale - tall - 2 * unit, 0);
+    const [left, top] = summit(object);
+    const x = Math.min(Math.max(left * scale, 0), Math.max(canvas.width - wide, 0));
+    const y = Math.max(top * scale - tall - 2 * unit, 0);
     context.fillStyle = "rgb(0 0 0 / 0.78)";
     context.fillRect(x, y, wide, tall);
     context.fillStyle = "#fff";
     context.fillText(text, x + pad, y + tall / 2);
   }
   return canvas;
+}
+
+// The photograph under its map, as the page shows it at the sliders' settings.
+async function mapped(item, most) {
+  const [height, width] = item.result.size_hw;
+  const [image, heat] = await Promise.all([load(item.shown ?? item.url), load(item.map.url)]);
+  const scale = Math.min(1, most / Math.max(width, height));
+  const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(heat, 0, 0, canvas.width, canvas.height);
+  const over = context.getImageData(0, 0, canvas.width, canvas.height);
+  const colours = Array.from({ length: 256 }, (_, value) => heatColour(value / 255));
+  for (let i = 0; i < over.data.length; i += 4) over.data.set(colours[over.data[i]], i);
+  const layer = h("canvas", { width: canvas.width, height: canvas.height });
+  layer.getContext("2d").putImageData(over, 0, 0);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  context.drawImage(layer, 0, 0);
+  return canvas;
+}
+
+// Red, green, blue and opacity, 0 to 255, of a place that mattered so much.
+function heatColour(value) {
+  const at = value * (INFERNO.length - 1);
+  const low = INFERNO[Math.floor(at)];
+  const high = INFERNO[Math.ceil(at)];
+  return [...low.map((v, i) => v + (high[i] - v) * (at - Math.floor(at))), value >= state.map.from ? 255 * state.map.opacity : 0];
 }
 
 const box = ([x1, y1, x2, y2]) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
@@ -122,14 +151,40 @@ export function coco(items) {
 
 const everything = () => state.photographs.filter((p) => p.result);
 
+// A model that says only what, and not where, has its maps in the report: those that nobody has looked at are
+// made now. Maps of a detector take long, so only those that somebody has asked for are there.
+async function makeMaps(items) {
+  const missing = items.filter((item) => !item.result.objects && modelInfo(item.result.model)?.maps && !item.map && !item.mapProblem);
+  let stopped = false;
+  const stop = (item) => {
+    stopped = true;
+    dropMap(item);
+    notify(null);
+  };
+  for (const [done, item] of missing.entries()) {
+    if (stopped) return;
+    // A single one is there at once: words that flash by help nobody.
+    if (done || missing.length > 3) notify(`Making the maps for the report, ${done + 1} of ${missing.length}.`, "Leave the rest out", () => stop(item), { calm: true });
+    await explain(item, item.mapLabel, { quiet: true });
+  }
+  if (missing.length && !stopped) notify(null);
+}
+
+// The picture as a data URL; null for a format that browsers cannot show, from a server that gives no pictures.
+async function embedded(drawing) {
+  try {
+    return (await drawing).toDataURL("image/jpeg", 0.85);
+  } catch {
+    return null;
+  }
+}
+
 export async function saveReport(items) {
-  const pictures = await Promise.all(items.map(async (item) => {
-    try {
-      return (await annotated(item, { most: 1400, named: false })).toDataURL("image/jpeg", 0.85);
-    } catch {
-      return null; // a format that browsers cannot show, from a server that gives no pictures
-    }
-  }));
+  await makeMaps(items);
+  const pictures = await Promise.all(items.map(async (item) => ({
+    photograph: await embedded(annotated(item, { most: 1400, named: false })),
+    map: item.map && !item.map.empty ? await embedded(mapped(item, 1000)) : null,
+  })));
   const name = items.length === 1 ? stem(items[0].name) : `${items.length}-photographs`;
   save(`blemish-${name}.html`, new Blob([reportPage(items, pictures)], { type: "text/html" }));
 }

@@ -5,7 +5,7 @@ import { byId, fill, h } from "./dom.js";
 import { crop } from "./pictures.js";
 import { changed, current, modelInfo, state } from "./store.js";
 import { goTo, hover, select } from "./viewer.js";
-import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, nearMisses, percent, proof, share, thresholdOf, title } from "./words.js";
+import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, mapWords, nearMisses, percent, proof, share, thresholdOf, title } from "./words.js";
 
 const TABS = ["verdict", "why", "where"];
 let askForMap = () => {};
@@ -75,10 +75,25 @@ function thresholdSlider(result) {
     h("button", { type: "button", class: "link small", "data-key": "own", "aria-disabled": String(own), onclick: () => set(null) }, image ? "Trust any" : "Back to the model’s own"));
 }
 
+const MOST_BARS = 12; // a model of 80 labels has 70 that say nothing
+
+// The button between a long list of labels and all of it; null where nothing is left out.
+export function moreLabels(all, most) {
+  if (!state.allLabels && most >= all) return null;
+  const text = state.allLabels ? "Show fewer labels" : `Show all ${all} labels`;
+  const act = () => {
+    state.allLabels = !state.allLabels;
+    changed();
+  };
+  return h("button", { type: "button", class: "link small", "data-key": "more-labels", "aria-expanded": String(state.allLabels), onclick: act }, text);
+}
+
 function bars(result) {
   if (!result.labels.length) return null;
   const sorted = [...result.labels].sort((a, b) => b.score - a.score);
-  return h("ul", { class: "bars", "aria-label": "Score of each label" }, sorted.map((l) => {
+  const said = sorted.filter((l, place) => state.allLabels || place < MOST_BARS || labelHolds(result, l));
+  const more = result.labels.length > MOST_BARS ? moreLabels(result.labels.length, said.length) : null;
+  return [h("ul", { class: "bars", "data-key": "bars", "aria-label": "Score of each label" }, said.map((l) => {
     const holds = labelHolds(result, l);
     const threshold = thresholdOf(result, l.label);
     return h("li", { class: holds ? "holds" : "", "data-key": `bar-${l.label}` },
@@ -88,7 +103,7 @@ function bars(result) {
         h("span", { class: "fill", vars: { "--share": `${100 * l.score}%` } }),
         result.task !== "classification" && h("span", { class: "mark-at", vars: { "--at": `${100 * threshold}%` } })),
       h("span", { class: "sr" }, holds ? "yes" : "no"));
-  }));
+  })), more];
 }
 
 function drawVerdict(item, parent) {
@@ -151,7 +166,7 @@ function drawWhere(item, parent) {
     result.task !== "localization" && thresholdSlider(result),
     h("table", { class: "findings", "data-key": "table" },
       h("caption", {}, `${shown.length ? count(shown.length, "finding") : "Nothing reaches the threshold"}${hidden ? `; ${hidden} below it` : ""}`),
-      h("thead", {}, h("tr", {}, ["Crop", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "sr" }, t) : t)))),
+      shown.length + below.length > 0 && h("thead", {}, h("tr", {}, ["Crop", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "sr" }, t) : t)))),
       h("tbody", { "data-key": "found" }, shown.map((o) => findingRow(item, o))),
       below.length > 0 && h("tbody", { "data-key": "near" }, h("tr", { "data-key": "near-title" }, h("th", { colspan: 4, scope: "rowgroup" }, "Just below the threshold, not counted")), below.map((o) => findingRow(item, o)))));
 }
@@ -176,13 +191,14 @@ function drawWhy(item, parent) {
     item.mapBusy && h("progress", { "data-key": "map-progress", "aria-label": "The map" }),
     item.mapProblem && h("p", { "data-key": "map-problem" }, item.mapProblem),
     item.mapProblem && h("button", { type: "button", "data-key": "map-retry", onclick: () => askForMap(item, item.mapLabel) }, "Try again"),
-    item.map && h("div", { "data-key": "map-settings" },
+    item.map?.empty && h("p", { "data-key": "map-empty" }, `${mapWords(item.map)}. The map is empty.`),
+    item.map && !item.map.empty && h("div", { "data-key": "map-settings" },
       slider({ id: "opacity", label: "Opacity", value: state.map.opacity, min: 0, max: 1, text: share(state.map.opacity), onInput: (v) => set("opacity", v) }),
       slider({ id: "from", label: "Show from", value: state.map.from, min: 0, max: 1, text: share(state.map.from), onInput: (v) => set("from", v) }),
       h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, "mattered little"), h("span", { class: "ramp" }), h("span", {}, "mattered most")),
       h("label", { class: "choice" },
         h("input", { type: "checkbox", "data-key": "beside", checked: state.map.beside, onchange: (e) => set("beside", e.target.checked) }), " Original beside it")),
-    item.map && h("p", { class: "quiet" }, `Made by ${item.map.model} itself, with ${item.map.method}. A map shows what moved the score, not the outline of the damage.`));
+    item.map && !item.map.empty && h("p", { class: "quiet", "data-key": "map-proof" }, `Made by ${item.map.model} itself, with ${item.map.method}. A map shows what moved the score, not the outline of the damage.`));
 }
 
 export function drawPanel() {

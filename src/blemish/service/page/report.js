@@ -2,7 +2,7 @@
 
 import { colourOf } from "./colours.js";
 import { modelInfo } from "./store.js";
-import { area, cannotSee, closeCalls, findings, isClose, labelHolds, nearMisses, percent, proof, share, thresholdOf, title, verdict } from "./words.js";
+import { area, cannotSee, closeCalls, findings, isClose, labelHolds, mapWords, moment, nearMisses, percent, proof, share, thresholdOf, title, verdict } from "./words.js";
 
 const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const text = (value) => String(value).replace(/[&<>"']/g, (c) => escapes[c]);
@@ -12,14 +12,15 @@ const STYLE = `
 body { font: 15px/1.45 -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; color: #1b1f24; background: #fff; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.1rem; margin: 0; } h2 { font-size: 1.35rem; line-height: 1.2; margin: .25rem 0; }
 article { border-top: 2px solid #1b1f24; padding: 1rem 0 1.5rem; }
-img { max-width: 100%; max-height: 14cm; display: block; margin: .75rem 0; }
+img { max-width: 100%; max-height: 14cm; display: block; } figure { margin: .75rem 0; } figcaption { margin-top: .2rem; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1rem; align-items: start; } .below img { max-height: 8cm; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d5d9de; vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .quiet { color: #555e68; font-size: .85rem; overflow-wrap: anywhere; } thead { display: table-header-group; }
 .swatch { display: inline-block; width: .7rem; height: .7rem; border: 1px solid #1b1f24; margin-right: .45rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .decision { display: grid; grid-template-columns: 2fr 1fr 1fr; gap: 1rem; margin-top: 2.2rem; } .decision span { border-top: 1px solid #1b1f24; font-size: .85rem; color: #555e68; }
-tr, img, .decision { break-inside: avoid; } article + article { break-before: page; }
-@page { margin: 14mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } img { max-height: 9cm; margin: .5rem 0; } th, td { padding-top: .15rem; padding-bottom: .15rem; } article { padding: .6rem 0 0; } .decision { margin-top: 1.8rem; } }
+tr, figure, .decision { break-inside: avoid; } article + article { break-before: page; }
+@page { margin: 14mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } img { max-height: 9cm; } figure { margin: .5rem 0; } .below img { max-height: 5.5cm; } th, td { padding-top: .15rem; padding-bottom: .15rem; } article { padding: .6rem 0 0; } .decision { margin-top: 1.8rem; } }
 `;
 
 function table(result) {
@@ -38,13 +39,25 @@ function table(result) {
   return `<table><thead><tr><th>Label</th><th class="n">Score</th><th class="n">Threshold</th><th>Verdict</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }
 
+// The photograph, and the map where one was made: beside it, or below one with outlines, which has to be large.
+function figures(item, pictures) {
+  const map = item.map;
+  const caption = map && `<figcaption class="quiet">${text(mapWords(map))}. ${map.empty ? "The map is empty." : "A map shows what moved the score, not the outline of the damage."}</figcaption>`;
+  const one = pictures.photograph
+    ? `<figure><img alt="The photograph${item.result.objects ? " with the findings outlined" : ""}" src="${pictures.photograph}">${map?.empty ? caption : ""}</figure>`
+    : "<p class=\"quiet\">The photograph cannot be shown by this browser.</p>";
+  if (!pictures.map) return one;
+  const other = `<figure${item.result.objects ? " class=\"below\"" : ""}><img alt="The same photograph under the map" src="${pictures.map}">${caption}</figure>`;
+  return item.result.objects ? one + other : `<div class="pair">${one}${other}</div>`;
+}
+
 export function reportPage(items, pictures) {
   const parts = items.map((item, i) => {
     const result = item.result;
     const model = modelInfo(result.model);
-    return `<article><p class="quiet">${text(item.name)}, ${text(item.when.toLocaleString())}, ${result.size_hw[1]} × ${result.size_hw[0]} px</p>` +
+    return `<article><p class="quiet">${text(item.name)}, ${text(moment(item.when))}, ${result.size_hw[1]} × ${result.size_hw[0]} px</p>` +
       `<h2>${text(verdict(result))}</h2>` +
-      (pictures[i] ? `<img alt="The photograph with the findings outlined" src="${pictures[i]}">` : "<p class=\"quiet\">The photograph cannot be shown by this browser.</p>") +
+      figures(item, pictures[i]) +
       table(result) +
       `<p class="quiet">${text(cannotSee(result.model))}</p>` +
       `<p class="quiet">Model ${text(result.model_version)}, ${text(model?.architecture ?? "")}; file ${text(result.model_digest)}; parity check ${proof(model)}${model?.created ? `; made ${text(model.created)}` : ""}. ` +

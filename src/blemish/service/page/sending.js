@@ -62,7 +62,7 @@ export function removeAll() {
   for (const item of [...state.photographs]) remove(item);
 }
 
-function dropMap(item) {
+export function dropMap(item) {
   item.mapAttempt?.abort();
   if (item.map?.url) URL.revokeObjectURL(item.map.url);
   Object.assign(item, { map: null, mapBusy: null, mapProblem: null, mapAttempt: null });
@@ -170,7 +170,7 @@ async function keepPicture(item, result) {
 }
 
 // A newer wish, another model or removal makes an older answer worthless: only `mapAttempt` may write.
-export async function explain(item, label) {
+export async function explain(item, label, { quiet = false } = {}) {
   dropMap(item);
   const parameters = { model: item.result.model, explain: "map" };
   if (label) parameters.label = label;
@@ -200,6 +200,6 @@ export async function explain(item, label) {
     item.mapProblem = refused.message;
   }
   item.mapBusy = null;
-  say(item.mapProblem ?? `The map of ${item.name} is there.`);
+  if (!quiet) say(item.mapProblem ?? `The map of ${item.name} is there.`);
   changed();
 }

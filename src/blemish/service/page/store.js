@@ -9,9 +9,10 @@ export const state = {
   finding: null, // the id of a finding in it
   tab: "verdict",
   tabChosen: false, // whether by a person: then no answer changes it
+  allLabels: false, // whether a long list of labels stands there in full
   threshold: null, // null: the model's own, label by label
   map: { opacity: 0.6, from: 0.3, beside: true },
-  notice: null, // { text, act, does }: what concerns the whole page, and a button for it
+  notice: null, // { text, act, does, calm }: what concerns the whole page, and a button for it
 };
 
 const listeners = new Set();
@@ -48,7 +49,7 @@ export function photograph(file) {
     problem: null,
     abort: null,
     tries: 0,
-    map: null, // { label, title, method, model, url }
+    map: null, // { label, title, method, model, empty, url }
     mapLabel: null, // which label a person wants explained
     mapBusy: null,
     mapProblem: null,
@@ -64,7 +65,7 @@ export function say(text) {
   document.getElementById("announce").textContent = text;
 }
 
-export function notify(text, act = null, does = null) {
-  state.notice = text ? { text, act, does } : null;
+export function notify(text, act = null, does = null, { calm = false } = {}) {
+  state.notice = text ? { text, act, does, calm } : null;
   changed();
 }

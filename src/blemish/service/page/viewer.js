@@ -4,7 +4,7 @@
 import { colourOf, INFERNO } from "./colours.js";
 import { byId, fill, h, s } from "./dom.js";
 import { changed, current, state } from "./store.js";
-import { area, findings, isClose, nearMisses, percent, title } from "./words.js";
+import { area, findings, isClose, mapWords, nearMisses, percent, title } from "./words.js";
 
 const MOST_ZOOM = 40;
 const ALPHA_STEPS = 100; // of the table that cuts the map off below "show from"
@@ -62,11 +62,18 @@ function outline(result, object, below) {
     s("path", { d, class: "line", vars: { "--label": colourOf(result, object.label) } }));
 }
 
+// Where a finding's number stands: on the highest point of its outline, or on the corner of its box.
+export function summit(object) {
+  const [x1, y1] = object.box_xyxy;
+  const points = (object.polygons ?? []).flat();
+  return points.length ? points.reduce((top, point) => (point[1] < top[1] ? point : top)) : [x1, y1];
+}
+
 // The number that the table and the report give a finding; `place` keeps it the same size at every zoom.
 function badge(object) {
   const text = String(object.id);
   const wide = 10 + 7 * text.length;
-  return s("g", { class: "badge", "data-at": `${object.box_xyxy[0]},${object.box_xyxy[1]}`, "data-key": `badge-${object.id}`, "aria-hidden": "true" },
+  return s("g", { class: "badge", "data-at": summit(object).join(","), "data-key": `badge-${object.id}`, "aria-hidden": "true" },
     s("rect", { x: 0, y: -17, width: wide, height: 17, rx: 2 }),
     s("text", { x: wide / 2, y: -4.5, "text-anchor": "middle" }, text));
 }
@@ -221,7 +228,8 @@ export function forget(item) {
 function panes(item, source) {
   const result = item.result;
   if (state.tab === "why" && item.map) {
-    const words = `Where ${item.map.model} looked for “${item.map.title ?? "the box"}” (${item.map.method})`;
+    const words = mapWords(item.map);
+    if (item.map.empty) return h("figure", { class: "pane", "data-key": "original" }, h("figcaption", {}, words), photograph(source, item.name));
     const heat = s("image", { href: item.map.url, width: size.w, height: size.h, preserveAspectRatio: "none", filter: "url(#heat)", class: "heat" });
     return [
       state.map.beside && h("figure", { class: "pane", "data-key": "original" }, h("figcaption", {}, "Original"), photograph(source, `${item.name}, original`)),

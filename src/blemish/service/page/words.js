@@ -7,6 +7,7 @@ export const CLOSE = 0.1; // a score this near its threshold is a close call: a 
 export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)} %`;
 export const share = (value) => `${Math.round(100 * value)} %`;
 export const area = (value) => `${value.toFixed(value < 1 ? 2 : 1)} %`;
+export const moment = (date) => date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 export const title = (text) => text ?? "finding";
 
@@ -107,6 +108,12 @@ export function cannotSee(name) {
   if (model.task === "localization") return "This model marks one place; it cannot see any other, nor what the photograph does not show.";
   const where = { classification: " It says what, not where.", multilabel: " It says what, not where." }[model.task] ?? "";
   return `This model knows only ${knows(model)}; it cannot see anything else, nor what the photograph does not show.${where}`;
+}
+
+// What a map shows, for its caption; `map` is that of an answer.
+export function mapWords(map) {
+  const what = `“${map.title ?? "the place"}”`;
+  return map.empty ? `Nothing in this photograph speaks for ${what}, says ${map.model} (${map.method})` : `Where ${map.model} looked for ${what} (${map.method})`;
 }
 
 export function proof(model) {
