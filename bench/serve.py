@@ -1,4 +1,4 @@
-"""The service beside its peers, on this machine: throughput, a lone client, overload, memory.
+"""The service beside its peers, on this machine: throughput, a lone client, overload, memory, start.
 
     python bench/serve.py                                   everything but LitServe
     python bench/serve.py --litserve PYTHON                 an interpreter that has litserve and onnxruntime
@@ -11,182 +11,42 @@ processor time they take is shown, because on a small machine the servers have t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
-import io
 import json
-import os
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from peers.clients import Connection, request
+from peers.servers import (
+    blemish,
+    busy_seconds,
+    damagelens,
+    get,
+    litserve,
+    make_model,
+    photographs,
+    processor_seconds,
+)
 
 HERE = Path(__file__).parent
 CLIENTS = 32
-LABELS = ["F_Breakage", "F_Crushed", "F_Normal", "R_Breakage", "R_Crushed", "R_Normal"]
-
-
-def photographs(count: int = 16, size: tuple[int, int] = (1280, 960), kilobytes: int = 200) -> list[bytes]:
-    """JPEGs of about so many kilobytes: smooth noise, as large files of a telephone are."""
-    generator = np.random.default_rng(7)
-    out = []
-    for _ in range(count):
-        coarse = generator.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
-        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        grain = generator.normal(0, 6, (size[1], size[0], 1))
-        image = Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
-        low, high, data = 5, 97, b""
-        while low <= high:
-            quality = (low + high) // 2
-            with io.BytesIO() as buffer:
-                image.save(buffer, "JPEG", quality=quality)
-                data = buffer.getvalue()
-            low, high = (quality + 1, high) if len(data) < kilobytes * 1000 else (low, quality - 1)
-        out.append(data)
-    return out
-
-
-def make_model(name: str, folder: Path) -> tuple[Path, Path]:
-    """A model file and the state it has in torchvision; random weights cost as much as trained ones."""
-    file, state = folder / f"{name}.onnx", folder / f"{name}.pt"
-    code = f"""
-import torch, torchvision
-from blemish.export.onnx import export_module
-from blemish.modelfile import *
-torch.manual_seed(0)
-model = torchvision.models.{name}(num_classes=6).eval()
-torch.save(model.state_dict(), {str(state)!r})
-class Tuple(torch.nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-    def forward(self, image):
-        return (self.inner(image),)
-inputs = (InputSpec(name="image", size_hw=(224, 224)),)
-outputs = (OutputSpec(name="logits", role="scores", activation="logits"),)
-graph = export_module(Tuple(model).eval(), (torch.rand(2, 3, 224, 224),), inputs, outputs)
-write_model_file({str(file)!r}, graph, Contract(name={name!r}, architecture={name!r}, task="classification",
-    labels=tuple(LabelSpec(name=n, title=n) for n in {LABELS!r}), inputs=inputs, outputs=outputs,
-    decoder=DecoderSpec(name="scores")))
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
-    return file, state
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-@contextmanager
-def server(command: list[str], port: int, ready: str):
-    """A server process, once it is ready; gone afterwards."""
-    began = time.perf_counter()
-    # A session of its own: some servers leave workers behind, which have to go with them.
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        while time.perf_counter() - began < 90:
-            if process.poll() is not None:
-                raise RuntimeError(f"it ended with {process.returncode}: {command}")
-            try:
-                if get(port, ready)[0] == 200:
-                    break
-            except OSError:
-                pass
-            time.sleep(0.02)
-        else:
-            raise RuntimeError(f"not ready: {command}")
-        process.ready_seconds = time.perf_counter() - began
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def blemish(file: Path, *options: str):
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "blemish",
-        "serve",
-        "--model",
-        f"m={file}",
-        "--port",
-        str(port),
-        *options,
-    ]
-    return server(command, port, "/api/v1/health/ready"), port, "/api/v1/predict"
-
-
-def damagelens(name: str, state: Path):
-    port = free_port()
-    command = [sys.executable, str(HERE / "peers" / "damagelens_server.py"), name, str(state), str(port)]
-    return server(command, port, "/ready"), port, "/predict"
-
-
-def litserve(python: str, file: Path):
-    port = free_port()
-    script = str(HERE / "peers" / "litserve_server.py")
-    command = [python, script, str(file), str(port), str(len(os.sched_getaffinity(0)))]
-    return server(command, port, "/health"), port, "/predict"
-
-
-def processor_seconds(root: int) -> float:
-    """Processor time that a process and its children have used."""
-    parents, used = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-            used[int(entry.name)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    total, wave = 0.0, {root}
-    while wave:
-        total += sum(used.get(pid, 0.0) for pid in wave)
-        wave = {pid for pid, parent in parents.items() if parent in wave}
-    return total
 
 
 def measured(process: subprocess.Popen[str], arguments: dict) -> dict:
-    """A load, and the server's processor time for each answer, which a busy machine changes little."""
-    before = processor_seconds(process.pid)
+    """A load, the server's processor time for each answer, and the processors that other programs took."""
+    before, everybody, began = processor_seconds(process.pid), busy_seconds(), time.perf_counter()
     got = in_own_process({**arguments, "warm": 0})
-    spent = processor_seconds(process.pid) - before
-    return {**got, "server_cpu": spent / max(got["answered"], 1)}
+    spent, wall = processor_seconds(process.pid) - before, time.perf_counter() - began
+    others = (busy_seconds() - everybody - spent) / wall - got["clients_cpu"]
+    return {**got, "server_cpu": spent / max(got["answered"], 1), "others": max(others, 0.0)}
 
 
 def in_own_process(arguments: dict) -> dict:
@@ -230,105 +90,113 @@ print(json.dumps({{"rate": rate, "server_cpu": cpu, "alone_p50": statistics.medi
 
 def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     size = Path(paths[0]).stat().st_size // 1000
-    print(f"\n{CLIENTS} clients, photographs of {size} kB, {options.seconds:g} s each,")
-    print(f"best and median of {options.repeats} rounds (the machine may have other work)\n")
+    print(f"\n{CLIENTS} clients, photographs of {size} kB. All servers run, and are asked in turn,")
+    print(f"{options.repeats} times {options.seconds:g} s, so that the machine's other work hits them all.\n")
     print(
-        "| model | server | photographs/s, best | median | p50 ms | p99 ms | clients' CPU | ready after s |"
+        "| model | server | photographs/s, median | best | server's ms of processor | p50 ms | p99 ms "
+        "| clients' CPU | others' CPU | ready after s |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in options.models:
         file, state = make_model(name, folder)
         peers = {
             "blemish": partial(blemish, file),
             "FastAPI + eager torch": partial(damagelens, name, state),
         }
-        if find_spec("openvino"):
+        if options.openvino and find_spec("openvino"):
             peers["blemish, OpenVINO"] = partial(blemish, file, "--backend", "openvino")
         if options.litserve:
             peers["LitServe, same file"] = partial(litserve, options.litserve, file)
         rates: dict[str, list[dict]] = {peer: [] for peer in (*peers, "predict")}
         ready: dict[str, float] = {}
-        for _ in range(options.repeats):  # in turn, so that a busy minute hits all of them
+        load = {"kind": "closed", "photographs": paths, "clients": CLIENTS}
+        with contextlib.ExitStack() as stack:
+            asked = {}
             for peer, start in peers.items():
                 made, port, path = start()
-                with made as process:
-                    ready[peer] = process.ready_seconds
-                    warm = {"kind": "closed", "port": port, "path": path, "photographs": paths, "clients": 8}
-                    in_own_process({**warm, "seconds": 2, "warm": 0})
-                    rates[peer].append(
-                        measured(
-                            process,
-                            {
-                                "kind": "closed",
-                                "port": port,
-                                "path": path,
-                                "photographs": paths,
-                                "clients": CLIENTS,
-                                "seconds": options.seconds,
-                            },
-                        )
-                    )
-                print(f"  {name}, {peer}: {rates[peer][-1]}", file=sys.stderr, flush=True)
-            rates["predict"].append(predict_rate(file, paths, options.seconds))
+                process = stack.enter_context(made)
+                ready[peer] = process.ready_seconds
+                asked[peer] = process, {**load, "port": port, "path": path}
+                in_own_process({**asked[peer][1], "clients": 8, "seconds": 2, "warm": 0})
+            for _ in range(options.repeats):
+                for peer, (process, arguments) in asked.items():
+                    rates[peer].append(measured(process, {**arguments, "seconds": options.seconds}))
+                    print(f"  {name}, {peer}: {rates[peer][-1]}", file=sys.stderr, flush=True)
+                rates["predict"].append(predict_rate(file, paths, options.seconds))
+                print(f"  {name}, predict: {rates['predict'][-1]}", file=sys.stderr, flush=True)
         for peer, rounds in rates.items():
-            best = max(rounds, key=lambda r: r["rate"])
-            median = statistics.median(r["rate"] for r in rounds)
-            least = min(r["server_cpu"] for r in rounds) * 1000
-            rest = "| | |"
-            if "p50" in best:
-                rest = f"{best['p50'] * 1000:.0f} | {best['p99'] * 1000:.0f} | {best['clients_cpu']:.0%}"
-                rest += f" | {ready[peer]:.1f}"
-            print(f"| {name} | {peer} | {best['rate']:.1f} | {median:.1f} | {least:.1f} | {rest} |")
+            print(f"| {name} | {peer} | {row(rounds)} | {f'{ready[peer]:.1f}' if peer in ready else ''} |")
             bad = {s: n for r in rounds for s, n in r.get("statuses", {}).items() if s != "200"}
             if bad:
                 print(f"  statuses beside 200: {bad}")
-        best = {peer: max(r["rate"] for r in rounds) for peer, rounds in rates.items()}
-        cpu = {peer: min(r["server_cpu"] for r in rounds) for peer, rounds in rates.items()}
+        print()
         for peer, wanted in (("FastAPI + eager torch", 2.5), ("LitServe, same file", 1.2), ("predict", 0.85)):
-            if peer in best:
+            if peer in rates:
+                pairs = list(zip(rates["blemish"], rates[peer], strict=True))
+                ratios = sorted(ours["rate"] / theirs["rate"] for ours, theirs in pairs)
+                cpu = statistics.median(theirs["server_cpu"] / ours["server_cpu"] for ours, theirs in pairs)
                 print(
-                    f"  {name}: {best['blemish'] / best[peer]:.2f} times {peer} (wanted: {wanted}); "
-                    f"by processor time {cpu[peer] / cpu['blemish']:.2f} times"
+                    f"{name}: {statistics.median(ratios):.2f} times {peer} ({ratios[0]:.2f} to "
+                    f"{ratios[-1]:.2f}; wanted: {wanted}); by processor time {cpu:.2f} times"
                 )
+        print()
+
+
+def row(rounds: list[dict]) -> str:
+    """The columns of a server's line, from its rounds."""
+
+    def median(key: str, digits: int = 0, factor: float = 1.0) -> str:
+        values = [r[key] for r in rounds if key in r]
+        return f"{factor * statistics.median(values):.{digits}f}" if values else ""
+
+    best = max(r["rate"] for r in rounds)
+    return " | ".join(
+        [
+            median("rate", 1),
+            f"{best:.1f}",
+            median("server_cpu", 1, 1000),
+            median("p50", 0, 1000),
+            median("p99", 0, 1000),
+            median("clients_cpu", 2),
+            median("others", 2),
+        ]
+    )
 
 
 def lone(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
-    print("\nA lone client beside the unbatched call, median ms (wanted: at most 1.15 times)\n")
+    print("\nA lone client beside the unbatched call, p50 in ms, in turn (wanted: at most 1.15 times)\n")
     for name in options.models:
         file, _ = make_model(name, folder)
         pairs = []
-        for _ in range(options.repeats):
-            made, port, path = blemish(file)
-            with made:
-                served = in_own_process(
-                    {
-                        "kind": "closed",
-                        "port": port,
-                        "path": path,
-                        "photographs": paths,
-                        "clients": 1,
-                        "seconds": options.seconds,
-                    }
-                )
-            pairs.append((served["p50"], predict_rate(file, paths, 1)["alone_p50"]))
-        served, alone = min(p[0] for p in pairs), min(p[1] for p in pairs)
-        print(f"  {name}: served {served * 1000:.1f}, called {alone * 1000:.1f}: {served / alone:.2f} times")
+        made, port, path = blemish(file)
+        arguments = {"kind": "closed", "port": port, "path": path, "photographs": paths, "clients": 1}
+        with made:
+            for _ in range(options.repeats):
+                served = in_own_process({**arguments, "seconds": options.seconds, "warm": 1})
+                pairs.append((served["p50"], predict_rate(file, paths, 1)["alone_p50"]))
+                print(f"  {name}: {pairs[-1]}", file=sys.stderr, flush=True)
+        ratio = statistics.median(served / alone for served, alone in pairs)
+        served, alone = (1000 * min(column) for column in zip(*pairs, strict=True))
+        print(
+            f"  {name}: {ratio:.2f} times in the median turn; at best served {served:.1f}, called {alone:.1f}"
+        )
 
 
 def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     file, _ = make_model("resnet18", folder)
     made, port, path = blemish(file)
+    common = {"port": port, "path": path, "photographs": paths}
+    closed = {**common, "kind": "closed", "clients": CLIENTS, "seconds": options.seconds}
     with made:
-        common = {"port": port, "path": path, "photographs": paths}
-        peak = in_own_process({**common, "kind": "closed", "clients": CLIENTS, "seconds": options.seconds})[
-            "rate"
-        ]
-        got = in_own_process(
-            {**common, "kind": "open", "rate": 4 * peak, "seconds": options.overload_seconds}
-        )
-        times, accepted = got["offered"] / peak, got["rate"] / peak
-        print(f"\nOverload: {got['offered']:.0f} a second offered, {times:.1f} times the peak of {peak:.1f}")
-        print(f"  accepted {got['rate']:.1f}/s = {accepted:.0%} of peak (wanted: 90 %)")
+        # The peak before and after, as what else the machine does changes from minute to minute.
+        peaks = [in_own_process(closed)["rate"]]
+        offered = 4 * peaks[0]
+        got = in_own_process({**common, "kind": "open", "rate": offered, "seconds": options.overload_seconds})
+        peaks.append(in_own_process(closed)["rate"])
+        peak = statistics.mean(peaks)
+        print(f"\nOverload: {got['offered']:.0f} a second offered")
+        print(f"  peak {peaks[0]:.1f} a second before, {peaks[1]:.1f} after")
+        print(f"  accepted {got['rate']:.1f}/s = {got['rate'] / peak:.0%} of peak (wanted: 90 %)")
         print(
             "  refused within {refused_p50:.3f} s (p50), {refused_p99:.3f} (p99), {refused_most:.3f} at most "
             "(wanted: 0.1)".format(**got)
@@ -337,47 +205,72 @@ def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> Non
 
 
 def memory(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
-    file, _ = make_model("resnet18", folder)
+    file, _ = make_model("tiny", folder)
     small = folder / "small.jpg"
     small.write_bytes(photographs(1, (320, 240), 10)[0])
     made, port, path = blemish(file)
-    print(f"\nMemory over {options.requests} requests of 10 kB, MB resident\n")
+    arguments = {"kind": "closed", "port": port, "path": path, "photographs": [str(small)], "clients": 16}
+    print(f"\nMemory over {options.requests} requests of 10 kB; what is kept for links grows up to 128 MB\n")
+    print("| requests | resident MB | for links MB |\n|---|---|---|")
     with made as process:
         done = 0
         while done < options.requests:
-            got = in_own_process(
-                {
-                    "kind": "closed",
-                    "port": port,
-                    "path": path,
-                    "photographs": [str(small)],
-                    "clients": 16,
-                    "seconds": 15,
-                    "warm": 0,
-                }
-            )
+            got = in_own_process({**arguments, "seconds": options.requests / 2000, "warm": 0})
             done += sum(got["statuses"].values())
             resident = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]
-            print(f"  {done:6d}  {int(resident) / 1024:.0f}")
+            links = re.search(r"^blemish_link_bytes (\S+)", get(port, "/metrics")[1], re.MULTILINE)[1]
+            print(f"| {done} | {int(resident) / 1024:.0f} | {float(links) / 2**20:.0f} |", flush=True)
+
+
+def start(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
+    print("\nFrom the start of the process to its first answer, s (wanted: 3, with fusion 6)\n")
+    for name in ("resnet18", "fusion"):
+        file, _ = make_model(name, folder)
+        took = []
+        for _ in range(options.repeats):
+            began = time.perf_counter()
+            made, port, path = blemish(file)
+            with made:
+                arguments = {"port": port, "path": path, "photographs": paths[:1]}
+                status = ask_once(**arguments)
+                assert status == 200, status
+                took.append(time.perf_counter() - began)
+        print(f"  {name}: {min(took):.2f} at best, {statistics.median(took):.2f} in the median")
+
+
+def ask_once(port: int, path: str, photographs: list[str]) -> int:
+    """The status of one request."""
+
+    async def ask() -> int:
+        connection = Connection(port)
+        try:
+            return await connection.send(request(path, Path(photographs[0]).read_bytes()))
+        finally:
+            connection.close()
+
+    return asyncio.run(ask())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=["throughput", "lone", "overload", "memory"], action="append")
+    parts = {f.__name__: f for f in (throughput, lone, overload, memory, start)}
+    parser.add_argument("--only", choices=parts, action="append")
+    parser.add_argument("--folder", type=Path, help="keep the model files there, for the next time")
     parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--seconds", type=float, default=8, help="of one turn")
     parser.add_argument("--overload-seconds", type=float, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--openvino", action="store_true", help="also with the OpenVINO backend")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument(
         "--litserve", metavar="PYTHON", help="an interpreter that has litserve and onnxruntime"
     )
     options = parser.parse_args()
-    parts = {"throughput": throughput, "lone": lone, "overload": overload, "memory": memory}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for i, data in enumerate(photographs()):
             path = folder / f"{i}.jpg"
