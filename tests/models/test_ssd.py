@@ -212,6 +212,17 @@ def test_outputs_are_probabilities_and_boxes_inside(small):
     assert (boxes[..., 2:] >= boxes[..., :2]).all()
 
 
+def test_mixed_precision_places_boxes_as_full_precision_does(small):
+    small.eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores, boxes = small(image)
+        logits, offsets = small.heads(image)
+    assert (logits.dtype, scores.dtype, boxes.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+    wanted = boxes_of.decode(offsets.double(), small.anchors.double(), small.variances).clamp(0, 64)
+    torch.testing.assert_close(boxes.double(), wanted, rtol=0, atol=1e-4)
+
+
 def test_other_backbones_by_option():
     network = create(
         "ssd300-resnet50", task="detection", label_count=1, input_size=96, backbone="mobilenetv3_small_050"

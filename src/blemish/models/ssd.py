@@ -111,12 +111,12 @@ class SSD(Network):
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Scores (b, n, L) and boxes (b, n, 4), as the class says."""
+        """Scores (b, n, L) and boxes (b, n, 4), as the class says; never in half, which misses by pixels."""
         logits, offsets = self.heads(inputs[0])
-        scores = logits.float().softmax(-1)[..., 1:]
-        boxes = decode(offsets.float(), self.anchors.float(), self.variances)
-        boxes = clip(boxes, self.inputs[0].size_hw)
-        return scores.to(logits.dtype), boxes.to(logits.dtype)
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        scores = logits.to(wide).softmax(-1)[..., 1:]
+        boxes = decode(offsets.to(wide), self.anchors.to(wide), self.variances)
+        return scores, clip(boxes, self.inputs[0].size_hw)
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         """`box_loss` and `label_loss`; see `multibox_loss`."""
