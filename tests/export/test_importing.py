@@ -12,7 +12,6 @@ from blemish.imaging import open_photograph
 from blemish.inference import load
 from blemish.models import registry
 from blemish.models.backend import TorchBackend
-from blemish.models.fusion import hugging_face_key
 from blemish.models.isolated import read_isolated
 from blemish.vocabulary import Labels, Sample
 
@@ -136,19 +135,13 @@ def test_what_is_read_apart_is_what_is_read_here(network, tmp_path):
 
 @pytest.mark.slow
 def test_damagelens_fusion_checkpoint(tmp_path):
-    """Halves, torchvision's EfficientNet under its own name, Hugging Face's ConvNeXt keys, a head."""
+    """Halves under DamageLens' names, from a file to a file; test_image_level_systems holds the names."""
     torch.manual_seed(0)
     network = registry.create("fusion", task="classification", label_count=3).eval()
     state = {}
     for name, tensor in network.state_dict().items():
-        if name.startswith("convnext_norm."):
-            key = "convnext.layernorm." + name.removeprefix("convnext_norm.")
-        elif name.startswith("convnext."):
-            key = "convnext." + hugging_face_key(name.removeprefix("convnext."))
-        elif name.startswith("efficientnet."):
-            key = "effnet.features." + name.removeprefix("efficientnet.")
-        else:
-            key = name.replace("head.", "classifier.")
+        key = network.aliases(name)[1]
+        assert key.split(".")[0] in ("eff_features", "cnx_backbone", "fusion_head")
         tensor = tensor.flatten() if key.endswith("layer_scale_parameter") else tensor
         state[key] = tensor.half() if tensor.is_floating_point() else tensor
     assert len(state) == len(network.state_dict())

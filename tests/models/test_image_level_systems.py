@@ -5,7 +5,6 @@ import torch
 import torchvision
 
 from blemish.models import create
-from blemish.models.fusion import hugging_face_key
 from blemish.models.options import HeadSpec
 from blemish.models.weights import fill
 
@@ -101,26 +100,115 @@ def test_fusion_pools_as_both_bodies_do(fusion):
     torch.testing.assert_close(mine, torch.cat([pooled, normed], 1), rtol=1e-5, atol=1e-6)
 
 
-def test_fusion_reads_a_checkpoint_with_hugging_face_keys(fusion):
-    """Made by renaming: another name before all, halves, flat layer scales."""
-    state = {}
-    for name, tensor in fusion.state_dict().items():
-        if name.startswith("efficientnet."):
-            key = "effnet.features." + name.removeprefix("efficientnet.")
-        elif name.startswith("convnext_norm."):
-            key = "convnext." + name.replace("convnext_norm.", "layernorm.")
-        elif name.startswith("convnext."):
-            key = "convnext." + hugging_face_key(name.removeprefix("convnext."))
-            tensor = tensor.flatten() if key.endswith("layer_scale_parameter") else tensor
-        else:
-            key = name.replace("head.", "classifier.")
-        state["module." + key] = tensor.half() if tensor.is_floating_point() else tensor
-    other = create("fusion", task="classification", label_count=6, input_size=64)
-    report = fill(other, state, "checkpoint")
+def hugging_face_convnext(generator):
+    """The tensors of transformers' ConvNextModel "facebook/convnext-small-224", its names written out."""
+    widths, depths, state = (96, 192, 384, 768), (3, 3, 27, 3), {}
+
+    def put(name, *shape):
+        state[name] = torch.randn(shape, generator=generator) * 0.05
+
+    put("embeddings.patch_embeddings.weight", 96, 3, 4, 4)
+    for name in (
+        "embeddings.patch_embeddings.bias",
+        "embeddings.layernorm.weight",
+        "embeddings.layernorm.bias",
+    ):
+        put(name, 96)
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if stage:
+            before = f"encoder.stages.{stage}.downsampling_layer"
+            put(f"{before}.0.weight", widths[stage - 1])
+            put(f"{before}.0.bias", widths[stage - 1])
+            put(f"{before}.1.weight", width, widths[stage - 1], 2, 2)
+            put(f"{before}.1.bias", width)
+        for layer in range(depth):
+            block = f"encoder.stages.{stage}.layers.{layer}"
+            put(f"{block}.layer_scale_parameter", width)
+            put(f"{block}.dwconv.weight", width, 1, 7, 7)
+            put(f"{block}.pwconv1.weight", 4 * width, width)
+            put(f"{block}.pwconv1.bias", 4 * width)
+            put(f"{block}.pwconv2.weight", width, 4 * width)
+            for name in ("dwconv.bias", "layernorm.weight", "layernorm.bias", "pwconv2.bias"):
+                put(f"{block}.{name}", width)
+    put("layernorm.weight", 768)
+    put("layernorm.bias", 768)
+    return state
+
+
+def hugging_face_pooled(state, x):
+    """What ConvNextModel makes of (b, 3, h, w), written from its equations: (b, 768)."""
+    f = torch.nn.functional
+
+    def norm(x, name, eps=1e-6):
+        moved = x.movedim(1, -1)
+        return f.layer_norm(
+            moved, moved.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps
+        ).movedim(-1, 1)
+
+    def dense(x, name):
+        return f.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    name = "embeddings.patch_embeddings"
+    x = norm(f.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], stride=4), "embeddings.layernorm")
+    for stage, depth in enumerate((3, 3, 27, 3)):
+        if stage:
+            name = f"encoder.stages.{stage}.downsampling_layer"
+            x = f.conv2d(norm(x, f"{name}.0"), state[f"{name}.1.weight"], state[f"{name}.1.bias"], stride=2)
+        for layer in range(depth):
+            block = f"encoder.stages.{stage}.layers.{layer}"
+            y = f.conv2d(
+                x,
+                state[f"{block}.dwconv.weight"],
+                state[f"{block}.dwconv.bias"],
+                padding=3,
+                groups=x.shape[1],
+            )
+            y = norm(y, f"{block}.layernorm").movedim(1, -1)
+            y = dense(f.gelu(dense(y, f"{block}.pwconv1")), f"{block}.pwconv2")
+            x = x + (y * state[f"{block}.layer_scale_parameter"]).movedim(-1, 1)
+    return f.layer_norm(x.mean((2, 3)), (768,), state["layernorm.weight"], state["layernorm.bias"], 1e-12)
+
+
+def test_fusion_reads_a_checkpoint_of_damagelens():
+    """Its module names are `eff_features`, `cnx_backbone` and `fusion_head`; it is held against a forward
+    pass written from those names.
+    """
+    efficientnet = alive(torchvision.models.efficientnet_v2_s(weights=None), 1)
+    theirs = hugging_face_convnext(torch.Generator().manual_seed(2))
+    head = torch.nn.Sequential(
+        *(torch.nn.Dropout(0.4), torch.nn.Linear(2048, 512), torch.nn.LayerNorm(512), torch.nn.GELU()),
+        *(torch.nn.Dropout(0.3), torch.nn.Linear(512, 256), torch.nn.LayerNorm(256), torch.nn.GELU()),
+        *(torch.nn.Dropout(0.2), torch.nn.Linear(256, 6)),
+    ).eval()
+    state = {f"eff_features.{name}": x for name, x in efficientnet.features.state_dict().items()}
+    state |= {f"cnx_backbone.{name}": x for name, x in theirs.items()}
+    state |= {f"fusion_head.{name}": x for name, x in head.state_dict().items()}
+    fusion = create("fusion", task="classification", label_count=6, input_size=64).eval()
+    report = fill(fusion, state, "checkpoint")
     assert not report.skipped
     assert not report.missing
-    for name, tensor in fusion.state_dict().items():
-        torch.testing.assert_close(other.state_dict()[name], tensor, rtol=1e-3, atol=1e-3)
+    first, second = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = efficientnet.avgpool(efficientnet.features(first)).flatten(1)
+        wanted = head(torch.cat([pooled, hugging_face_pooled(theirs, second)], 1))
+        assert wanted.std() > 1e-3
+        torch.testing.assert_close(fusion(first, second)[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_each_input_may_be_resized_in_its_own_way():
+    """DamageLens gives ConvNeXt the middle of the photograph, bicubic, as Hugging Face's processor does."""
+    fusion = create(
+        "fusion",
+        task="classification",
+        label_count=6,
+        resize={"convnext": "shortest"},
+        resize_to={"convnext": 256},
+        interpolation={"convnext": "bicubic"},
+    )
+    first, second = fusion.inputs
+    assert (first.size_hw, first.resize, first.interpolation) == ((260, 260), "stretch", "bilinear")
+    assert (second.size_hw, second.resize, second.resize_to) == ((224, 224), "shortest", 256)
+    assert second.interpolation == "bicubic"
 
 
 def test_fusion_learns_a_tiny_batch_through_its_head(fusion):

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from blemish import __version__
 from blemish.errors import BadInput, BadWeights, ExportRefused, WrongTask
 from blemish.export.certificate import certify, write_certified
@@ -15,7 +18,7 @@ from blemish.export.onnx import export_network
 from blemish.inference.onnxruntime import OnnxRuntimeBackend
 from blemish.modelfile import Contract, LabelSpec, Licences, ModelFile, write_model_file
 from blemish.models.backend import TorchBackend
-from blemish.models.coco_labels import COCO_LABELS
+from blemish.models.coco_labels import COCO_LABELS, COCO_ROWS
 from blemish.models.contract import Network
 from blemish.models.isolated import read_isolated
 from blemish.models.registry import create, describe
@@ -23,6 +26,11 @@ from blemish.models.weights import fill
 from blemish.vocabulary import Labels, Sample, Task
 
 LOG = logging.getLogger(__name__)
+COCO_NUMBERS = 91
+_OF_EACH_LABEL = (
+    *("box_predictor.cls_score.weight", "box_predictor.cls_score.bias"),
+    *("mask_predictor.mask_fcn_logits.weight", "mask_predictor.mask_fcn_logits.bias"),
+)
 _COUNTERS = "num_batches_tracked"  # batch norm's, which nothing needs once training is over
 
 
@@ -108,6 +116,8 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
     """Put a file's tensors into the network, every one in its place; halves are cast to float."""
     plain = type(network).read_state is Network.read_state
     state = read_isolated(path) if plain else network.read_state(path)
+    if label_count == len(COCO_LABELS):
+        state = {name: without_gaps(name, tensor) for name, tensor in state.items()}
     report = fill(network, state, path)
     unused = () if allow_unused else tuple(n for n in report.skipped if not n.endswith(_COUNTERS))
     if not report.missing and not unused:
@@ -124,6 +134,22 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
         f"{path}: does not match {type(network).__name__} with {label_count} labels tensor by tensor; give "
         f"the architecture, options and labels it was trained with:\n{listed}"
     )
+
+
+def without_gaps(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of torchvision's COCO detectors with rows for the 80 labels alone, instead of 91 numbers.
+
+    The rows left out stand for numbers that COCO never used; the softmax over the others hardly changes.
+    """
+    rows = torch.tensor(COCO_ROWS)
+    if name.endswith(_OF_EACH_LABEL) and len(tensor) == COCO_NUMBERS:
+        return tensor[rows]
+    if "box_predictor.bbox_pred." in name and len(tensor) == 4 * COCO_NUMBERS:  # four a label
+        return tensor.reshape(COCO_NUMBERS, 4, *tensor.shape[1:])[rows].flatten(0, 1)
+    if "head.classification_head.module_list." in name and tensor.ndim and len(tensor) % COCO_NUMBERS == 0:
+        boxes = tensor.reshape(-1, COCO_NUMBERS, *tensor.shape[1:])  # each default box's labels
+        return boxes[:, rows].flatten(0, 1)
+    return tensor
 
 
 def coco_labels() -> Labels:

@@ -10,3 +10,8 @@ COCO_LABELS: tuple[str, ...] = tuple(
     oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier,
     toothbrush""".replace("\n    ", " ").split(", ")
 )
+
+# COCO numbers its 80 labels 1 to 90; torchvision's detectors have a row for each number, 0 being background.
+COCO_ROWS: tuple[int, ...] = tuple(
+    number for number in range(91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+)

@@ -72,13 +72,14 @@ class DetectorOptions(BaseModel):
         """How a photograph becomes the input, the architecture's ways where the recipe says nothing."""
         size = self.input_size
         size_hw = default_hw if size is None else (size, size) if isinstance(size, int) else size
+        mean, std = fixed.pop("mean", IMAGENET_MEAN), fixed.pop("std", IMAGENET_STD)
         return InputSpec(
             size_hw=size_hw,
             resize=self.resize or resize,
             resize_to=self.resize_to,
             interpolation=self.interpolation,
-            mean=self.mean or fixed.pop("mean", IMAGENET_MEAN),
-            std=self.std or fixed.pop("std", IMAGENET_STD),
+            mean=self.mean or mean,
+            std=self.std or std,
             white_level=self.white_level,
             **fixed,
         )
@@ -111,6 +112,27 @@ class SSDOptions(DetectorOptions):
             raise ValueError(f"aspect_ratios has {len(self.aspect_ratios)} rows, and this SSD has 6 maps")
         if len(self.scales) != 7:
             raise ValueError(f"scales has {len(self.scales)} values; give 7, one more than there are maps")
+        return self
+
+
+class TorchvisionSSDOptions(DetectorOptions):
+    """What torchvision's own SSDs take besides; their input's size is fixed.
+
+    Attributes:
+        suppress_iou: None for what torchvision suppresses with.
+        min_iou: from which a default box answers for a truth.
+        negatives_a_positive: how many of the worst background boxes are learned from, a positive box.
+    """
+
+    suppress_iou: float | None = Field(default=None, gt=0, le=1)  # type: ignore[assignment]
+    max_detections: int = Field(default=200, ge=1)
+    min_iou: float = Field(default=0.5, gt=0, le=1)
+    negatives_a_positive: float = Field(default=3.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fixed(self) -> Self:
+        if self.input_size is not None:
+            raise ValueError("this SSD's default boxes belong to one size; leave input_size out")
         return self
 
 

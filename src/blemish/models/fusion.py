@@ -2,7 +2,8 @@
 
 torchvision's EfficientNetV2-S, averaged to 1280, beside its ConvNeXt-Small, averaged and then layer-normed
 to 768: the pooled output of Hugging Face's ConvNeXt. Weights come from torchvision's files, or from one
-checkpoint whose ConvNeXt keys are Hugging Face's, as DamageLens saved it.
+checkpoint of DamageLens: `eff_features` with torchvision's keys, `cnx_backbone` with Hugging Face's, and
+`fusion_head`.
 """
 
 from __future__ import annotations
@@ -70,35 +71,23 @@ class Fusion(Network):
         return (self.head(self.features(*inputs)),)
 
     def aliases(self, name: str) -> Sequence[str]:
-        """What torchvision, Hugging Face and DamageLens call one tensor."""
-        if name.startswith("efficientnet."):
-            rest = name.removeprefix("efficientnet.")
-            wrapped = [f"{w}.{inner}{rest}" for w in _EFFICIENTNET_WRAPS for inner in ("features.", "")]
-            return (name, *wrapped, f"features.{rest}")
-        if name.startswith("convnext"):
-            rest = name.removeprefix("convnext_norm.")
-            if rest != name:
-                own = (f"classifier.0.{rest}",)  # torchvision's norm stands in its classifier
-                theirs = f"layernorm.{rest}"
-            else:
-                rest = name.removeprefix("convnext.")
-                own = (f"features.{rest}",)
-                theirs = hugging_face_key(rest)
-            wrapped = [f"{w}.{key}" for w in _CONVNEXT_WRAPS for key in (theirs, *own)]
-            return (name, *wrapped, theirs, *own)
-        rest = name.removeprefix("head.")
-        return (name, f"classifier.{rest}", f"fc.{rest}", f"fusion.{rest}")
+        """What DamageLens, torchvision and Hugging Face call one tensor."""
+        part, _, rest = name.partition(".")
+        if part == "efficientnet":
+            return (name, f"eff_features.{rest}", f"features.{rest}")
+        if part == "convnext":
+            theirs, own = hugging_face_key(rest), f"features.{rest}"
+        elif part == "convnext_norm":
+            theirs, own = (
+                f"layernorm.{rest}",
+                f"classifier.0.{rest}",
+            )  # torchvision's stands in its classifier
+        else:
+            return (name, f"fusion_head.{rest}")
+        # ConvNextModel by itself, and inside Hugging Face's classifier.
+        return (name, f"cnx_backbone.{theirs}", theirs, f"convnext.{theirs}", own)
 
 
-_EFFICIENTNET_WRAPS = (
-    "effnet",
-    "efficientnet",
-    "eff",
-    "effnet_features",
-    "efficientnet_features",
-    "backbone1",
-)
-_CONVNEXT_WRAPS = ("convnext", "convnext_model", "conv", "backbone2", "convnext.convnext")
 _BLOCK_PARTS = {
     "block.0.": "dwconv.",
     "block.2.": "layernorm.",

@@ -112,7 +112,6 @@ def image_input(
     size_hw: tuple[int, int] = (224, 224),
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-    interpolation: str | None = None,
 ) -> InputSpec:
     """How a photograph becomes one input, from the options and the family's own defaults.
 
@@ -122,15 +121,17 @@ def image_input(
     mean, std = options.mean or tuple(mean), options.std or tuple(std)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadRecipe(f"mean and std are three numbers each, std above 0, not {list(mean)} and {list(std)}")
+    by_name = {key: getattr(options, key) for key in ("resize", "resize_to", "interpolation")}
+    for key, value in by_name.items():
+        if isinstance(value, dict):  # inputs that are not named keep the default
+            by_name[key] = value.get(name, ImageOptions.model_fields[key].default)
     return InputSpec(
         name=name,
         size_hw=options.size_hw(name, size_hw),
-        resize=options.resize,
-        resize_to=options.resize_to,
-        interpolation=options.interpolation,
         mean=tuple(mean),
         std=tuple(std),
         white_level=options.white_level,
+        **by_name,
     )
 
 

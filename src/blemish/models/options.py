@@ -11,6 +11,8 @@ from blemish.errors import BadRecipe, suggestion
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Pixels = Annotated[int, Field(ge=1, le=2**15)]  # one side of an input
+Resize = Literal["stretch", "letterbox", "shortest"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 
 class HeadSpec(BaseModel):
@@ -62,9 +64,9 @@ class ImageOptions(BaseModel):
         head: None for the architecture's own.
         mean: per channel, of values in [0, 1]; None for that of the architecture's default weights.
         std: likewise.
-        resize: how a photograph becomes the input; see `InputSpec`.
-        resize_to: pixels, for `shortest`.
-        interpolation: Pillow's antialiased filter.
+        resize: how a photograph becomes the input, see `InputSpec`; one word, or one by input name.
+        resize_to: pixels, for `shortest`; likewise.
+        interpolation: Pillow's antialiased filter; likewise.
         white_level: what counts as 1.0 in 16-bit photographs.
         box_scale: what one box's coordinates are divided by: the `photograph`'s width and height, or the
             largest coordinate of the set.
@@ -77,9 +79,9 @@ class ImageOptions(BaseModel):
     head: HeadSpec | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
-    resize_to: int | None = Field(default=None, ge=1)
-    interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    resize: Resize | dict[str, Resize] = "stretch"
+    resize_to: Pixels | dict[str, Pixels] | None = None
+    interpolation: Interpolation | dict[str, Interpolation] = "bilinear"
     white_level: int = Field(default=65535, ge=1, le=65535)
     box_scale: Literal["photograph", "coord_max"] = "photograph"
     coord_max: float | None = Field(default=None, gt=0)

@@ -7,6 +7,7 @@ of rows, the empty ones with score 0: same boxes, one path for training, validat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -93,8 +94,8 @@ class RCNN(Network):
         }
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Files of ResNets name its layers alone."""
-        return (name, name.removeprefix("backbone.body."))
+        """Files of ResNets name its layers alone; torchvision's own first files have other names for some."""
+        return (name, name.removeprefix("backbone.body."), first_name(name))
 
     def settle(self) -> None:
         """A backbone that began at random learns whole, as in torchvision: frozen noise is of no use."""
@@ -217,6 +218,21 @@ class RCNN(Network):
         masks = logits.gather(1, index)[:, 0].float().sigmoid()
         everywhere: Tensor = masks.new_zeros(batch * count, side, side).index_copy(0, finds, masks)
         return everywhere.view(batch, count, side, side)
+
+
+def first_name(name: str) -> str:
+    """What torchvision called one of its detectors' tensors before 0.13, and in files published since.
+
+    Example:
+        >>> first_name("backbone.fpn.inner_blocks.2.0.weight"), first_name("rpn.head.conv.0.0.bias")
+        ('backbone.fpn.inner_blocks.2.weight', 'rpn.head.conv.bias')
+        >>> first_name("roi_heads.mask_head.0.0.weight")
+        'roi_heads.mask_head.mask_fcn1.weight'
+    """
+    if found := re.fullmatch(r"roi_heads\.mask_head\.(\d)\.0\.(weight|bias)", name):
+        return f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}.{found[2]}"
+    name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1.", name)
+    return re.sub(r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv.", name)
 
 
 def _with_owner(boxes: Tensor) -> Tensor:
