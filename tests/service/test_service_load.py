@@ -66,18 +66,25 @@ def test_the_process_answers_while_the_network_works(model_folder, tools):
         threads = [threading.Thread(target=load_it, args=(address,)) for _ in range(6)]
         for thread in threads:
             thread.start()
-        times = []
+        worst = []
         try:
             time.sleep(0.3)
             with httpx.Client(base_url=address, timeout=10) as client:
-                for _ in range(30):
-                    began = time.perf_counter()
-                    assert client.get("/api/v1/health/live").status_code == 200
-                    times.append(time.perf_counter() - began)
-                    time.sleep(0.02)
+                # Of three turns one may count: a machine that is busy with others' work now and then gives
+                # this process nothing for longer than that. Work on the event loop would hit all three.
+                while len(worst) < 3 and min(worst, default=1.0) >= 0.1:
+                    worst.append(max(seconds_to_answer(client) for _ in range(40)))
         finally:
             stop.set()
             for thread in threads:
                 thread.join(30)
-    # The machine that runs the tests may be busy with others; the median says what the event loop does.
-    assert sorted(times)[15] < 0.1, times
+    assert min(worst) < 0.1, worst
+
+
+def seconds_to_answer(client):
+    """How long `health/live` takes, asked once; then a pause."""
+    began = time.perf_counter()
+    assert client.get("/api/v1/health/live").status_code == 200
+    took = time.perf_counter() - began
+    time.sleep(0.02)
+    return took
