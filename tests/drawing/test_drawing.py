@@ -231,9 +231,32 @@ def test_pictures_stand_beside_each_other_at_one_height():
             side_by_side(*wrong)
 
 
-def test_the_palette_can_be_told_apart_and_read():
+# What the eye makes of linear RGB: as it is, and without the long, middle and short cones.
+# Source: Machado, Oliveira and Fernandes, 2009, severity 1.
+EYES = {
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def cielab(colour, eye):
+    share = np.array(colour) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]]
+    xyz = np.array(to_xyz) @ np.clip(np.array(EYES[eye]) @ linear, 0, 1) / [0.9505, 1, 1.0888]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_the_palette_is_told_apart_by_every_eye(eye):
     for a, b in itertools.combinations(PALETTE, 2):
-        assert np.abs(np.subtract(a, b)).sum() > 40
+        assert np.linalg.norm(cielab(a, eye) - cielab(b, eye)) > 15, (a, b)
+
+
+def test_the_palette_can_be_read():
     for colour in PALETTE:
         light, dark = sorted((luminance(colour), luminance(readable_on(colour))), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG's contrast for text

@@ -9,7 +9,8 @@ from PIL import ImageFont
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Okabe and Ito, Color Universal Design, 2008, without black; then from Paul Tol's muted scheme.
+# Okabe and Ito, Color Universal Design, 2008, without black; then those farthest from all before them, as
+# seen with every kind of colour blindness.
 PALETTE: tuple[Colour, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -18,11 +19,11 @@ PALETTE: tuple[Colour, ...] = (
     (204, 121, 167),
     (240, 228, 66),
     (0, 114, 178),
-    (136, 204, 238),
-    (170, 68, 153),
-    (153, 153, 51),
-    (221, 204, 119),
-    (136, 34, 85),
+    (187, 255, 170),
+    (150, 60, 255),
+    (120, 0, 0),
+    (70, 70, 70),
+    (51, 34, 136),
 )
 PAPER: Colour = (250, 250, 248)
 INK: Colour = (28, 30, 34)

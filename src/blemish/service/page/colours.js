@@ -1,8 +1,8 @@
 // Label colours that people with colour-blindness can tell apart: blemish.drawing.PALETTE, which the server draws with.
 
 const LABELS = [
-  "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#88ccee",
-  "#aa4499", "#999933", "#ddcc77", "#882255",
+  "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#bbffaa",
+  "#963cff", "#780000", "#464646", "#332288",
 ];
 
 export function colourOf(result, label) {
