@@ -17,7 +17,9 @@ SCRIPT = """
 import sys, time
 from blemish.service.app import create_app
 from blemish.service.connection import PatientConnection
+from blemish.service import server
 from blemish.service.server import listen, run
+server.DRAIN_SECONDS = float(sys.argv[3])
 PatientConnection.head_seconds = PatientConnection.leftover_seconds = PatientConnection.answer_seconds = 0.7
 app = create_app({"a": sys.argv[1]}, threads=1)
 served = app.state.desk.models["a"]
@@ -33,10 +35,10 @@ run(app, listener)
 
 
 @contextmanager
-def process(model, seconds=0.0, cwd=None):
+def process(model, seconds=0.0, cwd=None, drain_seconds=25.0):
     """A server process and its port; killed at the end where it still runs."""
     started = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(model), str(seconds)],
+        [sys.executable, "-c", SCRIPT, str(model), str(seconds), str(drain_seconds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -82,6 +84,31 @@ def test_sigterm_finishes_what_has_begun_and_refuses_what_is_new(model_folder, t
         assert answers == [200]
         assert running.returncode == 0
         assert time.monotonic() - began < 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be caught")
+def test_sigterm_does_not_wait_for_ever(model_folder, tools):
+    answers = []
+
+    def ask(port):
+        url = f"http://127.0.0.1:{port}/api/v1/predict"
+        answers.append(httpx.post(url, files={"image": tools.photograph()}, timeout=30))
+
+    with process(model_folder / "resnet.onnx", 3.0, drain_seconds=0.5) as (running, port):
+        # One is in the network for three seconds, and one behind it would need three more.
+        threads = [threading.Thread(target=ask, args=(port,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.3)
+        began = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        running.wait(10)
+        assert time.monotonic() - began < 0.5 + 2 + 2  # the drain, the network's thread, and Python's own end
+        for thread in threads:
+            thread.join(10)
+    assert running.returncode == 0
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert {answer.json()["code"] for answer in answers} == {"draining"}
 
 
 @pytest.fixture(scope="module")

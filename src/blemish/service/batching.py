@@ -150,7 +150,7 @@ class Batcher(Generic[Item, Answer]):
             self._changed.notify()
         return await job.answer
 
-    def close(self, timeout_seconds: float = 5.0) -> None:
+    def close(self, timeout_seconds: float = 2.0) -> None:
         """Answer what waits, then end the thread."""
         with self._changed:
             self._closed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -89,6 +90,12 @@ class Doorway:
         try:
             self._check_key(scope["path"], headers)
             await self.app(scope, receive, send_safely)
+        except asyncio.CancelledError:
+            # Nobody but the server's end cancels a request, once it has waited as long as it may.
+            if status:
+                raise
+            stopping = "The server had to stop before this was done; ask again when it is back."
+            await respond(scope, Problem("draining", stopping))(scope, receive, send_safely)
         except ClientDisconnect:
             log.info("request %s: the client went away", request_id)
         except Problem as problem:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blemish.service.answering import Desk
 
-DRAIN_SECONDS = 30
+DRAIN_SECONDS = 25  # and the end itself takes a few: container engines kill after 30
 _LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -88,6 +88,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl+C, then finish what has begun, for at most 30 seconds."""
+    """Serve until SIGTERM or Ctrl+C, then finish what has begun, for at most 25 seconds."""
     with contextlib.closing(listener):
         Server(app).run([listener])
