@@ -11,7 +11,8 @@ from typing import Any
 from blemish.modelfile import write_atomically
 
 _NO_CURVE = {"epoch", "train_loss", "val_loss", "seconds", "ms_per_photograph", "learning_rate"}
-_SHARES = {"macro_f1", "weighted_f1", "accuracy", "ece", "mean_iou", "iou_50", "iou_75", "relative_accuracy"}
+_SHARES = {"macro_f1", "weighted_f1", "accuracy", "exact_match", "macro_ap", "calibration_error"}
+_SHARES |= {"mean_iou", "iou_50", "iou_75", "relative_accuracy"}
 
 
 def write_table(history: Sequence[dict[str, float]], path: Path) -> None:

@@ -29,6 +29,7 @@ from blemish.training.photographs import FromFiles
 from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
 from blemish.training.targets import check_targets, largest_coordinate
+from blemish.training.validation import check_watched
 from blemish.vocabulary import Dataset, Sample
 
 SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
@@ -74,6 +75,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
         task=recipe.task,
         **part.options,
     )
+    check_watched(recipe, dataset.task)
     dataset = _split(dataset, recipe, split_file)
     splits = dataset.splits
     for name in ("train", "val"):

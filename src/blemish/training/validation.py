@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,16 @@ from numpy.typing import NDArray
 
 from blemish.decoding import decode
 from blemish.decoding.scores import probabilities
+from blemish.errors import BadRecipe, suggestion
 from blemish.metrics.calibration import expected_calibration_error, fit_temperature, log_losses
 from blemish.metrics.counting import count, decide, exact_match, one_hot
 from blemish.metrics.localization import BoxErrors
+from blemish.metrics.ranking import Ranking
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.modelfile import Contract
 from blemish.preprocessing import Placement
+from blemish.training.detection_figures import NAMES
+from blemish.training.recipe import Recipe
 from blemish.vocabulary import Sample, Task
 
 HEADLINE = {
@@ -26,6 +31,35 @@ HEADLINE = {
     Task.DETECTION: "ap",
     Task.SEGMENTATION: "ap",
 }
+_OF_SCORES = ("macro_f1", "weighted_f1", "macro_ap", "log_loss", "calibration_error")
+FIGURES = {
+    Task.CLASSIFICATION: ("accuracy", *_OF_SCORES),
+    Task.MULTILABEL: ("exact_match", *_OF_SCORES),
+    Task.LOCALIZATION: (
+        *("mean_iou", "iou_50", "iou_75", "relative_accuracy"),
+        *("error_x", "error_y", "error_width", "error_height"),
+    ),
+    Task.DETECTION: NAMES,
+    Task.SEGMENTATION: (*NAMES, *(f"box_{name}" for name in NAMES)),
+}
+
+
+def check_watched(recipe: Recipe, task: Task) -> None:
+    """Refuse a metric that no epoch of this task will have, before any work.
+
+    Raises:
+        BadRecipe: the message names the key and offers the nearest metric.
+    """
+    known = (*FIGURES[task], "train_loss", "val_loss")
+    part = recipe.training
+    watched = {"training.monitor": part.monitor}
+    if part.schedule.name == "plateau":
+        watched["training.schedule.metric"] = part.schedule.metric
+    for key, name in watched.items():
+        # A detector's loss has parts, which it names once it learns.
+        of_a_part = task in (Task.DETECTION, Task.SEGMENTATION) and str(name).startswith(("train_", "val_"))
+        if name is not None and name not in known and not of_a_part:
+            raise BadRecipe(f"{key}: {task} has no metric {name!r}{suggestion(name, known)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +109,21 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
     right = (scores.argmax(1) == truth)[:, None] if single else truth
     confidence = scores.max(1, keepdims=True) if single else scores
     errors = [expected_calibration_error(s, r) for s, r in zip(confidence.T, right.T, strict=True)]
+    ranked = [Ranking.of(s, h).both()[0] for s, h in zip(scores.T, holds.T, strict=True)]
     return {
         "macro_f1": float(counts.average("macro")["f1"]),
         "weighted_f1": float(counts.average("weighted")["f1"]),
-        "accuracy": float(exact_match(said, holds)),
+        "accuracy" if single else "exact_match": float(exact_match(said, holds)),
+        "macro_ap": mean_of_known(ranked),
         "log_loss": float(log_losses(scores, truth).mean()),
-        "ece": float(np.mean(errors)),
+        "calibration_error": float(np.mean(errors)),
     }
+
+
+def mean_of_known(values: Sequence[NDArray[Any]]) -> float:
+    """The mean of the figures that are numbers; NaN where none is."""
+    known = [float(value) for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def scores_of(contract: Contract, outputs: Outputs) -> NDArray[np.float64]:
