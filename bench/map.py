@@ -2,6 +2,7 @@
 
     python bench/map.py                    # 5,000 photographs, 100,000+ detections, boxes and masks
     python bench/map.py --photographs 500  # a smaller one
+    python bench/map.py --report 1000      # the whole report of so many photographs of masks: time and memory
 
 Each contender runs in a process of its own, on the same objects: seconds and peak memory are those of the
 evaluation alone, from arrays or COCO dictionaries already in memory to the twelve figures; on a machine that
@@ -115,6 +116,48 @@ def as_coco(truths, found, photographs, masks):
     return {"images": images, "annotations": sides[0], "categories": categories, "info": {}}, sides[1]
 
 
+def as_annotations(rows, photographs):
+    """What `evaluate` scores: a Truth a photograph, or a Prediction where there are scores, with masks."""
+    from blemish.vocabulary import Labels, Mask, Prediction, Task, Truth
+
+    labels = Labels(tuple(f"label {i}" for i in range(LABELS)))
+    out = []
+    for photograph in range(photographs):
+        here = rows[rows[:, 0] == photograph]
+        here = here[np.argsort(-here[:, 6], kind="stable")] if rows.shape[1] > 6 else here
+        fields = {
+            "task": Task.SEGMENTATION,
+            "labels": labels,
+            "size_hw": (SIDE, SIDE),
+            "label_index": here[:, 1].astype(int),
+            "boxes_xyxy": here[:, 2:6],
+            "masks": tuple(Mask((SIDE, SIDE), run_lengths(b)) for b in here[:, 2:6]),
+        }
+        if rows.shape[1] > 6:
+            best = np.zeros(LABELS)
+            np.maximum.at(best, fields["label_index"], here[:, 6])
+            sure = {"scores": here[:, 6], "label_scores": best, "thresholds": np.full(LABELS, 0.5)}
+            out.append(Prediction(**fields, **sure))
+        else:
+            out.append(Truth(**fields))
+    return out
+
+
+def report(photographs):
+    """Seconds and peak memory of a whole report, intervals included, in this process."""
+    from blemish.evaluation import score
+
+    truths, found = (as_annotations(rows, photographs) for rows in scene(photographs, 3))
+    before, start = peak_mb(), (time.perf_counter(), time.process_time())
+    made = score(found, truths)
+    seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
+    print(
+        f"{photographs:,} photographs of {SIDE} px, {sum(map(len, truths)):,} truths and "
+        f"{sum(map(len, found)):,} detections with masks: {seconds:.1f} s ({busy:.1f} of the processor), "
+        f"peak {peak_mb():.0f} MB, {before:.0f} before; AP {made.value('ap'):.3f}"
+    )
+
+
 def peak_mb():
     with open(f"/proc/{os.getpid()}/status") as file:  # noqa: PTH123
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
@@ -165,11 +208,15 @@ def measured(*arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photographs", type=int, default=5000)
+    parser.add_argument("--report", type=int, metavar="PHOTOGRAPHS")
     parser.add_argument("--contend", nargs=4)
     arguments = parser.parse_args()
     if arguments.contend:
         name, photographs, per_truth, masks = arguments.contend
         print(json.dumps(contend(name, int(photographs), int(per_truth), masks == "True")))
+        return
+    if arguments.report:
+        report(arguments.report)
         return
     n = arguments.photographs
     print(
