@@ -153,7 +153,7 @@ def test_explain_writes_overlay_map_array_and_numbers(file, photographs, tmp_pat
     assert [row["label"] for row in rows] == ["dent", "dent"]
     for row in rows:
         assert row["method"] == "grad-cam" and row["layer"] == "image"
-        assert row["model"] == read_model_file(file).digest
+        assert row["model_digest"] == read_model_file(file).digest
         x, y = row["peak_xy"]
         assert 38 <= x <= 57 and 3 <= y <= 17
         assert 0 <= row["deletion"] < row["insertion"] <= 1

@@ -14,36 +14,78 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_detectors_gradient_is_that_of_its_best_candidate(name):
-    """Held against a finite difference: moving the features along the gradient moves the score by as much."""
+@pytest.fixture
+def exact(monkeypatch):
+    """Everything in double precision, also what networks compute in float32 on purpose.
+
+    A fresh detector's scores hardly move: in float32 a finite difference is mostly rounding, which depends
+    on the number of threads.
+    """
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+
+def detector(name):
     torch.manual_seed(0)
-    network = registry.create(name, task="detection", label_count=3, **CASES[name]).eval()
-    source = TorchGradients(network)
-    assert source.output_count == 3 and source.layers
-    feeds = {
-        s.name: np.random.default_rng(0).normal(size=(1, s.channels, *s.size_hw)).astype(np.float32)
-        for s in network.inputs
+    network = registry.create(name, task="detection", label_count=3, **CASES[name]).eval().double()
+    return network, {
+        s.name: np.random.default_rng(0).normal(size=(1, s.channels, *s.size_hw)) for s in network.inputs
     }
+
+
+def assert_gradient(network, feeds, label, near):
+    """Moving the features along the gradient moves the score by as much as the gradient is long."""
+    source = TorchGradients(network)
     inputs = [torch.from_numpy(x) for x in feeds.values()]
-    with torch.no_grad():
-        scores = explained_scores(network, network(*inputs))[0]
-    label = int(scores.argmax())
-    features, gradients = source.look(feeds, np.eye(3, dtype=np.float32)[[label]])
+    features, gradients = source.look(feeds, np.eye(3)[[label]], near)
     at = int(np.argmax([np.abs(g).max() for g in gradients]))
-    step = gradients[at] / np.linalg.norm(gradients[at])
-    size = 2e-4 * np.linalg.norm(features[at])
+    length = np.linalg.norm(gradients[at])
+    assert length > 0
+    size = 1e-6 * np.linalg.norm(features[at])
     moved = []
     for sign in (1, -1):
+        shift = torch.from_numpy(sign * size * gradients[at] / length)
         layer = network.get_submodule(source.layers[at])
-        shift = torch.from_numpy(sign * size * step)
         hook = layer.register_forward_hook(lambda m, i, o, shift=shift: o + shift)
         with torch.no_grad():
-            moved.append(float(explained_scores(network, network(*inputs))[0, label]))
+            box = None if near is None else torch.from_numpy(near)
+            moved.append(float(explained_scores(network, network(*inputs), box)[0, label]))
         hook.remove()
-    slope = (moved[0] - moved[1]) / (2 * size)
-    assert slope == pytest.approx(np.linalg.norm(gradients[at]), rel=0.2)
-    assert grad_cam(features[at][0], gradients[at][0]).shape == features[at].shape[2:]
+    # RoIAlign gives no gradient to where a proposal lies, which moves with the features too.
+    tolerance = 0.05 if hasattr(network, "rpn") else 1e-3
+    assert (moved[0] - moved[1]) / (2 * size) == pytest.approx(length, rel=tolerance)
+    return features[0][0], gradients[0][0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_detectors_gradient_is_that_of_its_best_candidate(name, exact):
+    network, feeds = detector(name)
+    with torch.no_grad():
+        scores = explained_scores(network, network(*map(torch.from_numpy, feeds.values())))[0]
+    features, gradients = assert_gradient(network, feeds, int(scores.argmax()), None)
+    assert grad_cam(features, gradients).shape == features.shape[1:]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_object_has_a_gradient_of_its_own(name, exact):
+    network, feeds = detector(name)
+    with torch.no_grad():
+        outputs = network(*map(torch.from_numpy, feeds.values()))
+    parts = {spec.role: x[0].numpy() for spec, x in zip(network.outputs, outputs, strict=True)}
+    label = int(parts["labels"][0]) if "labels" in parts else 0
+    scores = parts["scores"] * (parts["labels"] == label) if "labels" in parts else parts["scores"][:, label]
+    boxes = parts["boxes"]
+    first = int(scores.argmax())
+    apart = (boxes[:, 0] > boxes[first, 2]) | (boxes[:, 2] < boxes[first, 0])
+    second = int((scores * apart).argmax())
+    assert apart[second] and scores[second] > 0
+    maps = []
+    for row in (first, second):
+        near = boxes[row][None]
+        found = explained_scores(network, outputs, torch.from_numpy(near))[0, label]
+        assert float(found) == pytest.approx(float(scores[row]))
+        _, gradients = assert_gradient(network, feeds, label, near)
+        maps.append(np.abs(gradients).sum(0).ravel())
+    assert np.corrcoef(*maps)[0, 1] < 0.99
 
 
 def test_other_weights_give_another_map():
@@ -55,7 +97,7 @@ def test_other_weights_give_another_map():
         network = registry.create("resnet18", task="classification", label_count=4, input_size=64).eval()
         features, gradients = TorchGradients(network).look(feeds, np.eye(4, dtype=np.float32)[[1]])
         maps.append((features[0][0] * gradients[0][0]).sum(0).ravel())
-    assert np.array_equal(maps[0], maps[1])
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-4 * np.abs(maps[0]).max())  # threads round apart
     assert abs(np.corrcoef(maps[0], maps[2])[0, 1]) < 0.9
 
 
@@ -68,6 +110,7 @@ def test_only_the_head_made_anew_changes_the_map_too():
     with torch.no_grad():
         network.head[-1].weight.normal_()
     after = TorchGradients(network).look(feeds, selector)
-    np.testing.assert_array_equal(before[0][0], after[0][0])  # what is seen stays,
+    seen = before[0][0]
+    np.testing.assert_allclose(seen, after[0][0], atol=1e-4 * np.abs(seen).max())  # what is seen stays,
     first, second = ((f[0][0] * g[0][0]).sum(0).ravel() for f, g in (before, after))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.99  # what it is taken for does not

@@ -21,7 +21,8 @@ from blemish.explanation.gradients import GradientFile, GradientSource, explanat
 from blemish.explanation.perturbation import occlusion, rise, score_cam
 from blemish.imaging import open_photograph
 from blemish.modelfile import ModelFile
-from blemish.vocabulary import FloatArray, Prediction, Task
+from blemish.preprocessing import Placement
+from blemish.vocabulary import Prediction, Task
 
 if TYPE_CHECKING:
     from blemish.inference.backend import Backend
@@ -194,7 +195,6 @@ class Explainer:
         self, asker: Asker, target: Target, method: str, layer: str | None, budget: int | None, seed: int
     ) -> tuple[NDArray[np.float32], str]:
         """The map over the photograph, and the layer it was read from."""
-        placement = asker.placements[self.contract.inputs[0].name]
         if method == "occlusion":
             grid = occlusion(asker, target.question, budget=budget or BUDGETS[method])
         elif method == "rise":
@@ -202,22 +202,34 @@ class Explainer:
         else:
             layers = self.gradients.layers if layer is None else (layer,)
             grids = self._layer_maps(asker, target, method, layers, budget)
-            return to_photograph(_merged(grids), placement), " + ".join(layers)
-        return resample(grid, placement.size_hw).astype(np.float32), ""
+            maps = [
+                to_photograph(grid, self._placement(asker, name))
+                for grid, name in zip(grids, layers, strict=True)
+            ]
+            return _merged(maps).astype(np.float32), " + ".join(layers)
+        return resample(grid, self._placement(asker).size_hw).astype(np.float32), ""
+
+    def _placement(self, asker: Asker, layer: str = "") -> Placement:
+        """Where the photograph lies in the input a layer sees: the one it is named after, or the first."""
+        first = self.contract.inputs[0].name
+        return asker.placements.get(layer.partition(".")[0], asker.placements[first])
 
     def _layer_maps(
         self, asker: Asker, target: Target, method: str, layers: Sequence[str], budget: int | None
-    ) -> list[FloatArray]:
+    ) -> list[NDArray[np.floating]]:
         source = self.gradients
         if self.contract.task is Task.LOCALIZATION:
             selector = np.eye(source.output_count, dtype=np.float32)  # one map a coordinate
         else:
             selector = np.eye(source.output_count, dtype=np.float32)[[target.label_index]]
         feeds = {name: np.repeat(array[None], len(selector), 0) for name, array in asker.feeds.items()}
-        features, gradients = source.look(feeds, selector)
+        near = None
+        if _many(self.contract.task) and target.box_xyxy is not None:
+            near = self._placement(asker).to_network(np.array([target.box_xyxy]))
+        features, gradients = source.look(feeds, selector, near)
         asker.looks += 1
         asker.progress(1)
-        maps = []
+        maps: list[NDArray[np.floating]] = []
         for name in layers:
             at = source.layers.index(name)
             if method == "score-cam":
@@ -231,7 +243,7 @@ class Explainer:
         return maps
 
 
-def _merged(maps: Sequence[FloatArray]) -> FloatArray:
+def _merged(maps: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
     """One map as it is; several each divided by its peak, at the size of the finest, averaged."""
     if len(maps) == 1:
         return maps[0]

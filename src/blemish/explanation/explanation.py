@@ -106,7 +106,7 @@ class Explanation:
             "insertion": self.insertion,
             "looks": self.looks,
             "seconds": round(self.seconds, 3),
-            "model": self.model_digest,
+            "model_digest": self.model_digest,
         }
 
     def write(

@@ -33,13 +33,18 @@ class GradientSource(Protocol):
     output_count: int
 
     def look(
-        self, feeds: Mapping[str, np.ndarray], selector: np.ndarray
+        self,
+        feeds: Mapping[str, np.ndarray],
+        selector: np.ndarray,
+        near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Features and gradients, each a (b, c, h, w) float32 array a layer.
 
         Args:
             feeds: by input name, (b, c, h, w) float32.
             selector: (b, output_count) float32, the weight of each output in the explained score.
+            near_xyxy: (b, 4) corners in pixels of the first input: of which object's score, for detectors
+                and segmenters, whose scores are otherwise those of the photograph's best candidate.
         """
 
 
@@ -82,9 +87,13 @@ class GradientFile:
         self.output_count = int(facts["output_count"])
 
     def look(
-        self, feeds: Mapping[str, np.ndarray], selector: np.ndarray
+        self,
+        feeds: Mapping[str, np.ndarray],
+        selector: np.ndarray,
+        near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Features and gradients, each a (b, c, h, w) float32 array a layer."""
+        """Features and gradients, each a (b, c, h, w) float32 array a layer; no graph knows objects."""
+        assert near_xyxy is None  # noqa: S101  (graphs are written for tasks with one answer)
         try:
             outputs = self._session.run(None, {**feeds, SELECTOR: selector.astype(np.float32)})
         except Exception as error:  # ONNX Runtime's exceptions share no class of their own

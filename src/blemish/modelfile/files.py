@@ -141,6 +141,7 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise StorageFull(
             f"{path} could not be written ({error.strerror}); free some space or choose another folder"
@@ -148,6 +149,18 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     finally:
         with suppress(OSError):  # gone when all went well
             beside.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlast a power cut; Windows and some drives cannot sync a folder, and need not."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _contract(text: str, path: Path) -> Contract:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_convert, box_iou
 
 from blemish.errors import WrongTask
 from blemish.models.contract import Network
@@ -24,11 +25,12 @@ class ScoreGradients(nn.Module):
         self.network = network
         self.layers = layers or network.feature_layers
 
-    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *arguments: Tensor, near: Tensor | None = None) -> tuple[Tensor, ...]:
         """Features, then gradients, one of each a layer.
 
         Args:
             arguments: the network's inputs, then the selector (b, scores), the weight of each score.
+            near: see `explained_scores`.
 
         Returns:
             (b, c, h, w) features a layer, then gradients of the same shapes.
@@ -48,7 +50,7 @@ class ScoreGradients(nn.Module):
         hooks = [self.network.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
         try:
             with torch.enable_grad():
-                scores = explained_scores(self.network, self.network(*inputs))
+                scores = explained_scores(self.network, self.network(*inputs), near)
                 kept = [features[name] for name in self.layers]
                 gradients = torch.autograd.grad((scores * selector).sum(), kept)
         finally:
@@ -57,37 +59,65 @@ class ScoreGradients(nn.Module):
         return (*(x.detach() for x in kept), *gradients)
 
 
-def explained_scores(network: Network, outputs: Sequence[Tensor]) -> Tensor:
+def explained_scores(network: Network, outputs: Sequence[Tensor], near: Tensor | None = None) -> Tensor:
     """The scores that can be explained, from a network's raw outputs, differentiable.
+
+    Args:
+        network: whose outputs they are.
+        outputs: in its order.
+        near: (b, 4) corners in pixels of the first input: the object to explain, for detectors and
+            segmenters.
 
     Returns:
         (b, n): the logits of image-level tasks; the four numbers of a box for localization; for detectors
-        each label's best score among all candidates.
+        each label's score of the candidate that is the object `near` (the best product of overlap and
+        score), or of the best candidate of the photograph.
     """
     if network.task.is_image_level or network.task == "localization":
         return outputs[0]
+    boxes, scores = _candidates(network, outputs)
+    if near is None:
+        return scores.amax(1)
+    with torch.no_grad():
+        overlap = torch.stack(
+            [box_iou(box[None].float(), all_.float())[0] for box, all_ in zip(near, boxes, strict=True)]
+        )
+        best = (overlap[..., None] * scores).argmax(1, keepdim=True)  # (b, 1, L)
+    return scores.gather(1, best)[:, 0]
+
+
+def _candidates(network: Network, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Boxes (b, n, 4), corners in network pixels, and scores (b, n, L), as the decoders read them."""
     parts = {spec.role: tensor for spec, tensor in zip(network.outputs, outputs, strict=True)}
     settings, count = network.decoder.settings, network.label_count
+    turned = settings.get("channels_first", False)
     if "combined" in parts:  # boxes, perhaps objectness, scores
-        rows = parts["combined"]
-        rows = rows.transpose(1, 2) if settings.get("channels_first", False) else rows
+        rows = parts["combined"].transpose(1, 2) if turned else parts["combined"]
+        boxes = rows[..., :4]
         start = 5 if settings.get("objectness", False) else 4
         scores = rows[..., start : start + count]
-        return (scores * rows[..., 4:5] if start == 5 else scores).amax(1)
-    scores = parts["scores"]
-    if "labels" in parts:  # one score and one label a box
-        labels = parts["labels"].long() - int(settings.get("label_offset", 0))
-        said = labels[..., None] == torch.arange(count, device=labels.device)
-        return (scores[..., None] * said).amax(1)
-    scores = scores.transpose(1, 2) if settings.get("channels_first", False) else scores
-    columns = settings.get("columns")
-    return (scores[..., list(columns)] if columns else scores[..., :count]).amax(1)
+        scores = scores * rows[..., 4:5] if start == 5 else scores
+    else:
+        boxes, scores = parts["boxes"], parts["scores"]
+        if "labels" in parts:  # one score and one label a box
+            labels = parts["labels"].long() - int(settings.get("label_offset", 0))
+            scores = scores[..., None] * (labels[..., None] == torch.arange(count, device=labels.device))
+        else:
+            boxes, scores = (x.transpose(1, 2) if turned else x for x in (boxes, scores))
+            columns = settings.get("columns")
+            scores = scores[..., list(columns)] if columns else scores[..., :count]
+    form = "cxcywh" if network.decoder.name == "set" else settings.get("box_format", "xyxy")
+    boxes = box_convert(boxes, form, "xyxy")
+    if network.decoder.name == "set" or settings.get("normalized", False):
+        height, width = network.inputs[0].size_hw
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+    return boxes, scores
 
 
 class TorchGradients:
     """Feature maps and gradients from the network itself; the same answers as the file beside the model.
 
-    Works for detectors and segmenters too, whose label's score is that of its best candidate.
+    Works for detectors and segmenters too; see `explained_scores`.
 
     Attributes:
         layers: the feature layers' names; those of `network.feature_layers` that give one map.
@@ -109,7 +139,10 @@ class TorchGradients:
         self._module = ScoreGradients(network, self.layers)
 
     def look(
-        self, feeds: Mapping[str, np.ndarray], selector: np.ndarray
+        self,
+        feeds: Mapping[str, np.ndarray],
+        selector: np.ndarray,
+        near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Features and gradients, each a (b, c, h, w) float32 array a layer."""
         weight = next(self._network.parameters())
@@ -117,7 +150,8 @@ class TorchGradients:
         modes = [(module, module.training) for module in self._network.modules()]
         self._network.eval()
         try:
-            found = self._module(*inputs, torch.as_tensor(selector).to(weight))
+            near = None if near_xyxy is None else torch.as_tensor(near_xyxy).to(weight)
+            found = self._module(*inputs, torch.as_tensor(selector).to(weight), near=near)
         finally:
             for module, training in modes:
                 module.training = training
