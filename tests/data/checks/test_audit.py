@@ -1,0 +1,50 @@
+"""A check as a whole: a clean set, a set that cannot be read, what is remembered, what is documented."""
+
+import re
+from pathlib import Path
+
+from blemish.data import audit
+from blemish.data.audit import check
+
+
+def test_a_clean_set_has_no_findings(plant, base):
+    found = check(plant(base).root)
+    assert [f.sentence() for f in found] == []
+    assert found.photographs == 60
+
+
+def test_a_set_that_cannot_be_read_at_all(tmp_path):
+    found = check(tmp_path / "nowhere")
+    assert set(found.counts) == {"unreadable-set"}
+    (tmp_path / "labels.csv").write_text("a.png,b\n")
+    assert set(check(tmp_path / "labels.csv").counts) == {"unreadable-set"}
+
+
+def test_findings_are_remembered_until_a_file_changes(plant, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    planted = plant("yolo")
+    first = check(planted.root)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "audit", None)  # nothing is looked at again
+        assert check(planted.root).to_dict() == first.to_dict()
+    planted.truncate(planted.photographs()[0])
+    assert set(check(planted.root).counts) == {"truncated-photograph"}
+
+
+def test_every_finding_is_documented_and_planted():
+    root = Path(__file__).parents[3]
+    source = "".join(p.read_text("utf-8") for p in sorted((root / "src/blemish/data").rglob("*.py")))
+    found = set(
+        re.findall(r'(?:problem|Finding|error|note|finding|wrong)\(\s*"([a-z]+(?:-[a-z]+)+)"', source)
+    )
+    found |= {
+        w for pair in re.findall(r'"([a-z]+-[a-z-]+)" if .* else "([a-z]+-[a-z-]+)"', source) for w in pair
+    }
+    assert len(found) > 40
+    page = (root / "docs/data-formats.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| (`.*?`)[ ●]*\|", page, re.MULTILINE))
+    documented = {c for cell in documented for c in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", cell)}
+    assert found - documented == set()
+    tests = "".join(p.read_text("utf-8") for p in sorted((root / "tests/data").rglob("test_*.py")))
+    assert {c for c in documented if f'"{c}"' not in tests} == set()

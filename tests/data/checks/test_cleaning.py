@@ -1,0 +1,182 @@
+"""A cleaned copy: every fault mended that a finding promises to mend."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.audit import check
+from blemish.data.cleaning import clean
+
+
+def lines_of(change):
+    """Change the lines of the first label file of YOLO that has any."""
+
+    def spoil(planted):
+        path = next(p for p in sorted(planted.root.rglob("labels/**/*.txt")) if p.read_text())
+        path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+    return spoil
+
+
+def first_annotation(**fields):
+    return lambda planted: planted.coco(lambda c: c["annotations"][0].update(fields))
+
+
+def another_annotation(**fields):
+    return lambda planted: planted.coco(
+        lambda c: c["annotations"].append(c["annotations"][0] | {"id": 999} | fields)
+    )
+
+
+def photograph(change):
+    return lambda planted: change(planted.photographs()[5])
+
+
+def turned(planted):
+    """A photograph that lies turned in its file, under labels of the size it has there."""
+    path = planted.photographs()[3]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).convert("RGB").resize((64, 48)).save(path, exif=exif)
+
+    def change(content):
+        image = next(i for i in content["images"] if i["file_name"] == path.name)
+        image["width"], image["height"] = 64, 48
+        for number, entry in enumerate(a for a in content["annotations"] if a["image_id"] == image["id"]):
+            x = 4 + 8 * number
+            entry["bbox"], entry["segmentation"] = [x, 8, 20, 12], [[x, 8, x + 20, 8, x + 20, 20, x, 20]]
+
+    planted.coco(change)
+
+
+def stated(factor, change=lambda text: text):
+    """An XML file that states another size."""
+
+    def spoil(planted):
+        path = planted.page_with_box()
+        size = round(64 * factor)
+        text = re.sub(r"<(width|height)>64<", rf"<\1>{size}<", path.read_text())
+        path.write_text(change(text))
+
+    return spoil
+
+
+def halved(text):
+    return re.sub(r"<([xy]m..)>([\d.]+)<", lambda m: f"<{m[1]}>{max(1, float(m[2]) / 2)}<", text)
+
+
+def of_another_shape(planted):
+    """Labels of a wide picture, beyond the edge of the photograph beside them."""
+    path = planted.page_with_box()
+    text = path.read_text().replace("<width>64<", "<width>400<")
+    path.write_text(text.replace("<xmax>", "<xmax>3"))
+
+
+def another(planted):
+    pixels = np.random.default_rng(9).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(planted.photographs()[0].with_name("extra.png"))
+
+
+def line_again(planted):
+    path = planted.root / "labels.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[5] + "\n")
+
+
+def gap(planted):
+    def change(text):
+        header, first, *rest = text.splitlines()
+        name, _, *others = first.split(",")
+        return "\n".join([header, ",".join([name, "", *others]), *rest]) + "\n"
+
+    planted.edit("labels.csv", change)
+
+
+def leak(planted):
+    train = planted.photographs()[0]
+    copy = planted.root / "images/val/copy.png"
+    shutil.copy(train, copy)
+    shutil.copy(planted.label_of(train), planted.label_of(copy))
+
+
+def listed_ghost(planted):
+    planted.edit("ImageSets/Main/train.txt", lambda t: t + "ghost\n")
+
+
+MENDED = [
+    ("missing-photograph", "csv", photograph(Path.unlink)),
+    ("missing-photograph", "voc-splits", listed_ghost),
+    ("photograph-without-label", "csv", another),
+    ("label-without-photograph", "coco", another_annotation(image_id=12345)),
+    ("empty-file", "yolo", photograph(lambda p: p.write_bytes(b""))),
+    ("broken-photograph", "coco", photograph(lambda p: p.write_bytes(b"<html>"))),
+    ("truncated-photograph", "voc", photograph(lambda p: p.write_bytes(p.read_bytes()[:-400]))),
+    ("tiny-photograph", "csv", photograph(lambda p: Image.open(p).resize((9, 9)).save(p))),
+    ("wrong-extension", "folders", photograph(lambda p: Image.open(p).convert("RGB").save(p, "JPEG"))),
+    ("labels-not-upright", "coco", turned),
+    ("labels-in-another-scale", "voc", stated(0.5, halved)),
+    ("labels-in-another-scale", "voc", of_another_shape),
+    ("wrong-stated-size", "voc", stated(0.5)),
+    ("box-outside", "coco", first_annotation(bbox=[1, 1, 100, 20], segmentation=[])),
+    ("box-inside-out", "coco", first_annotation(bbox=[30, 30, -20, 5], segmentation=[])),
+    ("box-without-area", "coco", first_annotation(bbox=[30, 30, 0, 5], segmentation=[])),
+    ("bad-box", "coco", first_annotation(bbox=[1, 2], segmentation=[])),
+    ("bad-line", "yolo", lines_of(lambda x: [*x, "0 0.5"])),
+    ("mixed-lines", "yolo", lines_of(lambda x: [*x, "0 0.5 0.5 0.1 0.1"])),
+    ("bad-file", "voc", lambda planted: planted.page_with_box().write_text("<annotation>")),
+    ("bad-run-lengths", "coco", first_annotation(segmentation={"size": [64, 64], "counts": [5]})),
+    ("empty-polygon", "coco", first_annotation(segmentation=[[1, 2, 3, 4]])),
+    ("tiny-mask", "coco", first_annotation(segmentation=[[9, 9, 11, 9, 11, 10, 9, 10]], bbox=[9, 9, 2, 1])),
+    ("repeated-object", "yolo", lines_of(lambda x: [*x, x[0]])),
+    ("repeated-line", "csv", line_again),
+    ("unknown-label", "yolo", lines_of(lambda _: ["17 0.5 0.5 0.1 0.1"])),
+    ("empty-label", "voc", stated(1, lambda t: re.sub(r"<name>\w+<", "<name><", t, count=1))),
+    ("empty-cell", "csv", gap),
+    ("exact-duplicate", "folders", photograph(lambda p: shutil.copy(p, p.with_name("again.png")))),
+    ("split-leak", "yolo", leak),
+    ("other-filename", "voc", stated(1, lambda t: t.replace("<filename>", "<filename>other"))),
+]
+
+
+@pytest.mark.parametrize(("code", "base", "spoil"), MENDED, ids=[f"{c}, {b}" for c, b, _ in MENDED])
+def test_a_mended_fault_is_gone(plant, tmp_path, code, base, spoil):
+    planted = plant(base)
+    spoil(planted)
+    copies = code in ("exact-duplicate", "split-leak")
+    result = clean(planted.root, tmp_path / "clean", duplicates=copies, link=True)
+    assert code in result.found.counts
+    assert code not in result.left.counts
+    left = set(check(tmp_path / "clean", duplicates=copies).counts)
+    assert left <= ({"exif-orientation"} if code == "labels-not-upright" else set())
+
+
+def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
+    planted = plant("yolo")
+    photographs = planted.photographs()
+    with_objects = [p for p in photographs if planted.label_of(p).read_text()]
+    planted.truncate(photographs[0])
+    Image.open(with_objects[8]).convert("RGB").save(with_objects[8], format="JPEG", quality=95)
+    lines = planted.label_of(with_objects[9]).read_text()
+    planted.label_of(with_objects[9]).write_text(lines + lines.splitlines()[0] + "\n0 1 2\n")
+    leaked = planted.root / "images/val/copy.png"
+    shutil.copy(
+        planted.root / "images/train" / sorted((planted.root / "images/train").iterdir())[-1].name, leaked
+    )
+    before = {p: p.read_bytes() for p in planted.root.rglob("*") if p.is_file()}
+
+    result = clean(planted.root, tmp_path / "clean")
+    assert {p: p.read_bytes() for p in planted.root.rglob("*") if p.is_file()} == before
+    assert result.found.counts.keys() >= {
+        "truncated-photograph",
+        "wrong-extension",
+        "repeated-object",
+        "bad-line",
+        "split-leak",
+    }
+    assert set(result.dropped) == {"truncated-photograph", "split-leak"}
+    again = check(tmp_path / "clean")
+    assert set(again.counts) <= {"few-examples"}
+    assert again.photographs == 59

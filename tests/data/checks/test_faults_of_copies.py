@@ -1,0 +1,51 @@
+"""Photographs that are there twice, and objects on both sides of a split."""
+
+import shutil
+
+from PIL import Image
+
+from blemish.data.audit import check
+
+
+def test_copies_inside_a_split_and_across(plant):
+    planted = plant("folders")
+    path = planted.photographs()[0]
+    shutil.copy(path, path.with_name("again.png"))
+    found = check(planted.root)
+    assert set(found.counts) == {"exact-duplicate"}
+
+    Image.open(path).convert("RGB").save(path.with_name("again.png"), format="PNG")
+    other = next(p for p in planted.photographs() if p.parent != path.parent)
+    path.with_name("again.png").rename(other.with_name("again.png"))
+    found = check(planted.root)
+    assert set(found.counts) == {"exact-duplicate", "contradicting-labels"}
+
+
+def test_a_leak_between_splits_is_an_error(plant):
+    planted = plant("yolo")
+    train = sorted((planted.root / "images/train").iterdir())[0]
+    copy = planted.root / "images/val/copy.png"
+    Image.open(train).convert("RGB").resize((96, 96), Image.Resampling.BICUBIC).save(copy)
+    shutil.copy(planted.label_of(train), planted.label_of(copy))
+    found = check(planted.root)
+    assert set(found.counts) == {"split-leak"}
+    assert found.errors[0].path == train  # the training photograph can go, the measuring one stays
+
+
+def test_a_near_copy_without_splits_is_a_note(plant):
+    planted = plant("folders")
+    path = planted.photographs()[0]
+    Image.open(path).convert("RGB").save(path.with_name("again.jpg"), quality=70)
+    found = check(planted.root)
+    assert [(f.code, str(f.severity)) for f in found] == [("near-duplicate", "note")]
+
+
+def test_a_group_on_both_sides(plant):
+    planted = plant("csv")
+    path = planted.root / "labels.csv"
+    lines = path.read_text().splitlines()
+    head = lines[0].split(",")
+    assert "group" in head
+    splits = ["split", *("train" if i % 2 else "val" for i in range(len(lines) - 1))]
+    path.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, splits, strict=True)) + "\n")
+    assert set(check(planted.root, duplicates=False).counts) - {"few-examples"} == {"group-leak"}

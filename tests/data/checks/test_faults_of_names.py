@@ -1,0 +1,62 @@
+"""Label names that look like mistakes, and labels with too few photographs."""
+
+import shutil
+
+import numpy as np
+from PIL import Image
+
+from blemish.data.audit import check
+
+
+def test_a_category_without_name_and_one_listed_twice(plant):
+    planted = plant("coco")
+    planted.coco(lambda c: c["categories"].append({"id": 50, "name": " "}))
+    assert set(check(planted.root).counts) == {"empty-label", "unused-label"}
+    shutil.rmtree(planted.root)
+    planted = plant("coco")
+    planted.coco(lambda c: c["categories"].append({"id": 50, "name": "dent"}))
+    assert set(check(planted.root).counts) == {"repeated-label"}
+
+
+def test_names_that_look_like_one(plant):
+    planted = plant("folders")
+    label = next(p for p in sorted(planted.root.iterdir()) if p.is_dir())
+    other = label.with_name(label.name + "s")
+    other.mkdir()
+    for path in sorted(label.iterdir())[:10]:
+        path.rename(other / path.name)
+    found = check(planted.root)
+    assert "similar-labels" in set(found.counts)
+    assert set(found.counts) <= {"similar-labels", "few-examples"}
+
+
+def test_a_label_that_nobody_has_and_one_that_few_have(plant):
+    planted = plant("folders")
+    (planted.root / "rust").mkdir()
+    found = check(planted.root)
+    assert set(found.counts) <= {"unused-label", "empty-label"}
+    assert "rust" in found.findings[0].message
+
+    extra = planted.root / "rust" / "r.png"
+    Image.fromarray(np.random.default_rng(9).integers(0, 255, (64, 64, 3), np.uint8)).save(extra)
+    found = check(planted.root)
+    assert "few-examples" in set(found.counts)
+    assert "stands in 1 photographs" in found.of("few-examples")[0].message
+
+
+def test_imbalance(draw, tmp_path):
+    for i in range(250):
+        draw(f"good/{i}.png", seed=i)
+    for i in range(11):
+        draw(f"bad/{i}.png", seed=1000 + i)
+    found = check(tmp_path, duplicates=False)
+    assert set(found.counts) == {"imbalance"}
+
+
+def test_too_few_in_a_split_to_measure(draw, tmp_path):
+    for label in ("good", "bad"):
+        for i in range(20):
+            split = "val" if i < (8 if label == "good" else 2) else "train"
+            draw(f"{split}/{label}/{label}{i}.png")
+    found = check(tmp_path, duplicates=False)
+    assert [(f.code, "of val" in f.message) for f in found] == [("few-examples", True)]
