@@ -43,8 +43,10 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The place in the labels, or else the file."""
-        return self.origin or ("" if self.path is None else str(self.path))
+        """The place in the labels, with the photograph's name where it does not show; or else the file."""
+        if not self.origin or self.path is None:
+            return self.origin or ("" if self.path is None else str(self.path))
+        return self.origin if self.path.stem in self.origin else f"{self.origin} ({self.path.name})"
 
     def sentence(self) -> str:
         """Where, what, and what to do, in one sentence."""

@@ -186,7 +186,7 @@ def _page(found: Statistics) -> str:
     rows = "".join(
         f"<tr><td>{escape(x.title)}<td class=n>{x.photographs}<td class=n>{x.objects}"
         + "".join(f"<td class=n>{x.by_split[s]}" for s in splits)
-        + f"<td><div class=bar style='width:{100 * x.photographs / most:.1f}%'></div>"
+        + f"<td class=bars><div class=bar style='width:{100 * x.photographs / most:.1f}%'></div>"
         for x in found.labels
     )
     together = "".join(
@@ -200,7 +200,7 @@ def _page(found: Statistics) -> str:
         " 1rem;color:#1d2430}"
         "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;text-align:left;"
         "border-bottom:1px solid #d8dde6}.n{text-align:right;font-variant-numeric:tabular-nums}"
-        ".bar{height:.8rem;background:#0072b2;min-width:1px}td:last-child{min-width:8rem}</style>"
+        ".bar{height:.8rem;background:#0072b2;min-width:1px}td.bars{min-width:8rem}</style>"
         f"<h1>{found.photographs} photographs</h1><table>{facts}</table><h2>Labels</h2><table><tr><th>label"
         f"<th>photographs<th>objects{''.join(f'<th>{escape(s)}' for s in splits)}<th></tr>{rows}</table>"
         f"<h2>Together in a photograph</h2><table><tr><th>"
@@ -224,7 +224,7 @@ def summary_lines(found: Statistics) -> list[tuple[str, str]]:
     if found.object_share is not None:
         low, middle, high = found.object_share
         lines.append(
-            ("an object's box", f"{middle:.1%} of the photograph (5 % below {low:.2%}, 5 % above {high:.1%})")
+            ("an object's box", f"{middle:.1%} of the photograph (5% below {low:.2%}, 5% above {high:.1%})")
         )
     for side, (least, middle, most) in found.sides.items():
         lines.append((side, f"{least} to {most} pixels, half below {middle:.0f}"))

@@ -143,9 +143,15 @@ def write_dataset(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
     writing = Writing(root, link, suffixes or {})
+    was_there = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        writer.write(dataset, writing)
+        try:
+            writer.write(dataset, writing)
+        except BadInput:
+            if not was_there and not any(root.iterdir()):  # refused before anything was written
+                root.rmdir()
+            raise
     except OSError as error:
         if isinstance(error, StorageFull):
             raise
@@ -241,7 +247,7 @@ def check_folder_name(name: str) -> None:
 
 
 def lose_extras(dataset: Dataset, writing: Writing, held: Mapping[str, bool] | None = None) -> None:
-    """Note what a format without room for them loses: groups, columns, crowd, difficult, truncated, titles.
+    """Note what a format without room for them loses: groups, columns, flags, outlines, areas, titles.
 
     Args:
         dataset: what is written.
@@ -264,6 +270,8 @@ def lose_extras(dataset: Dataset, writing: Writing, held: Mapping[str, bool] | N
                 writing.lose(f"which objects are {flag} is not kept", sample)
         if truth.masks is not None and not held.get("masks"):
             writing.lose("the outlines are not kept, boxes are", sample)
+    if not held.get("areas") and any(s.truth is not None and s.truth.areas.size for s in dataset.samples):
+        writing.lose("the areas that the data state are not kept; they are counted when needed")
     labels = dataset.labels
     if labels.titles != labels_with_titles(labels.names).titles:
         writing.lose(f"the titles {', '.join(labels.titles)} are not kept")

@@ -20,9 +20,8 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
             yield Finding(
                 "split-leak",
                 Severity.ERROR,
-                f"it is {how} {other(dropped, first, second).id}, which is in"
-                f" {other(dropped, first, second).split},"
-                f" and itself in {dropped.split}",
+                f"it is in {dropped.split} and {how} {other(dropped, first, second).id}, which is in"
+                f" {other(dropped, first, second).split}",
                 dropped.path,
                 dropped.origin,
                 remedy="keep both on one side: data split --group-by near-duplicates",
@@ -32,7 +31,7 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
             yield Finding(
                 "exact-duplicate" if pair.exact else "near-duplicate",
                 Severity.WARNING if pair.exact else Severity.NOTE,
-                f"it is {how} {first.id}",
+                f"it {how} {first.id}",
                 second.path,
                 second.origin,
                 remedy="drop one" if pair.exact else "keep both on one side of every split",
@@ -81,9 +80,9 @@ def _expendable(first: Sample, second: Sample) -> Sample:
 
 def _how(pair: Pair) -> str:
     if pair.exact:
-        return "pixel for pixel"
-    mirrored = "the mirror image of " if pair.mirrored else ""
-    return f"nearly {mirrored}({pair.similarity:.2f})"
+        return "shows pixel for pixel the same as"
+    same = "the mirror image of" if pair.mirrored else "the same as"
+    return f"shows nearly ({pair.similarity:.2f}) {same}"
 
 
 def _labels(sample: Sample) -> list[str]:

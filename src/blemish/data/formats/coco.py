@@ -64,7 +64,9 @@ class Coco:
         splits = split_folders(dataset)
         names = file_names(dataset, writing)
         lose_extras(
-            dataset, writing, dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks"), True)
+            dataset,
+            writing,
+            dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks", "areas"), True),
         )
         for split in dataset.splits if splits else (None,):
             part = dataset.of_split(split) if split else dataset

@@ -24,6 +24,7 @@ from blemish.vocabulary import Dataset, FloatArray, Mask, Sample, Task
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt")
+SAME_BOX_PIXELS = 1.0  # boxes of outlines are written in whole pixels as often as not
 SLACK = 1e-6  # shares may leave [0, 1] by rounding
 
 
@@ -172,6 +173,9 @@ def object_lines(sample: Sample, writing: Writing) -> list[str]:
             outline = _one_outline(mask, sample, writing)
             if outline is None:
                 continue
+            around = np.concatenate([outline.min(0), outline.max(0)])
+            if np.abs(around - truth.boxes_xyxy[row]).max() > SAME_BOX_PIXELS:
+                writing.lose("a box that is not the one around its outline becomes that one", sample)
             numbers = _inside(outline / scale, sample, writing).reshape(-1)
         lines.append(" ".join([str(label), *(f"{v:.12g}" for v in numbers)]))
     return lines
