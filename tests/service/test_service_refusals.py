@@ -82,6 +82,13 @@ def test_the_type_is_told_by_the_content_and_not_by_the_header(client):
     assert good.status_code == 200
 
 
+def test_what_telephones_and_people_send_by_mistake_is_called_by_its_name(client):
+    heic = b"\0\0\0\x18ftypheic" + bytes(40)
+    assert "HEIC" in refused(post(client, heic), 415, "not_a_photograph")["detail"]
+    assert "PDF" in refused(post(client, b"%PDF-1.7 \n" + bytes(40)), 415, "not_a_photograph")["detail"]
+    assert "JPEG, PNG" in refused(post(client, b"dear server"), 415, "not_a_photograph")["detail"]
+
+
 def test_a_truncated_photograph(client):
     data = jpeg()
     refused(post(client, data[: len(data) // 2]), 422, "image_truncated")

@@ -278,12 +278,19 @@ def _format(file: IO[bytes], path: Path | None) -> str:
         accept = Image.OPEN[name][1]
         if accept is None or accept(prefix) is True:
             return name
-    for kind, starts in FOREIGN.items():
-        if any(prefix[place : place + len(mark)] == mark for place, mark in starts):
-            raise ImageUndecodable(path, f"this is {kind}")
+    if known := foreign(prefix):
+        raise ImageUndecodable(path, f"this is {known}")
     raise ImageUndecodable(
         path, "this is no photograph in JPEG, PNG, WebP, TIFF or BMP; save it as one of these"
     )
+
+
+def foreign(prefix: bytes) -> str | None:
+    """What a file is that people take for a photograph, and what to do with it; None for all others."""
+    for kind, starts in FOREIGN.items():
+        if any(prefix[place : place + len(mark)] == mark for place, mark in starts):
+            return kind
+    return None
 
 
 def _plugin_image(file: Any, name: str) -> ImageFile.ImageFile:

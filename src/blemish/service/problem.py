@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
+from blemish.imaging.opening import FORMATS, foreign
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,26 +85,31 @@ class Problem(Exception):
         }
 
 
-def of_bad_image(error: BadImage, *, looks_like_photograph: bool, max_pixels: int) -> Problem:
+def of_bad_image(error: BadImage, *, start: bytes, looks_like_photograph: bool, max_pixels: int) -> Problem:
     """The problem of a photograph that cannot be used.
 
     Args:
         error: what the image door said; its text stays here.
+        start: the first bytes, at least 16 of them where there are so many.
         looks_like_photograph: whether the bytes begin as one of the formats that are read.
         max_pixels: the limit, for the sentence.
     """
     if isinstance(error, ImageTooLarge):
         return Problem(
             "too_many_pixels",
-            f"The photograph has more than the {max_pixels} pixels this server takes; send a smaller one.",
+            f"The photograph has more than the {max_pixels / 1e6:.3g} megapixels this server takes; send a "
+            "smaller one.",
             limit=("max_pixels", max_pixels),
         )
     if isinstance(error, ImageTruncated):
         return Problem("image_truncated", "The photograph ends before its last pixel; send it again, whole.")
     if isinstance(error, ImageUndecodable) and not looks_like_photograph:
+        known = foreign(start)
         return Problem(
             "not_a_photograph",
-            "The content is no photograph in a format this server reads; /api/v1/limits lists them.",
+            f"This is {known}."
+            if known
+            else f"The content is no photograph in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.",
         )
     return Problem("image_undecodable", "The photograph is damaged and cannot be opened; send another copy.")
 

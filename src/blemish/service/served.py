@@ -56,7 +56,10 @@ def open_upload(data: bytes, settings: Settings) -> Photograph:
         return open_photograph(data, limits)
     except BadImage as error:
         raise of_bad_image(
-            error, looks_like_photograph=looks_like_photograph(data), max_pixels=settings.max_pixels
+            error,
+            start=data[:16],
+            looks_like_photograph=looks_like_photograph(data),
+            max_pixels=settings.max_pixels,
         ) from error
 
 

@@ -134,7 +134,7 @@ def too_large(settings: Settings) -> Problem:
     """The problem of a photograph over the limit."""
     return Problem(
         "upload_too_large",
-        f"The photograph is larger than the {settings.max_upload_bytes} bytes this server takes; "
+        f"The photograph is larger than the {megabytes(settings.max_upload_bytes)} this server takes; "
         "send a smaller one.",
         limit=("max_upload_bytes", settings.max_upload_bytes),
         # What is left of the upload is not worth reading.
@@ -204,6 +204,11 @@ async def read_form(
             budget.give_back(reader.form.held)
         raise
     return reader.form
+
+
+def megabytes(amount: int) -> str:
+    """A number of bytes as people say it, rounded down: `32 MB`, `51 kB`."""
+    return f"{amount // 2**20} MB" if amount >= 2**20 else f"{amount // 2**10} kB"
 
 
 # The first bytes of the formats that imaging reads; WebP is told by bytes 8 to 12.
