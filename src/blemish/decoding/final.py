@@ -53,7 +53,8 @@ def decode_final(
         there = np.flatnonzero((label >= 0) & (label < len(contract.labels)) & (score >= of_boxes.floor))
         there = there[np.argsort(-score[there], kind="stable")]
         corner, placed, inside = of_boxes.place(boxes[i][there], placement)
-        there, corner, placed = (rows[inside][: of_boxes.most] for rows in (there, corner, placed))
+        left = np.flatnonzero(inside)[: of_boxes.most]
+        there, corner, placed = there[left], corner[left], placed[left]
         drawn = None
         if contract.task is Task.SEGMENTATION and masks is not None:
             grids = masks[0][i][there]

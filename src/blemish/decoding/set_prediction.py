@@ -53,7 +53,8 @@ def decode_set(
         best = best[np.argsort(-flat[best], kind="stable")]
         query, label = np.divmod(best, len(columns))
         _, placed, inside = of_boxes.place(np.asarray(boxes[i], np.float64)[query], placement)
-        query, label, best, placed = (rows[inside][: of_boxes.most] for rows in (query, label, best, placed))
+        left = np.flatnonzero(inside)[: of_boxes.most]
+        query, label, best, placed = query[left], label[left], best[left], placed[left]
         drawn = None
         if contract.task is Task.SEGMENTATION and masks is not None:
             drawn = [over_input(masks[0][i][q], box, placement) for q, box in zip(query, placed, strict=True)]
