@@ -14,6 +14,7 @@ from blemish.evaluation import score
 from blemish.evaluation.objects import compare_objects
 from blemish.evaluation.page import render
 from blemish.evaluation.show import compare
+from blemish.metrics.matching import HIT, match
 from blemish.metrics.overlap import FIGURES
 from blemish.metrics.thresholds import choose_object_thresholds
 from blemish.vocabulary import Labels, Prediction, Task, Truth
@@ -100,6 +101,22 @@ def test_a_report_of_masks_holds_the_boxes_too(masks):
         rtol=0,
         atol=1e-12,
     )
+
+
+def test_a_label_that_occurs_nowhere_has_no_figures_not_even_in_resamples(boxes):
+    truths, found = boxes
+    rows = match(found, truths)
+    hit = (rows.found.label == 2) & (rows.outcome[:, 0, 0] == HIT)
+    one = rows.found.photograph[hit][0]  # all chips that are left; and cracks are nowhere
+    kept = [(side.label < 2) | ((side.label == 2) & (side.photograph == one)) for side in (truths, found)]
+    predictions, people = annotations(truths.take(kept[0]), found.take(kept[1]), thresholds=0.0)
+    report = score(predictions, people, resamples=100)
+    crack, chip = report.of_label("crack"), report.of_label("chip")
+    assert all(figure.value is None and figure.low is None for figure in crack.figures.values())
+    # Resamples without that photograph say nothing of chips, and so cannot pull the interval to 0.
+    assert chip.figures["recall"].low == chip.figures["recall"].value > 0
+    page = render(report)
+    assert page.count('<div class="label-row">') == 3
 
 
 def test_the_area_that_the_data_state_decides_who_is_small(boxes):

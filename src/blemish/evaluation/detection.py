@@ -90,9 +90,7 @@ def _statistic(matches: Matches, thresholds: Array) -> Statistic:
             "photograph_f1": anything.f1[0],
             "label_ap": of_labels["ap"],
             "label_ap50": of_labels["ap50"],
-            "label_precision": counts.precision,
-            "label_recall": counts.recall,
-            "label_f1": counts.f1,
+            **{f"label_{name}": values for name, values in counts.of_labels().items()},
         }
 
     return statistic

@@ -86,9 +86,7 @@ def _statistic(scores: Array, said: Array, holds: Array, target: Array) -> Any:
             "log_loss": counting.mean(losses, weights),
             "brier": counting.mean(squares, weights),
             "calibration_error": np.mean(errors, axis=0),
-            "label_precision": counts.precision,
-            "label_recall": counts.recall,
-            "label_f1": counts.f1,
+            **{f"label_{name}": values for name, values in counts.of_labels().items()},
             "label_ap": ap,
             "label_auroc": roc,
         }

@@ -16,8 +16,8 @@ from blemish.vocabulary import Task
 MOST_ROWS_OF_CURVES = 40
 MOST_OWN_MATRICES = 8
 COCO_COLUMNS = (
-    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
-    *("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
+    ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large"),
 )
 
 
@@ -53,14 +53,13 @@ def render(report: Report) -> str:
     leading = leading_figures(report)
     averages = ("macro", "weighted", "micro")
     in_table = {f"{a}_{n}" for a in averages for n in ("precision", "recall", "f1")}
+    compared = (("Masks", ""), ("Boxes", "box_")) if "box_ap" in report.figures else (("Boxes", ""),)
     sizes = [
-        (name, [f"{prefix}{n}" for n in COCO_COLUMNS])
-        for name, prefix in (
-            (("Masks", ""), ("Boxes", "box_")) if "box_ap" in report.figures else (("Boxes", ""),)
-        )
+        [(name, [f"{prefix}{n}" for n in columns]) for name, prefix in compared]
+        for columns in COCO_COLUMNS
         if "ap_small" in report.figures
     ]
-    of_sizes = {name for _, names in sizes for name in names}
+    of_sizes = {name for table in sizes for _, names in table for name in names}
     return environment.get_template("report.html.jinja").render(
         report=report,
         version=__version__,
@@ -81,12 +80,14 @@ def render(report: Report) -> str:
 
 
 def _curves(report: Report) -> list[dict[str, Any]]:
-    """One row of charts a label, beside its line of the table."""
+    """One row of charts a label that occurs, beside its line of the table."""
     rows = {row.label: row for row in report.label_rows}
-    return [
-        {**curves, "row": rows[curves["label"]]}
-        for curves in report.charts.get("curves", ())[:MOST_ROWS_OF_CURVES]
+    occur = [
+        curves
+        for curves in report.charts.get("curves", ())
+        if rows[curves["label"]].support or any(map(sum, curves["histogram"].values()))
     ]
+    return [{**curves, "row": rows[curves["label"]]} for curves in occur[:MOST_ROWS_OF_CURVES]]
 
 
 def _breakdown_rows(report: Report) -> list[tuple[str, float]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blemish.evaluation.report import Report
 
 MOST = 24
-SIDES = {True: 480, False: 340}  # longer side in pixels of one picture, with boxes and without
+SIDE = 340  # longer side in pixels of one picture; with boxes it is shown as large, for its letters' sake
 QUALITY = 82
 
 
@@ -36,7 +36,7 @@ def draw_worst(
     for mistake in report.worst[:MOST]:
         i = place[mistake.id]
         try:
-            picture = draw_pair(samples[i], predictions[i], white_level, side=SIDES[report.task.has_boxes])
+            picture = draw_pair(samples[i], predictions[i], white_level, side=SIDE)
         except BadImage:  # gone, or changed since it was scored
             continue
         buffer = io.BytesIO()
@@ -68,9 +68,9 @@ def draw_pair(
         return image
     from blemish.drawing import draw, side_by_side
 
-    return side_by_side(
-        [draw(sample.truth, image), draw(sure_part(prediction), image)], ["truth", "prediction"]
-    )
+    least = {} if side is None else {"min_side": side}
+    drawn = [draw(said, image, **least) for said in (sample.truth, sure_part(prediction))]
+    return side_by_side(drawn, ["truth", "prediction"])
 
 
 def sure_part(prediction: Prediction) -> Prediction:

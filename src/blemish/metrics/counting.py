@@ -52,6 +52,12 @@ class Counts:
         """The harmonic mean of precision and recall, in [0, 1]."""
         return ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
 
+    def of_labels(self) -> dict[str, Array]:
+        """Precision, recall and F1 of each label; nan where it stands neither in a truth nor in a verdict."""
+        occurs = self.hits + self.false_alarms + self.misses > 0
+        each = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {name: np.where(occurs, values, np.nan) for name, values in each.items()}
+
     def average(self, kind: Average) -> dict[str, Array]:
         """Precision, recall and F1 of all labels together.
 
