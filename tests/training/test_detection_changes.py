@@ -14,7 +14,7 @@ from blemish.modelfile import InputSpec
 from blemish.preprocessing import resize
 from blemish.training.augmentation import Change
 from blemish.training.detection_changes import View, check_changes, draw_view, objects_of, see
-from blemish.training.recipe import AugmentationPart
+from blemish.training.parts import AugmentationPart
 from blemish.vocabulary import Labels, Sample, Task, Truth
 
 

@@ -17,9 +17,9 @@ from blemish.modelfile import InputSpec
 from blemish.models import create
 from blemish.training.augmentation import Change
 from blemish.training.batch_size import bytes_per_photograph, find_batch_size
+from blemish.training.parts import CropPart
 from blemish.training.photo_cache import ReducedCopies, prune
 from blemish.training.photographs import FromFiles
-from blemish.training.recipe import CropPart
 from blemish.training.run import train
 from blemish.vocabulary import Sample
 

@@ -11,7 +11,8 @@ from blemish.models import create
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
 from blemish.training.mixing import mix
 from blemish.training.optimization import build_optimizer, freeze, improves, parameter_groups, rate_factor
-from blemish.training.recipe import LossPart, OptimizerPart, SchedulePart, read_recipe
+from blemish.training.parts import LossPart, OptimizerPart, SchedulePart
+from blemish.training.recipe import read_recipe
 from blemish.vocabulary import Labels, Sample, Task, Truth
 
 LABELS = Labels(("a", "b", "c"))

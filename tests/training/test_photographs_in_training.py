@@ -12,8 +12,8 @@ from blemish.imaging import open_photograph
 from blemish.modelfile import InputSpec
 from blemish.preprocessing import prepare
 from blemish.training.augmentation import Change, change_pixels, draw_change, kept_share, move_boxes
+from blemish.training.parts import AugmentationPart
 from blemish.training.photographs import EpochBatches, TrainingPhotographs
-from blemish.training.recipe import AugmentationPart
 from blemish.training.targets import LabelShares, OneBox
 from blemish.vocabulary import Labels, Sample, Task, Truth
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as kernels
 
-from blemish.training.recipe import AugmentationPart, CropPart
+from blemish.training.parts import AugmentationPart, CropPart
 from blemish.vocabulary import FloatArray
 
 CROP_ATTEMPTS = 50  # a crop that keeps enough of the box is found in a few, or the whole photograph is taken

@@ -22,8 +22,8 @@ from blemish.geometry.masks import crop_window
 from blemish.modelfile import InputSpec
 from blemish.preprocessing import Placement
 from blemish.training.augmentation import Change, change_pixels, draw_change, draw_crop, move_boxes
+from blemish.training.parts import AugmentationPart
 from blemish.training.photographs import PhotographSource
-from blemish.training.recipe import AugmentationPart
 from blemish.vocabulary import FloatArray, Mask, Sample
 
 Region = tuple[float, float, float, float]

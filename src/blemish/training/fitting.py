@@ -14,7 +14,8 @@ import lightning.pytorch as pl
 import torch
 
 from blemish.errors import BadRecipe, TrainingFailed, UnknownName
-from blemish.training.recipe import LoggerPart, Recipe
+from blemish.training.parts import LoggerPart
+from blemish.training.recipe import Recipe
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch.distributed")

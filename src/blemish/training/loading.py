@@ -8,8 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Dataset
 
+from blemish.training.parts import TrainingPart
 from blemish.training.photographs import EpochBatches, collate
-from blemish.training.recipe import TrainingPart
 
 Loader = DataLoader[Any]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blemish.errors import BadRecipe
-from blemish.training.recipe import LossPart
+from blemish.training.parts import LossPart
 from blemish.vocabulary import Sample, Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]

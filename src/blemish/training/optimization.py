@@ -11,7 +11,7 @@ from torch import nn
 
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models.contract import Network
-from blemish.training.recipe import OptimizerPart, SchedulePart
+from blemish.training.parts import OptimizerPart, SchedulePart
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)

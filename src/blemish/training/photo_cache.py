@@ -25,8 +25,8 @@ from blemish.imaging import Photograph
 from blemish.modelfile import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize
 from blemish.training.augmentation import Change
+from blemish.training.parts import CropPart
 from blemish.training.photographs import FromFiles
-from blemish.training.recipe import CropPart
 from blemish.vocabulary import Sample
 
 WORTH_IT = 4  # a photograph is copied for crops only where it has so many times the copy's pixels

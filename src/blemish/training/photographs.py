@@ -16,7 +16,7 @@ from blemish.imaging import Photograph, open_photograph
 from blemish.modelfile import InputSpec
 from blemish.preprocessing import Placement, normalize, resize
 from blemish.training.augmentation import Change, change_pixels, draw_change, move_boxes
-from blemish.training.recipe import AugmentationPart
+from blemish.training.parts import AugmentationPart
 from blemish.training.seeds import Purpose, stream
 from blemish.vocabulary import FloatArray, Sample
 

@@ -1,0 +1,168 @@
+"""What training gains by doing work once, and what one photograph costs a fusion.
+
+Kept features of a frozen trunk (needs --cells and --weights), reduced copies of photographs of 12 megapixels
+(--large N), and one photograph through `Predictor.predict` beside ONNX Runtime alone (--fusion).
+
+    python bench/faster_training.py --cells cells/data.csv --weights mobilenet_v2.pth --large 12 --fusion
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+
+def trained(settings, folder):
+    """A training without its export."""
+    from blemish.training import learning, read_recipe
+    from blemish.training.run import train
+
+    learning.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    return train(read_recipe(overrides=settings), output=folder, device="cpu")
+
+
+def from_the_second(run):
+    """Milliseconds a photograph, the best epoch but the first."""
+    return min(row["ms_per_photograph"] for row in run.history[1:])
+
+
+def kept_features(cells, weights, folder):
+    """A frozen trunk that sees every photograph in every epoch, beside one that sees it once."""
+    settings = {
+        "data.path": str(cells),
+        "data.normalization": "imagenet",
+        "data.photo_cache_gb": 0,
+        "model.name": "torchvision/mobilenet_v2",
+        "model.weights": str(weights),
+        "model.input_size": 128,
+        "model.trainable": [],
+        "training.epochs": 3,
+        "training.optimizer.learning_rate": 0.003,
+        "training.tensorboard": False,
+    }
+    often = trained({**settings, "training.feature_cache": "off"}, folder / "often")
+    once = trained(settings, folder / "once")
+    return {
+        "what": "features of a frozen trunk kept",
+        "ms a photograph": [round(from_the_second(run), 3) for run in (often, once)],
+        "times as fast": round(from_the_second(often) / from_the_second(once), 1),
+        "macro F1": [round(run.metrics["macro_f1"], 4) for run in (often, once)],
+        "log loss": [round(run.metrics["log_loss"], 6) for run in (often, once)],
+    }
+
+
+def reduced_copies(count, folder):
+    """Photographs of 12 megapixels decoded in every epoch, beside reduced copies of them."""
+    from blemish.data.synthetic import panels, save_photograph
+
+    data = folder / "large"
+    for i, specimen in enumerate(panels(count, size_hw=(3000, 4000), task="classification")):
+        place = data / ("clean" if i % 2 else "damaged")
+        place.mkdir(parents=True, exist_ok=True)
+        save_photograph(specimen.photograph, place / f"{i}.jpg")
+    out = {"what": f"{count} photographs of 12 megapixels"}
+    for name, crop in (("whole photograph", None), ("random crop", {"scale": [0.25, 1.0]})):
+        settings = {
+            "data.path": str(data),
+            "model.name": "resnet18",
+            "model.weights": "none",
+            "model.input_size": 128,
+            "training.epochs": 3,
+            "training.batch_size": 4,
+            "training.workers": 0,
+            "training.tensorboard": False,
+            "augmentation.horizontal_flip": 0.5,
+            "augmentation.random_resized_crop": crop,
+        }
+        each = trained({**settings, "data.photo_cache_gb": 0}, folder / f"{name} files")
+        copies = trained(settings, folder / f"{name} copies")
+        out[name] = {
+            "images a second": [round(1000 / from_the_second(run), 1) for run in (each, copies)],
+            "times as fast": round(from_the_second(each) / from_the_second(copies), 1),
+            "loss": [round(run.history[-1]["train_loss"], 4) for run in (each, copies)],
+        }
+    return out
+
+
+def fusion(folder, rounds):
+    """One photograph by `Predictor.predict`, beside ONNX Runtime on ready arrays plus opening the file."""
+    import onnxruntime
+    import torch
+
+    from blemish.data.synthetic import vehicles, write_vehicles
+    from blemish.export.onnx import export_network
+    from blemish.imaging import open_photograph
+    from blemish.inference import load
+    from blemish.modelfile import Contract, LabelSpec, write_model_file
+    from blemish.models import create
+    from blemish.preprocessing import prepare
+
+    torch.manual_seed(0)
+    network = create("fusion", task="classification", label_count=6).eval()
+    names = next(vehicles(1)).truth.labels.names
+    contract = Contract(
+        name="fusion",
+        architecture="fusion",
+        task="classification",
+        labels=tuple(LabelSpec(name=name) for name in names),
+        inputs=network.inputs,
+        outputs=network.outputs,
+        decoder=network.decoder,
+    )
+    path = folder / "fusion.onnx"
+    write_model_file(path, export_network(network), contract)
+    data = write_vehicles(folder / "photographs", 6, size_hw=(480, 640), suffix=".jpg")
+    photographs = [sample.path for sample in data.samples]
+    predictor = load(path, backend="onnxruntime", device="cpu")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    ours, bare = [], []
+    for i in range(rounds + 3):
+        photograph = photographs[i % len(photographs)]
+        feeds = {s.name: prepare(open_photograph(photograph), s)[0][None] for s in contract.inputs}
+        order = [("ours", ours), ("bare", bare)] if i % 2 else [("bare", bare), ("ours", ours)]
+        for who, seconds in order:
+            start = time.perf_counter()
+            if who == "ours":
+                predictor.predict(photograph)
+            else:
+                open_photograph(photograph)
+                session.run(None, feeds)
+            seconds.append(time.perf_counter() - start)
+    ours, bare = ours[3:], bare[3:]
+    return {
+        "what": "fusion, fp32, one photograph of 640 x 480",
+        "ms, median": [round(1000 * statistics.median(s), 1) for s in (ours, bare)],
+        "ratio": round(statistics.median(ours) / statistics.median(bare), 3),
+        "ratio of pairs, median": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--large", type=int, help="how many photographs of 12 megapixels to draw")
+    parser.add_argument("--fusion", action="store_true")
+    parser.add_argument("--rounds", type=int, default=30)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["BLEMISH_CACHE"] = str(folder / "cache")
+        if given.cells:
+            print(json.dumps(kept_features(given.cells, given.weights, folder)), flush=True)
+        if given.large:
+            print(json.dumps(reduced_copies(given.large, folder)), flush=True)
+        if given.fusion:
+            print(json.dumps(fusion(folder, given.rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
