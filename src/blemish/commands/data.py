@@ -68,6 +68,10 @@ def check(
     fast: Annotated[
         bool, typer.Option("--fast", help="Headers only: no copies, no damage behind the header.")
     ] = False,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="Follow the codes of every JPEG: damage that opens without a word."),
+    ] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Write a cleaned copy to --output; never in place.")
     ] = False,
@@ -98,6 +102,7 @@ def check(
             columns=_columns(column),
             box_order=box_order,
             duplicates=not fast,
+            thorough=thorough,
             link=link,
         )
         if as_json:
@@ -118,6 +123,7 @@ def check(
         columns=_columns(column),
         box_order=box_order,
         duplicates=not fast,
+        thorough=thorough,
     )
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))

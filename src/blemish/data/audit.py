@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
 from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.hashing import in_parallel
 from blemish.data.headers import look_at_all
+from blemish.data.jpeg_stream import stream_damage
 from blemish.data.opening import read_dataset
 from blemish.data.reading import Reading, Shelf
 from blemish.errors import BadImage, BadInput, ImageTruncated
@@ -22,7 +23,7 @@ from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
 
 PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
-RULES = 5  # raise it when a check changes, so that remembered findings are forgotten
+RULES = 6  # raise it when a check changes, so that remembered findings are forgotten
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def check(
     delimiter: str | None = None,
     box_order: str | None = None,
     duplicates: bool = True,
+    thorough: bool = False,
     limits: Limits = LIMITS,
 ) -> Findings:
     """Everything that is wrong with a data set, or worth knowing.
@@ -64,6 +66,7 @@ def check(
         delimiter: likewise.
         box_order: likewise.
         duplicates: whether to decode every photograph, which finds copies and damage behind the header.
+        thorough: whether to follow the codes of every JPEG too, which finds damage that decoders hide.
         limits: what counts as oversized.
 
     Example:
@@ -71,14 +74,16 @@ def check(
         'no such file or folder; check the path'
     """
     if isinstance(data, Dataset):
-        return audit(data, duplicates=duplicates, limits=limits).findings
+        return audit(data, duplicates=duplicates, thorough=thorough, limits=limits).findings
     reading = lenient_reading(images, task, columns, delimiter, box_order)
     # A set in a folder is remembered by the stamps of all its files.
-    key = _stamp(Path(data), format, reading, duplicates, limits)
+    key = _stamp(Path(data), format, reading, (duplicates, thorough, limits))
     known = load_json(f"check-{key}.json") if key else None
     if isinstance(known, dict):
         return Findings.from_dict(known)
-    findings = audit(data, format=format, reading=reading, duplicates=duplicates, limits=limits).findings
+    findings = audit(
+        data, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
+    ).findings
     if key:
         save_json(f"check-{key}.json", findings.to_dict())
     return findings
@@ -109,6 +114,7 @@ def audit(
     format: str | None = None,  # noqa: A002
     reading: Reading | None = None,
     duplicates: bool = True,
+    thorough: bool = False,
     limits: Limits = LIMITS,
 ) -> Audit:
     """As `check`, with what could be read of the data set."""
@@ -135,15 +141,16 @@ def audit(
     found += check_names(dataset)
     found += check_counts(dataset)
     found += check_groups(dataset)
+    usable = [
+        s for s, k in zip(dataset.samples, looks, strict=True) if not k.error and k.fault in ("", "trailing")
+    ]
     if duplicates:
-        usable = [
-            s
-            for s, k in zip(dataset.samples, looks, strict=True)
-            if not k.error and k.fault in ("", "trailing")
-        ]
         prints = signatures([s.path for s in usable], limits=limits)
         found += [_undecodable(e) for e in prints.errors.values()]
         found += check_copies(usable, find_copies(prints, LEAST_SIMILARITY))
+        usable = [s for s, opened in zip(usable, prints.opened.tolist(), strict=True) if opened]
+    if thorough:
+        found += _hidden_damage([s.path for s in usable])
     return Audit(Findings(tuple(found), len(paths)), dataset)
 
 
@@ -165,6 +172,20 @@ def _undecodable(error: BadImage) -> Finding:
     reason, _, remedy = error.reason.partition("; ")
     code = "truncated-photograph" if isinstance(error, ImageTruncated) else "damaged-photograph"
     return Finding(code, Severity.ERROR, reason, error.path, remedy=remedy, fix="leaves it out")
+
+
+def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:
+    for path in dict.fromkeys(paths):
+        damage = stream_damage(path.read_bytes())
+        if damage:
+            yield Finding(
+                "damaged-photograph",
+                Severity.ERROR,
+                f"it opens, and {damage}",
+                path,
+                remedy="look at it, and copy or download it again",
+                fix="leaves it out",
+            )
 
 
 def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list[Finding]:
@@ -193,13 +214,12 @@ def _stamp(
     path: Path,
     format: str | None,  # noqa: A002
     reading: Reading,
-    duplicates: bool,
-    limits: Limits,
+    options: object,
 ) -> str:
     """A digest of every file's path, size and time of change and of what was asked; "" for nothing kept."""
     if not path.is_dir() or cache_folder() is None:
         return ""
-    asked = (RULES, path.absolute(), format, reading, duplicates, limits)  # before anything was read
+    asked = (RULES, path.absolute(), format, reading, options)  # before anything was read
     lines: list[str] = []
     for root in (path, reading.images):
         stack = [] if root is None else [os.fspath(root)]

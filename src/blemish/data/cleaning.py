@@ -72,6 +72,7 @@ def clean(
     columns: Mapping[str, str | int] | None = None,
     box_order: str | None = None,
     duplicates: bool = True,
+    thorough: bool = False,
     link: bool = False,
     limits: Limits = LIMITS,
 ) -> Cleaned:
@@ -91,6 +92,7 @@ def clean(
         columns: for tables, as for `open_dataset`.
         box_order: likewise.
         duplicates: whether to decode every photograph, to find copies and damage.
+        thorough: whether to follow the codes of every JPEG, to find damage that decoders hide.
         link: hard links to photographs instead of copies.
         limits: what counts as oversized.
 
@@ -98,7 +100,9 @@ def clean(
         BadDataset: nothing of the set can be read, or nothing of it is left.
     """
     reading = lenient_reading(images, task, columns, box_order=box_order)
-    result = audit(path, format=format, reading=reading, duplicates=duplicates, limits=limits)
+    result = audit(
+        path, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
+    )
     dataset = result.dataset
     if dataset is None:
         raise BadDataset(result.findings.of("unreadable-set")[0].sentence())

@@ -1,0 +1,100 @@
+"""Damage inside a JPEG: found where the codes no longer add up, and nothing found where they do."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.audit import check
+from blemish.data.jpeg_stream import stream_damage
+from blemish.imaging import open_photograph
+
+
+def jpeg(size_wh=(203, 150), mode="RGB", seed=0, **save):
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (15, 20, 3), np.uint8)).resize(
+        size_wh, Image.Resampling.BICUBIC
+    )
+    noise = rng.integers(0, 30, (size_wh[1], size_wh[0], 3))
+    picture = Image.fromarray((np.asarray(coarse) * 0.8 + noise).astype(np.uint8))
+    out = io.BytesIO()
+    picture.convert(mode).save(out, "JPEG", **save)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size_wh", [(203, 150), (16, 16), (1, 1), (9, 70)])
+@pytest.mark.parametrize(
+    "save",
+    [
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"subsampling": 2},
+        {"restart_marker_blocks": 5},
+        {"restart_marker_rows": 1},
+        {"optimize": True},
+        {"quality": 98},
+        {"quality": 3},
+    ],
+    ids=str,
+)
+def test_whole_pictures_are_left_alone(size_wh, mode, save):
+    assert stream_damage(jpeg(size_wh, mode, **save)) == ""
+
+
+def spoilt(data, kind, at):
+    out = bytearray(data)
+    if kind == "lost":
+        del out[at : at + 500]
+    elif kind == "repeated":
+        out[at:at] = out[at : at + 500]
+    elif kind == "zeros":
+        out[at : at + 4000] = bytes(4000)
+    elif kind == "a part lost":
+        first = data.index(b"\xff\xd2", 600)
+        del out[first : data.index(b"\xff\xd3", first)]
+    return bytes(out)
+
+
+@pytest.mark.parametrize("kind", ["lost", "repeated", "zeros"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_lost_repeated_and_overwritten_bytes_are_found(tmp_path, kind, share):
+    data = jpeg((400, 300), quality=90)
+    bad = spoilt(data, kind, int(len(data) * share))
+    assert stream_damage(bad)
+    (tmp_path / "a.jpg").write_bytes(bad)
+    open_photograph(tmp_path / "a.jpg")  # and a decoder says nothing
+
+
+def test_a_lost_part_between_restart_markers_is_found():
+    data = jpeg((400, 300), restart_marker_rows=1)
+    assert "parts" in stream_damage(spoilt(data, "a part lost", 0))
+
+
+@pytest.mark.parametrize("data", [jpeg(progressive=True), b"", b"\xff\xd8", jpeg()[:300], b"\x89PNG" * 9])
+def test_what_cannot_be_followed_is_left_to_others(data):
+    assert stream_damage(data) is None
+
+
+def test_random_bytes_never_break_it():
+    data = jpeg((64, 48))
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        bad = bytearray(data)
+        for at in rng.integers(2, len(bad), 4):
+            bad[at] = rng.integers(256)
+        stream_damage(bytes(bad))
+
+
+def test_a_thorough_check_names_the_photograph(tmp_path):
+    for label in ("dent", "fine"):
+        (tmp_path / label).mkdir()
+        for i in range(10):
+            (tmp_path / label / f"{i}.jpg").write_bytes(jpeg(seed=i + 100 * (label == "dent")))
+    path = tmp_path / "dent" / "3.jpg"
+    path.write_bytes(spoilt(path.read_bytes(), "lost", 4000))
+    assert len(check(tmp_path)) == 0
+    found = check(tmp_path, duplicates=False, thorough=True)
+    assert [(f.code, f.path) for f in found] == [("damaged-photograph", path)]
+    assert "opens" in found.findings[0].message
