@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from blemish.decoding import decode
-from blemish.errors import BadRecipe, UnknownName
+from blemish.errors import BadRecipe, BadWeights, UnknownName
 from blemish.geometry import mask_to_array
 from blemish.modelfile import Contract, DecoderSpec, LabelSpec
 from blemish.models.hybrid import dice_loss, label_maps
-from blemish.models.registry import create
+from blemish.models.registry import create, describe
+from blemish.models.weights import load_weights
 from blemish.preprocessing import Placement
 from blemish.vocabulary import Task
 
@@ -117,3 +118,22 @@ def test_impossible_options_are_refused():
         create("hybrid", task="segmentation", label_count=1, **{**SMALL, "encoder": "resnet1 8"})
     with pytest.raises(BadRecipe, match="multiples of 32"):
         create("hybrid", task="segmentation", label_count=1, **{**SMALL, "mask_size": 100})
+
+
+def test_a_file_of_the_detector_alone_is_enough_and_its_licence_is_named(network, tmp_path):
+    detector = create(
+        "ssd300-resnet50", task="detection", label_count=2, input_size=64, **SMALL["detector_options"]
+    )
+    file = tmp_path / "detector.pth"
+    torch.save(detector.state_dict(), file)
+    twin = create("hybrid", task="segmentation", label_count=2, **SMALL)
+    (report,) = load_weights(twin, [file])
+    assert {n for n in twin.state_dict() if n.startswith("detector.")} <= {
+        *report.loaded,
+        *(n for n in twin.state_dict() if n.endswith("num_batches_tracked")),
+    }
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
+    with pytest.raises(BadWeights, match="another architecture"):
+        load_weights(twin, [file])
+    assert "AGPL" not in network.code_licence
+    assert describe("ssd300-resnet50").licence in network.code_licence

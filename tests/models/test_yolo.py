@@ -9,6 +9,7 @@ import torch
 
 from blemish.errors import BadWeights, MissingExtra
 from blemish.models.registry import create, describe
+from blemish.models.weights import load_weights
 
 
 def needs(package):
@@ -105,3 +106,18 @@ def test_without_the_extra_the_error_says_what_to_install(name, extra):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert issubclass(MissingExtra, ImportError)
+
+
+def test_rfdetr_takes_weights_of_another_size_and_of_more_queries(tmp_path):
+    needs("rfdetr")
+    whole = create("rfdetr-nano", task="detection", label_count=3, input_size=128)
+    file = tmp_path / "whole.pth"
+    torch.save({"model": whole.model.state_dict()}, file)
+    fewer = {"input_size": 64, "queries": 20, "query_groups": 2}
+    small = create("rfdetr-nano", task="detection", label_count=3, **fewer)
+    (report,) = load_weights(small, [file])
+    assert not [n for n in report.missing if "position_embeddings" in n or "query_feat" in n]
+    theirs, ours = whole.model.query_feat.weight, small.model.query_feat.weight
+    assert torch.equal(ours[:20], theirs[:20])
+    assert torch.equal(ours[20:], theirs[300:320])
+    assert small.decoder.settings["max_detections"] == 20

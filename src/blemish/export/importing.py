@@ -88,7 +88,10 @@ def import_weights(
         decoder=network.decoder,
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         training={"imported": path.name},
-        licences=Licences(weights=found.weights_licence if licence is None else licence, code=found.licence),
+        licences=Licences(
+            weights=(network.weights_licence or found.weights_licence) if licence is None else licence,
+            code=network.code_licence or found.licence,
+        ),
     )
     graph = export_network(network)
     if not samples:

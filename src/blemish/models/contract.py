@@ -28,11 +28,15 @@ class Network(nn.Module):
         owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
         mask_input: number of the input in whose pixels a detector's targets draw their masks.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
+        weight_parts: prefixes of tensor names that a file of weights may be meant for alone; `""` is all.
+        code_licence: where it depends on the options; None for what the registry says.
+        weights_licence: likewise, of the published weights.
         loaded: names of the tensors that files of weights filled; the others began at random.
     """
 
     owns_loss: ClassVar[bool] = False
     mask_input: ClassVar[int] = 0
+    weight_parts: ClassVar[tuple[str, ...]] = ("",)
     exporter: ClassVar[Literal["dynamo", "torchscript"]] = "dynamo"
 
     task: Task
@@ -42,6 +46,8 @@ class Network(nn.Module):
     decoder: DecoderSpec
     stages: Mapping[str, tuple[str, ...]]
     feature_layers: tuple[str, ...]
+    code_licence: str | None = None
+    weights_licence: str | None = None
     loaded: frozenset[str] = frozenset()
 
     @abstractmethod

@@ -164,9 +164,17 @@ class YOLOOptions(DetectorOptions):
 
 
 class RFDETROptions(DetectorOptions):
-    """What RF-DETR takes besides; it suppresses nothing, so `suppress_iou` says nothing to it."""
+    """What RF-DETR takes besides; it suppresses nothing, so `suppress_iou` says nothing to it.
+
+    Attributes:
+        queries: objects it can find in a photograph; None for the architecture's number. Fewer learn faster.
+        query_groups: sets of queries that learn side by side, of which prediction keeps the first; None for
+            the package's 13. Most of the time of a step on a processor is theirs.
+    """
 
     max_detections: int = Field(default=300, ge=1)
+    queries: int | None = Field(default=None, ge=1)
+    query_groups: int | None = Field(default=None, ge=1)
 
 
 class HybridOptions(DetectorOptions):

@@ -32,12 +32,16 @@ class Hybrid(Network):
 
     owns_loss = True
     mask_input = 1  # targets' masks are drawn in pixels of this input
+    weight_parts = ("detector.", "masks.encoder.")
 
     def __init__(self, *, label_count: int, options: HybridOptions) -> None:
         super().__init__()
         smp = _import_smp()
-        if Task.DETECTION not in describe(options.detector).tasks:
+        within = describe(options.detector)
+        if Task.DETECTION not in within.tasks:
             raise BadRecipe(f"model.options.detector: {options.detector} finds no boxes; take a detector")
+        self.code_licence = f"{within.licence}; MIT (segmentation_models_pytorch)"
+        self.weights_licence = f"{within.weights_licence}; BSD-3-Clause (torchvision's encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
         how = dict(options.detector_options)
         for name in ("input_size", "resize", "resize_to"):

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blemish.errors import BadRecipe, MissingExtra, NoNetwork
+from blemish.errors import BadRecipe, MissingExtra
 from blemish.modelfile import DecoderSpec, OutputSpec
 from blemish.models.anchors import to_centres
 from blemish.models.contract import Network
 from blemish.models.detector_options import RFDETROptions
 from blemish.models.registry import register
+from blemish.models.weights import published, read_state
 from blemish.vocabulary import Task
 
 CONFIGS = {
@@ -33,6 +34,7 @@ CONFIGS = {
     "rfdetr-seg-small": "RFDETRSegSmallConfig",
     "rfdetr-seg-medium": "RFDETRSegMediumConfig",
 }
+QUERY_TENSORS = ("refpoint_embed.weight", "query_feat.weight")
 LOSSES = {
     "ce": "label_loss",
     "bbox": "box_loss",
@@ -72,6 +74,9 @@ class RFDETR(Network):
             device="cpu",
             resolution=side,
             positional_encoding_size=side // plain.patch_size,
+            num_queries=options.queries or plain.num_queries,
+            num_select=options.queries or plain.num_queries,
+            **({} if options.query_groups is None else {"group_detr": options.query_groups}),
         )
         segments = task is Task.SEGMENTATION
         training = package.config.SegmentationTrainConfig if segments else package.config.TrainConfig
@@ -80,6 +85,7 @@ class RFDETR(Network):
         for key, parameter in self.model.named_parameters():
             if key.endswith("mask_token"):  # of DINOv2's own training; nothing reads it here
                 parameter.requires_grad_(False)
+        self._patches, self._published_queries = side // plain.patch_size, plain.num_queries
         # In a list, so that it is no part of the network.
         self._criterion = [package.lwdetr.build_criterion_from_config(config, how)[0]]
         self._as_graph = False
@@ -152,11 +158,23 @@ class RFDETR(Network):
         return (name, name.removeprefix("model."))
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """The tensors of a file; the package's own hold the arguments of their training beside them."""
-        from blemish.models.weights import read_state
+        """The tensors of a file, as this network's size and queries take them.
 
+        The package's own files hold the arguments of their training beside them. Positions learned at another
+        size are interpolated; of more queries, the first of each group are kept.
+        """
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return read_state(path)
+            state = read_state(path)
+        from rfdetr.models.weights import interpolate_position_embeddings
+
+        interpolate_position_embeddings(state, self._patches)
+        own = len(self.model.query_feat.weight)
+        for name in [n for n in state if n.endswith(QUERY_TENSORS) and len(state[n]) != own]:
+            rows = state[name]
+            if len(rows) % self._published_queries == 0:  # group after group
+                groups = rows.reshape(-1, self._published_queries, rows.shape[1])
+                state[name] = groups[: self.model.group_detr, : self.model.num_queries].flatten(0, 1)
+        return state
 
 
 def import_rfdetr() -> Any:
@@ -178,27 +196,13 @@ def import_rfdetr() -> Any:
 
 
 def published_weights(name: str) -> tuple[Path, ...]:
-    """Roboflow's COCO weights of one architecture, from torch's hub cache or downloaded into it.
-
-    Raises:
-        NoNetwork: they cannot be downloaded.
-    """
+    """Roboflow's COCO weights of one architecture, from torch's hub cache or downloaded into it."""
     import_rfdetr()
     from rfdetr.assets.model_weights import ModelWeights
 
     file = f"rf-detr-{name.removeprefix('rfdetr-')}"
     asset = next(a for a in ModelWeights if Path(a.filename).stem == file)
-    target = Path(torch.hub.get_dir()) / "checkpoints" / asset.filename
-    if not target.is_file():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(asset.url, str(target), progress=False)
-        except Exception as error:
-            raise NoNetwork(
-                f"the weights {target.name} could not be downloaded; put the file into {target.parent}, "
-                "give another with --weights FILE, or start from random weights with --weights none"
-            ) from error
-    return (target,)
+    return (published(asset.filename, asset.url),)
 
 
 @register(

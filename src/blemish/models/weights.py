@@ -92,9 +92,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
     reports = []
     for file in files:
         report = fill(network, network.read_state(file), file)
-        below = {n for n in network.state_dict() if not n.startswith("head.")}
-        share = len(below & set(report.loaded)) * len(files) / max(len(below), 1)
-        if share < ENOUGH:
+        if max(_share(network, part, report.loaded) for part in network.weight_parts) * len(files) < ENOUGH:
             raise BadWeights(
                 f"{file}: only {len(report.loaded)} of the network's {len(network.state_dict())} tensors "
                 f"fit; the file is of another architecture (it holds {_few(report.skipped)})"
@@ -103,6 +101,12 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
         reports.append(report)
     network.settle()
     return reports
+
+
+def _share(network: Network, part: str, loaded: Iterable[str]) -> float:
+    """What share of a part's tensors below the head a file filled."""
+    below = {n for n in network.state_dict() if n.startswith(part) and not n.startswith("head.")}
+    return len(below.intersection(loaded)) / max(len(below), 1)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -193,18 +197,25 @@ def from_torchvision(*names: str) -> Path:
     Raises:
         NoNetwork: it cannot be.
     """
-    cached = in_hub_cache(*names)
-    if cached is not None:
-        return cached
-    target = Path(torch.hub.get_dir()) / "checkpoints" / names[0]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(TORCHVISION_URL + names[0], str(target), progress=False)
-    except Exception as error:
-        raise NoNetwork(
-            f"the weights {names[0]} could not be downloaded; put the file into {target.parent}, "
-            "give another with --weights FILE, or start from random weights with --weights none"
-        ) from error
+    return in_hub_cache(*names) or published(names[0], TORCHVISION_URL + names[0])
+
+
+def published(name: str, url: str) -> Path:
+    """A file of weights from torch's hub cache, or downloaded into it.
+
+    Raises:
+        NoNetwork: it cannot be.
+    """
+    target = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not target.is_file():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(target), progress=False)
+        except Exception as error:
+            raise NoNetwork(
+                f"the weights {name} could not be downloaded; put the file into {target.parent}, "
+                "give another with --weights FILE, or start from random weights with --weights none"
+            ) from error
     return target
 
 

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blemish.errors import BadWeights, MissingExtra, NoNetwork
+from blemish.errors import BadWeights, MissingExtra
 from blemish.modelfile import DecoderSpec, OutputSpec
 from blemish.models.contract import Network
 from blemish.models.detector_options import YOLOOptions
 from blemish.models.registry import register
+from blemish.models.weights import published, read_state
 from blemish.vocabulary import Task
 
 SIZES = "nsmlx"
@@ -131,8 +132,6 @@ class YOLO(Network):
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """The tensors of a file, Ultralytics' own `.pt` included."""
-        from blemish.models.weights import read_state
-
         return read_checkpoint(path) if path.suffix == ".pt" else read_state(path)
 
     def _raw(self, image: Tensor) -> dict[str, Any]:
@@ -225,22 +224,8 @@ save_file({name: tensor.float().contiguous() for name, tensor in state.items()},
 
 
 def published_weights(name: str) -> tuple[Path, ...]:
-    """Ultralytics' weights of one architecture, from torch's hub cache or downloaded into it.
-
-    Raises:
-        NoNetwork: they cannot be downloaded.
-    """
-    target = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.pt"
-    if not target.is_file():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(WEIGHTS_URL + target.name, str(target), progress=False)
-        except Exception as error:
-            raise NoNetwork(
-                f"the weights {target.name} could not be downloaded; put the file into {target.parent}, "
-                "give another with --weights FILE, or start from random weights with --weights none"
-            ) from error
-    return (target,)
+    """Ultralytics' weights of one architecture, from torch's hub cache or downloaded into it."""
+    return (published(f"{name}.pt", f"{WEIGHTS_URL}{name}.pt"),)
 
 
 @register(

@@ -180,8 +180,9 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create(model.name, task=data.dataset.task, label_count=len(data.dataset.labels), **options)
-    if "AGPL" in describe(model.name).licence:
-        _log.warning("%s: %s", model.name, describe(model.name).licence)
+    licence = network.code_licence or describe(model.name).licence
+    if "AGPL" in licence:
+        _log.warning("%s: %s", model.name, licence)
     for report in load_weights(network, weights):
         _log.info("%s", report.sentence(), extra=SHOWN)
     if part.normalization == "dataset":
@@ -253,11 +254,11 @@ def draft_contract(recipe: Recipe, network: Network, data: Data) -> Contract:
             "split": recipe.data.split.model_dump(mode="json"),
         },
         licences=Licences(
-            weights=architecture.weights_licence
+            weights=(network.weights_licence or architecture.weights_licence)
             if recipe.model.weights == "default"
             else recipe.model.weights_licence,
             data=recipe.data.licence,
-            code=architecture.licence,
+            code=network.code_licence or architecture.licence,
         ),
     )
 
