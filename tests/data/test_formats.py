@@ -309,3 +309,88 @@ def test_nothing_is_written_over(draw, tmp_path):
     draw("set/b/2.png")
     with pytest.raises(BadInput, match="not empty"):
         write_dataset(open_dataset(tmp_path / "set"), tmp_path / "set", "csv")
+
+
+HELD_FLAGS = {"coco": {*FLAGS}, "voc": {"difficult", "truncated"}, "yolo": set(), "csv": set()}
+
+
+def through(dataset, first, second):
+    """The set after it was written as one format, read, written as another and read again; what was lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = write_dataset(dataset, Path(folder) / "one", first)
+        between = open_dataset(Path(folder) / "one", task=dataset.task, minimum_labels=1)
+        two = write_dataset(between, Path(folder) / "two", second)
+        found = open_dataset(Path(folder) / "two", task=dataset.task, minimum_labels=1)
+        for sample in found:
+            for mask in sample.truth.masks or ():
+                assert mask.counts.size
+    return [*one.losses, *two.losses], {s.path.name: s for s in found}
+
+
+@settings(QUICK, max_examples=12)
+@given(data=st.data())
+@pytest.mark.parametrize("second", HELD_FLAGS)
+@pytest.mark.parametrize("first", HELD_FLAGS)
+def test_boxes_survive_every_pair_of_formats(photographs, first, second, data):
+    dataset = on_disk(data.draw(sets(Task.DETECTION)), photographs)
+    if not any(len(s.truth) for s in dataset):
+        return
+    losses, after = through(dataset, first, second)
+    flags = HELD_FLAGS[first] & HELD_FLAGS[second]
+    for sample in dataset:
+        assert after[sample.path.name].split == sample.split
+        same_objects(sample.truth, after[sample.path.name].truth, flags=flags, atol=1e-6)
+    for flag in {*FLAGS} - flags:
+        told = any(flag in x.what for x in losses)
+        assert told == any(getattr(s.truth, flag).any() for s in dataset)
+
+
+@settings(QUICK, max_examples=12)
+@given(data=st.data())
+@pytest.mark.parametrize(
+    ("first", "second", "masks"),
+    [
+        ("coco", "yolo", "outlines"),
+        ("yolo", "coco", "outlines"),
+        ("coco", "voc", "pixels"),
+        ("voc", "coco", "pixels"),
+    ],
+)
+def test_masks_survive_between_formats_that_hold_them(photographs, first, second, masks, data):
+    dataset = on_disk(data.draw(sets(Task.SEGMENTATION, masks)), photographs)
+    if not any(len(s.truth) for s in dataset):
+        return
+    _, after = through(dataset, first, second)
+    for sample in dataset:
+        same_objects(sample.truth, after[sample.path.name].truth, exact_masks=masks == "pixels", atol=1e-6)
+
+
+@settings(QUICK, max_examples=12)
+@given(data=st.data())
+@pytest.mark.parametrize(("first", "second"), [("folders", "csv"), ("csv", "folders")])
+def test_labels_survive_between_folders_and_tables(photographs, first, second, data):
+    dataset = on_disk(data.draw(sets(Task.CLASSIFICATION)), photographs)
+    _, after = through(dataset, first, second)
+    for sample in dataset:
+        assert after[sample.path.name].truth.label_names == sample.truth.label_names
+        assert after[sample.path.name].split == sample.split
+
+
+def test_yolo_names_the_box_that_its_outline_does_not_fill(photographs):
+    outline = OutlinedMask(SIZES_HW[0], (np.array([[2.0, 2], [10, 2], [10, 10]]),))
+    dataset = segmented(photographs, outline)
+    truth = replace(dataset[0].truth, boxes_xyxy=np.array([[0.0, 0, 20, 12]]), areas=np.array([99.0]))
+    dataset = replace(dataset, samples=(replace(dataset[0], truth=truth),))
+    written, after, _ = there_and_back(dataset, "yolo")
+    assert {x.what.split()[0]: x.samples for x in written.losses if "data.yaml" not in x.what} == {
+        "a": ("a.png",),
+        "the": (),
+    }
+    np.testing.assert_allclose(after["photo0.png"].truth.boxes_xyxy, [[2, 2, 10, 10]], atol=1e-6)
+
+
+def test_a_refused_conversion_leaves_no_folder(photographs, tmp_path):
+    dataset = segmented(photographs, mask_from_array(np.ones(SIZES_HW[0], bool)))
+    with pytest.raises(WrongTask):
+        write_dataset(dataset, tmp_path / "out", "folders")
+    assert not (tmp_path / "out").exists()
