@@ -34,7 +34,7 @@ class Archive:
     size_bytes: int
 
 
-VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
+VOC = "https://thor.robots.ox.ac.uk/pascal/VOC"  # where its publishers moved it from host.robots.ox.ac.uk
 SETS: dict[str, tuple[Archive, ...]] = {
     "voc2007": (
         Archive(
