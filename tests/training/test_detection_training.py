@@ -1,6 +1,9 @@
 """Detectors on the spine: a short training of each kind leaves a proved model file and a history in parts."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -168,6 +171,33 @@ def test_a_resumed_detector_ends_with_the_weights_of_one_that_never_stopped(pane
     timed = {"seconds", "ms_per_photograph"}
     rows = [[{k: v for k, v in r.items() if k not in timed} for r in run.history] for run in (whole, resumed)]
     assert str(rows[0]) == str(rows[1])  # what is no number is one in both
+
+
+TWO = """
+import json, sys
+from blemish.training import train
+
+if __name__ == "__main__":
+    data, output, settings = sys.argv[1:]
+    how = {"data": data, "model": "ssd300-resnet50", "device": "cpu", "set": json.loads(settings)}
+    print(json.dumps(train(None, output=output, **how).history))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_to_detect_together(panels, tmp_path):
+    (tmp_path / "two.py").write_text(TWO)
+    how = {**SMALL, "training.devices": 2, "model.options": {"backbone": "resnet18"}}
+    made = subprocess.run(
+        [sys.executable, tmp_path / "two.py", panels, tmp_path / "run", json.dumps(how)],
+        capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    history = json.loads(made.stdout.strip().splitlines()[-1])
+    assert [row["epoch"] for row in history] == [1, 2]
+    for row in history:
+        assert row["train_loss"] == pytest.approx(row["train_box_loss"] + row["train_label_loss"], rel=1e-4)
+        assert row["val_loss"] == pytest.approx(row["val_box_loss"] + row["val_label_loss"], rel=1e-4)
 
 
 def test_a_placement_travels_in_six_numbers(panels):

@@ -110,7 +110,7 @@ class DetectionModule(TrainingModule):
         predictions, samples = in_order(seen, self.validation_samples)
         figures = {f"val_{name}": value for name, value in losses.items()}
         for name in self._parts[0] if self._parts else ():
-            figures[f"train_{name}"] = float(torch.stack([p[name] for p in self._parts]).mean())
+            figures[f"train_{name}"] = self.mean_of([p[name] for p in self._parts])
         figures |= detection_figures(predictions, samples)
         self.close_epoch(figures, sum(losses.values()))
 

@@ -180,15 +180,19 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         """
         self._trained_seconds = time.perf_counter() - self._started
         self._seen = []
-        self._loss = float(torch.stack(self._losses).mean()) if self._losses else math.nan
-        if self.trainer.world_size > 1:
-            mine = torch.tensor(self._loss, device=self.device)
-            self._loss = float(self.trainer.strategy.reduce(mine, reduce_op="mean"))
+        self._loss = self.mean_of(self._losses)
         if not math.isfinite(self._loss):
             raise TrainingFailed(
                 f"the loss of epoch {self.epoch + 1} is {self._loss}: take a smaller "
                 "training.optimizer.learning_rate, or training.clip_gradient=1"
             )
+
+    def mean_of(self, losses: Sequence[Tensor]) -> float:
+        """The mean over the epoch's batches and all devices; NaN where there are none."""
+        mine = torch.stack(list(losses)).mean() if losses else torch.tensor(math.nan, device=self.device)
+        if self.trainer.world_size > 1:
+            mine = self.trainer.strategy.reduce(mine, reduce_op="mean")
+        return float(mine)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the raw outputs of a batch."""
