@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blemish.errors import BadWeights, NoNetwork, suggestion
+from blemish.errors import BadWeights, suggestion
 from blemish.models.contract import Network
+from blemish.models.downloading import download, failure
 from blemish.models.registry import describe
 
 TORCHVISION_URL = "https://download.pytorch.org/models/"
@@ -196,6 +197,8 @@ def from_torchvision(*names: str) -> Path:
 
     Raises:
         NoNetwork: it cannot be.
+        BadWeights: what came has another digest than its name says.
+        StorageFull: it could not be written.
     """
     return in_hub_cache(*names) or published(names[0], TORCHVISION_URL + names[0])
 
@@ -205,18 +208,11 @@ def published(name: str, url: str) -> Path:
 
     Raises:
         NoNetwork: it cannot be.
+        BadWeights: what came has another digest than its name says.
+        StorageFull: it could not be written.
     """
     target = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not target.is_file():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(target), progress=False)
-        except Exception as error:
-            raise NoNetwork(
-                f"the weights {name} could not be downloaded; put the file into {target.parent}, "
-                "give another with --weights FILE, or start from random weights with --weights none"
-            ) from error
-    return target
+    return target if target.is_file() else download(url, target)
 
 
 def from_timm(bare: str) -> Path:
@@ -231,21 +227,12 @@ def from_timm(bare: str) -> Path:
     card = timm.get_pretrained_cfg(bare)
     if card is None or not (card.hf_hub_id or card.url):
         raise BadWeights(f"timm publishes no weights for {bare}; start from random ones with --weights none")
+    if not card.hf_hub_id:
+        return published(card.url.rpartition("/")[2], card.url)
     try:
-        if card.hf_hub_id:
-            return _from_hub(card.hf_hub_id, card.hf_hub_filename or "model.safetensors")
-        file = card.url.rpartition("/")[2]
-        cached = in_hub_cache(file)
-        if cached is None:
-            cached = Path(torch.hub.get_dir()) / "checkpoints" / file
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(card.url, str(cached), progress=False)
+        return _from_hub(card.hf_hub_id, card.hf_hub_filename or "model.safetensors")
     except Exception as error:
-        raise NoNetwork(
-            f"the weights of timm/{bare} could not be downloaded; give a file with --weights FILE, "
-            "or start from random weights with --weights none"
-        ) from error
-    return cached
+        raise failure(error, f"timm/{bare}") from error
 
 
 def _from_hub(repository: str, file: str) -> Path:
