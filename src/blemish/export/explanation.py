@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from blemish.errors import ExportRefused
 from blemish.explanation.gradients import EXPLANATION_KEY, SELECTOR, explanation_path
-from blemish.export.onnx import EXAMPLE_BATCH, example_inputs, export_module, quiet
+from blemish.export.onnx import EXAMPLE_BATCH, example_inputs, export_module
 from blemish.modelfile import InputSpec, ModelFile, OutputSpec, write_atomically
 from blemish.models.contract import Network
 from blemish.models.gradients import ScoreGradients
+from blemish.models.lattices import lattices
+from blemish.models.quiet import quiet
 from blemish.vocabulary import Task
 
 UNLIKE_BATCH = 5  # neither 2 outputs nor 3 channels
@@ -81,15 +85,26 @@ def write_explanation(network: Network, model_file: ModelFile) -> Path | None:
         return None
     graph, count = export_explanation(network)
     path = explanation_path(model_file.path)
-    write_atomically(path, bind(graph, [model_file.graph_digest], network.feature_layers, count))
+    facts = {
+        "graph_digests": [model_file.graph_digest],
+        "layers": list(network.feature_layers),
+        "output_count": count,
+        "lattices": {name: asdict(found) for name, found in lattices(network).items()},
+    }
+    write_atomically(path, bind(graph, facts))
     return path
 
 
-def bind(graph: bytes, graph_digests: Sequence[str], layers: Sequence[str], output_count: int) -> bytes:
-    """The explanation graph with the digests of the model files it explains."""
+def bind(graph: bytes, facts: Mapping[str, Any]) -> bytes:
+    """The explanation graph with what must be known of it; see `GradientFile`.
+
+    Args:
+        graph: a serialised ModelProto; metadata in it are replaced.
+        facts: `graph_digests` of the model files it explains, `layers`, `output_count`, and by layer the
+            `lattices` that were measured.
+    """
     import onnx
 
     model = onnx.load_from_string(graph)
-    facts = {"graph_digests": list(graph_digests), "layers": list(layers), "output_count": output_count}
     onnx.helper.set_model_props(model, {EXPLANATION_KEY: json.dumps(facts)})
     return bytes(model.SerializeToString())

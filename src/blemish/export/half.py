@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from blemish.errors import ExportRefused, MissingExtra
-from blemish.export.onnx import make_anonymous, quiet
+from blemish.export.onnx import make_anonymous
+from blemish.models.quiet import quiet
 
 LARGEST_SHARE = 0.505  # of the float32 graph's size; anything more means that weights were left behind
 LARGEST_HALF = 65504.0

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +13,7 @@ from blemish.errors import ExportRefused, MissingExtra
 from blemish.modelfile import InputSpec, OutputSpec
 from blemish.models.contract import Network
 from blemish.models.operators import onnx_translations
+from blemish.models.quiet import quiet
 
 OPSET = 20  # read by every ONNX Runtime from 1.17 and OpenVINO from 2024.0; has everything the registry needs
 LARGEST_BYTES = 2**31 - 1  # what one protobuf message, and so one file, can hold
@@ -152,19 +149,3 @@ def make_anonymous(graph: Any) -> None:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
                     make_anonymous(inner)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing of the exporter's warnings and progress reaches people."""
-    names = ("torch.onnx", "torch.export", "torch._dynamo", "torch.__trace", "onnxscript", "onnx_ir")
-    levels = {name: logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,6 @@ from blemish.training.parts import LoggerPart
 from blemish.training.recipe import Recipe
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch.distributed")
 
 
 def choose_device(device: str) -> torch.device:
@@ -141,18 +138,3 @@ def told() -> Iterator[None]:
         raise TrainingFailed(
             f"one of the training's processes ended: {error}; go on with --resume"
         ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing that Lightning and torch tell their programmers reaches people."""
-    levels = {name: logging.getLogger(name).level for name in _CHATTY}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)

@@ -18,11 +18,12 @@ from blemish.export import export_trained
 from blemish.modelfile import Contract, ModelFile, write_atomically
 from blemish.models.backend import TorchBackend
 from blemish.models.contract import Network
+from blemish.models.quiet import quiet
 from blemish.training.batch_size import find_batch_size
 from blemish.training.checkpoint import Checkpoints, leftovers
 from blemish.training.detection import DetectionModule, DetectionPhotographs, judged_detector
 from blemish.training.detection_changes import check_changes
-from blemish.training.fitting import build_trainer, quiet, told
+from blemish.training.fitting import build_trainer, told
 from blemish.training.frozen_trunk import can_keep_features, keep_features
 from blemish.training.loading import Loaders, worker_count
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
