@@ -3,6 +3,7 @@
 import re
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 
@@ -200,6 +201,27 @@ def test_a_narrow_phone_needs_no_scrolling_sideways(visit, hands):
     for tab in ("verdict", "why", "where"):
         page.locator(f"#tab-{tab}").click()
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
+
+
+@pytest.mark.parametrize("how", ["the page at 200 %", "letters at 200 %"])
+def test_twice_as_large_nothing_is_lost_to_the_side(how, visit, hands):
+    page = visit(viewport={"width": 640, "height": 400} if how.startswith("the page") else None)
+    if how.startswith("letters"):
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.evaluate("() => { document.documentElement.style.fontSize = '30px'; }")
+    names = [hands.file(f"photograph-{'long' * 20}-{i}.png") for i in range(3)]
+    page.set_input_files("#files", names)
+    hands.settled(page, 3)
+    for tab in ("verdict", "why", "where"):
+        page.locator(f"#tab-{tab}").click()
+        wide, room = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= room, tab
+        cut_off = page.evaluate(
+            """() => [...document.querySelectorAll("button, select, h2, td, dd")]
+                .filter((e) => e.offsetParent && getComputedStyle(e).overflowX !== "visible")
+                .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80))"""
+        )
+        assert cut_off == [], tab
 
 
 def test_why_is_shown_on_the_photograph_and_named_after_its_model(visit, hands):

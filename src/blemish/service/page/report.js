@@ -13,14 +13,15 @@ body { font: 15px/1.45 -apple-system, "Segoe UI", Roboto, "Liberation Sans", Ari
 h1 { font-size: 1.1rem; margin: 0; } h2 { font-size: 1.35rem; line-height: 1.2; margin: .25rem 0; }
 article { border-top: 2px solid #1b1f24; padding: 1rem 0 1.5rem; }
 img { max-width: 100%; max-height: 14cm; display: block; } figure { margin: .75rem 0; } figcaption { margin-top: .2rem; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1rem; align-items: start; } .below img { max-height: 8cm; }
+.pair { display: flex; flex-wrap: wrap; gap: 0 1rem; } .pair figure { flex: 0 1 auto; max-width: 100%; } .pair .map { flex: 1 1 6cm; max-width: 9cm; }
+.halves { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1rem; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d5d9de; vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.quiet { color: #555e68; font-size: .85rem; overflow-wrap: anywhere; } thead { display: table-header-group; }
+.quiet { color: #555e68; font-size: .85rem; margin: .4rem 0; overflow-wrap: anywhere; } thead { display: table-header-group; }
 .swatch { display: inline-block; width: .7rem; height: .7rem; border: 1px solid #1b1f24; margin-right: .45rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .decision { display: grid; grid-template-columns: 2fr 1fr 1fr; gap: 1rem; margin-top: 2.2rem; } .decision span { border-top: 1px solid #1b1f24; font-size: .85rem; color: #555e68; }
-tr, figure, .decision { break-inside: avoid; } article + article { break-before: page; }
-@page { margin: 14mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } img { max-height: 9cm; } figure { margin: .5rem 0; } .below img { max-height: 5.5cm; } th, td { padding-top: .15rem; padding-bottom: .15rem; } article { padding: .6rem 0 0; } .decision { margin-top: 1.8rem; } }
+tr, figure, .signed { break-inside: avoid; } article + article { break-before: page; }
+@page { margin: 14mm; } @media print { body { margin: 0; max-width: none; padding: 0; font-size: 10pt; } img { max-height: 9cm; } figure { margin: .5rem 0; } th, td { padding-top: .15rem; padding-bottom: .15rem; } article { padding: .4rem 0 0; } .decision { margin-top: 1.6rem; } }
 `;
 
 function table(result) {
@@ -39,7 +40,7 @@ function table(result) {
   return `<table><thead><tr><th>Label</th><th class="n">Score</th><th class="n">Threshold</th><th>Verdict</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }
 
-// The photograph, and the map where one was made: beside it, or below one with outlines, which has to be large.
+// The photograph, and the map where one was made: as large as it, or smaller than one with outlines to be read.
 function figures(item, pictures) {
   const map = item.map;
   const caption = map && `<figcaption class="quiet">${text(mapWords(map))}. ${map.empty ? "The map is empty." : "A map shows what moved the score, not the outline of the damage."}</figcaption>`;
@@ -47,8 +48,8 @@ function figures(item, pictures) {
     ? `<figure><img alt="The photograph${item.result.objects ? " with the findings outlined" : ""}" src="${pictures.photograph}">${map?.empty ? caption : ""}</figure>`
     : "<p class=\"quiet\">The photograph cannot be shown by this browser.</p>";
   if (!pictures.map) return one;
-  const other = `<figure${item.result.objects ? " class=\"below\"" : ""}><img alt="The same photograph under the map" src="${pictures.map}">${caption}</figure>`;
-  return item.result.objects ? one + other : `<div class="pair">${one}${other}</div>`;
+  const other = `<figure class="map"><img alt="The same photograph under the map" src="${pictures.map}">${caption}</figure>`;
+  return `<div class="${item.result.objects ? "pair" : "halves"}">${one}${other}</div>`;
 }
 
 export function reportPage(items, pictures) {
@@ -59,10 +60,10 @@ export function reportPage(items, pictures) {
       `<h2>${text(verdict(result))}</h2>` +
       figures(item, pictures[i]) +
       table(result) +
-      `<p class="quiet">${text(cannotSee(result.model))}</p>` +
+      `<div class="signed"><p class="quiet">${text(cannotSee(result.model))}</p>` +
       `<p class="quiet">Model ${text(result.model_version)}, ${text(model?.architecture ?? "")}; file ${text(result.model_digest)}; parity check ${proof(model)}${model?.created ? `; made ${text(model.created)}` : ""}. ` +
       `Photograph SHA-256 ${text(result.sha256)}.</p>` +
-      `<div class="decision"><span>Decision</span><span>Name</span><span>Date</span></div></article>`;
+      `<div class="decision"><span>Decision</span><span>Name</span><span>Date</span></div></div></article>`;
   });
   const close = items.reduce((sum, item) => sum + closeCalls(item.result).length, 0);
   const head = `${items.length} ${items.length === 1 ? "photograph" : "photographs"}${close ? `, ${close} close ${close === 1 ? "call" : "calls"} to look at` : ""}`;

@@ -6,7 +6,7 @@ export const CLOSE = 0.1; // a score this near its threshold is a close call: a 
 
 export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)} %`;
 export const share = (value) => `${Math.round(100 * value)} %`;
-export const area = (value) => `${value.toFixed(value < 1 ? 2 : 1)} %`;
+export const area = (value) => (value < 0.005 ? "< 0.01 %" : `${value.toFixed(value < 1 ? 2 : 1)} %`);
 export const moment = (date) => date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 export const title = (text) => text ?? "finding";
