@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from blemish.errors import BadRecipe
 from blemish.modelfile import InputSpec
 from blemish.models import create
+from blemish.training import photo_cache
 from blemish.training.augmentation import Change
 from blemish.training.batch_size import bytes_per_photograph, find_batch_size
 from blemish.training.parts import CropPart
@@ -116,6 +117,19 @@ def test_the_folder_is_bounded_and_half_a_copy_is_none(photo, copies, tmp_path):
     pixels, _ = copies().resized(photo, SPEC, Change())
     assert np.array_equal(pixels, FromFiles().resized(photo, SPEC, Change())[0])
     assert prune(tmp_path / "copies", 10) == 0
+
+
+def test_loaders_side_by_side_fill_no_more_than_the_room_of_one_folder(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_cache, "prune", lambda folder, max_bytes: 0)  # at the end it would hide it
+    room = 24_000  # bytes; the copies of all 18 photographs would take 60,000
+    train(
+        recipe(training__epochs=1, training__workers=2, data__photo_cache_gb=room / 1e9),
+        output=tmp_path / "run",
+        device="cpu",
+    )
+    sizes = [p.stat().st_size for p in (tmp_path / "cache" / "photographs").glob("*.reduced")]
+    assert sizes
+    assert sum(sizes) <= room
 
 
 def test_training_from_copies_is_training_from_files_bit_for_bit(recipe, tmp_path):

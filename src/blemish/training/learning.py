@@ -119,7 +119,7 @@ class Learning:
     def _fit(self, contract: Contract, still: Sequence[str], state: dict[str, Any] | None) -> None:
         part = self.recipe.training
         first_epoch = 0 if state is None else int(state["epoch"])
-        workers = worker_count(part, on_cpu=self.device.type == "cpu")
+        workers = self._workers
         photographs = (
             self._photographs(self.data.train, augmented=True),
             self._photographs(self.data.validation, augmented=False),
@@ -185,18 +185,24 @@ class Learning:
         how: dict[str, Any] = {
             "augmentation": self.recipe.augmentation if augmented else None,
             "seed": self.recipe.training.seed,
-            "source": self._source(augmented=augmented),
+            "source": self._source(len(samples), augmented=augmented),
         }
         if self.network.owns_loss:
             return DetectionPhotographs(samples, self.network, **how)
         return TrainingPhotographs(samples, self.network.inputs, target_of(self.network), **how)
 
-    def _source(self, *, augmented: bool) -> PhotographSource | None:
-        room = int(self.recipe.data.photo_cache_gb * 1e9)
+    def _source(self, count: int, *, augmented: bool) -> PhotographSource | None:
+        room, part = int(self.recipe.data.photo_cache_gb * 1e9), self.recipe.training
         if not room or self.network.owns_loss:
             return None
         crop = self.recipe.augmentation.random_resized_crop if augmented else None
-        return ReducedCopies(self.network.inputs, crop, room)
+        writers = max(self._workers, 1) * part.devices * part.nodes
+        share = count / (len(self.data.train) + len(self.data.validation)) / writers
+        return ReducedCopies(self.network.inputs, crop, room, share=share)
+
+    @property
+    def _workers(self) -> int:
+        return worker_count(self.recipe.training, on_cpu=self.device.type == "cpu")
 
     def _loss(self) -> ImageLoss:
         task, part = self.network.task, self.recipe.training.loss

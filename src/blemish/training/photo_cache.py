@@ -31,6 +31,7 @@ from blemish.vocabulary import Sample
 
 WORTH_IT = 4  # a photograph is copied for crops only where it has so many times the copy's pixels
 _SUFFIX = ".reduced"
+_HEADERS = 256  # bytes of two arrays in NumPy's format
 
 
 class ReducedCopies(FromFiles):
@@ -41,6 +42,8 @@ class ReducedCopies(FromFiles):
         crop: the recipe's random crop, or None.
         max_bytes: of the folder; when it is full, further photographs are read from their files.
         folder: None for `photographs` in Blemish's cache folder.
+        share: of the folder's room that this one may fill, in each process that reads from it. Nobody counts
+            for all: loaders and sources write side by side, so each has its part.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ReducedCopies(FromFiles):
         crop: CropPart | None,
         max_bytes: int,
         folder: Path | None = None,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         self.crop = crop
@@ -57,7 +61,7 @@ class ReducedCopies(FromFiles):
         self.folder = folder or (above / "photographs" if above is not None else None)
         self.room = 0
         if self.folder is not None and max_bytes:
-            self.room = max_bytes - prune(self.folder, max_bytes // 2)
+            self.room = int((max_bytes - prune(self.folder, max_bytes // 2)) * share)
         self._copy: tuple[str, Photograph, tuple[int, int]] | None = None
 
     def resized(self, sample: Sample, spec: InputSpec, change: Change) -> tuple[NDArray[Any], Placement]:
@@ -129,7 +133,8 @@ class ReducedCopies(FromFiles):
         return self.folder / (hashlib.sha256(name.encode()).hexdigest()[:40] + _SUFFIX)
 
     def _keep(self, path: Path | None, pixels: NDArray[Any], numbers: NDArray[np.float64]) -> None:
-        if path is None or pixels.nbytes > self.room:
+        size = pixels.nbytes + numbers.nbytes + _HEADERS
+        if path is None or size > self.room:
             return
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -142,7 +147,7 @@ class ReducedCopies(FromFiles):
             beside.unlink(missing_ok=True)
             self.room = 0
             return
-        self.room -= pixels.nbytes
+        self.room -= size
 
 
 def largest_side_needed(inputs: Sequence[InputSpec], crop: CropPart) -> int:
