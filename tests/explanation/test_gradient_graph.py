@@ -179,7 +179,8 @@ def test_a_graph_of_another_model_is_refused(tmp_path):
         GradientFile(file)
     graph, count = export_explanation(network)
     path = explanation_path(file.path)
-    path.write_bytes(bind(graph, ["another"], network.feature_layers, count))
+    facts = {"graph_digests": ["another"], "layers": network.feature_layers, "output_count": count}
+    path.write_bytes(bind(graph, facts))
     with pytest.raises(BadModelFile, match="explains another model"):
         GradientFile(file)
     path.write_bytes(graph)
@@ -194,6 +195,8 @@ def test_the_file_says_what_it_explains_and_nothing_of_the_machine(tmp_path):
     network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     path = write_explanation(network, fake_file(network, tmp_path))
     facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
+    lattice = facts.pop("lattices")[network.feature_layers[0]]
+    assert set(lattice) == {"start_yx", "stride_yx"}
     assert facts == {
         "graph_digests": ["graph-digest"],
         "layers": list(network.feature_layers),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.decoding import decode
-from blemish.explanation.frames import resample, to_network
+from blemish.explanation.frames import Lattice, resample, to_network
 from blemish.geometry import pairwise_iou
 from blemish.imaging import Photograph
 from blemish.modelfile import Contract
@@ -59,15 +59,15 @@ class Asker:
         masks: NDArray[np.floating],
         question: Question,
         *,
-        frame: Literal["photograph", "network"] = "photograph",
+        lattice: Lattice | None = None,
     ) -> FloatArray:
         """The answer for each masked version.
 
         Args:
-            masks: (n, h, w) in [0, 1], cells that cover `frame` evenly: 1 shows the photograph, 0 its mean
-                colour.
+            masks: (n, h, w) in [0, 1]: 1 shows the photograph, 0 its mean colour.
             question: from the model's verdict to a number.
-            frame: whether the masks lie over the photograph or over the network's input.
+            lattice: where the masks' cells lie over the network's input; None where they cover the
+                photograph evenly.
 
         Returns:
             (n,) float64.
@@ -75,7 +75,7 @@ class Asker:
         answers: list[float] = []
         for start in range(0, len(masks), self.batch_size):
             chunk = masks[start : start + self.batch_size]
-            batch = {name: self._masked(name, chunk, frame) for name in self.feeds}
+            batch = {name: self._masked(name, chunk, lattice) for name in self.feeds}
             outputs = self.backend.run(batch)
             first = self.placements[self.contract.inputs[0].name]
             answers += [question(p) for p in decode(self.contract, outputs, [first] * len(chunk))]
@@ -90,12 +90,12 @@ class Asker:
         self.progress(1)
         return decode(self.contract, outputs, [self.placements[self.contract.inputs[0].name]])[0]
 
-    def _masked(self, name: str, masks: NDArray[np.floating], frame: str) -> NDArray[np.float32]:
+    def _masked(self, name: str, masks: NDArray[np.floating], lattice: Lattice | None) -> NDArray[np.float32]:
         placement = self.placements[name]
-        if frame == "photograph":
+        if lattice is None:
             spread = to_network(masks, placement)
         else:
-            spread = np.stack([resample(mask, placement.input_hw) for mask in masks])
+            spread = np.stack([resample(mask, placement.input_hw, lattice) for mask in masks])
         shown, fill = self.feeds[name][None], self._fill[name][None]
         return np.asarray(fill + (shown - fill) * spread[:, None], np.float32)
 

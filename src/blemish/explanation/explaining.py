@@ -203,7 +203,7 @@ class Explainer:
             layers = self.gradients.layers if layer is None else (layer,)
             grids = self._layer_maps(asker, target, method, layers, budget)
             maps = [
-                to_photograph(grid, self._placement(asker, name))
+                to_photograph(grid, self._placement(asker, name), self.gradients.lattice(name))
                 for grid, name in zip(grids, layers, strict=True)
             ]
             return _merged(maps).astype(np.float32), " + ".join(layers)
@@ -234,9 +234,9 @@ class Explainer:
             at = source.layers.index(name)
             if method == "score-cam":
                 share = max((budget or BUDGETS[method]) // len(layers), 2)
-                maps.append(
-                    score_cam(asker, target.question, features[at][0].astype(np.float64), budget=share)
-                )
+                looked = features[at][0].astype(np.float64)
+                lattice = source.lattice(name)
+                maps.append(score_cam(asker, target.question, looked, budget=share, lattice=lattice))
                 continue
             compute = ACTIVATION_METHODS[method]
             maps.append(_merged([compute(f, g) for f, g in zip(features[at], gradients[at], strict=True)]))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,12 +12,37 @@ from blemish.preprocessing import Placement
 from blemish.vocabulary import FloatArray
 
 
-def to_photograph(grid: NDArray[np.floating], placement: Placement) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Lattice:
+    """Where the cells of a feature map look: the centre of cell i lies at start + i * stride.
+
+    Convolutions of odd kernels that halve an even map look half a cell further up and left than cells
+    that cover the input evenly would: drawn as if they did, a map of 5 x 5 cells is a tenth of the
+    photograph off.
+
+    Attributes:
+        start_yx: of the first cell, as shares of the input's height and width.
+        stride_yx: likewise.
+    """
+
+    start_yx: tuple[float, float]
+    stride_yx: tuple[float, float]
+
+    @classmethod
+    def even(cls, cells_hw: tuple[int, ...]) -> Lattice:
+        """Of cells that cover the input evenly."""
+        return cls((0.5 / cells_hw[0], 0.5 / cells_hw[1]), (1 / cells_hw[0], 1 / cells_hw[1]))
+
+
+def to_photograph(
+    grid: NDArray[np.floating], placement: Placement, lattice: Lattice | None = None
+) -> NDArray[np.float32]:
     """A map over the network's input, as the photograph sees it.
 
     Args:
-        grid: (h, w), its cells covering the network's input evenly, such as a feature map.
+        grid: (h, w), such as a feature map.
         placement: where the photograph lies in that input.
+        lattice: where the cells look; evenly over the input where nobody knows.
 
     Returns:
         (H, W) float32 of the photograph's size, bilinear between the cells' centres; 0 where the network
@@ -23,7 +51,7 @@ def to_photograph(grid: NDArray[np.floating], placement: Placement) -> NDArray[n
     height, width = placement.size_hw
     rows = _positions(height, placement.scale_xy[1], placement.offset_xy[1], placement.input_hw[0])
     columns = _positions(width, placement.scale_xy[0], placement.offset_xy[0], placement.input_hw[1])
-    down, across = linear_weights(rows, grid.shape[0]), linear_weights(columns, grid.shape[1])
+    down, across = _weights((rows, columns), grid.shape, lattice)
     down[(rows < 0) | (rows > 1)] = 0
     across[(columns < 0) | (columns > 1)] = 0
     return (down @ grid.astype(np.float64) @ across.T).astype(np.float32)
@@ -52,11 +80,11 @@ def to_network(grids: NDArray[np.floating], placement: Placement, *, outside: fl
     return np.asarray(out, np.float64)
 
 
-def resample(grid: NDArray[np.floating], size_hw: tuple[int, int]) -> FloatArray:
-    """(h, w) -> `size_hw`, bilinear between cell centres, as `align_corners=False` does."""
-    down, across = (
-        linear_weights((np.arange(n) + 0.5) / n, m) for n, m in zip(size_hw, grid.shape, strict=True)
-    )
+def resample(
+    grid: NDArray[np.floating], size_hw: tuple[int, int], lattice: Lattice | None = None
+) -> FloatArray:
+    """(h, w) -> `size_hw`, bilinear between cell centres; without a lattice as `align_corners=False` does."""
+    down, across = _weights([(np.arange(n) + 0.5) / n for n in size_hw], grid.shape, lattice)
     return np.asarray(down @ grid.astype(np.float64) @ across.T, np.float64)
 
 
@@ -67,7 +95,23 @@ def linear_weights(places: FloatArray, count: int) -> FloatArray:
         >>> linear_weights(np.array([0.0, 0.5, 0.75]), 2).tolist()
         [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    at = np.clip(places * count - 0.5, 0, count - 1)
+    return _between(places * count - 0.5, count)
+
+
+def _weights(
+    places: Sequence[FloatArray], cells_hw: tuple[int, ...], lattice: Lattice | None
+) -> list[FloatArray]:
+    """By axis, how much of each cell each place takes."""
+    there = lattice or Lattice.even(cells_hw)
+    return [
+        _between((places[axis] - there.start_yx[axis]) / there.stride_yx[axis], cells_hw[axis])
+        for axis in (0, 1)
+    ]
+
+
+def _between(at: FloatArray, count: int) -> FloatArray:
+    """(n, count): the two cells around each place, given in cells, linearly."""
+    at, places = np.clip(at, 0, count - 1), at
     low = np.minimum(np.floor(at).astype(int), max(count - 2, 0))
     weights = np.zeros((len(places), count))
     rows = np.arange(len(places))

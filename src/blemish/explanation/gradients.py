@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from blemish.errors import BadModelFile
+from blemish.explanation.frames import Lattice
 from blemish.modelfile import ModelFile
 
 EXPLANATION_KEY = "blemish.explanation"
@@ -31,6 +32,9 @@ class GradientSource(Protocol):
 
     layers: tuple[str, ...]
     output_count: int
+
+    def lattice(self, layer: str) -> Lattice | None:
+        """Where the cells of a layer's map look; None where nobody measured it."""
 
     def look(
         self,
@@ -85,6 +89,14 @@ class GradientFile:
         self._path = path
         self.layers = tuple(facts["layers"])
         self.output_count = int(facts["output_count"])
+        self._lattices = {
+            name: Lattice(tuple(found["start_yx"]), tuple(found["stride_yx"]))
+            for name, found in facts.get("lattices", {}).items()
+        }
+
+    def lattice(self, layer: str) -> Lattice | None:
+        """Where the cells of a layer's map look, as it was measured when the graph was written."""
+        return self._lattices.get(layer)
 
     def look(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 
 from blemish.errors import BadInput
 from blemish.explanation.asking import Asker, Question
+from blemish.explanation.frames import Lattice
 from blemish.vocabulary import FloatArray
 
 RISE_CELLS = 7  # the paper's grid
@@ -69,7 +70,14 @@ def rise(asker: Asker, question: Question, *, budget: int = 1000, seed: int = 0)
     return weighted / np.maximum(shown, 1e-9) - total / budget
 
 
-def score_cam(asker: Asker, question: Question, features: FloatArray, *, budget: int = 512) -> FloatArray:
+def score_cam(
+    asker: Asker,
+    question: Question,
+    features: FloatArray,
+    *,
+    budget: int = 512,
+    lattice: Lattice | None = None,
+) -> FloatArray:
     """Feature maps weighted by the answer to the photograph as seen through each of them.
 
     Args:
@@ -77,6 +85,7 @@ def score_cam(asker: Asker, question: Question, features: FloatArray, *, budget:
         question: for a label's score.
         features: (c, h, w) over the network's input.
         budget: how many channels are asked: those that vary most.
+        lattice: where their cells look; evenly over the input where nobody knows.
 
     Returns:
         (h, w) float64 over the network's input.
@@ -91,7 +100,9 @@ def score_cam(asker: Asker, question: Question, features: FloatArray, *, budget:
         return np.zeros(features.shape[1:])
     chosen = features[channels].astype(np.float64)
     masks = (chosen - chosen.min((1, 2), keepdims=True)) / spread[channels][:, None, None]
-    answers = np.clip(asker.ask(masks, question, frame="network"), 1e-7, 1 - 1e-7)
+    answers = np.clip(
+        asker.ask(masks, question, lattice=lattice or Lattice.even(chosen.shape[1:])), 1e-7, 1 - 1e-7
+    )
     odds = np.log(answers / (1 - answers))
     weights = np.exp(odds - odds.max())
     return np.maximum(np.tensordot(weights / weights.sum(), chosen, 1), 0)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 
 from blemish.errors import WrongTask
+from blemish.explanation.frames import Lattice
 from blemish.models.contract import Network
+from blemish.models.lattices import lattices
 
 
 class ScoreGradients(nn.Module):
@@ -136,7 +138,12 @@ class TorchGradients:
                 f"{type(network).__name__} names no layer with a feature map; use occlusion or rise"
             )
         self.layers = single
+        self._lattices = lattices(network, single)
         self._module = ScoreGradients(network, self.layers)
+
+    def lattice(self, layer: str) -> Lattice | None:
+        """Where the cells of a layer's map look; None where it could not be measured."""
+        return self._lattices.get(layer)
 
     def look(
         self,

@@ -146,9 +146,6 @@ def _bind_also(source: Path, target: Path, graph_digest: str) -> None:
     from blemish.explanation.gradients import EXPLANATION_KEY
     from blemish.export.explanation import bind
 
-    model = onnx.load(source)
-    facts = json.loads({p.key: p.value for p in model.metadata_props}[EXPLANATION_KEY])
-    del model.metadata_props[:]
-    digests = [*facts["graph_digests"], graph_digest]
-    data = bind(model.SerializeToString(), digests, facts["layers"], facts["output_count"])
-    write_atomically(target, data)
+    graph = source.read_bytes()
+    facts = json.loads({p.key: p.value for p in onnx.load_from_string(graph).metadata_props}[EXPLANATION_KEY])
+    write_atomically(target, bind(graph, facts | {"graph_digests": [*facts["graph_digests"], graph_digest]}))
