@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blemish.data.synthetic import cells, panels
-from blemish.drawing import PALETTE, draw, label_colour, place_labels, side_by_side
+from blemish.drawing import PALETTE, draw, label_colour, place_labels, reduced, side_by_side
 from blemish.drawing.palette import PAPER, luminance, percent, readable_on, shortened, text_width
 from blemish.errors import BadImage, BadInput
 from blemish.geometry import mask_from_array
@@ -275,3 +275,17 @@ def test_texts_are_cut_to_their_room():
 )
 def test_scores_are_never_rounded_to_certainty(score, text):
     assert percent(score) == text
+
+
+def test_a_large_photograph_is_reduced_band_by_band_as_all_at_once():
+    random = np.random.default_rng(0)
+    colour = random.integers(0, 255, (2100, 703, 3), np.uint8)
+    small = reduced(Photograph(colour), 400_000)
+    assert small.size_hw == (1050, 352)
+    assert np.array_equal(small.pixels, np.asarray(Image.fromarray(colour).reduce(2)))
+    grey = random.integers(0, 65535, (1100, 300), np.uint16)
+    deep = reduced(Photograph(grey), 40_000)
+    assert deep.pixels.dtype == np.uint16
+    np.testing.assert_allclose(deep.pixels[0, 0], grey[:3, :3].mean(), atol=1)
+    untouched = Photograph(colour)
+    assert reduced(untouched, 2100 * 703) is untouched

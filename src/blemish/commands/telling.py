@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from blemish.vocabulary import Prediction
 
 
+DRAWN_PIXELS = 25_000_000  # larger photographs are drawn reduced to it: for the eye, and for the memory
+
+
 def json_line(outcome: Outcome, drawn: Path | None = None) -> str:
     """One line of JSON: the prediction, or the path and the error; for frames their number and time too.
 
@@ -102,10 +105,11 @@ class Pictures:
         Raises:
             StorageFull: the disk is full or read-only.
         """
-        from blemish.drawing import draw
+        from blemish.drawing import draw, reduced
 
         assert outcome.prediction is not None and outcome.photograph is not None  # noqa: S101
-        picture = draw(outcome.prediction, outcome.photograph.to_pil(self.white_level))
+        photo = reduced(outcome.photograph, DRAWN_PIXELS)
+        picture = draw(outcome.prediction, photo.to_pil(self.white_level))
         if isinstance(outcome.source, Frame):
             return self._add_frame(outcome.source, picture)
         self.__exit__(None)

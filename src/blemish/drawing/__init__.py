@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from blemish.errors import BadInput
 from blemish.imaging import Photograph, open_photograph
 from blemish.vocabulary import Annotation, Prediction
 
-__all__ = ["PALETTE", "draw", "label_colour", "place_labels", "side_by_side"]
+__all__ = ["PALETTE", "draw", "label_colour", "place_labels", "reduced", "side_by_side"]
+
+BAND = 256  # rows of the smaller picture that are made at once
 
 
 def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> Image.Image:
@@ -57,6 +61,30 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     width = picture.width if annotation.size_hw is None else annotation.size_hw[1]
     draw_objects(picture, annotation, _zoom(picture, annotation, width), max(round(longer / 400), 2), letters)
     return picture
+
+
+def reduced(photo: Photograph, max_pixels: int) -> Photograph:
+    """The photograph by a whole factor smaller, such that it has at most `max_pixels`; itself where it has.
+
+    A photograph of 100 megapixels takes 400 MB as a picture, and drawing needs two of them. This makes the
+    smaller one band by band, so that only it takes memory.
+
+    Example:
+        >>> reduced(Photograph(np.zeros((100, 60, 3), np.uint8)), 2000).size_hw
+        (50, 30)
+    """
+    height, width = photo.size_hw
+    factor = math.ceil(math.sqrt(height * width / max_pixels))
+    if factor < 2:
+        return photo
+    rows = factor * BAND
+    bands = []
+    for top in range(0, height, rows):
+        band = photo.pixels[top : top + rows]
+        image = Image.fromarray(band.astype(np.float32) if photo.is_16bit else band)
+        bands.append(np.asarray(image.reduce(factor)))
+    pixels = np.concatenate(bands)
+    return replace(photo, pixels=pixels.round().astype(np.uint16) if photo.is_16bit else pixels)
 
 
 def _zoom(picture: Image.Image, annotation: Annotation, width: int) -> float:

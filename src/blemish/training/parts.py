@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from blemish.imaging import LIMITS, Limits
 from blemish.models.options import HeadSpec, Pixels
 
 Share = Field(default=0.0, ge=0, le=1)
@@ -84,6 +86,30 @@ class SplitPart(Part):
         return value
 
 
+class TilesPart(Part):
+    """How large photographs are cut before anything is learned; for detection and segmentation.
+
+    Attributes:
+        size: side of a tile, pixels of the photograph.
+        overlap: of neighbouring tiles, a share of `size`.
+        min_visible: share of an object's area that a tile must show to teach it; of less, nothing is said.
+        empty: tiles without objects, as a share of those with some; further ones are left out, but for
+            validation.
+        limit_megapixels: larger photographs are refused.
+    """
+
+    size: int = Field(ge=32)
+    overlap: float = Field(default=0.25, ge=0, le=0.9)
+    min_visible: float = Field(default=0.3, gt=0, le=1)
+    empty: float = Field(default=0.5, ge=0)
+    limit_megapixels: float = Field(default=178, gt=0)
+
+    @property
+    def limits(self) -> Limits:
+        """What photographs are refused."""
+        return replace(LIMITS, max_pixels=int(self.limit_megapixels * 1e6))
+
+
 class DataPart(Part):
     """What is learned from.
 
@@ -98,6 +124,7 @@ class DataPart(Part):
             training photographs, or none.
         licence: as the user states it; it travels in the model file.
         photo_cache_gb: GB of disk for reduced copies of large photographs; 0 for none.
+        tiles: how large photographs are cut; None to learn from whole ones.
     """
 
     path: str | None = None
@@ -109,6 +136,7 @@ class DataPart(Part):
     normalization: Literal["weights", "imagenet", "dataset", "none"] = "weights"
     licence: str = ""
     photo_cache_gb: float = Field(default=8.0, ge=0)
+    tiles: TilesPart | None = None
 
 
 class CropPart(Part):

@@ -19,6 +19,7 @@ from blemish.data import open_dataset, split_dataset
 from blemish.data.hashing import fingerprints as hash_photographs
 from blemish.errors import BadDataset, BadRecipe, suggestion
 from blemish.evaluation.leaks import find_leaks
+from blemish.imaging import LIMITS
 from blemish.modelfile import Contract, Fingerprints, LabelSpec, Licences, write_atomically
 from blemish.models.contract import Network
 from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD
@@ -86,7 +87,8 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
             )
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     check_targets((*train, *validation), dataset.task)
-    prints = hash_photographs((*train, *validation))
+    limits = LIMITS if part.tiles is None else part.tiles.limits
+    prints = hash_photographs((*train, *validation), limits=limits)
     if prints.unreadable:
         listed = "\n".join(f"  {bad}" for bad in prints.unreadable)
         raise BadDataset(

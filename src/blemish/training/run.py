@@ -15,6 +15,7 @@ from blemish.training.fitting import check_device, choose_device
 from blemish.training.learning import Learning, Run
 from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
 from blemish.training.recipe import Recipe, read_recipe
+from blemish.training.tiles import on_tiles, remove_tiles
 from blemish.training.watching import LOG_LINE, Stopped
 
 __all__ = ["Run", "Stopped", "train"]
@@ -70,11 +71,16 @@ def train(
     files = locate(chosen.model.name, chosen.model.weights, _within(chosen))
     prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
     chosen = resolve(chosen, prepared)
+    if chosen.data.tiles is not None:
+        prepared = on_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
     with _told(folder, on_screen=progress):
         for note in prepared.dataset.notes:
             _log.info("%s", note, extra=SHOWN)
         network = build_network(chosen, prepared, files)
-        return Learning(chosen, prepared, network, folder, where, progress=progress).run()
+        run = Learning(chosen, prepared, network, folder, where, progress=progress).run()
+    if chosen.data.tiles is not None:
+        remove_tiles(folder)  # a run that goes on needs them, one that is over does not
+    return run
 
 
 def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Recipe:  # noqa: A002

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 2
     FORWARD = 3
     MIXING = 4
+    TILES = 5
 
 
 def stream(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -1,0 +1,151 @@
+"""Training on tiles: large photographs are cut before the first step, and what is learned from are the tiles.
+
+A photograph of 100 megapixels reduced to 640 pixels shows no scratch. Its tiles are written once, as lossless
+files in the run's folder, so that every step reads one tile and not the photograph.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from blemish.errors import BadRecipe, StorageFull
+from blemish.geometry import box_area, clip_boxes, crop_window, mask_box, paste_window
+from blemish.imaging import Photograph, open_photograph
+from blemish.inference.tiles import Tiling
+from blemish.training.parts import TilesPart
+from blemish.training.preparing import Data
+from blemish.training.seeds import Purpose, stream
+from blemish.vocabulary import IntArray, Mask, Sample, Task, Truth
+
+FOLDER = "tiles"
+
+
+def on_tiles(data: Data, part: TilesPart, folder: Path, seed: int) -> Data:
+    """The same data, learned from and judged by the tiles of its photographs.
+
+    Args:
+        data: fingerprints and split stay those of whole photographs.
+        part: how to cut.
+        folder: of the run.
+        seed: decides which tiles without objects are left out.
+
+    Raises:
+        BadRecipe: the task has no boxes.
+        StorageFull: the disk is.
+    """
+    task = data.dataset.task
+    if task not in (Task.DETECTION, Task.SEGMENTATION):
+        raise BadRecipe(f"data.tiles is for detection and segmentation, and the task is {task}; leave it out")
+    target = folder / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    learned = [tile for sample in data.train for tile in cut(sample, part, target)]
+    kept = _fewer_empty(learned, part.empty, seed)
+    judged = [tile for sample in data.validation for tile in cut(sample, part, target)]
+    note = (
+        f"tiles of {part.size} px: {len(data.train)} training photographs became {len(learned)} tiles, of "
+        f"which {len(learned) - len(kept)} without objects are left out; {len(data.validation)} for "
+        f"validation became {len(judged)}, and validation figures are of tiles"
+    )
+    dataset = replace(data.dataset, notes=(*data.dataset.notes, note))
+    return replace(data, dataset=dataset, train=tuple(kept), validation=tuple(judged))
+
+
+def remove_tiles(folder: Path) -> None:
+    """Free the disk of a run's tiles."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def cut(sample: Sample, part: TilesPart, folder: Path) -> Iterator[Sample]:
+    """The tiles of one photograph, row by row; the photograph itself where it is no larger than a tile."""
+    tiling = Tiling(part.size, part.overlap)
+    if sample.size_hw is not None and max(sample.size_hw) <= part.size:
+        yield sample
+        return
+    photo = open_photograph(sample.path, part.limits)
+    if max(photo.size_hw) <= part.size:
+        yield sample
+        return
+    for region in tiling.regions(photo.size_hw):
+        left, top, right, bottom = map(int, region)
+        name = f"{sample.id}@{left},{top}"
+        path = folder / f"{'-'.join(sample.id.split('/'))}@{left},{top}.png"
+        _write(photo, region, path)
+        size_hw = (bottom - top, right - left)
+        truth = None if sample.truth is None else truth_in(sample.truth, region, part.min_visible)
+        yield replace(sample, id=name, path=path, size_hw=size_hw, truth=truth)
+
+
+def truth_in(truth: Truth, region: IntArray, min_visible: float) -> Truth:
+    """What of a photograph's truth stands in one of its tiles.
+
+    An object of which too little is shown becomes a crowd: it is not learned from, and who finds it is not
+    blamed.
+
+    Args:
+        truth: with boxes, and masks or None.
+        region: (4,) int64 xyxy, the tile in pixels of the photograph.
+        min_visible: share of an object's area, of its mask where it has one, that must be shown.
+    """
+    left, top, right, bottom = map(int, region)
+    size_hw = (bottom - top, right - left)
+    assert truth.boxes_xyxy is not None  # noqa: S101  (the task has boxes)
+    boxes = clip_boxes(truth.boxes_xyxy - np.array([left, top] * 2), size_hw)
+    whole = np.maximum(box_area(truth.boxes_xyxy), 1e-9)
+    share = box_area(boxes) / whole
+    masks: list[Mask] = []
+    if truth.masks is not None:
+        for row, mask in enumerate(truth.masks):
+            window, (x, y) = crop_window(mask)
+            masks.append(paste_window(window, (x - left, y - top), size_hw))
+            shown, area = int(masks[row].counts[1::2].sum()), int(window.sum())
+            share[row] = shown / max(area, 1)
+            if shown < area:
+                boxes[row] = mask_box(masks[row])
+    seen = np.flatnonzero(share > 0)
+    names = ("truncated",) if len(truth.truncated) else ()
+    cut_off = {name: getattr(truth, name)[seen] | (share[seen] < 1) for name in names}
+    return replace(
+        truth,
+        size_hw=size_hw,
+        label_index=truth.label_index[seen],
+        boxes_xyxy=boxes[seen],
+        masks=None if truth.masks is None else tuple(masks[row] for row in seen),
+        crowd=truth.crowd[seen] | (share[seen] < min_visible),
+        difficult=truth.difficult[seen],
+        areas=np.zeros(0),
+        **cut_off,
+    )
+
+
+def _fewer_empty(tiles: Sequence[Sample], share: float, seed: int) -> list[Sample]:
+    """The tiles with objects, and at most so many without as `share` of them says, drawn at random."""
+    holds = [t.truth is not None and bool((~t.truth.crowd).any()) for t in tiles]
+    empty = [i for i, held in enumerate(holds) if not held]
+    most = round(share * sum(holds))
+    random = stream(seed, Purpose.TILES, 0, 0)
+    drawn = set(random.permutation(empty)[:most].tolist()) if len(empty) > most else set(empty)
+    return [tile for i, tile in enumerate(tiles) if holds[i] or i in drawn]
+
+
+def _write(photo: Photograph, region: IntArray, path: Path) -> None:
+    """Write a tile, complete or not at all; one that is there, of a run that goes on, is left."""
+    if path.is_file():
+        return
+    left, top, right, bottom = region
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    try:
+        image = Image.fromarray(np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
+        image.save(beside, compress_level=1)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StorageFull(
+            f"{path} could not be written ({error.strerror or error}); free some space"
+        ) from error

@@ -1,0 +1,131 @@
+"""Training on tiles: what each tile shows of a photograph, and a run that learns from them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.writing import write_dataset
+from blemish.errors import BadRecipe
+from blemish.geometry import mask_from_array, mask_to_array
+from blemish.imaging import open_photograph
+from blemish.inference.tiles import Tiling
+from blemish.training import read_recipe, train
+from blemish.training.parts import TilesPart
+from blemish.training.tiles import cut, truth_in
+from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+
+LABELS = Labels(("dent", "scratch"))
+SIZE = (90, 130)
+
+
+def truth_of(boxes, *, masks, labels=None):
+    arrays = []
+    for x1, y1, x2, y2 in boxes:
+        array = np.zeros(SIZE, bool)
+        array[y1:y2, x1:x2] = True
+        array[y1, x1] = False  # no mask fills its box
+        arrays.append(array)
+    return Truth(
+        task=Task.SEGMENTATION if masks else Task.DETECTION,
+        labels=LABELS,
+        size_hw=SIZE,
+        label_index=np.zeros(len(boxes), np.int64) if labels is None else np.array(labels),
+        boxes_xyxy=np.array(boxes, float).reshape(-1, 4),
+        masks=tuple(map(mask_from_array, arrays)) if masks else None,
+    )
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    truth = truth_of([[5, 5, 25, 20], [50, 30, 80, 50], [100, 60, 130, 90]], masks=True, labels=[0, 1, 0])
+    return Sample(id="car/a.png", path=path, size_hw=SIZE, group="car", split="train", truth=truth)
+
+
+def test_tiles_show_the_photographs_own_pixels_and_objects(photograph, tmp_path):
+    part = TilesPart(size=64, overlap=0.25, min_visible=0.5)
+    tiles = list(cut(photograph, part, tmp_path))
+    regions = Tiling(64, 0.25).regions(SIZE)
+    assert len(tiles) == len(regions) == len({t.id for t in tiles})
+    whole = open_photograph(photograph.path).pixels
+    arrays = [mask_to_array(m) for m in photograph.truth.masks]
+    for tile, (x1, y1, x2, y2) in zip(tiles, regions, strict=True):
+        assert (tile.group, tile.split) == ("car", "train")
+        assert np.array_equal(open_photograph(tile.path).pixels, whole[y1:y2, x1:x2])
+        seen = [i for i, a in enumerate(arrays) if a[y1:y2, x1:x2].any()]
+        assert tile.truth.label_index.tolist() == [photograph.truth.label_index[i] for i in seen]
+        for row, i in enumerate(seen):
+            piece = arrays[i][y1:y2, x1:x2]
+            assert np.array_equal(mask_to_array(tile.truth.masks[row]), piece)
+            rows, columns = np.nonzero(piece)
+            around = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert tile.truth.boxes_xyxy[row].tolist() == around or piece.sum() == arrays[i].sum()
+            assert tile.truth.crowd[row] == (piece.sum() < 0.5 * arrays[i].sum())
+
+
+def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
+    truth = truth_of([[0, 0, 40, 10], [50, 0, 60, 10], [20, 0, 24, 10]], masks=False)
+    shown = truth_in(truth, np.array([10, 0, 42, 32]), 0.8)
+    assert shown.boxes_xyxy.tolist() == [[0, 0, 30, 10], [10, 0, 14, 10]]
+    assert shown.crowd.tolist() == [True, False]  # three quarters are too little here
+    assert not truth_in(truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
+
+
+def test_a_photograph_no_larger_than_a_tile_is_left_as_it_is(photograph, tmp_path):
+    for sample in (photograph, replace(photograph, size_hw=None)):
+        (tile,) = cut(sample, TilesPart(size=130), tmp_path)
+        assert tile is sample
+
+
+def dataset(root, count=6):
+    random = np.random.default_rng(1)
+    samples = []
+    for i in range(count):
+        pixels = random.integers(0, 60, (*SIZE, 3), np.uint8)
+        x, y = int(random.integers(0, 90)), int(random.integers(0, 50))
+        pixels[y : y + 30, x : x + 30] += 150
+        path = root / f"{i}.png"
+        Image.fromarray(pixels).save(path)
+        truth = truth_of([[x, y, x + 30, y + 30]], masks=False)
+        split = "train" if i < 4 else "val"
+        samples.append(Sample(id=path.name, path=path, size_hw=SIZE, split=split, truth=truth))
+    return Dataset(task=Task.DETECTION, labels=LABELS, samples=tuple(samples), root=root)
+
+
+@pytest.mark.slow
+def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
+    (tmp_path / "drawn").mkdir()
+    write_dataset(dataset(tmp_path / "drawn"), tmp_path / "set", "coco")
+    run = train(
+        None, data=tmp_path / "set", model="ssd300-resnet50", output=tmp_path / "run", device="cpu",
+        set={
+            "task": "detection", "model.weights": "none", "model.input_size": 64, "training.epochs": 1,
+            "model.options": {"backbone": "resnet18"}, "training.batch_size": 4, "training.workers": 0,
+            "training.tensorboard": False, "data.tiles": {"size": 64, "empty": 0},
+        },
+    )  # fmt: skip
+    said = (run.path / "train.log").read_text(encoding="utf-8")
+    assert "4 training photographs became 24 tiles" in said
+    assert "2 for validation became 12" in said
+    assert not (run.path / "tiles").exists()  # they are in nobody's way once the run is over
+    from blemish.modelfile import read_model_file
+
+    file = read_model_file(run.model_file)
+    assert file.contract.recipe["data"]["tiles"]["size"] == 64
+    assert len(file.fingerprints.pixel) == 6  # of photographs: a leak is found whole
+
+
+def test_tiles_are_for_tasks_with_boxes(folders, tmp_path):
+    with pytest.raises(BadRecipe, match=r"data\.tiles is for detection"):
+        train(
+            None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",
+            set={"data.tiles": {"size": 64}},
+        )  # fmt: skip
+    with pytest.raises(BadRecipe, match="overlap"):
+        read_recipe(settings=["data.tiles={size: 64, overlap: 1}"])
+    with pytest.raises(BadRecipe, match=r"unknown key 'data\.tiles\.overlaps'.*overlap"):
+        read_recipe(settings=["data.tiles={size: 64, overlaps: 0.1}"])
