@@ -1,6 +1,8 @@
 """The overlay lies where the damage is, however the camera was held."""
 
 import io
+import itertools
+import json
 import re
 from pathlib import Path
 
@@ -53,6 +55,31 @@ def test_numbers_keep_their_size_when_zoomed(visit, hands):
     page.keyboard.press("+")
     after = page.locator(".badge rect").first.bounding_box()
     assert after["height"] == pytest.approx(before["height"], abs=0.2)
+
+
+def test_no_number_hides_another(visit, hands):
+    page = visit()
+
+    def crowded(route):
+        *stages, last = route.fetch().text().splitlines()
+        answer = json.loads(last)
+        found = answer["result"]["objects"][0]
+        answer["result"]["objects"] = [{**found, "id": i} for i in range(1, 13)]  # all at one place
+        route.fulfill(
+            status=200,
+            content_type="application/x-ndjson",
+            body="\n".join([*stages, json.dumps(answer)]) + "\n",
+        )
+
+    page.route("**/api/v1/predict?**", crowded)
+    page.set_input_files("#files", [hands.file()])
+    hands.settled(page, 1)
+    for _ in range(2):
+        boxes = [badge.bounding_box() for badge in page.locator(".badge rect").all()]
+        assert len(boxes) == 12
+        lefts = sorted(box["x"] for box in boxes)
+        assert all(after - before >= boxes[0]["width"] - 0.5 for before, after in itertools.pairwise(lefts))
+        page.keyboard.press("+")
 
 
 def test_a_format_that_browsers_cannot_show(visit, hands):

@@ -188,7 +188,7 @@ def test_a_key_is_asked_for(visit, hands, own_server, tmp_path):
     page.set_input_files("#files", [hands.file()])
     expect(page.locator(".photo.done")).to_have_count(1)
     page.get_by_role("tab", name="Why").click()
-    page.locator(".heat, [data-key=map-problem]").first.wait_for()
+    page.locator(".heat, [data-key=map-empty]").first.wait_for()
     assert "a-key-of-ours" not in page.content()
 
 

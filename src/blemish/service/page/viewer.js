@@ -7,6 +7,7 @@ import { changed, current, state } from "./store.js";
 import { area, findings, isClose, mapWords, nearMisses, percent, title } from "./words.js";
 
 const MOST_ZOOM = 40;
+const BADGE = 17; // height of a finding's number, pixels of the screen
 const ALPHA_STEPS = 100; // of the table that cuts the map off below "show from"
 let view = null; // { x, y, w, h } in photograph pixels; null: all of it
 let size = null; // { w, h }
@@ -74,7 +75,7 @@ function badge(object) {
   const text = String(object.id);
   const wide = 10 + 7 * text.length;
   return s("g", { class: "badge", "data-at": summit(object).join(","), "data-key": `badge-${object.id}`, "aria-hidden": "true" },
-    s("rect", { x: 0, y: -17, width: wide, height: 17, rx: 2 }),
+    s("rect", { x: 0, y: -BADGE, width: wide, height: BADGE, rx: 2 }),
     s("text", { x: wide / 2, y: -4.5, "text-anchor": "middle" }, text));
 }
 
@@ -100,9 +101,15 @@ export function place() {
     svg.setAttribute("viewBox", `${v.x} ${v.y} ${v.w} ${v.h}`);
     svg.classList.toggle("zoomed", view !== null);
     const unit = 1 / (svg.getScreenCTM()?.a || 1); // photograph pixels in one of the screen's
+    const placed = []; // left, right and foot of the numbers that stand already: none hides another
     for (const mark of svg.querySelectorAll(".badge")) {
-      const [x, y] = mark.dataset.at.split(",").map(Number);
-      mark.setAttribute("transform", `translate(${Math.max(x, 0)} ${Math.max(y, 17 * unit)}) scale(${unit})`);
+      const wide = Number(mark.firstChild.getAttribute("width")) * unit;
+      let [left, foot] = mark.dataset.at.split(",").map(Number);
+      foot = Math.max(foot, BADGE * unit);
+      left = Math.max(left, 0);
+      for (let hit; (hit = placed.find((p) => left < p.right && left + wide > p.left && Math.abs(foot - p.foot) < BADGE * unit)); ) left = hit.right + unit;
+      placed.push({ left, right: left + wide, foot });
+      mark.setAttribute("transform", `translate(${left} ${foot}) scale(${unit})`);
     }
   }
 }
