@@ -301,3 +301,52 @@ def test_a_photograph_without_text_file_holds_nothing(draw, tmp_path):
     dataset = open_dataset(tmp_path)
     assert [len(s.truth) for s in dataset] == [1, 0]
     assert dataset.labels.names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"category_id": [7]}, r"category '\[7\]' is not listed"),
+        ({"category_id": "7"}, "category '7' is not listed"),
+        ({"image_id": {"a": 1}}, "which is not listed"),
+        ({"segmentation": "yes"}, "neither outlines nor run lengths"),
+        ({"segmentation": {"counts": "abc"}}, "size is None, not height and width"),
+        ({"segmentation": {"counts": "abc", "size": [1e300, 5]}}, "not height and width"),
+    ],
+)
+def test_ids_and_outlines_of_any_type_are_one_sentence(draw, tmp_path, changes, says):
+    draw("images/a.png")
+    entry = {"id": 5, "image_id": 0, "category_id": 3, "bbox": [0, 0, 1, 1]}
+    (tmp_path / "annotations.json").write_text(coco(annotations=[entry | changes]))
+    with pytest.raises(BadDataset, match=says) as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "no-such-encoding"])
+def test_xml_in_an_encoding_that_cannot_be_read_is_one_sentence(devkit, encoding):
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{page(("dog", 1, 1, 2, 2))}'
+    (devkit / "VOC2007/Annotations/000001.xml").write_text(text)
+    with pytest.raises(BadDataset, match="save it in UTF-8"):
+        open_dataset(devkit / "VOC2007")
+
+
+def test_a_size_that_is_no_number_is_no_size(devkit):
+    text = page(("dog", 1, 1, 24, 20), size=("inf", "nan"))
+    (devkit / "VOC2007/Annotations/000001.xml").write_text(text)
+    assert open_dataset(devkit / "VOC2007")[0].size_hw == (20, 24)
+
+
+def test_xml_and_photograph_may_differ_in_case(draw, tmp_path):
+    draw("JPEGImages/a.jpg")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations/A.xml").write_text(page(("dog", 1, 1, 24, 20)))
+    assert open_dataset(tmp_path).notes == ()
+
+
+def test_a_label_s_number_cannot_fill_the_memory(draw, tmp_path):
+    draw("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("999999999999 .5 .5 .1 .1\n")
+    with pytest.raises(BadDataset, match="too high"):
+        open_dataset(tmp_path)

@@ -76,7 +76,7 @@ def test_numbers_as_labels_are_in_the_order_of_numbers(three, table):
             ("crack", "inactive"),
             None,
         ),
-        ("file,crack,inactive\na.png,0.0,0\nb.png,1.0,\nc.png,True,x\n", ("crack", "inactive"), None),
+        ("file,crack,inactive\na.png,0.0,0\nb.png,1.0,no\nc.png,True,x\n", ("crack", "inactive"), None),
     ],
 )
 def test_any_number_of_labels_a_line(three, table, text, names, titles):
@@ -262,9 +262,9 @@ def test_several_boxes_a_photograph_make_a_detection_set(three, table):
     ("line", "says"),
     [
         ("a.png,1,2,-3,8", "labels.csv:2: the box .* ends before it begins"),
-        ("a.png,1,two,3,8", "labels.csv:2: a box takes four numbers"),
-        ("a.png,1,nan,3,8", "labels.csv:2: a box takes four finite numbers"),
-        ("a.png,1,,3,8", "labels.csv:2: a box takes four numbers"),
+        ("a.png,1,two,3,8", "labels.csv:2.*four finite numbers, not '1', 'two'"),
+        ("a.png,1,nan,3,8", "labels.csv:2.*four finite numbers"),
+        ("a.png,1,,3,8", "labels.csv:2.*four finite numbers"),
     ],
 )
 def test_a_bad_box_is_named(three, table, line, says):
@@ -281,3 +281,25 @@ def test_a_set_serves_only_tasks_that_it_can(three, table):
         open_dataset(path, task="detektion")
     with pytest.raises(UnknownName, match="did you mean 'csv'"):
         open_dataset(path, format="cvs")
+
+
+def test_a_table_of_crosses_leaves_the_rest_blank(draw, table):
+    for name in "abc":
+        draw(f"{name}.png")
+    dataset = open_dataset(table("file,crack,dirt\na.png,x,\nb.png,,x\nc.png,,\n"))
+    assert [s.truth.label_names for s in dataset] == [("crack",), ("dirt",), ()]
+
+
+def test_a_gap_among_zeros_is_an_error(draw, table):
+    for name in "abc":
+        draw(f"{name}.png")
+    path = table("file,crack,dirt\na.png,1,0\nb.png,,1\nc.png,0,0\n")
+    with pytest.raises(BadDataset, match=r"labels\.csv:3.*'crack' is empty for 'b\.png'"):
+        open_dataset(path)
+
+
+def test_the_line_in_which_excel_says_its_delimiter(draw, table):
+    draw("a,1.png")
+    draw("b,2.png")
+    dataset = open_dataset(table("sep=;\nfile;label\na,1.png;x\nb,2.png;y\n"))
+    assert [s.origin.rsplit(":")[-1] for s in dataset] == ["3", "4"]

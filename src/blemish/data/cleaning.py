@@ -14,12 +14,12 @@ from blemish.data.checks.objects import FEWEST_PIXELS
 from blemish.data.checks.photographs import SUFFIXES_OF
 from blemish.data.findings import DROPS_PHOTOGRAPH, Finding, Findings
 from blemish.data.headers import look_at_all
-from blemish.data.outlines import OutlinedMask
+from blemish.data.outlines import OutlinedMask, clipped_outline
 from blemish.data.writing import Written, format_to_write, write_dataset
 from blemish.errors import BadDataset
 from blemish.geometry import clip_boxes
 from blemish.imaging import LIMITS, Limits
-from blemish.vocabulary import BoolArray, Sample, Task, Truth
+from blemish.vocabulary import BoolArray, Mask, Sample, Task, Truth
 
 DROPPED_PHOTOGRAPHS = frozenset(
     {
@@ -141,12 +141,21 @@ def _mended(sample: Sample) -> Sample:
         return sample
     boxes = clip_boxes(truth.boxes_xyxy, size_hw)
     keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    if truth.masks is not None:
-        drawn = [not (isinstance(m, OutlinedMask) and m.stands_in) for m in truth.masks]
-        keep &= np.array(
-            [not d or m.area >= FEWEST_PIXELS for m, d in zip(truth.masks, drawn, strict=True)], bool
-        )
-    return replace(sample, truth=rows_of(replace(truth, boxes_xyxy=boxes), keep))
+    masks = None if truth.masks is None else tuple(_inside(m, size_hw) for m in truth.masks)
+    if masks is not None:
+        drawn = [not (isinstance(m, OutlinedMask) and m.stands_in) for m in masks]
+        keep &= np.array([not d or m.area >= FEWEST_PIXELS for m, d in zip(masks, drawn, strict=True)], bool)
+    return replace(sample, truth=rows_of(replace(truth, boxes_xyxy=boxes, masks=masks), keep))
+
+
+def _inside(mask: Mask, size_hw: tuple[int, int]) -> Mask:
+    """A mask whose outlines end at the edge of the photograph."""
+    if not isinstance(mask, OutlinedMask):
+        return mask
+    cut = [clipped_outline(p, size_hw) for p in mask.polygons]
+    if all(c is p for c, p in zip(cut, mask.polygons, strict=True)):
+        return mask
+    return OutlinedMask(size_hw, tuple(c for c in cut if len(c) >= 3), stands_in=mask.stands_in)
 
 
 def rows_of(truth: Truth, keep: BoolArray) -> Truth:

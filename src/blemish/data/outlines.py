@@ -64,6 +64,32 @@ def rectangle(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> OutlinedMask:
     return OutlinedMask(size_hw, (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]),), stands_in=True)
 
 
+def clipped_outline(outline: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """(k, 2) an outline cut at the edges of a photograph; (0, 2) where nothing of it is inside.
+
+    Parts that the cut divides stay joined along the edge, which holds no pixel.
+
+    Source:
+        Sutherland & Hodgman 1974, "Reentrant Polygon Clipping".
+    """
+    points = np.asarray(outline, np.float64)
+    for axis, edge, sign in ((0, 0, 1), (0, size_hw[1], -1), (1, 0, 1), (1, size_hw[0], -1)):
+        depth = (points[:, axis] - edge) * sign  # inside where it is not negative
+        if (depth >= 0).all():
+            continue
+        kept: list[FloatArray] = []
+        for i in range(len(points)):
+            before, here = depth[i - 1], depth[i]
+            if (before < 0) != (here < 0):
+                crossing = points[i - 1] + (points[i] - points[i - 1]) * (before / (before - here))
+                crossing[axis] = edge  # exactly, whatever the rounding
+                kept.append(crossing)
+            if here >= 0:
+                kept.append(points[i])
+        points = np.array(kept, np.float64).reshape(-1, 2)
+    return points
+
+
 def rectangle_outline(box_xyxy: Sequence[float], degrees: float = 0.0) -> FloatArray:
     """(4, 2) the corners of a box that is turned clockwise about its centre, x y pixels."""
     x1, y1, x2, y2 = box_xyxy

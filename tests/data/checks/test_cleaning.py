@@ -95,6 +95,17 @@ def gap(planted):
     planted.edit("labels.csv", change)
 
 
+def half_a_box(text):
+    """A table in whose first line with a box a number is missing."""
+    lines = text.splitlines()
+    at = lines[0].split(",").index("x2")
+    row = next(i for i, line in enumerate(lines[1:], 1) if line.split(",")[at])
+    cells = lines[row].split(",")
+    cells[at] = ""
+    lines[row] = ",".join(cells)
+    return "\n".join(lines) + "\n"
+
+
 def leak(planted):
     train = planted.photographs()[0]
     copy = planted.root / "images/val/copy.png"
@@ -121,6 +132,9 @@ MENDED = [
     ("labels-in-another-scale", "voc", of_another_shape),
     ("wrong-stated-size", "voc", stated(0.5)),
     ("box-outside", "coco", first_annotation(bbox=[1, 1, 100, 20], segmentation=[])),
+    ("box-outside", "coco", first_annotation(bbox=[9, 9, 20, 9], segmentation=[[9, -30, 90, 9, 9, 40]])),
+    ("bad-run-lengths", "coco", first_annotation(segmentation="none")),
+    ("bad-box", "boxes", lambda planted: planted.edit("labels.csv", half_a_box)),
     ("box-inside-out", "coco", first_annotation(bbox=[30, 30, -20, 5], segmentation=[])),
     ("box-without-area", "coco", first_annotation(bbox=[30, 30, 0, 5], segmentation=[])),
     ("bad-box", "coco", first_annotation(bbox=[1, 2], segmentation=[])),

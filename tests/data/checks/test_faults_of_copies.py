@@ -49,3 +49,14 @@ def test_a_group_on_both_sides(plant):
     splits = ["split", *("train" if i % 2 else "val" for i in range(len(lines) - 1))]
     path.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, splits, strict=True)) + "\n")
     assert set(check(planted.root, duplicates=False).counts) - {"few-examples"} == {"group-leak"}
+
+
+def test_a_split_that_is_none(plant):
+    planted = plant("csv")
+    path = planted.root / "labels.csv"
+    header, first, *rest = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([f"{header},split", f"{first},middle", *(f"{line},train" for line in rest)]) + "\n"
+    )
+    found = check(planted.root, duplicates=False)
+    assert [(f.code, f.origin) for f in found] == [("unknown-split", f"{path}:2")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blemish.data.findings import Severity
-from blemish.data.outlines import OutlinedMask, PaintedMask, painted_objects
+from blemish.data.outlines import OutlinedMask, PaintedMask, outlines_box, painted_objects
 from blemish.data.reading import Reading
 from blemish.geometry import polygon_area
 from blemish.vocabulary import BoolArray, FloatArray, IntArray, Mask
@@ -45,14 +45,25 @@ def look_at_objects(
         told: counts photographs by the sentence that people shall read once.
     """
     keep = _without_area(one, boxes, reading, told)
-    if size_hw is not None and not _surely_inside(boxes, size_hw):
-        _outside(one, boxes, keep, size_hw, reading, told)
+    reach = boxes
+    if reading.lenient and any(isinstance(r, tuple) for r in regions):
+        reach = np.array([_with_outline(b, r) for b, r in zip(boxes, regions, strict=True)], np.float64)
+    if size_hw is not None and not _surely_inside(reach, size_hw):
+        _outside(one, reach, keep, size_hw, reading, told)
     if reading.lenient:  # only a check has time for these
         if len(boxes) > 1:
             keep &= _repeated(one, boxes, keep, reading)
         if size_hw is not None and any(r is not None for r in regions):
             _tiny_masks(one, regions, keep, size_hw, reading)
     return keep
+
+
+def _with_outline(box_xyxy: FloatArray, region: Region) -> FloatArray:
+    """The box around a box and its outline, which may reach farther."""
+    if not isinstance(region, tuple):
+        return box_xyxy
+    around = outlines_box(region)
+    return np.concatenate([np.minimum(box_xyxy[:2], around[:2]), np.maximum(box_xyxy[2:], around[2:])])
 
 
 def _surely_inside(boxes: FloatArray, size_hw: tuple[int, int]) -> bool:
@@ -91,8 +102,8 @@ def _outside(
         wholly = bool(gone[row])
         reading.problem(
             "box-outside",
-            f"the box {np.round(boxes[row], 1).tolist()} lies {'wholly' if wholly else 'partly'} outside its"
-            f" photograph of {width} x {height}",
+            f"its box or outline reaches over {np.round(boxes[row], 1).tolist()},"
+            f" {'wholly' if wholly else 'partly'} outside its photograph of {width} x {height}",
             origin=one.origins[row],
             path=one.path,
             remedy="correct it" if wholly else "correct it or cut it at the edge",

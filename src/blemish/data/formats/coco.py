@@ -19,9 +19,11 @@ from blemish.data.titles import labels_with_titles
 from blemish.data.writing import Writing, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
 from blemish.geometry import mask_box, rle_from_text, rle_to_text
+from blemish.geometry.polygons import FARTHEST
 from blemish.vocabulary import Dataset, Labels, Mask, Task, Truth
 
 NAMES = ("annotations.json", "_annotations.coco.json", "labels.json", "coco.json", "result.json")
+YES = (1, "1")  # as some write numbers; True is 1
 FOLDERS = ("annotations", "labels", "raw")
 
 
@@ -223,14 +225,14 @@ def _categories(
     names: list[str] = []
     by_file: dict[str | None, dict[Any, str]] = {}
     for split, content in contents.items():
-        used = {a.get("category_id") for a in content["annotations"]}
+        used = {_key(a.get("category_id")) for a in content["annotations"]}
         entries = sorted(
             content["categories"], key=lambda c: (not isinstance(c.get("id"), int), str(c.get("id")).zfill(9))
         )
         above = {c.get("supercategory") for c in entries}
         by_file[split] = {}
         for entry in entries:
-            key, name = entry.get("id"), str(entry.get("name") or "").strip()
+            key, name = _key(entry.get("id")), str(entry.get("name") or "").strip()
             if (
                 key == 0
                 and key not in used
@@ -274,7 +276,7 @@ def _read_images(
     near = file.parent.name
     seen: dict[Path, Any] = {}
     for entry in content["images"]:
-        name, key = str(entry.get("file_name") or ""), entry.get("id")
+        name, key = str(entry.get("file_name") or ""), _key(entry.get("id"))
         origin = f"{file}: image {key}"
         photograph = shelf.by_name(name, near)
         if photograph is None:
@@ -301,7 +303,7 @@ def _read_images(
         if isinstance(entry.get("group"), str):
             taken[key].group = entry["group"]
     for entry in content["images"]:  # so that the annotations of missing ones are not called orphans
-        taken.setdefault(entry.get("id"), _ABSENT)
+        taken.setdefault(_key(entry.get("id")), _ABSENT)
     return taken
 
 
@@ -309,7 +311,7 @@ _ABSENT = Drawn(id="", path=Path())
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int | float) and value >= 1
+    return isinstance(value, int | float) and 1 <= value < FARTHEST
 
 
 def _read_annotations(
@@ -322,22 +324,22 @@ def _read_annotations(
     """Give every photograph its objects."""
     for entry in content["annotations"]:
         origin = f"{file}: annotation {entry.get('id')}"
-        drawn = taken.get(entry.get("image_id"))
+        drawn, category = taken.get(_key(entry.get("image_id"))), _key(entry.get("category_id"))
         if drawn is _ABSENT:
             continue
         if drawn is None:
             reading.problem(
                 "label-without-photograph",
-                f"it belongs to image {entry.get('image_id')}, which is not listed",
+                f"it belongs to image {entry.get('image_id')!r}, which is not listed",
                 origin=origin,
                 remedy="list the image or drop the annotation",
                 fix="drops it",
             )
             continue
-        if entry.get("category_id") not in categories:
+        if category not in categories:
             reading.problem(
                 "unknown-label",
-                f"its category {entry.get('category_id')} is not listed",
+                f"its category {category!r} is not listed",
                 origin=origin,
                 path=drawn.path,
                 remedy="list the category or correct the id",
@@ -349,17 +351,22 @@ def _read_annotations(
         if box is None:
             continue
         drawn.add(
-            categories[entry["category_id"]],
+            categories[category],
             box,
             region=region,
-            crowd=bool(entry.get("iscrowd", 0)),
-            difficult=bool(entry.get("difficult", 0)),
-            truncated=bool(entry.get("truncated", 0)),
+            crowd=entry.get("iscrowd") in YES,
+            difficult=entry.get("difficult") in YES,
+            truncated=entry.get("truncated") in YES,
             area=_area(entry.get("area")),
             origin=origin,
         )
     for key in [k for k, d in taken.items() if d is _ABSENT]:
         del taken[key]
+
+
+def _key(value: Any) -> Any:
+    """An id that can be looked up, whatever somebody wrote for one."""
+    return value if isinstance(value, int | float | str) or value is None else repr(value)
 
 
 def _area(value: Any) -> float:
@@ -406,6 +413,15 @@ def _region(value: Any, drawn: Drawn, origin: str, reading: Reading) -> Region:
     """Outlines as written, or a mask of run lengths; None where there is neither."""
     if isinstance(value, dict):
         return _run_lengths(value, drawn, origin, reading)
+    if not isinstance(value, list) and value is not None:
+        reading.problem(
+            "bad-run-lengths",
+            f"its segmentation is {value!r}"[:80] + ", neither outlines nor run lengths",
+            origin=origin,
+            path=drawn.path,
+            remedy="draw it again",
+            fix="drops the outline",
+        )
     if not isinstance(value, list) or not value:
         return None
     outlines = []
@@ -414,14 +430,14 @@ def _region(value: Any, drawn: Drawn, origin: str, reading: Reading) -> Region:
             isinstance(flat, list)
             and len(flat) >= 6
             and len(flat) % 2 == 0
-            and all(_is_number(v) for v in flat)
+            and all(_is_number(v) and abs(v) < FARTHEST for v in flat)
         )
         if whole:
             outlines.append(np.array(flat, np.float64).reshape(-1, 2))
             continue
         reading.problem(
             "empty-polygon",
-            f"outline {number} takes at least three points, x and y of each",
+            f"outline {number} takes at least three points, x and y of each in pixels",
             origin=origin,
             path=drawn.path,
             remedy="draw it again",
@@ -435,12 +451,14 @@ def _region(value: Any, drawn: Drawn, origin: str, reading: Reading) -> Region:
 def _run_lengths(value: dict[str, Any], drawn: Drawn, origin: str, reading: Reading) -> Region:
     counts, size = value.get("counts"), value.get("size")
     try:
-        height, width = (int(v) for v in size or ())
+        if not isinstance(size, list) or len(size) != 2 or not all(_is_size(v) for v in size):
+            raise BadInput(f"size is {size!r}, not height and width")
+        height, width = int(size[0]), int(size[1])
         if isinstance(counts, str):
             mask = rle_from_text(counts, (height, width))
         else:
             mask = Mask((height, width), np.array(counts, np.int64))
-    except (BadInput, TypeError, ValueError) as error:
+    except (BadInput, TypeError, ValueError, OverflowError) as error:
         reading.problem(
             "bad-run-lengths",
             f"its run lengths cannot be read ({error})",

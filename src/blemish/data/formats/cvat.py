@@ -21,6 +21,7 @@ from blemish.data.reading import Reading, Shelf, sample_id, split_named
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
+from blemish.geometry.polygons import FARTHEST
 from blemish.vocabulary import Dataset, FloatArray, Sample, Task, Truth
 
 HEAD_BYTES = 2000
@@ -130,8 +131,10 @@ def _read_file(file: Path, split: str | None, content: Content, reading: Reading
             elif element.tag == "image":
                 element.clear()  # what a hundred thousand photographs leave behind fills the memory
                 image = None
-    except ET.ParseError as error:
-        line = error.position[0] if hasattr(error, "position") else 1
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
+        if isinstance(error, BadDataset):
+            raise
+        line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
         raise BadDataset(f"{file}:{line}: no valid XML ({error}); mend it there") from error
 
 
@@ -313,7 +316,7 @@ def _numbers(element: ET.Element) -> list[float]:
             ]
     except ValueError:
         numbers = [float("nan")]
-    if not np.isfinite(numbers).all():
+    if not (np.abs(numbers) < FARTHEST).all():
         names = "points x,y;x,y;..." if element.tag == "polygon" else ", ".join(NUMBERS[element.tag])
         raise ValueError(f"finite numbers: {names}")
     return numbers
@@ -335,6 +338,7 @@ def _mask(element: ET.Element, one: Drawn) -> tuple[Box, Region]:
     if one.stated_hw is None:
         raise ValueError("the width and height of its image")
     fits = 0 < width <= one.stated_hw[1] + 1 and 0 < height <= one.stated_hw[0] + 1
+    fits = fits and abs(left) < FARTHEST and abs(top) < FARTHEST
     if not fits or (runs < 0).any() or runs.sum() > width * height:
         raise ValueError(
             f"a window inside the photograph and runs that fill it, not {runs.sum()} of {width} x {height}"

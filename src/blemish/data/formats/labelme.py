@@ -24,6 +24,7 @@ from blemish.data.reading import Reading, Shelf, sample_id, split_named
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
+from blemish.geometry.polygons import FARTHEST
 from blemish.vocabulary import BoolArray, Dataset, FloatArray, Sample, Task, Truth
 
 HEAD_BYTES = 4096
@@ -268,8 +269,8 @@ def _read_shape(
         points = np.array(shape.get("points"), np.float64).reshape(-1, 2)
     except (TypeError, ValueError):
         points = np.full((1, 2), np.nan)
-    if not len(points) or not np.isfinite(points).all():
-        wrong("bad-box", f"a {kind} takes points of two finite numbers each")
+    if not len(points) or not (np.abs(points) < FARTHEST).all():
+        wrong("bad-box", f"a {kind} takes points of two numbers each, pixels")
         return None
     if kind == "rectangle" and len(points) in (2, 4):  # LabelMe writes two corners, X-AnyLabeling four
         return _as_box(outlines_box((points,))), None

@@ -227,14 +227,14 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
         if b"<!ENTITY" in raw:
             raise ET.ParseError("it defines entities, which no annotation needs")
         root = ET.fromstring(raw)  # noqa: S314 - entities are refused above
-    except ET.ParseError as error:
-        line = error.position[0] if hasattr(error, "position") else 1
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
+        line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
         reading.problem(
             "bad-file",
             f"no valid XML ({error})",
             origin=f"{file}:{line}",
             path=file,
-            remedy="mend or remove it",
+            remedy="mend it, save it in UTF-8, or remove it",
             fix="leaves the photograph out",
         )
         return None
@@ -242,7 +242,7 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
     page.says_name = (root.findtext("filename") or "").strip()
     try:
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    except ValueError:
+    except (OverflowError, ValueError):
         height = width = 0
     page.stated_hw = (height, width) if height > 0 and width > 0 else None
     lines = [n for n, text in enumerate(raw.split(b"\n"), 1) for _ in range(text.count(b"<object"))]
@@ -346,8 +346,8 @@ def _drawn(
         seen: set[str] = set()
         for _, page in (p for p in pages if p[0] == year):
             stem = page.path.stem
-            seen.add(stem)
             photograph = shelf.by_stem(stem)  # <filename> is wrong too often to be asked
+            seen |= {stem} if photograph is None else {stem, photograph.stem}  # they may differ in case
             if photograph is None:
                 if reading.missing != "keep" or reading.lenient:
                     missing.append((stem, str(page.path)))

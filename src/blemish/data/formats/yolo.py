@@ -24,6 +24,7 @@ from blemish.vocabulary import Dataset, FloatArray, Mask, Sample, Task
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt")
+MOST_LABELS = 100_000
 SAME_BOX_PIXELS = 1.0  # boxes of outlines are written in whole pixels as often as not
 SLACK = 1e-6  # shares may leave [0, 1] by rounding
 
@@ -427,6 +428,8 @@ def _fault(values: list[float], plan: Plan) -> str:
         return f"a line begins with the number of a label, not {values[0]:g}"
     if plan.names is not None and values[0] >= len(plan.names):
         return f"label {int(values[0])} is not among the {len(plan.names)} that {plan.says} names"
+    if values[0] > MOST_LABELS:
+        return f"a line begins with the number of a label, and {values[0]:g} is too high for one"
     if len(values) == 5 and min(values[3:]) < 0:
         return f"the box is {values[3]:g} wide and {values[4]:g} high"
     if max(values[1:]) > 2:

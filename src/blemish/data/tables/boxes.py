@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from blemish.data.reading import Reading, Shelf, sample_id
 from blemish.data.tables.image_labels import Parts, split_and_group
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadDataset
+from blemish.geometry.polygons import FARTHEST
 from blemish.vocabulary import Dataset, Labels, Task
 
 
@@ -27,19 +27,30 @@ def read_boxes(parts: Parts, shelf: Shelf, root: Path, reading: Reading) -> Data
             if photograph is None:
                 missing.append((cells[roles.path], origin))
                 continue
-            numbers = _numbers([cells[i] for i in roles.box.values()], origin)
+            written = [cells[i] for i in roles.box.values()]
             if photograph not in drawn:
-                split, group = split_and_group(cells, roles, file_split, origin)
+                split, group = split_and_group(cells, roles, file_split, origin, reading)
                 drawn[photograph] = Drawn(
                     id=sample_id(photograph, root),
                     path=photograph,
                     group=group,
                     split=split,
                     origin=origin,
-                    stated_hw=_stated([cells[i] for i in roles.size_wh] if roles.size_wh else [], origin),
+                    stated_hw=_stated([cells[i] for i in roles.size_wh or ()]),
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
-            if numbers is None:  # a photograph with nothing in it
+            if not any(written):  # a photograph with nothing in it
+                continue
+            numbers = _numbers(written)
+            if numbers is None:
+                reading.problem(
+                    "bad-box",
+                    f"a box takes four finite numbers, not {', '.join(map(repr, written))}",
+                    origin=origin,
+                    path=photograph,
+                    remedy="correct them, with a point for the decimals",
+                    fix="drops the box",
+                )
                 continue
             box = _corners(dict(zip(roles.box, numbers, strict=True)))
             if box[2] < box[0] or box[3] < box[1]:
@@ -72,26 +83,19 @@ def read_boxes(parts: Parts, shelf: Shelf, root: Path, reading: Reading) -> Data
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="csv")
 
 
-def _numbers(cells: list[str], origin: str) -> list[float] | None:
-    if not any(cells):
-        return None
+def _numbers(cells: list[str]) -> list[float] | None:
+    """The numbers in cells; None where one is none, or not finite."""
     try:
         numbers = [float(c) for c in cells]
     except ValueError:
-        raise BadDataset(
-            f"{origin}: a box takes four numbers, not {', '.join(map(repr, cells))}; correct them"
-        ) from None
-    if not all(math.isfinite(n) for n in numbers):
-        raise BadDataset(f"{origin}: a box takes four finite numbers, not {', '.join(cells)}; correct them")
-    return numbers
-
-
-def _stated(cells: list[str], origin: str) -> tuple[int, int] | None:
-    """(height, width) as the table states them."""
-    if not any(cells):
         return None
-    numbers = _numbers([*cells, "0", "0"], origin) or [0.0, 0.0]
-    return round(numbers[1]), round(numbers[0])
+    return numbers if all(abs(n) < FARTHEST for n in numbers) else None
+
+
+def _stated(cells: list[str]) -> tuple[int, int] | None:
+    """(height, width) as the table states them."""
+    numbers = _numbers(cells) if any(cells) else None
+    return None if not numbers or min(numbers) < 1 else (round(numbers[1]), round(numbers[0]))
 
 
 def _corners(named: dict[str, float]) -> tuple[float, float, float, float]:

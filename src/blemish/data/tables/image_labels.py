@@ -41,7 +41,7 @@ def read_image_labels(parts: Parts, shelf: Shelf, root: Path, reading: Reading) 
                 _seen_twice(first_line[photograph], index, photograph, origin, reading)
                 continue
             first_line[photograph] = (origin, index)
-            split, group = split_and_group(cells, roles, file_split, origin)
+            split, group = split_and_group(cells, roles, file_split, origin, reading)
             samples.append(
                 Sample(
                     id=sample_id(photograph, root),
@@ -60,15 +60,18 @@ def read_image_labels(parts: Parts, shelf: Shelf, root: Path, reading: Reading) 
 
 
 def split_and_group(
-    cells: Sequence[str], roles: Roles, file_split: str | None, origin: str
+    cells: Sequence[str], roles: Roles, file_split: str | None, origin: str, reading: Reading
 ) -> tuple[str | None, str | None]:
     """The split and the group that a line names."""
     split = file_split
     if roles.split is not None and cells[roles.split]:
         split = split_named(cells[roles.split])
         if split is None:
-            raise BadDataset(
-                f"{origin}: the split {cells[roles.split]!r} is none of train, val, test; correct it"
+            reading.problem(
+                "unknown-split",
+                f"the split {cells[roles.split]!r} is none of train, val, test",
+                origin=origin,
+                remedy="correct it",
             )
     group = cells[roles.group] or None if roles.group is not None else None
     return split, group

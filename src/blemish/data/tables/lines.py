@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ def read_table(path: Path, reading: Reading) -> Table:
     text = _text(path)
     if not text.strip():
         raise BadDataset(f"{path}: the file is empty; write a header and a line for each photograph")
-    delimiter = reading.delimiter or _delimiter(text)
+    said = re.match(r"sep=(.)\r?\n", text)  # Excel's own line; blank, so that line numbers stay
+    if said is not None:
+        text = text[said.end(1) :]
+    delimiter = reading.delimiter or (_delimiter(text) if said is None else said[1])
     if len(delimiter) != 1:
         raise BadDataset(f"{path}: the delimiter {delimiter!r} is not one character")
     lines = list(_lines(text, delimiter, path))

@@ -1,0 +1,47 @@
+"""Outlines cut at the edge of a photograph, turned, and made of ellipses."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blemish.data.outlines import clipped_outline, ellipse_outline, rectangle_outline
+from blemish.geometry import mask_from_polygons, polygon_area
+
+SIZE_HW = (20, 30)
+coordinate = st.integers(-60, 90).map(lambda v: v / 1.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=7))
+def test_a_cut_outline_holds_the_same_pixels(points):
+    outline = np.array(points)
+    cut = clipped_outline(outline, SIZE_HW)
+    assert (cut >= 0).all()
+    assert (cut <= [SIZE_HW[1], SIZE_HW[0]]).all()
+    # On a grid 20 times as fine, where what rounding does along the border is little beside the area.
+    fine_hw = (SIZE_HW[0] * 20, SIZE_HW[1] * 20)
+    whole = mask_from_polygons([outline * 20], fine_hw).area
+    kept = mask_from_polygons([cut * 20], fine_hw).area if len(cut) >= 3 else 0
+    assert abs(kept - whole) <= 2 * sum(fine_hw)
+
+
+def test_an_outline_inside_stays_as_it_is():
+    outline = np.array([[1.0, 2], [30, 2], [4, 20]])
+    assert clipped_outline(outline, SIZE_HW) is outline
+
+
+@pytest.mark.parametrize("radii", [(0.4, 0.4), (3, 9), (200, 50), (4000, 4000)])
+def test_an_ellipse_has_its_area_and_its_box(radii):
+    outline = ellipse_outline((10, 20), radii)
+    assert polygon_area(outline) == pytest.approx(math.pi * radii[0] * radii[1], rel=0.05)
+    around = [*(outline.min(0) - [10, 20]), *(outline.max(0) - [10, 20])]
+    assert around == pytest.approx([-radii[0], -radii[1], *radii])
+    assert len(outline) < 1000
+
+
+def test_a_quarter_turn_swaps_the_sides_of_a_box():
+    turned = rectangle_outline((0, 0, 4, 2), 90)
+    assert sorted(map(tuple, turned.round(9).tolist())) == [(1, -1), (1, 3), (3, -1), (3, 3)]
