@@ -214,12 +214,26 @@ def test_a_check_with_errors_exits_with_1_and_its_fix_with_0(labelled, tmp_path)
     assert len(open_dataset(tmp_path / "fixed")) == 3
 
 
+def test_what_is_said_of_columns_counts_for_the_fix_too(draw, tmp_path, table):
+    for i in range(10):
+        draw(f"{i}.png", (30, 20))
+    lines = "".join(f"{i}.png,dent,x{i},2,3,10,{30 if i == 4 else 8}\n" for i in range(10))
+    path = table(f"file,shape,remark,a,b,c,d\n{lines}")
+    options = ("--column", "label=shape", "--box-order", "xywh", "--fast")
+    found = run("check", path, *options, "--json")
+    assert json.loads(found.stdout)["counts"] == {"box-outside": 1}
+    fixed = run("check", path, *options, "--fix", "-o", tmp_path / "fixed")
+    assert fixed.exit_code == 0
+    assert check(tmp_path / "fixed", duplicates=False).counts == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("check", ".", "--fix"), "--output"),
         (("split", ".", "-o", "x", "--fractions", "train:1"), "SPLIT=SHARE"),
         (("stats", ".", "--column", "label"), "ROLE=NAME"),
+        (("preview", ".", "-o", "grid.pdf.txt"), "picture is written as"),
     ],
 )
 def test_options_that_cannot_be_are_one_sentence(labelled, monkeypatch, arguments, says):
