@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 FOUND_ERRORS = 1
 SHOWN_OF_A_KIND = 5
+PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="A folder, or a file of labels.", show_default=False)
@@ -180,6 +181,8 @@ def preview(
     """Draw a grid of photographs with their labels."""
     from blemish.data.preview import preview as draw_grid
 
+    if output.suffix.casefold() not in PREVIEW_SUFFIXES:  # before the photographs are drawn
+        raise BadInput(f"{output}: a picture is written as {', '.join(PREVIEW_SUFFIXES)}; name it so")
     dataset = _open(path, data_format, images, task, column, box_order)
     dataset = dataset.of_split(split) if split else dataset
     draw_grid(dataset, count=count, columns=columns, seed=seed).save(output)
