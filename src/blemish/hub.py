@@ -11,13 +11,14 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork
 from blemish.modelfile import Contract, ModelFile, read_model_file
+from blemish.modelfile.figures import counts_of, measured
 from blemish.vocabulary import Task
 
 SCHEME = "hf://"
@@ -26,6 +27,7 @@ SUFFIXES = (".onnx", ".safetensors")
 DEFAULT_FILE = "model.onnx"
 CARD = "README.md"
 ANSWER_SECONDS = 10
+MOST_FIGURES = 6  # of each split, on the card
 _PIPELINES = {
     Task.CLASSIFICATION: "image-classification",
     Task.MULTILABEL: "image-classification",
@@ -174,36 +176,27 @@ def _front_matter(contract: Contract) -> Iterator[str]:
         "---",
         "library_name: blemish",
         f"pipeline_tag: {_PIPELINES[contract.task]}",
-        "license: other",
+        "license: other",  # weights, data and code have one each; the card's end names them
         "tags: [blemish, onnx, damage-detection, defect-detection]",
         "---",
     )
 
 
 def _body(made: ModelFile, repository: str) -> Iterator[str]:
-    contract, licences = made.contract, made.contract.licences
-    labels = ", ".join(f"{x.name} ({x.title})" if x.title != x.name else x.name for x in contract.labels)
+    contract = made.contract
+    address = f"{SCHEME}{repository}/{made.path.name}"
     yield f"# {contract.name or repository}"
     yield f"\nA {contract.task} model ({contract.architecture}) for damage and defects in photographs.\n"
-    yield f"- Labels: {labels or 'none'}"
-    for spec in contract.inputs:
-        yield f"- Input `{spec.name}`: {spec.size_hw[0]} x {spec.size_hw[1]} pixels, {spec.resize}"
-    yield f"- File: `{made.path.name}`, sha256 `{made.digest}`"
+    yield "## What it answers\n"
+    yield from _answers(contract)
     yield "\n## How to run it\n"
-    address = f"{SCHEME}{repository}/{made.path.name}"
-    yield f"```\npip install 'blemish[hub]'\nblemish predict photo.jpg --model {address}\n```"
+    yield f"```\npip install 'blemish[hub]'\nblemish predict photo.jpg --model {address}"
+    yield f"blemish explain photo.jpg --model {address} --output maps/\n```"
+    yield "\nIt needs no PyTorch, downloads once and then works offline. Any ONNX runtime loads the file too."
     yield "\n## Data\n"
-    counts = contract.data.get("counts", {})
-    yield ", ".join(f"{n} {split}" for split, n in counts.items()) or "Not stated."
+    yield _data(contract)
     yield "\n## Figures\n"
-    yield from _figures(contract.metrics)
-    proof = contract.certificate
-    if proof is not None:
-        yield (
-            f"Certificate: {'passed' if proof.passed else 'FAILED'}; {proof.verdicts_changed} verdicts "
-            f"changed on {proof.photographs} photographs, largest difference {proof.largest_difference:.2g} "
-            f"({proof.backend}, {proof.precision})."
-        )
+    yield from _figures(contract)
     yield "\n## Limits\n"
     yield (
         "It knows photographs like those it learned from. Other cameras, other surfaces and other damage can "
@@ -211,27 +204,58 @@ def _body(made: ModelFile, repository: str) -> Iterator[str]:
         "you rely on it. It is no substitute for an inspection where safety depends on the answer."
     )
     yield "\n## Licences\n"
+    licences = contract.licences
     yield f"- Weights: {licences.weights or 'not stated'}"
     yield f"- Data: {licences.data or 'not stated'}"
     yield f"- Code: {licences.code}"
+    yield f"\n`{made.path.name}` has the SHA-256 `{made.digest}`."
 
 
-def _figures(metrics: Mapping[str, Any]) -> Iterator[str]:
-    shown = {split: figures for split, figures in metrics.items() if isinstance(figures, Mapping)}
+def _answers(contract: Contract) -> Iterator[str]:
+    """Each label and when it counts as found, and what the network takes."""
+    if contract.labels:
+        counts = {
+            Task.CLASSIFICATION: "the likeliest label is the verdict",
+            Task.LOCALIZATION: "every photograph has one",
+        }.get(contract.task)
+        yield "| label | title | found from |\n|---|---|---|"
+        for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True):
+            yield f"| {label.name} | {label.title} | {counts or f'{threshold:.3f}'} |"
+        yield ""
+    for spec in contract.inputs:
+        height, width = spec.size_hw
+        yield f"Input `{spec.name}`: {height} x {width} pixels, {spec.resize}; photographs may have any size."
+
+
+def _data(contract: Contract) -> str:
+    name, counts = contract.data.get("name"), counts_of(contract)
+    group = (contract.data.get("split") or {}).get("group_by")
+    kept = f"; kept on one side: {group}" if group else ""
+    return (": ".join(part for part in (name, counts) if part) or "Not stated") + kept + "."
+
+
+def _figures(contract: Contract) -> Iterator[str]:
+    shown = list(measured(contract, MOST_FIGURES))
     if not shown:
         yield "Not stated.\n"
-        return
-    yield "| on | figure | value | 95 % interval |\n|---|---|---|---|"
-    for split, figures in shown.items():
-        tuned = " (thresholds chosen on it)" if figures.get("tuned") else ""
-        for name, figure in figures.items():
-            if isinstance(figure, Mapping) and figure.get("value") is not None:
-                low, high = figure.get("low"), figure.get("high")
-                interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
-                yield f"| {split}{tuned} | {name} | {figure['value']:.3f} | {interval} |"
-            elif isinstance(figure, float):
-                yield f"| {split}{tuned} | {name} | {figure:.3f} | |"
-    yield ""
+    else:
+        yield "| on | figure | value | 95 % interval |\n|---|---|---|---|"
+    for found in shown:
+        tuned = " (thresholds chosen on it)" if found.tuned else ""
+        for figure in found.figures:
+            interval = f"{figure.low:.3f} to {figure.high:.3f} " if figure.low is not None else ""
+            yield f"| {found.split}{tuned} | {figure.name} | {figure.value:.3f} | {interval}|"
+    if any(found.tuned for found in shown):
+        yield "\nPhotographs that thresholds were chosen on flatter the figures; trust those of a test set."
+    proof = contract.certificate
+    if proof is None:
+        yield "\nNobody proved that the file decides as the network it came from."
+    else:
+        yield (
+            f"\nCertificate: {'passed' if proof.passed else 'FAILED'}; {proof.verdicts_changed} verdicts "
+            f"changed on {proof.photographs} photographs, largest difference {proof.largest_difference:.2g} "
+            f"({proof.backend}, {proof.precision})."
+        )
 
 
 def _client() -> Any:

@@ -195,6 +195,22 @@ def test_fusion_reads_a_checkpoint_of_damagelens():
         torch.testing.assert_close(fusion(first, second)[0], wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_resnet18_reads_a_checkpoint_of_damagelens():
+    """Its module holds torchvision's network as `model`, with a head of its own as `fc`."""
+    theirs = alive(torchvision.models.resnet18(weights=None), 3)
+    theirs.fc = torch.nn.Sequential(
+        *(torch.nn.Dropout(0.5), torch.nn.Linear(512, 256), torch.nn.ReLU()),
+        *(torch.nn.Dropout(0.3), torch.nn.Linear(256, 6)),
+    ).eval()
+    state = {f"model.{name}": x for name, x in theirs.state_dict().items()}
+    ours = create("resnet18", task="classification", label_count=6, input_size=64).eval()
+    report = fill(ours, state, "checkpoint")
+    assert not report.missing and not report.skipped
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x)[0], theirs(x), rtol=1e-4, atol=1e-5)
+
+
 def test_each_input_may_be_resized_in_its_own_way():
     """DamageLens gives ConvNeXt the middle of the photograph, bicubic, as Hugging Face's processor does."""
     fusion = create(

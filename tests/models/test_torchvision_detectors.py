@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection import FasterRCNN, MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import box_iou, nms
 
 from blemish.errors import BadRecipe
 from blemish.models.operators import suppress
 from blemish.models.registry import create
-from blemish.models.weights import load_weights
+from blemish.models.torchvision_detectors import first_name
+from blemish.models.weights import fill, load_weights
 from blemish.training.optimization import freeze
 
 SIDE = 96
@@ -196,3 +197,23 @@ def test_suppression_of_groups_equals_torchvisions():
 def test_an_option_that_does_not_exist_names_the_nearest():
     with pytest.raises(BadRecipe, match="did you mean 'proposals'"):
         create("fasterrcnn-resnet18-fpn", task="detection", label_count=1, proposal=3)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_checkpoint_of_torchvision_fits_in_both_generations_of_names(first):
+    """Files that torchvision published before 0.13 keep their names; its own reader renames them too."""
+    torch.manual_seed(0)
+    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
+    state = dict(theirs.state_dict())
+    if first:
+        state = {first_name(name): x for name, x in state.items() if "num_batches" not in name}
+        assert "roi_heads.mask_head.mask_fcn4.bias" in state and "rpn.head.conv.weight" in state
+        again = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
+        again.load_state_dict(state)  # torchvision agrees that these are its first names
+        assert torch.equal(again.rpn.head.conv[0][0].weight, theirs.rpn.head.conv[0][0].weight)
+    ours = create("maskrcnn-resnet50-fpn", task="segmentation", label_count=3, input_size=SIDE)
+    report = fill(ours, state, "checkpoint")
+    assert not report.missing
+    assert not [name for name in report.skipped if "num_batches" not in name]
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], tensor), name

@@ -92,6 +92,8 @@ def explain(
     else:
         predictor = load(local_file(model, explanation=True), device=device, threads=threads)
         assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
+        for caution in predictor.cautions:
+            typer.echo(f"blemish: {caution}", err=True)
         explainer = Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
     chosen = method or explainer.default_method()
     explainer.check(chosen, label, layer)

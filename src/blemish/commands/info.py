@@ -10,20 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from blemish.modelfile import Contract, ModelFile, Parity
+    from blemish.modelfile.figures import Measured
 
 MOST_LABELS = 12
 MOST_FIGURES = 6
-FIRST_FIGURES = (
-    "macro_f1",
-    "accuracy",
-    "exact_match",
-    "auroc",
-    "mean_iou",
-    "ap",
-    "ap50",
-    "mask_ap",
-    "log_loss",
-)
 
 
 def info(
@@ -77,6 +67,8 @@ def is_certified(made: ModelFile) -> bool:
 
 def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
     """What people read, a name and a sentence each."""
+    from blemish.modelfile.figures import measured
+
     contract = made.contract
     everything = facts(made)
     yield "model", f"{contract.name or made.path.stem}: {contract.architecture}, {contract.task}"
@@ -91,9 +83,8 @@ def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
     )
     if contract.temperature != 1:
         yield "calibration", f"temperature {contract.temperature:.3g}"
-    for split, figures in contract.metrics.items():
-        if isinstance(figures, Mapping):
-            yield split, _figures(figures)
+    for found in measured(contract, MOST_FIGURES):
+        yield found.split, _figures(found)
     yield "data", _data(contract, everything["fingerprints"])
     if contract.training:
         shown = {k: v for k, v in contract.training.items() if not isinstance(v, Mapping)}
@@ -103,7 +94,12 @@ def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
     yield "licences", "; ".join(f"{what}: {licence or 'not stated'}" for what, licence in stated)
     yield "certificate", _certificate(contract.certificate, made)
     has = everything["explanation_graph"]
-    yield "explanation", f"graph beside the file, reads {contract.feature_layer}" if has else "no graph"
+    yield (
+        "explanation",
+        f"graph beside the file, reads {contract.feature_layer}"
+        if has
+        else "no graph: occlusion and rise only",
+    )
     yield "made by", f"Blemish {contract.blemish_version or '?'}, format {contract.format_version}"
 
 
@@ -119,31 +115,21 @@ def _labels(contract: Contract) -> str:
     return (", ".join(named) or "none") + (f" and {more} more" if more > 0 else "") + tuned
 
 
-def _figures(figures: Mapping[str, Any]) -> str:
-    names = [n for n in FIRST_FIGURES if n in figures]
-    names += [n for n in figures if n not in names and _is_figure(figures[n])]
-    shown = [f"{name} {_number(figures[name])}" for name in names[:MOST_FIGURES]]
-    if "photographs" in figures:
-        shown.append(f"on {figures['photographs']} photographs")
-    if figures.get("tuned"):
-        shown.append("(thresholds chosen on these photographs)")
-    return ", ".join(shown)
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, float) and not isinstance(value, bool))
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, Mapping):
-        interval = f" [{value['low']:.3f}, {value['high']:.3f}]" if value.get("low") is not None else ""
-        return f"{value['value']:.3f}{interval}"
-    return f"{value:.3f}"
+def _figures(found: Measured) -> str:
+    shown = []
+    for figure in found.figures:
+        interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
+        shown.append(f"{figure.name} {figure.value:.3f}{interval}")
+    if found.photographs is not None:
+        shown.append(f"on {found.photographs} photographs")
+    tuned = " (thresholds chosen on these photographs)" if found.tuned else ""
+    return ", ".join(shown) + tuned
 
 
 def _data(contract: Contract, prints: Mapping[str, int]) -> str:
-    data = contract.data
-    counts = ", ".join(f"{n} {split}" for split, n in data.get("counts", {}).items())
+    from blemish.modelfile.figures import counts_of
+
+    data, counts = contract.data, counts_of(contract)
     parts = [p for p in (data.get("name") or data.get("format"), counts) if p]
     if sum(prints.values()):
         parts.append(f"hashes of {prints['train']} training and {prints['val']} validation photographs")
