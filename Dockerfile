@@ -1,4 +1,4 @@
-# The service without torch: Python, ONNX Runtime and Blemish; about 280 MB, 157 of them packages.
+# The service without torch: Python, ONNX Runtime and Blemish; 170 MB above the image of Python itself.
 #
 #   docker build -t blemish .
 #   docker run --rm -p 8000:8000 -v "$PWD/runs/cars/model.onnx:/models/model.onnx:ro" blemish
@@ -17,7 +17,11 @@ RUN python -m venv --without-pip /opt/blemish \
  && find /opt/blemish -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} + \
  && find /opt/blemish -name "*.pyi" -delete
 COPY src/blemish /opt/blemish/src/blemish
-RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src
+# Bytecode of all that the service imports, and of nothing else: nobody may write it later, and without it each
+# start takes half a second of processor time more.
+RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src \
+ && PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -c \
+    "import blemish.cli, blemish.commands.serve, blemish.drawing, blemish.explanation.colours, blemish.service.server, blemish.service.app"
 
 FROM python:${PYTHON}-slim
 # 1000 is the user that a Hugging Face Space runs as.

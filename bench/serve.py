@@ -26,12 +26,14 @@ from pathlib import Path
 
 from peers.clients import Connection, request
 from peers.servers import (
+    awake,
     blemish,
     busy_seconds,
     damagelens,
     get,
     litserve,
     make_model,
+    pause,
     photographs,
     processor_seconds,
 )
@@ -118,9 +120,11 @@ def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> N
                 ready[peer] = process.ready_seconds
                 asked[peer] = process, {**load, "port": port, "path": path}
                 in_own_process({**asked[peer][1], "clients": 8, "seconds": 2, "warm": 0})
+                pause(process)  # some servers look for work all the time, at the cost of those that have some
             for _ in range(options.repeats):
                 for peer, (process, arguments) in asked.items():
-                    rates[peer].append(measured(process, {**arguments, "seconds": options.seconds}))
+                    with awake(process):
+                        rates[peer].append(measured(process, {**arguments, "seconds": options.seconds}))
                     print(f"  {name}, {peer}: {rates[peer][-1]}", file=sys.stderr, flush=True)
                 rates["predict"].append(predict_rate(file, paths, options.seconds))
                 print(f"  {name}, predict: {rates['predict'][-1]}", file=sys.stderr, flush=True)

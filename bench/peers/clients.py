@@ -36,6 +36,8 @@ class Connection:
 
     async def send(self, data: bytes) -> int:
         """The status of the answer."""
+        if self.writer is not None and self.reader.at_eof():
+            self.close()  # the server hung up on a connection that was idle for long
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

@@ -125,6 +125,8 @@ def server(command: list[str], port: int, ready: str):
         yield process
     finally:
         process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)
         try:
             process.wait(40)
         except subprocess.TimeoutExpired:
@@ -132,6 +134,21 @@ def server(command: list[str], port: int, ready: str):
             process.wait(10)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def pause(process: subprocess.Popen[str]) -> None:
+    """Stop a server and its workers where they are, until it is awake again."""
+    os.killpg(process.pid, signal.SIGSTOP)
+
+
+@contextmanager
+def awake(process: subprocess.Popen[str]):
+    """A paused server, going on in this block alone."""
+    os.killpg(process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        pause(process)
 
 
 def blemish(file: Path, *options: str):
