@@ -175,6 +175,21 @@ def test_nothing_of_the_service_imports_torch():
     assert done.stdout.strip() == "False"
 
 
+def test_the_container_compiles_what_the_service_imports():
+    import importlib
+    import re
+    from pathlib import Path
+
+    recipe = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    (names,) = re.findall(r'"import (blemish[^"]+)"', recipe)
+    for name in names.split(", "):
+        importlib.import_module(name)
+    assert {"blemish.service.app", "blemish.service.server"} <= set(names.split(", "))
+    assert "USER 1000" in recipe
+    assert "--require-hashes" in recipe
+    assert "HEALTHCHECK" in recipe
+
+
 def test_the_page_s_types_are_told_here_and_not_by_the_machine(tmp_path):
     from blemish.service.page_files import read_page
 
