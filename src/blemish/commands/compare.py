@@ -9,6 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.commands.options import (
+    BackendOption,
+    BatchOption,
+    DataOption,
+    DeviceOption,
+    FormatOption,
+    ImagesOption,
+    IntervalsOption,
+    MapOption,
+    MegapixelsOption,
+    OverlapOption,
+    SplitOption,
+    ThreadsOption,
+    TileOption,
+)
+
 if TYPE_CHECKING:
     from blemish.evaluation.comparison import Comparison
 
@@ -22,47 +38,35 @@ def compare(
             metavar="FILE...", help="Model files, or hf://user/name, of one task.", show_default=False
         ),
     ],
-    data: Annotated[
-        Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which photographs; [bold]all[/bold] for every one.", show_default="test, val or all"
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels."),
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
-    ] = None,
-    map_labels: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="DATA=MODEL", help="A label that bears another name in a model."),
-    ] = None,
+    data: DataOption,
+    split: SplitOption = None,
+    images: ImagesOption = None,
+    data_format: FormatOption = None,
+    map_labels: MapOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write comparison.json, .md and .svg."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
-    intervals: Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")] = True,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Photographs that go through the network together.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For the network; every core where not given.")
-    ] = None,
+    intervals: IntervalsOption = True,
+    batch_size: BatchOption = None,
+    tile: TileOption = None,
+    tile_overlap: OverlapOption = 0.25,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    limit_megapixels: MegapixelsOption = 64,
 ) -> None:
     """Compare model files on the same photographs: how good, how fast, how large, under which licence.
 
     Detectors with and without masks may stand side by side; they are then compared by their boxes.
     """
+    from dataclasses import replace
+
     from blemish.commands.evaluate import parse_map, progress_bar
     from blemish.evaluation.comparison import compare as run
+    from blemish.imaging import LIMITS
+    from blemish.inference.tiles import Tiling
 
     mapping = parse_map(map_labels or [])
     with progress_bar("Looking", wanted=sys.stderr.isatty()) as progress:
@@ -78,6 +82,8 @@ def compare(
             backend=backend,
             device=device,
             threads=threads,
+            tiling=None if tile is None else Tiling(tile, tile_overlap),
+            limits=replace(LIMITS, max_pixels=int(limit_megapixels * 1e6)),
             progress=None if progress is None else lambda _, done, total: progress(done, total),
         )
     if output is not None:
@@ -114,15 +120,20 @@ def print_comparison(comparison: Comparison) -> None:
     titles = ("model", *first, *map(title_of, names[1:]), *comparison.label_names, "ms", "MB")
     for column in titles:
         table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    table.add_column("code's licence")
     table.add_column("weights' licence")
     for c in comparison.contenders:
         cells = [number(c.figures[n].value) for n in names]
         if bounded:
             cells.insert(1, interval(c.figures[comparison.headline]))
         labels = [number(c.labels.get(name, Figure(None)).value) for name in comparison.label_names]
-        licence = c.licences.get("weights") or "not stated"
         table.add_row(
-            Text(c.name), *cells, *labels, f"{c.milliseconds:.1f}", f"{c.bytes / 1e6:.1f}", Text(licence)
+            Text(c.name),
+            *cells,
+            *labels,
+            f"{c.milliseconds:.1f}",
+            f"{c.bytes / 1e6:.1f}",
+            *map(Text, c.short_licences),
         )
     console.print()
     console.print(table)

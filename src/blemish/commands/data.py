@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.options import FormatOption, ImagesOption
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 Source = Annotated[
     Path, typer.Argument(metavar="PATH", help="A folder, or a file of labels.", show_default=False)
-]
-FormatOption = Annotated[
-    str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
-]
-ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels.")
 ]
 TaskOption = Annotated[
     str | None, typer.Option(help="What the data shall serve, where they can serve several.")

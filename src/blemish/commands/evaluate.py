@@ -11,6 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.options import (
+    BackendOption,
+    BatchOption,
+    DataOption,
+    DeviceOption,
+    FormatOption,
+    ImagesOption,
+    IntervalsOption,
+    MapOption,
+    MegapixelsOption,
+    OverlapOption,
+    SplitOption,
+    ThreadsOption,
+    TileOption,
+)
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,30 +41,11 @@ def evaluate(
             "--model", "-m", metavar="FILE", help="The model file, or hf://user/name.", show_default=False
         ),
     ],
-    data: Annotated[
-        Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which photographs; [bold]all[/bold] for every one.", show_default="test, val or all"
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels."),
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
-    ] = None,
-    map_labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="DATA=MODEL",
-            help="A label that bears another name in the model; DATA= leaves it out.",
-        ),
-    ] = None,
+    data: DataOption,
+    split: SplitOption = None,
+    images: ImagesOption = None,
+    data_format: FormatOption = None,
+    map_labels: MapOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write report.json and report.html.")
     ] = None,
@@ -57,16 +53,15 @@ def evaluate(
     show: Annotated[
         str | None, typer.Option(metavar="ID", help="One photograph: truth beside prediction, drawn.")
     ] = None,
-    intervals: Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")] = True,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Photographs that go through the network together.")
-    ] = None,
+    intervals: IntervalsOption = True,
+    batch_size: BatchOption = None,
+    tile: TileOption = None,
+    tile_overlap: OverlapOption = 0.25,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For the network; every core where not given.")
-    ] = None,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    limit_megapixels: MegapixelsOption = 64,
 ) -> None:
     """Measure a model file on labelled photographs.
 
@@ -76,10 +71,15 @@ def evaluate(
 
     Photographs that the model has learned from are found and stamped on the report.
     """
+    from dataclasses import replace
+
     from blemish import evaluation, inference
+    from blemish.imaging import LIMITS
+    from blemish.inference.tiles import Tiling
 
     mapping = parse_map(map_labels or [])
-    predictor = inference.load(model, backend=backend, device=device, threads=threads)
+    limits = replace(LIMITS, max_pixels=int(limit_megapixels * 1e6))
+    predictor = inference.load(model, backend=backend, device=device, threads=threads, limits=limits)
     if show is not None:
         _show(predictor, data, show, data_format, images, mapping, output, as_json=as_json)
         return
@@ -97,6 +97,7 @@ def evaluate(
             intervals=intervals,
             seed=seed,
             pictures=output is not None,
+            tiling=None if tile is None else Tiling(tile, tile_overlap),
         )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")

@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.options import (
+    BackendOption,
+    BatchOption,
+    DeviceOption,
+    MegapixelsOption,
+    OverlapOption,
+    ThreadsOption,
+    TileOption,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,25 +55,14 @@ def predict(
     max_detections: Annotated[
         int | None, typer.Option(min=1, help="At most this many boxes a photograph.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Photographs that go through the network together.")
-    ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(metavar="PIXELS", min=16, help="Look at large photographs in tiles of this side."),
-    ] = None,
-    tile_overlap: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Of neighbouring tiles, as a share of their side.")
-    ] = 0.25,
+    batch_size: BatchOption = None,
+    tile: TileOption = None,
+    tile_overlap: OverlapOption = 0.25,
     frame_step: Annotated[int, typer.Option(min=1, help="Of films, look at every how many frames.")] = 1,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For the network; every core where not given.")
-    ] = None,
-    limit_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Refuse larger photographs before decoding them.")
-    ] = 64,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    limit_megapixels: MegapixelsOption = 64,
 ) -> None:
     """Look at photographs with a model file.
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish.errors import BadInput, WrongTask
-from blemish.evaluation.measure import choose_split, evaluate, open_for
+from blemish.evaluation.measure import choose_split, evaluate, looked_at, open_for
 from blemish.evaluation.report import Figure, Report
+from blemish.imaging import LIMITS, Limits
 from blemish.modelfile import write_atomically
 from blemish.vocabulary import Dataset, Task
 
 if TYPE_CHECKING:
     from blemish.inference import Predictor
+    from blemish.inference.tiles import Tiling
     from blemish.modelfile import ModelFile
 
 TIMED = 20
@@ -62,6 +64,13 @@ class Contender:
     milliseconds: float
     bytes: int
     licences: Mapping[str, str]
+
+    @property
+    def short_licences(self) -> tuple[str, str]:
+        """Of the code and of the weights, without what they ask for."""
+        code, weights = (self.licences.get(kind, "") for kind in ("code", "weights"))
+        short = "; ".join(part.partition(":")[0].strip() for part in code.split(";"))
+        return short or "not stated", weights or "not stated"
 
     def to_dict(self) -> dict[str, Any]:
         """One word a thing."""
@@ -120,7 +129,8 @@ class Comparison:
         from blemish.evaluation.words import number, title_of
 
         names = tuple(self.contenders[0].figures)
-        head = ["model", *(title_of(n) for n in names), *self.label_names, "ms", "MB", "weights' licence"]
+        head = ["model", *(title_of(n) for n in names), *self.label_names, "ms", "MB", "code's licence"]
+        head.append("weights' licence")
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for c in self.contenders:
             found = [
@@ -133,7 +143,7 @@ class Comparison:
                 f"{c.milliseconds:.1f}",
                 f"{c.bytes / 1e6:.1f}",
             ]
-            lines.append("| " + " | ".join([*cells, c.licences.get("weights") or "not stated"]) + " |")
+            lines.append("| " + " | ".join([*cells, *c.short_licences]) + " |")
         return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
 
     def write(self, folder: Path | str) -> tuple[Path, ...]:
@@ -168,6 +178,8 @@ def compare(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    tiling: Tiling | None = None,
+    limits: Limits = LIMITS,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Comparison:
     """Evaluate several model files on the same photographs.
@@ -185,6 +197,8 @@ def compare(
         backend: likewise.
         device: likewise.
         threads: likewise.
+        tiling: likewise; then the time of a photograph is that of all its tiles.
+        limits: what photographs are refused.
         progress: called with a model's name, how many photographs are done, and how many there are.
 
     Raises:
@@ -207,7 +221,7 @@ def compare(
     chosen, split = choose_split(dataset, split)
     contenders = []
     for file, name in zip(files, distinct_names(files), strict=True):
-        predictor = inference.load(file.path, backend=backend, device=device, threads=threads)
+        predictor = inference.load(file.path, backend=backend, device=device, threads=threads, limits=limits)
         report = evaluate(
             predictor,
             dataset,
@@ -217,10 +231,11 @@ def compare(
             progress=None if progress is None else lambda d, n, name=name: progress(name, d, n),  # type: ignore[misc]
             intervals=intervals,
             pictures=False,
+            tiling=tiling,
         )
         broken = {identity for identity, _ in report.broken}
         paths = [s.path for s in chosen if s.truth is not None and s.id not in broken][:TIMED]
-        milliseconds = latency(predictor, paths)
+        milliseconds = latency(predictor, paths, tiling)
         contenders.append(_contender(name, file.path, report, milliseconds, predictor, of_boxes=of_boxes))
         del predictor  # one network at a time in memory
         gc.collect()
@@ -240,11 +255,11 @@ def distinct_names(files: Sequence[ModelFile]) -> list[str]:
     return names
 
 
-def latency(predictor: Predictor, paths: Sequence[Path]) -> float:
+def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None = None) -> float:
     """Median milliseconds for one photograph after another, from file to prediction."""
     for path in paths[:WARM_UP]:
         predictor.predict(path)
-    seconds = [outcome.timing.total for path in paths for outcome in predictor.predict_many([path])]
+    seconds = [outcome.timing.total for path in paths for outcome in looked_at(predictor, [path], tiling)]
     return 1000 * statistics.median(seconds)
 
 
@@ -255,8 +270,8 @@ def _contender(
     names = [n for n in COMPARED[report.task] if not (of_boxes and n == "f1")]
     of_label = LABEL_FIGURE.get(report.task)
     labels = {}
-    if of_label is not None and not prefix:
-        labels = {row.label: row.figures[of_label] for row in report.label_rows}
+    if of_label is not None:
+        labels = {row.label: row.figures[prefix + of_label] for row in report.label_rows}
     return Contender(
         name=name,
         path=path,

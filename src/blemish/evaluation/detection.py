@@ -42,10 +42,9 @@ def score_detection(pairs: Pairs) -> Report:
     whole = _as_coco_says(figures, matches)
     if masks:
         of_boxes = rename(match_objects(pairs.predictions, pairs.truths, masks=False, known=known), known)
-        boxes = _as_coco_says(
-            pairs.figures(lambda weights: _twelve(label_figures(of_boxes, weights))), of_boxes
-        )
-        whole |= {f"box_{name}": figure for name, figure in boxes.items()}
+        found = pairs.figures(_box_statistic(of_boxes))
+        whole |= {f"box_{name}": figure for name, figure in _as_coco_says(found, of_boxes).items()}
+        figures |= {"label_box_ap": found["label_ap"]}
     whole |= pairs.figures(_voc_statistic(pairs, known))
     verdict = confusion_of_objects(matches, thresholds)
     mistakes = breakdown(matches)
@@ -101,6 +100,16 @@ def _twelve(of_labels: dict[str, Array]) -> dict[str, Array]:
     return {name: mean_of_defined(values) for name, values in of_labels.items()}
 
 
+def _box_statistic(of_boxes: Matches) -> Statistic:
+    """COCO's figures of the boxes of masks, and their AP by label."""
+
+    def statistic(weights: Array) -> dict[str, Array]:
+        of_labels = label_figures(of_boxes, weights)
+        return {**_twelve(of_labels), "label_ap": of_labels["ap"]}
+
+    return statistic
+
+
 def _voc_statistic(pairs: Pairs, known: Sequence[int]) -> Statistic:
     """VOC's two figures, of the labels that the data know."""
     label_count, chosen = len(pairs.labels), list(known)
@@ -120,6 +129,7 @@ def _label_rows(
 ) -> tuple[LabelRow, ...]:
     counts = counts_at(matches, thresholds, np.ones((matches.truths.photographs, 1)))
     said = counts.hits + counts.false_alarms
+    shown = [*OF_LABEL, *(["box_ap"] if "label_box_ap" in figures else [])]
     return tuple(
         LabelRow(
             label=name,
@@ -128,7 +138,7 @@ def _label_rows(
             said=int(said[i, 0]),
             hits=int(counts.hits[i, 0]),
             threshold=float(thresholds[i]),
-            figures={figure: figures[f"label_{figure}"][i] for figure in OF_LABEL},
+            figures={figure: figures[f"label_{figure}"][i] for figure in shown},
         )
         for i, (name, title) in enumerate(zip(labels.names, labels.titles, strict=True))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from blemish.metrics.intervals import RESAMPLES
 from blemish.vocabulary import Dataset, Prediction, Sample, Task
 
 if TYPE_CHECKING:
-    from blemish.inference import Predictor
+    from blemish.inference import Outcome, Predictor
+    from blemish.inference.tiles import Tiling
 
 ALL = "all"
 # Where a set has splits and none is named, the first of these that it holds is taken.
@@ -56,6 +57,7 @@ def evaluate(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    tiling: Tiling | None = None,
 ) -> Report:
     """How a model does on labelled photographs.
 
@@ -79,6 +81,7 @@ def evaluate(
         backend: what runs the model; see `blemish.load`.
         device: likewise.
         threads: likewise.
+        tiling: how large photographs are cut; None to look at whole ones.
 
     Returns:
         The report.
@@ -105,7 +108,7 @@ def evaluate(
     labelled = [s for s in chosen if s.truth is not None]
     if not labelled:
         raise BadInput(f"{dataset.root}: no photograph has a truth; there is nothing to compare with")
-    found = _look(predictor, labelled, batch_size, progress)
+    found = _look(predictor, labelled, batch_size, progress, tiling)
     if not found.predictions:
         raise BadInput(f"none of {len(labelled)} photographs could be read; the first: {found.broken[0][1]}")
     report = score(
@@ -125,6 +128,7 @@ def evaluate(
             *leaks.stamps(),
             *_tuned(predictor, leaks, split),
             *(Stamp("note", text) for text in predictor.cautions),
+            *_in_tiles(tiling),
             *_left_out(found, len(chosen) - len(labelled)),
             *report.stamps,
         ),
@@ -209,13 +213,14 @@ def _look(
     samples: list[Sample],
     batch_size: int | None,
     progress: Callable[[int, int], None] | None,
+    tiling: Tiling | None,
 ) -> _Answers:
     """Predict every photograph, and take its fingerprints where the file has some to compare with."""
     from blemish.data.hashing import detail_hash, perceptual_hash, pixel_hash
 
     compare = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
     found = _Answers()
-    outcomes = predictor.predict_many([s.path for s in samples], batch_size, keep_photographs=compare)
+    outcomes = looked_at(predictor, [s.path for s in samples], tiling, batch_size, keep_photographs=compare)
     for done, (sample, outcome) in enumerate(zip(samples, outcomes, strict=True), 1):
         if outcome.prediction is None:
             found.broken.append((sample.id, str(outcome.error)))
@@ -229,6 +234,28 @@ def _look(
         if progress is not None:
             progress(done, len(samples))
     return found
+
+
+def looked_at(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    tiling: Tiling | None = None,
+    batch_size: int | None = None,
+    *,
+    keep_photographs: bool = False,
+) -> Iterator[Outcome]:
+    """What a model says of photographs, whole or tile by tile."""
+    if tiling is None:
+        return predictor.predict_many(paths, batch_size, keep_photographs=keep_photographs)
+    from blemish.inference.tiles import predict_many_tiled
+
+    return predict_many_tiled(
+        predictor, paths, tiling, batch_size=batch_size or 1, keep_photographs=keep_photographs
+    )
+
+
+def _in_tiles(tiling: Tiling | None) -> tuple[Stamp, ...]:
+    return () if tiling is None else (Stamp("note", f"looked at in tiles of {tiling.side} pixels"),)
 
 
 def _leaks(predictor: Predictor, found: _Answers) -> Leaks:
