@@ -223,6 +223,29 @@ def test_mixed_precision_places_boxes_as_full_precision_does(small):
     torch.testing.assert_close(boxes.double(), wanted, rtol=0, atol=1e-4)
 
 
+def test_weights_that_see_only_border_get_no_gradient_whatever_the_precision(small):
+    assert min(small.maps_hw) == (1, 1)
+    small.train()
+    for _ in range(3):  # what is uninitialised is zero by luck at times
+        small.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = small.loss([torch.rand(3, 3, 64, 64)], targets_of([[5, 5, 60, 60]], [[9, 9, 40, 40]], []))
+        sum(parts.values()).backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in small.parameters())
+        last = small.auxiliary[-1][2].weight.grad.clone()
+        last[..., 1, 1] = 0
+        assert last.abs().max() == 0
+
+
+def test_an_untrained_network_is_sure_of_nothing():
+    torch.manual_seed(0)
+    network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
+    loud = 30 * torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        scores, _ = network.train()(loud)
+    assert scores.max() < 0.5
+
+
 def test_other_backbones_by_option():
     network = create(
         "ssd300-resnet50", task="detection", label_count=1, input_size=96, backbone="mobilenetv3_small_050"

@@ -29,6 +29,7 @@ from blemish.vocabulary import Task
 
 REDUCTIONS = (8, 16, 32)
 OF_TORCHVISION = "torchvision/"
+HEAD_STD = 0.01  # of a head's first weights, as in RetinaNet and Faster R-CNN
 AUXILIARY_CHANNELS = (512, 256, 256)
 
 
@@ -57,9 +58,12 @@ class SSD(Network):
             shorter = min(maps_hw[-1])
             # 3 x 3 without border brings the last map from 3 cells to 1.
             border = 0 if shorter == 3 else 1
-            stride = 1 if border == 0 else 2
-            self.auxiliary.append(_auxiliary(channels[-1], wide, stride, border))
-            height, width = ((side + 2 * border - 3) // stride + 1 for side in maps_hw[-1])
+            # A single cell stays one by a stride of 1 too. By 2, torch's backward pass in bfloat16 on a CPU
+            # leaves the gradient of those weights uninitialised that see nothing but border.
+            down, along = (1 if border == 0 or side == 1 else 2 for side in maps_hw[-1])
+            self.auxiliary.append(_auxiliary(channels[-1], wide, (down, along), border))
+            height = (maps_hw[-1][0] + 2 * border - 3) // down + 1
+            width = (maps_hw[-1][1] + 2 * border - 3) // along + 1
             maps_hw.append((height, width))
             channels.append(wide)
         self.maps_hw = tuple(maps_hw)
@@ -70,8 +74,11 @@ class SSD(Network):
         self.score_heads = nn.ModuleList(
             nn.Conv2d(c, (label_count + 1) * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
         )
-        for module in (self.auxiliary, self.offset_heads, self.score_heads):
-            _start(module)
+        _start(self.auxiliary)
+        for head in (*self.offset_heads, *self.score_heads):
+            # Maps of some backbones reach 35: with larger weights everything begins as surely wrong.
+            nn.init.normal_(head.weight, std=HEAD_STD)
+            nn.init.zeros_(head.bias)
         anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
@@ -230,11 +237,11 @@ def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, i
     return [(int(x.shape[2]), int(x.shape[3])) for x in maps]
 
 
-def _auxiliary(channels: int, wide: int, stride: int, border: int) -> nn.Sequential:
+def _auxiliary(channels: int, wide: int, stride_hw: tuple[int, int], border: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, wide // 2, 1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(wide // 2, wide, 3, stride=stride, padding=border),
+        nn.Conv2d(wide // 2, wide, 3, stride=stride_hw, padding=border),
         nn.ReLU(inplace=True),
     )
 
