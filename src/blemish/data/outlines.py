@@ -58,12 +58,6 @@ def outlines_box(polygons: tuple[FloatArray, ...]) -> FloatArray:
     return np.concatenate([points.min(0), points.max(0)])
 
 
-def rectangle(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> OutlinedMask:
-    """The mask that stands in for an object with a box only."""
-    x1, y1, x2, y2 = box_xyxy
-    return OutlinedMask(size_hw, (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]),), stands_in=True)
-
-
 def clipped_outline(outline: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """(k, 2) an outline cut at the edges of a photograph; (0, 2) where nothing of it is inside.
 

@@ -18,7 +18,7 @@ import numpy as np
 from blemish.data.checks.objects import OUTSIDE_PIXELS, look_at_objects
 from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
 from blemish.data.headers import look_at_all
-from blemish.data.outlines import OutlinedMask, PaintedMask, rectangle
+from blemish.data.outlines import OutlinedMask, PaintedMask
 from blemish.data.reading import Reading
 from blemish.errors import BadImage
 from blemish.imaging import Header, upright
@@ -26,6 +26,7 @@ from blemish.vocabulary import BoolArray, FloatArray, Labels, Mask, Sample, Task
 
 Box = tuple[float, float, float, float]
 Region = tuple[FloatArray, ...] | Mask | None
+RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from xyxy to the corners of a box, clockwise
 ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when a picture is scaled
 
 TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
@@ -328,14 +329,16 @@ def _scaled(
 
 
 def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -> tuple[Mask, ...]:
-    def one(region: Region, box: FloatArray) -> Mask:
+    corners = boxes[:, RECTANGLE].reshape(-1, 4, 2)
+
+    def one(region: Region, rectangle: FloatArray) -> Mask:
         if region is None:
-            return rectangle(box, size_hw)
+            return OutlinedMask(size_hw, (rectangle,), stands_in=True)
         if isinstance(region, PaintedMask):  # its file may not have stated a size
             return PaintedMask(size_hw, region.path, region.value)
         return region if isinstance(region, Mask) else OutlinedMask(size_hw, region)
 
-    return tuple(one(r, b) for r, b in zip(regions, boxes, strict=True))
+    return tuple(one(r, c) for r, c in zip(regions, corners, strict=True))
 
 
 def _ambiguous(one: Drawn, header: Header, reading: Reading) -> None:
