@@ -124,6 +124,7 @@ class Explainer:
             source: a path, or an encoded photograph.
             method: one of `METHODS`; see `default_method`.
             label: its name; by default every label of the verdict, or the likeliest where there is none.
+                Of a detector's label the objects it is sure of, or the likeliest.
             layer: one of the gradient source's; by default all, each map divided by its peak, averaged.
             budget: versions of the photograph that a map may cost; by default 256 for occlusion, 1,000 for
                 RISE, 512 for Score-CAM.
@@ -182,13 +183,16 @@ class Explainer:
             chosen = chosen or [int(prediction.label_scores.argmax())]
             return [Target(i, label_question(i), float(prediction.label_scores[i])) for i in chosen]
         assert prediction.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
-        found = []
+        found, sure = [], []
         rows = zip(prediction.label_index, prediction.scores, prediction.boxes_xyxy, strict=True)
         for index, score, box in rows:
-            sure = wanted is not None or _sure(prediction, int(index), float(score))
-            if sure and wanted in (None, index):
+            if wanted in (None, index):
                 corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
                 found.append(Target(int(index), box_question(box, int(index)), float(score), corners))
+                sure.append(_sure(prediction, int(index), float(score)))
+        held = [target for target, holds in zip(found, sure, strict=True) if holds]
+        # A label that was asked for is explained by its likeliest object even where none is sure.
+        found = held or (found[:1] if wanted is not None else [])
         return found[:MOST_TARGETS]
 
     def _map(
