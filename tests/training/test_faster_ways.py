@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -246,3 +247,39 @@ def test_two_processes_train_together(recipe, tmp_path):
     assert [row["epoch"] for row in history] == [1, 2]
     assert (tmp_path / "run" / "model.onnx").exists()
     assert "epoch 2" in (tmp_path / "run" / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_two_nodes_train_together_and_the_first_alone_writes(recipe, tmp_path):
+    chosen = recipe(training__nodes=2, training__epochs=2)
+    (tmp_path / "two.py").write_text(TWO)
+    (tmp_path / "recipe.yaml").write_text(chosen.to_yaml())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, tmp_path / "two.py", tmp_path / "recipe.yaml", tmp_path / "run"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "NODE_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    told = [node.communicate(timeout=500) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], told
+    first, second = (json.loads(out.strip().splitlines()[-1]) for out, _ in told)
+    timed = ("seconds", "ms_per_photograph")
+    assert [{k: v for k, v in row.items() if k not in timed} for row in first] == [
+        {k: v for k, v in row.items() if k not in timed} for row in second
+    ]
+    assert (tmp_path / "run" / "model.onnx").exists()
+    assert (tmp_path / "run" / "train.log").read_text().count("model file") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "output", "said"),
+    [({}, None, "--output"), ({"training__batch_size": "auto"}, "run", "training.batch_size")],
+)
+def test_what_several_nodes_cannot_agree_on_is_refused(recipe, tmp_path, changes, output, said):
+    with pytest.raises(BadRecipe, match=said):
+        train(recipe(training__nodes=2, **changes), output=output and tmp_path / output, device="cpu")

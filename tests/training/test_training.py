@@ -14,6 +14,7 @@ import blemish
 from blemish.errors import BadDataset, BadInput, BadRecipe, NoNetwork, TrainingFailed
 from blemish.modelfile import read_model_file
 from blemish.training import checkpoint
+from blemish.training.preparing import prepare_data
 from blemish.training.run import train
 from blemish.training.validation import FIGURES
 from blemish.training.watching import RunFiles
@@ -265,6 +266,7 @@ def test_localization_trains_and_decodes_in_the_photographs_pixels(recipe, boxes
     [
         ({"data": "nowhere"}, BadDataset, "nowhere"),
         ({"model__name": "resnet_18"}, Exception, "did you mean 'resnet18'"),
+        ({"model__input_size": {"imag": 32}}, BadRecipe, "no input 'imag'; did you mean 'image'"),
         ({"model__trainable": ["layer9"]}, Exception, "layer9"),
         ({"training__optimizer": {"groups": {"layer9": 1e-3}}}, Exception, "layer9"),
         ({"training__loss": {"name": "bce"}}, BadRecipe, "takes cross-entropy, focal, not bce"),
@@ -325,6 +327,21 @@ def test_the_test_split_is_never_opened(recipe, folders, tmp_path):
         path.write_bytes(b"whoever opens this finds no photograph")
     run = train(recipe(tmp_path / "data", training__epochs=1), output=tmp_path / "run", device="cpu")
     assert len(np.load(run.path / "prints.npz")["pixel"]) == 16
+
+
+def test_train_and_validation_are_drawn_anew_where_the_recipe_says_so_and_the_test_split_left_alone(
+    recipe, folders, tmp_path
+):
+    for split, numbers in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 9))):
+        for label in ("dark", "light"):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for i in numbers:
+                shutil.copy(folders / label / f"{i}.png", tmp_path / "data" / split / label)
+    wanted = {"anew": True, "fractions": {"train": 0.5, "val": 0.5}}
+    data = prepare_data(recipe(tmp_path / "data", data__split=wanted))
+    assert data.dataset.splits == {"train": 8, "val": 8, "test": 2}
+    assert all(s.path.parent.parent.name == "test" for s in data.dataset if s.split == "test")
+    assert {s.path.parent.parent.name for s in data.training} == {"train", "val"}
 
 
 def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_path, contract_of):

@@ -103,7 +103,8 @@ def train(
     except run.Stopped as stopped:
         typer.echo(f"blemish: {stopped}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _tell(made, as_json=as_json)
+    if made.rank == 0:
+        _tell(made, as_json=as_json)
 
 
 def _check_alone(given: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from blemish.errors import BadRecipe, TrainingFailed, UnknownName
 from blemish.training.parts import LoggerPart
+from blemish.training.ranks import started_by_others
 from blemish.training.recipe import Recipe
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -76,7 +76,7 @@ def build_trainer(
     part = recipe.training
     several = part.devices * part.nodes > 1
     # Processes of one machine are started by us; those of several machines by whoever starts the nodes.
-    strategy = "auto" if not several else ("ddp" if part.nodes > 1 or "RANK" in os.environ else "ddp_spawn")
+    strategy = "auto" if not several else ("ddp" if started_by_others(part) else "ddp_spawn")
     where: Any = part.devices
     if device.index is not None and not several:
         where = [device.index]

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from blemish.errors import TrainingFailed
 from blemish.export import export_trained
+from blemish.export.trained import MODEL_NAME
 from blemish.modelfile import Contract, ModelFile, write_atomically
 from blemish.models.backend import TorchBackend
 from blemish.models.contract import Network
@@ -32,6 +33,7 @@ from blemish.training.optimization import freeze
 from blemish.training.photo_cache import ReducedCopies
 from blemish.training.photographs import EpochBatches, PhotographSource, TrainingPhotographs
 from blemish.training.preparing import SHOWN, Data, draft_contract, write_split
+from blemish.training.ranks import rank_of
 from blemish.training.recipe import Recipe
 from blemish.training.targets import target_of
 from blemish.training.validation import HEADLINE, measure, tuned
@@ -47,9 +49,10 @@ class Run:
     Attributes:
         path: the folder.
         metrics: on the validation photographs, of the best epoch's weights; multilabel verdicts at .5.
-        model_file: the model file, proved to decide as the network does.
+        model_file: the model file, proved to decide as it does; of several nodes the first writes it.
         best_epoch: counted from 1.
         history: one row of figures an epoch.
+        rank: of this process among those that learned together; 0 alone wrote files.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Run:
     model_file: Path
     best_epoch: int
     history: list[dict[str, float]] = field(default_factory=list)
+    rank: int = 0
 
 
 @dataclass
@@ -91,22 +95,29 @@ class Learning:
             size = find_batch_size(self.network, self.device, len(self.data.train))
             self.recipe = self.recipe.changed({"training.batch_size": size})
             _log.info("batch size %d", size, extra=SHOWN)
-        write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml().encode())
-        write_split(self.data.dataset, self.folder / "split.csv")
-        contract = draft_contract(self.recipe, self.network, self.data)
         checkpoints = Checkpoints(self.folder / "checkpoints")
-        for path in leftovers(checkpoints.folder):
-            path.unlink(missing_ok=True)
+        rank = rank_of(self.recipe.training)
+        if rank == 0:
+            write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml().encode())
+            write_split(self.data.dataset, self.folder / "split.csv")
+            for path in leftovers(checkpoints.folder):
+                path.unlink(missing_ok=True)
+        contract = draft_contract(self.recipe, self.network, self.data)
         state = checkpoints.newest()
         if state is None or not self._is_over(state):
-            self._fit(contract, still, state)
-            state = checkpoints.newest()
+            module = self._fit(contract, still, state)
+            # Processes that others started look at what they learned; of those we started, at what was saved.
+            state = checkpoints.newest() if rank == 0 else module.standing()
         assert state is not None  # noqa: S101  (an epoch was complete)
         if not state["best_epoch"]:
             raise TrainingFailed(
                 f"{self.folder}: {self._monitor()} was never a number, so no epoch could be chosen; "
                 "lower training.optimizer.learning_rate, or monitor another figure"
             )
+        if rank:
+            best = state["history"][int(state["best_epoch"]) - 1]
+            path = self.folder / MODEL_NAME
+            return Run(self.folder, best, path, int(state["best_epoch"]), state["history"], rank)
         self.network.load_state_dict(checkpoints.best_weights(int(state["best_epoch"])))
         return self._finish(contract, state)
 
@@ -116,7 +127,7 @@ class Learning:
             part.patience is not None and state["waiting"] >= part.patience
         )
 
-    def _fit(self, contract: Contract, still: Sequence[str], state: dict[str, Any] | None) -> None:
+    def _fit(self, contract: Contract, still: Sequence[str], state: dict[str, Any] | None) -> TrainingModule:
         part = self.recipe.training
         first_epoch = 0 if state is None else int(state["epoch"])
         workers = self._workers
@@ -172,6 +183,7 @@ class Learning:
                 self.recipe, self.device, self.folder, callbacks, epochs=part.epochs - first_epoch
             )
             trainer.fit(module, datamodule=loaders)
+        return module
 
     def _channels_last(self) -> bool:
         wish = self.recipe.training.channels_last

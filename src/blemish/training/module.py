@@ -253,8 +253,8 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         else:
             progress.waiting += 1
 
-    def state(self) -> dict[str, Any]:
-        """All that a resumed training needs, as plain tensors and numbers."""
+    def standing(self) -> dict[str, Any]:
+        """Where the training stands, as plain numbers."""
         progress = self.progress
         return {
             "epoch": progress.epoch,
@@ -262,6 +262,12 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             "best_value": progress.best_value,
             "waiting": progress.waiting,
             "history": [dict(row) for row in progress.history],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed training needs, as plain tensors and numbers."""
+        return {
+            **self.standing(),
             "network": on_cpu(self.network.state_dict()),
             "averaged": None if self.averaged is None else on_cpu(self.averaged.state_dict()),
             "optimizer": self.trainer.optimizers[0].state_dict(),

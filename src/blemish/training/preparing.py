@@ -141,12 +141,13 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
         return dataset.with_splits(split_of)
     part = recipe.data.split
     has = dataset.splits
-    if has.get("train") and has.get("val"):
+    if has.get("train") and has.get("val") and not part.anew:
         return dataset
     if not has:
         fractions = {str(name): share for name, share in part.fractions.items()}
         return split_dataset(dataset, fractions=fractions, seed=part.seed, group_by=part.group_by)
-    # The set says what is for testing, or only what is for training: the rest is split, the test left alone.
+    # The set says what is for testing, or only what is for training, or the recipe wants another draw: the
+    # rest is split, the test left alone.
     rest = [i for i, s in enumerate(dataset) if s.split != "test"]
     whole = part.fractions["train"] + part.fractions["val"]
     fractions = {name: part.fractions[name] / whole for name in ("train", "val")}
@@ -183,6 +184,13 @@ def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Networ
         torch.manual_seed(seed)
         network = create(model.name, task=data.dataset.task, label_count=len(data.dataset.labels), **options)
     licence = network.code_licence or describe(model.name).licence
+    if isinstance(model.input_size, Mapping):
+        known = [spec.name for spec in network.inputs]
+        for name in model.input_size:
+            if name not in known:
+                raise BadRecipe(
+                    f"model.input_size: {model.name} has no input {name!r}{suggestion(name, known)}"
+                )
     if "AGPL" in licence:
         _log.warning("%s: %s", model.name, licence)
     for report in load_weights(network, weights):

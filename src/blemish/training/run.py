@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from blemish.models.weights import locate
 from blemish.training.fitting import check_device, choose_device
 from blemish.training.learning import Learning, Run
 from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
+from blemish.training.ranks import check_agreement, rank_of
 from blemish.training.recipe import Recipe, read_recipe
 from blemish.training.tiles import on_tiles, remove_tiles
 from blemish.training.watching import LOG_LINE, Stopped
@@ -64,6 +65,7 @@ def train(
         chosen = read_recipe(folder / "recipe.yaml", overrides={"data.path": _text(data)})
     else:
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
+        check_agreement(chosen.training, output)
         folder = _new_folder(output, chosen)
     describe(chosen.model.name)  # a slip in the name is told before any photograph is opened
     where = choose_device(device)
@@ -73,7 +75,8 @@ def train(
     chosen = resolve(chosen, prepared)
     if chosen.data.tiles is not None:
         prepared = on_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
-    with _told(folder, on_screen=progress):
+    first = rank_of(chosen.training) == 0
+    with _told(folder, on_screen=progress) if first else nullcontext():
         for note in prepared.dataset.notes:
             _log.info("%s", note, extra=SHOWN)
         network = build_network(chosen, prepared, files)
@@ -119,7 +122,7 @@ def _text(value: Any) -> Any:
 def _new_folder(output: Path | str | None, recipe: Recipe) -> Path:
     if output is not None:
         folder = Path(output)
-        if (folder / "recipe.yaml").exists():
+        if rank_of(recipe.training) == 0 and (folder / "recipe.yaml").exists():
             raise BadInput(
                 f"{folder}: a run stands there already; choose another folder, or go on with it: "
                 f"--resume {folder}"

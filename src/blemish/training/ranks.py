@@ -1,0 +1,50 @@
+"""Which process of several this is, where others start them: torchrun, SLURM, or a person by hand.
+
+All of them learn; the first alone writes. The run's folder and the data lie where every process sees them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blemish.errors import BadRecipe
+from blemish.training.parts import TrainingPart
+
+
+def rank_of(part: TrainingPart) -> int:
+    """This process's number among all that learn together; 0 for one that is alone, or starts the others."""
+    if part.devices * part.nodes == 1:
+        return 0
+    for name in ("RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    node, local = (int(os.environ.get(name) or 0) for name in ("NODE_RANK", "LOCAL_RANK"))
+    return node * part.devices + local
+
+
+def started_by_others(part: TrainingPart) -> bool:
+    """Whether every process of the training reads the recipe by itself."""
+    return part.nodes > 1 or (part.devices > 1 and "RANK" in os.environ)
+
+
+def check_agreement(part: TrainingPart, folder: Path | str | None) -> None:
+    """Refuse what processes that start by themselves would each decide in their own way.
+
+    Args:
+        part: of the recipe.
+        folder: of the run, as it was given; None where Blemish would choose it.
+
+    Raises:
+        BadRecipe: the folder or the batch size is left to chance.
+    """
+    if not started_by_others(part):
+        return
+    if folder is None:
+        raise BadRecipe(
+            "several nodes learn together: give them one folder with --output, where all of them see it"
+        )
+    if part.batch_size == "auto":
+        raise BadRecipe(
+            "training.batch_size: auto is found by each process for itself; give several nodes a number"
+        )
