@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,26 +115,27 @@ def print_comparison(comparison: Comparison) -> None:
             style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
             console.print(Text(f"{contender.name}: {stamp.kind}: {stamp.text}", style=style))
     names = tuple(comparison.contenders[0].figures)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    bounded = any(interval(c.figures[comparison.headline]) for c in comparison.contenders)
-    first = [title_of(names[0]), *(["95 % interval"] if bounded else [])]
-    titles = ("model", *first, *map(title_of, names[1:]), *comparison.label_names, "ms", "MB")
-    for column in titles:
-        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
-    table.add_column("code's licence")
-    table.add_column("weights' licence")
+    # A column a model, since people compare few models and data have many labels.
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
     for c in comparison.contenders:
-        cells = [number(c.figures[n].value) for n in names]
-        if bounded:
-            cells.insert(1, interval(c.figures[comparison.headline]))
-        labels = [number(c.labels.get(name, Figure(None)).value) for name in comparison.label_names]
-        table.add_row(
-            Text(c.name),
-            *cells,
-            *labels,
-            f"{c.milliseconds:.1f}",
-            f"{c.bytes / 1e6:.1f}",
-            *map(Text, c.short_licences),
-        )
+        table.add_column(Text(c.name), justify="right", overflow="fold")
+
+    def add(title: str, cells: Iterable[str], style: str = "") -> None:
+        table.add_row(Text(title), *map(Text, cells), style=style)
+
+    headline = [c.figures[comparison.headline] for c in comparison.contenders]
+    for name in names:
+        cells = [number(c.figures[name].value) for c in comparison.contenders]
+        add(title_of(name), cells, "bold" if name == comparison.headline else "")
+        if name == comparison.headline and any(map(interval, headline)):
+            add("  95 % interval", map(interval, headline))
+    for name in comparison.label_names:
+        add(name, (number(c.labels.get(name, Figure(None)).value) for c in comparison.contenders), "dim")
+    add("ms a photograph", (f"{c.milliseconds:.1f}" for c in comparison.contenders))
+    add("MB", (f"{c.bytes / 1e6:.1f}" for c in comparison.contenders))
+    licences = zip(*(c.short_licences for c in comparison.contenders), strict=True)
+    for title, stated in zip(("code's licence", "weights' licence"), licences, strict=True):
+        add(title, stated)
     console.print()
     console.print(table)
