@@ -19,6 +19,7 @@ from blemish.vocabulary import Annotation, Prediction
 
 __all__ = ["PALETTE", "draw", "label_colour", "place_labels", "reduced", "side_by_side"]
 
+CROWDED = 30  # objects, from which labels take the size of the things they name
 BAND = 256  # rows of the smaller picture that are made at once
 
 
@@ -59,7 +60,12 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     if not annotation.task.has_boxes:
         return with_strip(picture, annotation, letters)
     width = picture.width if annotation.size_hw is None else annotation.size_hw[1]
-    draw_objects(picture, annotation, _zoom(picture, annotation, width), max(round(longer / 400), 2), letters)
+    zoom = _zoom(picture, annotation, width)
+    boxes = annotation.boxes_xyxy
+    if boxes is not None and len(boxes) > CROWDED:  # small things among many: their labels would hide them
+        usual = float(np.median((boxes[:, 2:] - boxes[:, :2]).min(1))) * zoom
+        letters = max(min(letters, round(usual / 6)), min(letters, 13))
+    draw_objects(picture, annotation, zoom, max(round(min(longer / 400, letters / 5)), 2), letters)
     return picture
 
 

@@ -85,8 +85,8 @@ def cut(sample: Sample, part: TilesPart, folder: Path) -> Iterator[Sample]:
 def truth_in(truth: Truth, region: IntArray, min_visible: float) -> Truth:
     """What of a photograph's truth stands in one of its tiles.
 
-    An object of which too little is shown becomes a crowd: it is not learned from, and who finds it is not
-    blamed.
+    An object of which too little is shown becomes a crowd: no target, and in validation neither right nor
+    wrong to find.
 
     Args:
         truth: with boxes, and masks or None.
