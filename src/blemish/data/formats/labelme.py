@@ -134,8 +134,11 @@ def _photograph(page: Page, shelf: Shelf) -> Path | None:
     beside = [f"{page.path.stem}{named.suffix}"] if named is not None else []
     for candidate in (named, *(own / name for name in beside)):
         if candidate is not None and candidate.is_file():
+            below = shelf.root.resolve()
+            if not candidate.resolve().is_relative_to(below):
+                return candidate
             # As the shelf lists it, so that one photograph has one path.
-            return shelf.find(os.path.relpath(candidate, shelf.root.resolve())) or candidate
+            return shelf.find(candidate.resolve().relative_to(below).as_posix()) or candidate
     return shelf.by_name(page.says_name, own.name) if page.says_name else shelf.by_stem(page.path.stem)
 
 
