@@ -29,6 +29,7 @@ def main() -> None:
     arguments.add_argument("--size", type=int, default=128)
     arguments.add_argument("--shown", type=int, default=30, help="cells explained")
     arguments.add_argument("--model", default="resnet18")
+    arguments.add_argument("--methods", nargs="+", default=METHODS, help="RISE takes 1,000 looks a damage")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments.add_argument("--output", type=Path, help="keep the run here, and use one that stands there")
     given = arguments.parse_args()
@@ -48,7 +49,7 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
     print(f"| method | looks | {' | '.join(predictor.labels.names)} | all | chance |")
     print("|---|---|" + "---|" * (len(predictor.labels) + 2))
     test = [s for s in drawn if s.split == "test" and s.truth is not None and len(s.truth)]
-    for method in METHODS:
+    for method in given.methods:
         hits: dict[str, list[bool]] = {name: [] for name in predictor.labels.names}
         chance = []
         for sample in test[: given.shown]:
