@@ -2,8 +2,8 @@
 
     python .ci/extras.py [--reverse] [EXTRA...]
 
-OpenCV has two packages that write into one folder: Ultralytics asks for the one, grad-cam of the extra `dev` for
-the other. Both are pinned to one version; here it shows whether that is enough, in either order.
+OpenCV has two packages that write into one folder: Ultralytics asks for the one, grad-cam of the extra `dev`
+for the other. Both are pinned to one version; here it shows whether that is enough, in either order.
 Installs the extras one by one into one new environment, in the versions of requirements/detectors.txt, and
 imports everything installed so far after each. Needs uv and the network.
 """
@@ -31,7 +31,7 @@ IMPORTS = {
 }
 BASE = ["numpy", "PIL", "onnxruntime", "blemish"]
 NETWORKS = {
-    "segment": "create('hybrid', task='segmentation', label_count=1, detector='ssd300-resnet50', mask_size=64)",
+    "segment": "create('hybrid', task='segmentation', label_count=1, detector='ssd300-resnet50')",
     "yolo": "create('yolo11n', task='detection', label_count=1)",
     "rfdetr": "create('rfdetr-nano', task='detection', label_count=1)",
 }

@@ -282,3 +282,11 @@ def test_localization_report():
     )
     with pytest.raises(BadInput, match="a: the truth holds 2 boxes"):
         score(predictions[:1], [two], ids=["a"])
+
+
+def test_models_of_masks_tell_the_ap_of_their_boxes_by_label_too(masks):
+    of_masks = score(*annotations(*masks), intervals=False)
+    of_boxes = score(*annotations(*masks, task=Task.DETECTION), intervals=False)
+    for masked, boxed in zip(of_masks.label_rows, of_boxes.label_rows, strict=True):
+        assert masked.figures["box_ap"].value == boxed.figures["ap"].value
+        assert "box_ap" not in boxed.figures

@@ -186,3 +186,30 @@ def test_tiles_of_a_model_without_boxes_are_refused(tiny, tmp_path):
 
     with pytest.raises(WrongTask, match="tiles are for detection and segmentation"):
         predict_tiled(load(model.path), painted((50, 50)), Tiling(side=32))
+
+
+def test_evaluation_in_tiles_finds_what_is_too_small_for_the_whole(tiny, tmp_path):
+    from PIL import Image
+
+    from blemish.evaluation import evaluate
+    from blemish.vocabulary import Dataset, Sample, Truth
+
+    promise = predictor(tiny, Task.DETECTION)
+    size_hw, spots = (400, 400), [(20, 30, 26, 36), (200, 340, 207, 348)]
+    path = tmp_path / "large.png"
+    Image.fromarray(painted(size_hw, *[(0, spot) for spot in spots]).pixels).save(path)
+    truth = Truth(
+        task=Task.DETECTION,
+        labels=promise.labels,
+        size_hw=size_hw,
+        label_index=np.zeros(2, np.int64),
+        boxes_xyxy=np.array(spots, float),
+    )
+    sample = Sample(id="large.png", path=path, size_hw=size_hw, truth=truth)
+    dataset = Dataset(task=Task.DETECTION, labels=promise.labels, samples=(sample,), root=tmp_path)
+    how = {"intervals": False, "pictures": False}
+    whole = evaluate(promise, dataset, **how)
+    report = evaluate(promise, dataset, tiling=Tiling(100), **how)
+    assert report.figures["ap"].value == 1.0 > whole.figures["ap"].value
+    assert any("in tiles of 100 pixels" in stamp.text for stamp in report.stamps)
+    assert not any("tiles" in stamp.text for stamp in whole.stamps)
