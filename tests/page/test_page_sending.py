@@ -186,6 +186,7 @@ def test_a_key_is_asked_for(visit, hands, own_server, tmp_path):
     page.locator("#about-model h2").wait_for()
     expect(page.locator("#notice")).to_be_hidden()
     page.set_input_files("#files", [hands.file()])
+    hands.settled(page, 1)
     expect(page.locator(".photo.done")).to_have_count(1)
     page.get_by_role("tab", name="Why").click()
     page.locator(".heat, [data-key=map-empty]").first.wait_for()
