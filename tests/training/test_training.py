@@ -341,7 +341,7 @@ def test_train_and_validation_are_drawn_anew_where_the_recipe_says_so_and_the_te
     data = prepare_data(recipe(tmp_path / "data", data__split=wanted))
     assert data.dataset.splits == {"train": 8, "val": 8, "test": 2}
     assert all(s.path.parent.parent.name == "test" for s in data.dataset if s.split == "test")
-    assert {s.path.parent.parent.name for s in data.training} == {"train", "val"}
+    assert {s.path.parent.parent.name for s in data.train} == {"train", "val"}
 
 
 def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_path, contract_of):
@@ -424,3 +424,12 @@ def test_what_was_loaded_is_shown(recipe, tmp_path, capsys):
     assert "epoch 1/1" in shown
     assert "train_loss" not in shown
     assert "tensors loaded" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_lightnings_loggers_are_taken_by_name(recipe, tmp_path):
+    wish = [{"name": "csv", "options": {"save_dir": str(tmp_path / "log"), "name": "", "version": ""}}]
+    train(recipe(training__loggers=wish, training__epochs=2), output=tmp_path / "run", device="cpu")
+    with (tmp_path / "log" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2]
+    assert all(0 <= float(row["macro_f1"]) <= 1 for row in rows)

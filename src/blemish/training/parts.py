@@ -67,6 +67,9 @@ class SplitPart(Part):
     """How photographs are put into splits where the data set does not say.
 
     Attributes:
+        anew: also where the set has a training and a validation split: they are drawn again from both
+            together, and its test split is left alone. For sets that are judged after learning from both,
+            as Pascal VOC's trainval.
         fractions: share of each split; they add up to 1.
         seed: of the draw.
         group_by: what must stay together: `column:NAME`, `pattern:REGEX`, `near-duplicates`, or nothing.
@@ -75,6 +78,7 @@ class SplitPart(Part):
     fractions: dict[Literal["train", "val", "test"], float] = {"train": 0.8, "val": 0.2}
     seed: int = Field(default=0, ge=0)
     group_by: str | None = None
+    anew: bool = False
 
     @field_validator("fractions")
     @classmethod
@@ -92,7 +96,9 @@ class TilesPart(Part):
     Attributes:
         size: side of a tile, pixels of the photograph.
         overlap: of neighbouring tiles, a share of `size`.
-        min_visible: share of an object's area that a tile must show to teach it; of less, nothing is said.
+        min_visible: share of an object's area that a tile must show to teach it. A smaller piece is no
+            target, so that a detector learns the place as background; in validation it is neither right nor
+            wrong to find.
         empty: tiles without objects, as a share of those with some; further ones are left out, but for
             validation.
         limit_megapixels: larger photographs are refused.
