@@ -183,15 +183,16 @@ def confusion(matrix: Confusion, rows: Sequence[str], columns: Sequence[str], ti
 def bars(entries: Sequence[tuple[str, float]], title: str) -> Markup:
     """Horizontal bars with a name before and a number behind each."""
     largest = max((abs(v) for _, v in entries), default=0) or 1
+    start = 8 + max((7 * len(name) for name, _ in entries), default=0)  # no letter is wider, on average
     parts = []
     for i, (name, value) in enumerate(entries):
-        y, length = 6 + i * 26, 260 * abs(value) / largest
-        parts.append(_text(126, y + 13, name, "end", "cell-name"))
+        y, length = 6 + i * 26, max(260 * abs(value) / largest, 1)
+        parts.append(_text(start - 8, y + 13, name, "end", "cell-name"))
         parts.append(
-            f'<rect class="bar-true" x="134" y="{y + 2}" width="{max(length, 1):.1f}" height="15" rx="1.5"/>'
+            f'<rect class="bar-true" x="{start}" y="{y + 2}" width="{length:.1f}" height="15" rx="1.5"/>'
         )
-        parts.append(_text(134 + max(length, 1) + 6, y + 13, f"{value:.3f}", "start"))
-    return _svg(460, 12 + 26 * len(entries), parts, title)
+        parts.append(_text(start + length + 6, y + 13, f"{value:.3f}", "start"))
+    return _svg(start + 326, 12 + 26 * len(entries), parts, title)
 
 
 def _frame(x: str, y: str) -> list[str]:
