@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from blemish.explanation.frames import Lattice
 from blemish.models.contract import Network
 
 ROOMY = 384  # pixels: here a middle cell of the last map sees no border
 PHOTOGRAPHS = 2
+UNSURE = 0.1  # of a cell: what is further off is not believed
 
 
 def lattices(network: Network, layers: Sequence[str] | None = None) -> dict[str, Lattice]:
@@ -23,29 +25,26 @@ def lattices(network: Network, layers: Sequence[str] | None = None) -> dict[str,
     place.
 
     Args:
-        network: left as it was.
+        network: left as it is; a copy is measured.
         layers: its feature layers where not given.
     """
     chosen = tuple(layers or network.feature_layers)
     if not chosen:
         return {}
-    flags = [(p, p.requires_grad) for p in network.parameters()]
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval().requires_grad_(False)
-    try:
-        # Convolutions look alike at any size; detectors have default boxes for one size only.
-        roomy = not network.owns_loss and max(max(s.size_hw) for s in network.inputs) < ROOMY
-        for size in (ROOMY, None) if roomy else (None,):
-            try:
-                return _measured(network, chosen, size)
-            except (RuntimeError, AssertionError, ValueError):  # the network takes one size only
-                continue
-        return {}
-    finally:
-        for parameter, wanted in flags:
-            parameter.requires_grad_(wanted)
-        for part, training in modes:
-            part.training = training
+    even = copy.deepcopy(network).eval().requires_grad_(False)
+    with torch.no_grad():
+        # What a kernel learned leans to one side; where the layers look is a matter of their geometry.
+        for part in even.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight.copy_(part.weight.mean((2, 3), keepdim=True).expand_as(part.weight))
+    # Convolutions look alike at any size; detectors have default boxes for one size only.
+    roomy = not network.owns_loss and max(max(s.size_hw) for s in network.inputs) < ROOMY
+    for size in (ROOMY, None) if roomy else (None,):
+        try:
+            return _measured(even, chosen, size)
+        except (RuntimeError, AssertionError, ValueError):  # the network takes one size only
+            continue
+    return {}
 
 
 def _measured(network: Network, layers: Sequence[str], size: int | None) -> dict[str, Lattice]:
@@ -100,10 +99,16 @@ def _lattice(network: Network, inputs: Sequence[Tensor], features: Tensor) -> La
         first = pairs[0][axis] - (middle[axis] - 1) * pixels
         if not 0.5 < pixels * cells[axis] / inputs[at].shape[2 + axis] < 1.5 or abs(first) > pixels:
             return None
+        whole = max(round(pixels), 1)
+        if abs(pixels - whole) > UNSURE * whole:
+            return None  # strides are whole pixels: anything else is noise
+        first = sum(pair[axis] for pair in pairs) / 2 - middle[axis] * whole
+        pixels = whole
         side = network.inputs[at].size_hw[axis]
         start.append(round(first / side, 5))
         stride.append(round(pixels / side, 5))
-    return Lattice((start[0], start[1]), (stride[0], stride[1]))
+    apart = abs(start[0] / stride[0] - start[1] / stride[1])  # layers treat both axes alike
+    return Lattice((start[0], start[1]), (stride[0], stride[1])) if apart < 2 * UNSURE else None
 
 
 def _centre(slope: Tensor) -> tuple[float, float]:
