@@ -424,12 +424,3 @@ def test_what_was_loaded_is_shown(recipe, tmp_path, capsys):
     assert "epoch 1/1" in shown
     assert "train_loss" not in shown
     assert "tensors loaded" in (tmp_path / "run" / "train.log").read_text()
-
-
-def test_lightnings_loggers_are_taken_by_name(recipe, tmp_path):
-    wish = [{"name": "csv", "options": {"save_dir": str(tmp_path / "log"), "name": "", "version": ""}}]
-    train(recipe(training__loggers=wish, training__epochs=2), output=tmp_path / "run", device="cpu")
-    with (tmp_path / "log" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [1, 2]
-    assert all(0 <= float(row["macro_f1"]) <= 1 for row in rows)
