@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 from blemish.commands.data import app
 from blemish.data import open_dataset
 from blemish.data.audit import check
+from blemish.data.formats import get_format
 from blemish.data.making import synthesize
 from blemish.data.merging import merge_datasets, read_map
 from blemish.data.preview import preview
 from blemish.data.statistics import statistics
-from blemish.errors import BadInput, UnknownName, WrongTask
+from blemish.errors import BadDataset, BadInput, UnknownName, WrongTask
 from blemish.vocabulary import Task
 
 
@@ -234,6 +235,7 @@ def test_what_is_said_of_columns_counts_for_the_fix_too(draw, tmp_path, table):
         (("split", ".", "-o", "x", "--fractions", "train:1"), "SPLIT=SHARE"),
         (("stats", ".", "--column", "label"), "ROLE=NAME"),
         (("preview", ".", "-o", "grid.pdf.txt"), "picture is written as"),
+        (("check", ".", "--task", "guess"), "unknown task"),
     ],
 )
 def test_options_that_cannot_be_are_one_sentence(labelled, monkeypatch, arguments, says):
@@ -241,3 +243,22 @@ def test_options_that_cannot_be_are_one_sentence(labelled, monkeypatch, argument
     result = run(*arguments)
     assert isinstance(result.exception, BadInput)
     assert says in str(result.exception)
+
+
+def test_a_label_may_look_like_markup_and_a_set_may_hold_none(draw, tmp_path):
+    draw("a.png", (30, 20))
+    page = {"images": [{"id": 1, "file_name": "a.png", "width": 30, "height": 20}], "annotations": []}
+    for categories, shown in (([{"id": 1, "name": "[/bold]"}], "[/bold]"), ([], "photographs")):
+        (tmp_path / "annotations.json").write_text(json.dumps({**page, "categories": categories}))
+        result = run("stats", tmp_path)
+        assert result.exit_code == 0, result.exception
+        assert shown in result.output
+
+
+def test_what_no_reader_foresaw_names_the_set(labelled, monkeypatch):
+    def surprised(self, path, reading):
+        raise OverflowError("int too large to convert to float")
+
+    monkeypatch.setattr(type(get_format("csv").reader), "read", surprised)
+    with pytest.raises(BadDataset, match=r"cannot be read as csv.*too large"):
+        open_dataset(labelled, format="csv")

@@ -171,7 +171,7 @@ def preview(
     split: Annotated[str | None, typer.Option(help="Of one split only.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs.")] = 16,
     columns: Annotated[int, typer.Option(min=1, help="How many in a row.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the lot that chooses them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the lot that chooses them.")] = 0,
 ) -> None:
     """Draw a grid of photographs with their labels."""
     from blemish.data.preview import preview as draw_grid
@@ -212,7 +212,7 @@ def split(
     path: Source,
     output: OutputOption,
     fractions: FractionsOption = "train=0.8,val=0.2",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same splits.")] = 0,
     group_by: Annotated[
         list[str] | None,
         typer.Option(
@@ -273,7 +273,7 @@ def synthesize(
     task: TaskOption = None,
     to: Annotated[str | None, typer.Option("--format", help="Any that can hold the task.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 0,
     size: Annotated[int, typer.Option(help="Height and width, pixels.")] = 128,
     bits: Annotated[int, typer.Option(help="8, or 16 for cells.")] = 8,
     fractions: Annotated[
@@ -424,13 +424,14 @@ def _print_statistics(found: Statistics) -> None:
 
 
 def _rich_table(header: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> Any:
+    from rich.markup import escape  # a label may be called [/bold]
     from rich.table import Table
 
     table = Table(show_header=any(header), box=None, pad_edge=False)
     numbers = set(right)
     justify: Callable[[int], Any] = lambda i: "right" if i in numbers else "left"  # noqa: E731
     for position, name in enumerate(header):
-        table.add_column(name, justify=justify(position))
+        table.add_column(escape(name), justify=justify(position))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table

@@ -16,7 +16,7 @@ from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.hashing import in_parallel
 from blemish.data.headers import look_at_all
 from blemish.data.jpeg_stream import stream_damage
-from blemish.data.opening import read_dataset
+from blemish.data.opening import named_task, read_dataset
 from blemish.data.reading import Reading, Shelf
 from blemish.errors import BadImage, BadInput, ImageTruncated
 from blemish.imaging import LIMITS, Limits, open_photograph
@@ -99,7 +99,7 @@ def lenient_reading(
     """A reading that collects problems instead of raising the first."""
     return Reading(
         images=None if images is None else Path(images),
-        task=None if task is None else Task(task),
+        task=named_task(task),
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,

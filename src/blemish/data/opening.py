@@ -10,7 +10,7 @@ import numpy as np
 
 from blemish.data.formats import Format, formats, get_format
 from blemish.data.reading import Reading, Shelf
-from blemish.errors import BadDataset, UnknownName, WrongTask
+from blemish.errors import BadDataset, BlemishError, UnknownName, WrongTask
 from blemish.vocabulary import Dataset, Sample, Task, Truth
 
 
@@ -53,7 +53,7 @@ def open_dataset(
         ...
         blemish.errors.BadDataset: nowhere: no such file or folder; check the path
     """
-    wanted = _task(task)
+    wanted = named_task(task)
     if missing not in ("error", "drop", "keep"):
         raise UnknownName("answer to missing photographs", missing, ("error", "drop", "keep"))
     reading = Reading(
@@ -80,6 +80,15 @@ def read_dataset(path: Path | str, format: str | None, reading: Reading) -> Data
         raise BadDataset(
             f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
+    except BlemishError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # What no reader foresaw is still something in these files that no data set of the format holds.
+        raise BadDataset(
+            f"{path}: cannot be read as {chosen.name}, something in its label files has a value or a depth "
+            f"that the format knows nothing of ({error}); look at what was edited last, or give another "
+            "--format"
+        ) from error
     dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *reading.notes))
     if reading.task is not None:
         dataset = as_task(dataset, reading.task)
@@ -97,7 +106,7 @@ def as_task(dataset: Dataset, task: Task | str) -> Dataset:
     Raises:
         WrongTask: the truths do not hold what `task` needs; the message names a photograph.
     """
-    wanted = _task(task)
+    wanted = named_task(task)
     if wanted is None or wanted is dataset.task:
         return dataset
     return replace(
@@ -137,7 +146,8 @@ def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
     return replace(sample, truth=new)
 
 
-def _task(task: Task | str | None) -> Task | None:
+def named_task(task: Task | str | None) -> Task | None:
+    """The task of that name; an unknown one is an error that lists them."""
     if task is None:
         return None
     try:

@@ -92,7 +92,8 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
         limits: as for `open_photograph`.
     """
     truths = [s.truth for s in dataset.samples]
-    held = np.array([t.holds() for t in truths if t is not None], bool).reshape(-1, len(dataset.labels))
+    known = [t for t in truths if t is not None]
+    held = np.array([t.holds() for t in known], bool).reshape(len(known), len(dataset.labels))
     splits = np.array([s.split or "" for s, t in zip(dataset.samples, truths, strict=True) if t is not None])
     objects = np.zeros(len(dataset.labels), np.int64)
     for truth in truths:
@@ -102,7 +103,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
     headers = [k.header for k in looks if k.header is not None]
     sizes = np.array([h.size_hw for h in headers]).reshape(-1, 2)
     mean, deviation = _colours(dataset, limits) if pixels else (None, None)
-    counts = [len(t) for t in truths if t is not None]
+    counts = [len(t) for t in known]
     return Statistics(
         task=str(dataset.task),
         format=dataset.format,
