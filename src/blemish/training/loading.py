@@ -65,7 +65,10 @@ class Loaders(pl.LightningDataModule):  # type: ignore[misc]
         size = self.part.validation_batch_size or self.part.batch_size
         assert isinstance(size, int)  # noqa: S101
         count = len(self.validation)  # type: ignore[arg-type]
-        batches = EpochBatches(count, size, shuffle=False, rank=rank, world=world)
+        # A process without a photograph would never come to where all gather what they saw, and all would
+        # wait for it: it repeats another's, and each prediction counts once.
+        world = min(world, count)
+        batches = EpochBatches(count, size, shuffle=False, rank=rank % world, world=world)
         return self._loader(self.validation, batches)
 
     def _place(self) -> tuple[int, int]:

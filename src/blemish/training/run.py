@@ -81,8 +81,10 @@ def train(
             _log.info("%s", note, extra=SHOWN)
         network = build_network(chosen, prepared, files)
         run = Learning(chosen, prepared, network, folder, where, progress=progress).run()
-    if chosen.data.tiles is not None:
-        remove_tiles(folder)  # a run that goes on needs them, one that is over does not
+    if chosen.data.tiles is not None and first:
+        # A run that goes on needs them, one that is over does not. The first process judges after the others
+        # are done, so that nobody reads any more.
+        remove_tiles(folder)
     return run
 
 

@@ -1,0 +1,49 @@
+"""Several processes that learn together: who looks at what, who is who, and who may remove what all read."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.writing import write_dataset
+from blemish.training import run
+from blemish.training.loading import Loaders
+from blemish.training.parts import TrainingPart
+from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+
+
+@pytest.mark.parametrize(("count", "world"), [(3, 4), (1, 2), (5, 2), (8, 4)])
+def test_every_process_validates_something_and_all_of_them_everything(count, world):
+    seen = []
+    for rank in range(world):
+        part = TrainingPart(batch_size=8, tensorboard=False)
+        loaders = Loaders(range(count), range(count), part)
+        loaders.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+        mine = [position for batch in loaders.val_dataloader().batch_sampler for _, position in batch]
+        assert mine  # or the others wait for this one for ever
+        seen += mine
+    assert set(seen) == set(range(count))
+    assert len(seen) == max(count, world)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_process_removes_tiles_that_it_still_judges_by(recipe, tmp_path, monkeypatch, rank):
+    samples = []
+    for i in range(4):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (70, 70, 3), np.uint8)).save(path)
+        truth = Truth(
+            task=Task.DETECTION, labels=Labels(("dent",)), size_hw=(70, 70), label_index=np.array([0]),
+            boxes_xyxy=np.array([[5.0, 5, 30, 30]]),
+        )  # fmt: skip
+        split = "train" if i < 3 else "val"
+        samples.append(Sample(id=path.name, path=path, size_hw=(70, 70), split=split, truth=truth))
+    whole = Dataset(task=Task.DETECTION, labels=Labels(("dent",)), samples=tuple(samples), root=tmp_path)
+    write_dataset(whole, tmp_path / "set", "coco")
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr(run, "build_network", lambda *_: None)
+    monkeypatch.setattr(run, "Learning", lambda *_, **__: SimpleNamespace(run=lambda: "learned"))
+    chosen = recipe(tmp_path / "set", training__nodes=2, data__tiles={"size": 64}, task="detection")
+    assert run.train(chosen, output=tmp_path / "run", device="cpu") == "learned"
+    assert (tmp_path / "run" / "tiles").exists() == (rank == 1)
