@@ -81,6 +81,40 @@ def test_a_photograph_no_larger_than_a_tile_is_left_as_it_is(photograph, tmp_pat
         assert tile is sample
 
 
+def pixels_of(tiles):
+    return [open_photograph(tile.path).pixels for tile in tiles]
+
+
+def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(photograph, tmp_path):
+    """A run that ended before it was a run leaves tiles behind, of another size or another photograph."""
+    (tmp_path / "run").mkdir()
+    list(cut(photograph, TilesPart(size=64), tmp_path / "run"))
+    for tile in cut(photograph, TilesPart(size=100), tmp_path / "run"):
+        assert open_photograph(tile.path).size_hw == tile.size_hw
+    Image.new("RGB", SIZE[::-1], (7, 7, 7)).save(photograph.path)
+    assert all(
+        (pixels == 7).all() for pixels in pixels_of(cut(photograph, TilesPart(size=64), tmp_path / "run"))
+    )
+
+
+def test_photographs_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "a").mkdir()
+    for name, grey in (("a/b.png", 10), ("a-b.png", 200)):
+        Image.new("RGB", SIZE[::-1], (grey,) * 3).save(tmp_path / name)
+        truth = truth_of([[0, 0, 40, 10]], masks=False)
+        sample = Sample(id=name, path=tmp_path / name, size_hw=SIZE, split="train", truth=truth)
+        tiles = pixels_of(cut(sample, TilesPart(size=64), tmp_path / "tiles"))
+        assert all((pixels == grey).all() for pixels in tiles)
+
+
+def test_tiles_that_are_there_are_not_cut_again(photograph, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    before = [tile.path for tile in cut(photograph, TilesPart(size=64), tmp_path / "run")]
+    monkeypatch.setattr(Image.Image, "save", None)
+    assert [tile.path for tile in cut(photograph, TilesPart(size=64), tmp_path / "run")] == before
+
+
 def dataset(root, count=6):
     random = np.random.default_rng(1)
     samples = []

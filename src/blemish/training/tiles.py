@@ -6,8 +6,9 @@ files in the run's folder, so that every step reads one tile and not the photogr
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,14 +73,14 @@ def cut(sample: Sample, part: TilesPart, folder: Path) -> Iterator[Sample]:
     if max(photo.size_hw) <= part.size:
         yield sample
         return
+    digest = _digest(sample)
     for region in tiling.regions(photo.size_hw):
         left, top, right, bottom = map(int, region)
-        name = f"{sample.id}@{left},{top}"
-        path = folder / f"{'-'.join(sample.id.split('/'))}@{left},{top}.png"
+        path = folder / f"{digest}@{left},{top},{right},{bottom}.png"
         _write(photo, region, path)
         size_hw = (bottom - top, right - left)
         truth = None if sample.truth is None else truth_in(sample.truth, region, part.min_visible)
-        yield replace(sample, id=name, path=path, size_hw=size_hw, truth=truth)
+        yield replace(sample, id=f"{sample.id}@{left},{top}", path=path, size_hw=size_hw, truth=truth)
 
 
 def truth_in(truth: Truth, region: IntArray, min_visible: float) -> Truth:
@@ -134,12 +135,22 @@ def _fewer_empty(tiles: Sequence[Sample], share: float, seed: int) -> list[Sampl
     return [tile for i, tile in enumerate(tiles) if holds[i] or i in drawn]
 
 
+def _digest(sample: Sample) -> str:
+    """What names a photograph's tiles: another photograph, or the same one changed, has another."""
+    stat = sample.path.stat()
+    return hashlib.sha256(f"{sample.id}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:40]
+
+
 def _write(photo: Photograph, region: IntArray, path: Path) -> None:
-    """Write a tile, complete or not at all; one that is there, of a run that goes on, is left."""
+    """Write a tile, complete or not at all; one that is there is left.
+
+    It is there where a run goes on, or where another process was faster: several nodes cut the same
+    photographs into one folder.
+    """
     if path.is_file():
         return
     left, top, right, bottom = region
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    beside = path.with_name(f".{uuid.uuid4().hex}.png")  # numbers of processes repeat on other nodes
     try:
         image = Image.fromarray(np.ascontiguousarray(photo.pixels[top:bottom, left:right]))
         image.save(beside, compress_level=1)
