@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blemish.vocabulary import Prediction
 
 
-DRAWN_PIXELS = 27_000_000  # larger photographs are drawn reduced to it: for the eye, and for the memory
+DRAWN_PIXELS = 25_000_000  # larger photographs are drawn reduced to it: for the eye, and for the memory
 
 
 def json_line(outcome: Outcome, drawn: Path | None = None) -> str:
