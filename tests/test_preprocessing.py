@@ -7,7 +7,7 @@ from PIL import Image
 from blemish.errors import BadInput
 from blemish.imaging import Photograph
 from blemish.modelfile import InputSpec
-from blemish.preprocessing import Placement, normalize, prepare, resize
+from blemish.preprocessing import Placement, normalize, place, prepare, resize
 
 
 def picture(size_hw, seed=0):
@@ -207,3 +207,9 @@ def test_any_photograph_fits_any_input(height, width, size, kind, resize_to, dee
     assert out.shape == (3, *size)
     assert np.isfinite(out).all()
     assert min(placement.scale_xy) > 0
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("size_hw", SIZES, ids=str)
+def test_a_place_is_told_without_pixels(spec, size_hw):
+    assert place(size_hw, spec) == resize(picture(size_hw), spec)[1]

@@ -98,9 +98,17 @@ def resize(
         canvas = np.full((height, width, spec.channels), border, pixels.dtype)
         canvas[start_wh[1] : start_wh[1] + size_wh[1], start_wh[0] : start_wh[0] + size_wh[0]] = pixels
         pixels = canvas
-    scale = (size_wh[0] / (box[2] - box[0]), size_wh[1] / (box[3] - box[1]))
-    offset = (start_wh[0] - box[0] * scale[0], start_wh[1] - box[1] * scale[1])
-    return np.ascontiguousarray(pixels), Placement(photo.size_hw, spec.size_hw, scale, offset)
+    return np.ascontiguousarray(pixels), _placement(photo.size_hw, spec, size_wh, start_wh, box)
+
+
+def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
+    """Where a whole photograph lies in a network's input: what `resize` would say, without the pixels.
+
+    Args:
+        size_hw: of the upright photograph, pixels.
+        spec: the network's input.
+    """
+    return _placement(size_hw, spec, *_plan(_region(None, size_hw), spec, cropped=False))
 
 
 def normalize(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
@@ -151,6 +159,18 @@ def _region(crop_xyxy: Sequence[float] | None, size_hw: tuple[int, int]) -> tupl
             f"{width} x {height} pixels"
         )
     return left, top, right, bottom
+
+
+def _placement(
+    size_hw: tuple[int, int],
+    spec: InputSpec,
+    size_wh: tuple[int, int],
+    start_wh: tuple[int, int],
+    box: tuple[float, float, float, float],
+) -> Placement:
+    scale = (size_wh[0] / (box[2] - box[0]), size_wh[1] / (box[3] - box[1]))
+    offset = (start_wh[0] - box[0] * scale[0], start_wh[1] - box[1] * scale[1])
+    return Placement(size_hw, spec.size_hw, scale, offset)
 
 
 def _plan(

@@ -8,9 +8,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
+from blemish.decoding import decode
 from blemish.imaging import open_photograph
-from blemish.modelfile import InputSpec
-from blemish.preprocessing import prepare
+from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.preprocessing import place, prepare
 from blemish.training.augmentation import Change, change_pixels, draw_change, kept_share, move_boxes
 from blemish.training.parts import AugmentationPart
 from blemish.training.photographs import EpochBatches, TrainingPhotographs
@@ -180,6 +181,40 @@ def test_coord_max_without_change_is_the_photographs_own_box(tmp_path):
     for spec in INPUTS:
         item = TrainingPhotographs([sample], (spec,), OneBox(200.0))[(0, 0)]
         np.testing.assert_allclose(item["target"].numpy() * 200, [30, 20, 30, 20], atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", INPUTS, ids=lambda spec: spec.resize)
+def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tmp_path, spec):
+    """What is painted is found in the changed input, and decoding the target points at it there."""
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    pixels[20:40, 30:60] = 255
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    truth = Truth(task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]])
+    sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
+    spec = spec.model_copy(update={"pad_value": 0, "mean": (0, 0, 0), "std": (1, 1, 1)})
+    part = AugmentationPart(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
+    photographs = TrainingPhotographs([sample], (spec,), OneBox(200.0), augmentation=part)
+    promise = Contract(
+        architecture="test",
+        task=Task.LOCALIZATION,
+        labels=(LabelSpec(name="it", title="It"),),
+        inputs=(spec,),
+        outputs=(OutputSpec(name="box", role="box"),),
+        decoder=DecoderSpec(name="point", settings={"box_format": "xywh", "coord_max": 200.0}),
+    )
+    plain = place((60, 80), spec)
+    left, top, right, bottom = plain.to_network(np.array([[0, 0, 80, 60]]))[0]  # a border holds no answer
+    widths = set()
+    for epoch in range(30):
+        item = photographs[(epoch, 0)]
+        bright = item["inputs"][0][0].numpy() > 0.5
+        rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+        seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        (found,) = decode(promise, {"box": item["target"].numpy()[None]}, [plain])
+        seen = np.clip(seen, [left, top] * 2, [right, bottom] * 2)
+        np.testing.assert_allclose(plain.to_network(found.boxes_xyxy)[0], seen, atol=1.2)
+        widths.add(round(float(item["target"][2]), 3))
+    assert len(widths) > 10  # the zoom of the crop is in the target, as it is in the input
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from blemish.imaging import Photograph, open_photograph
 from blemish.modelfile import InputSpec
-from blemish.preprocessing import Placement, normalize, resize
+from blemish.preprocessing import Placement, normalize, place, resize
 from blemish.training.augmentation import Change, change_pixels, draw_change, move_boxes
 from blemish.training.parts import AugmentationPart
 from blemish.training.seeds import Purpose, stream
@@ -65,7 +65,8 @@ class TrainingPhotographs(TorchDataset[dict[str, Any]]):
     Args:
         samples: with truths.
         inputs: of the network.
-        target: what is learned of a sample, from its truth and its boxes in pixels of the first input.
+        target: what is learned of a sample, from its truth, its boxes in pixels of the first input, and where
+            the photograph would lie there without any change.
         augmentation: None to change nothing: then the inputs equal those of prediction bit for bit.
         seed: of the recipe.
         source: where photographs come from.
@@ -109,13 +110,16 @@ class TrainingPhotographs(TorchDataset[dict[str, Any]]):
             arrays.append(torch.from_numpy(normalize(change_pixels(change, pixels), spec)))
         assert first is not None  # noqa: S101  (a network has an input)
         if boxes is not None:
+            if change.crop_xyxy is not None:  # of a box only what the crop shows is turned, and no border
+                boxes = np.clip(boxes, change.crop_xyxy[:2] * 2, change.crop_xyxy[2:] * 2)
             boxes = move_boxes(change, first.to_network(boxes), first.input_hw)
             height, width = first.input_hw
             if change.crop_xyxy is not None or change.angle:
                 boxes = np.clip(boxes, 0, [width, height, width, height])
         return {
             "inputs": tuple(arrays),
-            "target": _as_tensors(self.target(sample, boxes, first)),
+            # Not where the crop put it: the network sees neither its place nor its zoom.
+            "target": _as_tensors(self.target(sample, boxes, place(first.size_hw, self.inputs[0]))),
             "position": position,
             "placement": np.array([*first.size_hw, *first.scale_xy, *first.offset_xy], np.float64),
         }

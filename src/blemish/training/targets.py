@@ -35,13 +35,20 @@ class OneBox:
 
     Attributes:
         coord_max: pixels; None for shares of the input. With it the box is that of the photograph which
-            would give the changed input without any change, since `coord_max` counts its pixels.
+            would give the changed input without any change, since `coord_max` counts its pixels: of
+            photographs of one size, the same input always asks for the same box.
     """
 
     coord_max: float | None = None
 
     def __call__(self, sample: Sample, boxes: FloatArray | None, placement: Placement) -> NDArray[Any]:
-        """The target of one photograph; `boxes` are pixels of the input."""
+        """The target of one photograph.
+
+        Args:
+            sample: with its truth.
+            boxes: (1, 4) pixels of the changed input.
+            placement: of the photograph without any change, as decoding knows it.
+        """
         assert boxes is not None  # noqa: S101  (sets of boxes have them, and their number was checked)
         if self.coord_max is None:
             height, width = placement.input_hw
