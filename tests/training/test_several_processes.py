@@ -10,6 +10,7 @@ from blemish.data.writing import write_dataset
 from blemish.training import run
 from blemish.training.loading import Loaders
 from blemish.training.parts import TrainingPart
+from blemish.training.ranks import rank_of, started_by_others
 from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
 
 
@@ -47,3 +48,26 @@ def test_only_the_first_process_removes_tiles_that_it_still_judges_by(recipe, tm
     chosen = recipe(tmp_path / "set", training__nodes=2, data__tiles={"size": 64}, task="detection")
     assert run.train(chosen, output=tmp_path / "run", device="cpu") == "learned"
     assert (tmp_path / "run" / "tiles").exists() == (rank == 1)
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "told", "rank", "others"),
+    [
+        (1, 1, {"RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 0, False),
+        (2, 1, {}, 0, False),
+        (2, 1, {"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}, 0, False),  # one of eight trainings side by side
+        (2, 1, {"SLURM_PROCID": "1"}, 0, False),
+        (2, 1, {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 1, True),
+        (2, 1, {"RANK": "1"}, 1, True),
+        (1, 2, {"NODE_RANK": "1"}, 1, True),
+        (2, 2, {"NODE_RANK": "1", "LOCAL_RANK": "1"}, 3, True),
+        (2, 2, {"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, 3, True),
+    ],
+)
+def test_a_process_that_starts_the_others_is_the_first(monkeypatch, devices, nodes, told, rank, others):
+    for name in ("RANK", "SLURM_PROCID", "SLURM_NTASKS", "NODE_RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    part = TrainingPart(devices=devices, nodes=nodes)
+    assert (rank_of(part), started_by_others(part)) == (rank, others)

@@ -14,18 +14,31 @@ from blemish.training.parts import TrainingPart
 
 def rank_of(part: TrainingPart) -> int:
     """This process's number among all that learn together; 0 for one that is alone, or starts the others."""
-    if part.devices * part.nodes == 1:
+    if not started_by_others(part):
         return 0
-    for name in ("RANK", "SLURM_PROCID"):
-        if os.environ.get(name, "").isdecimal():
-            return int(os.environ[name])
+    told = _told(part)
+    if told is not None:
+        return told
     node, local = (int(os.environ.get(name) or 0) for name in ("NODE_RANK", "LOCAL_RANK"))
     return node * part.devices + local
 
 
 def started_by_others(part: TrainingPart) -> bool:
     """Whether every process of the training reads the recipe by itself."""
-    return part.nodes > 1 or (part.devices > 1 and "RANK" in os.environ)
+    return part.nodes > 1 or (part.devices > 1 and _told(part) is not None)
+
+
+def _told(part: TrainingPart) -> int | None:
+    """The number that torchrun or SLURM gave this process; None where neither started it as one of several.
+
+    SLURM numbers the processes of every job, also those that learn alone or start others themselves.
+    """
+    if os.environ.get("RANK", "").isdecimal():
+        return int(os.environ["RANK"])
+    asked_for = os.environ.get("SLURM_NTASKS") == str(part.devices * part.nodes)
+    if (part.nodes > 1 or asked_for) and os.environ.get("SLURM_PROCID", "").isdecimal():
+        return int(os.environ["SLURM_PROCID"])
+    return None
 
 
 def check_agreement(part: TrainingPart, folder: Path | str | None) -> None:
