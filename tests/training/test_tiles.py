@@ -11,7 +11,7 @@ from blemish.errors import BadRecipe
 from blemish.geometry import mask_from_array, mask_to_array
 from blemish.imaging import open_photograph
 from blemish.inference.tiles import Tiling
-from blemish.training import read_recipe, train
+from blemish.training import preparing, read_recipe, train
 from blemish.training.parts import TilesPart
 from blemish.training.tiles import cut, truth_in
 from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
@@ -153,7 +153,8 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
     assert len(file.fingerprints.pixel) == 6  # of photographs: a leak is found whole
 
 
-def test_tiles_are_for_tasks_with_boxes(folders, tmp_path):
+def test_tiles_are_for_tasks_with_boxes(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "hash_photographs", None)  # told before any photograph is opened
     with pytest.raises(BadRecipe, match=r"data\.tiles is for detection"):
         train(
             None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",

@@ -31,7 +31,7 @@ from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
 from blemish.training.targets import check_targets, largest_coordinate
 from blemish.training.validation import check_watched
-from blemish.vocabulary import Dataset, Sample
+from blemish.vocabulary import Dataset, Sample, Task
 
 SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
 _OWN_KEYS = ("path", "format", "images", "task")  # these have keys of their own in a recipe
@@ -76,6 +76,10 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
         task=recipe.task,
         **part.options,
     )
+    if part.tiles is not None and dataset.task not in (Task.DETECTION, Task.SEGMENTATION):
+        raise BadRecipe(
+            f"data.tiles is for detection and segmentation, and the task is {dataset.task}; leave it out"
+        )
     check_watched(recipe, dataset.task)
     dataset = _split(dataset, recipe, split_file)
     splits = dataset.splits

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from blemish.errors import BadRecipe, StorageFull
+from blemish.errors import StorageFull
 from blemish.geometry import box_area, clip_boxes, crop_window, mask_box, paste_window
 from blemish.imaging import Photograph, open_photograph
 from blemish.inference.tiles import Tiling
 from blemish.training.parts import TilesPart
 from blemish.training.preparing import Data
 from blemish.training.seeds import Purpose, stream
-from blemish.vocabulary import IntArray, Mask, Sample, Task, Truth
+from blemish.vocabulary import IntArray, Mask, Sample, Truth
 
 FOLDER = "tiles"
 
@@ -38,12 +38,8 @@ def on_tiles(data: Data, part: TilesPart, folder: Path, seed: int) -> Data:
         seed: decides which tiles without objects are left out.
 
     Raises:
-        BadRecipe: the task has no boxes.
         StorageFull: the disk is.
     """
-    task = data.dataset.task
-    if task not in (Task.DETECTION, Task.SEGMENTATION):
-        raise BadRecipe(f"data.tiles is for detection and segmentation, and the task is {task}; leave it out")
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     learned = [tile for sample in data.train for tile in cut(sample, part, target)]
