@@ -188,6 +188,31 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(recipe, tmp_pa
     assert same(weights_of(whole), weights_of(resumed))
 
 
+def test_with_no_whole_checkpoint_a_run_stops_and_does_not_begin_again(recipe, tmp_path, stop_after):
+    stop_after(2)
+    with pytest.raises(Killed):
+        train(recipe(training__epochs=3), output=tmp_path / "cut", device="cpu")
+    stop_after(-1)
+    for best in (tmp_path / "cut" / "checkpoints").glob("best-*.ckpt"):
+        best.write_bytes(best.read_bytes()[:-1])
+    with pytest.raises(TrainingFailed, match=r"best-0000\d\.ckpt: the checkpoint is damaged.*begin again"):
+        train(resume=tmp_path / "cut", device="cpu")
+
+
+def test_a_run_goes_on_without_the_weights_it_began_from(recipe, tmp_path, stop_after):
+    first = train(recipe(training__epochs=1), output=tmp_path / "first", device="cpu")
+    weights = tmp_path / "w.safetensors"
+    shutil.copy(first.path / "weights.safetensors", weights)
+    chosen = recipe(training__epochs=2, model__weights=str(weights), training__batch_norm="frozen")
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    stop_after(1)
+    with pytest.raises(Killed):
+        train(chosen, output=tmp_path / "cut", device="cpu")
+    stop_after(-1)
+    weights.unlink()
+    assert same(weights_of(whole), weights_of(train(resume=tmp_path / "cut", device="cpu")))
+
+
 def test_a_finished_run_can_be_resumed_without_harm(recipe, tmp_path):
     run = train(recipe(training__epochs=2), output=tmp_path / "run", device="cpu")
     before = weights_of(run)

@@ -62,7 +62,15 @@ class Checkpoints:
         self._forget_old()
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest state that is whole, or None; damaged ones are reported and passed over."""
+        """The newest state that is whole and whose best weights are; damaged ones are reported, passed over.
+
+        Returns:
+            None where there is no state at all.
+
+        Raises:
+            TrainingFailed: there are states, and no training can go on from any of them.
+        """
+        damages = []
         for path in sorted(self.folder.glob("epoch-*.ckpt"), reverse=True):
             try:
                 state = read_checkpoint(path)
@@ -70,9 +78,16 @@ class Checkpoints:
                 if state["best_epoch"]:
                     _payload(best)
             except BadWeights as error:
-                _log.warning("%s; the one before it is used", error)
+                damages.append(error)
                 continue
+            for damage in damages:
+                _log.warning("%s; the one before it is used", damage)
             return state
+        if damages:
+            raise TrainingFailed(
+                f"{self.folder}: no checkpoint is left to go on from ({damages[0]}); put the file back from "
+                "a copy, or remove the folder and begin again at epoch 1"
+            )
         return None
 
     def best_weights(self, epoch: int) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Learning:
         network: filled with what it starts from.
         folder: of the run.
         device: where it learns.
+        state: of a checkpoint to go on from, or None.
         progress: whether to show a bar.
     """
 
@@ -81,6 +82,7 @@ class Learning:
     network: Network
     folder: Path
     device: torch.device
+    state: dict[str, Any] | None = None
     progress: bool = False
 
     def run(self) -> Run:
@@ -103,7 +105,7 @@ class Learning:
             for path in leftovers(checkpoints.folder):
                 path.unlink(missing_ok=True)
         contract = draft_contract(self.recipe, self.network, self.data)
-        state = checkpoints.newest()
+        state = self.state
         if state is None or not self._is_over(state):
             module = self._fit(contract, still, state)
             # Processes that others started look at what they learned; of those we started, at what was saved.

@@ -11,6 +11,7 @@ from typing import Any
 from blemish.errors import BadInput, StorageFull
 from blemish.models.registry import describe
 from blemish.models.weights import locate
+from blemish.training.checkpoint import Checkpoints
 from blemish.training.fitting import check_device, choose_device
 from blemish.training.learning import Learning, Run
 from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
@@ -70,7 +71,7 @@ def train(
     describe(chosen.model.name)  # a slip in the name is told before any photograph is opened
     where = choose_device(device)
     check_device(chosen, where)
-    files = locate(chosen.model.name, chosen.model.weights, _within(chosen))
+    files = () if resume is not None else _weights(chosen)
     prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
     chosen = resolve(chosen, prepared)
     if chosen.data.tiles is not None:
@@ -79,8 +80,15 @@ def train(
     with _told(folder, on_screen=progress) if first else nullcontext():
         for note in prepared.dataset.notes:
             _log.info("%s", note, extra=SHOWN)
+        state = Checkpoints(folder / "checkpoints").newest()
+        loaded = None if state is None else state.get("loaded")
+        if resume is not None and loaded is None:
+            files = _weights(chosen)
         network = build_network(chosen, prepared, files)
-        run = Learning(chosen, prepared, network, folder, where, progress=progress).run()
+        if loaded is not None:
+            network.loaded = frozenset(loaded)
+            network.settle()
+        run = Learning(chosen, prepared, network, folder, where, state, progress).run()
     if chosen.data.tiles is not None and first:
         # A run that goes on needs them, one that is over does not. The first process judges after the others
         # are done, so that nobody reads any more.
@@ -111,10 +119,10 @@ def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Re
     return read_recipe(recipe, settings=settings, overrides=overrides)
 
 
-def _within(recipe: Recipe) -> str | None:
-    """The architecture inside the architecture whose weights are wanted, where the recipe names one."""
-    options = recipe.model.options
-    return options.get("backbone") or options.get("detector")
+def _weights(recipe: Recipe) -> tuple[Path, ...]:
+    """The files to begin from; of the architecture inside the architecture, where the recipe names one."""
+    model = recipe.model
+    return locate(model.name, model.weights, model.options.get("backbone") or model.options.get("detector"))
 
 
 def _text(value: Any) -> Any:

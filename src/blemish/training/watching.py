@@ -54,7 +54,9 @@ class RunFiles(Callback):  # type: ignore[misc]
         row = progress.history[-1]
         if trainer.is_global_zero:
             best = on_cpu(pl_module.judged.state_dict()) if pl_module.is_best else None
-            self.checkpoints.save(pl_module.state(), best)
+            # Who goes on needs to know what the weights' files filled, but no longer the files.
+            state = {**pl_module.state(), "loaded": sorted(pl_module.network.loaded)}
+            self.checkpoints.save(state, best)
             write_table(progress.history, self.folder / "metrics.csv")
             if time.monotonic() - self._drawn > DRAWN_EVERY:  # half a second, which short epochs would feel
                 self._draw(progress)
