@@ -187,3 +187,74 @@ def test_a_photograph_that_is_gone_is_named(page, tmp_path):
     assert [f.origin for f in found.of("missing-photograph")] == [str(file)]
     with pytest.raises(BadDataset, match=r"a\.png"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("says", ["{outside}", "../../outside/secret.txt", "../../outside/other.png"])
+def test_a_file_elsewhere_on_the_disk_is_not_taken_in(page, draw, tmp_path, says):
+    outside = draw("outside/secret.png").with_suffix(".txt")
+    outside.write_bytes(b"no photograph")
+    draw("outside/other.png")
+    page("set/in/fine.png", [shape("dent", TRIANGLE)])
+    file = page("set/in/a.png", [shape("dent", TRIANGLE)], imagePath=says.format(outside=outside))
+    file.with_suffix(".png").unlink()
+    found = check(tmp_path / "set/in", duplicates=False)
+    assert [f.origin for f in found.of("missing-photograph")] == [str(file)]
+    with pytest.raises(BadDataset, match="a photograph is not in"):
+        open_dataset(tmp_path / "set/in")
+
+
+def test_links_to_photographs_elsewhere_are_photographs(page, draw, tmp_path):
+    file = page("set/a.png", [shape("dent", TRIANGLE)])
+    there = draw("far/away/b.png", SIZE_WH)
+    file.with_suffix(".png").unlink()
+    file.with_suffix(".png").symlink_to(there)
+    assert open_dataset(tmp_path / "set")[0].path == tmp_path / "set/a.png"
+
+
+def test_a_stale_image_path_leaves_others_their_photograph(page, tmp_path):
+    stale = page("a.png", [shape("dent", TRIANGLE)], imagePath="b.png")
+    page("b.png", [shape("rust", TRIANGLE)])
+    found = check(tmp_path, duplicates=False)
+    assert [f.origin for f in found.of("other-filename")] == [str(stale)]
+    assert not found.of("repeated-line")
+    assert [(s.id, s.truth.label_names) for s in open_dataset(tmp_path)] == [
+        ("a.png", ("dent",)),
+        ("b.png", ("rust",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "no valid JSON"), (b"[1, 2]", "one JSON object"), (b"[" * 100_000, "nested too deep"),
+     (b'{"shapes": [' + b"9" * 5000 + b"]}", "too many digits")],
+)  # fmt: skip
+def test_a_broken_first_file_hides_no_other(page, tmp_path, content, says):
+    page("b.png", [shape("dent", TRIANGLE)])
+    file = page()
+    file.write_bytes(content)
+    found = check(tmp_path, duplicates=False)
+    assert [f.origin.split(".json")[0] for f in found.of("bad-file")] == [str(tmp_path / "a")]
+    assert says in found.of("bad-file")[0].message
+
+
+def test_files_in_utf_16_are_read(page, tmp_path):
+    file = page(shapes=[shape("dent", TRIANGLE)])
+    file.write_text(file.read_text("utf-8"), "utf-16")
+    assert open_dataset(tmp_path).format == "labelme"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "changes"),
+    [
+        ([shape("dent", TRIANGLE, group_id=[1])], {}),
+        ([shape("dent", [[10**400, 1], [2, 3], [4, 9]])], {}),
+        ([shape("dent", TRIANGLE)], {"imagePath": "a\0.png"}),
+        ([shape("dent", TRIANGLE)], {"imagePath": "\ud800.png"}),
+    ],
+)
+def test_odd_values_cost_one_shape_or_nothing(page, tmp_path, shapes, changes):
+    page("b.png", [shape("dent", TRIANGLE)])
+    page(shapes=shapes, **changes)
+    found = check(tmp_path, duplicates=False)
+    assert not found.of("unreadable-set")
+    assert found.photographs == 2

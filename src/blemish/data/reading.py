@@ -198,7 +198,8 @@ class Shelf:
             if end in self.files:
                 return self.files[end]
         direct = Path(posix)
-        return direct if direct.is_absolute() and direct.is_file() else None
+        # Only what is called a photograph: a table of somebody else's may name any file of this machine.
+        return direct if direct.is_absolute() and is_image_name(direct.name) and direct.is_file() else None
 
     def by_stem(self, stem: str) -> Path | None:
         """The photograph of that stem, whatever its suffix; exact case first."""

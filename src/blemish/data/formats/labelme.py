@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.outlines import ellipse_outline, outlines_box
 from blemish.data.placing import Box, Drawn, Region, boxes_or_masks, place_all
-from blemish.data.reading import Reading, Shelf, sample_id, split_named
+from blemish.data.reading import Reading, Shelf, is_image_name, sample_id, split_named
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
 from blemish.geometry.polygons import FARTHEST
+from blemish.imaging import IMAGE_SUFFIXES
 from blemish.vocabulary import BoolArray, Dataset, FloatArray, Sample, Task, Truth
 
 HEAD_BYTES = 4096
+LOOKED_AT = 50  # files, to recognise the format by
 WITHOUT_AREA = frozenset({"line", "linestrip", "point", "points"})
 
 
@@ -55,11 +58,11 @@ class LabelMe:
     """Polygons, rectangles, circles and masks of LabelMe and its kin, or flags of whole photographs."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether the first JSON file of the folder, or of one below, begins as LabelMe's do."""
+        """Whether one of the first JSON files of the folder, or of those below, begins as LabelMe's do."""
         if path.is_file():
             return _begins_as_labelme(path)
-        first = next(_json_files(path), None) if path.is_dir() else None
-        return first is not None and _begins_as_labelme(first)
+        # More than one, since the first may be the one that is broken.
+        return path.is_dir() and any(map(_begins_as_labelme, islice(_json_files(path), LOOKED_AT)))
 
     def read(self, path: Path, reading: Reading) -> Dataset:
         """One sample for each JSON file, in the order of their paths."""
@@ -70,8 +73,8 @@ class LabelMe:
             raise BadDataset(f"{path}: no file of LabelMe in it; give the folder that holds them")
         shelf = Shelf(reading.images or root)
         if any(page.shapes for page in pages):
-            return _objects(path, root, pages, shelf, reading)
-        return _whole_photographs(path, root, pages, shelf, reading)
+            return _objects(root, pages, shelf, reading)
+        return _whole_photographs(root, pages, shelf, reading)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
@@ -87,7 +90,10 @@ def _begins_as_labelme(file: Path) -> bool:
     if file.suffix.casefold() != ".json":
         return False
     with file.open("rb") as stream:
-        head = stream.read(HEAD_BYTES).lstrip(b"\xef\xbb\xbf \r\n\t")
+        head = stream.read(HEAD_BYTES)
+    if b"\0" in head:  # UTF-16, which json reads too
+        head = head.replace(b"\0", b"").lstrip(b"\xff\xfe")
+    head = head.lstrip(b"\xef\xbb\xbf \r\n\t")
     return head.startswith(b"{") and (b'"shapes"' in head or b'"imageData"' in head)
 
 
@@ -96,10 +102,12 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        what = error.msg if isinstance(error, json.JSONDecodeError) else "not in UTF-8"
-        _bad_file(file, f"no valid JSON ({what})", f"{file}{line}", reading)
+        _bad_file(file, f"no valid JSON ({_why(error)})", f"{file}{line}", reading)
         return None
-    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        _bad_file(file, "no file of LabelMe, which holds one JSON object", str(file), reading)
+        return None
+    shapes = content.get("shapes")
     if shapes is None:
         reading.note(f"{file.name} has no shapes and was passed over")
         return None
@@ -110,6 +118,15 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
     stated = (int(height), int(width)) if _is_size(height) and _is_size(width) else None
     held = {str(k): bool(v) for k, v in flags.items()} if isinstance(flags, dict) else {}
     return Page(file, str(content.get("imagePath") or ""), stated, shapes, held)
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    """What keeps a text from being JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return "not in UTF-8" if isinstance(error, UnicodeDecodeError) else "a number has too many digits"
 
 
 def _bad_file(file: Path, what: str, origin: str, reading: Reading) -> None:
@@ -127,30 +144,57 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int | float) and 1 <= value < 1e6
 
 
-def _photograph(page: Page, shelf: Shelf) -> Path | None:
-    """The photograph of a page: as it names it from its own folder, else that of its stem, else by name."""
+def _photograph(page: Page, shelf: Shelf, root: Path, reading: Reading) -> Path | None:
+    """The photograph of a page: as it names it from its own folder, else that of its stem, else by name.
+
+    A path that leads out of the data set's surroundings is not followed: whoever opens a set that somebody
+    else made does not want it to take in, and later copy, what else lies on the disk.
+    """
     own = page.path.parent
-    named = (own / page.says_name.replace("\\", "/")).resolve() if page.says_name else None
-    beside = [f"{page.path.stem}{named.suffix}"] if named is not None else []
-    for candidate in (named, *(own / name for name in beside)):
-        if candidate is not None and candidate.is_file():
-            below = shelf.root.resolve()
-            if not candidate.resolve().is_relative_to(below):
-                return candidate
-            # As the shelf lists it, so that one photograph has one path.
-            return shelf.find(candidate.resolve().relative_to(below).as_posix()) or candidate
+    named = own / page.says_name.replace("\\", "/") if page.says_name else None
+    suffixes = dict.fromkeys(["" if named is None else named.suffix, *sorted(IMAGE_SUFFIXES)])
+    names = [own / f"{page.path.stem}{suffix}" for suffix in suffixes]
+    beside = [found for name in names if (found := _placed(name, shelf, root)) is not None]
+    meant = None if named is None else _placed(named, shelf, root)
+    if meant is None:
+        meant = beside[0] if beside else None
+    elif beside and meant not in beside and meant.with_suffix(".json").is_file():
+        reading.problem(
+            "other-filename",
+            f"it names {page.says_name!r}, which has a file of its own",
+            origin=str(page.path),
+            path=beside[0],
+            remedy=f"correct imagePath; {beside[0].name}, which lies beside it, was taken",
+            severity=Severity.WARNING,
+            fix="writes the right name",
+        )
+        meant = beside[0]
+    if meant is not None:
+        return meant
     return shelf.by_name(page.says_name, own.name) if page.says_name else shelf.by_stem(page.path.stem)
 
 
+def _placed(candidate: Path, shelf: Shelf, root: Path) -> Path | None:
+    """The photograph at a path, if one lies there, below the shelf, the data set or the folder around it."""
+    plain = Path(os.path.abspath(candidate))  # noqa: PTH100 - links stay, of which some sets are made
+    below = Path(os.path.abspath(shelf.root))  # noqa: PTH100
+    if not is_image_name(plain.name) or not plain.is_file():
+        return None
+    if plain.is_relative_to(below):  # as the shelf lists it, so that one photograph has one path
+        return shelf.find(plain.relative_to(below).as_posix()) or candidate
+    around = Path(os.path.abspath(root)).parent  # noqa: PTH100 - "../images/a.png" is LabelMe's habit
+    return plain if plain.is_relative_to(around) and around != Path(around.anchor) else None
+
+
 def _found(
-    pages: list[Page], shelf: Shelf, reading: Reading, path: Path
+    pages: list[Page], shelf: Shelf, reading: Reading, root: Path
 ) -> Iterator[tuple[Page, Path, str | None]]:
     """(page, photograph, split) of each page whose photograph is there; the others are told."""
     missing: list[tuple[str, str]] = []
     first: dict[Path, Path] = {}
     out = []
     for page in pages:
-        photograph = _photograph(page, shelf)
+        photograph = _photograph(page, shelf, root, reading)
         if photograph is None:
             if reading.missing != "keep" or reading.lenient:
                 missing.append((page.says_name or page.path.stem, str(page.path)))
@@ -167,21 +211,21 @@ def _found(
             )
             continue
         first[photograph] = page.path
-        below = page.path.parts[len(path.parts) : -1]
+        below = page.path.parts[len(root.parts) : -1]
         out.append((page, photograph, next((s for s in map(split_named, below) if s), None)))
     reading.missing_photographs(missing, shelf.root, shelf)
     if not out:
         raise BadDataset(
-            f"{path}: none of its photographs lies in {shelf.root}; say where they are with images="
+            f"{root}: none of its photographs lies in {shelf.root}; say where they are with images="
         )
     yield from out
 
 
-def _whole_photographs(path: Path, root: Path, pages: list[Page], shelf: Shelf, reading: Reading) -> Dataset:
+def _whole_photographs(root: Path, pages: list[Page], shelf: Shelf, reading: Reading) -> Dataset:
     """A multilabel set from the flags of photographs in which nothing is drawn."""
     names = list(dict.fromkeys(n for page in pages for n in page.flags))
     if not names:
-        raise BadDataset(f"{path}: no file holds a shape or a flag; label some photographs first")
+        raise BadDataset(f"{root}: no file holds a shape or a flag; label some photographs first")
     labels = labels_with_titles(names)
     samples = tuple(
         Sample(
@@ -195,18 +239,18 @@ def _whole_photographs(path: Path, root: Path, pages: list[Page], shelf: Shelf, 
                 label_index=np.array(sorted(labels.index(n) for n, v in page.flags.items() if v), np.int64),
             ),
         )
-        for page, photograph, split in _found(pages, shelf, reading, path)
+        for page, photograph, split in _found(pages, shelf, reading, root)
     )
     return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="labelme")
 
 
-def _objects(path: Path, root: Path, pages: list[Page], shelf: Shelf, reading: Reading) -> Dataset:
+def _objects(root: Path, pages: list[Page], shelf: Shelf, reading: Reading) -> Dataset:
     names = {str(s.get("label") or "").strip() for page in pages for s in page.shapes}
     labels = labels_with_titles(sorted(names - {""}))
     index = {n: i for i, n in enumerate(labels.names)}
     left_out: Counter[str] = Counter()
     drawn = []
-    for page, photograph, split in _found(pages, shelf, reading, path):
+    for page, photograph, split in _found(pages, shelf, reading, root):
         one = Drawn(
             id=sample_id(photograph, root),
             path=photograph,
@@ -242,6 +286,7 @@ def _draw(page: Page, one: Drawn, index: dict[str, int], left_out: Counter[str],
             continue
         box, region = read
         group = shape.get("group_id")
+        group = group if isinstance(group, int | str) or group is None else repr(group)
         before = parts.get((name, group)) if group is not None else None
         earlier = None if before is None else one.regions[before]
         if before is not None and isinstance(region, tuple) and isinstance(earlier, tuple):
@@ -270,7 +315,7 @@ def _read_shape(
 
     try:
         points = np.array(shape.get("points"), np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         points = np.full((1, 2), np.nan)
     if not len(points) or not (np.abs(points) < FARTHEST).all():
         wrong("bad-box", f"a {kind} takes points of two numbers each, pixels")
