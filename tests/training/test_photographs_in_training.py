@@ -227,8 +227,8 @@ def test_an_epoch_is_a_permutation_of_its_own(count, size, world):
             batches.set_epoch(number)
             listed = list(batches)
             assert len(listed) == len(batches)
-            assert all(e == number for batch in listed for e, _ in batch)
-            seen += [p for batch in listed for _, p in batch]
+            assert all(key[0] == number for batch in listed for key in batch)
+            seen += [key[1] for batch in listed for key in batch]
         return seen
 
     first = epoch(0)
@@ -258,5 +258,16 @@ def test_rare_labels_are_drawn_more_often():
     drawn = []
     for epoch in range(200):
         batches.set_epoch(epoch)
-        drawn += [p for batch in batches for _, p in batch]
+        drawn += [key[1] for batch in batches for key in batch]
     assert abs(np.mean(np.array(drawn) < 2) - 0.5) < 0.05
+
+
+def test_a_photograph_drawn_again_is_changed_anew(sample):
+    weights = np.array([1.0] + [0.05] * 9)
+    keys = [key for batch in EpochBatches(10, 10, weights=weights, seed=0) for key in batch]
+    rare = [key for key in keys if key[1] == 0]
+    assert len(rare) > 3
+    assert rare[0] == (0, 0)
+    photographs = TrainingPhotographs([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
+    pictures = {photographs[key]["inputs"][0].numpy().tobytes() for key in rare}
+    assert len(pictures) == len(rare)

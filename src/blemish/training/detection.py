@@ -35,13 +35,13 @@ class DetectionPhotographs(TrainingPhotographs):
         self.mask_input = network.mask_input
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        epoch, position = key
+        position = key[1]
         sample = self.samples[position]
         view = View()
         if self.augmentation is not None:
             known = None if sample.truth is None else sample.truth.boxes_xyxy
             boxes = np.zeros((0, 4)) if known is None else known
-            random = stream(self.seed, Purpose.AUGMENTATION, epoch, position)
+            random = stream(self.seed, Purpose.AUGMENTATION, *key)
             view = draw_view(self.augmentation, random, self.source.size_hw(sample), boxes)
         arrays, placements = [], []
         for spec in self.inputs:

@@ -31,7 +31,7 @@ class KeptFeatures(Dataset[dict[str, Any]]):
         return len(self.features)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        _, position = key
+        position = key[1]
         return {
             "inputs": (self.features[position],),
             "target": self.targets[position],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,9 @@ from blemish.training.parts import AugmentationPart
 from blemish.training.seeds import Purpose, stream
 from blemish.vocabulary import FloatArray, Sample
 
-Key = tuple[int, int]  # (epoch, position): all that a photograph's randomness depends on
+# All that a photograph's randomness depends on: (epoch, position), and how often it was drawn before in the
+# epoch, where it was.
+Key = tuple[int, ...]
 Target = Callable[[Sample, FloatArray | None, Placement], Any]
 
 
@@ -93,14 +96,14 @@ class TrainingPhotographs(TorchDataset[dict[str, Any]]):
         return len(self.samples)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        epoch, position = key
+        position = key[1]
         sample = self.samples[position]
         boxes = None if sample.truth is None else sample.truth.boxes_xyxy
         change = Change()
         if self.augmentation is not None:
             crops = self.augmentation.random_resized_crop is not None
             size_hw = self.source.size_hw(sample) if crops else None
-            random = stream(self.seed, Purpose.AUGMENTATION, epoch, position)
+            random = stream(self.seed, Purpose.AUGMENTATION, *key)
             change = draw_change(self.augmentation, random, size_hw, boxes)
         arrays: list[Tensor] = []
         first: Placement | None = None
@@ -187,9 +190,15 @@ class EpochBatches(Sampler[list[Key]]):
         order, epoch = self.order(), self.epoch
         if self.world > 1 and self.shuffle:  # every process takes the same number of steps
             order = np.resize(order, -(-self.count // self.world) * self.world)
-        mine = order[self.rank :: self.world]
+        drawn: Counter[int] = Counter()
+        keys: list[Key] = []
+        for position in order.tolist():
+            again = drawn[position]
+            keys.append((epoch, position, again) if again else (epoch, position))
+            drawn[position] += 1
+        mine = keys[self.rank :: self.world]
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [(epoch, int(position)) for position in mine[start : start + self.batch_size]]
+            yield mine[start : start + self.batch_size]
 
     def __len__(self) -> int:
         if not self.shuffle:
