@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.data.cache import cache_folder, load_json, save_json, short_digest
-from blemish.data.checks.copies import check_copies, check_groups
+from blemish.data.checks.copies import check_copies, check_groups, check_listed_twice
 from blemish.data.checks.names import check_counts, check_names
 from blemish.data.checks.photographs import check_photographs
 from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
@@ -23,7 +23,7 @@ from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
 
 PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
-RULES = 6  # raise it when a check changes, so that remembered findings are forgotten
+RULES = 7  # raise it when a check changes, so that remembered findings are forgotten
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ def audit(
     found += check_names(dataset)
     found += check_counts(dataset)
     found += check_groups(dataset)
+    found += check_listed_twice(dataset.samples)
     usable = [
         s for s, k in zip(dataset.samples, looks, strict=True) if not k.error and k.fault in ("", "trailing")
     ]

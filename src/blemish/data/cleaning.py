@@ -12,7 +12,7 @@ import numpy as np
 from blemish.data.audit import audit, lenient_reading
 from blemish.data.checks.objects import FEWEST_PIXELS
 from blemish.data.checks.photographs import SUFFIXES_OF
-from blemish.data.findings import DROPS_PHOTOGRAPH, Finding, Findings
+from blemish.data.findings import DROPS_PHOTOGRAPH, Findings
 from blemish.data.headers import look_at_all
 from blemish.data.outlines import OutlinedMask, clipped_outline
 from blemish.data.writing import Written, format_to_write, write_dataset
@@ -33,6 +33,9 @@ DROPPED_PHOTOGRAPHS = frozenset(
         "truncated-photograph",
     }
 )
+
+
+Place = tuple[Path, str]  # a photograph and the one split that it is dropped from, "" for all
 
 
 @dataclass(frozen=True)
@@ -106,19 +109,20 @@ def clean(
     dataset = result.dataset
     if dataset is None:
         raise BadDataset(result.findings.of("unreadable-set")[0].sentence())
-    drop: dict[Path, str] = {}
+    drop: dict[Place, str] = {}
     for finding in result.findings:
         if finding.path is None or not finding.fix:
             continue
         if finding.code in DROPPED_PHOTOGRAPHS or finding.fix == DROPS_PHOTOGRAPH:
-            drop.setdefault(finding.path, finding.code)
-    kept = tuple(_mended(s) for s in dataset.samples if s.path not in drop)
+            drop.setdefault((finding.path, finding.split), finding.code)
+    gone = [drop.get((s.path, "")) or drop.get((s.path, s.split or "")) for s in dataset.samples]
+    kept = tuple(_mended(s) for s, code in zip(dataset.samples, gone, strict=True) if code is None)
     if not kept:
         raise BadDataset(f"{path}: not one photograph of it can be used; see blemish data check")
     dropped: dict[str, list[str]] = {}
-    for sample in dataset.samples:
-        if sample.path in drop:
-            dropped.setdefault(drop[sample.path], []).append(sample.id)
+    for sample, code in zip(dataset.samples, gone, strict=True):
+        if code is not None:
+            dropped.setdefault(code, []).append(sample.id)
     written = write_dataset(
         replace(dataset, samples=kept),
         output,
@@ -126,12 +130,9 @@ def clean(
         link=link,
         suffixes=_right_suffixes(kept),
     )
-    left = Findings(tuple(f for f in result.findings if not f.fix and not _gone(f, drop)), len(kept))
+    lost = {s.path for s in dataset.samples} - {s.path for s in kept}
+    left = Findings(tuple(f for f in result.findings if not f.fix and f.path not in lost), len(kept))
     return Cleaned(result.findings, left, {c: tuple(ids) for c, ids in dropped.items()}, written)
-
-
-def _gone(finding: Finding, drop: Mapping[Path, str]) -> bool:
-    return finding.path in drop
 
 
 def _mended(sample: Sample) -> Sample:

@@ -31,6 +31,7 @@ class Finding:
         origin: where the label stands: `labels.csv:14`.
         remedy: what to do.
         fix: what `--fix` does about it, or "" where only people can.
+        split: the one side that a fix takes it from, where the photograph stands in several; or "".
     """
 
     code: str
@@ -40,6 +41,7 @@ class Finding:
     origin: str = ""
     remedy: str = ""
     fix: str = ""
+    split: str = ""
 
     @property
     def where(self) -> str:
@@ -66,6 +68,7 @@ class Finding:
             "message": self.message,
             "remedy": self.remedy,
             "fix": self.fix,
+            "split": self.split,
         }
 
 
@@ -104,6 +107,7 @@ class Findings:
                 f["origin"],
                 f["remedy"],
                 f["fix"],
+                f["split"],
             )
             for f in raw["findings"]
         )

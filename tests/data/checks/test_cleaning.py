@@ -1,5 +1,6 @@
 """A cleaned copy: every fault mended that a finding promises to mend."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.data.cleaning import clean
 
@@ -176,9 +178,9 @@ def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
     lines = planted.label_of(with_objects[9]).read_text()
     planted.label_of(with_objects[9]).write_text(lines + lines.splitlines()[0] + "\n0 1 2\n")
     leaked = planted.root / "images/val/copy.png"
-    shutil.copy(
-        planted.root / "images/train" / sorted((planted.root / "images/train").iterdir())[-1].name, leaked
-    )
+    original = sorted((planted.root / "images/train").iterdir())[-1]
+    shutil.copy(original, leaked)
+    shutil.copy(planted.label_of(original), planted.label_of(leaked))
     before = {p: p.read_bytes() for p in planted.root.rglob("*") if p.is_file()}
 
     result = clean(planted.root, tmp_path / "clean")
@@ -194,3 +196,49 @@ def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
     again = check(tmp_path / "clean")
     assert set(again.counts) <= {"few-examples"}
     assert again.photographs == 59
+
+
+def two_files(root, names, category=("dent", "dent")):
+    """COCO files of train and val that list those photographs, each with one object of that label."""
+    (root / "annotations").mkdir()
+    for (split, listed), label in zip(names.items(), category, strict=True):
+        content = {
+            "images": [{"id": i, "file_name": n, "width": 24, "height": 20} for i, n in enumerate(listed, 1)],
+            "annotations": [
+                {"id": i, "image_id": i, "category_id": 1, "bbox": [2, 3, 8, 9]}
+                for i in range(1, len(listed) + 1)
+            ],
+            "categories": [{"id": 1, "name": label}],
+        }
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("duplicates", [True, False])
+def test_a_photograph_listed_in_two_splits_stays_on_one_side(draw, tmp_path, duplicates):
+    for name in ("a.png", "b.png", "c.png"):
+        draw(f"set/{name}")
+    two_files(tmp_path / "set", {"train": ["a.png", "b.png"], "val": ["a.png", "c.png"]})
+    result = clean(tmp_path / "set", tmp_path / "clean", duplicates=duplicates)
+    assert [f.code for f in result.found.errors] == ["split-leak"]
+    assert result.dropped == {"split-leak": ("a.png",)}
+    assert open_dataset(tmp_path / "clean").splits == {"train": 1, "val": 2}
+
+
+def test_contradicting_labels_are_left_to_people(draw, tmp_path):
+    draw("set/dent/a.png", seed=1)
+    draw("set/scratch/a2.png", seed=1)
+    draw("set/scratch/b.png")
+    result = clean(tmp_path / "set", tmp_path / "clean")
+    assert not result.dropped
+    assert {"contradicting-labels"} == {f.code for f in result.left.errors}
+    assert result.written.photographs == 3
+
+
+def test_a_leak_with_contradicting_labels_is_left_to_people(draw, tmp_path):
+    draw("set/a.png")
+    draw("set/b.png")
+    names = {"train": ["a.png", "b.png"], "val": ["a.png"]}
+    two_files(tmp_path / "set", names, ("dent", "scratch"))
+    result = clean(tmp_path / "set", tmp_path / "clean")
+    assert not result.dropped
+    assert {f.code for f in result.left.errors} == {"contradicting-labels", "split-leak"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from blemish.data.duplicates import Pair
 from blemish.data.findings import Finding, Severity
@@ -13,9 +14,11 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
     """Exact and near copies: a leak where they stand in two splits, a contradiction where labels differ."""
     for pair in pairs:
         first, second = samples[pair.first], samples[pair.second]
+        if first.path == second.path:
+            continue  # `check_listed_twice` has told
         how = _how(pair)
-        across = first.split != second.split and first.split is not None and second.split is not None
-        if across:
+        contradiction = pair.exact and _labels(first) != _labels(second)
+        if _across(first, second):
             dropped = _expendable(first, second)
             yield Finding(
                 "split-leak",
@@ -25,7 +28,8 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
                 dropped.path,
                 dropped.origin,
                 remedy="keep both on one side: data split --group-by near-duplicates",
-                fix=f"drops it from {dropped.split}",
+                fix="" if contradiction else f"drops it from {dropped.split}",
+                split=dropped.split or "",
             )
         else:
             yield Finding(
@@ -35,17 +39,37 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
                 second.path,
                 second.origin,
                 remedy="drop one" if pair.exact else "keep both on one side of every split",
-                fix="drops it" if pair.exact else "",
+                fix="drops it" if pair.exact and not contradiction else "",
             )
-        if pair.exact and _labels(first) != _labels(second):
+        if contradiction:  # which of both may go is for people to say, so neither does
+            yield _contradiction(second, f"it shows the same as {first.id} and has other labels")
+
+
+def check_listed_twice(samples: Sequence[Sample]) -> Iterator[Finding]:
+    """One file in several splits, which labels alone can tell without a look at any pixel."""
+    by_path: dict[Path, list[Sample]] = {}
+    for sample in samples:
+        by_path.setdefault(sample.path, []).append(sample)
+    for listed in by_path.values():
+        kept = listed[0]
+        for sample in listed[1:]:
+            if not _across(kept, sample):
+                continue
+            dropped = _expendable(kept, sample)
+            kept = other(dropped, kept, sample)
+            contradiction = _labels(kept) != _labels(dropped)
             yield Finding(
-                "contradicting-labels",
+                "split-leak",
                 Severity.ERROR,
-                f"it shows the same as {first.id} and has other labels",
-                second.path,
-                second.origin,
-                remedy="decide which labels are right",
+                f"it is in {dropped.split} and in {kept.split}",
+                dropped.path,
+                dropped.origin,
+                remedy="list it in one split only: data split",
+                fix="" if contradiction else f"drops it from {dropped.split}",
+                split=dropped.split or "",
             )
+            if contradiction:
+                yield _contradiction(dropped, f"it has other labels in {dropped.split} than in {kept.split}")
 
 
 def check_groups(dataset: Dataset) -> Iterator[Finding]:
@@ -65,6 +89,21 @@ def check_groups(dataset: Dataset) -> Iterator[Finding]:
                 sample.origin,
                 remedy="divide the set anew with data split, which keeps groups together",
             )
+
+
+def _across(first: Sample, second: Sample) -> bool:
+    return first.split != second.split and first.split is not None and second.split is not None
+
+
+def _contradiction(sample: Sample, message: str) -> Finding:
+    return Finding(
+        "contradicting-labels",
+        Severity.ERROR,
+        message,
+        sample.path,
+        sample.origin,
+        remedy="decide which labels are right",
+    )
 
 
 def other(one: Sample, first: Sample, second: Sample) -> Sample:
