@@ -10,7 +10,7 @@ from blemish.geometry import mask_to_array
 from blemish.modelfile import Contract, DecoderSpec, LabelSpec
 from blemish.models.hybrid import dice_loss, label_maps
 from blemish.models.registry import create, describe
-from blemish.models.weights import load_weights
+from blemish.models.weights import load_weights, locate
 from blemish.preprocessing import Placement
 from blemish.vocabulary import Task
 
@@ -137,3 +137,24 @@ def test_a_file_of_the_detector_alone_is_enough_and_its_licence_is_named(network
         load_weights(twin, [file])
     assert "AGPL" not in network.code_licence
     assert describe("ssd300-resnet50").licence in network.code_licence
+
+
+def test_default_weights_are_those_of_the_encoder_that_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    files = {"resnet18": "resnet18-f37072fd.pth", "resnet50": "resnet50-11ad3fa6.pth"}
+    (tmp_path / "checkpoints").mkdir()
+    for file in files.values():
+        (tmp_path / "checkpoints" / file).touch()
+    detector = {"detector": "fasterrcnn-resnet50-fpn"}
+    for encoder, wanted in (("resnet18", {"resnet18", "resnet50"}), ("mit_b0", {"resnet50"})):
+        found = locate("hybrid", "default", {**detector, "encoder": encoder})
+        assert {path.name for path in found} == {files[name] for name in wanted}
+    assert len(locate("hybrid", "default", detector)) == 1  # one file fills both
+
+
+def test_a_detector_that_began_at_random_learns_whole_here_too():
+    settings = {**SMALL, "detector": "fasterrcnn-resnet50-fpn", "detector_options": {}}
+    made = create("hybrid", task="segmentation", label_count=2, **settings)
+    assert not all(p.requires_grad for p in made.detector.parameters())
+    load_weights(made, ())
+    assert all(p.requires_grad for p in made.detector.parameters())

@@ -41,7 +41,9 @@ class Hybrid(Network):
         if Task.DETECTION not in within.tasks:
             raise BadRecipe(f"model.options.detector: {options.detector} finds no boxes; take a detector")
         self.code_licence = f"{within.licence}; MIT (segmentation_models_pytorch)"
-        self.weights_licence = f"{within.weights_licence}; BSD-3-Clause (torchvision's encoder)"
+        self.weights_licence = within.weights_licence
+        if options.encoder in RESNET_FILES:
+            self.weights_licence += "; BSD-3-Clause (torchvision's encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
         how = dict(options.detector_options)
         for name in ("input_size", "resize", "resize_to"):
@@ -102,6 +104,12 @@ class Hybrid(Network):
             return (name, *self.detector.aliases(name.removeprefix("detector.")))
         return (name, name.removeprefix("masks.encoder."))
 
+    def settle(self) -> None:
+        """The detector's part of what was loaded is the detector's to know."""
+        ours = (name for name in self.loaded if name.startswith("detector."))
+        self.detector.loaded = frozenset(name.removeprefix("detector.") for name in ours)
+        self.detector.settle()
+
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """As the detector reads it."""
         return self.detector.read_state(path)
@@ -139,18 +147,22 @@ def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     weights_licence="the detector's, and BSD-3-Clause (torchvision's encoder)",
     input_size=640,
     extra="segment",
-    default_weights=lambda name: _weights("yolov8s" if name == "hybrid" else name),
+    default_weights=lambda name, **parts: _weights("yolov8s" if name == "hybrid" else name, **parts),
+    weight_options=("encoder",),
 )
 def hybrid(name: str, *, task: Task, label_count: int, **options: Any) -> Hybrid:
     """A hybrid with random weights; its options are those of `HybridOptions`."""
     return Hybrid(label_count=label_count, options=HybridOptions.of(name, options))
 
 
-def _weights(detector: str) -> tuple[Path, ...]:
+def _weights(detector: str, encoder: str = "resnet50") -> tuple[Path, ...]:
+    """The detector's files, and the encoder's where torchvision has one; other encoders begin at random."""
     find = describe(detector).default_weights
     found = () if find is None else find(detector)
-    encoder = from_torchvision(*RESNET_FILES["resnet50"])
-    return found if encoder in found else (*found, encoder)
+    if encoder not in RESNET_FILES:
+        return found
+    file = from_torchvision(*RESNET_FILES[encoder])
+    return found if file in found else (*found, file)
 
 
 def _import_smp() -> Any:

@@ -44,6 +44,7 @@ class Architecture:
             is no pattern.
         extra: the part of Blemish it needs beyond `train`, or "".
         default_weights: finds or downloads the files that `default` stands for; None where there are none.
+        weight_options: names of options that it takes as keywords, where a recipe gives them.
     """
 
     name: str
@@ -56,7 +57,8 @@ class Architecture:
     smallest: bool = False
     example: str = ""
     extra: str = ""
-    default_weights: Callable[[str], tuple[Path, ...]] | None = None
+    default_weights: Callable[..., tuple[Path, ...]] | None = None
+    weight_options: tuple[str, ...] = ()
 
     @property
     def is_pattern(self) -> bool:
@@ -74,7 +76,8 @@ def register(
     smallest: str = "",
     example: str = "",
     extra: str = "",
-    default_weights: Callable[[str], tuple[Path, ...]] | None = None,
+    default_weights: Callable[..., tuple[Path, ...]] | None = None,
+    weight_options: tuple[str, ...] = (),
 ) -> Callable[[Build], Build]:
     """A decorator that makes a building function known under `names`.
 
@@ -92,6 +95,7 @@ def register(
         example: for a pattern, a small architecture that it stands for.
         extra: the part of Blemish it needs beyond `train`.
         default_weights: takes the name, gives the files that `default` stands for.
+        weight_options: names of options that `default_weights` takes as keywords, where a recipe gives them.
     """
     size_hw = (input_size, input_size) if isinstance(input_size, int) else input_size
 
@@ -109,6 +113,7 @@ def register(
                 example=example or name,
                 extra=extra,
                 default_weights=default_weights,
+                weight_options=weight_options,
             )
         return build
 

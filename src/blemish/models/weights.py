@@ -56,13 +56,13 @@ class Loaded:
         return text
 
 
-def locate(name: str, weights: str, backbone: str | None = None) -> tuple[Path, ...]:
+def locate(name: str, weights: str, options: Mapping[str, Any] | None = None) -> tuple[Path, ...]:
     """The files that `weights` stands for, downloaded if need be; none for random weights.
 
     Args:
         name: of the architecture.
         weights: `default`, `none`, or a file.
-        backbone: where the recipe's options name another one than the architecture's own.
+        options: of the architecture; they may name another backbone, detector or encoder than its own.
 
     Raises:
         BadWeights: there is no such file.
@@ -76,8 +76,11 @@ def locate(name: str, weights: str, backbone: str | None = None) -> tuple[Path, 
             known = suggestion(weights, ("default", "none")) if path.suffix == "" else ""
             raise BadWeights(f"{path}: no such file of weights; give a file, default or none{known}")
         return (path,)
-    find = describe(name).default_weights
-    return () if find is None else find(backbone or name)
+    architecture, given = describe(name), options or {}
+    if architecture.default_weights is None:
+        return ()
+    parts = {part: str(given[part]) for part in architecture.weight_options if part in given}
+    return architecture.default_weights(given.get("backbone") or given.get("detector") or name, **parts)
 
 
 def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:

@@ -120,9 +120,8 @@ def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Re
 
 
 def _weights(recipe: Recipe) -> tuple[Path, ...]:
-    """The files to begin from; of the architecture inside the architecture, where the recipe names one."""
-    model = recipe.model
-    return locate(model.name, model.weights, model.options.get("backbone") or model.options.get("detector"))
+    """The files to begin from."""
+    return locate(recipe.model.name, recipe.model.weights, recipe.model.options)
 
 
 def _text(value: Any) -> Any:
