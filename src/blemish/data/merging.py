@@ -72,10 +72,10 @@ def read_map(path: Path | str) -> dict[str, str | None]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(path.read_text("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError of dates such as 2020-13-45
         raise BadInput(f"{path}: no valid YAML; write lines such as 'scratches: scratch'") from error
     if not isinstance(content, dict) or not all(isinstance(v, str | int | None) for v in content.values()):
         raise BadInput(f"{path}: this is no map of labels; write lines such as 'scratches: scratch'")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -140,7 +140,7 @@ def _bad_file(file: Path, what: str, origin: str, reading: Reading) -> None:
     )
 
 
-def _is_size(value: object) -> bool:
+def _is_size(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 1 <= value < 1e6
 
 

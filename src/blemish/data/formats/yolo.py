@@ -4,48 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.yolo_plan import (
+    NAME_FILES,
+    Plan,
+    each_once,
+    find_yaml,
+    has_names,
+    looks_like_tree,
+    plan_of_tree,
+    plan_of_yaml,
+)
 from blemish.data.outlines import OutlinedMask
 from blemish.data.placing import Drawn, boxes_or_masks, place_all
-from blemish.data.reading import Reading, Shelf, sample_id, split_named
+from blemish.data.reading import Reading, is_image_name, sample_id
 from blemish.data.titles import labels_with_titles
 from blemish.data.writing import Writing, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
 from blemish.geometry import mask_to_polygons, mask_to_rings
 from blemish.vocabulary import Dataset, FloatArray, Mask, Sample, Task
 
-YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
-NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt")
 MOST_LABELS = 100_000
 SAME_BOX_PIXELS = 1.0  # boxes of outlines are written in whole pixels as often as not
 SLACK = 1e-6  # shares may leave [0, 1] by rounding
-
-
-@dataclass
-class Plan:
-    """What data.yaml, or else the tree, says.
-
-    Attributes:
-        root: that photographs are named from.
-        names: the labels in the order of their numbers; None where nobody names them.
-        images: the photographs of each split, None being the split of a set without splits.
-        says: the file that names the labels.
-        has_keypoints: whether the lines go on after the box with points that are no outline.
-    """
-
-    root: Path
-    names: list[str] | None
-    images: dict[str | None, list[Path]] = field(default_factory=dict)
-    says: Path | None = None
-    has_keypoints: bool = False
 
 
 @register("yolo", rank=40, says="data.yaml, or images/ beside labels/ with .txt files")
@@ -55,17 +42,17 @@ class Yolo:
     def recognises(self, path: Path) -> bool:
         """Whether there is a data.yaml with names, or text files in `labels` beside `images`."""
         if path.is_file():
-            return path.suffix.casefold() in (".yaml", ".yml") and _has_names(path)
-        return path.is_dir() and (_yaml_of(path) is not None or _looks_like_tree(path))
+            return path.suffix.casefold() in (".yaml", ".yml") and has_names(path)
+        return path.is_dir() and (find_yaml(path) is not None or looks_like_tree(path))
 
     def read(self, path: Path, reading: Reading) -> Dataset:
         """One sample for each photograph, split by split, in the order of the names."""
-        file = path if path.is_file() else _yaml_of(path)
-        plan = _plan_of_yaml(file, reading) if file is not None else _plan_of_tree(path)
+        file = path if path.is_file() else find_yaml(path)
+        plan = plan_of_yaml(file, reading) if file is not None else plan_of_tree(path)
         drawn: list[Drawn] = []
         label_files: set[str] = set()
         most = -1
-        for split, photographs in _once(plan, reading).items():
+        for split, photographs in each_once(plan, reading).items():
             for photograph in photographs:
                 text = label_file(photograph)
                 one = Drawn(
@@ -96,7 +83,7 @@ class Yolo:
             raise BadDataset(
                 f"{path}: no photograph has a label file, {label_file(drawn[0].path)} for one; add them"
             )
-        _orphans(label_files, reading)
+        _orphans(label_files, {os.fspath(d.path) for d in drawn}, reading)
         names = plan.names
         if names is None:
             names = [str(i) for i in range(most + 1)]
@@ -131,7 +118,10 @@ class Yolo:
             (writing.root / "data.yaml").write_text(text_of, "utf-8")
         else:
             writing.lose("there is no data.yaml, which takes splits; divide the set to get one")
-            (writing.root / "classes.txt").write_text("".join(f"{n}\n" for n in dataset.labels), "utf-8")
+            lines = [" ".join(name.splitlines()) for name in dataset.labels]
+            if lines != list(dataset.labels.names):
+                writing.lose("classes.txt takes a line for each label, so labels of several became one line")
+            (writing.root / "classes.txt").write_text("".join(f"{n}\n" for n in lines), "utf-8")
 
 
 def label_file(photograph: Path) -> str:
@@ -206,150 +196,6 @@ def _one_outline(mask: Mask, sample: Sample, writing: Writing) -> FloatArray | N
     start = parts[0][:1]
     bridged = [np.concatenate([part, part[:1], start]) for part in parts[1:]]
     return np.concatenate([parts[0], start, *bridged])
-
-
-def _yaml_of(path: Path) -> Path | None:
-    for name in YAML_NAMES:
-        if (path / name).is_file() and _has_names(path / name):
-            return path / name
-    others = [f for f in sorted(path.iterdir()) if f.suffix.casefold() in (".yaml", ".yml") and _has_names(f)]
-    return others[0] if len(others) == 1 else None
-
-
-def _has_names(file: Path) -> bool:
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    keys = {
-        line.split(":")[0].strip()
-        for line in text.splitlines()
-        if ":" in line and not line.startswith((" ", "#"))
-    }
-    return "names" in keys and bool(keys & {"train", "val", "test", "path", "nc"})
-
-
-def _looks_like_tree(path: Path) -> bool:
-    trees = [path, *(p for p in path.iterdir() if p.is_dir() and split_named(p.name))]
-    if any(
-        (t / "images").is_dir() and any((t / "labels").rglob("*.txt"))
-        for t in trees
-        if (t / "labels").is_dir()
-    ):
-        return True
-    return any((path / n).is_file() for n in NAME_FILES) and any(
-        f.suffix == ".txt" and f.name not in NAME_FILES for f in path.iterdir()
-    )
-
-
-def _plan_of_yaml(file: Path, reading: Reading) -> Plan:
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise BadDataset(f"{file}{line}: no valid YAML; mend it there") from error
-    if not isinstance(content, dict):
-        raise BadDataset(f"{file}: it is no mapping; write names:, train: and val:")
-    names = _names(content.get("names"), file)
-    if "nc" in content and content["nc"] != len(names):
-        reading.problem(
-            "unknown-label",
-            f"nc is {content['nc']}, and names holds {len(names)}",
-            origin=str(file),
-            remedy="correct one of them",
-            severity=Severity.WARNING,
-        )
-        reading.note(f"{file.name} says nc: {content['nc']} and names {len(names)} labels")
-    root = file.parent
-    if content.get("path"):
-        stated = Path(str(content["path"]))
-        found = next((p for p in (stated, file.parent / stated) if p.is_dir()), None)
-        if found is None or (
-            found == stated and not stated.is_absolute() and (file.parent / stated).is_dir()
-        ):
-            found = file.parent / stated if (file.parent / stated).is_dir() else None
-        if found is None:
-            reading.note(
-                f"the path {str(stated)!r} in {file.name} does not exist here; its own folder was taken"
-            )
-        root = found or file.parent
-    plan = Plan(root, names, says=file, has_keypoints=bool(content.get("kpt_shape")))
-    if plan.has_keypoints:
-        reading.note("keypoints were left out")
-    for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
-        entries = content.get(key)
-        if entries:
-            listed = entries if isinstance(entries, list) else [entries]
-            plan.images.setdefault(split, []).extend(
-                p for e in listed for p in _photographs_of(str(e), key, root, file, reading)
-            )
-    if not plan.images:
-        raise BadDataset(f"{file}: it names neither train, val nor test; say where their photographs are")
-    if reading.images is not None:
-        plan.images = {None: list(Shelf(reading.images).files.values())}
-    return plan
-
-
-def _names(value: Any, file: Path) -> list[str]:
-    if isinstance(value, dict):
-        keys = sorted(value) if all(isinstance(k, int) for k in value) else []
-        if keys != list(range(len(value))):
-            raise BadDataset(
-                f"{file}: names must be numbered from 0 without gaps, not {list(value)[:8]}; correct them"
-            )
-        value = [value[k] for k in keys]
-    if not isinstance(value, list) or not value:
-        raise BadDataset(f"{file}: names holds no labels; write them as a list")
-    names = [str(v).strip() for v in value]
-    for i, name in enumerate(names):
-        if not name:
-            raise BadDataset(f"{file}: label {i} has no name; write one")
-        if name in names[:i]:
-            raise BadDataset(f"{file}: the label {name!r} is given twice; rename one")
-    return names
-
-
-def _photographs_of(entry: str, key: str, root: Path, file: Path, reading: Reading) -> list[Path]:
-    """The photographs that a line of data.yaml means: a folder, or a text file that lists them."""
-    plain = entry.replace("\\", "/")
-    tail = "/".join(p for p in plain.split("/") if p not in ("..", "."))
-    for place in (root / plain, root / tail, file.parent / tail):
-        if place.is_dir():
-            return list(Shelf(place).files.values())
-        if place.is_file():
-            return _listed(place, root, reading)
-    if key == "test":  # exports often name a test split that they do not hold
-        reading.note(f"{file.name} names a test split in {entry!r} that does not exist")
-        return []
-    raise BadDataset(f"{file}: {key}: there is no folder or list {entry!r} below {root}; correct it")
-
-
-def _listed(listing: Path, root: Path, reading: Reading) -> list[Path]:
-    shelf = Shelf(root)
-    found, missing = [], []
-    for number, line in enumerate(listing.read_text("utf-8-sig").splitlines(), 1):
-        if line.strip():
-            photograph = shelf.find(line)
-            if photograph is None:
-                missing.append((line.strip(), f"{listing}:{number}"))
-            else:
-                found.append(photograph)
-    reading.missing_photographs(missing, root, shelf)
-    return found
-
-
-def _plan_of_tree(path: Path) -> Plan:
-    says = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
-    names = (
-        None if says is None else [n.strip() for n in says.read_text("utf-8-sig").splitlines() if n.strip()]
-    )
-    plan = Plan(path, names, says=says)
-    for photograph in Shelf(path).files.values():
-        below = photograph.relative_to(path).parts[:-1]
-        split = next((s for s in map(split_named, below) if s), None)
-        plan.images.setdefault(split, []).append(photograph)
-    return plan
 
 
 def _content(text: str) -> str | None:
@@ -437,39 +283,8 @@ def _fault(values: list[float], plan: Plan) -> str:
     return ""
 
 
-def _once(plan: Plan, reading: Reading) -> dict[str | None, list[Path]]:
-    """The photographs of each split; one that stands in several is kept in the last, to measure with."""
-    last: dict[Path, str | None] = {
-        p: split for split, photographs in plan.images.items() for p in photographs
-    }
-    if len(last) == sum(map(len, plan.images.values())):
-        return plan.images
-    if set(last.values()) != set(plan.images):  # the last split holds all of another: the first one counts
-        for split, photographs in reversed(plan.images.items()):
-            last.update(dict.fromkeys(photographs, split))
-    out: dict[str | None, list[Path]] = {}
-    twice: dict[tuple[str | None, str | None], int] = {}
-    for split, photographs in plan.images.items():
-        out[split] = [p for p in dict.fromkeys(photographs) if last[p] == split]
-        for photograph in photographs:
-            if last[photograph] != split:
-                pair = (split, last[photograph])
-                twice[pair] = twice.get(pair, 0) + 1
-    for (split, kept), count in twice.items():
-        reading.note(f"{count} photographs stand in {split} and in {kept}, and count for {kept} only")
-        if reading.lenient:
-            reading.problem(
-                "split-leak",
-                f"{count} photographs stand in {split} and in {kept}",
-                origin=str(plan.says or plan.root),
-                remedy="list each in one split only: blemish data split",
-                fix=f"drops them from {split}",
-            )
-    return {s: p for s, p in out.items() if p}
-
-
-def _orphans(used: set[str], reading: Reading) -> None:
-    """Text files that no photograph belongs to."""
+def _orphans(used: set[str], listed: set[str], reading: Reading) -> None:
+    """Text files that no photograph belongs to, and those whose photograph is listed nowhere."""
     orphans = sorted(
         file
         for folder in {os.path.dirname(f) for f in used}  # noqa: PTH120 - see label_file
@@ -477,6 +292,21 @@ def _orphans(used: set[str], reading: Reading) -> None:
         if name.endswith(".txt") and name not in NAME_FILES and not name.casefold().startswith("readme")
         if (file := os.path.join(folder, name)) not in used  # noqa: PTH118
     )
+    shelves: dict[str, dict[str, str]] = {}
+    spare = {o: p for o in orphans if (p := _photograph_of(o, shelves)) is not None and p not in listed}
+    for orphan, photograph in spare.items():
+        reading.problem(
+            "photograph-not-listed",
+            "it and its label file lie there, and no list of data.yaml names it",
+            origin=orphan,
+            path=Path(photograph),
+            remedy="list it, or leave it at that",
+            severity=Severity.NOTE,
+            fix="leaves it out",
+        )
+    if spare:
+        reading.note(f"{len(spare)} photographs have label files and are listed nowhere, and were left out")
+    orphans = [o for o in orphans if o not in spare]
     if not orphans:
         return
     for orphan in orphans:
@@ -490,3 +320,16 @@ def _orphans(used: set[str], reading: Reading) -> None:
             fix="leaves it out",
         )
     reading.note(f"{len(orphans)} label files have no photograph, such as {Path(orphans[0]).name}")
+
+
+def _photograph_of(text: str, shelves: dict[str, dict[str, str]]) -> str | None:
+    """The photograph that a text file is for, in `images` for `labels`, or else beside it."""
+    before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}labels{os.sep}")
+    for place in ([f"{before}{os.sep}images{os.sep}{after}"[1:]] if found else []) + [text]:
+        folder, name = os.path.split(place)
+        if folder not in shelves:
+            inside = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []  # noqa: PTH112, PTH208
+            shelves[folder] = {n.rpartition(".")[0]: n for n in inside if is_image_name(n)}
+        if name[: -len(".txt")] in shelves[folder]:
+            return os.path.join(folder, shelves[folder][name[: -len(".txt")]])  # noqa: PTH118
+    return None
