@@ -93,6 +93,21 @@ class Reading:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def in_two_splits(self, name: str, first: str, second: str, *, origin: str) -> str:
+        """The one of two splits that a photograph listed in both counts for, the one to measure with."""
+        order = list(dict.fromkeys(SPLIT_NAMES.values()))
+        lost, kept = sorted((first, second), key=order.index)
+        self.note(f"photographs that stand in {lost} and in {kept} count for {kept} only")
+        if self.lenient:
+            self.problem(
+                "split-leak",
+                f"{name!r} stands in {lost} and in {kept}",
+                origin=origin,
+                remedy="list it in one split only: blemish data split",
+                fix=f"drops it from {lost}",
+            )
+        return kept
+
     def missing_photographs(
         self, missing: list[tuple[str, str]], looked_in: Path, listed: Shelf | None = None
     ) -> None:

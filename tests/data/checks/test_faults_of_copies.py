@@ -2,8 +2,10 @@
 
 import shutil
 
+import pytest
 from PIL import Image
 
+from blemish.data import open_dataset
 from blemish.data.audit import check
 
 
@@ -60,3 +62,26 @@ def test_a_split_that_is_none(plant):
     )
     found = check(planted.root, duplicates=False)
     assert [(f.code, f.origin) for f in found] == [("unknown-split", f"{path}:2")]
+
+
+def test_a_stem_that_two_lists_of_voc_name(plant):
+    planted = plant("voc-splits")
+    lists = planted.root / "ImageSets" / "Main"
+    stem = (lists / "val.txt").read_text().splitlines()[0]
+    with (lists / "train.txt").open("a") as stream:
+        stream.write(f"{stem}\n")
+    found = check(planted.root, duplicates=False)
+    assert [(f.code, repr(stem) in f.message) for f in found.errors] == [("split-leak", True)]
+
+
+@pytest.mark.parametrize(
+    ("header", "label"), [("file,label,split", "dent"), ("file,label,x1,y1,x2,y2,split", "dent,1,2,9,9")]
+)
+def test_a_photograph_that_a_table_puts_into_two_splits(draw, table, header, label):
+    for name in ("a.png", "b.png"):
+        draw(name)
+    other = label.replace("dent", "rust")
+    path = table(f"{header}\na.png,{label},test\na.png,{label},train\nb.png,{other},train\n")
+    found = check(path, duplicates=False)
+    assert [(f.code, f.origin) for f in found.errors] == [("split-leak", f"{path}:3")]
+    assert [s.split for s in open_dataset(path, task=None)] == ["test", "train"]

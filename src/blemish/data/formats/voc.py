@@ -341,7 +341,7 @@ def _drawn(
     for year in years:
         folder = reading.images or (year / "JPEGImages" if (year / "JPEGImages").is_dir() else year)
         shelf = Shelf(folder)
-        splits = _splits(year)
+        splits = _splits(year, reading)
         masks = {f.stem: f for f in sorted((year / "SegmentationObject").glob("*.png"))}
         seen: set[str] = set()
         for _, page in (p for p in pages if p[0] == year):
@@ -377,17 +377,23 @@ def _drawn(
     return drawn, painted, missing
 
 
-def _splits(year: Path) -> dict[str, str]:
+def _splits(year: Path, reading: Reading) -> dict[str, str]:
     """The split of each stem that ImageSets lists; trainval is train where nothing says more."""
     out: dict[str, str] = {}
+    listed: dict[tuple[str, str], str] = {}  # Segmentation may be divided in another way than Main
     for name, split in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
         for folder in ("Segmentation", "Main"):
             file = year / "ImageSets" / folder / f"{name}.txt"
             if file.is_file():
                 for line in file.read_text("utf-8", "replace").splitlines():
                     if line.strip():
-                        name = line.split()[0]
-                        out[Path(name).stem if is_image_name(name) else name] = split
+                        word = line.split()[0]
+                        stem = Path(word).stem if is_image_name(word) else word
+                        if name != "trainval":  # which holds those of train and val
+                            first = listed.setdefault((folder, stem), split)
+                            if first != split:
+                                reading.in_two_splits(stem, first, split, origin=str(file))
+                        out[stem] = split
     if not out:
         own = split_named(year.name)
         return {f.stem: own for f in _xml_files(year)} if own else {}

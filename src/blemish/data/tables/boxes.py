@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blemish.data.placing import Drawn, place_all
 from blemish.data.reading import Reading, Shelf, sample_id
-from blemish.data.tables.image_labels import Parts, split_and_group
+from blemish.data.tables.image_labels import Parts, split_and_group, split_of_both
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadDataset
 from blemish.geometry.polygons import FARTHEST
@@ -39,6 +39,9 @@ def read_boxes(parts: Parts, shelf: Shelf, root: Path, reading: Reading) -> Data
                     stated_hw=_stated([cells[i] for i in roles.size_wh or ()]),
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
+            elif roles.split is not None or file_split:
+                one = drawn[photograph]
+                one.split = split_of_both(one.split, cells, roles, file_split, origin, reading)
             if not any(written):  # a photograph with nothing in it
                 continue
             numbers = _numbers(written)

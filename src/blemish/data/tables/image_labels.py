@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def read_image_labels(parts: Parts, shelf: Shelf, root: Path, reading: Reading) 
     labels = _labels(parts, reading)
     samples: list[Sample] = []
     missing: list[tuple[str, str]] = []
-    first_line: dict[Path, tuple[str, tuple[int, ...]]] = {}
+    first_line: dict[Path, tuple[str, tuple[int, ...], int]] = {}
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
@@ -38,9 +39,14 @@ def read_image_labels(parts: Parts, shelf: Shelf, root: Path, reading: Reading) 
             if index is None:
                 continue
             if photograph in first_line:
-                _seen_twice(first_line[photograph], index, photograph, origin, reading)
+                at = first_line[photograph][2]
+                samples[at] = replace(
+                    samples[at],
+                    split=split_of_both(samples[at].split, cells, roles, file_split, origin, reading),
+                )
+                _seen_twice(first_line[photograph][:2], index, photograph, origin, reading)
                 continue
-            first_line[photograph] = (origin, index)
+            first_line[photograph] = (origin, index, len(samples))
             split, group = split_and_group(cells, roles, file_split, origin, reading)
             samples.append(
                 Sample(
@@ -75,6 +81,23 @@ def split_and_group(
             )
     group = cells[roles.group] or None if roles.group is not None else None
     return split, group
+
+
+def split_of_both(
+    first: str | None,
+    cells: Sequence[str],
+    roles: Roles,
+    file_split: str | None,
+    origin: str,
+    reading: Reading,
+) -> str | None:
+    """The split of a photograph that an earlier line put into `first`; a leak is told."""
+    second = file_split
+    if roles.split is not None and cells[roles.split]:
+        second = split_named(cells[roles.split])
+    if first is None or second is None or first == second:
+        return first
+    return reading.in_two_splits(cells[roles.path], first, second, origin=origin)
 
 
 def _labels(parts: Parts, reading: Reading) -> Labels:
