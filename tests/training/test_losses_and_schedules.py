@@ -232,3 +232,11 @@ def test_a_mean_of_weights_moves_by_its_decay():
     average(first, second, 0.75)
     assert first.weight.tolist() == [1.5, 1.5]
     assert first.num_batches_tracked == 7
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL])
+def test_focal_losses_have_a_slope_where_the_answer_is_sure(task):
+    logits = torch.tensor([[40.0, -40, -200], [-40, 40, 200]], requires_grad=True)
+    target = torch.tensor([[1.0, 0, 0], [0, 0, 1]])
+    ImageLoss(task, LossPart(name="focal", gamma=0.5))(logits, target).backward()
+    assert torch.isfinite(logits.grad).all()

@@ -17,6 +17,7 @@ from blemish.vocabulary import Sample, Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+_AWAY = 1e-8  # a root has no slope at 0, where a sure and right answer stands
 _BY_TASK = {
     Task.CLASSIFICATION: ("cross-entropy", "focal"),
     Task.MULTILABEL: ("bce", "focal"),
@@ -104,7 +105,7 @@ def softmax_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor 
         Lin et al. 2017, equation 4, with softmax; equals cross-entropy for gamma 0.
     """
     logs = logits.log_softmax(1)
-    parts = target * (1 - logs.exp()) ** gamma * logs
+    parts = target * (1 - logs.exp()).clamp(min=_AWAY) ** gamma * logs
     if weights is None:
         return -parts.sum(1).mean()
     return -(parts * weights).sum() / (target * weights).sum()
@@ -119,7 +120,7 @@ def sigmoid_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor 
     loss = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weights, reduction="none")
     p = logits.sigmoid()
     away = p * (1 - target) + (1 - p) * target
-    return (loss * away**gamma).mean()
+    return (loss * away.clamp(min=_AWAY) ** gamma).mean()
 
 
 def giou_loss(answers_xywh: Tensor, target_xywh: Tensor) -> Tensor:
