@@ -271,3 +271,11 @@ def test_a_photograph_drawn_again_is_changed_anew(sample):
     photographs = TrainingPhotographs([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
     pictures = {photographs[key]["inputs"][0].numpy().tobytes() for key in rare}
     assert len(pictures) == len(rare)
+
+
+def test_where_no_crop_keeps_half_a_box_the_whole_photograph_is_taken():
+    part = AugmentationPart(random_resized_crop={})
+    box = np.array([[10.0, 100, 890, 200]])
+    random = np.random.default_rng(0)
+    crops = {draw_change(part, random, (300, 900), box).crop_xyxy for _ in range(5)}
+    assert crops == {(0, 0, 900, 300)}

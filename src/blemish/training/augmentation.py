@@ -170,7 +170,8 @@ def draw_crop(
         crop = (float(left), float(top), float(left + w), float(top + h))
         if boxes_xyxy is None or (kept_share(boxes_xyxy, crop) >= part.min_box_share).all():
             return crop
-    return None
+    # Without a crop, `shortest` would cut a wide photograph's boxes away.
+    return None if boxes_xyxy is None else (0.0, 0.0, float(width), float(height))
 
 
 def kept_share(boxes_xyxy: FloatArray, crop_xyxy: tuple[float, float, float, float]) -> FloatArray:
