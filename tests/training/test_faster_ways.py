@@ -120,6 +120,25 @@ def test_the_folder_is_bounded_and_half_a_copy_is_none(photo, copies, tmp_path):
     assert prune(tmp_path / "copies", 10) == 0
 
 
+def test_copies_of_this_training_stay_and_those_nobody_uses_make_room(photo, copies, tmp_path):
+    folder = tmp_path / "copies"
+    copies().resized(photo, SPEC, Change())
+    (kept,) = folder.glob("*.reduced")
+    size = kept.stat().st_size
+    room = size + size // 2 + 1000
+    os.utime(kept, ns=(1, 1))
+    assert copies(room=room).resized(photo, SPEC, Change())
+    assert Counted.opened == 0  # nearly all of the room is taken, and by what is needed
+    assert kept.stat().st_mtime_ns > 1
+    os.utime(kept, ns=(1, 1))
+    (folder / ".x.reduced.1.tmp").touch()
+    os.utime(folder / ".x.reduced.1.tmp", ns=(1, 1))
+    other = SPEC.model_copy(update={"resize": "letterbox"})
+    copies(room=room, inputs=(other,)).resized(photo, other, Change())
+    (new,) = folder.iterdir()
+    assert new != kept  # another recipe's gave way, once there was no room beside it
+
+
 def test_loaders_side_by_side_fill_no_more_than_the_room_of_one_folder(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(photo_cache, "prune", lambda folder, max_bytes: 0)  # at the end it would hide it
     room = 24_000  # bytes; the copies of all 18 photographs would take 60,000

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +32,7 @@ from blemish.training.photographs import FromFiles
 from blemish.vocabulary import Sample
 
 WORTH_IT = 4  # a photograph is copied for crops only where it has so many times the copy's pixels
+ABANDONED = 3600  # seconds after which nobody writes a copy any more
 _SUFFIX = ".reduced"
 _HEADERS = 256  # bytes of two arrays in NumPy's format
 
@@ -61,7 +64,11 @@ class ReducedCopies(FromFiles):
         self.folder = folder or (above / "photographs" if above is not None else None)
         self.room = 0
         if self.folder is not None and max_bytes:
-            self.room = int((max_bytes - prune(self.folder, max_bytes // 2)) * share)
+            sweep(self.folder)
+            self.room = int((max_bytes - prune(self.folder, max_bytes)) * share)
+        self._has_folder = bool(self.folder is not None and max_bytes)
+        self._since = time.time_ns()
+        self._unused: list[tuple[int, int, Path]] | None = None
         self._copy: tuple[str, Photograph, tuple[int, int]] | None = None
 
     def resized(self, sample: Sample, spec: InputSpec, change: Change) -> tuple[NDArray[Any], Placement]:
@@ -69,7 +76,7 @@ class ReducedCopies(FromFiles):
         if self.crop is not None:
             return self._cropped(sample, spec, change)
         path = self._path(sample, f"{spec.model_dump_json()}")
-        found = None if path is None else read_arrays(path)
+        found = None if path is None else self._read(path)
         if found is not None:
             pixels, numbers = found
             n = numbers.tolist()
@@ -107,7 +114,7 @@ class ReducedCopies(FromFiles):
         if self._copy is not None and self._copy[0] == sample.id:
             return self._copy[1:]
         path = self._path(sample, f"{self.side}")
-        found = None if path is None else read_arrays(path)
+        found = None if path is None else self._read(path)
         if found is not None:
             pixels, numbers = found
             size_hw = (int(numbers[0]), int(numbers[1]))
@@ -123,7 +130,7 @@ class ReducedCopies(FromFiles):
         return photo, size_hw
 
     def _path(self, sample: Sample, purpose: str) -> Path | None:
-        if self.folder is None or not self.room:
+        if self.folder is None or not self._has_folder:
             return None
         try:
             stat = sample.path.stat()
@@ -132,9 +139,32 @@ class ReducedCopies(FromFiles):
         name = f"{sample.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{purpose}"
         return self.folder / (hashlib.sha256(name.encode()).hexdigest()[:40] + _SUFFIX)
 
+    def _read(self, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
+        """A copy, whose time then says that it is in use."""
+        found = read_arrays(path)
+        if found is not None:
+            with suppress(OSError):
+                if path.stat().st_mtime_ns < self._since:
+                    os.utime(path)
+        return found
+
+    def _make_room(self, size: int) -> bool:
+        """Take room from copies that nobody used since this training began, the longest unused first."""
+        assert self.folder is not None  # noqa: S101  (a copy has a path)
+        if self._unused is None:
+            self._unused = sorted((f for f in copies_in(self.folder) if f[0] < self._since), reverse=True)
+        while size > self.room and self._unused:
+            path = self._unused.pop()[2]
+            with suppress(OSError):  # another process was faster, and has the room
+                stat = path.stat()
+                if stat.st_mtime_ns < self._since:
+                    path.unlink()
+                    self.room += stat.st_size
+        return size <= self.room
+
     def _keep(self, path: Path | None, pixels: NDArray[Any], numbers: NDArray[np.float64]) -> None:
         size = pixels.nbytes + numbers.nbytes + _HEADERS
-        if path is None or size > self.room:
+        if path is None or (size > self.room and not self._make_room(size)):
             return
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -145,7 +175,7 @@ class ReducedCopies(FromFiles):
             beside.replace(path)
         except OSError:  # a full disk costs time, not the training
             beside.unlink(missing_ok=True)
-            self.room = 0
+            self.room, self._unused = 0, []
             return
         self.room -= size
 
@@ -185,19 +215,29 @@ def _load(file: BinaryIO) -> NDArray[Any]:
     return array
 
 
-def prune(folder: Path, max_bytes: int) -> int:
-    """Bytes in the folder after the copies that were made first are gone, down to `max_bytes`."""
-    files = []
+def copies_in(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """Time of last use (ns), bytes and path of every copy."""
     for path in folder.glob(f"*{_SUFFIX}"):
-        try:
+        with suppress(OSError):  # another training was faster
             stat = path.stat()
-        except OSError:
-            continue  # another training was faster
-        files.append((stat.st_mtime_ns, stat.st_size, path))
+            yield stat.st_mtime_ns, stat.st_size, path
+
+
+def prune(folder: Path, max_bytes: int) -> int:
+    """Bytes in the folder after the copies that were used last are left, at most `max_bytes` of them."""
+    files = sorted(copies_in(folder))
     total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+    for _, size, path in files:
         if total <= max_bytes:
             break
         path.unlink(missing_ok=True)
         total -= size
     return total
+
+
+def sweep(folder: Path) -> None:
+    """Remove the halves of copies that killed processes left behind."""
+    for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
