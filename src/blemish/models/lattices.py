@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from blemish.explanation.frames import Lattice
 from blemish.models.contract import Network
 
-ROOMY = 384  # pixels: here a middle cell of the last map sees no border
-PHOTOGRAPHS = 2
+ROOMY = 640  # pixels: here a middle cell of the last map sees no border that would count
 UNSURE = 0.1  # of a cell: what is further off is not believed
 
 
@@ -22,7 +21,8 @@ def lattices(network: Network, layers: Sequence[str] | None = None) -> dict[str,
 
     Two cells near the middle of each map are walked back to the pixels: the centre of what a cell answers
     to is the mean place of its squared gradient. From the two follow the stride and the first cell's
-    place.
+    place. A picture of one colour is looked at, with kernels made flat and the mean for the maximum: then
+    every place is treated alike, and only the layers' geometry is left.
 
     Args:
         network: left as it is; a copy is measured.
@@ -33,10 +33,13 @@ def lattices(network: Network, layers: Sequence[str] | None = None) -> dict[str,
         return {}
     even = copy.deepcopy(network).eval().requires_grad_(False)
     with torch.no_grad():
-        # What a kernel learned leans to one side; where the layers look is a matter of their geometry.
         for part in even.modules():
             if isinstance(part, nn.Conv2d):
                 part.weight.copy_(part.weight.mean((2, 3), keepdim=True).expand_as(part.weight))
+            for name, child in part.named_children():
+                if isinstance(child, nn.MaxPool2d) and child.dilation in (1, (1, 1)):
+                    window = (child.kernel_size, child.stride, child.padding, child.ceil_mode)
+                    setattr(part, name, nn.AvgPool2d(*window))
     # Convolutions look alike at any size; detectors have default boxes for one size only.
     roomy = not network.owns_loss and max(max(s.size_hw) for s in network.inputs) < ROOMY
     for size in (ROOMY, None) if roomy else (None,):
@@ -53,8 +56,8 @@ def _measured(network: Network, layers: Sequence[str], size: int | None) -> dict
     inputs = []
     for spec in network.inputs:
         height, width = spec.size_hw if size is None else (size, size)
-        noise = torch.rand((PHOTOGRAPHS, spec.channels, height, width), generator=generator)
-        inputs.append(noise.to(weight).requires_grad_())
+        colour = torch.rand((1, spec.channels, 1, 1), generator=generator)
+        inputs.append(colour.expand(1, -1, height, width).clone().to(weight).requires_grad_())
     maps: dict[str, Any] = {}
     modules = dict(network.named_modules())
     hooks = [
