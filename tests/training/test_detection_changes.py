@@ -171,6 +171,9 @@ def test_masks_of_painted_panels_follow_their_boxes():
 
 def test_changes_of_other_tasks_are_refused():
     with pytest.raises(BadRecipe, match="mixup is for classification"):
-        check_changes(AugmentationPart(mixup=0.2), detector=True)
+        check_changes(AugmentationPart(mixup=0.2), Task.DETECTION)
     with pytest.raises(BadRecipe, match="zoom_out is for detection"):
-        check_changes(AugmentationPart(zoom_out=0.2), detector=False)
+        check_changes(AugmentationPart(zoom_out=0.2), Task.CLASSIFICATION)
+    for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two photographs make no third
+        with pytest.raises(BadRecipe, match="cutmix is for classification"):
+            check_changes(AugmentationPart(cutmix=1), task)

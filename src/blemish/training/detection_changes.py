@@ -24,7 +24,7 @@ from blemish.preprocessing import Placement
 from blemish.training.augmentation import Change, change_pixels, draw_change, draw_crop, move_boxes
 from blemish.training.parts import AugmentationPart
 from blemish.training.photographs import PhotographSource
-from blemish.vocabulary import FloatArray, Mask, Sample
+from blemish.vocabulary import FloatArray, Mask, Sample, Task
 
 Region = tuple[float, float, float, float]
 
@@ -46,16 +46,17 @@ class View:
     change: Change = field(default_factory=Change)
 
 
-def check_changes(part: AugmentationPart, *, detector: bool) -> None:
-    """Refuse changes that these networks do not learn from.
+def check_changes(part: AugmentationPart, task: Task) -> None:
+    """Refuse changes that networks of this task do not learn from, before any work.
 
     Raises:
         BadRecipe: the message names the key.
     """
-    others = ("mixup", "cutmix") if detector else ("scale_jitter", "iou_crop", "zoom_out")
-    for name in others:
-        if getattr(part, name):
-            whom = "classification and multilabel" if detector else "detection and segmentation"
+    mixes, views = ("mixup", "cutmix"), ("scale_jitter", "iou_crop", "zoom_out")
+    for name in (*mixes, *views):
+        fits = task.is_image_level if name in mixes else task in (Task.DETECTION, Task.SEGMENTATION)
+        if getattr(part, name) and not fits:
+            whom = "classification and multilabel" if name in mixes else "detection and segmentation"
             raise BadRecipe(f"augmentation.{name} is for {whom}; leave it out")
 
 

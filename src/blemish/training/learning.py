@@ -23,7 +23,6 @@ from blemish.models.quiet import quiet
 from blemish.training.batch_size import find_batch_size
 from blemish.training.checkpoint import Checkpoints, leftovers
 from blemish.training.detection import DetectionModule, DetectionPhotographs, judged_detector
-from blemish.training.detection_changes import check_changes
 from blemish.training.fitting import build_trainer, told
 from blemish.training.frozen_trunk import can_keep_features, keep_features
 from blemish.training.loading import Loaders, worker_count
@@ -87,7 +86,6 @@ class Learning:
 
     def run(self) -> Run:
         """Learn, or go on learning; judge the best epoch, and export it."""
-        check_changes(self.recipe.augmentation, detector=self.network.owns_loss)
         still = freeze(
             self.network,
             self.recipe.model.trainable,

@@ -26,6 +26,7 @@ from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD
 from blemish.models.registry import create, describe
 from blemish.models.weights import load_weights
 from blemish.preprocessing import resize
+from blemish.training.detection_changes import check_changes
 from blemish.training.photographs import FromFiles
 from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
@@ -81,6 +82,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
             f"data.tiles is for detection and segmentation, and the task is {dataset.task}; leave it out"
         )
     check_watched(recipe, dataset.task)
+    check_changes(recipe.augmentation, dataset.task)
     dataset = _split(dataset, recipe, split_file)
     splits = dataset.splits
     for name in ("train", "val"):
