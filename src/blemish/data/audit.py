@@ -17,7 +17,7 @@ from blemish.data.hashing import in_parallel
 from blemish.data.headers import look_at_all
 from blemish.data.jpeg_stream import stream_damage
 from blemish.data.opening import named_task, read_dataset
-from blemish.data.reading import Reading, Shelf
+from blemish.data.reading import Reading, Shelf, files_below
 from blemish.errors import BadImage, BadInput, ImageTruncated
 from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
@@ -81,12 +81,13 @@ def check(
     known = load_json(f"check-{key}.json") if key else None
     if isinstance(known, dict):
         return Findings.from_dict(known)
-    findings = audit(
+    made = audit(
         data, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
-    ).findings
-    if key:
-        save_json(f"check-{key}.json", findings.to_dict())
-    return findings
+    )
+    # What lies elsewhere, where labels or data.yaml point, is not in the stamp.
+    if key and made.dataset is not None and _all_inside(made.dataset, (Path(data), reading.images)):
+        save_json(f"check-{key}.json", made.findings.to_dict())
+    return made.findings
 
 
 def lenient_reading(
@@ -211,6 +212,17 @@ def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list
     ]
 
 
+def _all_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
+    """Whether every photograph, and every file that labels one, lies below one of the folders."""
+    above = tuple(os.path.join(os.path.abspath(r), "") for r in roots if r is not None)  # noqa: PTH100, PTH118
+    return all(
+        os.path.abspath(place).startswith(above)  # noqa: PTH100 - as text, asked for every photograph
+        for s in dataset.samples
+        for place in (s.path, s.origin)
+        if place
+    )
+
+
 def _stamp(
     path: Path,
     format: str | None,  # noqa: A002
@@ -223,17 +235,11 @@ def _stamp(
     asked = (RULES, path.absolute(), format, reading, options)  # before anything was read
     lines: list[str] = []
     for root in (path, reading.images):
-        stack = [] if root is None else [os.fspath(root)]
-        while stack:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        stack.append(entry.path)
-                        continue
-                    try:
-                        status = entry.stat()
-                    except OSError:
-                        return ""
-                    lines.append(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}")
+        for _, entry in files_below(root, hidden=True) if root is not None else ():
+            try:
+                status = entry.stat()
+            except OSError:
+                return ""
+            lines.append(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}")
     lines.sort()
     return short_digest(*asked, "\n".join(lines))

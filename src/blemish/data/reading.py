@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -225,22 +225,34 @@ class Shelf:
 
 
 def _walk(root: Path) -> list[str]:
-    found: list[str] = []
-    stack = [("", os.fspath(root))]
+    return [prefix + entry.name for prefix, entry in files_below(root) if is_image_name(entry.name)]
+
+
+def files_below(root: Path, *, hidden: bool = False) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every file below a folder, after the folders between them; a link back to one above is not followed.
+
+    Args:
+        root: the folder; what cannot be listed is passed over.
+        hidden: whether to take names that begin with a dot, and what macOS puts into archives.
+    """
+    stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", os.fspath(root), frozenset())]
     while stack:
-        prefix, folder = stack.pop()
+        prefix, folder, above = stack.pop()
         try:
+            status = os.stat(folder)  # noqa: PTH116 - asked for every folder
             entries = list(os.scandir(folder))
         except OSError:
             continue
+        here = (status.st_dev, status.st_ino)
+        if here in above and here[1]:  # some file systems of Windows number nothing
+            continue
         for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
+            if entry.name.startswith((".", "__MACOSX")) and not hidden:
                 continue
             if entry.is_dir():
-                stack.append((f"{prefix}{entry.name}/", entry.path))
-            elif is_image_name(entry.name):
-                found.append(prefix + entry.name)
-    return found
+                stack.append((f"{prefix}{entry.name}/", entry.path, above | {here}))
+            else:
+                yield prefix, entry
 
 
 def sample_id(path: Path, root: Path) -> str:

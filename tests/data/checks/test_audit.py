@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from blemish.data import audit
 from blemish.data.audit import check
 
@@ -48,3 +50,25 @@ def test_every_finding_is_documented_and_planted():
     assert found - documented == set()
     tests = "".join(p.read_text("utf-8") for p in sorted((root / "tests/data").rglob("test_*.py")))
     assert {c for c in documented if f'"{c}"' not in tests} == set()
+
+
+def test_what_lies_elsewhere_is_looked_at_every_time(plant, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    planted = plant("yolo")
+    pointer = tmp_path / "pointer"
+    pointer.mkdir()
+    text = (planted.root / "data.yaml").read_text("utf-8")
+    (pointer / "data.yaml").write_text(text.replace("path: .", f"path: {planted.root.as_posix()}"))
+    assert check(pointer, duplicates=False).counts == {}
+    planted.truncate(planted.photographs()[0])
+    assert check(pointer, duplicates=False).counts == {"truncated-photograph": 1}
+
+
+def test_a_link_back_to_the_set_ends(plant, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    planted = plant("csv")
+    try:
+        (planted.root / "images" / "again").symlink_to(planted.root, target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    assert check(planted.root, duplicates=False).counts == {}
