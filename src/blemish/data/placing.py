@@ -28,6 +28,7 @@ Box = tuple[float, float, float, float]
 Region = tuple[FloatArray, ...] | Mask | None
 RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from xyxy to the corners of a box, clockwise
 ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when a picture is scaled
+LEAST_SIDE = 10  # pixels; in a smaller picture one pixel may be an object
 
 TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
 SCALED = "their labels were drawn on a copy of another size and were scaled"
@@ -126,7 +127,7 @@ def place_all(drawn: Sequence[Drawn], task: Task, labels: Labels, reading: Readi
         sample = _place(one, header, task, labels, reading, told)
         if sample is not None:
             samples.append(sample)
-    for sentence, count in told.items():
+    for sentence, count in () if reading.lenient else told.items():  # a check names each
         reading.note(f"{count} photographs: {sentence}" if count > 1 else f"1 photograph: {sentence}")
     return tuple(samples)
 
@@ -151,6 +152,7 @@ def _place(
         if isinstance(header, Header) and header.orientation != 1 and len(one):
             _ambiguous(one, header, reading)
     elif isinstance(header, Header):
+        _refuse_shares(one, boxes, size_hw, reading)
         boxes, regions = _on_upright(one, boxes, regions, header, reading, told)
     if len(one):
         keep = look_at_objects(one, boxes, regions, size_hw, reading, told)
@@ -179,6 +181,22 @@ def _place(
         origin=one.origin,
         columns=one.columns,
     )
+
+
+def _refuse_shares(one: Drawn, boxes: FloatArray, size_hw: tuple[int, int], reading: Reading) -> None:
+    """Say it where all boxes lie inside the first pixel: they are shares, as YOLO's, and no pixels."""
+    painted = any(isinstance(region, Mask) for region in one.regions)
+    if not len(boxes) or painted or min(size_hw) < LEAST_SIDE:
+        return
+    if 0 < boxes.max() <= 1 and boxes.min() >= 0:
+        reading.problem(
+            "labels-in-another-scale",
+            "all its boxes lie inside the first pixel: their numbers are shares of its sides, not pixels",
+            origin=one.origin,
+            path=one.path,
+            remedy=f"multiply them by {size_hw[1]} and {size_hw[0]}",
+            fix=DROPS_PHOTOGRAPH,
+        )
 
 
 _NO_FLAGS = np.zeros(0, bool)

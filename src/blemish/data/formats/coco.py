@@ -12,18 +12,18 @@ import numpy as np
 
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.coco_objects import ABSENT, is_size, key_of, read_annotations
 from blemish.data.outlines import OutlinedMask
-from blemish.data.placing import Box, Drawn, Region, boxes_or_masks, place_all
+from blemish.data.placing import Drawn, boxes_or_masks, place_all
 from blemish.data.reading import Reading, Shelf, sample_id, split_named
 from blemish.data.titles import labels_with_titles
 from blemish.data.writing import Writing, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
-from blemish.geometry import mask_box, rle_from_text, rle_to_text
-from blemish.geometry.polygons import FARTHEST
-from blemish.vocabulary import Dataset, Labels, Mask, Task, Truth
+from blemish.geometry import rle_to_text
+from blemish.vocabulary import Dataset, Labels, Task, Truth
 
 NAMES = ("annotations.json", "_annotations.coco.json", "labels.json", "coco.json", "result.json")
-YES = (1, "1")  # as some write numbers; True is 1
+UNSTATED = (None, 0, "")  # what some write for a size that they do not know
 FOLDERS = ("annotations", "labels", "raw")
 
 
@@ -49,7 +49,7 @@ class Coco:
         for split, file in files.items():
             content = contents.pop(split)
             taken = _read_images(file, split, content, shelf, root, reading, missing)
-            _read_annotations(file, content, taken, categories[split], reading)
+            read_annotations(file, content, taken, categories[split], reading)
             drawn += taken.values()
         reading.missing_photographs(missing, shelf.root, shelf)
         if not drawn:
@@ -206,8 +206,13 @@ def _load(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
         raise BadDataset(f"{file}:{error.lineno}: no valid JSON ({error.msg}); mend it there") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise BadDataset(f"{file}: no valid JSON; save it in UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise BadDataset(f"{file}: not in UTF-8; save it in UTF-8") from error
+    except (RecursionError, ValueError) as error:
+        what = (
+            "it is nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
+        )
+        raise BadDataset(f"{file}: no valid JSON ({what}); write it again") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise BadDataset(
@@ -225,19 +230,17 @@ def _categories(
     names: list[str] = []
     by_file: dict[str | None, dict[Any, str]] = {}
     for split, content in contents.items():
-        used = {_key(a.get("category_id")) for a in content["annotations"]}
+        used = {key_of(a.get("category_id")) for a in content["annotations"]}
         entries = sorted(
             content["categories"], key=lambda c: (not isinstance(c.get("id"), int), str(c.get("id")).zfill(9))
         )
-        above = {c.get("supercategory") for c in entries}
         by_file[split] = {}
         for entry in entries:
-            key, name = _key(entry.get("id")), str(entry.get("name") or "").strip()
+            key, name = key_of(entry.get("id")), str(entry.get("name") or "").strip()
             if (
                 key == 0
                 and key not in used
-                and len(entries) > 1
-                and (name in above or str(entry.get("supercategory")) == "none")
+                and any(c.get("supercategory") == name != "" for c in entries if c is not entry)
             ):
                 reading.note(
                     f"the category {name!r} with id 0 and no object, which Roboflow adds, was dropped"
@@ -248,6 +251,14 @@ def _categories(
                     "empty-label", f"category {key} has no name", origin=str(files[split]), remedy="name it"
                 )
                 name = f"category_{key}"
+            if key in by_file[split]:
+                reading.problem(
+                    "repeated-label",
+                    f"two categories have the id {key!r}, {by_file[split][key]!r} and {name!r}",
+                    origin=str(files[split]),
+                    remedy="give each an id of its own, and its annotations that id",
+                )
+                continue
             if name in by_file[split].values():
                 reading.problem(
                     "repeated-label",
@@ -276,7 +287,7 @@ def _read_images(
     near = file.parent.name
     seen: dict[Path, Any] = {}
     for entry in content["images"]:
-        name, key = str(entry.get("file_name") or ""), _key(entry.get("id"))
+        name, key = str(entry.get("file_name") or ""), key_of(entry.get("id"))
         origin = f"{file}: image {key}"
         photograph = shelf.by_name(name, near)
         if photograph is None:
@@ -296,195 +307,22 @@ def _read_images(
             continue
         seen[photograph] = key
         height, width = entry.get("height"), entry.get("width")
-        stated = (int(height), int(width)) if _is_size(height) and _is_size(width) else None
+        stated = (int(height), int(width)) if is_size(height) and is_size(width) else None
+        if stated is None and any(side not in UNSTATED for side in (height, width)):
+            reading.problem(
+                "wrong-stated-size",
+                f"width {width!r} and height {height!r} are no size in pixels"[:200],
+                origin=origin,
+                path=photograph,
+                remedy="correct the size",
+                severity=Severity.WARNING,
+                fix="states the photograph's size",
+            )
         taken[key] = Drawn(
             id=sample_id(photograph, root), path=photograph, split=split, origin=origin, stated_hw=stated
         )
         if isinstance(entry.get("group"), str):
             taken[key].group = entry["group"]
     for entry in content["images"]:  # so that the annotations of missing ones are not called orphans
-        taken.setdefault(_key(entry.get("id")), _ABSENT)
+        taken.setdefault(key_of(entry.get("id")), ABSENT)
     return taken
-
-
-_ABSENT = Drawn(id="", path=Path())
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int | float) and 1 <= value < FARTHEST
-
-
-def _read_annotations(
-    file: Path,
-    content: dict[str, Any],
-    taken: dict[Any, Drawn],
-    categories: Mapping[Any, int],
-    reading: Reading,
-) -> None:
-    """Give every photograph its objects."""
-    for entry in content["annotations"]:
-        origin = f"{file}: annotation {entry.get('id')}"
-        drawn, category = taken.get(_key(entry.get("image_id"))), _key(entry.get("category_id"))
-        if drawn is _ABSENT:
-            continue
-        if drawn is None:
-            reading.problem(
-                "label-without-photograph",
-                f"it belongs to image {entry.get('image_id')!r}, which is not listed",
-                origin=origin,
-                remedy="list the image or drop the annotation",
-                fix="drops it",
-            )
-            continue
-        if category not in categories:
-            reading.problem(
-                "unknown-label",
-                f"its category {category!r} is not listed",
-                origin=origin,
-                path=drawn.path,
-                remedy="list the category or correct the id",
-                fix="drops it",
-            )
-            continue
-        region = _region(entry.get("segmentation"), drawn, origin, reading)
-        box = _box(entry.get("bbox"), region, drawn, origin, reading)
-        if box is None:
-            continue
-        drawn.add(
-            categories[category],
-            box,
-            region=region,
-            crowd=entry.get("iscrowd") in YES,
-            difficult=entry.get("difficult") in YES,
-            truncated=entry.get("truncated") in YES,
-            area=_area(entry.get("area")),
-            origin=origin,
-        )
-    for key in [k for k, d in taken.items() if d is _ABSENT]:
-        del taken[key]
-
-
-def _key(value: Any) -> Any:
-    """An id that can be looked up, whatever somebody wrote for one."""
-    return value if isinstance(value, int | float | str) or value is None else repr(value)
-
-
-def _area(value: Any) -> float:
-    """The area as written, square pixels; nan for none that can be."""
-    return float(value) if _is_number(value) and value >= 0 else float("nan")
-
-
-def _box(value: Any, region: Region, drawn: Drawn, origin: str, reading: Reading) -> Box | None:
-    numbers = (
-        [float(v) for v in value] if isinstance(value, list) and all(_is_number(v) for v in value) else []
-    )
-    if len(numbers) != 4:
-        if region is not None:
-            x1, y1, x2, y2 = (
-                mask_box(region)
-                if isinstance(region, Mask)
-                else np.concatenate([_all(region).min(0), _all(region).max(0)])
-            ).tolist()
-            return x1, y1, x2, y2
-        reading.problem(
-            "bad-box",
-            f"a box takes four finite numbers, not {value!r}"[:200],
-            origin=origin,
-            path=drawn.path,
-            remedy="correct or drop it",
-            fix="drops it",
-        )
-        return None
-    x, y, width, height = numbers
-    if width < 0 or height < 0:
-        reading.problem(
-            "box-inside-out",
-            f"the box {numbers} has a negative side",
-            origin=origin,
-            path=drawn.path,
-            remedy="write x, y, width, height",
-            fix="swaps its corners",
-        )
-        x, y, width, height = min(x, x + width), min(y, y + height), abs(width), abs(height)
-    return x, y, x + width, y + height
-
-
-def _region(value: Any, drawn: Drawn, origin: str, reading: Reading) -> Region:
-    """Outlines as written, or a mask of run lengths; None where there is neither."""
-    if isinstance(value, dict):
-        return _run_lengths(value, drawn, origin, reading)
-    if not isinstance(value, list) and value is not None:
-        reading.problem(
-            "bad-run-lengths",
-            f"its segmentation is {value!r}"[:80] + ", neither outlines nor run lengths",
-            origin=origin,
-            path=drawn.path,
-            remedy="draw it again",
-            fix="drops the outline",
-        )
-    if not isinstance(value, list) or not value:
-        return None
-    outlines = []
-    for number, flat in enumerate(value):
-        whole = (
-            isinstance(flat, list)
-            and len(flat) >= 6
-            and len(flat) % 2 == 0
-            and all(_is_number(v) and abs(v) < FARTHEST for v in flat)
-        )
-        if whole:
-            outlines.append(np.array(flat, np.float64).reshape(-1, 2))
-            continue
-        reading.problem(
-            "empty-polygon",
-            f"outline {number} takes at least three points, x and y of each in pixels",
-            origin=origin,
-            path=drawn.path,
-            remedy="draw it again",
-            severity=Severity.WARNING,
-            fix="drops the outline",
-        )
-        reading.note("outlines with fewer than three points were left out")
-    return tuple(outlines) or None
-
-
-def _run_lengths(value: dict[str, Any], drawn: Drawn, origin: str, reading: Reading) -> Region:
-    counts, size = value.get("counts"), value.get("size")
-    try:
-        if not isinstance(size, list) or len(size) != 2 or not all(_is_size(v) for v in size):
-            raise BadInput(f"size is {size!r}, not height and width")
-        height, width = int(size[0]), int(size[1])
-        if isinstance(counts, str):
-            mask = rle_from_text(counts, (height, width))
-        else:
-            mask = Mask((height, width), np.array(counts, np.int64))
-    except (BadInput, TypeError, ValueError, OverflowError) as error:
-        reading.problem(
-            "bad-run-lengths",
-            f"its run lengths cannot be read ({error})",
-            origin=origin,
-            path=drawn.path,
-            remedy="write the mask again",
-            fix="drops the outline",
-        )
-        return None
-    if drawn.stated_hw is not None and drawn.stated_hw != (height, width):
-        reading.problem(
-            "bad-run-lengths",
-            f"its run lengths are of {width} x {height} pixels, its image states"
-            f" {drawn.stated_hw[1]} x {drawn.stated_hw[0]}",
-            origin=origin,
-            path=drawn.path,
-            remedy="write the mask again",
-            fix="drops the outline",
-        )
-        return None
-    return mask
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _all(region: tuple[Any, ...]) -> Any:
-    return np.concatenate(region)
