@@ -262,3 +262,13 @@ def test_what_no_reader_foresaw_names_the_set(labelled, monkeypatch):
     monkeypatch.setattr(type(get_format("csv").reader), "read", surprised)
     with pytest.raises(BadDataset, match=r"cannot be read as csv.*too large"):
         open_dataset(labelled, format="csv")
+
+
+def test_a_check_says_what_the_reader_passed_over(draw, tmp_path):
+    for split in ("train", "val"):
+        for label in ("dent", "fine"):
+            draw(f"{split}/{label}/{split}-{label}.png")
+    draw("extra/crack/z.png")
+    result = run("check", tmp_path)
+    assert "the folder 'extra' was left out" in result.stderr
+    assert json.loads(run("check", tmp_path, "--json", "--fast").stdout)["notes"]

@@ -379,6 +379,8 @@ def _print_written(written: Written) -> None:
 
 
 def _print_findings(found: Findings, *, everything: bool) -> None:
+    for sentence in found.notes:
+        typer.echo(f"note: {sentence}", err=True)
     by_code: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
         by_code.setdefault((str(finding.severity), finding.code), []).append(finding)

@@ -23,7 +23,7 @@ from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
 
 PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
-RULES = 7  # raise it when a check changes, so that remembered findings are forgotten
+RULES = 8  # raise it when a check changes, so that remembered findings are forgotten
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def audit(
         usable = [s for s, opened in zip(usable, prints.opened.tolist(), strict=True) if opened]
     if thorough:
         found += _hidden_damage([s.path for s in usable])
-    return Audit(Findings(tuple(found), len(paths)), dataset)
+    return Audit(Findings(tuple(found), len(paths), dataset.notes), dataset)
 
 
 def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> list[BadImage]:

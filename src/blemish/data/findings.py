@@ -79,10 +79,12 @@ class Findings:
     Attributes:
         findings: by severity, then in the order found.
         photographs: how many were looked at.
+        notes: what the reader passed over or mended on the way, one sentence each.
     """
 
     findings: tuple[Finding, ...] = field(default=())
     photographs: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         order = list(Severity)
@@ -111,7 +113,7 @@ class Findings:
             )
             for f in raw["findings"]
         )
-        return cls(found, raw["photographs"])
+        return cls(found, raw["photographs"], tuple(raw["notes"]))
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -134,6 +136,7 @@ class Findings:
         """As JSON takes it."""
         return {
             "photographs": self.photographs,
+            "notes": list(self.notes),
             "counts": self.counts,
             "findings": [f.to_dict() for f in self.findings],
         }
