@@ -168,3 +168,15 @@ def test_a_file_that_cannot_be_read_is_one_sentence(export, tmp_path, text, says
     with pytest.raises(BadDataset, match=says) as caught:
         open_dataset(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rle", "left"),
+    [("99999999999999999999999", "7"), ("1, 5", "inf"), (f"{2**62}, {2**62}, {2**62}, {2**62}", "7")],
+)
+def test_masks_out_of_bounds_are_found_by_their_line(export, tmp_path, rle, left):
+    mask = f'<mask label="rust" rle="{rle}" left="{left}" top="30" width="3" height="2"></mask>'
+    path = export(image("a.png", "<!-- <box\n-->" + BOX, mask))
+    line = 1 + path.read_text("utf-8").partition("<mask")[0].count("\n")
+    found = check(tmp_path, duplicates=False)
+    assert [f.origin for f in found.of("bad-run-lengths")] == [f"{path}:{line}"]

@@ -3,6 +3,7 @@
 import pytest
 
 from blemish.data import as_task, open_dataset
+from blemish.data.audit import check
 from blemish.errors import BadDataset, UnknownName, WrongTask
 from blemish.vocabulary import Task
 
@@ -303,3 +304,20 @@ def test_the_line_in_which_excel_says_its_delimiter(draw, table):
     draw("b,2.png")
     dataset = open_dataset(table("sep=;\nfile;label\na,1.png;x\nb,2.png;y\n"))
     assert [s.origin.rsplit(":")[-1] for s in dataset] == ["3", "4"]
+
+
+def test_a_line_of_too_many_cells_costs_one_line(draw, table, tmp_path):
+    draw("a.png")
+    draw("b.png")
+    path = table("filename,label\na.png,dent,deep\nb.png,rust\n")
+    found = check(path, duplicates=False)
+    assert [f.origin for f in found.of("bad-line")] == [f"{path}:2"]
+    assert not found.of("unreadable-set")
+    with pytest.raises(BadDataset, match=r"labels\.csv:2: 3 cells under 2 columns"):
+        open_dataset(path)
+
+
+def test_a_zero_byte_is_found_by_its_line(draw, table):
+    draw("a.png")
+    with pytest.raises(BadDataset, match=r"labels\.csv:2: there is a zero byte"):
+        open_dataset(table("filename,label\na.png,de\0nt\n"))

@@ -28,6 +28,7 @@ HEAD_BYTES = 2000
 SHAPES = frozenset({"box", "polygon", "ellipse", "mask"})
 LEFT_OUT = frozenset({"polyline", "points", "cuboid", "skeleton"})
 ELEMENT = re.compile(rb"<(?:box|polygon|ellipse|mask|polyline|points|cuboid|skeleton|tag|image)[\s>/]")
+COMMENT = re.compile(rb"<!(?:--.*?--|\[CDATA\[.*?\]\])>", re.DOTALL)
 
 
 @dataclass
@@ -141,6 +142,8 @@ def _read_file(file: Path, split: str | None, content: Content, reading: Reading
 def _lines(raw: bytes) -> Iterator[int]:
     """The line of each element that is asked for, in their order."""
     number, at = 1, 0
+    # What stands in a comment is no element, and its lines still count.
+    raw = COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), raw)
     for found in ELEMENT.finditer(raw):
         number += raw.count(b"\n", at, found.start())
         at = found.start()
@@ -152,7 +155,7 @@ def _image(element: ET.Element, origin: str, split: str | None) -> Image:
         height, width = (int(element.get(side, "0")) for side in ("height", "width"))
     except ValueError:
         height = width = 0
-    stated = (height, width) if height > 0 and width > 0 else None
+    stated = (height, width) if 0 < height < FARTHEST and 0 < width < FARTHEST else None
     return Image(element.get("name", ""), origin, stated, split_named(element.get("subset", "")) or split)
 
 
@@ -333,15 +336,17 @@ def _mask(element: ET.Element, one: Drawn) -> tuple[Box, Region]:
         left, top, width, height = (
             int(float(element.get(k, ""))) for k in ("left", "top", "width", "height")
         )
-    except ValueError:
+    except (OverflowError, ValueError):
         raise ValueError("whole numbers: rle, left, top, width, height") from None
     if one.stated_hw is None:
         raise ValueError("the width and height of its image")
     fits = 0 < width <= one.stated_hw[1] + 1 and 0 < height <= one.stated_hw[0] + 1
     fits = fits and abs(left) < FARTHEST and abs(top) < FARTHEST
-    if not fits or (runs < 0).any() or runs.sum() > width * height:
+    # Each run for itself first: a sum of very long ones turns over and looks small.
+    if not fits or (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
+        total = sum(runs.tolist())
         raise ValueError(
-            f"a window inside the photograph and runs that fill it, not {runs.sum()} of {width} x {height}"
+            f"a window inside the photograph and runs that fill it, not {total} of {width} x {height}"
         )
     window = np.zeros(width * height, bool)
     ends = np.cumsum(runs).tolist()

@@ -74,18 +74,23 @@ def read_table(path: Path, reading: Reading) -> Table:
     else:
         header = tuple(first)
         lines = lines[1:]
-    rows = []
+    rows, numbers = [], []
     for number, cells in lines:
         extra = cells[len(header) :]
         if any(extra):
-            raise BadDataset(
-                f"{path}:{number}: {len(cells)} cells under {len(header)} columns; quote a cell that holds"
-                f" {delimiter!r}, or say the right delimiter"
+            reading.problem(
+                "bad-line",
+                f"{len(cells)} cells under {len(header)} columns",
+                origin=f"{path}:{number}",
+                remedy=f"quote a cell that holds {delimiter!r}, or say the right delimiter",
+                fix="drops the line",
             )
+            continue
         rows.append((*cells[: len(header)], *([""] * (len(header) - len(cells)))))
+        numbers.append(number)
     if not rows:
         raise BadDataset(f"{path}: a header and no line below it; write a line for each photograph")
-    return Table(path, header, tuple(rows), tuple(n for n, _ in lines))
+    return Table(path, header, tuple(rows), tuple(numbers))
 
 
 def _text(path: Path) -> str:
@@ -97,6 +102,11 @@ def _text(path: Path) -> str:
         encodings: tuple[str, ...] = ("utf-16",)
     else:
         encodings = ("utf-8-sig", "cp1252")
+    if encodings[0] != "utf-16" and b"\0" in raw:
+        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
+        raise BadDataset(
+            f"{path}:{line}: there is a zero byte, which no text holds; save the table anew as CSV"
+        )
     for encoding in encodings:
         try:
             text = raw.decode(encoding)
