@@ -1,6 +1,7 @@
 """Counting, previewing, merging, drawing, and the command line that offers them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from blemish.data.making import synthesize
 from blemish.data.merging import merge_datasets, read_map
 from blemish.data.preview import preview
 from blemish.data.statistics import statistics
+from blemish.data.writing import write_dataset
 from blemish.errors import BadDataset, BadInput, UnknownName, WrongTask
 from blemish.vocabulary import Task
 
@@ -272,3 +274,30 @@ def test_a_check_says_what_the_reader_passed_over(draw, tmp_path):
     result = run("check", tmp_path)
     assert "the folder 'extra' was left out" in result.stderr
     assert json.loads(run("check", tmp_path, "--json", "--fast").stdout)["notes"]
+
+
+def test_questions_that_cannot_be_answered_exit_with_2(labelled, tmp_path):
+    assert run("check", tmp_path / "nowhere").exit_code == 2
+    assert run("check", labelled, "--format", "foo").exit_code == 2
+    for options in (("--box-order", "foo"), ("-o", tmp_path / "out")):
+        assert isinstance(run("check", labelled, *options).exception, BadInput)
+
+
+def test_a_refused_conversion_leaves_nothing(draw, table, tmp_path):
+    for name in ("a.png", "b.png"):
+        draw(name)
+    path = table("file,label\na.png,dent\nb.png,w/x\n")
+    for _ in range(2):  # the second must not find what the first left
+        result = run("convert", path, "--to", "folders", "-o", tmp_path / "out")
+        assert "name of a folder" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_no_text_is_one_sentence(draw, tmp_path):
+    draw("set/dent/a.png")
+    draw("set/rust/b.png")
+    dataset = open_dataset(tmp_path / "set")
+    odd = replace(dataset, samples=(replace(dataset[0], group="\udcff"), dataset[1]))
+    with pytest.raises(BadInput, match="cannot be written as text"):
+        write_dataset(odd, tmp_path / "out", "csv")
+    assert not (tmp_path / "out").exists()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 FOUND_ERRORS = 1
+NOTHING_READ = 2
 SHOWN_OF_A_KIND = 5
 PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -82,8 +83,10 @@ def check(
 ) -> None:
     """Find what is wrong with a data set: broken files, labels that cannot be right, copies, leaks.
 
-    The exit code is 1 where there are errors.
+    The exit code is 1 where there are errors, and 2 where nothing could be read at all.
     """
+    if output is not None and not fix:
+        raise BadInput("--output says where --fix writes to; add --fix, or take it out")
     if fix:
         if output is None:
             raise BadInput("--fix writes a cleaned copy; say where with --output DIR")
@@ -125,6 +128,8 @@ def check(
         typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
         _print_findings(found, everything=everything)
+    if found.of("unreadable-set"):
+        raise typer.Exit(NOTHING_READ)
     raise typer.Exit(FOUND_ERRORS if found.errors else 0)
 
 

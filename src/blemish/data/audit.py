@@ -18,7 +18,8 @@ from blemish.data.headers import look_at_all
 from blemish.data.jpeg_stream import stream_damage
 from blemish.data.opening import named_task, read_dataset
 from blemish.data.reading import Reading, Shelf, files_below
-from blemish.errors import BadImage, BadInput, ImageTruncated
+from blemish.data.tables.columns import ORDERS
+from blemish.errors import BadImage, BadInput, ImageTruncated, UnknownName
 from blemish.imaging import LIMITS, Limits, open_photograph
 from blemish.vocabulary import Dataset, Sample, Task
 
@@ -97,7 +98,13 @@ def lenient_reading(
     delimiter: str | None = None,
     box_order: str | None = None,
 ) -> Reading:
-    """A reading that collects problems instead of raising the first."""
+    """A reading that collects problems instead of raising the first.
+
+    Raises:
+        UnknownName: no task or order of a box of that name, which is no fault of the set.
+    """
+    if box_order is not None and box_order not in ORDERS:
+        raise UnknownName("box order", box_order, ORDERS)
     return Reading(
         images=None if images is None else Path(images),
         task=named_task(task),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from blemish.data.formats import formats, get_format
 from blemish.data.titles import labels_with_titles
-from blemish.errors import BadInput, StorageFull, UnknownName, WrongTask
+from blemish.errors import BadInput, BlemishError, StorageFull, UnknownName, WrongTask
 from blemish.vocabulary import Dataset, Sample, Task
 
 SPLITS = ("train", "val", "test")
@@ -146,12 +146,15 @@ def write_dataset(
     was_there = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        try:
-            writer.write(dataset, writing)
-        except BadInput:
-            if not was_there and not any(root.iterdir()):  # refused before anything was written
-                root.rmdir()
-            raise
+        writer.write(dataset, writing)
+    except BlemishError:
+        _take_back(root, was_there=was_there)
+        raise
+    except UnicodeEncodeError as error:
+        _take_back(root, was_there=was_there)
+        raise BadInput(
+            f"{dataset.root}: the name {error.object!r} cannot be written as text; rename what it names"
+        ) from error
     except OSError as error:
         if isinstance(error, StorageFull):
             raise
@@ -161,6 +164,17 @@ def write_dataset(
         ) from error
     losses = tuple(Loss(what, tuple(ids)) for what, ids in writing.lost.items())
     return Written(root, chosen.name, len(dataset), losses)
+
+
+def _take_back(root: Path, *, was_there: bool) -> None:
+    """Empty a folder that was empty before, so that the next try is not refused for what this one left."""
+    for entry in root.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if not was_there:
+        root.rmdir()
 
 
 def format_to_write(dataset: Dataset) -> str:
