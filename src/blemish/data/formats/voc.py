@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.findings import Severity
+from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
 from blemish.data.formats import register
 from blemish.data.outlines import PaintedMask
 from blemish.data.placing import Box, Drawn, place_all
@@ -238,6 +238,16 @@ def _read_page(file: Path, reading: Reading) -> Page | None:
             fix="leaves the photograph out",
         )
         return None
+    if root.tag.casefold() != "annotation":
+        reading.problem(
+            "bad-file",
+            f"no page of Pascal VOC, it begins with <{root.tag}> and not with <annotation>"[:200],
+            origin=str(file),
+            path=file,
+            remedy="write it again or remove it",
+            fix="leaves the photograph out",
+        )
+        return None
     page = Page(file, says_first_pixel=FIRST_PIXEL_IS_ONE in (root.findtext("source/annotation") or ""))
     page.says_name = (root.findtext("filename") or "").strip()
     try:
@@ -346,7 +356,7 @@ def _drawn(
         seen: set[str] = set()
         for _, page in (p for p in pages if p[0] == year):
             stem = page.path.stem
-            photograph = shelf.by_stem(stem)  # <filename> is wrong too often to be asked
+            photograph = _photograph(page, shelf)
             seen |= {stem} if photograph is None else {stem, photograph.stem}  # they may differ in case
             if photograph is None:
                 if reading.missing != "keep" or reading.lenient:
@@ -370,11 +380,52 @@ def _drawn(
                     truncated=written.truncated,
                     origin=f"{page.path}:{written.line}",
                 )
+            if splits and stem not in splits and reading.lenient:
+                reading.problem(
+                    "photograph-not-listed",
+                    "it has an XML file, and no list of ImageSets names it, as they name others",
+                    origin=str(page.path),
+                    path=photograph,
+                    remedy="list it, or divide the set anew: blemish data split",
+                    severity=Severity.WARNING,
+                    fix=DROPS_PHOTOGRAPH,
+                )
             drawn.append(one)
             if stem in masks:
                 painted[photograph] = masks[stem]
         _unlabelled(year, shelf, splits, seen, reading)
+        _of_one_stem(shelf, seen, {d.path for d in drawn}, reading)
     return drawn, painted, missing
+
+
+def _photograph(page: Page, shelf: Shelf) -> Path | None:
+    """The photograph of the page's stem; of several, the one that it names.
+
+    <filename> is wrong too often to be asked for more.
+    """
+    found = shelf.by_stem(page.path.stem)
+    name = page.says_name
+    if found is None or name == found.name or Path(name).name != name or Path(name).stem != found.stem:
+        return found
+    named = found.with_name(name)
+    return named if is_image_name(name) and named.is_file() else found
+
+
+def _of_one_stem(shelf: Shelf, seen: set[str], taken: set[Path], reading: Reading) -> None:
+    """Photographs that share their stem with one that an XML file is for: nothing says what is in them."""
+    if not reading.lenient:
+        return
+    own = [p for p in shelf.files.values() if not any("Segmentation" in part for part in p.parts[-3:-1])]
+    for photograph in own:
+        if photograph.stem in seen and photograph not in taken:
+            reading.problem(
+                "photograph-without-label",
+                "its XML file is for another photograph of the same name",
+                path=photograph,
+                remedy="give it a name and an XML file of its own, or take it away",
+                severity=Severity.WARNING,
+                fix="leaves it out",
+            )
 
 
 def _splits(year: Path, reading: Reading) -> dict[str, str]:
