@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from blemish.vocabulary import Dataset, Task
 
 FEWEST_PHOTOGRAPHS = 10
 FEWEST_TO_MEASURE = 5
+FEWEST_LETTERS = 4  # shorter words differ in a letter because they are others
 MOST_IMBALANCE = 20.0
 ALIKE = 0.88  # difflib's ratio from which two names are taken for one misspelt
 
@@ -20,16 +21,42 @@ ALIKE = 0.88  # difflib's ratio from which two names are taken for one misspelt
 def check_names(dataset: Dataset) -> Iterator[Finding]:
     """Names that differ in case, spaces, plural or a letter only."""
     names = dataset.labels.names
-    for i, second in enumerate(names):
-        for first in names[:i]:
-            if alike(first, second):
-                yield Finding(
-                    "similar-labels",
-                    Severity.WARNING,
-                    f"the labels {first!r} and {second!r} look like one",
-                    dataset.root,
-                    remedy="give both the same name if they mean the same, with data merge --map",
-                )
+    for first, second in sorted(_candidates(names), key=lambda pair: pair[::-1]):
+        if alike(names[first], names[second]):
+            yield Finding(
+                "similar-labels",
+                Severity.WARNING,
+                f"the labels {names[first]!r} and {names[second]!r} look like one",
+                dataset.root,
+                remedy="give both the same name if they mean the same, with data merge --map",
+            )
+
+
+def _candidates(names: Sequence[str]) -> set[tuple[int, int]]:
+    """Positions (first < second) of names that may be alike, in less time than comparing all with all."""
+    same: dict[str, int] = {}
+    slots: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, int]]] = {}
+    out: set[tuple[int, int]] = set()
+    for i, name in enumerate(names):
+        words = _plain(name).split()
+        first = same.setdefault("".join(words), i)
+        if first != i:
+            out.add((first, i))
+        for at, word in enumerate(words):
+            if len(word) < FEWEST_LETTERS or any(c.isdigit() for c in word):
+                continue
+            letters = 0
+            for c in word:
+                letters |= 1 << ord(c) % 64
+            slot = slots.setdefault((at, (*words[:at], *words[at + 1 :])), [])
+            # Letters that only one of both has cannot match, and `ALIKE` allows few of those.
+            out.update(
+                (j, i)
+                for j, theirs, length in slot
+                if (letters ^ theirs).bit_count() <= max(2, (1 - ALIKE) * (len(word) + length))
+            )
+            slot.append((i, letters, len(word)))
+    return out
 
 
 def alike(first: str, second: str) -> bool:
@@ -39,7 +66,7 @@ def alike(first: str, second: str) -> bool:
         >>> alike("scratch", "Scratches "), alike("front_dent", "rear_dent"), alike("F_Normal", "R_Normal")
         (True, False, False)
     """
-    one, two = (re.sub(r"[\W_]+", " ", n.casefold()).strip() for n in (first, second))
+    one, two = _plain(first), _plain(second)
     if one.replace(" ", "") == two.replace(" ", ""):
         return True
     words, others = one.split(), two.split()
@@ -50,10 +77,14 @@ def alike(first: str, second: str) -> bool:
     if len(differing) != 1:
         return False
     a, b = differing[0]
-    if min(len(a), len(b)) < 4 or any(c.isdigit() for c in a + b):
+    if min(len(a), len(b)) < FEWEST_LETTERS or any(c.isdigit() for c in a + b):
         return False
     plural = {a + "s", a + "es"} & {b} or {b + "s", b + "es"} & {a}
     return bool(plural) or difflib.SequenceMatcher(None, a, b).ratio() >= ALIKE
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def check_counts(dataset: Dataset) -> Iterator[Finding]:
