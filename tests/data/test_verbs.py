@@ -301,3 +301,12 @@ def test_a_name_that_is_no_text_is_one_sentence(draw, tmp_path):
     with pytest.raises(BadInput, match="cannot be written as text"):
         write_dataset(odd, tmp_path / "out", "csv")
     assert not (tmp_path / "out").exists()
+
+
+def test_groups_that_a_merge_keeps_apart_are_told(draw, tmp_path):
+    for label in ("dent", "rust"):
+        draw(f"set/{label}/{label}.png")
+    dataset = open_dataset(tmp_path / "set")
+    one = replace(dataset, samples=tuple(replace(s, group="car1") for s in dataset))
+    assert "'car1'" in merge_datasets([one, one]).notes[-1]
+    assert "merged" in merge_datasets([dataset, dataset]).notes[-1]

@@ -268,6 +268,7 @@ def merge(
 
     mapping = read_map(label_map) if label_map is not None else {}
     merged = merge_datasets([_open(p, None, None, task, None, None) for p in paths], mapping)
+    typer.echo(f"note: {merged.notes[-1]}", err=True)
     _report(write_dataset(merged, output, to or format_to_write(merged), link=link), as_json=as_json)
 
 

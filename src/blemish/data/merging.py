@@ -60,7 +60,7 @@ def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None
         samples=tuple(samples),
         root=datasets[0].root,
         format=datasets[0].format,
-        notes=(*notes, f"merged: {sources} photographs"),
+        notes=(*notes, f"merged: {sources} photographs", *_groups_apart(datasets, prefixes)),
     )
 
 
@@ -95,6 +95,21 @@ def _prefixes(datasets: Sequence[Dataset]) -> list[str]:
             name = f"{dataset.root.resolve().name}-{number}"
         names.append(f"{name}/")
     return names
+
+
+def _groups_apart(datasets: Sequence[Dataset], prefixes: Sequence[str]) -> list[str]:
+    """A note on groups of one name that a prefix makes two, which a split may then put on both sides."""
+    if not any(prefixes):
+        return []
+    held = [{s.group for s in d.samples if s.group is not None} for d in datasets]
+    shared = sorted({g for i, one in enumerate(held) for other in held[:i] for g in one & other})
+    if not shared:
+        return []
+    sentence = (
+        f"{len(shared)} groups of one name stand in several sets, such as {shared[0]!r}, and were kept apart,"
+        " as their photographs have the same names; where they are one object, rename the photographs"
+    )
+    return [sentence]
 
 
 def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) -> Truth:
