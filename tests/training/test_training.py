@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import blemish
-from blemish.errors import BadDataset, BadInput, BadRecipe, NoNetwork, TrainingFailed
+from blemish.errors import BadDataset, BadInput, BadRecipe, NoNetwork, TrainingFailed, UnknownName
 from blemish.modelfile import read_model_file
 from blemish.training import checkpoint
 from blemish.training.preparing import prepare_data
@@ -449,3 +449,18 @@ def test_what_was_loaded_is_shown(recipe, tmp_path, capsys):
     assert "epoch 1/1" in shown
     assert "train_loss" not in shown
     assert "tensors loaded" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_lightnings_loggers_are_taken_by_name(recipe, tmp_path):
+    wish = [{"name": "csv", "options": {"save_dir": str(tmp_path / "log"), "name": "", "version": ""}}]
+    train(recipe(training__loggers=wish, training__epochs=2), output=tmp_path / "run", device="cpu")
+    with (tmp_path / "log" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2]
+    assert all(0 <= float(row["macro_f1"]) <= 1 for row in rows)
+
+
+def test_an_unknown_logger_is_told_before_photographs_are_sought(recipe, tmp_path):
+    chosen = recipe(training__loggers=[{"name": "mlfow"}], data__path=str(tmp_path / "nothing"))
+    with pytest.raises(UnknownName, match="did you mean 'mlflow'"):
+        train(chosen, output=tmp_path / "run", device="cpu")

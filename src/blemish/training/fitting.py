@@ -102,17 +102,31 @@ def build_trainer(
     )
 
 
+def logger_classes(parts: Sequence[LoggerPart]) -> list[str]:
+    """Names of Lightning's classes of loggers, one for each part.
+
+    Raises:
+        UnknownName: Lightning has no such logger.
+    """
+    from lightning.pytorch import loggers
+
+    known = {n.removesuffix("Logger").lower(): n for n in loggers.__all__}
+    out = []
+    for part in parts:
+        kind = known.get(part.name.lower().removesuffix("logger"))
+        if kind is None:
+            raise UnknownName("logger", part.name, sorted(known), where="training.loggers")
+        out.append(kind)
+    return out
+
+
 def _loggers(parts: Sequence[LoggerPart], folder: Path, *, tensorboard: bool) -> list[Any]:
     from lightning.pytorch import loggers
 
     made: list[Any] = []
     if tensorboard:
         made.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
-    known = {n.removesuffix("Logger").lower(): n for n in loggers.__all__}
-    for part in parts:
-        kind = known.get(part.name.lower().removesuffix("logger"))
-        if kind is None:
-            raise UnknownName("logger", part.name, sorted(known), where="training.loggers")
+    for part, kind in zip(parts, logger_classes(parts), strict=True):
         try:
             made.append(getattr(loggers, kind)(**part.options))
         except ModuleNotFoundError as error:

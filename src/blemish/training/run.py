@@ -12,7 +12,7 @@ from blemish.errors import BadInput, StorageFull
 from blemish.models.registry import describe
 from blemish.models.weights import locate
 from blemish.training.checkpoint import Checkpoints
-from blemish.training.fitting import check_device, choose_device
+from blemish.training.fitting import check_device, choose_device, logger_classes
 from blemish.training.learning import Learning, Run
 from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
 from blemish.training.ranks import check_agreement, rank_of
@@ -68,9 +68,10 @@ def train(
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         check_agreement(chosen.training, output)
         folder = _new_folder(output, chosen)
-    describe(chosen.model.name)  # a slip in the name is told before any photograph is opened
+    describe(chosen.model.name)  # a slip in a name is told before any photograph is opened
     where = choose_device(device)
     check_device(chosen, where)
+    logger_classes(chosen.training.loggers)
     files = () if resume is not None else _weights(chosen)
     prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
     chosen = resolve(chosen, prepared)
