@@ -115,6 +115,16 @@ def test_the_same_recipe_gives_the_same_weights(recipe, tmp_path):
     assert not same(weights_of(first), weights_of(other))
 
 
+def test_an_epochs_last_step_of_fewer_batches_is_as_long_as_the_others(recipe, tmp_path):
+    plain = {"training__epochs": 1, "training__batch_size": 4, "training__optimizer": {"name": "sgd"}}
+    first = train(recipe(**plain, training__accumulate=64), output=tmp_path / "64", device="cpu")
+    batches = -(-(first.path / "split.csv").read_text().count(",train") // 4)
+    second = train(recipe(**plain, training__accumulate=batches), output=tmp_path / "all", device="cpu")
+    assert batches > 1
+    for name, weight in weights_of(first).items():
+        torch.testing.assert_close(weight, weights_of(second)[name], rtol=1e-5, atol=1e-6)
+
+
 HARD = {
     "augmentation__horizontal_flip": 0.5,
     "augmentation__rotation_degrees": 10,

@@ -84,7 +84,7 @@ class DetectionModule(TrainingModule):
         self._parts.append({name: part.detach() for name, part in parts.items()})
         self._losses.append(loss.detach())
         self._photographs += len(inputs[0])
-        return loss
+        return self.in_step(loss, batch_idx)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the predictions and the loss of a batch."""

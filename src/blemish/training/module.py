@@ -152,7 +152,16 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         loss: Tensor = self.loss(self.answers(self.network, inputs)[0], target)
         self._losses.append(loss.detach())
         self._photographs += len(target)
-        return loss
+        return self.in_step(loss, batch_idx)
+
+    def in_step(self, loss: Tensor, batch_idx: int) -> Tensor:
+        """() the loss of a batch, so that an epoch's last step, of fewer batches, is as long as the others.
+
+        Lightning divides each by `accumulate`, however many there are.
+        """
+        every, batches = self.recipe.training.accumulate, int(self.trainer.num_training_batches)
+        of_step = min(every, batches - batch_idx // every * every)
+        return loss if of_step == every else loss * (every / of_step)
 
     def answers(self, network: Network, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What a network says of a batch, or its head of the features that were kept."""
