@@ -43,13 +43,14 @@ def test_a_category_0_above_no_other_stays(coco):
 
 
 def test_shares_where_pixels_belong_are_an_error(coco, draw, table, tmp_path):
-    root = coco([entry(bbox=[0.1, 0.1, 0.3, 0.4])])
+    root = coco([entry(bbox=[0.1, 0.1, 0.3, 0.4])], width=64, height=48)
+    draw("a.png", (64, 48))
     assert not check(root, duplicates=False).of("labels-in-another-scale")  # the other box is in pixels
     content = json.loads((root / "annotations.json").read_text())
     del content["annotations"][0]
     (root / "annotations.json").write_text(json.dumps(content))
     assert len(check(root, duplicates=False).of("labels-in-another-scale")) == 1
-    with pytest.raises(BadDataset, match="multiply them by 24 and 20"):
+    with pytest.raises(BadDataset, match="multiply them by 64 and 48"):
         open_dataset(root)
     (root / "annotations.json").unlink()
     table("filename,xmin,ymin,xmax,ymax,label\na.png,.1,.1,.5,1,dent\n")

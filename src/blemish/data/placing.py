@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]
 Region = tuple[FloatArray, ...] | Mask | None
 RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from xyxy to the corners of a box, clockwise
 ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when a picture is scaled
-LEAST_SIDE = 10  # pixels; in a smaller picture one pixel may be an object
+LEAST_SIDE = 32  # pixels; in a smaller picture one pixel may be an object
 
 TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
 SCALED = "their labels were drawn on a copy of another size and were scaled"
