@@ -12,6 +12,7 @@ from blemish.errors import BadInput
 from blemish.service.artifacts import Record, Shelf
 from blemish.service.keeping import Keeper
 from blemish.service.keys import Keys, key_of, new_key
+from blemish.service.maps import HeatMaker, NoMap
 from blemish.service.settings import Settings
 from blemish.service.telemetry import Telemetry
 from blemish.service.uploads import looks_like_photograph
@@ -94,6 +95,39 @@ def test_what_is_kept_goes_when_it_is_too_old_and_nothing_else_does(tmp_path):
     assert len(left) == 3
     assert "holiday.jpg" in left
     assert not any("abababab" in name for name in left)
+
+
+def test_a_folder_that_went_away_costs_no_answer_and_no_later_sweep(tmp_path, monkeypatch):
+    keeper = Keeper(tmp_path / "kept", 2)
+    keeper.keep(b"old", {"sha256": "ab" * 32})
+    (tmp_path / "kept").rename(tmp_path / "away")
+    keeper.sweep()
+    (tmp_path / "away").rename(tmp_path / "kept")
+    for path in (tmp_path / "kept").iterdir():
+        os.utime(path, (time.time() - 3 * 3600,) * 2)
+    keeper.sweep()
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_map_ends_after_a_look_once_the_server_stops(monkeypatch):
+    maker = HeatMaker(Settings())
+    looks = []
+
+    class Looking:
+        def default_method(self):
+            return "occlusion"
+
+        def explain(self, photograph, *, progress, **_):
+            for done in range(100):
+                looks.append(done)
+                if done == 2:
+                    maker.stop()
+                progress(1)
+
+    monkeypatch.setattr(maker, "_explainer", lambda predictor: Looking())
+    with pytest.raises(NoMap, match="stopped"):
+        maker.make(None, b"", prediction(), "a", 1e-3)
+    assert looks == [0, 1, 2]
 
 
 def test_keeping_needs_both_options(tmp_path):

@@ -214,7 +214,7 @@ class Desk:
             "timing_ms": {stage: round(max(seconds, 0.0) * 1000, 3) for stage, seconds in parts.items()},
         }
         if self.keeper.keeps:
-            await loop.run_in_executor(self.painters, self.keeper.keep, question.photograph, body)
+            await loop.run_in_executor(self.eyes, self.keeper.keep, question.photograph, body)
         return Answered(body, seen.prediction, tokens)
 
     def _links(self, question: Question, prediction: Prediction, heat: Any) -> Mapping[Kind, str]:
@@ -242,6 +242,7 @@ class Desk:
     def close(self) -> None:
         """Let go of everything."""
         self.draining = True
+        self.heat.stop()
         for served in self.models.values():
             served.close()
         for pool in (self.eyes, self.painters, self.explainers):

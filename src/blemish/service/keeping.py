@@ -57,6 +57,14 @@ class Keeper:
             return
         self._swept = time.monotonic()
         oldest = time.time() - self._hours * 3600
-        for path in self._folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+        try:
+            paths = list(self._folder.iterdir())
+        except OSError:  # the next sweep may find it again; nobody's answer depends on it
+            log.exception("the folder of kept photographs cannot be swept")
+            return
+        for path in paths:
+            try:
+                if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                    path.unlink(missing_ok=True)
+            except OSError:
+                log.exception("a kept photograph could not be removed")

@@ -57,6 +57,11 @@ class HeatMaker:
         self._settings = settings
         self._lock = threading.Lock()
         self._explainers: dict[int, Explainer] = {}
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the map that is being made after its next look, and let no other take more than one."""
+        self._stopped.set()
 
     def make(
         self,
@@ -106,12 +111,17 @@ class HeatMaker:
                 budget=min(looks // targets, _MOST_LOOKS),
                 judge=False,
                 most_targets=targets,
+                progress=self._look,
             )
         if not found:
             raise NoMap("The model found nothing in this photograph, so there is nothing to explain.")
         values = np.maximum.reduce([one.normalised() for one in found])
         name = found[0].label or None
         return Heat(_small(values), method, name, None if name is None else prediction.labels.title(name))
+
+    def _look(self, done: int) -> None:
+        if self._stopped.is_set():
+            raise NoMap("The server is being stopped.")
 
     def _looks(self, look_seconds: float) -> int:
         """How often the model may be asked."""

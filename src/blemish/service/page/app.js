@@ -110,7 +110,7 @@ function askForKey(problem) {
   // No form: the page's policy lets none be sent anywhere.
   const input = h("input", { id: "key", type: "password", autocomplete: "off", onkeydown: (event) => event.key === "Enter" && use() });
   const use = () => {
-    if (!input.value.trim()) {
+    if (!/^[\x21-\x7e]+$/.test(input.value.trim())) { // no header can carry other characters
       input.focus();
       return;
     }

@@ -74,7 +74,7 @@ export function again() {
     if (item.status === "sending" || item.status === "working") cancel(item);
     dropMap(item);
     clearTimeout(item.timer);
-    Object.assign(item, { status: "waiting", problem: null, result: null, sent: 0, stage: null, tries: 0, retryIn: null });
+    Object.assign(item, { status: "waiting", problem: null, mapLabel: null, result: null, sent: 0, stage: null, tries: 0, retryIn: null });
   }
   changed();
   next();
