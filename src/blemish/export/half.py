@@ -196,21 +196,21 @@ def _users(node: Any) -> Iterator[Any]:
 def _graphs(graph: Any) -> Iterator[Any]:
     yield graph
     for node in graph:
-        for attribute in node.attributes.values():
-            if attribute.type.name == "GRAPH":
-                yield from _graphs(attribute.value)
-            elif attribute.type.name == "GRAPHS":
-                for inner in attribute.value:
-                    yield from _graphs(inner)
+        for inner in _subgraphs(node):
+            yield from _graphs(inner)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
     """Every node, those of a subgraph after the node that holds it."""
     for node in graph:
         yield node
-        for attribute in node.attributes.values():
-            if attribute.type.name == "GRAPH":
-                yield from _nodes(attribute.value)
-            elif attribute.type.name == "GRAPHS":
-                for inner in attribute.value:
-                    yield from _nodes(inner)
+        for inner in _subgraphs(node):
+            yield from _nodes(inner)
+
+
+def _subgraphs(node: Any) -> Iterator[Any]:
+    for attribute in node.attributes.values():
+        if attribute.type.name == "GRAPH":
+            yield attribute.value
+        elif attribute.type.name == "GRAPHS":
+            yield from attribute.value
