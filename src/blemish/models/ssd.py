@@ -21,7 +21,7 @@ from blemish.modelfile import DecoderSpec, OutputSpec
 from blemish.models import torchvision_backbone
 from blemish.models.anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models.contract import Network
-from blemish.models.detector_options import SSDOptions
+from blemish.models.detector_options import DetectorOptions, SSDOptions
 from blemish.models.image_level import stages_of
 from blemish.models.registry import register
 from blemish.models.weights import RESNET_FILES, from_timm, from_torchvision
@@ -80,6 +80,15 @@ class SSD(Network):
             nn.init.normal_(head.weight, std=HEAD_STD)
             nn.init.zeros_(head.bias)
         anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
+        self.answer_from(anchors, options, options.suppress_iou)
+        self.feature_layers = tuple(f"backbone.{name}" for name in layers)
+        self.stages = {
+            **_stages(self.backbone),
+            "head": ("auxiliary", "offset_heads", "score_heads"),
+        }
+
+    def answer_from(self, anchors: Tensor, options: DetectorOptions, max_iou: float) -> None:
+        """Keep (n, 4) default boxes, and say what is put out of them and how it is decoded."""
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
         self.outputs = (
@@ -90,15 +99,10 @@ class SSD(Network):
             name="dense",
             settings={
                 "score_floor": options.score_floor,
-                "max_iou": options.suppress_iou,
+                "max_iou": max_iou,
                 "max_detections": options.max_detections,
             },
         )
-        self.feature_layers = tuple(f"backbone.{name}" for name in layers)
-        self.stages = {
-            **_stages(self.backbone),
-            "head": ("auxiliary", "offset_heads", "score_heads"),
-        }
 
     def aliases(self, name: str) -> Sequence[str]:
         """Files of backbones leave `backbone.` out, and where timm flattened `blocks.3` they have a dot."""

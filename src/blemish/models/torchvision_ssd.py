@@ -9,7 +9,6 @@ from torch import Tensor
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
 
-from blemish.modelfile import DecoderSpec, OutputSpec
 from blemish.models.anchors import to_centres
 from blemish.models.contract import Network
 from blemish.models.detector_options import TorchvisionSSDOptions
@@ -47,20 +46,7 @@ class TorchvisionSSD(SSD):
             maps = list(self.backbone.eval()(blank).values())
         self.backbone.train(was)
         corners = whole.anchor_generator(ImageList(blank, [(side, side)]), maps)[0]
-        self.anchors: Tensor
-        self.register_buffer("anchors", to_centres(corners), persistent=False)
-        self.outputs = (
-            OutputSpec(name="scores", role="scores", activation="probabilities"),
-            OutputSpec(name="boxes", role="boxes"),
-        )
-        self.decoder = DecoderSpec(
-            name="dense",
-            settings={
-                "score_floor": options.score_floor,
-                "max_iou": options.suppress_iou or MAX_IOU[name],
-                "max_detections": options.max_detections,
-            },
-        )
+        self.answer_from(to_centres(corners), options, options.suppress_iou or MAX_IOU[name])
         layers = dict(self.backbone.features.named_children())  # type: ignore[union-attr]
         self.feature_layers = (f"backbone.features.{len(layers) - 1}",)
         loose = ("backbone.scale_weight",) if name == VGG else ()
