@@ -20,17 +20,10 @@ def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[F
         contradiction = pair.exact and _labels(first) != _labels(second)
         if _across(first, second):
             dropped = _expendable(first, second)
-            yield Finding(
-                "split-leak",
-                Severity.ERROR,
-                f"it is in {dropped.split} and {how} {other(dropped, first, second).id}, which is in"
-                f" {other(dropped, first, second).split}",
-                dropped.path,
-                dropped.origin,
-                remedy="keep both on one side: data split --group-by near-duplicates",
-                fix="" if contradiction else f"drops it from {dropped.split}",
-                split=dropped.split or "",
-            )
+            kept = other(dropped, first, second)
+            message = f"it is in {dropped.split} and {how} {kept.id}, which is in {kept.split}"
+            remedy = "keep both on one side: data split --group-by near-duplicates"
+            yield _leak(dropped, message, remedy, contradiction)
         else:
             yield Finding(
                 "exact-duplicate" if pair.exact else "near-duplicate",
@@ -58,16 +51,8 @@ def check_listed_twice(samples: Sequence[Sample]) -> Iterator[Finding]:
             dropped = _expendable(kept, sample)
             kept = other(dropped, kept, sample)
             contradiction = _labels(kept) != _labels(dropped)
-            yield Finding(
-                "split-leak",
-                Severity.ERROR,
-                f"it is in {dropped.split} and in {kept.split}",
-                dropped.path,
-                dropped.origin,
-                remedy="list it in one split only: data split",
-                fix="" if contradiction else f"drops it from {dropped.split}",
-                split=dropped.split or "",
-            )
+            message = f"it is in {dropped.split} and in {kept.split}"
+            yield _leak(dropped, message, "list it in one split only: data split", contradiction)
             if contradiction:
                 yield _contradiction(dropped, f"it has other labels in {dropped.split} than in {kept.split}")
 
@@ -93,6 +78,19 @@ def check_groups(dataset: Dataset) -> Iterator[Finding]:
 
 def _across(first: Sample, second: Sample) -> bool:
     return first.split != second.split and first.split is not None and second.split is not None
+
+
+def _leak(dropped: Sample, message: str, remedy: str, contradiction: bool) -> Finding:
+    return Finding(
+        "split-leak",
+        Severity.ERROR,
+        message,
+        dropped.path,
+        dropped.origin,
+        remedy=remedy,
+        fix="" if contradiction else f"drops it from {dropped.split}",
+        split=dropped.split or "",
+    )
 
 
 def _contradiction(sample: Sample, message: str) -> Finding:
