@@ -171,11 +171,23 @@ def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
     chosen = choose_object_thresholds(match_objects(predictions, people))
     at = score([replace(p, thresholds=chosen) for p in predictions], people, intervals=False)
     for i, row in enumerate(at.label_rows):
-        for other in np.linspace(0.02, 0.98, 30):
+        for other in np.linspace(0.05, 0.98, 30):
             thresholds = chosen.copy()
             thresholds[i] = other
             moved = score([replace(p, thresholds=thresholds) for p in predictions], people, intervals=False)
             assert moved.label_rows[i].figures["f1"].value <= row.figures["f1"].value + 1e-12
+
+
+def test_a_label_hardly_learned_lets_no_flood_of_boxes_through(boxes):
+    from blemish.evaluation.objects import match_objects
+
+    truths, found = boxes
+    predictions, people = annotations(truths, found)
+    faint = [replace(p, scores=p.scores * 1e-3) for p in predictions]
+    chosen = choose_object_thresholds(match_objects(faint, people))
+    assert chosen == pytest.approx(0.5)
+    some = [replace(p, scores=np.where(np.arange(len(p)) == 0, p.scores, 1e-3)) for p in predictions]
+    assert (choose_object_thresholds(match_objects(some, people)) >= 0.05).all()
 
 
 def test_labels_the_data_do_not_know_are_neither_right_nor_wrong(boxes):

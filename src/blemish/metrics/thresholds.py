@@ -12,6 +12,7 @@ from blemish.metrics.ranking import Ranking
 
 Array = NDArray[Any]
 PLAIN = 0.5
+LEAST_OF_OBJECTS = 0.05
 
 
 def choose_thresholds(scores: Array, truth: Array, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
@@ -40,23 +41,30 @@ def choose_thresholds(scores: Array, truth: Array, *, min_gap: float = 1e-4) -> 
     )
 
 
-def choose_object_thresholds(matches: Matches, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
+def choose_object_thresholds(
+    matches: Matches, *, least: float = LEAST_OF_OBJECTS, min_gap: float = 1e-4
+) -> NDArray[np.float64]:
     """For each label the threshold with the best F1 over objects, at an overlap of .5.
 
     Args:
         matches: of the photographs to choose on, with .5 as the first overlap.
+        least: no threshold is lower. Where a network has not learned a label, F1 is often best where
+            thousands of boxes are let through for the few that are right: nobody could look at them.
         min_gap: as in `choose_thresholds`.
 
     Returns:
-        (L,) float64 in [0, 1].
+        (L,) float64 in [`least`, 1]; near .5 for a label without any right box from `least` up.
     """
     outcome = matches.outcome[:, 0, 0]
     out = []
     for label, positives in enumerate(matches.positives.tolist()):
         rows = (matches.found.label == label) & (outcome != IGNORED)
         hits = outcome[rows] == HIT
-        missed = positives - int(hits.sum())
-        out.append(choose_threshold(matches.found.score[rows], hits, misses=missed, min_gap=min_gap))
+        scores = matches.found.score[rows]
+        heard = scores >= least
+        missed = positives - int(hits[heard].sum())
+        cut = choose_threshold(scores[heard], hits[heard], misses=missed, min_gap=min_gap)
+        out.append(max(cut, least))
     return np.array(out, np.float64)
 
 
