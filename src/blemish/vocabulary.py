@@ -313,18 +313,37 @@ class Prediction(Annotation):
             return self.holds()
         return self.label_scores >= self.thresholds
 
-    def plot(self, image: Any = None) -> Any:
+    def at_least(self, min_score: float | None = None) -> Prediction:
+        """This prediction with its surer objects only; itself where the task has none.
+
+        Args:
+            min_score: the least score of an object; None takes the threshold of its label.
+        """
+        if self.boxes_xyxy is None or not len(self) or not len(self.labels):
+            return self
+        least = self.thresholds[self.label_index] if min_score is None else min_score
+        rows = np.flatnonzero(self.scores >= least)
+        return replace(
+            self,
+            label_index=self.label_index[rows],
+            scores=self.scores[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            masks=None if self.masks is None else tuple(self.masks[row] for row in rows),
+        )
+
+    def plot(self, image: Any = None, *, min_score: float | None = None) -> Any:
         """The photograph with this prediction drawn on it.
 
         Args:
             image: a PIL image or an (h, w, 3) uint8 array; `path` is opened where it is not given.
+            min_score: objects below it are not drawn; None takes the threshold of each label.
 
         Returns:
             A PIL image in RGB.
         """
         from blemish.drawing import draw
 
-        return draw(self, image)
+        return draw(self.at_least(min_score), image)
 
     def _repr_png_(self) -> bytes | None:
         """The picture a notebook shows; None where the photograph is not at hand."""

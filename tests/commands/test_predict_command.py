@@ -225,6 +225,15 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--json", "--max-detections", 2)
     assert [o["score"] for o in json.loads(result.stdout)["objects"]] == pytest.approx([0.9, 0.7])
+    assert len(answer.at_least()) == 3
+    assert len(answer.at_least(0.8)) == 1
+    run(tmp_path, "-m", tmp_path / "m.onnx", "-o", tmp_path / "own")
+    run(tmp_path, "-m", tmp_path / "m.onnx", "-o", tmp_path / "all", "--min-score", 0.1)
+    own, everything = (np.asarray(Image.open(tmp_path / x / "p.blemish.jpg"), int) for x in ("own", "all"))
+    apart = np.abs(own - everything).max(2) > 60
+    side = len(apart) // 2
+    assert apart[:side, side:].any()  # the fourth box, which does not reach its threshold of .5
+    assert not apart[side + 20 :, side + 20 :].any()
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools'

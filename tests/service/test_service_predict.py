@@ -98,13 +98,11 @@ def test_min_score_leaves_out_objects_and_never_goes_below_the_floor(client, too
 
 
 def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
-    from blemish.service.answers import drawn
-
     prediction = load(model_folder / "masks.onnx", threads=1).predict(tools.photograph())
     assert prediction.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
-    assert drawn(prediction, None).scores.tolist() == pytest.approx([0.9, 0.4])
-    assert len(drawn(prediction, 0.1)) == len(drawn(prediction, 0.1).masks) == 3
-    assert len(drawn(prediction, 0.95)) == 0
+    assert prediction.at_least().scores.tolist() == pytest.approx([0.9, 0.4])
+    assert len(prediction.at_least(0.1)) == len(prediction.at_least(0.1).masks) == 3
+    assert len(prediction.at_least(0.95)) == 0
 
 
 def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):

@@ -45,7 +45,11 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write each photograph with what was found drawn on it."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write each photograph with what was found drawn on it: boxes at or above their label's "
+            "threshold, or from --min-score.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a photograph.")] = False,
@@ -88,7 +92,7 @@ def predict(
     try:
         with (
             _progress(wanted=tile is not None) as progress,
-            Pictures(output, white_level) if output is not None else nullcontext() as pictures,
+            Pictures(output, white_level, min_score) if output is not None else nullcontext() as pictures,
         ):
             looked_at = _with_frames(found, limits, frame_step)
             keep = output is not None

@@ -81,9 +81,15 @@ def verdict(prediction: Prediction) -> str:
 class Pictures:
     """Photographs and films with what was found drawn on them, in one folder; a context."""
 
-    def __init__(self, folder: Path, white_level: int) -> None:
-        """Write into `folder`; `white_level` is what becomes white of 16-bit photographs."""
-        self.folder, self.white_level = folder, white_level
+    def __init__(self, folder: Path, white_level: int, min_score: float | None = None) -> None:
+        """Write into `folder`.
+
+        Args:
+            folder: made where it is not there.
+            white_level: what becomes white of 16-bit photographs.
+            min_score: objects below it are not drawn; None takes the threshold of each label.
+        """
+        self.folder, self.white_level, self.min_score = folder, white_level, min_score
         self._names: set[str] = set()
         self._film: FilmWriter | None = None
         self._film_of: Path | None = None
@@ -109,7 +115,7 @@ class Pictures:
 
         assert outcome.prediction is not None and outcome.photograph is not None  # noqa: S101
         photo = reduced(outcome.photograph, DRAWN_PIXELS)
-        picture = draw(outcome.prediction, photo.to_pil(self.white_level))
+        picture = draw(outcome.prediction.at_least(self.min_score), photo.to_pil(self.white_level))
         if isinstance(outcome.source, Frame):
             return self._add_frame(outcome.source, picture)
         self.__exit__(None)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from blemish.errors import BadImage
-from blemish.vocabulary import Prediction, Sample, Task
+from blemish.vocabulary import Prediction, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,20 +68,5 @@ def draw_pair(
     from blemish.drawing import draw, side_by_side
 
     least = {} if side is None else {"min_side": side}
-    drawn = [draw(said, image, **least) for said in (sample.truth, sure_part(prediction))]
+    drawn = [draw(said, image, **least) for said in (sample.truth, prediction.at_least())]
     return side_by_side(drawn, ["truth", "prediction"])
-
-
-def sure_part(prediction: Prediction) -> Prediction:
-    """The objects at or above the model's own thresholds."""
-    if prediction.task not in (Task.DETECTION, Task.SEGMENTATION):
-        return prediction
-    kept = prediction.scores >= prediction.thresholds[prediction.label_index]
-    masks = prediction.masks
-    return replace(
-        prediction,
-        label_index=prediction.label_index[kept],
-        scores=prediction.scores[kept],
-        boxes_xyxy=None if prediction.boxes_xyxy is None else prediction.boxes_xyxy[kept],
-        masks=None if masks is None else tuple(m for m, k in zip(masks, kept, strict=True) if k),
-    )

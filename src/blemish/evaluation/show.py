@@ -64,7 +64,6 @@ def show(
         BadImage: the photograph cannot be used.
     """
     from blemish.drawing import draw, side_by_side
-    from blemish.evaluation.pictures import sure_part
     from blemish.imaging import open_photograph
 
     sample = find_sample(dataset, name)
@@ -76,7 +75,7 @@ def show(
     photo = open_photograph(sample.path)
     prediction = predictor.predict(photo)
     image = photo.to_pil(predictor.contract.inputs[0].white_level)
-    picture = side_by_side([draw(truth, image), draw(sure_part(prediction), image)], ["truth", "prediction"])
+    picture = side_by_side([draw(truth, image), draw(prediction.at_least(), image)], ["truth", "prediction"])
     return Shown(sample, truth, prediction, tuple(compare(truth, prediction)), picture)
 
 

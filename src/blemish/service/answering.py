@@ -221,7 +221,7 @@ class Desk:
         kinds: tuple[Kind, ...] = ("photograph", "overlay")
         if heat is not None:
             kinds += ("map", "map_overlay")
-        shown = answers.drawn(prediction, question.min_score)
+        shown = prediction.at_least(question.min_score)
         return self.shelf.put(Record(question.photograph, shown, heat, jet=question.jet), kinds)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,27 +72,6 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
 def score_floor(contract: Contract) -> float:
     """The lowest score of an object that the file gives: its decoder's, or the contract's."""
     return float(contract.decoder.settings.get("score_floor", contract.score_floor))
-
-
-def drawn(prediction: Prediction, min_score: float | None) -> Prediction:
-    """The prediction with the objects that a picture shows.
-
-    Args:
-        prediction: with everything down to the floor.
-        min_score: from which objects are shown; None shows those that hold at the model's thresholds.
-    """
-    if prediction.boxes_xyxy is None or not len(prediction) or not len(prediction.labels):
-        return prediction
-    least = prediction.thresholds[prediction.label_index] if min_score is None else min_score
-    rows = np.flatnonzero(prediction.scores >= least)
-    masks = prediction.masks
-    return replace(
-        prediction,
-        label_index=prediction.label_index[rows],
-        scores=prediction.scores[rows],
-        boxes_xyxy=prediction.boxes_xyxy[rows],
-        masks=None if masks is None else tuple(masks[row] for row in rows),
-    )
 
 
 def link(token: str) -> str:
