@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN, MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import box_iou, nms
+from torchvision.ops import FrozenBatchNorm2d, box_iou, nms
 
 from blemish.errors import BadRecipe
 from blemish.models.operators import suppress
 from blemish.models.registry import create
-from blemish.models.torchvision_detectors import first_name
+from blemish.models.torchvision_detectors import first_name, without_epsilon
 from blemish.models.weights import fill, load_weights
 from blemish.training.optimization import freeze
 
@@ -162,8 +165,6 @@ def test_frozen_layers_keep_weights_and_statistics():
 
 
 def test_what_came_with_weights_rests_and_what_began_at_random_learns(tmp_path):
-    from torchvision.models import resnet18
-
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     how = {"task": "detection", "label_count": 2, "input_size": SIDE, "trainable_backbone_layers": 2}
     loaded, fresh = (create("fasterrcnn-resnet18-fpn-v2", **how) for _ in range(2))
@@ -217,3 +218,41 @@ def test_a_checkpoint_of_torchvision_fits_in_both_generations_of_names(first):
     assert not [name for name in report.skipped if "num_batches" not in name]
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, tmp_path):
+    """COCO_V1: torchvision sets its frozen layers' epsilon to 0 once it has loaded them, and so must we."""
+    torch.manual_seed(0)
+    backbone = _resnet_fpn_extractor(resnet18(norm_layer=FrozenBatchNorm2d), 3)
+    theirs = FasterRCNN(backbone, 91).eval()
+    with torch.no_grad():
+        for module in theirs.modules():
+            if isinstance(module, FrozenBatchNorm2d):
+                module.running_var.uniform_(
+                    1e-7, 1e-4
+                )  # small beside the epsilon
+                module.weight.uniform_(0.001, 0.01)
+    overwrite_eps(theirs, 0.0)
+    state = dict(theirs.state_dict())
+    if first:
+        state = {first_name(name): tensor for name, tensor in state.items()}
+    torch.save(state, tmp_path / "coco.pth")
+    ours = create("fasterrcnn-resnet18-fpn", task="detection", label_count=90, input_size=SIDE)
+    load_weights(ours, [tmp_path / "coco.pth"])
+    ours.eval()
+    image = torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        wanted, found = theirs.backbone(image), ours.backbone(image)
+        overwrite_eps(theirs, 1e-5)
+        otherwise = theirs.backbone(image)
+    for name, maps in wanted.items():
+        torch.testing.assert_close(found[name], maps, rtol=1e-4, atol=1e-5 * float(maps.abs().max()))
+        assert (otherwise[name] - maps).abs().max() > 0.05 * maps.abs().max()
+
+
+def test_weights_that_were_learned_with_an_epsilon_are_left_alone():
+    own = dict(create("fasterrcnn-resnet18-fpn", task="detection", label_count=90).state_dict())
+    assert without_epsilon(own) is own  # its layers count batches: they were not frozen
+    fewer = {n: x[:5] if "cls_score" in n else x for n, x in own.items() if "num_batches" not in n}
+    assert without_epsilon(fewer) is fewer

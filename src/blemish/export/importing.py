@@ -118,7 +118,7 @@ def _with_explanation(network: Network, made: ModelFile) -> ModelFile:
 def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool) -> None:
     """Put a file's tensors into the network, every one in its place; halves are cast to float."""
     plain = type(network).read_state is Network.read_state
-    state = read_isolated(path) if plain else network.read_state(path)
+    state = dict(network.translate(read_isolated(path) if plain else network.read_state(path)))
     if label_count == len(COCO_LABELS):
         state = {name: without_gaps(name, tensor) for name, tensor in state.items()}
     report = fill(network, state, path)

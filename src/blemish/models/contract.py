@@ -97,6 +97,10 @@ class Network(nn.Module):
 
         return read_state(path)
 
+    def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A file's tensors as this network means them; most architectures mean what the file means."""
+        return state
+
     def for_export(self) -> nn.Module:
         """What is written as a graph: the network itself, unless it has another way for graphs."""
         return self

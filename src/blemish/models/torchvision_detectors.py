@@ -38,6 +38,8 @@ FIRST_STAGE_TOP = 1000  # anchors a map that are looked at; torchvision's value 
 FIRST_STAGE_IOU = 0.7
 LEVEL_OF_224_PIXELS = 4  # a box of 224 px is read from the map of stride 2 ** 4 (FPN, equation 1)
 SMALLEST_PROPOSAL, SMALLEST_BOX = 1e-3, 1e-2  # pixels a side; smaller ones are dropped
+COCO_ROWS_AND_BACKGROUND = 91  # of torchvision's own detectors
+BATCH_NORM_EPSILON = 1e-5  # torch's default, which torchvision's ResNets have
 LOSS_NAMES = {
     "loss_objectness": "objectness_loss",
     "loss_rpn_box_reg": "proposal_loss",
@@ -96,6 +98,10 @@ class RCNN(Network):
     def aliases(self, name: str) -> Sequence[str]:
         """Files of ResNets name its layers alone; torchvision's own first files have other names for some."""
         return (name, name.removeprefix("backbone.body."), first_name(name))
+
+    def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Torchvision's COCO_V1 weights were learned without the batch normalisation's epsilon: see below."""
+        return without_epsilon(state)
 
     def settle(self) -> None:
         """A backbone that began at random learns whole, as in torchvision: frozen noise is of no use."""
@@ -233,6 +239,30 @@ def first_name(name: str) -> str:
         return f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}.{found[2]}"
     name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1.", name)
     return re.sub(r"^rpn\.head\.conv\.0\.0\.", "rpn.head.conv.", name)
+
+
+def without_epsilon(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The COCO_V1 weights of Faster and Mask R-CNN, for a network whose batch normalisation has an epsilon.
+
+    They were learned by frozen layers that divided by sqrt(variance) alone. The layers' weights are
+    stretched so that dividing by sqrt(variance + epsilon) comes to the same. Such files have COCO's 91 rows
+    and, their layers being frozen, no counters of batches. Others are left as they are: of a network that
+    was fine-tuned from COCO_V1, the file does not say so.
+
+    Source:
+        torchvision.models.detection._utils.overwrite_eps.
+    """
+    rows = state.get("roi_heads.box_predictor.cls_score.weight")
+    counted = any(name.endswith("num_batches_tracked") for name in state)
+    if rows is None or len(rows) != COCO_ROWS_AND_BACKGROUND or counted:
+        return state
+    changed = dict(state)
+    for name, variance in state.items():
+        if name.startswith("backbone.body.") and name.endswith(".running_var"):
+            norm = name.removesuffix(".running_var")
+            stretched = ((variance.float() + BATCH_NORM_EPSILON) / variance.float()).sqrt()
+            changed[f"{norm}.weight"] = state[f"{norm}.weight"] * torch.where(variance > 0, stretched, 1.0)
+    return changed
 
 
 def _with_owner(boxes: Tensor) -> Tensor:

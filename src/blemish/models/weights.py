@@ -95,7 +95,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[Loaded]:
     """
     reports = []
     for file in files:
-        report = fill(network, network.read_state(file), file)
+        report = fill(network, network.translate(network.read_state(file)), file)
         if max(_share(network, part, report.loaded) for part in network.weight_parts) * len(files) < ENOUGH:
             raise BadWeights(
                 f"{file}: only {len(report.loaded)} of the network's {len(network.state_dict())} tensors "
