@@ -229,9 +229,7 @@ def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, t
     with torch.no_grad():
         for module in theirs.modules():
             if isinstance(module, FrozenBatchNorm2d):
-                module.running_var.uniform_(
-                    1e-7, 1e-4
-                )  # small beside the epsilon
+                module.running_var.uniform_(1e-7, 1e-4)  # small beside the epsilon
                 module.weight.uniform_(0.001, 0.01)
     overwrite_eps(theirs, 0.0)
     state = dict(theirs.state_dict())
