@@ -135,6 +135,25 @@ def test_the_split_is_chosen_and_can_be_named(tmp_path):
         evaluate(predictor, data, split="tset")
 
 
+def test_a_set_without_splits_has_those_that_training_gave_it(tmp_path):
+    data = dataset_of(tmp_path / "a", LEVELS, RIGHT, split=None)
+    seen = prints_of([s.path for s in data][:5], split=0)
+    seen.split[3:] = 1
+    predictor = brightness_predictor(tmp_path / "m", prints=seen)
+    by_split = {
+        name: evaluate(predictor, data, split=name, intervals=False) for name in ("train", "val", "test")
+    }
+    assert {name: report.photographs for name, report in by_split.items()} == {
+        "train": 3,
+        "val": 2,
+        "test": 1,
+    }
+    assert by_split["val"].data["split"] == "val"
+    assert kinds(by_split["test"]) == []
+    with pytest.raises(UnknownName, match="unknown split 'val'"):
+        evaluate(brightness_predictor(tmp_path / "forgetful"), data, split="val")
+
+
 def test_photographs_without_truth_are_left_out(tmp_path):
     predictor = brightness_predictor(tmp_path / "m")
     report = evaluate(predictor, dataset_of(tmp_path / "a", LEVELS, [0, 0, None, 1, 1, 1]), intervals=False)

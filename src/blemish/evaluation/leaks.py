@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.hashing import NEAR_BITS, NEAR_DETAIL_BITS
+from blemish.data.hashing import NEAR_BITS, NEAR_DETAIL_BITS, fingerprints
 from blemish.evaluation.report import Stamp
 from blemish.modelfile import Fingerprints
+from blemish.vocabulary import Dataset
 
 TRAIN, VAL = 0, 1
 CHUNK_CELLS = 20_000_000
@@ -115,6 +116,23 @@ def find_leaks(
         seen |= near
         found[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
     return Leaks(compared=len(known.pixel), evaluated=len(ids), **found)
+
+
+def split_as_in_training(dataset: Dataset, known: Fingerprints) -> Dataset:
+    """The photographs in the splits that they had when a model was trained.
+
+    For a set that names no splits itself, which training divided: `train` and `val` as the model file
+    remembers them by fingerprints, and `test` for photographs that it has never seen, nor anything near
+    them. Photographs that cannot be opened are in `test`, where evaluation lists them.
+    """
+    ids = [s.id for s in dataset]
+    prints = fingerprints(dataset)
+    leaks = find_leaks(ids, prints.pixel, prints.perceptual, prints.detail, known)
+    split_of = dict.fromkeys(ids, "test")
+    split_of |= dict.fromkeys((*leaks.train, *leaks.near_train), "train")
+    split_of |= dict.fromkeys((*leaks.val, *leaks.near_val), "val")
+    closed = np.flatnonzero(~prints.opened).tolist()
+    return dataset.with_splits(split_of | {ids[i]: "test" for i in closed})
 
 
 def _near(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.labels import match_labels
-from blemish.evaluation.leaks import Leaks, find_leaks
+from blemish.evaluation.leaks import Leaks, find_leaks, split_as_in_training
 from blemish.evaluation.report import Report, Stamp
 from blemish.evaluation.score import answers, score
 from blemish.metrics.intervals import RESAMPLES
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ALL = "all"
 # Where a set has splits and none is named, the first of these that it holds is taken.
 PREFERRED_SPLITS = ("test", "val")
+TRAINING_SPLITS = ("train", "val", "test")
 
 
 @dataclass(eq=False)
@@ -68,6 +69,8 @@ def evaluate(
         model: the model file, its `hf://` address, or a predictor.
         data: a data set, or the path of one.
         split: which photographs; `all` for every one. Where not given, `test`, else `val`, else all.
+            In a set that has no splits, `train` and `val` are what the model file remembers of training,
+            and `test` is what it has never seen.
         output: a folder for `report.json` and `report.html`.
         map_labels: names of the data's labels to the model's, where they differ; "" leaves a label out.
         batch_size: photographs that go through the network together.
@@ -104,6 +107,9 @@ def evaluate(
             "give data of the same task"
         )
     match_labels(predictor.labels, dataset.labels, map_labels)  # before any work
+    file = predictor.model_file
+    if split in TRAINING_SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
+        dataset = split_as_in_training(dataset, file.fingerprints)
     chosen, split = choose_split(dataset, split)
     labelled = [s for s in chosen if s.truth is not None]
     if not labelled:
