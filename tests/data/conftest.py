@@ -44,6 +44,12 @@ def table(tmp_path: Path) -> Callable[[str], Path]:
     return one
 
 
+@pytest.fixture
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is not below the test's own, where the photographs and labels lie."""
+    return tmp_path_factory.mktemp("outside")
+
+
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch):
     """Tests leave the user's cache alone."""

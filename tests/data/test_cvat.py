@@ -154,6 +154,20 @@ def test_photographs_that_are_gone_or_listed_twice(export, tmp_path):
     assert check(tmp_path, duplicates=False).counts == {"missing-photograph": 1, "repeated-line": 1}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_photograph_in_two_subsets_is_a_leak_and_counts_for_the_side_that_measures(export, tmp_path, order):
+    twice = [image("0.png", BOX, more=f'subset="{name}"') for name in ("Train", "Validation")]
+    export(*twice[::order], image("1.png", BOX, more='subset="Train"'), photographs=("0.png", "1.png"))
+    dataset = open_dataset(tmp_path)
+    assert {s.id: s.split for s in dataset} == {"images/0.png": "val", "images/1.png": "train"}
+    assert "stand in train and in val count for val only" in " ".join(dataset.notes)
+    found = check(tmp_path, duplicates=False).of("split-leak")
+    assert [(f.message, f.fix) for f in found] == [
+        ("'0.png' stands in train and in val", "drops it from train")
+    ]
+    assert not check(tmp_path, duplicates=False).of("repeated-line")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -180,3 +194,15 @@ def test_masks_out_of_bounds_are_found_by_their_line(export, tmp_path, rle, left
     line = 1 + path.read_text("utf-8").partition("<mask")[0].count("\n")
     found = check(tmp_path, duplicates=False)
     assert [f.origin for f in found.of("bad-run-lengths")] == [f"{path}:{line}"]
+
+
+def test_a_photograph_with_other_labels_in_each_of_two_subsets_is_left_to_people(export, tmp_path):
+    wide = BOX.replace('xbr="20"', 'xbr="30"')
+    export(
+        image("0.png", BOX, more='subset="Train"'),
+        image("0.png", wide, more='subset="Test"'),
+        photographs=["0.png"],
+    )
+    with pytest.raises(BadDataset, match="stands in train and in test, with other labels in each"):
+        open_dataset(tmp_path)
+    assert {"contradicting-labels", "split-leak"} <= set(check(tmp_path, duplicates=False).counts)

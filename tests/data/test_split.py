@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blemish.data import open_dataset, split_dataset
-from blemish.errors import BadDataset, BadInput
+from blemish.errors import BadDataset, BadInput, UnknownName
 from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
 
 
@@ -100,6 +100,7 @@ def test_no_split_is_left_empty():
     [
         ({"fractions": {"train": 0.8, "val": 0.3}}, BadInput, "add up to 1"),
         ({"fractions": {"train": 1.2, "val": -0.2}}, BadInput, "above 0"),
+        ({"fractions": {"train": 0.8, "holdout": 0.2}}, UnknownName, "'holdout'.*train, val, test"),
         ({"group_by": "column:seriel"}, BadDataset, "did you mean 'serial'"),
         ({"group_by": "pattern:^bus"}, BadDataset, "matches no photograph"),
         ({"group_by": "pattern:("}, BadInput, "no regular expression"),

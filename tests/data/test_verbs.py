@@ -184,7 +184,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def test_the_verbs_of_the_command_line(labelled, tmp_path):
+def test_the_verbs_of_the_command_line(labelled, tmp_path, outside):
     checked = run("check", labelled, "--json", "--fast")
     assert checked.exit_code == 0
     assert json.loads(checked.stdout)["photographs"] == 4
@@ -194,12 +194,10 @@ def test_the_verbs_of_the_command_line(labelled, tmp_path):
     assert run("preview", labelled, "-o", tmp_path / "p.png", "--count", 2, "--split", "val").exit_code == 0
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.width > 600
-    divided = run(
-        "split", labelled, "-o", tmp_path / "divided", "--fractions", "train=0.5,test=0.5", "--json"
-    )
+    divided = run("split", labelled, "-o", outside / "divided", "--fractions", "train=0.5,test=0.5", "--json")
     assert json.loads(divided.stdout)["losses"] == []
-    assert open_dataset(tmp_path / "divided").splits == {"train": 2, "test": 2}
-    merged = run("merge", tmp_path / "divided", labelled, "-o", tmp_path / "merged", "--link")
+    assert open_dataset(outside / "divided").splits == {"train": 2, "test": 2}
+    merged = run("merge", outside / "divided", labelled, "-o", outside / "merged", "--link")
     assert merged.stdout.startswith("8 photographs as csv")
     drawn = run("synthesize", "panels", "-o", tmp_path / "panels", "--count", 4, "--size", 48)
     assert drawn.exit_code == 0
@@ -207,17 +205,17 @@ def test_the_verbs_of_the_command_line(labelled, tmp_path):
     assert "not kept" in converted.stdout
 
 
-def test_a_check_with_errors_exits_with_1_and_its_fix_with_0(labelled, tmp_path):
+def test_a_check_with_errors_exits_with_1_and_its_fix_with_0(labelled, tmp_path, outside):
     (tmp_path / "d.png").write_bytes(b"")
     found = run("check", labelled)
     assert found.exit_code == 1
     assert "error: empty-file (1)" in found.stdout
-    fixed = run("check", labelled, "--fix", "-o", tmp_path / "fixed")
+    fixed = run("check", labelled, "--fix", "-o", outside / "fixed")
     assert fixed.exit_code == 0
-    assert len(open_dataset(tmp_path / "fixed")) == 3
+    assert len(open_dataset(outside / "fixed")) == 3
 
 
-def test_what_is_said_of_columns_counts_for_the_fix_too(draw, tmp_path, table):
+def test_what_is_said_of_columns_counts_for_the_fix_too(draw, outside, table):
     for i in range(10):
         draw(f"{i}.png", (30, 20))
     lines = "".join(f"{i}.png,dent,x{i},2,3,10,{30 if i == 4 else 8}\n" for i in range(10))
@@ -225,16 +223,16 @@ def test_what_is_said_of_columns_counts_for_the_fix_too(draw, tmp_path, table):
     options = ("--column", "label=shape", "--box-order", "xywh", "--fast")
     found = run("check", path, *options, "--json")
     assert json.loads(found.stdout)["counts"] == {"box-outside": 1}
-    fixed = run("check", path, *options, "--fix", "-o", tmp_path / "fixed")
+    fixed = run("check", path, *options, "--fix", "-o", outside / "fixed")
     assert fixed.exit_code == 0
-    assert check(tmp_path / "fixed", duplicates=False).counts == {}
+    assert check(outside / "fixed", duplicates=False).counts == {}
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("check", ".", "--fix"), "--output"),
-        (("split", ".", "-o", "x", "--fractions", "train:1"), "SPLIT=SHARE"),
+        (("split", ".", "-o", "../x", "--fractions", "train:1"), "SPLIT=SHARE"),
         (("stats", ".", "--column", "label"), "ROLE=NAME"),
         (("preview", ".", "-o", "grid.pdf.txt"), "picture is written as"),
         (("check", ".", "--task", "guess"), "unknown task"),
@@ -283,14 +281,14 @@ def test_questions_that_cannot_be_answered_exit_with_2(labelled, tmp_path):
         assert isinstance(run("check", labelled, *options).exception, BadInput)
 
 
-def test_a_refused_conversion_leaves_nothing(draw, table, tmp_path):
+def test_a_refused_conversion_leaves_nothing(draw, table, outside):
     for name in ("a.png", "b.png"):
         draw(name)
     path = table("file,label\na.png,dent\nb.png,w/x\n")
     for _ in range(2):  # the second must not find what the first left
-        result = run("convert", path, "--to", "folders", "-o", tmp_path / "out")
+        result = run("convert", path, "--to", "folders", "-o", outside / "out")
         assert "name of a folder" in str(result.exception)
-    assert not (tmp_path / "out").exists()
+    assert not (outside / "out").exists()
 
 
 def test_a_name_that_is_no_text_is_one_sentence(draw, tmp_path):
@@ -310,3 +308,57 @@ def test_groups_that_a_merge_keeps_apart_are_told(draw, tmp_path):
     one = replace(dataset, samples=tuple(replace(s, group="car1") for s in dataset))
     assert "'car1'" in merge_datasets([one, one]).notes[-1]
     assert "merged" in merge_datasets([dataset, dataset]).notes[-1]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("convert", "set", "--to", "csv"),
+        ("convert", "set/labels.csv", "--to", "csv"),
+        ("convert", "table/labels.csv", "--images", "set", "--to", "csv"),
+        ("split", "set"),
+        ("merge", "other", "set"),
+        ("check", "set", "--fix"),
+    ],
+    ids=" ".join,
+)
+def test_a_copy_inside_its_source_is_refused_before_anything_is_written(draw, tmp_path, monkeypatch, verb):
+    text = "filename,label\na.png,dent\nb.png,rust\n"
+    for folder in ("set", "other"):
+        for name in ("a.png", "b.png"):
+            draw(f"{folder}/{name}")
+        (tmp_path / folder / "labels.csv").write_text(text)
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table/labels.csv").write_text(text)
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for inside in ("set/deep/out", "link/out", "set/../set/out"):
+        result = run(*verb, "--output", inside)
+        assert isinstance(result.exception, BadInput)  # which the command line ends with exit code 2
+        assert "it lies inside" in str(result.exception)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run(*verb, "--output", "settled/out").exit_code == 0  # beside it, with a name that begins alike
+
+
+def test_what_a_conversion_copies_broken_is_told(draw, tmp_path):
+    for name in ("dent/a.png", "dent/b.png", "rust/c.png", "rust/d.jpg"):
+        draw(f"set/{name}")
+    (tmp_path / "set/dent/b.png").write_bytes(b"")
+    whole = (tmp_path / "set/rust/d.jpg").read_bytes()
+    (tmp_path / "set/rust/d.jpg").write_bytes(whole[: len(whole) // 2])
+    told = run("convert", tmp_path / "set", "--to", "csv", "-o", tmp_path / "out")
+    assert told.exit_code == 0
+    assert "2 photographs are broken and were copied as they are: dent/b.png, rust/d.jpg" in told.stderr
+    as_json = run("convert", tmp_path / "set", "--to", "csv", "-o", tmp_path / "again", "--json")
+    assert json.loads(as_json.stdout)["damaged"] == ["dent/b.png", "rust/d.jpg"]
+
+
+@pytest.mark.parametrize("form", ["csv", "coco", "folders", "yolo", "voc"])
+def test_no_format_is_written_with_a_split_that_no_reader_knows(tmp_path, form):
+    task = "classification" if form == "folders" else "detection"
+    drawn = synthesize("panels", tmp_path / "set", task=task, count=4, size=48)
+    dataset = open_dataset(drawn.root, minimum_labels=1)
+    odd = replace(dataset, samples=tuple(replace(s, split="extra") for s in dataset))
+    with pytest.raises(UnknownName, match="unknown split 'extra'"):
+        write_dataset(odd, tmp_path / "out", form)

@@ -87,23 +87,21 @@ def check(
     """
     if output is not None and not fix:
         raise BadInput("--output says where --fix writes to; add --fix, or take it out")
+    asked: dict[str, Any] = {
+        "format": data_format,
+        "images": images,
+        "task": task,
+        "columns": _columns(column),
+        "box_order": box_order,
+        "duplicates": not fast,
+        "thorough": thorough,
+    }
     if fix:
         if output is None:
             raise BadInput("--fix writes a cleaned copy; say where with --output DIR")
         from blemish.data.cleaning import clean
 
-        cleaned = clean(
-            path,
-            output,
-            format=data_format,
-            images=images,
-            task=task,
-            columns=_columns(column),
-            box_order=box_order,
-            duplicates=not fast,
-            thorough=thorough,
-            link=link,
-        )
+        cleaned = clean(path, output, link=link, **asked)
         if as_json:
             typer.echo(json.dumps(cleaned.to_dict(), indent=2))
         else:
@@ -114,16 +112,7 @@ def check(
         raise typer.Exit(FOUND_ERRORS if cleaned.left.errors else 0)
     from blemish.data import audit
 
-    found = audit.check(
-        path,
-        format=data_format,
-        images=images,
-        task=task,
-        columns=_columns(column),
-        box_order=box_order,
-        duplicates=not fast,
-        thorough=thorough,
-    )
+    found = audit.check(path, **asked)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
@@ -206,8 +195,9 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Write a data set in another format, and name what that format cannot hold."""
-    from blemish.data.writing import write_dataset
+    from blemish.data.writing import check_output, write_dataset
 
+    check_output(output, (path, images))
     dataset = _open(path, data_format, images, task, column, box_order, missing)
     _report(write_dataset(dataset, output, to, link=link), as_json=as_json)
 
@@ -237,10 +227,12 @@ def split(
 ) -> None:
     """Divide a data set into train, val and test, evenly in every label, and write it."""
     from blemish.data.split import split_dataset
-    from blemish.data.writing import format_to_write, write_dataset
+    from blemish.data.writing import check_output, format_to_write, write_dataset
 
+    check_output(output, (path, images))
+    shares = _fractions(fractions)
     dataset = _open(path, data_format, images, task, column, box_order)
-    divided = split_dataset(dataset, fractions=_fractions(fractions), seed=seed, group_by=group_by)
+    divided = split_dataset(dataset, fractions=shares, seed=seed, group_by=group_by)
     typer.echo(divided.notes[-1], err=True)
     _report(write_dataset(divided, output, to or format_to_write(dataset), link=link), as_json=as_json)
 
@@ -264,8 +256,9 @@ def merge(
 ) -> None:
     """Make one data set of several, with labels matched by name."""
     from blemish.data.merging import merge_datasets, read_map
-    from blemish.data.writing import format_to_write, write_dataset
+    from blemish.data.writing import check_output, format_to_write, write_dataset
 
+    check_output(output, paths)
     mapping = read_map(label_map) if label_map is not None else {}
     merged = merge_datasets([_open(p, None, None, task, None, None) for p in paths], mapping)
     typer.echo(f"note: {merged.notes[-1]}", err=True)
@@ -382,6 +375,14 @@ def _print_written(written: Written) -> None:
     typer.echo(f"{written.photographs} photographs as {written.format} in {written.root}")
     for loss in written.losses:
         typer.echo(f"not kept: {loss.sentence()}")
+    if written.damaged:
+        from blemish.data.writing import some_of
+
+        typer.echo(
+            f"warning: {len(written.damaged)} photographs are broken and were copied as they are:"
+            f" {some_of(written.damaged)}; blemish data check says what is wrong with each",
+            err=True,
+        )
 
 
 def _print_findings(found: Findings, *, everything: bool) -> None:

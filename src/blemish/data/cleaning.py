@@ -15,7 +15,7 @@ from blemish.data.checks.photographs import SUFFIXES_OF
 from blemish.data.findings import DROPS_PHOTOGRAPH, Findings
 from blemish.data.headers import look_at_all
 from blemish.data.outlines import OutlinedMask, clipped_outline
-from blemish.data.writing import Written, format_to_write, write_dataset
+from blemish.data.writing import Written, check_output, format_to_write, write_dataset
 from blemish.errors import BadDataset
 from blemish.geometry import clip_boxes
 from blemish.imaging import LIMITS, Limits
@@ -101,8 +101,10 @@ def clean(
 
     Raises:
         BadDataset: nothing of the set can be read, or nothing of it is left.
+        BadInput: the output is not empty, or lies inside the set.
     """
     reading = lenient_reading(images, task, columns, box_order=box_order)
+    check_output(Path(output), (Path(path), reading.images))  # a check takes long
     result = audit(
         path, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
     )

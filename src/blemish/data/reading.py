@@ -20,6 +20,7 @@ SPLIT_NAMES = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val",
     "test": "test", "testing": "test", "tst": "test", "testset": "test",
 }  # fmt: skip
+SPLITS = ("train", "val", "test")
 
 
 def split_named(name: str) -> str | None:
@@ -95,8 +96,7 @@ class Reading:
 
     def in_two_splits(self, name: str, first: str, second: str, *, origin: str) -> str:
         """The one of two splits that a photograph listed in both counts for, the one to measure with."""
-        order = list(dict.fromkeys(SPLIT_NAMES.values()))
-        lost, kept = sorted((first, second), key=order.index)
+        lost, kept = sorted((first, second), key=SPLITS.index)
         self.note(f"photographs that stand in {lost} and in {kept} count for {kept} only")
         if self.lenient:
             self.problem(

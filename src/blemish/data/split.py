@@ -10,7 +10,8 @@ import numpy as np
 
 from blemish.data.duplicates import find_copies, signatures
 from blemish.data.hashing import linked_groups
-from blemish.errors import BadDataset, BadInput, suggestion
+from blemish.data.reading import SPLITS
+from blemish.errors import BadDataset, BadInput, UnknownName, suggestion
 from blemish.vocabulary import Dataset, FloatArray, IntArray
 
 DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.2}
@@ -39,6 +40,7 @@ def split_dataset(
             and `near-duplicates` (photographs that look the same).
 
     Raises:
+        UnknownName: a split that is none of train, val and test.
         BadInput: fractions or group_by that cannot be.
         BadDataset: no such column, a pattern that nothing matches, or fewer groups than splits.
 
@@ -74,6 +76,9 @@ def _checked(fractions: Mapping[str, float]) -> dict[str, float]:
         raise BadInput(
             f"the fractions of the splits ({shown}) must each be above 0 and add up to 1; correct them"
         )
+    for name in shares:
+        if name not in SPLITS:
+            raise UnknownName("split", name, SPLITS, where="the fractions")
     return shares
 
 

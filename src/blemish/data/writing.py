@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from blemish.data.formats import formats, get_format
+from blemish.data.headers import look_at_all
+from blemish.data.reading import SPLITS
 from blemish.data.titles import labels_with_titles
 from blemish.errors import BadInput, BlemishError, StorageFull, UnknownName, WrongTask
 from blemish.vocabulary import Dataset, Sample, Task
 
-SPLITS = ("train", "val", "test")
 NAMED_IN_A_LOSS = 5
 FORBIDDEN = frozenset('<>:"/\\|?*')
+
+
+def some_of(ids: Sequence[str]) -> str:
+    """The first few of many ids, and how many more there are.
+
+    Example:
+        >>> some_of(["a", "b", "c", "d", "e", "f", "g"])
+        'a, b, c, d, e and 2 more'
+    """
+    more = len(ids) - NAMED_IN_A_LOSS
+    return ", ".join(ids[:NAMED_IN_A_LOSS]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -33,11 +45,7 @@ class Loss:
 
     def sentence(self) -> str:
         """What, and in which photographs."""
-        if not self.samples:
-            return self.what
-        shown = ", ".join(self.samples[:NAMED_IN_A_LOSS])
-        more = len(self.samples) - NAMED_IN_A_LOSS
-        return f"{self.what}: {shown}" + (f" and {more} more" if more > 0 else "")
+        return f"{self.what}: {some_of(self.samples)}" if self.samples else self.what
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,14 @@ class Written:
         format: in which.
         photographs: how many.
         losses: what the format could not hold.
+        damaged: ids of photographs whose files are broken, and were copied as they are.
     """
 
     root: Path
     format: str
     photographs: int
     losses: tuple[Loss, ...]
+    damaged: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -63,6 +73,7 @@ class Written:
             "format": self.format,
             "photographs": self.photographs,
             "losses": [{"what": x.what, "samples": list(x.samples)} for x in self.losses],
+            "damaged": list(self.damaged),
         }
 
 
@@ -130,7 +141,7 @@ def write_dataset(
     Raises:
         UnknownName: no format of that name can be written.
         WrongTask: the format cannot hold what the set is about.
-        BadInput: the folder is not empty, or a name cannot be written.
+        BadInput: the folder is not empty or lies inside the set's own, or a name cannot be written.
         StorageFull: the disk is full or read-only.
     """
     root = Path(root)
@@ -140,8 +151,8 @@ def write_dataset(
         raise UnknownName(
             "format to write", format, [n for n, f in formats().items() if hasattr(f.reader, "write")]
         )
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
+    check_output(root, (dataset.root,))
+    damaged = _damaged(dataset)
     writing = Writing(root, link, suffixes or {})
     was_there = root.exists()
     try:
@@ -163,7 +174,40 @@ def write_dataset(
             f"{where} could not be written ({error.strerror}); free some space or choose another folder"
         ) from error
     losses = tuple(Loss(what, tuple(ids)) for what, ids in writing.lost.items())
-    return Written(root, chosen.name, len(dataset), losses)
+    return Written(root, chosen.name, len(dataset), losses, damaged)
+
+
+def check_output(root: Path, sources: Iterable[Path | None]) -> None:
+    """Refuse a folder to write to that holds something, or that would become part of what is read.
+
+    Args:
+        root: the folder.
+        sources: what is read: folders, or files of labels, which stand for the folders they lie in.
+
+    Raises:
+        BadInput: it exists and is not empty, or lies inside a source.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
+    target = root.resolve()
+    there = [p for p in (target, *target.parents) if p.exists()]
+    for source in sources:
+        folder = source.parent if source is not None and source.is_file() else source
+        # Asked of the files themselves, since names may differ in case or lead through links.
+        if folder is not None and folder.exists() and any(p.samefile(folder) for p in there):
+            raise BadInput(
+                f"{root}: it lies inside {folder}, whose photographs and labels are read, and the copy would"
+                " count among them the next time; choose a folder outside to write to"
+            )
+
+
+def _damaged(dataset: Dataset) -> tuple[str, ...]:
+    """The ids of photographs that are there and that a look at their files shows to be broken."""
+    samples = [s for s in dataset.samples if s.path.exists()]
+    looks = look_at_all([s.path for s in samples])
+    return tuple(
+        s.id for s, k in zip(samples, looks, strict=True) if k.error or k.fault in ("truncated", "checksum")
+    )
 
 
 def _take_back(root: Path, *, was_there: bool) -> None:
@@ -209,10 +253,19 @@ def split_folders(dataset: Dataset) -> bool:
     if None in splits:
         without = next(s.id for s in dataset.samples if s.split is None)
         raise BadInput(f"{dataset.root}: {without} has no split and others have one; divide the set first")
-    for name in splits:
-        if name not in SPLITS:
-            raise UnknownName("split", str(name), SPLITS, where=str(dataset.root))
+    check_split_names(dataset)
     return True
+
+
+def check_split_names(dataset: Dataset) -> None:
+    """Refuse splits that no reader of a data set would know again.
+
+    Raises:
+        UnknownName: a split is none of train, val and test.
+    """
+    for name in {s.split for s in dataset.samples if s.split is not None}:
+        if name not in SPLITS:
+            raise UnknownName("split", name, SPLITS, where=str(dataset.root))
 
 
 def file_names(dataset: Dataset, writing: Writing) -> dict[str, str]:

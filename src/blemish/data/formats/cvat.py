@@ -81,7 +81,7 @@ class Cvat:
         for kind, count in content.left_out.items():
             reading.note(f"{count} shapes of kind {kind} have no area and were left out")
         shelf = Shelf(reading.images or root)
-        placed = list(_placed(content.images, shelf, root, reading))
+        placed = _placed(content.images, shelf, root, reading)
         if not placed:
             raise BadDataset(
                 f"{path}: it names no photograph that lies in {shelf.root}; say where they are with images="
@@ -182,10 +182,10 @@ def _note_shape(element: ET.Element, origin: str, image: Image, content: Content
         image.shapes.append((name, ET.Element(element.tag, element.attrib), origin))
 
 
-def _placed(images: list[Image], shelf: Shelf, root: Path, reading: Reading) -> Iterator[tuple[Image, Drawn]]:
-    """Each image with its photograph; those that nobody finds are told."""
+def _placed(images: list[Image], shelf: Shelf, root: Path, reading: Reading) -> list[tuple[Image, Drawn]]:
+    """Each image with its photograph; those that nobody finds, or that stand there twice, are told."""
     missing: list[tuple[str, str]] = []
-    seen: set[Path] = set()
+    placed: dict[Path, tuple[Image, Drawn]] = {}
     for image in images:
         photograph = shelf.by_name(image.name)
         if photograph is None:
@@ -193,7 +193,22 @@ def _placed(images: list[Image], shelf: Shelf, root: Path, reading: Reading) -> 
                 missing.append((image.name, image.origin))
                 continue
             photograph = shelf.root / image.name
-        if photograph in seen:
+        first = placed[photograph][0] if photograph in placed else None
+        if first is not None and first.split and image.split and first.split != image.split:
+            if _says(first) != _says(image):
+                reading.problem(
+                    "contradicting-labels",
+                    f"{image.name!r} stands in {first.split} and in {image.split}, with other labels in each",
+                    origin=image.origin,
+                    path=photograph,
+                    remedy="decide which are right, and list it in one subset only",
+                )
+            if (
+                reading.in_two_splits(image.name, first.split, image.split, origin=image.origin)
+                == first.split
+            ):
+                continue
+        elif first is not None:
             reading.problem(
                 "repeated-line",
                 f"{image.name!r} is listed twice",
@@ -203,18 +218,21 @@ def _placed(images: list[Image], shelf: Shelf, root: Path, reading: Reading) -> 
                 fix="drops the later one",
             )
             continue
-        seen.add(photograph)
-        yield (
-            image,
-            Drawn(
-                id=sample_id(photograph, root),
-                path=photograph,
-                split=image.split,
-                origin=image.origin,
-                stated_hw=image.stated_hw,
-            ),
+        one = Drawn(
+            id=sample_id(photograph, root),
+            path=photograph,
+            split=image.split,
+            origin=image.origin,
+            stated_hw=image.stated_hw,
         )
+        placed[photograph] = (image, one)
     reading.missing_photographs(missing, shelf.root, shelf)
+    return list(placed.values())
+
+
+def _says(image: Image) -> list[object]:
+    """What stands in a photograph, to compare."""
+    return [*image.tags, *((name, element.tag, element.attrib) for name, element, _ in image.shapes)]
 
 
 def _whole_photographs(placed: list[tuple[Image, Drawn]], content: Content, root: Path) -> Dataset:

@@ -19,7 +19,14 @@ from blemish.data.tables.columns import (
     plain,
 )
 from blemish.data.tables.image_labels import natural
-from blemish.data.writing import Writing, file_names, lose_extras, lose_order, require_task
+from blemish.data.writing import (
+    Writing,
+    check_split_names,
+    file_names,
+    lose_extras,
+    lose_order,
+    require_task,
+)
 from blemish.errors import BadInput
 from blemish.vocabulary import Dataset, Sample, Task
 
@@ -46,6 +53,7 @@ def write_table(dataset: Dataset, writing: Writing) -> None:
     """`labels.csv` beside `images`; splits and groups are columns, and so is whatever the samples bring."""
     require_task(dataset, "csv", *(t for t in Task if t is not Task.SEGMENTATION), Task.SEGMENTATION)
     boxes = dataset.task.has_boxes
+    check_split_names(dataset)
     lose_extras(dataset, writing, {"group": True, "columns": True})
     names = file_names(dataset, writing)
     columns = [] if boxes else _further_columns(dataset, writing)
