@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.options import DeviceOption, ThreadsOption
+
 if TYPE_CHECKING:
     from blemish.inference import Predictor
 
@@ -39,10 +41,8 @@ def benchmark(
         list[str] | None,
         typer.Option(help="onnxruntime, openvino or torch, once each; what is installed where not given."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For the network; every core where not given.")
-    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the stream; latency is of one at a time.")] = 1,
     count: Annotated[int, typer.Option(min=1, help="Photographs to time.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a backend.")] = False,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.options import DeviceOption, ThreadsOption
+
 if TYPE_CHECKING:
     from blemish.explanation import Explainer, Explanation
 
@@ -67,10 +69,8 @@ def explain(
     seed: Annotated[int, typer.Option(help="Of the random masks.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Versions the network sees at once.")] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a map.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For the network; every core where not given.")
-    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
 ) -> None:
     """Show where a model looked.
 

@@ -45,5 +45,5 @@ MegapixelsOption = Annotated[
 BackendOption = Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="For the network; every core where not given.")
+    int | None, typer.Option(min=1, help="For each network; every core where not given.")
 ]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.commands.options import BackendOption, MegapixelsOption, ThreadsOption
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
@@ -34,14 +36,10 @@ def serve(
     port: Annotated[
         int, typer.Option(envvar="BLEMISH_PORT", min=0, max=65535, help="0 takes any that is free.")
     ] = 8000,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="For each network; every core where not given.")
-    ] = None,
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Refuse larger uploads.")] = 32,
-    limit_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Refuse larger photographs before decoding them.")
-    ] = 64,
+    limit_megapixels: MegapixelsOption = 64,
     queue: Annotated[
         int, typer.Option(min=1, help="Photographs a model works or waits on at once; more get 429.")
     ] = 64,
