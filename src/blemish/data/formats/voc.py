@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
 from blemish.data.formats import register
+from blemish.data.formats.voc_page import Page, read_page
+from blemish.data.formats.voc_writing import write_voc
 from blemish.data.outlines import PaintedMask
 from blemish.data.placing import Box, Drawn, place_all
 from blemish.data.reading import Reading, Shelf, is_image_name, sample_id, split_named
 from blemish.data.titles import labels_with_titles
-from blemish.data.writing import Writing, file_names, lose_extras, lose_order, require_task, split_folders
+from blemish.data.writing import Writing
 from blemish.errors import BadDataset
-from blemish.geometry import mask_to_array
-from blemish.vocabulary import Dataset, Sample, Task, Truth
+from blemish.vocabulary import Dataset, Task
 
-MOST_PAINTED = 254  # 0 is background, 255 the border that counts for nothing
 YEARS = ("VOC2007", "VOC2012")
-FIRST_PIXEL_IS_ONE = "first pixel 1"  # what our own files say, so that nobody has to guess
-
-
-@dataclass(slots=True)
-class Written:
-    """One object as its XML file says it."""
-
-    name: str
-    corners: tuple[float, float, float, float]
-    difficult: bool
-    truncated: bool
-    line: int
-
-
-@dataclass(slots=True)
-class Page:
-    """One XML file."""
-
-    path: Path
-    stated_hw: tuple[int, int] | None = None
-    says_first_pixel: bool = False
-    says_name: str = ""
-    objects: list[Written] = field(default_factory=list)
 
 
 @register("voc", rank=30, says="Annotations/*.xml beside JPEGImages, or VOCdevkit")
@@ -65,7 +38,7 @@ class Voc:
         pages: list[tuple[Path, Page]] = []
         for year in years:
             pages += [
-                (year, page) for file in _xml_files(year) if (page := _read_page(file, reading)) is not None
+                (year, page) for file in _xml_files(year) if (page := read_page(file, reading)) is not None
             ]
         names = {o.name for _, page in pages for o in page.objects}
         if not names:
@@ -98,98 +71,7 @@ class Voc:
 
     def write(self, dataset: Dataset, writing: Writing) -> None:
         """Annotations, JPEGImages, ImageSets; for segmentation also the two folders of painted masks."""
-        require_task(dataset, "voc", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
-        splits = split_folders(dataset)
-        names = file_names(dataset, writing)
-        lose_extras(dataset, writing, dict.fromkeys(("difficult", "truncated", "masks"), True))
-        lose_order(dataset, writing)
-        lists: dict[str, list[str]] = {}
-        for folder in ("Annotations", "JPEGImages"):
-            (writing.root / folder).mkdir(parents=True, exist_ok=True)
-        for sample in dataset.samples:
-            name = names[sample.id]
-            stem = Path(name).stem
-            writing.put(sample, writing.root / "JPEGImages" / name)
-            text = page_text(sample, name)
-            (writing.root / "Annotations" / f"{stem}.xml").write_text(text, "utf-8")
-            if sample.truth is not None and sample.truth.masks and sample.size_hw is not None:
-                paint_masks(sample.truth, sample.size_hw, writing.root, stem, sample, writing)
-            lists.setdefault(sample.split or "", []).append(stem)
-        for split, stems in lists.items() if splits else ():
-            folders = ("Main", "Segmentation") if dataset.task is Task.SEGMENTATION else ("Main",)
-            for folder in folders:
-                file = writing.root / "ImageSets" / folder / f"{split}.txt"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text("".join(f"{s}\n" for s in stems), "utf-8")
-
-
-def page_text(sample: Sample, name: str) -> str:
-    """The XML file of a sample; its pixels count from 1, as the first one of the photograph does in VOC."""
-    page = ET.Element("annotation")
-    ET.SubElement(page, "folder").text = "JPEGImages"
-    ET.SubElement(page, "filename").text = name
-    source = ET.SubElement(page, "source")
-    ET.SubElement(source, "annotation").text = f"blemish, {FIRST_PIXEL_IS_ONE}"
-    if sample.size_hw is not None:
-        size = ET.SubElement(page, "size")
-        for side, value in (("width", sample.size_hw[1]), ("height", sample.size_hw[0]), ("depth", 3)):
-            ET.SubElement(size, side).text = str(value)
-    truth = sample.truth
-    ET.SubElement(page, "segmented").text = str(int(truth is not None and truth.masks is not None))
-    for row, label in enumerate(() if truth is None else truth.label_names):
-        thing = ET.SubElement(page, "object")
-        ET.SubElement(thing, "name").text = label
-        truncated = bool(truth.truncated[row]) if truth.truncated.size else False  # type: ignore[union-attr]
-        ET.SubElement(thing, "truncated").text = str(int(truncated))
-        ET.SubElement(thing, "difficult").text = str(int(truth.difficult[row]))  # type: ignore[union-attr]
-        corners = truth.boxes_xyxy[row] + np.array([1, 1, 0, 0])  # type: ignore[union-attr, index]
-        box = ET.SubElement(thing, "bndbox")
-        for corner, value in zip(("xmin", "ymin", "xmax", "ymax"), corners.tolist(), strict=True):
-            ET.SubElement(box, corner).text = str(int(value)) if value == int(value) else repr(value)
-    ET.indent(page)
-    return ET.tostring(page, encoding="unicode") + "\n"
-
-
-def paint_masks(
-    truth: Truth, size_hw: tuple[int, int], root: Path, stem: str, sample: Sample, writing: Writing
-) -> None:
-    """Paint object k with k + 1, and its class with its label's number + 1, in two palette pictures."""
-    from PIL import Image
-
-    masks = truth.masks or ()
-    if len(masks) > MOST_PAINTED or len(truth.labels) > MOST_PAINTED:
-        writing.lose(
-            f"a painted mask holds {MOST_PAINTED} objects and labels, the rest have boxes only", sample
-        )
-    objects, classes = np.zeros(size_hw, np.uint8), np.zeros(size_hw, np.uint8)
-    for row, mask in enumerate(masks[:MOST_PAINTED]):
-        region = mask_to_array(mask)
-        if (objects[region] > 0).any():
-            writing.lose("objects overlap, and a pixel belongs to the later one", sample)
-        if not region.any():
-            writing.lose("an empty mask is not kept", sample)
-        objects[region] = row + 1
-        classes[region] = min(int(truth.label_index[row]) + 1, MOST_PAINTED)
-    for folder, painted in (("SegmentationObject", objects), ("SegmentationClass", classes)):
-        (root / folder).mkdir(exist_ok=True)
-        picture = Image.fromarray(painted)  # a grey picture; with a palette it becomes one of colours
-        picture.putpalette(PALETTE)
-        picture.save(root / folder / f"{stem}.png")
-
-
-def _palette() -> bytes:
-    """VOC's 256 colours: the bits of a number, dealt out to red, green and blue from the highest down."""
-    out = bytearray()
-    for number in range(256):
-        colour = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                colour[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-        out += bytes(colour)
-    return bytes(out)
-
-
-PALETTE = _palette()
+        write_voc(dataset, writing)
 
 
 def _years(path: Path) -> list[Path]:
@@ -219,96 +101,6 @@ def _xml_files(year: Path) -> list[Path]:
     folder = year / "Annotations"
     folder = folder if folder.is_dir() else year
     return sorted(f for f in folder.iterdir() if f.suffix.casefold() == ".xml" and not f.name.startswith("."))
-
-
-def _read_page(file: Path, reading: Reading) -> Page | None:
-    raw = file.read_bytes()
-    try:
-        if b"<!ENTITY" in raw:
-            raise ET.ParseError("it defines entities, which no annotation needs")
-        root = ET.fromstring(raw)  # noqa: S314 - entities are refused above
-    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
-        line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
-        reading.problem(
-            "bad-file",
-            f"no valid XML ({error})",
-            origin=f"{file}:{line}",
-            path=file,
-            remedy="mend it, save it in UTF-8, or remove it",
-            fix="leaves the photograph out",
-        )
-        return None
-    if root.tag.casefold() != "annotation":
-        reading.problem(
-            "bad-file",
-            f"no page of Pascal VOC, it begins with <{root.tag}> and not with <annotation>"[:200],
-            origin=str(file),
-            path=file,
-            remedy="write it again or remove it",
-            fix="leaves the photograph out",
-        )
-        return None
-    page = Page(file, says_first_pixel=FIRST_PIXEL_IS_ONE in (root.findtext("source/annotation") or ""))
-    page.says_name = (root.findtext("filename") or "").strip()
-    try:
-        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    except (OverflowError, ValueError):
-        height = width = 0
-    page.stated_hw = (height, width) if height > 0 and width > 0 else None
-    lines = [n for n, text in enumerate(raw.split(b"\n"), 1) for _ in range(text.count(b"<object"))]
-    for number, element in enumerate(root.iter("object")):
-        line = lines[number] if number < len(lines) else 1
-        corners = _corners(element, file, line, reading)
-        name = (element.findtext("name") or "").strip()
-        if corners is None:
-            continue
-        if not name:
-            reading.problem(
-                "empty-label",
-                "the object has no name",
-                origin=f"{file}:{line}",
-                remedy="name it",
-                fix="drops it",
-            )
-            continue
-        flags = (_flag(element, "difficult"), _flag(element, "truncated"))
-        page.objects.append(Written(name, corners, *flags, line))
-    return page
-
-
-def _corners(
-    element: ET.Element, file: Path, line: int, reading: Reading
-) -> tuple[float, float, float, float] | None:
-    texts = [element.findtext(f"bndbox/{c}") for c in ("xmin", "ymin", "xmax", "ymax")]
-    try:
-        x1, y1, x2, y2 = (float(t or "none") for t in texts)
-        finite = abs(x1) + abs(y1) + abs(x2) + abs(y2) < 1e9
-    except ValueError:
-        finite = False
-    if not finite:
-        reading.problem(
-            "bad-box",
-            f"a bndbox takes xmin, ymin, xmax and ymax, not {texts}",
-            origin=f"{file}:{line}",
-            path=file,
-            remedy="correct or drop the object",
-            fix="drops it",
-        )
-        return None
-    if x2 < x1 or y2 < y1:
-        reading.problem(
-            "box-inside-out",
-            f"the box {[x1, y1, x2, y2]} ends before it begins",
-            origin=f"{file}:{line}",
-            path=file,
-            remedy="correct its corners",
-            fix="swaps its corners",
-        )
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-
-
-def _flag(element: ET.Element, name: str) -> bool:
-    return (element.findtext(name) or "0").strip() in ("1", "true", "True")
 
 
 def _other_names(pages: list[Page], reading: Reading) -> None:
