@@ -183,6 +183,21 @@ def test_without_truths_verdicts_are_compared_all_the_same(network, samples, tmp
     json.loads(proof.model_dump_json())
 
 
+def test_without_truths_half_precision_may_change_no_verdict(network, samples, tmp_path):
+    """There is no metric that could fall, so nothing says whether a change is for the worse."""
+
+    class Turned(TorchBackend):
+        def run(self, feeds):
+            return {name: np.roll(values, 1, -1) for name, values in super().run(feeds).items()}
+
+    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+    bare = [Sample(id=s.id, path=s.path) for s in samples]
+    backends_ = TorchBackend(network), Turned(network)
+    proof = certify(*backends_, file, bare, precision="fp16", max_drop=0.005)
+    assert proof.verdicts_changed and not proof.passed
+    assert "no truth says whether for the worse" in proof.reasons[0]
+
+
 def detections(boxes, labels, scores):
     names = Labels(("dent", "scratch"))
     order = np.argsort(-np.asarray(scores))

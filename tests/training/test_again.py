@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from blemish.errors import BadInput, ExportRefused, UnknownName
+from blemish.errors import BadInput, BadWeights, ExportRefused, UnknownName
 from blemish.explanation.gradients import GradientFile, explanation_path
 from blemish.export.explanation import write_explanation
 from blemish.export.half import to_half
@@ -134,6 +134,46 @@ def test_a_drop_is_refused_unless_forced(run, tmp_path, monkeypatch):
     assert not made.contract.certificate.passed and "fell" in made.contract.certificate.reasons[0]
     allowed = export_again(run, precision="fp16", data=tmp_path / "d", output=target, max_drop=1.0)
     assert allowed.contract.certificate.passed and allowed.contract.certificate.verdicts_changed > 0
+
+
+def copied(run, folder):
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("data", "*fp16*"))
+    return folder
+
+
+@pytest.mark.parametrize("left", [0, 1000, -1000])
+def test_damaged_weights_are_told_in_one_sentence(left, run, tmp_path):
+    damaged = copied(run, tmp_path / "run")
+    whole = (run / "weights.safetensors").read_bytes()
+    (damaged / "weights.safetensors").write_bytes(whole[:left])
+    with pytest.raises(BadWeights, match=r"weights\.safetensors is damaged"):
+        export_again(damaged)
+
+
+@pytest.mark.parametrize("content", [b"nonsense\n1\n", b"\xff\xfe\x00", b"id\na\n"])
+def test_a_damaged_table_of_splits_is_told_in_one_sentence(content, run, tmp_path):
+    damaged = copied(run, tmp_path / "run")
+    (damaged / "split.csv").write_bytes(content)
+    with pytest.raises(BadInput, match="no table of id and split"):
+        export_again(damaged, precision="fp16")
+
+
+def test_a_run_begun_elsewhere_finds_its_photographs(run, tmp_path, monkeypatch):
+    """`--data data` in a folder where nobody stands any more; the run lies below it."""
+    moved = copied(run, tmp_path / "runs" / "first")
+    shutil.copytree(run / "data", tmp_path / "data")
+    recipe = (moved / "recipe.yaml").read_text()
+    (moved / "recipe.yaml").write_text(recipe.replace(str(run / "data"), "data"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert export_again(moved, precision="fp16").contract.certificate.photographs == 8
+
+
+def test_half_precision_does_not_overwrite_its_source(run):
+    before = (run / "model.onnx").read_bytes()
+    with pytest.raises(BadInput, match="the source itself"):
+        export_again(run, precision="fp16", output=run / "data" / ".." / "model.onnx")
+    assert (run / "model.onnx").read_bytes() == before
 
 
 def test_what_does_not_exist_is_named(run, tmp_path):

@@ -242,8 +242,11 @@ def _reasons(
     if max_drop is None and changed:
         reasons.append(f"{changed} verdicts changed")
     before, after = scores
-    if max_drop is not None and before is not None and after is not None and before - after > max_drop:
-        reasons.append(f"{metric} fell from {before:.4f} to {after:.4f}, by more than {max_drop:g}")
+    if max_drop is not None and before is not None and after is not None:
+        if before - after > max_drop:
+            reasons.append(f"{metric} fell from {before:.4f} to {after:.4f}, by more than {max_drop:g}")
+    elif max_drop is not None and changed:
+        reasons.append(f"{changed} verdicts changed, and no truth says whether for the worse")
     return reasons
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +60,10 @@ def export_again(
                 f"{source}: fp32 is made from a run's weights; give its folder, or --precision fp16"
             )
         return _from_weights(file, folder, output or path, data, force=force)
-    return _half(file, output or path.with_name(f"{path.stem}-fp16.onnx"), data, max_drop, force=force)
+    target = output or path.with_name(f"{path.stem}-fp16.onnx")
+    if target.resolve() == path.resolve():
+        raise BadInput(f"{target}: this is the source itself; give the file in half precision another name")
+    return _half(file, target, data, max_drop, force=force)
 
 
 def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
@@ -83,17 +85,23 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
 
 def _run_data(folder: Path) -> Dataset:
     from blemish.data import open_dataset
+    from blemish.training.preparing import read_split
     from blemish.training.recipe import read_recipe
 
     recipe = read_recipe(folder / "recipe.yaml")
     part = recipe.data
-    if part.path is None or not Path(part.path).exists():
+    path = None if part.path is None else _where_it_was(Path(part.path), folder)
+    if path is None:
         raise BadInput(f"{folder}: the run's data are no longer at {part.path}; give them with --data")
-    dataset = open_dataset(
-        part.path, format=part.format, images=part.images, task=recipe.task, **part.options
-    )
-    with (folder / "split.csv").open(encoding="utf-8", newline="") as file:
-        return dataset.with_splits({row["id"]: row["split"] for row in csv.DictReader(file)})
+    images = None if part.images is None else _where_it_was(Path(part.images), folder)
+    dataset = open_dataset(path, format=part.format, images=images, task=recipe.task, **part.options)
+    return dataset.with_splits(read_split(folder / "split.csv"))
+
+
+def _where_it_was(path: Path, folder: Path) -> Path | None:
+    """A recipe's path from here, or from above the run: it began where somebody else may stand now."""
+    places = (path, *(parent / path for parent in folder.resolve().parents))
+    return next((place for place in places if place.exists()), None)
 
 
 def _half(file: ModelFile, target: Path, data: Path | None, max_drop: float, *, force: bool) -> ModelFile:

@@ -17,7 +17,7 @@ import torch
 from blemish import __version__
 from blemish.data import open_dataset, split_dataset
 from blemish.data.hashing import fingerprints as hash_photographs
-from blemish.errors import BadDataset, BadRecipe, suggestion
+from blemish.errors import BadDataset, BadInput, BadRecipe, suggestion
 from blemish.evaluation.leaks import find_leaks
 from blemish.imaging import LIMITS
 from blemish.modelfile import Contract, Fingerprints, LabelSpec, Licences, write_atomically
@@ -27,6 +27,7 @@ from blemish.models.registry import create, describe
 from blemish.models.weights import load_weights
 from blemish.preprocessing import resize
 from blemish.training.detection_changes import check_changes
+from blemish.training.losses import check_loss
 from blemish.training.photographs import FromFiles
 from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
@@ -83,6 +84,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
         )
     check_watched(recipe, dataset.task)
     check_changes(recipe.augmentation, dataset.task)
+    check_loss(dataset.task, recipe.training.loss)
     dataset = _split(dataset, recipe, split_file)
     splits = dataset.splits
     for name in ("train", "val"):
@@ -136,8 +138,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset:
     if split_file is not None and split_file.is_file():
-        with split_file.open(encoding="utf-8", newline="") as file:
-            split_of = {row["id"]: row["split"] for row in csv.DictReader(file)}
+        split_of = read_split(split_file)
         missing = [s.id for s in dataset if s.id not in split_of]
         if missing or len(split_of) != len(dataset):
             raise BadDataset(
@@ -169,6 +170,22 @@ def write_split(dataset: Dataset, path: Path) -> None:
     writer.writerow(("id", "split"))
     writer.writerows((s.id, s.split or "") for s in dataset)
     write_atomically(path, text.getvalue().encode())
+
+
+def read_split(path: Path) -> dict[str, str]:
+    """By id, the split of every photograph of a run, from what `write_split` left.
+
+    Raises:
+        BadInput: it was changed or damaged since.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["id"]: row["split"] for row in csv.DictReader(file)}
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(
+            f"{path}: this is no table of id and split, as training writes it; restore it, or give "
+            "photographs with --data"
+        ) from error
 
 
 def build_network(recipe: Recipe, data: Data, weights: Sequence[Path]) -> Network:

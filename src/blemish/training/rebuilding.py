@@ -38,7 +38,13 @@ def network_of_run(folder: Path) -> tuple[Network, ModelFile]:
     network = build_network(recipe, Data(labels, (), (), Fingerprints.none()), ())
     network.inputs = contract.inputs
     try:
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        state = load_file(folder / "weights.safetensors")
+    except Exception as error:  # its reader's exceptions share no class of their own
+        raise BadWeights(
+            f"{folder}: weights.safetensors is damaged; begin a new run, or restore it"
+        ) from error
+    try:
+        network.load_state_dict(state)
     except RuntimeError as error:
         raise BadWeights(f"{folder}: weights.safetensors does not fit the run's recipe.yaml") from error
     return network.eval(), file
