@@ -30,8 +30,18 @@ class Stub(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.do_GET()
 
+    def refuses(self):
+        """Answer with `server.refusal`, a status, where one is set."""
+        if not self.server.refusal:
+            return False
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer({"error": "no"}, status=self.server.refusal)
+        return True
+
     def do_GET(self):
         self.server.requests.append((self.command, self.path))
+        if self.refuses():
+            return None
         files = self.server.files
         if match := re.fullmatch(r"/ada/cells/resolve/([^/]+)/(.+)", self.path):
             revision, name = match.groups()
@@ -50,6 +60,8 @@ class Stub(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.server.requests.append((self.command, self.path))
+        if self.refuses():
+            return None
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/api/repos/create":
             self.server.created.append(json.loads(body))
@@ -96,7 +108,7 @@ def serving():
     """A stub in a thread of its own, empty; its address is `url`."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stub)
     server.files, server.uploaded, server.etags = {}, {}, {}
-    server.requests, server.created, server.commits = [], [], 0
+    server.requests, server.created, server.commits, server.refusal = [], [], 0, None
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -1,6 +1,7 @@
 """Push and fetch against a stub of the Hub on this machine."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from blemish import hub
-from blemish.errors import BadInput, BadModelFile, NoNetwork
+from blemish.errors import BadInput, BadModelFile, NoNetwork, StorageFull
 from blemish.hub import Address, local_file, model_card, push
 from blemish.modelfile import (
     Contract,
@@ -97,6 +98,49 @@ def test_what_was_changed_on_the_way_is_refused(stub, model):
         local_file("hf://ada/cells")
 
 
+def test_a_copy_that_was_damaged_here_can_be_fetched_again(stub, model):
+    push(model.path, "ada/cells")
+    kept = local_file("hf://ada/cells").resolve()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(BadModelFile, match="SHA-256 differs") as told:
+        local_file("hf://ada/cells")
+    Path(re.search("delete (.+) and fetch", str(told.value))[1]).unlink()
+    assert read_model_file(local_file("hf://ada/cells")).digest == model.digest
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "hf auth login"), (403, "token's rights"), (429, "too often"), (500, "later"), (503, "later")],
+)
+def test_a_hub_that_refuses_is_quoted_and_the_cache_does(status, told, stub, model):
+    stub.refusal = status
+    with pytest.raises(NoNetwork, match=rf"refused \({status}\).*{told}"):
+        push(model.path, "ada/cells")
+    with pytest.raises(NoNetwork, match=rf"not on this machine yet, and the Hub refused \({status}\)"):
+        local_file("hf://ada/cells")
+    stub.refusal = None
+    push(model.path, "ada/cells")
+    fetched = local_file("hf://ada/cells")
+    stub.refusal = status
+    assert local_file("hf://ada/cells") == fetched
+
+
+def test_a_cache_that_cannot_be_written_is_named(stub, model, tmp_path, monkeypatch):
+    push(model.path, "ada/cells")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(StorageFull, match="HF_HUB_CACHE"):
+        local_file("hf://ada/cells")
+
+
+def test_nobody_logged_in_sends_no_token(stub, model, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    stub.refusal = 401
+    with pytest.raises(NoNetwork, match="hf auth login, or set HF_TOKEN"):
+        push(model.path, "ada/cells")
+
+
 def test_without_digests_the_hubs_own_is_checked(stub, model):
     push(model.path, "ada/cells")
     del stub.files["SHA256SUMS"]
@@ -135,7 +179,17 @@ def test_formats_that_can_run_code_are_refused_before_anything_is_fetched(stub, 
 
 
 @pytest.mark.parametrize(
-    "text", ["hf://", "hf://ada", "hf://ada/", "hf://a b/c", "hf://ada/cells@", "hf://ada//x"]
+    "text",
+    [
+        "hf://",
+        "hf://ada",
+        "hf://ada/",
+        "hf://a b/c",
+        "hf://ada/cells@",
+        "hf://ada//x",
+        "hf://ada/../x.onnx",
+        "hf://ada/x/../../y.onnx",
+    ],
 )
 def test_addresses_that_are_none(text):
     with pytest.raises(BadInput, match="write hf://user/name"):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork
+from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork, StorageFull
 from blemish.modelfile import Contract, ModelFile, read_model_file
 from blemish.modelfile.figures import counts_of, measured
 from blemish.vocabulary import Task
@@ -28,6 +28,11 @@ DEFAULT_FILE = "model.onnx"
 CARD = "README.md"
 ANSWER_SECONDS = 10
 MOST_FIGURES = 6  # of each split, on the card
+_WHAT_TO_DO = {
+    401: "log in with hf auth login, or set HF_TOKEN",
+    403: "check your token's rights",
+    429: "it was asked too often; wait a while",
+}
 _PIPELINES = {
     Task.CLASSIFICATION: "image-classification",
     Task.MULTILABEL: "image-classification",
@@ -64,7 +69,7 @@ class Address:
         """
         form = r"hf://([\w.-]+/[\w.-]+)(?:@([^/@\s]+))?(?:/([\w./ -]+))?"
         match = re.fullmatch(form, text.rstrip("/"))
-        if match is None:
+        if match is None or {".", ".."} & set(text.removeprefix(SCHEME).split("/")):
             raise BadInput(
                 f"{text}: write hf://user/name, hf://user/name@revision or hf://user/name@revision/file"
             )
@@ -98,15 +103,21 @@ def local_file(model: Path | str, *, explanation: bool = False) -> Path:
         BadModelFile: what arrived is not what was sent.
         MissingExtra: the Hub's client is not installed.
         NoNetwork: it is not on this machine yet and cannot be fetched.
+        StorageFull: it cannot be kept here.
     """
     if not is_address(model):
         return Path(model)
     address = Address.parse(str(model))
-    names = _names(address)
+    away = None
+    try:
+        names: frozenset[str] | None = _names(address)
+    except NoNetwork as error:  # the cache must do
+        names, away = None, error
     file = address.file or _only_model(address, names)
     path = _fetch(address, file, names)
-    if path is None and names is None:
-        raise NoNetwork(f"{address}: not on this machine yet, and the Hub cannot be reached")
+    if path is None and away is not None:
+        reason = str(away).removeprefix(f"{address}: ")
+        raise NoNetwork(f"{address}: not on this machine yet, and {reason}") from away
     if path is None:
         raise BadInput(f"{address}: there is no {file} in this repository")
     sums = _fetch(address, DIGESTS, names)
@@ -271,16 +282,14 @@ def _endpoint() -> dict[str, Any]:
     return {"endpoint": os.environ.get("HF_ENDPOINT") or None}
 
 
-def _names(address: Address) -> frozenset[str] | None:
-    """The files of a repository; None where the Hub cannot be reached, so that the cache must do."""
-    try:
-        with _translated(address):
-            api = _client().HfApi(**_endpoint())
-            # One question without retries: list_repo_files would wait 24 s for a Hub that is not there.
-            info = api.model_info(address.repository, revision=address.revision, timeout=ANSWER_SECONDS)
-            return frozenset(sibling.rfilename for sibling in info.siblings or ())
-    except NoNetwork:
-        return None
+def _names(address: Address) -> frozenset[str]:
+    """The files of a repository; NoNetwork where the Hub does not say."""
+    client = _client()
+    with _translated(address):
+        api = client.HfApi(**_endpoint())
+        # One question without retries: list_repo_files would wait 24 s for a Hub that is not there.
+        info = api.model_info(address.repository, revision=address.revision, timeout=ANSWER_SECONDS)
+    return frozenset(sibling.rfilename for sibling in info.siblings or ())
 
 
 def _only_model(address: Address, names: frozenset[str] | None) -> str:
@@ -339,12 +348,20 @@ class _translated:  # noqa: N801  (used as a function)
         if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
             raise NoNetwork(f"{self.address}: not on this machine, and the Hub cannot be reached") from error
         if isinstance(error, errors.HfHubHTTPError):
-            status = getattr(getattr(known, "response", None), "status_code", "an error")
-            raise NoNetwork(
-                f"{self.address}: the Hub refused ({status}); check your token's rights"
-            ) from error
+            status = getattr(getattr(known, "response", None), "status_code", 0)
+            do = _WHAT_TO_DO.get(int(status), "try again later")
+            raise NoNetwork(f"{self.address}: the Hub refused ({status}); {do}") from error
         if isinstance(error, RuntimeError) and "upload" in str(error):
             raise NoNetwork(f"{self.address}: the upload broke off ({error.__cause__}); try again") from error
+        if isinstance(error, OSError) and error.filename is not None:
+            raise StorageFull(
+                f"{error.filename} could not be written ({error.strerror}); free some space, or choose "
+                "another folder with HF_HUB_CACHE"
+            ) from error
+        if isinstance(error, ValueError | KeyError):  # a name or an answer that its client does not take
+            raise BadInput(
+                f"{self.address}: the Hub's client refuses ({error}); check the address"
+            ) from error
         if isinstance(error, OSError) or type(error).__module__.startswith("http"):
             raise NoNetwork(f"{self.address}: the Hub cannot be reached ({error})") from error
 
@@ -361,7 +378,7 @@ def _check(path: Path, expected: str | None, address: Address) -> None:
     if wanted and wanted != {_sha256(path)}:
         raise BadModelFile(
             f"{address}: what arrived is not what was sent (its SHA-256 differs); "
-            f"delete {path} and fetch it again"
+            f"delete {path.resolve()} and fetch it again"
         )
 
 
