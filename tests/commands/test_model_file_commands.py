@@ -1,6 +1,7 @@
 """`info`, `explain`, `export` and `push`, as people type them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -210,3 +211,19 @@ def test_push_prints_the_card_without_sending(file):
 def test_export_needs_something_to_compare_on(file):
     result = run(export, file, "--precision", "fp16")
     assert isinstance(result.exception, BadInput) and "--data" in str(result.exception)
+
+
+def test_export_takes_a_file_of_the_hub_and_writes_here(file, monkeypatch):
+    asked = {}
+
+    def export_again(source, **arguments):
+        asked.update(arguments, source=source)
+        return read_model_file(file)
+
+    monkeypatch.setattr("blemish.hub.local_file", lambda source, explanation: file)
+    monkeypatch.setattr("blemish.training.again.export_again", export_again)
+    assert run(export, "hf://ada/cells", "--precision", "fp16").exit_code == 0
+    assert asked["source"] == file
+    assert asked["output"] == Path("model-fp16.onnx"), "not into the cache, where nobody looks"
+    run(export, file, "--precision", "fp16")
+    assert asked["output"] is None

@@ -14,14 +14,22 @@ if TYPE_CHECKING:
 
 def export(
     source: Annotated[
-        Path,
-        typer.Argument(metavar="RUN|FILE", help="A run's folder, or a model file.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="RUN|FILE", help="A run's folder, or a model file, also hf://.", show_default=False
+        ),
     ],
     precision: Annotated[str, typer.Option(help="fp32 (from a run's weights) or fp16.")] = "fp32",
     format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; beside the source by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to; beside the source by default, of hf:// here.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -38,12 +46,16 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="The certificate as JSON.")] = False,
 ) -> None:
     """Make a model file again, and prove on photographs that it decides as before."""
+    from blemish.hub import is_address, local_file
     from blemish.training.again import export_again
 
-    before = source / "model.onnx" if source.is_dir() else source
+    place = local_file(source, explanation=True)
+    if is_address(source) and output is None:
+        output = Path(f"{place.stem}-{precision}.onnx")
+    before = place / "model.onnx" if place.is_dir() else place
     size_before = before.stat().st_size if before.is_file() else 0
     made = export_again(
-        source,
+        place,
         precision=precision,
         format=format_,
         output=output,
