@@ -1,5 +1,7 @@
 """Losses, weights and schedules against torch, torchvision and scikit-learn."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from torch.nn import functional
 
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import create
-from blemish.training.losses import ImageLoss, label_weights, sampling_weights
+from blemish.training.losses import ImageLoss, check_loss, label_weights, sampling_weights
 from blemish.training.mixing import mix
+from blemish.training.module import TrainingModule
 from blemish.training.optimization import build_optimizer, freeze, improves, parameter_groups, rate_factor
 from blemish.training.parts import LossPart, OptimizerPart, SchedulePart
 from blemish.training.recipe import read_recipe
@@ -240,3 +243,51 @@ def test_focal_losses_have_a_slope_where_the_answer_is_sure(task):
     target = torch.tensor([[1.0, 0, 0], [0, 0, 1]])
     ImageLoss(task, LossPart(name="focal", gamma=0.5))(logits, target).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "says"),
+    [
+        (Task.LOCALIZATION, {"label_smoothing": 0.1}, r"training\.loss\.label_smoothing: mse has no use"),
+        (Task.LOCALIZATION, {"class_weights": "balanced", "name": "giou"}, r"class_weights: giou has no use"),
+        (
+            Task.CLASSIFICATION,
+            {"name": "focal", "label_smoothing": 0.1},
+            "label_smoothing: focal has no use for it; leave it out, or take cross-entropy$",
+        ),
+        (Task.MULTILABEL, {"gamma": 1}, "gamma: bce has no use for it; leave it out, or take focal$"),
+        (Task.DETECTION, {"class_weights": "balanced"}, "class_weights: the loss of a network for detection"),
+        (Task.SEGMENTATION, {"name": "bce"}, "each network for it has a loss of its own"),
+    ],
+)
+def test_what_a_loss_would_not_look_at_is_refused_by_its_key(task, part, says):
+    with pytest.raises(BadRecipe, match=says):
+        check_loss(task, LossPart(**part))
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [
+        (Task.CLASSIFICATION, {"label_smoothing": 0.1, "class_weights": "balanced"}),
+        (Task.MULTILABEL, {"label_smoothing": 0.1}),
+        (Task.MULTILABEL, {"name": "focal", "gamma": 0, "class_weights": "balanced"}),
+        (Task.DETECTION, {}),
+    ],
+)
+def test_what_a_loss_looks_at_is_not_refused(task, part):
+    check_loss(task, LossPart(**part))
+
+
+def an_epoch(sizes, others=None):
+    """What `mean_of` asks of a module: photographs a batch, and the sums of other devices."""
+    strategy = SimpleNamespace(reduce=lambda mine, reduce_op: mine + others)
+    trainer = SimpleNamespace(world_size=1 if others is None else 2, strategy=strategy)
+    return SimpleNamespace(_sizes=sizes, device="cpu", trainer=trainer)
+
+
+def test_an_epochs_loss_counts_every_photograph_alike():
+    losses = [torch.tensor(1.0), torch.tensor(2.0, dtype=torch.bfloat16), torch.tensor(9.0)]
+    assert TrainingModule.mean_of(an_epoch([4, 4, 1]), losses) == (4 * 1 + 4 * 2 + 9) / 9
+    # Another device saw 3 photographs of loss 5, and it does not count as much as the 9 here.
+    assert TrainingModule.mean_of(an_epoch([4, 4, 1], torch.tensor([15.0, 3.0])), losses) == (21 + 15) / 12
+    assert np.isnan(TrainingModule.mean_of(an_epoch([]), []))

@@ -83,7 +83,7 @@ class DetectionModule(TrainingModule):
         loss: Tensor = torch.stack(list(parts.values())).sum()
         self._parts.append({name: part.detach() for name, part in parts.items()})
         self._losses.append(loss.detach())
-        self._photographs += len(inputs[0])
+        self._sizes.append(len(inputs[0]))
         return self.in_step(loss, batch_idx)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -23,6 +23,11 @@ _BY_TASK = {
     Task.MULTILABEL: ("bce", "focal"),
     Task.LOCALIZATION: ("mse", "smooth-l1", "giou"),
 }
+_USERS = {
+    "label_smoothing": ("cross-entropy", "bce"),
+    "class_weights": ("cross-entropy", "bce", "focal"),
+    "gamma": ("focal",),
+}
 
 
 class ImageLoss(nn.Module):
@@ -74,8 +79,27 @@ def loss_name(task: Task, part: LossPart) -> str:
     if part.name is None:
         return fitting[0] if fitting else ""
     if part.name not in fitting:
-        raise BadRecipe(f"training.loss.name: {task} takes {', '.join(fitting)}, not {part.name}")
+        takes = ", ".join(fitting) or "no name, since each network for it has a loss of its own"
+        raise BadRecipe(f"training.loss.name: {task} takes {takes}, not {part.name}")
     return part.name
+
+
+def check_loss(task: Task, part: LossPart) -> None:
+    """Refuse a setting that the loss would not look at.
+
+    Raises:
+        BadRecipe: one is set; the message names its key and the loss.
+    """
+    name = loss_name(task, part)
+    for key, users in _USERS.items():
+        if name in users or getattr(part, key) == LossPart.model_fields[key].default:
+            continue
+        able = [n for n in _BY_TASK.get(task, ()) if n in users]
+        other = f", or take {' or '.join(able)}" if able else ""
+        raise BadRecipe(
+            f"training.loss.{key}: {name or f'the loss of a network for {task}'} has no use for it;"
+            f" leave it out{other}"
+        )
 
 
 def cross_entropy(

@@ -95,7 +95,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self._seen: list[tuple[Any, ...]] = []
         self._losses: list[Tensor] = []
         self._started = 0.0
-        self._photographs = 0
+        self._sizes: list[int] = []  # photographs of each batch that `_losses` counts
         self.is_best = False
         self.from_features = False
         self.channels_last = False
@@ -130,7 +130,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         self.network.train()
         for name in self.still:
             self.network.get_submodule(name).eval()
-        self._losses, self._photographs, self._started = [], 0, time.perf_counter()
+        self._losses, self._sizes, self._started = [], [], time.perf_counter()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates and the randomness of this step, both functions of where it stands."""
@@ -151,7 +151,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
         inputs, target = mix(self.recipe, inputs, target, self.epoch, batch_idx, self.global_rank)
         loss: Tensor = self.loss(self.answers(self.network, inputs)[0], target)
         self._losses.append(loss.detach())
-        self._photographs += len(target)
+        self._sizes.append(len(target))
         return self.in_step(loss, batch_idx)
 
     def in_step(self, loss: Tensor, batch_idx: int) -> Tensor:
@@ -197,11 +197,17 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             )
 
     def mean_of(self, losses: Sequence[Tensor]) -> float:
-        """The mean over the epoch's batches and all devices; NaN where there are none."""
-        mine = torch.stack(list(losses)).mean() if losses else torch.tensor(math.nan, device=self.device)
+        """The mean over the epoch's photographs, on all devices; NaN where there are none.
+
+        Args:
+            losses: () of each batch, a mean over its photographs; the last batch often has fewer.
+        """
+        sizes = torch.tensor(self._sizes, dtype=torch.float32, device=self.device)
+        mine = torch.stack(list(losses)).float() if losses else sizes
+        both = torch.stack([(mine * sizes).sum(), sizes.sum()])
         if self.trainer.world_size > 1:
-            mine = self.trainer.strategy.reduce(mine, reduce_op="mean")
-        return float(mine)
+            both = self.trainer.strategy.reduce(both, reduce_op="sum")
+        return float(both[0] / both[1])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the raw outputs of a batch."""
@@ -246,7 +252,7 @@ class TrainingModule(pl.LightningModule):  # type: ignore[misc]
             "seconds": self._trained_seconds,
             "ms_per_photograph": 1000
             * self._trained_seconds
-            / max(self._photographs * self.trainer.world_size, 1),
+            / max(sum(self._sizes) * self.trainer.world_size, 1),
         }
         watched = {"training.monitor": self.monitor}
         if part.schedule.name == "plateau" and part.schedule.metric:

@@ -283,7 +283,7 @@ class LossPart(Part):
 
     Attributes:
         name: None for the task's: cross-entropy, bce, or mse.
-        label_smoothing: of cross-entropy.
+        label_smoothing: of cross-entropy and bce.
         class_weights: `balanced` weighs labels by how rare they are: n / (labels x count) for cross-entropy,
             negatives / positives for bce and focal.
         gamma: of focal.
