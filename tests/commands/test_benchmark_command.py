@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 from blemish.commands import benchmark as command
 from blemish.errors import BadImage, BadInput, BlemishError
 from blemish.inference import load
-from blemish.inference.measuring import measure
+from blemish.inference.measuring import measure, peak_memory_mib
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,15 @@ def test_stages_add_up_and_percentiles_ascend(model, photographs):
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
     assert speed.peak_memory_mib is None or speed.peak_memory_mib > 20
     json.dumps(speed.to_dict())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the others say the peak of a process and its parents")
+def test_memory_is_this_processs_and_not_that_of_the_one_that_started_it():
+    held = np.ones(40_000_000)  # 305 MiB, handed down by fork
+    code = "from blemish.inference.measuring import peak_memory_mib; print(peak_memory_mib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 < float(done.stdout) < 200 < peak_memory_mib()
+    assert held[0]
 
 
 def test_a_broken_photograph_or_none_is_named(model, photographs):
