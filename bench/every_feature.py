@@ -1,0 +1,273 @@
+"""Every verb of a model file on every run that is given: export, info, explain, benchmark, push and hf://.
+
+Each is the command that people type, in a process of its own, and what it leaves behind is looked at: the
+certificate, the map, the same verdict from the Hub as from the file. The Hub is a stub on this machine.
+
+    python bench/every_feature.py runs/demo/run runs/cars=cars
+    python bench/every_feature.py                 # a small network that learns drawn panels first
+
+A run is a folder, or FOLDER=DATA where its photographs have moved; it stays as it is. A cell is seconds and
+what came out; `refused` is an answer too, where it is the right one. The exit code is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from blemish.modelfile import read_model_file
+from blemish.training.again import validation_samples
+
+METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise")
+LOOKS = {"score-cam": 48, "occlusion": 65, "rise": 96}
+GRADIENTS = METHODS[:5]
+REPOSITORY = "ada/cells"
+ON_CARD = ("## What it answers", "## How to run it", "## Data", "## Figures", "## Limits", "## Licences")
+SCREEN_LINES = 24
+
+
+class Failed(Exception):
+    """What a verb left behind is not what it promises."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN[=DATA]")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--count", type=int, default=8, help="photographs that are timed")
+    parser.add_argument("--output", type=Path, help="keep copies, maps and cards here")
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        folder = given.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        columns, failed = {}, False
+        for run in given.runs or [drawn_run(folder)]:
+            source, _, data = run.partition("=")
+            verbs = Verbs(Path(source), Path(data) if data else None, folder, given)
+            columns[verbs.name] = dict(verbs.all())
+            failed = failed or any(cell.startswith("FAILED") for cell in columns[verbs.name].values())
+        print_table(columns)
+    return int(failed)
+
+
+def drawn_run(folder: Path) -> str:
+    blemish("data", "synthesize", "panels", "--count", 60, "--size", 96, "--output", folder / "panels")
+    words = ("--set", "task=detection", "--model", "ssd300-resnet50", "--weights", "none", "--epochs", 1)
+    small = ("--set", "model.input_size=96", "--set", "model.options.backbone=resnet18")
+    run = folder / "drawn"
+    blemish("train", "--data", folder / "panels", "--output", run, *words, *small)
+    return str(run)
+
+
+class Verbs:
+    """One run, and every verb on it."""
+
+    def __init__(self, source: Path, data: Path | None, folder: Path, given: argparse.Namespace) -> None:
+        self.name = source.name if source.name != "run" else source.parent.name
+        self.run = source
+        self.data = ("--data", data) if data else ()
+        self.file = folder / "files" / self.name / "model.onnx"
+        self.half = self.file.with_name("model-fp16.onnx")
+        self.maps = folder / "maps" / self.name
+        self.card = folder / "cards" / f"{self.name}.md"
+        self.threads = ("--threads", given.threads)
+        self.count = given.count
+        made = read_model_file(self.run / "model.onnx")
+        self.contract = made.contract
+        self.many = self.contract.task in ("detection", "segmentation")
+        self.photograph = self._telling(data, made)
+
+    def _telling(self, data: Path | None, made) -> Path:
+        """The first photograph in which the model sees something."""
+        paths = [s.path for s in validation_samples(made, data)][:60]
+        said = blemish("predict", *paths, "--model", made.path, *self.threads, "--json").splitlines()
+        rows = [(path, json.loads(line)) for path, line in zip(paths, said, strict=True)]
+        if not self.many:
+            return rows[0][0]
+        return max(rows, key=lambda row: max((x["score"] for x in objects(row[1])), default=0))[0]
+
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Name and cell of every row of the table."""
+        yield "task", f"{self.contract.task}, {self.contract.architecture}"
+        yield self._cell("export --precision fp32", lambda: self._export("fp32"))
+        yield self._cell("export --precision fp16", lambda: self._export("fp16"))
+        yield self._cell("info", self._info)
+        for method in METHODS:
+            yield self._cell(f"explain --method {method}", lambda m=method: self._explain(m))
+        if self.many:
+            for method in GRADIENTS:
+                yield self._cell(
+                    f"explain --method {method}, on the run", lambda m=method: self._explain(m, run=True)
+                )
+        yield self._cell("explain, fp16", self._explain_half)
+        for backend in ("onnxruntime", "torch"):
+            yield self._cell(f"benchmark --backend {backend}", lambda b=backend: self._benchmark(b))
+        yield from self._hub()
+
+    def _cell(self, name: str, verb: Callable[[], str]) -> tuple[str, str]:
+        start = time.perf_counter()
+        try:
+            said = verb()
+            cell = f"{time.perf_counter() - start:.1f} s" + (f": {said}" if said else "")
+        except Failed as error:
+            cell = f"FAILED: {error}"
+        print(f"{self.name}: {name}: {cell}", file=sys.stderr, flush=True)
+        return name, cell
+
+    def _export(self, precision: str) -> str:
+        target = self.file if precision == "fp32" else self.half
+        words = ("export", self.run, "--precision", precision, "--output", target, *self.data, "--json")
+        code, out, error = run(*words)
+        refused = ""
+        if code == 2 and precision == "fp16" and "was not written" in error:
+            refused = "refused, " + error.split("was not written: ")[1].split(" (on ")[0] + "; forced: "
+            check(not self.half.exists(), "a refused file was written")
+            out = blemish(*words, "--force")
+            cautions = run("predict", self.photograph, "--model", self.half)[2]
+            check("certif" in cautions, f"predict does not warn of a file made by force: {cautions}")
+        elif code:
+            raise Failed(error)
+        proof = json.loads(out)
+        check(proof["passed"] != bool(refused), "the certificate does not say what happened")
+        if precision == "fp32":
+            return f"{proof['verdicts_changed']} changed, difference {proof['largest_difference']:.1e}"
+        share = self.half.stat().st_size / self.file.stat().st_size
+        check(share <= 0.505, f"{share:.3f} of the size")
+        moved = f"{proof['metric']} {proof['metric_before']:.4f} to {proof['metric_after']:.4f}"
+        return f"{refused}{share:.3f} of the size, {moved}, {proof['verdicts_changed']} changed"
+
+    def _info(self) -> str:
+        lines = blemish("info", self.file).splitlines()
+        check(len(lines) <= SCREEN_LINES, f"{len(lines)} lines are no screen")
+        facts = json.loads(blemish("info", self.file, "--json"))
+        check(facts["certified"], "the fp32 file is not certified")
+        return f"{len(lines)} lines"
+
+    def _explain(self, method: str, *, run: bool = False) -> str:
+        impossible = self.many and method in GRADIENTS and not run
+        return self._explained(self.run if run else self.file, method, refused=impossible)
+
+    def _explain_half(self) -> str:
+        return self._explained(self.half, "occlusion" if self.many else "grad-cam")
+
+    def _explained(self, model: Path | str, method: str, *, refused: bool = False) -> str:
+        out = self.maps / Path(model).name
+        words = ["explain", self.photograph, "--model", model, "--output", out, "--method", method]
+        words += ["--budget", LOOKS[method]] if method in LOOKS else []
+        if self.many and not refused:
+            words += ["--label", self._best_label()]
+        code, said, error = run(*words, *self.threads, "--json")
+        if refused:
+            check(code == 2 and "use --method occlusion or rise" in error, f"not refused: {error}")
+            return "refused, needs the run"
+        check(code == 0, error)
+        rows = [json.loads(line) for line in said.splitlines()]
+        check(bool(rows), "no map was made")
+        for row in rows:
+            values = np.load(out / row["files"]["array"])
+            check(bool(np.isfinite(values).all()), "a map that is not a number")
+            check(float(np.ptp(values)) > 0, "a map that is the same everywhere")
+        return f"{len(rows)} x {rows[0]['looks']} looks"
+
+    def _best_label(self) -> str:
+        said = json.loads(blemish("predict", self.photograph, "--model", self.file, "--json").splitlines()[0])
+        seen = objects(said) or [{"score": 0, "label": self.contract.labels[0].name}]
+        return max(seen, key=lambda x: x["score"])["label"]
+
+    def _benchmark(self, backend: str) -> str:
+        words = ("benchmark", self.run if backend == "torch" else self.file, "--backend", backend)
+        said = blemish(
+            *words, "--count", self.count, "--source", self.photograph.parent, *self.threads, "--json"
+        )
+        speed = json.loads(said)
+        whole, network = (speed["latency_ms"][stage]["p50"] for stage in ("total", "infer"))
+        return f"{whole:.0f} ms (network {network:.0f}), {speed['peak_memory_mib']:.0f} MiB"
+
+    def _hub(self) -> Iterator[tuple[str, str]]:
+        here = blemish("predict", self.photograph, "--model", self.file, *self.threads, "--json")
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["HF_HUB_CACHE"] = cache
+            with hub_stub().serving() as server:
+                os.environ["HF_ENDPOINT"] = server.url
+                yield self._cell("push", lambda: self._push(server))
+                yield self._cell("predict --model hf://", lambda: self._same(here))
+                yield self._cell("explain --model hf://", self._explain_fetched)
+            yield self._cell("predict --model hf://, offline", lambda: self._same(here))
+            yield self._cell("explain --model hf://, offline", self._explain_fetched)
+
+    def _push(self, server) -> str:
+        blemish("push", self.file, "--to", REPOSITORY)
+        card = server.files["README.md"].decode()
+        self.card.parent.mkdir(parents=True, exist_ok=True)
+        self.card.write_text(card, encoding="utf-8")
+        lacking = [
+            part for part in (*ON_CARD, *(f"| {x.name} |" for x in self.contract.labels)) if part not in card
+        ]
+        check(not lacking, f"the card lacks {lacking}")
+        return f"{len(server.files)} files, a card of {len(card.splitlines())} lines"
+
+    def _same(self, here: str) -> str:
+        said = blemish("predict", self.photograph, "--model", f"hf://{REPOSITORY}", *self.threads, "--json")
+        check(answer(said) == answer(here), "another verdict than the file's")
+        return "same verdict"
+
+    def _explain_fetched(self) -> str:
+        return self._explained(f"hf://{REPOSITORY}", "occlusion" if self.many else "grad-cam")
+
+
+def objects(said: dict) -> list[dict]:
+    return said["objects"]
+
+
+def answer(said: str) -> dict:
+    """A prediction's JSON without what names the file and the clock."""
+    row = json.loads(said.splitlines()[0])
+    return {key: value for key, value in row.items() if key not in ("model", "seconds", "timing")}
+
+
+def check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Failed(otherwise)
+
+
+def run(*words) -> tuple[int, str, str]:
+    command = [sys.executable, "-W", "ignore", "-m", "blemish", *map(str, words)]
+    environment = {**os.environ, "COLUMNS": "110", "HF_TOKEN": "hf_stub", "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return done.returncode, done.stdout, done.stderr.strip()
+
+
+def blemish(*words) -> str:
+    """Standard output of a command that must work."""
+    code, out, error = run(*words)
+    check(code == 0, f"{words[0]} ended with {code}: {error}")
+    return out
+
+
+def hub_stub():
+    place = Path(__file__).parents[1] / "tests" / "hub_stub.py"
+    spec = importlib.util.spec_from_file_location("hub_stub", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def print_table(columns: dict[str, dict[str, str]]) -> None:
+    print(f"| | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name in dict.fromkeys(name for cells in columns.values() for name in cells):
+        print(f"| {name} | {' | '.join(cells.get(name, '-') for cells in columns.values())} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
