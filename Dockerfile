@@ -8,6 +8,11 @@
 #   COPY model.onnx /models/model.onnx
 #   ENV BLEMISH_PORT=7860 BLEMISH_FRAME_ANCESTOR=https://huggingface.co
 # (and `sdk: docker`, `app_port: 7860` in the Space's README).
+# For hf:// addresses in BLEMISH_MODEL, add the Hub's client in a Dockerfile of your own:
+#   FROM blemish
+#   USER root
+#   RUN pip --python /opt/blemish/bin/python install --no-cache-dir huggingface_hub
+#   USER blemish
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS packages
@@ -25,7 +30,8 @@ RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/bl
 
 FROM python:${PYTHON}-slim
 # 1000 is the user that a Hugging Face Space runs as.
-RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin blemish
+RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin blemish \
+ && install -d -o blemish /cache
 COPY LICENSE /opt/blemish/LICENSE
 COPY --from=packages /opt/blemish /opt/blemish
 ENV PATH=/opt/blemish/bin:$PATH \
@@ -33,7 +39,10 @@ ENV PATH=/opt/blemish/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BLEMISH_HOST=0.0.0.0 \
     BLEMISH_PORT=8000 \
-    BLEMISH_MODEL=/models/model.onnx
+    BLEMISH_MODEL=/models/model.onnx \
+    HF_HOME=/cache/huggingface
+# Where the Hub's client keeps what it fetched; -v blemish-cache:/cache keeps it for the next container.
+VOLUME /cache
 USER 1000
 WORKDIR /tmp
 EXPOSE 8000

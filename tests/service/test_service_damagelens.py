@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import httpx
 import pytest
@@ -222,3 +223,24 @@ def test_a_classifier_served_as_yolo_is_refused(tmp_path, tools):
 
 def test_the_sign_of_life(lens):
     assert lens.get("/").json() == {"status": "API is running"}
+
+
+def test_what_the_first_model_took_is_no_reading_of_the_second(model_folder, tools):
+    names = ("resnet", "yolo")
+    app = create_app({name: model_folder / f"{name}.onnx" for name in names}, threads=1)
+    served = app.state.desk.models["resnet"]
+    look = served.look
+
+    def slowly(batch):
+        time.sleep(0.5)
+        return look(batch)
+
+    served.look = slowly
+    with tools.running(app) as address:
+        httpx.post(f"{address}/predict/comprehensive", files={"image": tools.photograph()}).raise_for_status()
+        counted = httpx.get(f"{address}/metrics").text
+    spent = {
+        model: float(re.search(rf'stage_seconds_sum{{model="{model}",stage="reading"}} (\S+)', counted)[1])
+        for model in names
+    }
+    assert spent["yolo"] == spent["resnet"] < 0.4

@@ -328,3 +328,20 @@ def test_every_answer_has_safe_headers(client):
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "server" not in headers
         assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/v1/health/live", "/api/v1/health/ready", "/docs", "/openapi.json"]
+)
+def test_head_says_what_get_would_without_the_body(client, path):
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert head.headers[name] == whole.headers[name]
+    assert client.head("/api/v1/predict").status_code == 405
+
+
+def test_a_redirect_leads_nowhere_else(client):
+    for headers in ({}, {"Host": "elsewhere.example"}):
+        redirect = client.get("/docs/?a=1", headers=headers)
+        assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs?a=1")

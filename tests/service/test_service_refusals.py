@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from blemish.service import schemas
+from blemish.service import routes, schemas
 from blemish.service.app import create_app
 from blemish.service.settings import Settings
 
@@ -292,6 +292,31 @@ def test_a_full_queue_refuses_at_once_and_says_when(slow, tools):
             assert problem["limit"] == {"name": "queue_size", "value": 2}
             assert int(answer.headers["retry-after"]) >= 1
             assert seconds < max(t for a, t in zip(answers, times, strict=True) if a.status_code == 200)
+
+
+def test_a_link_opened_a_thousand_times_does_not_queue_a_thousand_paintings(slow, tools, monkeypatch):
+    real, answers = routes.paint, []
+
+    def slowly(*args):
+        time.sleep(0.5)
+        return real(*args)
+
+    monkeypatch.setattr(routes, "paint", slowly)
+    with slow(0.0, queue_size=3) as address:
+        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}).json()
+        link = address + answer["links"]["overlay"]
+        threads = [
+            threading.Thread(target=lambda: answers.append(httpx.get(link, timeout=30))) for _ in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(a.status_code for a in answers) == [200] * 3 + [429] * 9
+        for late in (a for a in answers if a.status_code == 429):
+            assert refused(late, 429, "queue_full")["limit"] == {"name": "queue_size", "value": 3}
+            assert int(late.headers["retry-after"]) >= 1
+        assert httpx.get(link).status_code == 200  # and the way is free again
 
 
 def test_nobody_works_for_a_client_that_went_away(slow, tools, model_folder):

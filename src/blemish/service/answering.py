@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from blemish.inference.backend import available_cores
 from blemish.service import answers
 from blemish.service.artifacts import Kind, Record, Shelf
+from blemish.service.batching import Gate
 from blemish.service.keeping import Keeper
 from blemish.service.maps import Heat, HeatMaker, NoMap
 from blemish.service.problem import Problem
@@ -92,6 +93,7 @@ class Desk:
         self.eyes = ThreadPoolExecutor(threads, "blemish-decoding")
         # Pictures and maps have threads of their own, so that they never hold up an answer.
         self.painters = ThreadPoolExecutor(2, "blemish-drawing")
+        self.pictures = Gate(settings.queue_size, "as many pictures to draw as it takes on")
         self.explainers = ThreadPoolExecutor(1, "blemish-explaining")
         telemetry.gauge("blemish_upload_bytes", "Bytes of uploads in memory.", lambda: self.budget.held)
         telemetry.gauge("blemish_link_bytes", "Bytes kept for links.", lambda: self.shelf.held)

@@ -22,15 +22,17 @@ Answer = TypeVar("Answer")
 
 
 class Gate:
-    """How many photographs a model works or waits on at once.
+    """How many photographs are worked or waited on at once: by a model, or by those who draw pictures.
 
     Attributes:
         capacity: the most.
         inside: now.
+        full: what the server has where no more are let in.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, full: str = "as much to do as it takes on") -> None:
         self.capacity = capacity
+        self.full = full
         self.inside = 0
         self._seconds_each = 0.1
 
@@ -40,7 +42,7 @@ class Gate:
         if self.inside and self.inside + amount > self.capacity:
             raise Problem(
                 "queue_full",
-                "The server has as much to do as it takes on; try again in a moment.",
+                f"The server has {self.full}; try again in a moment.",
                 limit=("queue_size", self.capacity),
                 retry_after_seconds=self.inside * self._seconds_each,
             )

@@ -175,6 +175,7 @@ async def _ask(
         served.gate.check()
     began = time.perf_counter()
     form: Form = await read_form(request.headers, request.stream(), desk.settings, desk.budget)
+    reading = time.perf_counter() - began
     try:
         answered = []
         for place, served in enumerate(models):
@@ -183,7 +184,7 @@ async def _ask(
                     photograph=form.photographs[0],
                     model=served,
                     request_id=request_id_of(request.scope),
-                    reading_seconds=time.perf_counter() - began,
+                    reading_seconds=reading,
                     explain=mapped and place == 0,
                     min_score=_LEAST_SCORE,
                     jet=True,

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -70,6 +71,9 @@ class Doorway:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:  # what GET would answer, without the body (RFC 9110, section 9.3.2)
+            scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         wished = headers.get("x-request-id", "")
         request_id = wished if _ID.fullmatch(wished) else secrets.token_hex(8)
@@ -85,6 +89,10 @@ class Doorway:
                 out["X-Request-ID"] = request_id
                 for name, value in self.safe_headers.items():
                     out.setdefault(name, value)
+                if "location" in out:
+                    out["Location"] = below_root(out["location"])
+            elif bodiless:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -131,6 +139,17 @@ class Doorway:
         self.telemetry.observe(
             "blemish_request_seconds", "From a request's head to its answer's end.", seconds, route=route
         )
+
+
+def below_root(address: str) -> str:
+    """An address of this server without scheme and host, which a redirect takes from what the client said.
+
+    Example:
+        >>> below_root("http://elsewhere.example//docs?a=1")
+        '/docs?a=1'
+    """
+    parts = urlsplit(address)
+    return "/" + parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _route(scope: Scope) -> str:

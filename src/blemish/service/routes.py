@@ -242,7 +242,7 @@ def build(desk: Desk) -> APIRouter:
                     for kind in ("image/png", "image/jpeg")
                 },
             },
-            **refusals(404, 422, 500),
+            **refusals(404, 422, 429, 500),
         },
     )
     async def artifact(token: Annotated[str, Path(max_length=100)]) -> Response:
@@ -279,7 +279,7 @@ async def show(desk: Desk, token: str) -> Response:
     """The picture behind a link.
 
     Raises:
-        Problem: there is none, or not any more.
+        Problem: there is none, or not any more, or too many are being drawn.
     """
     found = desk.shelf.get(token)
     if found is None:
@@ -288,7 +288,10 @@ async def show(desk: Desk, token: str) -> Response:
         )
     record, kind = found
     loop = asyncio.get_running_loop()
-    data, media_type = await loop.run_in_executor(desk.painters, paint, record, kind, desk.settings)
+    with desk.pictures.entered():
+        began, waiting = time.perf_counter(), desk.pictures.inside
+        data, media_type = await loop.run_in_executor(desk.painters, paint, record, kind, desk.settings)
+        desk.pictures.learn((time.perf_counter() - began) / waiting)
     return Response(data, media_type=media_type, headers={"Content-Disposition": "inline"})
 
 
