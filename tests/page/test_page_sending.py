@@ -72,6 +72,50 @@ def test_cancel_and_retry(visit, hands):
     expect(page.locator(".photo.done")).to_have_count(2)
 
 
+@pytest.mark.parametrize("how", ["remove all", "another model"])
+def test_nothing_is_sent_that_is_about_to_be_stopped(how, visit, hands):
+    page = visit()
+    session = slow(page, 20_000)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/predict" in request.url else None)
+    page.set_input_files(
+        "#files", [hands.file(f"{i}.png", hands.damaged() + bytes(300_000)) for i in range(8)]
+    )
+    expect(page.locator(".photo.sending")).to_have_count(3)
+    assert len(asked) == 3
+    if how == "remove all":
+        page.get_by_role("button", name="Remove all").click()
+        expect(page.locator("#work")).to_be_hidden()
+        assert len(asked) == 3
+    else:
+        page.locator("#model").select_option("verdict")
+        expect(page.locator(".photo.sending")).to_have_count(3)
+        assert [url.split("model=")[1].split("&")[0] for url in asked] == ["finder"] * 3 + ["verdict"] * 3
+    session.detach()
+
+
+def test_the_page_works_where_the_browser_keeps_nothing_for_it(visit, hands, chromium, server):
+    context = chromium.new_context()
+    context.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, "
+        "{ get() { throw new DOMException('blocked', 'SecurityError'); } });"
+    )
+    page = visit(context=context)
+    page.set_input_files("#files", [hands.file()])
+    expect(page.locator(".photo.done")).to_have_count(1)
+    page.keyboard.press("?")
+    page.get_by_label("Single keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")  # a single key, which the page remembers to leave alone
+    expect(page.get_by_role("tab", name="Where")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("?")
+    page.get_by_label("Single keys are on").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    expect(page.get_by_role("tab", name="Verdict")).to_have_attribute("aria-selected", "true")
+    context.close()
+
+
 def problem(code, **more):
     status, title = CATALOGUE[code]
     return {

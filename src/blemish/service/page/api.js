@@ -1,6 +1,6 @@
 // The service, as docs/rest.md has it. Uploads go by XMLHttpRequest: it alone tells how many bytes have left.
 
-const KEY = "blemish-api-key";
+import { kept } from "./kept.js";
 
 export class Refused extends Error {
   constructor(problem, retryAfter) {
@@ -21,10 +21,7 @@ const GARBLED = {
   detail: "The server's answer ended too early, as when it is restarted. Retry.",
 };
 
-export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
-};
+export const key = kept("sessionStorage", "blemish-api-key");
 
 const headers = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
 
@@ -40,12 +37,16 @@ export async function get(path) {
   return body;
 }
 
-export async function picture(path) {
+export async function picture(path, tries = 3) {
   let response;
   try {
     response = await fetch(path, { headers: headers() });
   } catch {
     throw new Refused(UNREACHABLE);
+  }
+  if (response.status === 429 && tries > 1) {
+    await new Promise((later) => setTimeout(later, 1000 * (Number(response.headers.get("Retry-After")) || 1)));
+    return picture(path, tries - 1);
   }
   if (!response.ok) {
     throw new Refused({ code: "link_expired", title: "The picture is gone", detail: "The picture has expired on the server. Retry to make it again." });

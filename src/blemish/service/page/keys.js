@@ -2,6 +2,7 @@
 
 import { byId, fill, h } from "./dom.js";
 import { saveReport } from "./downloads.js";
+import { kept } from "./kept.js";
 import { showTab } from "./panel.js";
 import { removeAndStay, step } from "./queue.js";
 import { cancel, retry } from "./sending.js";
@@ -30,7 +31,8 @@ const KEYS = [
   ["Escape", "Let go of the finding", () => { state.finding = null; changed(); }],
   ["?", "These keys", () => showKeys()],
 ];
-const OFF = "blemish-keys-off"; // who dictates or has a switch must be able to silence single letters (WCAG 2.1.4)
+// Who dictates or has a switch must be able to silence single letters (WCAG 2.1.4).
+const silence = kept("localStorage", "blemish-keys-off");
 const PAN = { w: [0, -0.2], a: [-0.2, 0], s: [0, 0.2], d: [0.2, 0] };
 
 function stepFinding(by) {
@@ -46,8 +48,8 @@ function stepFinding(by) {
   goTo(next);
 }
 
-const off = () => localStorage.getItem(OFF) !== null;
-const setOff = (on) => (on ? localStorage.setItem(OFF, "1") : localStorage.removeItem(OFF));
+const off = () => silence.get() !== null;
+const setOff = (on) => silence.set(on ? "1" : null);
 
 export function showKeys() {
   const dialog = byId("keys");

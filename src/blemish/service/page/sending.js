@@ -35,11 +35,17 @@ export function retryKeyless() {
   state.photographs.filter((p) => p.status === "failed" && p.problem.code.startsWith("key_")).forEach(retry);
 }
 
-export function cancel(item) {
-  if (!["waiting", "sending", "working"].includes(item.status)) return;
+// Whether there was something to stop. The next one does not begin yet.
+function stop(item) {
+  if (!["waiting", "sending", "working"].includes(item.status)) return false;
   item.abort?.();
   clearTimeout(item.timer);
   Object.assign(item, { status: "cancelled", abort: null, retryIn: null });
+  return true;
+}
+
+export function cancel(item) {
+  if (!stop(item)) return;
   changed();
   next();
 }
@@ -59,6 +65,7 @@ export function remove(item) {
 }
 
 export function removeAll() {
+  for (const item of state.photographs) stop(item); // all of them first: a free place is given to the next one
   for (const item of [...state.photographs]) remove(item);
 }
 
@@ -71,9 +78,8 @@ export function dropMap(item) {
 // Ask the chosen model about every photograph again.
 export function again() {
   for (const item of state.photographs) {
-    if (item.status === "sending" || item.status === "working") cancel(item);
+    stop(item);
     dropMap(item);
-    clearTimeout(item.timer);
     Object.assign(item, { status: "waiting", problem: null, mapLabel: null, result: null, sent: 0, stage: null, tries: 0, retryIn: null });
   }
   changed();
