@@ -301,6 +301,16 @@ def test_kinds_of_mistakes_equal_a_slow_loop(seed):
     assert sum(result.count.values()) > 30
 
 
+def test_a_label_that_is_only_missed_stays_in_the_mean_once_its_truths_are_gone():
+    """As in tidecv: its false alarms are still there, and the other label is as good as before."""
+    truths = [row(0, 0, (0, 0, 40, 40)), row(0, 1, (100, 100, 140, 140))]
+    found = [row(0, 0, (0, 0, 40, 40), 0.9), row(0, 1, (200, 0, 220, 20), 0.8)]
+    truths, found = scene(truths, found)
+    result = breakdown(match(found, truths))
+    assert result.count["missed"] == 1 and result.ap50 == pytest.approx(0.5)
+    assert result.cost["missed"] == 0
+
+
 def test_mending_everything_by_hand_gives_the_cost():
     truths, found = one_of_each_kind()
     result = breakdown(match(found, truths))

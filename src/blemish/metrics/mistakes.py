@@ -178,11 +178,17 @@ def _fixed_by(
 
 
 def _mean_ap(matches: Matches, outcome: NDArray[np.int8], label: IntArray, positives: IntArray) -> float:
-    """AP50 with outcomes, labels and positives as given: the mean over labels with positives."""
+    """AP50 with outcomes, labels and positives as given: the mean over labels that have truths.
+
+    A label none of whose truths are left counts nothing as long as it is said at all, as in tidecv.
+    """
     order = np.lexsort((-matches.found.score, label))
     borders = np.searchsorted(label[order], np.arange(len(positives) + 1))
-    values = [
-        interpolated(outcome[order[borders[i] : borders[i + 1]]], int(positives[i])).mean()
-        for i in np.flatnonzero(positives > 0)
-    ]
+    values = []
+    for i in np.flatnonzero(matches.positives > 0):
+        rows = order[borders[i] : borders[i + 1]]
+        if positives[i]:
+            values.append(interpolated(outcome[rows], int(positives[i])).mean())
+        elif (outcome[rows] != IGNORED).any():
+            values.append(0.0)
     return float(np.mean(values)) if values else 0.0
