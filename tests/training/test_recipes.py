@@ -29,6 +29,12 @@ def test_reading_a_recipe_loads_no_torch():
         ("augmentation.random_resized_crop={scal: 1}", "did you mean 'scale'"),
         ("training.loggers=[{nam: x}]", "did you mean 'name'"),
         ("training.epochs=many", "training.epochs"),
+        (
+            "training.schedule={name: steps, patience: 5}",
+            "steps has no use for patience, which is of plateau",
+        ),
+        ("training.schedule={name: one-cycle, warmup_epochs: 1}", "one-cycle has no use for warmup_epochs"),
+        ("training.optimizer.momentum=.8", "adamw has no use for momentum, which is of sgd; leave it out"),
         ("training.epochs=0", "training.epochs"),
         ("training.batch_size=0", "training.batch_size: at least 1, or auto"),
         ("training.batch_size=true", "training.batch_size: takes a number, not true or false"),

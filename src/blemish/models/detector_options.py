@@ -164,7 +164,7 @@ class YOLOOptions(DetectorOptions):
 
 
 class RFDETROptions(DetectorOptions):
-    """What RF-DETR takes besides; it suppresses nothing, so `suppress_iou` says nothing to it.
+    """What RF-DETR takes besides; it suppresses nothing, so it takes no `suppress_iou`.
 
     Attributes:
         queries: objects it can find in a photograph; None for the architecture's number. Fewer learn faster.
@@ -176,9 +176,15 @@ class RFDETROptions(DetectorOptions):
     queries: int | None = Field(default=None, ge=1)
     query_groups: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _a_set(self) -> Self:
+        if "suppress_iou" in self.model_fields_set:
+            raise ValueError("RF-DETR suppresses nothing; leave suppress_iou out")
+        return self
+
 
 class HybridOptions(DetectorOptions):
-    """What the hybrid takes besides; sizes and ways to resize are the detector's.
+    """What the hybrid takes besides; sizes, ways to resize and what is kept of the boxes are the detector's.
 
     Attributes:
         detector: registry name of what finds the boxes.

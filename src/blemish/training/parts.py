@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -221,6 +221,19 @@ class AugmentationPart(Part):
         return self
 
 
+def _refuse_idle(part: Part, name: str, of: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what was set and does nothing.
+
+    Args:
+        part: what holds the settings.
+        name: of the rule that was chosen.
+        of: by setting, the rules that heed it.
+    """
+    for key, names in of.items():
+        if name not in names and getattr(part, key) != type(part).model_fields[key].default:
+            raise ValueError(f"{name} has no use for {key}, which is of {', '.join(names)}; leave it out")
+
+
 class OptimizerPart(Part):
     """How weights move.
 
@@ -246,6 +259,9 @@ class OptimizerPart(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        _refuse_idle(
+            self, self.name, {"momentum": ("sgd",), "nesterov": ("sgd",), "betas": ("adam", "adamw")}
+        )
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self
@@ -276,6 +292,14 @@ class SchedulePart(Part):
     patience: int = Field(default=3, ge=0)
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
     min_factor: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        of: dict[str, tuple[str, ...]] = dict.fromkeys(("metric", "patience", "min_factor"), ("plateau",))
+        of |= {"final_factor": ("cosine",), "rise": ("one-cycle",), "milestones": ("steps",)}
+        of |= {"factor": ("plateau", "steps"), "warmup_epochs": ("none", "cosine", "plateau", "steps")}
+        _refuse_idle(self, self.name, of)
+        return self
 
 
 class LossPart(Part):
