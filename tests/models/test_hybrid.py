@@ -30,6 +30,12 @@ def network():
     return create("hybrid", task="segmentation", label_count=2, **SMALL)
 
 
+def test_what_is_said_of_its_boxes_reaches_them():
+    said = {"score_floor": 0.2, "suppress_iou": 0.3, "max_detections": 7}
+    settings = create("hybrid", task="segmentation", label_count=2, **SMALL, **said).decoder.settings
+    assert (settings["score_floor"], settings["max_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
+
+
 def some_targets():
     mask = torch.zeros(1, 64, 96, dtype=torch.uint8)
     mask[:, 10:40, 10:50] = 1

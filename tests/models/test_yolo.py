@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from blemish.errors import BadWeights, MissingExtra
+from blemish.errors import BadRecipe, BadWeights, MissingExtra
+from blemish.models.detector_options import RFDETROptions
 from blemish.models.registry import create, describe
 from blemish.models.weights import load_weights
 
@@ -75,6 +76,17 @@ def test_yolo_says_its_licence_and_reads_nothing_that_runs(tmp_path):
     network = create("yolo11n", task="detection", label_count=1, input_size=64)
     with pytest.raises(BadWeights, match="no checkpoint of Ultralytics"):
         network.read_state(tmp_path / "evil.pt")
+
+
+def test_a_size_that_does_not_halve_five_times_is_refused():
+    needs("ultralytics")
+    with pytest.raises(BadRecipe, match="multiples of 32 px, such as 320 x 96"):
+        create("yolo11n", task="detection", label_count=1, input_size=(333, 96))
+
+
+def test_rfdetr_takes_no_setting_that_it_would_not_follow():
+    with pytest.raises(BadRecipe, match="suppresses nothing"):
+        RFDETROptions.of("rfdetr-nano", {"suppress_iou": 0.6})
 
 
 @pytest.mark.parametrize(

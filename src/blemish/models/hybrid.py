@@ -22,6 +22,9 @@ from blemish.models.registry import create, describe, register
 from blemish.models.weights import RESNET_FILES, from_torchvision
 from blemish.vocabulary import Task
 
+# Said to the hybrid, these are its detector's; all others of the detector stand in `detector_options`.
+BOX_OPTIONS = {"input_size", "resize", "resize_to", "score_floor", "suppress_iou", "max_detections"}
+
 
 class Hybrid(Network):
     """A detector, and U-Net++ beside it.
@@ -46,9 +49,8 @@ class Hybrid(Network):
             self.weights_licence += "; BSD-3-Clause (torchvision's encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
         how = dict(options.detector_options)
-        for name in ("input_size", "resize", "resize_to"):
-            if (value := getattr(options, name)) is not None:
-                how[name] = value
+        given = options.model_fields_set & BOX_OPTIONS
+        how |= {name: getattr(options, name) for name in given if getattr(options, name) is not None}
         how |= {name: getattr(options, name) for name in ("interpolation", "white_level")}
         self.detector = create(options.detector, task=Task.DETECTION, label_count=label_count, **how)
         if options.encoder not in smp.encoders.get_encoder_names():

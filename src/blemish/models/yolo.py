@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blemish.errors import BadWeights, MissingExtra
+from blemish.errors import BadRecipe, BadWeights, MissingExtra
 from blemish.modelfile import DecoderSpec, OutputSpec
 from blemish.models.contract import Network
 from blemish.models.detector_options import YOLOOptions
@@ -32,6 +32,7 @@ SIZES = "nsmlx"
 GENERATIONS = ("yolov8", "yolo11")
 LICENCE = "AGPL-3.0 (Ultralytics): a program or service that uses it must offer its source"
 WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
+COARSEST = 32  # pixels of the network's last stride
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # Ultralytics' defaults
 
 
@@ -50,6 +51,11 @@ class YOLO(Network):
         self.task, self.label_count = task, label_count
         spec = options.input_spec((640, 640), "letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.inputs = (spec,)
+        if any(side % COARSEST for side in spec.size_hw):
+            raise BadRecipe(
+                f"model.input_size: {name} takes sides that are multiples of {COARSEST} px, "
+                f"such as {' x '.join(str(max(round(s / COARSEST), 1) * COARSEST) for s in spec.size_hw)}"
+            )
         build = ultralytics.SegmentationModel if task is Task.SEGMENTATION else ultralytics.DetectionModel
         self.model = build(f"{name}.yaml", nc=label_count, verbose=False)
         self.model.args = SimpleNamespace(**GAINS, overlap_mask=False)
