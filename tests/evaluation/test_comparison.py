@@ -9,7 +9,7 @@ from brightness import BrightnessBackend, brightness_predictor, dataset_of
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.comparison import compare, distinct_names
 from blemish.inference import Predictor
-from blemish.vocabulary import Task
+from blemish.vocabulary import Labels, Task
 
 LEVELS = [20, 40, 60, 200, 220, 240]
 RIGHT = [0, 0, 0, 1, 1, 1]
@@ -74,6 +74,15 @@ def test_models_of_different_tasks_do_not_compare(files, tmp_path):
         compare([files["right"], files["many"]], data)
     with pytest.raises(BadInput, match="at least one"):
         compare([], data)
+
+
+def test_labels_that_a_model_does_not_know_are_told_before_any_is_looked_at(files, tmp_path, monkeypatch):
+    data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
+    names = ("blinding", *data.labels.names[1:])
+    samples = tuple(replace(s, truth=replace(s.truth, labels=Labels(names))) for s in data.samples)
+    monkeypatch.setattr("blemish.inference.load", lambda *a, **k: pytest.fail("it was opened"))
+    with pytest.raises(BadInput, match="the model does not know the data's label 'blinding'"):
+        compare([files["right"]], replace(data, labels=Labels(names), samples=samples))
 
 
 def test_names_that_collide_are_told_apart(files, tmp_path):

@@ -54,6 +54,14 @@ def test_odd_sizes_are_written_too(tmp_path):
     assert found.photograph.size_hw == (48, 64)
 
 
+def test_a_film_that_changes_its_size_keeps_that_of_its_first_picture(tmp_path):
+    path = tmp_path / "film.mp4"
+    with FilmWriter(path) as writer:
+        for i, size in enumerate(((64, 48), (128, 96), (48, 64))):
+            writer.write(picture(i, size), i / 5)
+    assert [f.photograph.size_hw for f in frames(path)] == [(48, 64)] * 3
+
+
 @pytest.mark.parametrize(("turned", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
 def test_films_of_turned_telephones_are_upright(film, turned, corner):
     """The track's display matrix is written into the file by hand: degrees clockwise."""

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish.errors import BadInput, WrongTask
+from blemish.evaluation.labels import match_labels
 from blemish.evaluation.measure import choose_split, evaluate, looked_at, open_for
 from blemish.evaluation.report import Figure, Report
 from blemish.imaging import LIMITS, Limits
 from blemish.modelfile import write_atomically
-from blemish.vocabulary import Dataset, Task
+from blemish.vocabulary import Dataset, Labels, Task
 
 if TYPE_CHECKING:
     from blemish.inference import Predictor
@@ -219,14 +220,20 @@ def compare(
     of_boxes = len(tasks) > 1
     dataset = data if isinstance(data, Dataset) else open_for(data, _widest(tasks), format, images)
     chosen, split = choose_split(dataset, split)
+    mappings = [_understood(map_labels, file.contract.label_vocabulary(), dataset.labels) for file in files]
+    for file, mapping in zip(files, mappings, strict=True):  # all before the first is looked at
+        try:
+            match_labels(file.contract.label_vocabulary(), dataset.labels, mapping)
+        except BadInput as error:
+            raise BadInput(f"{file.path}: {error}") from None
     contenders = []
-    for file, name in zip(files, distinct_names(files), strict=True):
+    for file, mapping, name in zip(files, mappings, distinct_names(files), strict=True):
         predictor = inference.load(file.path, backend=backend, device=device, threads=threads, limits=limits)
         report = evaluate(
             predictor,
             dataset,
             split=split or "all",
-            map_labels=_understood(map_labels, predictor, dataset),
+            map_labels=mapping,
             batch_size=batch_size,
             progress=None if progress is None else lambda d, n, name=name: progress(name, d, n),  # type: ignore[misc]
             intervals=intervals,
@@ -289,7 +296,7 @@ def _widest(tasks: set[Task]) -> Task:
     return Task.SEGMENTATION if Task.SEGMENTATION in tasks else next(iter(tasks))
 
 
-def _understood(mapping: Mapping[str, str] | None, predictor: Predictor, dataset: Dataset) -> dict[str, str]:
+def _understood(mapping: Mapping[str, str] | None, model: Labels, data: Labels) -> dict[str, str]:
     """The pairs that this model's labels and the data's take."""
-    known = {*predictor.labels.names, *dataset.labels.names, ""}
+    known = {*model.names, *data.names, ""}
     return {a: b for a, b in (mapping or {}).items() if a in known and b in known}

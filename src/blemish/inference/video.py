@@ -48,13 +48,9 @@ def _frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[Frame]:
                 raise BadImage(path, "there is no picture in this film")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            if stream.width * stream.height > limits.max_pixels:
-                raise ImageTooLarge(
-                    path,
-                    f"its frames have {stream.width} x {stream.height} pixels, more than the limit of "
-                    f"{limits.max_pixels / 1e6:g} megapixels",
-                )
+            _limit(stream, path, limits)
             for index, frame in enumerate(container.decode(stream)):
+                _limit(frame, path, limits)  # which may be larger than the film's header says
                 seconds = float(frame.time if frame.time is not None else index / (stream.average_rate or 25))
                 if index % step == 0:
                     yield Frame(path, index, seconds, _photograph(frame, path))
@@ -69,6 +65,15 @@ def _frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[Frame]:
         where = f" after frame {index}" if index >= 0 else ""
         reason = f"this film cannot be read{where} ({getattr(error, 'strerror', None) or error})"
         yield Frame(path, index + 1, seconds, None, kind(path, reason))
+
+
+def _limit(shown: Any, path: Path, limits: Limits) -> None:
+    if shown.width * shown.height > limits.max_pixels:
+        raise ImageTooLarge(
+            path,
+            f"its frames have {shown.width} x {shown.height} pixels, more than the limit of "
+            f"{limits.max_pixels / 1e6:g} megapixels",
+        )
 
 
 def _photograph(frame: Any, path: Path) -> Photograph:
@@ -87,6 +92,7 @@ class FilmWriter:
         self._beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         self._container: Any = None
         self._stream: Any = None
+        self._size = (0, 0)
         self._last = -1
         self._av = _av()
 
@@ -102,6 +108,8 @@ class FilmWriter:
         try:
             if self._container is None:
                 self._begin(picture)
+            if picture.size != self._size:  # a film that changes its size on the way
+                picture = picture.resize(self._size, Image.Resampling.BILINEAR)
             # Widths and heights are even in this colour format; one column or row is repeated.
             array = np.asarray(picture.convert("RGB"))
             height, width = self._stream.height, self._stream.width
@@ -132,6 +140,7 @@ class FilmWriter:
         self._container = self._av.open(str(self._beside), "w")
         codec = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
         self._stream = self._container.add_stream(codec, rate=30)
+        self._size = picture.size
         self._stream.width, self._stream.height = (side + side % 2 for side in picture.size)
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = TICK
