@@ -1,11 +1,12 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from blemish.errors import BadWeights, WrongTask
+from blemish.errors import BadInput, BadWeights, WrongTask
 from blemish.explanation.gradients import GradientFile
 from blemish.export.importing import import_weights
 from blemish.imaging import open_photograph
@@ -13,7 +14,7 @@ from blemish.inference import load
 from blemish.models import registry
 from blemish.models.backend import TorchBackend
 from blemish.models.isolated import read_isolated
-from blemish.vocabulary import Labels, Sample
+from blemish.vocabulary import Labels, Sample, Task, Truth
 
 LABELS = Labels(("F_Breakage", "F_Crushed", "R_Normal"), ("Front Breakage", "Front Crushed", "Rear Normal"))
 TINY = {"input_size": 32}
@@ -91,12 +92,38 @@ def test_unmatched_tensors_are_listed_one_by_one(network, tmp_path):
 
 def test_another_number_of_labels_is_named(network, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(BadWeights, match=r"with 2 labels[\s\S]*head\.\d\.weight"):
+    with pytest.raises(BadWeights, match="holds weights for 3 labels, and 2 are named"):
         import_weights(
             path, "timm/test_resnet", Labels(("a", "b")), tmp_path / "m.onnx", task="multilabel", options=TINY
         )
     with pytest.raises(WrongTask, match="--task"):
         import_weights(path, "timm/test_resnet", LABELS, tmp_path / "m.onnx")
+
+
+def test_a_file_of_another_architecture_is_told_in_one_sentence(network, tmp_path):
+    path = save({f"layer{i}.weight": torch.zeros(2) for i in range(400)}, tmp_path / "w.pth")
+    with pytest.raises(BadWeights, match="another architecture") as caught:
+        importing(path, tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_label_and_a_file_over_its_own_weights_are_refused(network, tmp_path):
+    path = save(network.state_dict(), tmp_path / "w.pth")
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="another --output"):
+        importing(path, path)
+    assert path.read_bytes() == before
+    with pytest.raises(BadInput, match="no label"):
+        import_weights(path, "timm/test_resnet", Labels(()), tmp_path / "m.onnx", task="classification")
+
+
+def test_truths_with_other_labels_do_not_hinder_the_proof(network, photographs, tmp_path):
+    foreign = Labels(("cat", "dog"))
+    truth = Truth(task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1]))
+    path = save(network.state_dict(), tmp_path / "w.pth")
+    samples = [replace(sample, truth=truth) for sample in photographs]
+    certificate = importing(path, tmp_path / "m.onnx", samples=samples).contract.certificate
+    assert certificate.passed and certificate.photographs == 4 and certificate.metric == ""
 
 
 class Evil:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def import_weights(
         output: where to.
         task: None for the architecture's only one.
         options: of the architecture.
-        samples: photographs to certify the file on; none leaves it without a certificate.
+        samples: photographs to certify the file on; none leaves it without a certificate. Truths of another
+            task, or of labels that are not the model's, are passed over.
         allow_unused: whether the file may hold tensors that the network has no place for.
         licence: of the weights; None for what the registry says of published ones.
 
@@ -68,6 +70,8 @@ def import_weights(
     names = coco_labels() if labels == "coco" else labels
     if isinstance(names, str):
         raise BadInput(f"labels are {names!r}: give 'coco', or the names in order")
+    if not len(names):
+        raise BadInput("no label is given: name the outputs in order, such as dent,scratch")
     if task is None and len(found.tasks) > 1:
         raise WrongTask(f"{architecture} answers {', '.join(found.tasks)}: say which with --task")
     asked = Task(task) if task is not None else found.tasks[0]
@@ -75,6 +79,8 @@ def import_weights(
     path = Path(weights)
     if not path.is_file():
         raise BadWeights(f"{path}: no such file of weights")
+    if Path(output).exists() and path.samefile(output):
+        raise BadInput(f"{path}: the model file would take the place of its weights; give another --output")
     _fill(network, path, label_count=len(names), allow_unused=allow_unused)
     network.eval()
     contract = Contract(
@@ -97,9 +103,15 @@ def import_weights(
     if not samples:
         return _with_explanation(network, write_model_file(output, graph, contract))
 
+    known = [
+        s if s.truth is None or (s.truth.task is asked and set(s.truth.labels) <= set(names))
+        else replace(s, truth=None)
+        for s in samples
+    ]  # fmt: skip
+
     def judge(candidate: ModelFile) -> Contract:
         after = OnnxRuntimeBackend(candidate.path, device="cpu")
-        parity = certify(TorchBackend(network), after, candidate, samples)
+        parity = certify(TorchBackend(network), after, candidate, known)
         return contract.model_copy(update={"certificate": parity})
 
     made = write_certified(Path(output), graph, contract, None, judge, force=False)
@@ -125,10 +137,22 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
     unused = () if allow_unused else tuple(n for n in report.skipped if not n.endswith(_COUNTERS))
     if not report.missing and not unused:
         return
+    own = network.state_dict()
+    other = _labels_held(network, report.missing, {name: state[name] for name in unused}, label_count)
+    if other:
+        raise BadWeights(
+            f"{path}: holds weights for {other} labels, and {label_count} are named; name those that it was "
+            "trained with, in order"
+        )
+    if len(report.missing) > len(own) / 2:
+        raise BadWeights(
+            f"{path}: of another architecture: {len(report.missing)} of the network's {len(own)} tensors are "
+            f"not in it, such as {report.missing[0]}; give the architecture and options it was trained with"
+        )
     lines = []
     if report.missing:
         lines += [f"not in the file, or of another shape ({len(report.missing)}):"]
-        lines += [f"  {name} {tuple(network.state_dict()[name].shape)}" for name in report.missing]
+        lines += [f"  {name} {tuple(own[name].shape)}" for name in report.missing]
     if unused:
         lines += [f"in the file, without a place in the network ({len(unused)}):"]
         lines += [f"  {name} {tuple(state[name].shape)}" for name in unused]
@@ -137,6 +161,21 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
         f"{path}: does not match {type(network).__name__} with {label_count} labels tensor by tensor; give "
         f"the architecture, options and labels it was trained with:\n{listed}"
     )
+
+
+def _labels_held(
+    network: Network, missing: Sequence[str], unused: Mapping[str, Tensor], label_count: int
+) -> int | None:
+    """For how many labels a file is, where tensors that have a row a label differ in nothing else."""
+    own = network.state_dict()
+    counts = {
+        len(unused[alias])
+        for name in missing
+        for alias in network.aliases(name)
+        if len(own[name].shape) and len(own[name]) == label_count
+        if alias in unused and unused[alias].shape[1:] == own[name].shape[1:]
+    }
+    return counts.pop() if len(counts) == 1 else None
 
 
 def without_gaps(name: str, tensor: Tensor) -> Tensor:
