@@ -81,6 +81,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 def main() -> None:
     """Run the command line; an error is one sentence on standard error, with exit code 2."""
     arguments = sys.argv[1:]
+    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal cannot show must not stop the run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         build(arguments)()
     except BlemishError as error:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAILED_IN_PART = 1
 NOTHING_DONE = 2
+LONGEST_LABEL = 60  # characters of one in a file's name, which may have 255 bytes in all
 
 
 def explain(
@@ -122,9 +123,11 @@ def explain(
             stem = _free(Path(source).stem, taken)
             if not made:
                 typer.echo(f"{source}: the model finds nothing, so there is nothing to explain", err=True)
+            endings: set[str] = set()
             for number, one in enumerate(made, start=1):
                 ending = f"{one.label or 'box'}-{number}" if one.box_xyxy else one.label
-                files = one.write(output, f"{stem}.{_plain(ending)}.{chosen}", colours=colours)
+                named = _free(_plain(ending), endings)  # labels that differ in case or in signs only
+                files = one.write(output, f"{stem}.{named}.{chosen}", colours=colours)
                 rows.append({**one.to_dict(), "files": files})
                 typer.echo(json.dumps(rows[-1]) if as_json else _line(one, output / files["overlay"]))
     if rows:
@@ -158,7 +161,7 @@ def _line(one: Explanation, overlay: Path) -> str:
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    """The stem, numbered where another photograph of this run has it; case does not tell files apart."""
+    """The stem, numbered where another file has it; case does not tell files apart."""
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1
@@ -169,7 +172,7 @@ def _free(stem: str, taken: set[str]) -> str:
 
 def _plain(name: str) -> str:
     """A label as part of a file's name on every system."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "box"
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:LONGEST_LABEL] or "box"
 
 
 @contextmanager

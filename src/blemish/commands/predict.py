@@ -80,8 +80,6 @@ def predict(
     from blemish.inference import load
     from blemish.inference.sources import find_sources
 
-    if hasattr(sys.stdout, "reconfigure"):  # file names that the terminal cannot show must not stop the run
-        sys.stdout.reconfigure(errors="backslashreplace")
     found = find_sources(sources, sys.stdin)
     limits = replace(LIMITS, max_pixels=int(limit_megapixels * 1e6))
     predictor = load(model, backend=backend, device=device, threads=threads, limits=limits)

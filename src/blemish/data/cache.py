@@ -90,7 +90,11 @@ class LookCache:
         """The cache for these photographs."""
         if len(paths) < WORTH_IT or cache_folder() is None:
             return cls(None)
-        above = os.path.commonpath([os.path.abspath(paths[0]), os.path.abspath(paths[-1])])  # noqa: PTH100
+        ends = [os.path.abspath(paths[0]), os.path.abspath(paths[-1])]  # noqa: PTH100
+        try:
+            above = os.path.commonpath(ends)
+        except ValueError:  # two drives of Windows have nothing in common
+            above = os.pathsep.join(ends)
         return cls(f"looks-{short_digest(above, limits)}.json")
 
     def __enter__(self) -> Self:

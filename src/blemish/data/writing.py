@@ -18,6 +18,8 @@ from blemish.vocabulary import Dataset, Sample, Task
 
 NAMED_IN_A_LOSS = 5
 FORBIDDEN = frozenset('<>:"/\\|?*')
+# Windows takes them for devices, with any ending; a set that is written here is often read there.
+DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10))})
 
 
 def some_of(ids: Sequence[str]) -> str:
@@ -305,9 +307,14 @@ def check_folder_name(name: str) -> None:
     """Refuse a label that no folder can be named after.
 
     Raises:
-        BadInput: it holds a slash, ends in a dot, or the like.
+        BadInput: it holds a slash, ends in a dot, is a device of Windows, or the like.
     """
-    if FORBIDDEN & set(name) or name.strip(" .") != name or not name.isprintable():
+    if (
+        name.partition(".")[0].rstrip().upper() in DEVICES
+        or FORBIDDEN & set(name)
+        or name.strip(" .") != name
+        or not name.isprintable()
+    ):
         raise BadInput(
             f"the label {name!r} cannot be the name of a folder; rename it or choose another format"
         )

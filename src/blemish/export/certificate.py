@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from blemish.errors import BadInput, ExportRefused
+from blemish.export.strays import strays, too_many
 from blemish.geometry import pairwise_iou
 from blemish.inference.backend import Backend
 from blemish.inference.predictor import Predictor
@@ -97,7 +98,8 @@ def compare(
         model_file: its contract and digest; the certificate is bound to its `graph_digest`.
         samples: validation photographs; with truths, the headline metric is scored too.
         precision: of the file's weights: `fp32`, `fp16`.
-        max_drop: how far the headline metric may fall. None: not one verdict may change.
+        max_drop: how far the headline metric may fall. None: not one verdict may change, and detections
+            must have a twin each, whatever they score; see `strays`.
 
     Returns:
         The certificate, and both predictions of every photograph that could be read.
@@ -107,6 +109,7 @@ def compare(
     """
     judges = Spread(before), Spread(after)
     changed, largest, count = 0, 0.0, 0
+    alone = detections = 0
     kept: list[Pair] = []
     paths = [sample.path for sample in samples]
     streams = [Predictor(judge, model_file).predict_many(paths) for judge in judges]
@@ -118,10 +121,15 @@ def compare(
         differs, distance = difference(first.prediction, second.prediction)
         changed, largest = changed + differs, max(largest, distance)
         kept.append((first.prediction, second.prediction, sample))
+        if max_drop is None and model_file.contract.task in (Task.DETECTION, Task.SEGMENTATION):
+            lost, both = strays(first.prediction, second.prediction)
+            alone, detections = alone + lost, detections + both
     if not count and not any(judge.not_finite() for judge in judges):
         raise BadInput("the file cannot be certified: none of the validation photographs can be read")
     metric, scores = _headline(kept)
     reasons = _reasons(judges, changed, scores, metric, max_drop)
+    if too_many(alone, detections):
+        reasons.append(f"{alone} of {detections} detections moved, changed their score or their mask")
     parity = Parity(
         passed=not reasons,
         photographs=count,
@@ -162,7 +170,10 @@ def write_certified(
         ExportRefused: it did not pass.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+    # Windows removes no file that a runtime still has mapped; what it leaves is hidden.
+    with tempfile.TemporaryDirectory(
+        prefix=".export-", dir=target.parent, ignore_cleanup_errors=True
+    ) as folder:
         certified = judge(write_model_file(Path(folder) / target.name, graph, contract, fingerprints))
     certificate = certified.certificate
     if (certificate is None or not certificate.passed) and not force:
@@ -203,13 +214,14 @@ def _changed_objects(before: Prediction, after: Prediction) -> int:
         kept = side.scores >= side.thresholds[side.label_index]
         sides.append((side.boxes_xyxy[kept], side.label_index[kept]))
     (first, first_label), (second, second_label) = sides
-    same = pairwise_iou(first, second) >= SAME_BOX_IOU
+    overlap = pairwise_iou(first, second)
+    same = overlap >= SAME_BOX_IOU
     same &= first_label[:, None] == second_label[None, :]
     matched = 0
     for row in range(len(first)):
-        candidates = np.flatnonzero(same[row])
-        if candidates.size:
-            same[:, candidates[0]] = False
+        best = int(np.where(same[row], overlap[row], -1).argmax()) if len(second) else 0
+        if len(second) and same[row, best]:
+            same[:, best] = False
             matched += 1
     return len(first) + len(second) - 2 * matched
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 import mmap
 import os
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from blemish.modelfile.protobuf import METADATA_FIELD, encode_entry, entry, top_
 
 CONTRACT_KEY = "blemish"
 FINGERPRINTS_KEY = "blemish.fingerprints"
+PATIENCE_SECONDS = (0.02, 0.1, 0.5) if sys.platform == "win32" else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +143,13 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        _put_in_place(beside, path)
         _sync_folder(path.parent)
+    except PermissionError as error:
+        raise StorageFull(
+            f"{path} could not be written ({error.strerror}); close what holds it open, check its"
+            " permissions, or choose another folder"
+        ) from error
     except OSError as error:
         raise StorageFull(
             f"{path} could not be written ({error.strerror}); free some space or choose another folder"
@@ -149,6 +157,18 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     finally:
         with suppress(OSError):  # gone when all went well
             beside.unlink()
+
+
+def _put_in_place(beside: Path, path: Path) -> None:
+    """Rename a file onto another; on Windows a virus scanner or an indexer may hold either for a moment."""
+    for seconds in PATIENCE_SECONDS:
+        try:
+            beside.replace(path)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    beside.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:

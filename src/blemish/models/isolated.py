@@ -35,7 +35,7 @@ def read_isolated(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors" or not path.is_file():
         return read_state(path)
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     with tempfile.TemporaryDirectory(prefix="blemish-") as folder:
         target = Path(folder) / "state.safetensors"
@@ -50,4 +50,6 @@ def read_isolated(path: Path) -> dict[str, Tensor]:
             raise BadWeights(said.removeprefix("BLEMISH "))
         if done.returncode or not target.is_file():
             raise BadWeights(f"{path}: reading it ended with code {done.returncode}; the file is damaged")
-        return dict(load_file(target))
+        return dict(
+            load(target.read_bytes())
+        )  # tensors that look into the file would keep Windows from removing it

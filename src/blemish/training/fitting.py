@@ -45,9 +45,14 @@ def check_device(recipe: Recipe, device: torch.device) -> None:
     """Refuse what the device cannot do, before any work.
 
     Raises:
-        BadRecipe: fp16 without a GPU, or more devices than there are.
+        BadRecipe: fp16 without a GPU, more devices than there are, or processes that cannot be started so.
     """
     part = recipe.training
+    ways = torch.multiprocessing.get_all_start_methods()
+    if part.start_method is not None and part.start_method not in ways:
+        raise BadRecipe(
+            f"training.start_method: this system has no {part.start_method}; take {' or '.join(ways)}"
+        )
     if part.precision == "fp16" and device.type == "cpu":
         raise BadRecipe("training.precision: fp16 needs a GPU; take bf16 or fp32 on a CPU")
     if device.type == "cuda" and part.devices > torch.cuda.device_count():

@@ -137,7 +137,7 @@ class ReducedCopies(FromFiles):
         except OSError:
             return None  # whoever opens it says what is wrong
         name = f"{sample.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{purpose}"
-        return self.folder / (hashlib.sha256(name.encode()).hexdigest()[:40] + _SUFFIX)
+        return self.folder / (hashlib.sha256(os.fsencode(name)).hexdigest()[:40] + _SUFFIX)
 
     def _read(self, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
         """A copy, whose time then says that it is in use."""
@@ -174,8 +174,10 @@ class ReducedCopies(FromFiles):
                 np.save(file, pixels)
             beside.replace(path)
         except OSError:  # a full disk costs time, not the training
-            beside.unlink(missing_ok=True)
-            self.room, self._unused = 0, []
+            with suppress(OSError):
+                beside.unlink()
+            if not path.is_file():  # else another process was faster, and on Windows reads from it now
+                self.room, self._unused = 0, []
             return
         self.room -= size
 
@@ -230,8 +232,9 @@ def prune(folder: Path, max_bytes: int) -> int:
     for _, size, path in files:
         if total <= max_bytes:
             break
-        path.unlink(missing_ok=True)
-        total -= size
+        with suppress(OSError):  # another training was faster, or on Windows reads from it now
+            path.unlink()
+            total -= size
     return total
 
 

@@ -93,6 +93,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
                 f"{part.path}: the split {name!r} holds no photograph; give data.split.fractions, "
                 "or more photographs"
             )
+    _check_names(dataset)
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     check_targets((*train, *validation), dataset.task)
     limits = LIMITS if part.tiles is None else part.tiles.limits
@@ -127,6 +128,17 @@ def _on_both_sides(
         "data.split.group_by=near-duplicates keeps such photographs together where Blemish makes the split"
     )
     return (said,)
+
+
+def _check_names(dataset: Dataset) -> None:
+    """Refuse names that a run's table of splits cannot hold: old archives leave some that are no text."""
+    for sample in dataset:
+        try:
+            sample.id.encode()
+        except UnicodeEncodeError:
+            raise BadDataset(
+                f"{dataset.root}: the name {sample.id!r} cannot be written as text; rename the photograph"
+            ) from None
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -153,6 +153,8 @@ def _write(photo: Photograph, region: IntArray, path: Path) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
+        if path.is_file():  # another process was faster, and on Windows reads from it now
+            return
         raise StorageFull(
             f"{path} could not be written ({error.strerror or error}); free some space"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any, Self
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from blemish.errors import TrainingFailed
+from blemish.errors import StorageFull, TrainingFailed
 from blemish.training.checkpoint import Checkpoints
 from blemish.training.curves import draw_curves, write_table
 from blemish.training.module import Progress, TrainingModule, on_cpu
@@ -57,7 +57,7 @@ class RunFiles(Callback):  # type: ignore[misc]
             # Who goes on needs to know what the weights' files filled, but no longer the files.
             state = {**pl_module.state(), "loaded": sorted(pl_module.network.loaded)}
             self.checkpoints.save(state, best)
-            write_table(progress.history, self.folder / "metrics.csv")
+            self._write_table(progress)
             if time.monotonic() - self._drawn > DRAWN_EVERY:  # half a second, which short epochs would feel
                 self._draw(progress)
             _log.info(
@@ -75,6 +75,15 @@ class RunFiles(Callback):  # type: ignore[misc]
         assert isinstance(pl_module, TrainingModule)  # noqa: S101
         if trainer.is_global_zero and pl_module.progress.history:
             self._draw(pl_module.progress)
+
+    def _write_table(self, progress: Progress) -> None:
+        try:
+            write_table(progress.history, self.folder / "metrics.csv")
+        except StorageFull as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            # A spreadsheet on Windows lets nobody else write; the next epoch's table has all of this one's.
+            _log.warning("%s; training goes on, and the table of the next epoch holds this one's line", error)
 
     def _draw(self, progress: Progress) -> None:
         draw_curves(progress.history, self.folder, best_epoch=progress.best_epoch)

@@ -1,0 +1,186 @@
+"""What differs on Windows and macOS, as far as Linux can tell: locks, drives, devices, case, encodings."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blemish.data import cache
+from blemish.data.writing import check_folder_name
+from blemish.errors import BadDataset, BadInput, BadRecipe, StorageFull
+from blemish.imaging import open_photograph
+from blemish.modelfile import InputSpec, files, write_atomically
+from blemish.training import read_recipe, tiles, watching
+from blemish.training.fitting import check_device
+from blemish.training.module import Progress
+from blemish.training.photo_cache import ReducedCopies, prune
+from blemish.training.preparing import prepare_data
+from blemish.vocabulary import Sample
+
+
+def photograph(path, size=(40, 30), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Lets files be renamed onto others only after so many refusals, as on Windows while somebody reads."""
+    real = Path.replace
+    left = []
+
+    def replace(self, target):
+        if left:
+            left.pop()
+            raise PermissionError(errno.EACCES, "Access is denied", str(target))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return lambda times: left.extend([True] * times)
+
+
+def test_a_file_that_is_held_for_a_moment_is_waited_for(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", (0.0, 0.0))
+    held(2)
+    write_atomically(tmp_path / "a.txt", b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+    held(3)
+    with pytest.raises(StorageFull, match="close what holds it open"):
+        write_atomically(tmp_path / "a.txt", b"newer")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+
+
+def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, held, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("blemish.training"), "propagate", True)
+    run = watching.RunFiles(tmp_path, None)
+    progress = Progress(1, [{"epoch": 1, "train_loss": 0.5}])
+    run._write_table(progress)
+    held(1)
+    run._write_table(progress)
+    assert "metrics.csv" in caplog.text and "training goes on" in caplog.text
+
+    def full(history, path):
+        raise StorageFull("no space left") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(watching, "write_table", full)
+    with pytest.raises(StorageFull):
+        run._write_table(progress)
+
+
+def test_a_copy_that_another_process_reads_is_no_full_disk(tmp_path, held):
+    path = photograph(tmp_path / "p.png", (400, 300))
+    sample, spec = Sample(id="p", path=path), InputSpec(size_hw=(24, 32))
+    for _ in range(2):  # two processes open the photograph at once
+        copies = ReducedCopies((spec,), None, 10**8, tmp_path / "copies")
+        copies._read = lambda _: None
+        copies.resized(sample, spec, SimpleNamespace(crop_xyxy=None))
+        held(1)
+    assert copies.room > 0
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+
+
+def test_copies_that_cannot_be_removed_count_as_still_there(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"{name}.npy").write_bytes(bytes(100))
+
+    def unlink(self, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    size = prune(tmp_path, 10**6)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert prune(tmp_path, 0) == size
+
+
+def test_a_tile_that_another_process_wrote_first_is_taken(tmp_path, monkeypatch):
+    photo, target = open_photograph(photograph(tmp_path / "p.png")), tmp_path / "tile.png"
+
+    def faster(self, path):
+        path.write_bytes(b"theirs")
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr(Path, "replace", faster)
+    tiles._write(photo, np.array([0, 0, 20, 20]), target)
+    assert target.read_bytes() == b"theirs"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png", "tile.png"]
+
+
+def test_photographs_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path))
+
+    def two_drives(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(os.path, "commonpath", two_drives)
+    paths = [tmp_path / f"{i}.png" for i in range(cache.WORTH_IT)]
+    assert cache.LookCache.of(paths).name != cache.LookCache.of([tmp_path / "z.png", *paths]).name
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "Com1", "aux.2024", "lpt9 .x"])
+def test_no_folder_is_named_after_a_device_of_windows(name):
+    with pytest.raises(BadInput, match="cannot be the name of a folder"):
+        check_folder_name(name)
+
+
+@pytest.mark.parametrize("name", ["console", "nullen", "com", "COM10", "dent.con"])
+def test_other_names_may_begin_like_a_device(name):
+    check_folder_name(name)
+
+
+def test_a_way_to_start_processes_that_the_system_lacks_is_one_sentence(monkeypatch):
+    recipe = read_recipe(None, overrides={"training.start_method": "fork"})
+    monkeypatch.setattr(torch.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    with pytest.raises(BadRecipe, match=r"training\.start_method: this system has no fork; take spawn"):
+        check_device(recipe, torch.device("cpu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_told_before_training(tmp_path):
+    for label in ("dent", "fine"):
+        for i in range(4):
+            photograph(tmp_path / label / f"{i}.png", seed=i)
+    os.rename(tmp_path / "dent" / "0.png", os.fsencode(tmp_path / "dent") + b"/\xff.png")  # noqa: PTH104
+    recipe = read_recipe(None, overrides={"data.path": str(tmp_path)})
+    with pytest.raises(BadDataset, match=r"dcff\.png' cannot be written as text; rename"):
+        prepare_data(recipe)
+
+
+def blemish(*arguments, **environment):
+    command = [sys.executable, "-m", "blemish", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def test_a_label_that_the_terminal_cannot_show_does_not_stop_a_command(tmp_path):
+    for label in ("Kratzer-ß", "凹み"):
+        photograph(tmp_path / label / "a.png")
+    told = blemish("data", "stats", tmp_path, PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0")
+    assert told.returncode == 0, told.stderr
+    assert "\\u51f9\\u307f" in told.stdout
+
+
+def test_labels_that_one_file_name_stands_for_have_a_map_each(tmp_path, tiny):
+    labels = ("a/b", "A-B", "x" * 300)
+    thresholds = dict.fromkeys(labels, 0.0)  # so that all of them are said
+    tiny.write_scores_model(tmp_path / "m.onnx", labels=labels, task="multilabel", thresholds=thresholds)
+    photo = photograph(tmp_path / "p.png")
+    options = ("--method", "occlusion", "--budget", "16", "--no-scores", "--json")
+    made = blemish("explain", photo, "-m", tmp_path / "m.onnx", "-o", tmp_path / "out", *options)
+    assert made.returncode == 0, made.stderr
+    rows = [json.loads(line) for line in made.stdout.splitlines()]
+    assert [row["label"] for row in rows] == list(labels)
+    names = [name for row in rows for name in row["files"].values()]
+    assert len({name.casefold() for name in names}) == len(names) == 3 * len(labels)
+    assert all(len(name.encode()) < 255 for name in names)
