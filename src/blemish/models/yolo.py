@@ -213,9 +213,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
                 f"{path}: this is no checkpoint of Ultralytics that can be read safely; "
                 "save the model's state_dict() instead"
             )
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        return dict(load_file(target))
+        return dict(load(target.read_bytes()))  # no tensor may keep Windows from removing the file
 
 
 _READER = """
