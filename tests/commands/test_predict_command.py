@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from blemish.commands.predict import predict
 from blemish.commands.telling import Pictures, verdict
 from blemish.errors import BadInput, BadModelFile, ImageTooLarge, StorageFull, WrongTask
+from blemish.geometry import mask_from_array
 from blemish.inference import load
 from blemish.modelfile import Parity, write_model_file
 from blemish.vocabulary import Task
@@ -220,6 +222,9 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     answer = load(tmp_path / "m.onnx").predict(np.zeros((8, 8, 3), np.uint8))
     assert len(answer) == 4
     assert verdict(answer) == "2 x Fine (best 90.0%), 1 x Dented (best 70.0%)"
+    masks = tuple(mask_from_array(np.eye(8, dtype=bool) * (i != 1)) for i in range(4))
+    drawn = replace(answer, task=Task.SEGMENTATION, masks=masks)
+    assert verdict(drawn) == f"{verdict(answer)}; 1 without an outline"
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--max-detections", 2)
     assert isinstance(result.exception, BadInput)
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")

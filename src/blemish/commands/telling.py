@@ -72,10 +72,12 @@ def verdict(prediction: Prediction) -> str:
         return "nothing found"
     counts = Counter(prediction.label_index[sure].tolist())
     best = {i: prediction.scores[sure & (prediction.label_index == i)].max() for i in counts}
-    return ", ".join(
+    said = ", ".join(
         f"{count} x {titles[i]} (best {best[i]:.1%})"
         for i, count in sorted(counts.items(), key=lambda item: -best[item[0]])
     )
+    bare = sum(sure[i] and mask.area == 0 for i, mask in enumerate(prediction.masks or ()))
+    return f"{said}; {bare} without an outline" if bare else said
 
 
 class Pictures:
