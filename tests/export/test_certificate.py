@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,6 +13,8 @@ from safetensors.numpy import load_file
 from blemish.errors import BadInput, ExportRefused
 from blemish.export import export_network, export_trained
 from blemish.export.certificate import certify, difference
+from blemish.export.strays import strays, too_many
+from blemish.geometry import mask_from_array
 from blemish.imaging import open_photograph
 from blemish.inference import load
 from blemish.inference.onnxruntime import OnnxRuntimeBackend
@@ -225,3 +228,61 @@ def test_objects_are_compared_above_their_thresholds_only():
     assert difference(first, detections([box, far], [0, 1], [0.9, 0.6]))[0] == 1, "an object is new"
     assert difference(first, detections([box], [1], [0.9]))[0] == 2, "the same box with another label"
     assert difference(first, detections([box, box], [0, 0], [0.9, 0.8]))[0] == 1, "found twice"
+
+
+def test_detections_below_their_thresholds_are_held_to_their_places_too():
+    """A network that is sure of nothing would otherwise prove nothing of its boxes."""
+    boxes = [[10 * i, 10, 10 * i + 9, 50] for i in range(9)]
+    first = detections(boxes, [0] * 9, [0.2] * 9)
+    assert strays(first, detections(boxes, [0] * 9, [0.2005] * 9)) == (0, 18)
+    moved = [[x1, 10, x2, 60] for x1, _, x2, _ in boxes]
+    assert strays(first, detections(moved, [0] * 9, [0.2] * 9)) == (18, 18)
+    assert strays(first, detections(boxes, [0] * 9, [0.202] * 9)) == (18, 18)
+    assert strays(first, detections(boxes, [1] * 9, [0.2] * 9)) == (18, 18)
+    assert strays(first, detections(boxes[:8], [0] * 8, [0.2] * 8)) == (1, 17)
+    assert strays(first, detections([], [], [])) == (9, 9)
+    assert too_many(18, 18) and not too_many(2, 18) and not too_many(4, 200) and too_many(5, 200)
+
+
+def test_masks_are_held_to_their_pixels():
+    def with_mask(rows):
+        pixels = np.zeros((100, 100), bool)
+        pixels[10 : 10 + rows, 10:50] = True
+        found = detections([[10, 10, 50, 50]], [0], [0.2])
+        return replace(found, task=Task.SEGMENTATION, masks=(mask_from_array(pixels),))
+
+    assert strays(with_mask(40), with_mask(40)) == (0, 2)
+    assert strays(with_mask(40), with_mask(39)) == (2, 2), "a fortieth of it is gone"
+
+
+def test_a_file_whose_boxes_are_elsewhere_is_refused_though_it_is_sure_of_nothing(samples, tmp_path):
+    torch.manual_seed(0)
+    network = registry.create(
+        "ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64
+    )
+    with torch.no_grad():
+        for head in network.score_heads:
+            head.weight.mul_(20)
+    names = [LabelSpec(name=n, title=n) for n in ("dent", "scratch")]
+    promised = Contract(
+        architecture="ssd300-resnet50", task=network.task, labels=names, inputs=network.inputs,
+        outputs=network.outputs, decoder=network.decoder, thresholds={"dent": 0.99, "scratch": 0.99},
+    )  # fmt: skip
+    bare = [Sample(id=s.id, path=s.path) for s in samples]
+
+    class Elsewhere(TorchBackend):
+        def run(self, feeds):
+            outputs = super().run(feeds)
+            return outputs | {"boxes": outputs["boxes"] * np.float32(0.9)}
+
+    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], promised)
+    assert certify(TorchBackend(network), TorchBackend(network), file, bare).passed
+    proof = certify(TorchBackend(network), Elsewhere(network), file, bare)
+    assert not proof.verdicts_changed and not proof.passed
+    assert "detections moved" in proof.reasons[0]
+
+
+def test_an_object_is_told_from_its_neighbour_by_the_better_overlap():
+    first = detections([[10, 10, 50, 51], [10, 10, 50, 45]], [0, 0], [0.9, 0.8])
+    second = detections([[10, 10, 50, 48], [10, 10, 50, 51.5]], [0, 0], [0.9, 0.8])
+    assert difference(first, second)[0] == 0

@@ -89,7 +89,7 @@ class Parity(Clause):
     """The certificate: that this file decides as the network it came from.
 
     Attributes:
-        passed: no verdict changed and the outputs are not near-constant.
+        passed: no verdict changed, detections stayed where they were, and the outputs are not near-constant.
         photographs: how many were compared.
         verdicts_changed: how many decisions differ.
         largest_difference: of any score.
