@@ -36,3 +36,38 @@ def test_every_recipe_is_a_recipe():
     assert recipes
     for name in recipes:
         assert read_recipe(name).name == name
+
+
+def printed_commands():
+    """Every `blemish …` that a document prints, in a block or between words, with the document's name."""
+    for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in re.sub(r"\\?\n +(?=--)", " ", block).splitlines()]
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).replace("\n", " ")
+        lines += re.findall(r"`(blemish [^`]+)`", prose)
+        for line in (part.strip() for whole in lines for part in whole.split("|")):
+            if line.startswith("blemish ") and not line.startswith("blemish --"):
+                yield page.name, re.split(r"\s[>#]", line)[0]
+
+
+def test_every_command_that_a_document_prints_has_the_verb_and_the_options():
+    import shlex
+
+    import click
+    import typer
+
+    commands = list(printed_commands())
+    assert len(commands) > 50
+    for page, line in commands:
+        arguments = shlex.split(line)[1:]
+        command = typer.main.get_command(cli.build(arguments))
+        try:
+            while arguments and hasattr(command, "commands"):
+                assert arguments[0] in command.commands, f"{page}: {line}"
+                command = command.commands[arguments.pop(0)]
+            if not hasattr(command, "commands"):
+                left = command.make_parser(click.Context(command)).parse_args(arguments)[1]
+                assert left == [], f"{page}: {line}: {left}"
+        except click.UsageError as error:
+            raise AssertionError(f"{page}: {line}: {error.message}") from error
