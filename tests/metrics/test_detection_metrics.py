@@ -15,6 +15,7 @@ from blemish.metrics.mistakes import KINDS, breakdown, confusion_of_objects
 from blemish.metrics.overlap import accumulate
 from blemish.metrics.pairing import overlapping_pairs
 from blemish.metrics.resampled import counts_at, label_figures, mean_of_defined, precisions, verdicts
+from blemish.metrics.thresholds import choose_object_thresholds
 from blemish.metrics.voc import VocMatches
 
 
@@ -333,3 +334,13 @@ def test_mending_everything_by_hand_gives_the_cost():
     )
     expected = accumulate(match(placed, truths)).figure("ap50") - result.ap50
     assert result.cost["localization"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_least_threshold_stands_in_a_gap_too():
+    """At .05 sharp, rounding in another runtime would turn verdicts."""
+    square, other = (0, 0, 40, 40), (100, 0, 140, 40)
+    truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.06), row(0, 0, other, 0.0499)])
+    assert choose_object_thresholds(match(found, truths))[0] == pytest.approx((0.06 + 0.0499) / 2)
+    both = [row(0, 0, square), row(0, 0, other)]
+    truths, found = scene(both, [row(0, 0, other, 0.05 + 1e-7), row(0, 0, square, 0.2)])
+    assert choose_object_thresholds(match(found, truths))[0] == pytest.approx((0.2 + 0.05) / 2, abs=1e-4)

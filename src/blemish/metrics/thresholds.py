@@ -63,12 +63,23 @@ def choose_object_thresholds(
         scores = matches.found.score[rows]
         heard = scores >= least
         missed = positives - int(hits[heard].sum())
-        cut = choose_threshold(scores[heard], hits[heard], misses=missed, min_gap=min_gap)
+        unheard = float(scores[~heard].max(initial=0.0))
+        cut = choose_threshold(
+            scores[heard], hits[heard], misses=missed, min_gap=min_gap, least=least, unheard=unheard
+        )
         out.append(max(cut, least))
     return np.array(out, np.float64)
 
 
-def choose_threshold(scores: Array, truth: Array, *, misses: int = 0, min_gap: float = 1e-4) -> float:
+def choose_threshold(
+    scores: Array,
+    truth: Array,
+    *,
+    misses: int = 0,
+    min_gap: float = 1e-4,
+    least: float = 0.0,
+    unheard: float = 0.0,
+) -> float:
     """The threshold of one label; see `choose_thresholds`.
 
     Args:
@@ -76,21 +87,25 @@ def choose_threshold(scores: Array, truth: Array, *, misses: int = 0, min_gap: f
         truth: (n,) bool.
         misses: true things that have no score at all (objects that no box found).
         min_gap: as in `choose_thresholds`.
+        least: no cut is lower, and no score is.
+        unheard: the highest score that `least` leaves out; a cut keeps away from it too.
     """
     ranking = Ranking.of(scores, truth)
     if not ranking.truth.any():
         return _gap_around(ranking.scores, PLAIN, min_gap)
     hits, alarms = ranking.cumulated()
     f1 = 2 * hits / (hits + alarms + hits[-1] + misses)
-    # A cut below score k lies midway to the next score down; below the lowest one, midway to zero.
-    below = np.append(ranking.scores[1:], 0.0)
-    gap = ranking.scores - below
+    # A cut below score k lies midway to the next score down; below the lowest one, to what is not heard.
+    below = np.append(ranking.scores[1:], unheard)
+    places, gap = (ranking.scores + below) / 2, ranking.scores - below
+    if places[-1] < least:
+        places[-1], gap[-1] = least, 2 * min(ranking.scores[-1] - least, least - unheard)
     cuts = np.flatnonzero(gap >= min_gap)
     if not len(cuts):
         cuts = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
     best = cuts[f1[cuts] >= f1[cuts].max() - 1e-12]
     cut = best[np.lexsort((best, -gap[best]))[0]]
-    return float((ranking.scores[cut] + below[cut]) / 2)
+    return float(places[cut])
 
 
 def _gap_around(descending: Array, place: float, min_gap: float) -> float:
