@@ -11,6 +11,7 @@ from blemish.explanation.gradients import GradientFile
 from blemish.export.importing import import_weights
 from blemish.imaging import open_photograph
 from blemish.inference import load
+from blemish.inference.onnxruntime import OnnxRuntimeBackend
 from blemish.models import registry
 from blemish.models.backend import TorchBackend
 from blemish.models.isolated import read_isolated
@@ -180,3 +181,27 @@ def test_damagelens_fusion_checkpoint(tmp_path):
     theirs = TorchBackend(network).run(feeds)["logits"]
     assert np.ptp(theirs) > 1e-3
     np.testing.assert_allclose(ours, theirs, atol=0.05 * np.ptp(theirs) + 1e-3)
+
+
+def test_a_plain_network_of_torchvision_is_told_which_head_it_needs(tmp_path):
+    from torchvision.models import resnet18
+
+    theirs = resnet18(num_classes=3).eval()
+    path = save(theirs.state_dict(), tmp_path / "plain.pth")
+    labels = Labels(("a", "b", "c"))
+    how = {"task": "classification", "options": {"input_size": 32}}
+    with pytest.raises(BadWeights, match=r"all but the head fits; .* --set 'head=\{\}'"):
+        import_weights(path, "resnet18", labels, tmp_path / "no.onnx", **how)
+    how["options"]["head"] = {}
+    made = import_weights(path, "resnet18", labels, tmp_path / "plain.onnx", **how)
+    image = torch.randn(2, 3, 32, 32)
+    found = OnnxRuntimeBackend(made.path, device="cpu").run({"image": image.numpy()})["logits"]
+    np.testing.assert_allclose(found, theirs(image).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_eight_bits_are_not_taken_for_numbers(network, tmp_path):
+    whole = network.state_dict()
+    name = next(name for name in whole if name.startswith("backbone"))
+    path = save({**whole, name: whole[name].to(torch.int8)}, tmp_path / "int8.pth")
+    with pytest.raises(BadWeights, match=rf"of another shape or kind \(1\):\n  {name}"):
+        importing(path, tmp_path / "int8.onnx")

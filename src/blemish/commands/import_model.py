@@ -102,7 +102,10 @@ def _options(settings: list[str]) -> dict[str, object]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise BadRecipe(f"--set {setting}: write it as key=value, such as input_size=640")
-        found[key.strip()] = yaml.safe_load(value)
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadRecipe(f"--set {setting}: this is no YAML; quote what is text") from error
     return found
 
 

@@ -151,11 +151,13 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
         )
     lines = []
     if report.missing:
-        lines += [f"not in the file, or of another shape ({len(report.missing)}):"]
+        lines += [f"not in the file, or of another shape or kind ({len(report.missing)}):"]
         lines += [f"  {name} {tuple(own[name].shape)}" for name in report.missing]
     if unused:
         lines += [f"in the file, without a place in the network ({len(unused)}):"]
         lines += [f"  {name} {tuple(state[name].shape)}" for name in unused]
+    if report.missing and all(name.startswith("head.") for name in report.missing):
+        lines.append("all but the head fits; for a head of one linear layer add --set 'head={}'")
     listed = "\n".join(lines)
     raise BadWeights(
         f"{path}: does not match {type(network).__name__} with {label_count} labels tensor by tensor; give "
@@ -175,6 +177,7 @@ def _labels_held(
         if len(own[name].shape) and len(own[name]) == label_count
         if alias in unused and unused[alias].shape[1:] == own[name].shape[1:]
     }
+    counts.discard(label_count)
     return counts.pop() if len(counts) == 1 else None
 
 

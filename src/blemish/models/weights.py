@@ -158,7 +158,7 @@ def tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Loaded:
-    """Put tensors into a network wherever name and shape fit; halves become what the network holds."""
+    """Put tensors into a network wherever name, shape and kind fit; halves become what the network holds."""
     own = network.state_dict()
     best: dict[str, str] = {}
     for wrapping in _WRAPPINGS:
@@ -167,7 +167,7 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Loaded:
         for name, tensor in own.items():
             for alias in network.aliases(name):
                 found = names.get(alias)
-                if found is not None and _squeezed(state[found]) == _squeezed(tensor):
+                if found is not None and _fits(state[found], tensor):
                     fits[name] = found
                     break
         if len(fits) > len(best):
@@ -182,6 +182,12 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Loaded:
         tuple(n for n in state if n not in used),
         tuple(n for n in own if n not in best and not n.endswith("num_batches_tracked")),
     )
+
+
+def _fits(given: Tensor, wanted: Tensor) -> bool:
+    """Whether shapes agree, and both or none hold fractions: eight bits mean nothing without a scale."""
+    alike = given.is_floating_point() == wanted.is_floating_point()
+    return alike and _squeezed(given) == _squeezed(wanted)
 
 
 def _squeezed(tensor: Tensor) -> tuple[int, ...]:
