@@ -29,7 +29,8 @@ def main() -> None:
     arguments.add_argument("--size", type=int, default=128)
     arguments.add_argument("--shown", type=int, default=30, help="cells explained")
     arguments.add_argument("--model", default="resnet18")
-    arguments.add_argument("--methods", nargs="+", default=METHODS, help="RISE takes 1,000 looks a damage")
+    arguments.add_argument("--methods", nargs="+", default=METHODS)
+    arguments.add_argument("--looks", type=int, help="of occlusion and RISE a damage; 256 and 1,000")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments.add_argument("--output", type=Path, help="keep the run here, and use one that stands there")
     given = arguments.parse_args()
@@ -57,13 +58,16 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
             for name in sample.truth.label_names:
                 if not prediction.verdict()[prediction.labels.index(name)]:
                     continue  # what was not found cannot be explained
-                made = explainer.explain(sample.path, method=method, label=name, judge=False)[0]
+                (made,) = explainer.explain(
+                    sample.path, method=method, label=name, judge=False, budget=given.looks
+                )
                 there = boxes[Path(sample.path).stem][name]
                 hits[name].append(inside(made.peak_xy, there))
                 chance.append(covered(there, given.size))
         every = [hit for of in hits.values() for hit in of]
         columns = [f"{np.mean(of):.0%} of {len(of)}" if of else "-" for of in (*hits.values(), every)]
-        print(f"| {method} | {BUDGETS.get(method, 1)} | {' | '.join(columns)} | {np.mean(chance):.0%} |")
+        looks = (given.looks or BUDGETS[method]) if method in BUDGETS else 1
+        print(f"| {method} | {looks} | {' | '.join(columns)} | {np.mean(chance):.0%} |", flush=True)
 
 
 def train(given: argparse.Namespace, folder: Path) -> None:
