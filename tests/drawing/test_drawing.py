@@ -289,3 +289,19 @@ def test_a_large_photograph_is_reduced_band_by_band_as_all_at_once():
     np.testing.assert_allclose(deep.pixels[0, 0], grey[:3, :3].mean(), atol=1)
     untouched = Photograph(colour)
     assert reduced(untouched, 2100 * 703) is untouched
+
+
+@pytest.mark.parametrize("size_hw", [(40, 1500), (200, 6000), (1500, 120)])
+def test_objects_on_a_long_strip_are_named(size_hw, monkeypatch):
+    placed = []
+
+    def spy(*asked):
+        placed.extend(place_labels(*asked))
+        return placed
+
+    monkeypatch.setattr("blemish.drawing.objects.place_labels", spy)
+    height, width = size_hw
+    box = np.array([[width / 4, height / 4, width / 2, height / 2]])
+    truth = Truth(task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box)
+    draw(truth, np.full((*size_hw, 3), 90, np.uint8))
+    assert len(placed) == 1 and placed[0] is not None

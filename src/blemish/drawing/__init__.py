@@ -59,6 +59,8 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     letters = int(np.clip(longer / 45, 13, 160))
     if not annotation.task.has_boxes:
         return with_strip(picture, annotation, letters)
+    # Of a long strip, such as a weld's, the shorter side says how much room labels have.
+    letters = min(letters, max(min(picture.size) // 9, 13))
     width = picture.width if annotation.size_hw is None else annotation.size_hw[1]
     zoom = _zoom(picture, annotation, width)
     boxes = annotation.boxes_xyxy
