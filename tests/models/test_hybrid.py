@@ -36,6 +36,20 @@ def test_what_is_said_of_its_boxes_reaches_them():
     assert (settings["score_floor"], settings["max_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mask_size": 0}, "mask_size"),
+        ({"mask_size": (64, -32)}, "mask_size"),
+        ({"input_size": 0}, "input_size"),
+        ({"encoder": "mit_b0"}, "unetplusplus cannot be built on mit_b0"),
+    ],
+)
+def test_what_cannot_be_built_is_named(options, said):
+    with pytest.raises(BadRecipe, match=said):
+        create("hybrid", task="segmentation", label_count=2, **{**SMALL, **options})
+
+
 def some_targets():
     mask = torch.zeros(1, 64, 96, dtype=torch.uint8)
     mask[:, 10:40, 10:50] = 1

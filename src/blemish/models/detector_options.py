@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from blemish.errors import BadRecipe, suggestion
 from blemish.modelfile import InputSpec
-from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec
+from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec, Pixels
 
 Resize = Literal["stretch", "letterbox", "shortest"]
 
@@ -32,7 +32,7 @@ class DetectorOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_size: int | tuple[int, int] | None = None
+    input_size: Pixels | tuple[Pixels, Pixels] | None = None
     resize: Resize | None = None
     resize_to: int | None = Field(default=None, ge=1)
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
@@ -198,7 +198,7 @@ class HybridOptions(DetectorOptions):
     detector_options: dict[str, Any] = Field(default_factory=dict)
     mask_architecture: Literal["unetplusplus", "unet", "fpn"] = "unetplusplus"
     encoder: str = "resnet50"
-    mask_size: int | tuple[int, int] = 512
+    mask_size: Pixels | tuple[Pixels, Pixels] = 512
 
     def normalization(self) -> dict[str, Any]:
         """Mean and standard deviation of the encoder's input."""

@@ -60,7 +60,13 @@ class Hybrid(Network):
         build = {"unetplusplus": smp.UnetPlusPlus, "unet": smp.Unet, "fpn": smp.FPN}[
             options.mask_architecture
         ]
-        self.masks = build(options.encoder, encoder_weights=None, classes=label_count)
+        try:
+            self.masks = build(options.encoder, encoder_weights=None, classes=label_count)
+        except ValueError as error:
+            raise BadRecipe(
+                f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}; "
+                "take another, such as resnet50"
+            ) from error
         first = self.detector.inputs[0]
         size = options.mask_size
         size_hw = (size, size) if isinstance(size, int) else size
