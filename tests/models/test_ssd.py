@@ -9,7 +9,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import anchors as boxes_of
-from blemish.models.detector_options import SSDOptions
+from blemish.models.detector_options import RCNNOptions, SSDOptions
 from blemish.models.registry import create
 from blemish.models.ssd import multibox_loss
 from blemish.models.weights import load_weights
@@ -311,3 +311,32 @@ def test_a_tiny_batch_is_memorised():
         best = scores[row, :, target["labels"][0]].argmax()
         assert scores[row, best, target["labels"][0]] > 0.5
         assert box_iou(boxes[row, best][None], target["boxes"]).item() > 0.7
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"scales": [-1, 0, 0, 0, 0, 0, 0]},
+        {"aspect_ratios": [[0], [2], [2], [2], [2], [2]]},
+        {"variances": [0, 0]},
+        {"std": [0, 1, 1]},
+        {"mean": [float("nan"), 0, 0]},
+    ],
+)
+def test_default_boxes_without_a_size_are_refused(option):
+    """A network would be built of them, and learn nothing."""
+    with pytest.raises(BadRecipe, match=f"ssd300-resnet50: option {next(iter(option))}"):
+        SSDOptions.of("ssd300-resnet50", option)
+
+
+@pytest.mark.parametrize(
+    "option", [{"anchor_sizes": [-8, 16, 32, 64, 128]}, {"aspect_ratios": []}, {"aspect_ratios": [0]}]
+)
+def test_anchors_without_a_size_are_refused(option):
+    with pytest.raises(BadRecipe, match=f"option {next(iter(option))}"):
+        RCNNOptions.of("fasterrcnn-resnet18-fpn", option)
+
+
+def test_a_sentence_about_several_options_names_none_in_front():
+    with pytest.raises(BadRecipe, match=r"^ssd300-resnet50: scales has 2 values"):
+        SSDOptions.of("ssd300-resnet50", {"scales": [1, 2]})

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from blemish.errors import BadRecipe, suggestion
 from blemish.modelfile import InputSpec
-from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, HeadSpec, Pixels
+from blemish.models.options import IMAGENET_MEAN, IMAGENET_STD, Finite, HeadSpec, Pixels, Positive
 
 Resize = Literal["stretch", "letterbox", "shortest"]
 
@@ -36,8 +36,8 @@ class DetectorOptions(BaseModel):
     resize: Resize | None = None
     resize_to: int | None = Field(default=None, ge=1)
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[Finite, Finite, Finite] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
     white_level: int = Field(default=65535, ge=1)
     head: HeadSpec | None = None
     score_floor: float = Field(default=0.01, ge=0, lt=1)
@@ -60,7 +60,8 @@ class DetectorOptions(BaseModel):
             first = error.errors()[0]
             place = ".".join(str(x) for x in first["loc"])
             reason = first["msg"].removeprefix("Value error, ")
-            raise BadRecipe(f"{architecture}: option {place}: {reason}") from None
+            where = f"option {place}: " if place else ""  # of several options at once it says which itself
+            raise BadRecipe(f"{architecture}: {where}{reason}") from None
 
     @model_validator(mode="after")
     def _no_head(self) -> Self:
@@ -100,11 +101,11 @@ class SSDOptions(DetectorOptions):
     suppress_iou: float = Field(default=0.45, gt=0, le=1)
     max_detections: int = Field(default=200, ge=1)
     backbone: str = "resnet50"
-    scales: tuple[float, ...] = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
-    aspect_ratios: tuple[tuple[float, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+    scales: tuple[Positive, ...] = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
+    aspect_ratios: tuple[tuple[Positive, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
     min_iou: float = Field(default=0.5, gt=0, le=1)
     negatives_a_positive: float = Field(default=3.0, gt=0)
-    variances: tuple[float, float] = (0.1, 0.2)
+    variances: tuple[Positive, Positive] = (0.1, 0.2)
 
     @model_validator(mode="after")
     def _maps(self) -> Self:
@@ -149,8 +150,8 @@ class RCNNOptions(DetectorOptions):
     """
 
     trainable_backbone_layers: int = Field(default=3, ge=0, le=5)
-    anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_sizes: tuple[Positive, Positive, Positive, Positive, Positive] = (32, 64, 128, 256, 512)
+    aspect_ratios: tuple[Positive, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     proposals: int = Field(default=1000, ge=1)
     learned_proposals: int = Field(default=512, ge=1)
 

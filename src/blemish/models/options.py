@@ -11,6 +11,8 @@ from blemish.errors import BadRecipe, suggestion
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Pixels = Annotated[int, Field(ge=1, le=2**15)]  # one side of an input
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Resize = Literal["stretch", "letterbox", "shortest"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
@@ -77,8 +79,8 @@ class ImageOptions(BaseModel):
 
     input_size: Pixels | tuple[Pixels, Pixels] | dict[str, Pixels] | None = None
     head: HeadSpec | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: tuple[Finite, ...] | None = None
+    std: tuple[Positive, ...] | None = None
     resize: Resize | dict[str, Resize] = "stretch"
     resize_to: Pixels | dict[str, Pixels] | None = None
     interpolation: Interpolation | dict[str, Interpolation] = "bilinear"
