@@ -3,13 +3,16 @@ import sys
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from brightness import BrightnessBackend, brightness_predictor, dataset_of
+from PIL import Image
 
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.comparison import compare, distinct_names
 from blemish.inference import Predictor
-from blemish.vocabulary import Labels, Task
+from blemish.modelfile import write_model_file
+from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
 
 LEVELS = [20, 40, 60, 200, 220, 240]
 RIGHT = [0, 0, 0, 1, 1, 1]
@@ -83,6 +86,37 @@ def test_labels_that_a_model_does_not_know_are_told_before_any_is_looked_at(file
     monkeypatch.setattr("blemish.inference.load", lambda *a, **k: pytest.fail("it was opened"))
     with pytest.raises(BadInput, match="the model does not know the data's label 'blinding'"):
         compare([files["right"]], replace(data, labels=Labels(names), samples=samples))
+
+
+def test_models_with_and_without_masks_are_compared_by_boxes_on_data_of_boxes(tiny, tmp_path):
+    found = {
+        "boxes": np.array([[0, 0, 4, 4]], np.float32),
+        "scores": np.array([0.9], np.float32),
+        "labels": np.array([0], np.int64),
+    }
+    files = []
+    for task, more in (
+        (Task.DETECTION, {}),
+        (Task.SEGMENTATION, {"masks": np.eye(8, dtype=np.float32)[None]}),
+    ):
+        outputs = found | more
+        roles = tuple({"name": n, "role": n, "activation": "probabilities"} for n in outputs)
+        promise = tiny.contract(
+            task, outputs=roles, decoder={"name": "final"}, score_floor=0.1, name=str(task)
+        )
+        files.append(write_model_file(tmp_path / f"{task}.onnx", tiny.fixed_graph(**outputs), promise).path)
+    path = tmp_path / "p.png"
+    Image.new("RGB", (8, 8)).save(path)
+    labels = tiny.contract(Task.DETECTION).label_vocabulary()
+    shared = {"task": Task.DETECTION, "labels": labels, "size_hw": (8, 8), "label_index": np.array([0])}
+    truth = Truth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
+    sample = Sample(id="p.png", path=path, size_hw=(8, 8), truth=truth)
+    data = Dataset(task=Task.DETECTION, labels=labels, samples=(sample,), root=tmp_path)
+    comparison = compare(files, data, intervals=False)
+    assert comparison.of_boxes
+    assert [c.figures["ap"].value for c in comparison.contenders] == pytest.approx([1, 1])
+    with pytest.raises(WrongTask):
+        compare(files[1:], data)
 
 
 def test_names_that_collide_are_told_apart(files, tmp_path):

@@ -6,17 +6,19 @@ import gc
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blemish.data.outlines import OutlinedMask
+from blemish.data.placing import RECTANGLE
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.labels import match_labels
 from blemish.evaluation.measure import choose_split, evaluate, looked_at, open_for
 from blemish.evaluation.report import Figure, Report
 from blemish.imaging import LIMITS, Limits
 from blemish.modelfile import write_atomically
-from blemish.vocabulary import Dataset, Labels, Task
+from blemish.vocabulary import Dataset, Labels, Task, Truth
 
 if TYPE_CHECKING:
     from blemish.inference import Predictor
@@ -218,7 +220,9 @@ def compare(
         named = ", ".join(f"{file.path} ({file.contract.task})" for file in files)
         raise WrongTask(f"models of different tasks cannot be compared: {named}")
     of_boxes = len(tasks) > 1
-    dataset = data if isinstance(data, Dataset) else open_for(data, _widest(tasks), format, images)
+    dataset = data if isinstance(data, Dataset) else _open(data, tasks, format, images)
+    if of_boxes and dataset.task is Task.DETECTION:
+        dataset = _outlined(dataset)
     chosen, split = choose_split(dataset, split)
     mappings = [_understood(map_labels, file.contract.label_vocabulary(), dataset.labels) for file in files]
     for file, mapping in zip(files, mappings, strict=True):  # all before the first is looked at
@@ -291,9 +295,28 @@ def _contender(
     )
 
 
-def _widest(tasks: set[Task]) -> Task:
-    """The task as which data serve all of `tasks`."""
-    return Task.SEGMENTATION if Task.SEGMENTATION in tasks else next(iter(tasks))
+def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path | str | None) -> Dataset:  # noqa: A002
+    """Data that serve all of `tasks`; where models are compared by their boxes, boxes suffice."""
+    if len(tasks) == 1:
+        return open_for(data, next(iter(tasks)), format, images)
+    try:
+        return open_for(data, Task.SEGMENTATION, format, images)
+    except WrongTask:
+        return open_for(data, Task.DETECTION, format, images)
+
+
+def _outlined(dataset: Dataset) -> Dataset:
+    """Boxes as outlines, so that models of masks can be scored on them, by their boxes alone."""
+
+    def drawn(truth: Truth) -> Truth:
+        assert truth.boxes_xyxy is not None and truth.size_hw is not None  # noqa: S101  (the task has both)
+        size_hw = truth.size_hw
+        corners = truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
+        masks = tuple(OutlinedMask(size_hw, (corner,), stands_in=True) for corner in corners)
+        return replace(truth, task=Task.SEGMENTATION, masks=masks)
+
+    samples = tuple(s if s.truth is None else replace(s, truth=drawn(s.truth)) for s in dataset.samples)
+    return replace(dataset, task=Task.SEGMENTATION, samples=samples)
 
 
 def _understood(mapping: Mapping[str, str] | None, model: Labels, data: Labels) -> dict[str, str]:
