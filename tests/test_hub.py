@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,13 @@ def test_only_model_files_are_pushed(stub, tmp_path):
     with pytest.raises(BadModelFile, match="without Blemish's contract"):
         push(tmp_path / "bare.onnx", "ada/cells")
     assert not stub.requests
+
+
+def test_a_label_cannot_break_the_cards_table(model):
+    labels = (LabelSpec(name="a|b", title="A\n# B"), *model.contract.labels[1:])
+    contract = model.contract.model_copy(update={"labels": labels})
+    card = model_card(replace(model, contract=contract), "ada/cells")
+    assert "| a\\|b | A # B | the likeliest label is the verdict |" in card.splitlines()
 
 
 def test_the_card_says_use_data_figures_limits_and_licences(model):

@@ -231,11 +231,17 @@ def _answers(contract: Contract) -> Iterator[str]:
         }.get(contract.task)
         yield "| label | title | found from |\n|---|---|---|"
         for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True):
-            yield f"| {label.name} | {label.title} | {counts or f'{threshold:.3f}'} |"
+            named = (_cell(text) for text in (label.name, label.title))
+            yield f"| {' | '.join(named)} | {counts or f'{threshold:.3f}'} |"
         yield ""
     for spec in contract.inputs:
         height, width = spec.size_hw
         yield f"Input `{spec.name}`: {height} x {width} pixels, {spec.resize}; photographs may have any size."
+
+
+def _cell(text: str) -> str:
+    """Text of a table's cell: what would end the cell or the row is kept from doing so."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _data(contract: Contract) -> str:
