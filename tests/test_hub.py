@@ -99,6 +99,18 @@ def test_what_was_changed_on_the_way_is_refused(stub, model):
         local_file("hf://ada/cells")
 
 
+def test_a_second_file_keeps_the_firsts_digest(stub, model):
+    push(model.path, "ada/cells")
+    half = model.path.with_name("model-fp16.onnx")
+    half.write_bytes(model.path.read_bytes())
+    push(half, "ada/cells")
+    assert len(stub.files["SHA256SUMS"].splitlines()) == 2
+    assert local_file("hf://ada/cells/model-fp16.onnx").is_file()
+    stub.files["model.onnx"] = stub.files["model.onnx"][:-1]
+    with pytest.raises(BadModelFile, match="SHA-256 differs"):
+        local_file("hf://ada/cells/model.onnx")
+
+
 def test_a_copy_that_was_damaged_here_can_be_fetched_again(stub, model):
     push(model.path, "ada/cells")
     kept = local_file("hf://ada/cells").resolve()

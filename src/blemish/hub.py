@@ -156,16 +156,18 @@ def push(file: Path, repository: str, *, private: bool = False, message: str = "
     client = _client()
     beside = file.with_suffix(".explain.onnx")
     files = {file.name: file, **({beside.name: beside} if beside.is_file() else {})}
-    digests = "".join(f"{_sha256(path)}  {name}\n" for name, path in files.items())
-    contents: dict[str, Any] = {
-        **files,
-        DIGESTS: digests.encode(),
-        CARD: model_card(made, address.repository).encode(),
-    }
     with _translated(address), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the client's own, of its own libraries
         api = client.HfApi(**_endpoint())
         url = api.create_repo(address.repository, private=private, exist_ok=True)
+        before = _fetch(address, DIGESTS, _names(address))  # of other files that lie there already
+        digests = _read_digests(before) if before is not None else {}
+        digests |= {name: _sha256(path) for name, path in files.items()}
+        contents: dict[str, Any] = {
+            **files,
+            DIGESTS: "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode(),
+            CARD: model_card(made, address.repository).encode(),
+        }
         api.create_commit(
             address.repository,
             [
