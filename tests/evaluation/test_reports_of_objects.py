@@ -302,3 +302,12 @@ def test_models_of_masks_tell_the_ap_of_their_boxes_by_label_too(masks):
     for masked, boxed in zip(of_masks.label_rows, of_boxes.label_rows, strict=True):
         assert masked.figures["box_ap"].value == boxed.figures["ap"].value
         assert "box_ap" not in boxed.figures
+
+
+def test_photographs_of_a_single_group_give_no_interval(boxes):
+    """Every resample would be the same, and the interval as narrow as certainty."""
+    predictions, people = annotations(*boxes)
+    report = score(predictions, people, groups=["one car"] * len(people), resamples=20)
+    assert report.figures["ap"].low is None and report.settings["resamples"] == 0
+    two = score(predictions, people, groups=["one car"] + ["another"] * (len(people) - 1), resamples=20)
+    assert two.figures["ap"].low is not None

@@ -61,6 +61,9 @@ def score(
     if not kept:
         raise BadInput("there is nothing to score: every photograph's label was left out")
     positions = [i for i, _ in kept]
+    drawn = _groups(groups, positions, ids)
+    # Of a single group every resample is the same, and its interval would claim certainty.
+    units = len(kept) if drawn is None else len(set(drawn))
     pairs = Pairs(
         task=task,
         labels=match.model,
@@ -68,8 +71,8 @@ def score(
         predictions=tuple(predictions[i] for i in positions),
         truths=tuple(t for _, t in kept),
         ids=tuple(ids[i] if ids is not None else str(i) for i in positions),
-        groups=_groups(groups, positions, ids),
-        resamples=resamples if intervals and len(kept) > 1 else 0,
+        groups=drawn,
+        resamples=resamples if intervals and units > 1 else 0,
         seed=seed,
     )
     report = _scorer(task)(pairs)
