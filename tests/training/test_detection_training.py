@@ -17,6 +17,8 @@ from blemish.preprocessing import Placement
 from blemish.training import train
 from blemish.training.detection import DetectionPhotographs, in_order
 from blemish.training.detection_figures import best_thresholds, detection_figures
+from blemish.training.recipe import Recipe
+from blemish.training.validation import check_watched
 from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
 
 SMALL = {
@@ -129,6 +131,14 @@ def test_predictions_of_several_processes_come_once_and_in_order():
     predictions, samples = in_order(seen, ["zero", "one"])
     assert [p.scores[0] for p in predictions] == [0.9, 0.8]
     assert samples == ["zero", "one"]
+
+
+def test_a_metric_that_only_looks_like_a_part_of_the_loss_is_refused():
+    """It would be missed after the first epoch only."""
+    recipe = Recipe.of({"training": {"monitor": "val_ap50"}})
+    with pytest.raises(BadRecipe, match="has no metric 'val_ap50'"):
+        check_watched(recipe, Task.DETECTION)
+    check_watched(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
 
 
 @pytest.mark.slow

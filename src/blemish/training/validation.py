@@ -58,6 +58,7 @@ def check_watched(recipe: Recipe, task: Task) -> None:
     for key, name in watched.items():
         # A detector's loss has parts, which it names once it learns.
         of_a_part = task in (Task.DETECTION, Task.SEGMENTATION) and str(name).startswith(("train_", "val_"))
+        of_a_part = of_a_part and str(name).endswith("_loss")
         if name is not None and name not in known and not of_a_part:
             raise BadRecipe(f"{key}: {task} has no metric {name!r}{suggestion(name, known)}")
 
