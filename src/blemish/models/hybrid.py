@@ -165,6 +165,7 @@ def hybrid(name: str, *, task: Task, label_count: int, **options: Any) -> Hybrid
 
 def _weights(detector: str, encoder: str = "resnet50") -> tuple[Path, ...]:
     """The detector's files, and the encoder's where torchvision has one; other encoders begin at random."""
+    _import_smp()  # before anything is downloaded that nobody could use
     find = describe(detector).default_weights
     found = () if find is None else find(detector)
     if encoder not in RESNET_FILES:

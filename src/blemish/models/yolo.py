@@ -231,6 +231,7 @@ save_file({name: tensor.float().contiguous() for name, tensor in state.items()},
 
 def published_weights(name: str) -> tuple[Path, ...]:
     """Ultralytics' weights of one architecture, from torch's hub cache or downloaded into it."""
+    import_ultralytics()  # before anything is downloaded that nobody could use
     return (published(f"{name}.pt", f"{WEIGHTS_URL}{name}.pt"),)
 
 
