@@ -11,14 +11,15 @@ import torch
 
 from blemish.data import synthetic
 from blemish.data.writing import write_dataset
-from blemish.errors import BadRecipe
+from blemish.errors import BadDataset, BadRecipe
 from blemish.models.registry import create
 from blemish.preprocessing import Placement
 from blemish.training import train
 from blemish.training.detection import DetectionPhotographs, in_order
 from blemish.training.detection_figures import best_thresholds, detection_figures
 from blemish.training.recipe import Recipe
-from blemish.training.validation import check_watched
+from blemish.training.targets import check_objects
+from blemish.training.validation import check_watched, watched_of
 from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
 
 SMALL = {
@@ -139,6 +140,30 @@ def test_a_metric_that_only_looks_like_a_part_of_the_loss_is_refused():
     with pytest.raises(BadRecipe, match="has no metric 'val_ap50'"):
         check_watched(recipe, Task.DETECTION)
     check_watched(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
+
+
+def test_photographs_without_any_object_are_refused_before_training(tmp_path):
+    """After the last epoch it would say that the metric was never a number."""
+    labels, none, one = Labels(("dent",)), np.zeros((0, 4)), np.array([[1.0, 1, 9, 9]])
+
+    def some(boxes, crowd=False):
+        truth = Truth(
+            task=Task.DETECTION, labels=labels, label_index=[0] * len(boxes), boxes_xyxy=boxes,
+            crowd=[crowd] * len(boxes),
+        )  # fmt: skip
+        return [Sample(id="a", path=tmp_path / "a.png", truth=truth)] * 3
+
+    check_objects(some(one), some(one), Task.DETECTION, ("ap",))
+    with pytest.raises(BadDataset, match="none of 3 training photographs holds an object"):
+        check_objects(some(none), some(one), Task.DETECTION, ("ap",))
+    with pytest.raises(BadDataset, match=r"none of 3 validation photographs .* ap50 cannot be measured"):
+        check_objects(some(one), some(one, crowd=True), Task.DETECTION, ("val_loss", "ap50"))
+    check_objects(some(one), some(none), Task.DETECTION, ("val_loss",))
+    recipe = Recipe.of(
+        {"training": {"monitor": "ap50", "schedule": {"name": "plateau", "metric": "val_loss"}}}
+    )
+    assert watched_of(recipe, Task.DETECTION) == ("ap50", "val_loss")
+    assert watched_of(Recipe.of({}), Task.SEGMENTATION) == ("ap",)
 
 
 @pytest.mark.slow

@@ -31,8 +31,8 @@ from blemish.training.losses import check_loss
 from blemish.training.photographs import FromFiles
 from blemish.training.recipe import Recipe
 from blemish.training.seeds import Purpose, number
-from blemish.training.targets import check_targets, largest_coordinate
-from blemish.training.validation import check_watched
+from blemish.training.targets import check_objects, check_targets, largest_coordinate
+from blemish.training.validation import check_watched, watched_of
 from blemish.vocabulary import Dataset, Sample, Task
 
 SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
@@ -96,6 +96,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> Data:
     _check_names(dataset)
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     check_targets((*train, *validation), dataset.task)
+    check_objects(train, validation, dataset.task, watched_of(recipe, dataset.task))
     limits = LIMITS if part.tiles is None else part.tiles.limits
     prints = hash_photographs((*train, *validation), limits=limits)
     if prints.unreadable:

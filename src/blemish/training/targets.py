@@ -89,3 +89,36 @@ def check_targets(samples: Sequence[Sample], task: Task) -> None:
                 f"{where}: localization takes one box a photograph, and this one has {len(sample.truth)}; "
                 "train a detector, or leave such photographs out"
             )
+
+
+def check_objects(
+    train: Sequence[Sample], validation: Sequence[Sample], task: Task, watched: Sequence[str]
+) -> None:
+    """Refuse to learn to detect where there is nothing to find, or nothing to choose an epoch by.
+
+    Args:
+        train: photographs to learn from.
+        validation: photographs to judge by.
+        task: others than detection and segmentation pass.
+        watched: metrics that decide on an epoch or the learning rate.
+
+    Raises:
+        BadDataset: the message says which photographs hold no object.
+    """
+    if task not in (Task.DETECTION, Task.SEGMENTATION):
+        return
+    if not _any_object(train):
+        raise BadDataset(
+            f"none of {len(train)} training photographs holds an object: there is nothing to learn"
+        )
+    names = [name for name in watched if not name.endswith("_loss")]
+    if names and not _any_object(validation):
+        raise BadDataset(
+            f"none of {len(validation)} validation photographs holds an object, so {names[0]} cannot be "
+            "measured: choose another data.split.seed, or watch val_loss (training.monitor)"
+        )
+
+
+def _any_object(samples: Sequence[Sample]) -> bool:
+    """Whether there is an object that counts; a crowd does not."""
+    return any(s.truth is not None and not s.truth.crowd.all() for s in samples)

@@ -44,6 +44,14 @@ FIGURES = {
 }
 
 
+def watched_of(recipe: Recipe, task: Task) -> tuple[str, ...]:
+    """The metrics that decide on the best epoch, on when to stop and on the learning rate."""
+    part = recipe.training
+    monitor = part.monitor or HEADLINE.get(task, "val_loss")
+    plateau = (part.schedule.metric,) if part.schedule.name == "plateau" and part.schedule.metric else ()
+    return (monitor, *plateau)
+
+
 def check_watched(recipe: Recipe, task: Task) -> None:
     """Refuse a metric that no epoch of this task will have, before any work.
 
