@@ -180,6 +180,18 @@ def test_every_method_works_on_the_file_alone(method, file, photographs, tmp_pat
     assert 36 <= x <= 58 and 1 <= y <= 19
 
 
+def test_a_second_method_keeps_the_numbers_of_the_first(file, photographs, tmp_path):
+    out = tmp_path / "maps"
+    for method in ("grad-cam", "eigen-cam", "grad-cam"):
+        words = ("--model", file, "--output", out, "--method", method, "--no-scores")
+        assert run(explain, photographs / "one.png", *words).exit_code == 0
+    rows = json.loads((out / "explanations.json").read_text())
+    assert [row["method"] for row in rows] == ["eigen-cam", "grad-cam"], "and the same map has one row"
+    (out / "explanations.json").write_text("{nonsense")
+    assert run(explain, photographs / "one.png", *words).exit_code == 0
+    assert len(json.loads((out / "explanations.json").read_text())) == 1
+
+
 def test_explain_goes_on_after_a_broken_photograph(file, photographs, tmp_path):
     (photographs / "broken.png").write_bytes(b"no photograph")
     arguments = ("--output", tmp_path / "m", "--no-scores")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAILED_IN_PART = 1
 NOTHING_DONE = 2
+NUMBERS = "explanations.json"
 LONGEST_LABEL = 60  # characters of one in a file's name, which may have 255 bytes in all
 
 
@@ -131,9 +132,20 @@ def explain(
                 rows.append({**one.to_dict(), "files": files})
                 typer.echo(json.dumps(rows[-1]) if as_json else _line(one, output / files["overlay"]))
     if rows:
-        write_atomically(output / "explanations.json", (json.dumps(rows, indent=1) + "\n").encode())
+        kept = [*_earlier(output / NUMBERS, rows), *rows]
+        write_atomically(output / NUMBERS, (json.dumps(kept, indent=1) + "\n").encode())
     if failed:
         raise typer.Exit(FAILED_IN_PART if rows else NOTHING_DONE)
+
+
+def _earlier(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What an earlier command left in the folder, of other maps than `rows`: another method's, say."""
+    replaced = {row["files"]["overlay"] for row in rows}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [row for row in found if row["files"]["overlay"] not in replaced]
+    except (OSError, ValueError, TypeError, KeyError):  # none, or not ours
+        return []
 
 
 def _of_run(folder: Path, batch_size: int) -> Explainer:
