@@ -88,3 +88,18 @@ def test_what_stays_is_far_apart_and_what_goes_was_beaten(seed, count, max_iou):
     rng = np.random.default_rng(seed)
     boxes, scores, labels = crowd(count, seed), rng.integers(0, 5, count) / 5, rng.integers(0, 2, count)
     assert suppress(boxes, scores, labels, max_iou).tolist() == slow(boxes, scores, labels, max_iou)
+
+
+@pytest.mark.parametrize("max_iou", [0.3, 0.45, 0.7])
+def test_equals_torchvision_where_boxes_overlap_by_the_very_threshold(max_iou):
+    """In single precision .3 is more than .3 in double, and torchvision compares in double."""
+    torch = pytest.importorskip("torch")
+    from torchvision.ops import nms
+
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 30, (200, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(1, 30, (200, 2))], 1).astype(np.float32)
+    boxes[:2] = [[0, 0, 10, 100 * max_iou], [0, 0, 10, 100]]
+    scores = np.linspace(1, 0, 200, dtype=np.float32)
+    theirs = nms(torch.from_numpy(boxes), torch.from_numpy(scores), max_iou)
+    assert suppress(boxes, scores, np.zeros(200, int), max_iou).tolist() == theirs.tolist()

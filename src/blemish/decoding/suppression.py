@@ -38,6 +38,7 @@ def suppress(
         >>> suppress(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), 0.5).tolist()
         [0, 2]
     """
+    max_iou = np.float64(max_iou)  # compared in double precision, as torchvision does: .3 is more than .3f
     order = np.argsort(-scores, kind="stable")
     by_label = order[np.argsort(label_index[order], kind="stable")]
     borders = np.flatnonzero(np.diff(label_index[by_label])) + 1
