@@ -421,7 +421,13 @@ def test_loaders_run_under_spawn_and_give_the_same_weights(recipe, tmp_path):
     assert same(weights_of(alone), weights_of(helped))
 
 
-def test_ctrl_c_says_what_is_saved_and_how_to_go_on(recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("pressed", "step", "saved"),
+    [("SIGINT", "training_step", 1), ("SIGTERM", "training_step", 1), ("SIGTERM", "validation_step", 2)],
+)
+def test_a_training_that_is_stopped_says_what_is_saved_and_how_to_go_on(
+    recipe, tmp_path, monkeypatch, pressed, step, saved
+):
     import os
     import signal
 
@@ -430,19 +436,20 @@ def test_ctrl_c_says_what_is_saved_and_how_to_go_on(recipe, tmp_path, monkeypatc
 
     chosen = recipe(training__epochs=3)
     whole = train(chosen, output=tmp_path / "whole", device="cpu")
-    before = signal.getsignal(signal.SIGINT)
-    original = TrainingModule.training_step
+    number = signal.Signals[pressed]
+    before = signal.getsignal(number)
+    original = getattr(TrainingModule, step)
 
-    def pressed(self, batch, batch_idx):
-        if self.epoch == 1 and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+    def stopping(self, batch, batch_idx):
+        if self.epoch == 1:
+            os.kill(os.getpid(), number)
+            monkeypatch.setattr(TrainingModule, step, original)
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(TrainingModule, "training_step", pressed)
-    with pytest.raises(Stopped, match=r"stopped in epoch 2; epoch 1 is saved: go on with .*--resume"):
+    monkeypatch.setattr(TrainingModule, step, stopping)
+    with pytest.raises(Stopped, match=rf"stopped.*; epoch {saved} is saved: go on with .*--resume"):
         train(chosen, output=tmp_path / "cut", device="cpu")
-    assert signal.getsignal(signal.SIGINT) is before
-    monkeypatch.setattr(TrainingModule, "training_step", original)
+    assert signal.getsignal(number) is before
     assert same(weights_of(whole), weights_of(train(resume=tmp_path / "cut", device="cpu")))
 
 

@@ -157,7 +157,7 @@ class Learning:
             pinned=self.device.type == "cuda",
         )
         monitor = self._monitor()
-        interruption = Interruption(self.folder)
+        interruption = Interruption(self.folder, alone=part.devices * part.nodes == 1)
         callbacks: list[pl.Callback] = [
             RunFiles(self.folder, part.patience),
             ProgressBar(part.epochs, monitor, quiet=not self.progress),

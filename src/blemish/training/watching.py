@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from blemish.errors import StorageFull, TrainingFailed
 from blemish.training.checkpoint import Checkpoints
@@ -23,7 +24,7 @@ _log = logging.getLogger("blemish.training")
 
 
 class Stopped(TrainingFailed):
-    """Somebody pressed Ctrl-C; the last complete epoch is saved."""
+    """Somebody pressed Ctrl-C, or the system wants the process gone; the last complete epoch is saved."""
 
 
 class RunFiles(Callback):  # type: ignore[misc]
@@ -91,36 +92,51 @@ class RunFiles(Callback):  # type: ignore[misc]
 
 
 class Interruption(Callback):  # type: ignore[misc]
-    """Ctrl-C ends the training in an orderly way: what was saved is said, and how to go on."""
+    """Ctrl-C and SIGTERM end the training in an orderly way: what was saved is said, and how to go on.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the run.
+        alone: whether this process learns itself; one that waits for others is ended by SIGTERM at once.
+    """
+
+    def __init__(self, folder: Path, *, alone: bool = True) -> None:
         self.folder = folder
         self.asked = False
-        self._before: Any = None
+        self._signals = (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,)
+        self._before: dict[signal.Signals, Any] = {}
+        self._complete = 0
 
     def __enter__(self) -> Self:
         # Around the whole fit: Lightning's own end would put back what it found while we were listening.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._ask)
+            self._before = {number: signal.signal(number, self._ask) for number in self._signals}
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        if kind is not None and issubclass(
+            kind, SIGTERMException
+        ):  # Lightning's, which would end with code 0
+            raise self._stopped("stopped") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_before": None}  # a handler of this process is none of another's
+        return {**self.__dict__, "_before": {}}  # a handler of this process is none of another's
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Stop if asked to."""
-        if not self.asked:
-            return
-        epoch = pl_module.progress.epoch
-        saved = f"epoch {epoch} is saved" if epoch else "no epoch was complete"
-        raise Stopped(
-            f"stopped in epoch {epoch + 1}; {saved}: go on with blemish train --resume {self.folder}"
-        )
+        self._complete = pl_module.progress.epoch
+        if self.asked:
+            raise self._stopped(f"stopped in epoch {self._complete + 1}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Note what is saved."""
+        self._complete = pl_module.progress.epoch
+
+    def _stopped(self, what: str) -> Stopped:
+        saved = f"epoch {self._complete} is saved" if self._complete else "no epoch was complete"
+        return Stopped(f"{what}; {saved}: go on with blemish train --resume {self.folder}")
 
     def _ask(self, number: int, frame: Any) -> None:
         if self.asked:  # twice means now
