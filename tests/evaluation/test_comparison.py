@@ -10,6 +10,7 @@ from PIL import Image
 
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.comparison import compare, distinct_names
+from blemish.evaluation.plot import _beside
 from blemish.inference import Predictor
 from blemish.modelfile import write_model_file
 from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
@@ -117,6 +118,19 @@ def test_models_with_and_without_masks_are_compared_by_boxes_on_data_of_boxes(ti
     assert [c.figures["ap"].value for c in comparison.contenders] == pytest.approx([1, 1])
     with pytest.raises(WrongTask):
         compare(files[1:], data)
+
+
+def test_names_in_the_plot_stand_clear_of_each_other_of_dots_and_of_the_axis():
+    dots = [(300.0, 402.0), (330.0, 400.0), (310.0, 380.0), (90.0, 406.0)]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    for x, y in dots:
+        assert 34 <= _beside(x, y, "ssd300-resnet50", taken)[1] <= 405
+    assert len(taken) == 2 * len(dots)
+    for i, (left, top, right, bottom) in enumerate(taken):
+        assert left >= 64
+        assert not any(
+            left < c and a < right and top < d and b < bottom for a, b, c, d in taken[max(i + 1, 4) :]
+        )
 
 
 def test_names_that_collide_are_told_apart(files, tmp_path):

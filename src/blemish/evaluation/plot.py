@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BELOW = 64, 150, 34, 52
+LETTER = 7  # pixels of a letter's width, about
+Area = tuple[float, float, float, float]  # left, top, right, bottom
 STYLE = """
 svg { background: #fcfbf8; font: 13px "Inter", "Segoe UI", system-ui, sans-serif; }
 text { fill: #1d1b19; } .soft { fill: #6b655d; font-size: 12px; }
@@ -63,19 +65,16 @@ def speed_plot(comparison: Comparison) -> str:
         x = across(place)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BELOW}"/>')
         parts.append(_text(x, HEIGHT - BELOW + 18, f"{place:g}", "middle", "soft"))
-    taken: list[tuple[float, float]] = []
-    for contender in contenders:
+    dots = [(across(c.milliseconds), up(_value(c, comparison))) for c in contenders]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    for contender, (x, y) in zip(contenders, dots, strict=True):
         figure = contender.figures[comparison.headline]
-        x, y = across(contender.milliseconds), up(_value(contender, comparison))
         if figure.low is not None and figure.high is not None:
             ends = f'y1="{up(figure.low):.1f}" y2="{up(figure.high):.1f}"'
             parts.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" {ends}/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
-        beside = y + 4
-        while any(abs(beside - b) < 15 and abs(x - a) < 150 for a, b in taken):
-            beside += 15
-        taken.append((x, beside))
-        parts.append(_text(x + 12, beside, contender.name, "start"))
+        at, line, anchor = _beside(x, y, contender.name, taken)
+        parts.append(_text(at, line, contender.name, anchor))
     title = title_of(comparison.headline) + (" of boxes" if comparison.of_boxes else "")
     parts.append(_text(LEFT, TOP - 14, title, "start"))
     parts.append(
@@ -87,6 +86,23 @@ def speed_plot(comparison: Comparison) -> str:
         f'height="{HEIGHT}" role="img" aria-label="{escape(title)} over milliseconds">\n'
         f"<style>{STYLE}</style>\n{inside}\n</svg>\n"
     )
+
+
+def _beside(x: float, y: float, name: str, taken: list[Area]) -> tuple[float, float, str]:
+    """Where a dot's name is written and its anchor, as near as nothing else is; `taken` grows by its area."""
+    wide = LETTER * len(name) + 4
+    for away in sorted(range(-150, 151, 5), key=abs):
+        line = y + 4 + away
+        for anchor, left in (("start", x + 10), ("end", x - 10 - wide)):
+            area = (left, line - 9, left + wide, line + 2)
+            inside = TOP <= line <= HEIGHT - BELOW - 3 and left >= LEFT
+            if inside and not any(
+                area[0] < right and left < area[2] and area[1] < bottom and top < area[3]
+                for left, top, right, bottom in taken
+            ):
+                taken.append(area)
+                return (x + 12 if anchor == "start" else x - 12), line, anchor
+    return x + 12, y + 4, "start"
 
 
 def _value(contender: Contender, comparison: Comparison) -> float:
