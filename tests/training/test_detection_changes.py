@@ -11,7 +11,7 @@ from blemish.errors import BadRecipe
 from blemish.geometry import mask_box, mask_from_array, pairwise_iou
 from blemish.imaging import Photograph
 from blemish.modelfile import InputSpec
-from blemish.preprocessing import resize
+from blemish.preprocessing import place, resize
 from blemish.training.augmentation import Change
 from blemish.training.detection_changes import View, check_changes, draw_view, objects_of, see
 from blemish.training.parts import AugmentationPart
@@ -142,6 +142,24 @@ def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
     assert found.labels.tolist() == [0]
     np.testing.assert_allclose(found.boxes, [[0, 30, 30, 80]], atol=0.01)
     assert found.masks[0].sum() == 30 * 50
+
+
+@pytest.mark.parametrize("wide", [1, 2, 3])
+def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide):
+    """A crack in a photograph five times as fine would vanish, and its object with it."""
+    array = np.zeros((400, 400), bool)
+    for y in range(50, 350):
+        array[y, 100 + y // 2 : 100 + y // 2 + wide] = True
+    mask = mask_from_array(array)
+    truth = Truth(
+        task=Task.SEGMENTATION, labels=Labels(("crack",)), size_hw=(400, 400), label_index=[0],
+        boxes_xyxy=mask_box(mask)[None], masks=(mask,),
+    )  # fmt: skip
+    sample = Sample(id="s", path="s.png", size_hw=(400, 400), truth=truth)
+    placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
+    drawn = objects_of(sample, placement, (0, 0, 80, 80), Change(), masks=True).masks
+    assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "in every row that it crosses"
+    assert drawn[0].sum() <= 2 * 62
 
 
 def test_crowds_and_clean_photographs():

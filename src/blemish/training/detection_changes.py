@@ -194,7 +194,11 @@ def objects_of(
 
 
 def draw_mask(canvas: NDArray[np.bool_], mask: Mask, placement: Placement, shown: Region) -> None:
-    """Set the pixels of an input whose area a mask covers by at least a half, inside what is shown."""
+    """Set the pixels of an input whose area a mask covers by at least a half, inside what is shown.
+
+    What is thinner than a pixel of the input covers none by a half: then half as much as of the most covered
+    one counts, so that a crack does not fall to dots or vanish with its object.
+    """
     window, (left, top) = crop_window(mask)
     if not window.size:
         return
@@ -212,8 +216,10 @@ def draw_mask(canvas: NDArray[np.bool_], mask: Mask, placement: Placement, shown
     box = np.clip(box, 0, (padded.shape[1], padded.shape[0]) * 2)
     image = Image.fromarray(padded.astype(np.uint8) * np.uint8(255))
     size = (last[0] - first[0], last[1] - first[1])
-    part = image.resize(size, Image.Resampling.BOX, box=(box[0], box[1], box[2], box[3]))
-    canvas[first[1] : last[1], first[0] : last[0]] |= np.asarray(part) >= 128
+    part = np.asarray(image.resize(size, Image.Resampling.BOX, box=(box[0], box[1], box[2], box[3])))
+    most = int(part.max())
+    if most:
+        canvas[first[1] : last[1], first[0] : last[0]] |= 2 * part.astype(np.int64) >= most
 
 
 def _change_mask(change: Change, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
