@@ -13,7 +13,14 @@ from blemish.models import create
 from blemish.training.losses import ImageLoss, check_loss, label_weights, sampling_weights
 from blemish.training.mixing import mix
 from blemish.training.module import TrainingModule
-from blemish.training.optimization import build_optimizer, freeze, improves, parameter_groups, rate_factor
+from blemish.training.optimization import (
+    build_optimizer,
+    freeze,
+    improves,
+    parameter_groups,
+    pretrained_rates,
+    rate_factor,
+)
 from blemish.training.parts import LossPart, OptimizerPart, SchedulePart
 from blemish.training.recipe import read_recipe
 from blemish.vocabulary import Labels, Sample, Task, Truth
@@ -189,6 +196,24 @@ def test_rates_by_group_take_the_longest_name_that_fits(network):
             else 1e-3
         )
         assert rate[id(parameter)] == wanted, name
+
+
+def test_a_pretrained_backbone_under_fresh_heads_learns_more_slowly():
+    detector = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet10t")
+    assert pretrained_rates(detector, OptimizerPart()) == {}
+    names = [name for name, _ in detector.named_parameters()]
+    detector.loaded = frozenset(n for n in names if n.startswith("backbone."))
+    rates = pretrained_rates(detector, OptimizerPart())
+    assert set(rates) == set(detector.stages) - {"head"}
+    assert set(rates.values()) == {1e-4}
+    fast = parameter_groups(detector, OptimizerPart(groups=rates))
+    by_rate = {id(p): group["lr"] for group in fast for p in group["params"]}
+    for name, parameter in detector.named_parameters():
+        assert by_rate[id(parameter)] == (1e-4 if name.startswith("backbone.") else 1e-3), name
+    for said in (OptimizerPart(learning_rate=1e-3), OptimizerPart(groups={"head": 1e-2})):
+        assert pretrained_rates(detector, said) == {}
+    detector.loaded = frozenset(names)
+    assert pretrained_rates(detector, OptimizerPart()) == {}
 
 
 def test_norms_and_biases_need_not_decay(network):

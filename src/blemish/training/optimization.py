@@ -13,6 +13,7 @@ from blemish.errors import BadRecipe, UnknownName
 from blemish.models.contract import Network
 from blemish.training.parts import OptimizerPart, SchedulePart
 
+GENTLE = 0.1  # of the learning rate, for what was learned before
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -48,6 +49,28 @@ def freeze(
         if name and (frozen or (batch_norm_frozen and kept)):
             still.append(name)
     return still
+
+
+def pretrained_rates(network: Network, part: OptimizerPart) -> dict[str, float]:
+    """A lower learning rate for what a detector has from a file, where a recipe names no rate at all.
+
+    Under fresh heads a pretrained backbone that learns as fast as they do forgets what it knew: an SSD's last
+    map fell silent in 60 steps of AdamW at 6e-4 (figures in docs/systems/voc-ssd300-resnet50.md).
+
+    Returns:
+        `groups` of an optimizer: a tenth of the learning rate for each stage but the head that was loaded
+        whole. Empty where the recipe says a rate or groups, or where something of the head was loaded.
+    """
+    if not network.owns_loss or {"learning_rate", "groups"} & part.model_fields_set:
+        return {}
+    names = [name for name, _ in network.named_parameters()]
+    held = {
+        stage: [n in network.loaded for n in names if any(_below(n, p) for p in prefixes)]
+        for stage, prefixes in network.stages.items()
+    }
+    if any(held.pop("head", ())):
+        return {}
+    return {stage: part.learning_rate * GENTLE for stage, loaded in held.items() if all(loaded)}
 
 
 def parameter_groups(network: Network, part: OptimizerPart) -> list[dict[str, Any]]:

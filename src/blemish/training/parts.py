@@ -239,7 +239,8 @@ class OptimizerPart(Part):
 
     Attributes:
         name: the rule.
-        learning_rate: of everything that no group names.
+        learning_rate: of everything that no group names. Where neither it nor `groups` is said, what a
+            detector with fresh heads has from a file of weights learns at a tenth of it.
         weight_decay: AdamW's is decoupled, the others' is part of the gradient.
         momentum: of SGD.
         nesterov: of SGD.

@@ -63,7 +63,7 @@ class Recipe(Part):
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
         """This recipe with dotted keys set anew: `{"training.epochs": 3}`."""
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude_unset=True)  # what nobody said stays unsaid
         for key, value in settings.items():
             _put(values, key, value)
         return type(self).of(values)

@@ -14,6 +14,7 @@ from blemish.models.weights import locate
 from blemish.training.checkpoint import Checkpoints
 from blemish.training.fitting import check_device, choose_device, logger_classes
 from blemish.training.learning import Learning, Run
+from blemish.training.optimization import pretrained_rates
 from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
 from blemish.training.ranks import check_agreement, rank_of
 from blemish.training.recipe import Recipe, read_recipe
@@ -89,6 +90,10 @@ def train(
         if loaded is not None:
             network.loaded = frozenset(loaded)
             network.settle()
+        rates = {} if resume is not None else pretrained_rates(network, chosen.training.optimizer)
+        if rates:
+            chosen = chosen.changed({"training.optimizer.groups": rates})
+            _log.info("what the weights' file filled learns at a tenth of the learning rate", extra=SHOWN)
         run = Learning(chosen, prepared, network, folder, where, state, progress).run()
     if chosen.data.tiles is not None and first:
         # A run that goes on needs them, one that is over does not. The first process judges after the others
