@@ -67,16 +67,16 @@ def verdict(prediction: Prediction) -> str:
     assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
     if prediction.task is Task.LOCALIZATION:
         return "box " + " ".join(f"{x:.1f}" for x in prediction.boxes_xyxy[0])
-    sure = prediction.scores >= prediction.thresholds[prediction.label_index]
-    if not sure.any():
+    sure = prediction.at_least()
+    if not len(sure):
         return "nothing found"
-    counts = Counter(prediction.label_index[sure].tolist())
-    best = {i: prediction.scores[sure & (prediction.label_index == i)].max() for i in counts}
+    counts = Counter(sure.label_index.tolist())
+    best = {i: sure.scores[sure.label_index == i].max() for i in counts}
     said = ", ".join(
         f"{count} x {titles[i]} (best {best[i]:.1%})"
         for i, count in sorted(counts.items(), key=lambda item: -best[item[0]])
     )
-    bare = sum(sure[i] and mask.area == 0 for i, mask in enumerate(prediction.masks or ()))
+    bare = sum(mask.area == 0 for mask in sure.masks or ())
     return f"{said}; {bare} without an outline" if bare else said
 
 

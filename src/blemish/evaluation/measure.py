@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.data.reading import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.labels import match_labels
 from blemish.evaluation.leaks import Leaks, find_leaks, split_as_in_training
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 ALL = "all"
 # Where a set has splits and none is named, the first of these that it holds is taken.
 PREFERRED_SPLITS = ("test", "val")
-TRAINING_SPLITS = ("train", "val", "test")
 
 
 @dataclass(eq=False)
@@ -108,7 +108,7 @@ def evaluate(
         )
     match_labels(predictor.labels, dataset.labels, map_labels)  # before any work
     file = predictor.model_file
-    if split in TRAINING_SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
+    if split in SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
         dataset = split_as_in_training(dataset, file.fingerprints)
     chosen, split = choose_split(dataset, split)
     labelled = [s for s in chosen if s.truth is not None]

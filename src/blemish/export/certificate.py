@@ -208,15 +208,11 @@ def cpu_capability() -> str:
 
 
 def _changed_objects(before: Prediction, after: Prediction) -> int:
-    sides = []
-    for side in (before, after):
-        assert side.boxes_xyxy is not None  # noqa: S101
-        kept = side.scores >= side.thresholds[side.label_index]
-        sides.append((side.boxes_xyxy[kept], side.label_index[kept]))
-    (first, first_label), (second, second_label) = sides
-    overlap = pairwise_iou(first, second)
+    first, second = before.at_least(), after.at_least()
+    assert first.boxes_xyxy is not None and second.boxes_xyxy is not None  # noqa: S101  (a detector's)
+    overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
     same = overlap >= SAME_BOX_IOU
-    same &= first_label[:, None] == second_label[None, :]
+    same &= first.label_index[:, None] == second.label_index[None, :]
     matched = 0
     for row in range(len(first)):
         best = int(np.where(same[row], overlap[row], -1).argmax()) if len(second) else 0

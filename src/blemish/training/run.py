@@ -90,7 +90,7 @@ def train(
         if loaded is not None:
             network.loaded = frozenset(loaded)
             network.settle()
-        rates = {} if resume is not None else pretrained_rates(network, chosen.training.optimizer)
+        rates = pretrained_rates(network, chosen.training.optimizer)  # a resumed run says its rates
         if rates:
             chosen = chosen.changed({"training.optimizer.groups": rates})
             _log.info("what the weights' file filled learns at a tenth of the learning rate", extra=SHOWN)

@@ -8,7 +8,7 @@ import numpy as np
 
 from blemish.data.findings import Severity
 from blemish.data.formats import register
-from blemish.data.reading import Reading, Shelf, is_image_name, sample_id, split_named
+from blemish.data.reading import SPLITS, Reading, Shelf, is_image_name, sample_id, split_named
 from blemish.data.titles import labels_with_titles
 from blemish.data.writing import (
     Writing,
@@ -143,4 +143,4 @@ def _levels(path: Path, reading: Reading) -> tuple[Path, dict[str, Path]]:
                 f"{path}: {levels[split].name} and {folder.name} both mean {split}; merge or rename one"
             )
         levels[split] = folder
-    return path, {s: levels[s] for s in ("train", "val", "test") if s in levels}
+    return path, {s: levels[s] for s in SPLITS if s in levels}

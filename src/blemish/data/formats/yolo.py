@@ -23,7 +23,7 @@ from blemish.data.formats.yolo_plan import (
 )
 from blemish.data.outlines import OutlinedMask
 from blemish.data.placing import Drawn, boxes_or_masks, place_all
-from blemish.data.reading import Reading, is_image_name, sample_id
+from blemish.data.reading import SPLITS, Reading, is_image_name, sample_id
 from blemish.data.titles import labels_with_titles
 from blemish.data.writing import Writing, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
@@ -112,7 +112,7 @@ class Yolo:
             text.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         if splits:
             content: dict[str, object] = {"path": "."}
-            content |= {s: f"images/{s}" for s in ("train", "val", "test") if s in dataset.splits}
+            content |= {s: f"images/{s}" for s in SPLITS if s in dataset.splits}
             content["names"] = dict(enumerate(dataset.labels.names))
             text_of = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
             (writing.root / "data.yaml").write_text(text_of, "utf-8")
