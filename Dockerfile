@@ -26,7 +26,7 @@ COPY src/blemish /opt/blemish/src/blemish
 # start takes half a second of processor time more.
 RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src \
  && PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -c \
-    "import blemish.cli, blemish.commands.serve, blemish.drawing, blemish.explanation.colours, blemish.service.server, blemish.service.app"
+    "import blemish.cli, blemish.commands.serve_command, blemish.drawing, blemish.explanation.colormaps, blemish.service.server, blemish.service.app"
 
 FROM python:${PYTHON}-slim
 # 1000 is the user that a Hugging Face Space runs as.

@@ -27,8 +27,8 @@ import io, sys
 from pathlib import Path
 import numpy as np, torch, torchvision
 from PIL import Image
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
-from blemish.vocabulary import Task
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+from blemish.structures import Task
 
 folder = Path(sys.argv[1])
 torch.manual_seed(0)

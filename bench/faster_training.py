@@ -20,10 +20,10 @@ from types import SimpleNamespace
 
 def trained(settings, folder):
     """A training without its export."""
-    from blemish.training import learning, read_recipe
+    from blemish.training import read_recipe, trainer
     from blemish.training.run import train
 
-    learning.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    trainer.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
     return train(read_recipe(overrides=settings), output=folder, device="cpu")
 
 
@@ -96,10 +96,10 @@ def fusion(folder, rounds):
     import torch
 
     from blemish.data.synthetic import vehicles, write_vehicles
-    from blemish.export.onnx import export_network
-    from blemish.imaging import open_photograph
+    from blemish.export.onnx_export import export_network
+    from blemish.imaging import open_image
     from blemish.inference import load
-    from blemish.modelfile import Contract, LabelSpec, write_model_file
+    from blemish.model_file import Contract, LabelSpec, write_model_file
     from blemish.models import create
     from blemish.preprocessing import prepare
 
@@ -126,14 +126,14 @@ def fusion(folder, rounds):
     ours, bare = [], []
     for i in range(rounds + 3):
         photograph = photographs[i % len(photographs)]
-        feeds = {s.name: prepare(open_photograph(photograph), s)[0][None] for s in contract.inputs}
+        feeds = {s.name: prepare(open_image(photograph), s)[0][None] for s in contract.inputs}
         order = [("ours", ours), ("bare", bare)] if i % 2 else [("bare", bare), ("ours", ours)]
         for who, seconds in order:
             start = time.perf_counter()
             if who == "ours":
                 predictor.predict(photograph)
             else:
-                open_photograph(photograph)
+                open_image(photograph)
                 session.run(None, feeds)
             seconds.append(time.perf_counter() - start)
     ours, bare = ours[3:], bare[3:]

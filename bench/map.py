@@ -70,13 +70,13 @@ def run_lengths(box):
 
 
 def as_objects(rows, photographs, masks):
-    from blemish.metrics.objects import Objects
-    from blemish.vocabulary import Mask
+    from blemish.arrays import Mask
+    from blemish.metrics.object_arrays import ObjectArrays
 
     held = tuple(Mask((SIDE, SIDE), run_lengths(b)) for b in rows[:, 2:6]) if masks else None
     boxes = rows[:, 2:6]
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return Objects(
+    return ObjectArrays(
         photographs=photographs,
         label_count=LABELS,
         photograph=rows[:, 0].astype(int),
@@ -118,7 +118,8 @@ def as_coco(truths, found, photographs, masks):
 
 def as_annotations(rows, photographs):
     """What `evaluate` scores: a Truth a photograph, or a Prediction where there are scores, with masks."""
-    from blemish.vocabulary import Labels, Mask, Prediction, Task, Truth
+    from blemish.arrays import Mask
+    from blemish.structures import GroundTruth, Labels, Prediction, Task
 
     labels = Labels(tuple(f"label {i}" for i in range(LABELS)))
     out = []
@@ -139,16 +140,16 @@ def as_annotations(rows, photographs):
             sure = {"scores": here[:, 6], "label_scores": best, "thresholds": np.full(LABELS, 0.5)}
             out.append(Prediction(**fields, **sure))
         else:
-            out.append(Truth(**fields))
+            out.append(GroundTruth(**fields))
     return out
 
 
 def report(photographs):
     """Seconds and peak memory of a whole report, intervals included, in this process."""
-    from blemish.evaluation import score
-
     truths, found = (as_annotations(rows, photographs) for rows in scene(photographs, 3))
     before, start = peak_mb(), (time.perf_counter(), time.process_time())
+    from blemish.evaluation import score
+
     made = score(found, truths)
     seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
     print(
@@ -167,8 +168,8 @@ def contend(name, photographs, per_truth, masks):
     """One contender, in this process: seconds, peak memory and the twelve figures."""
     truths, found = scene(photographs, per_truth)
     if name == "blemish":
-        from blemish.metrics.matching import match
-        from blemish.metrics.overlap import accumulate
+        from blemish.metrics.average_precision import accumulate
+        from blemish.metrics.coco_matching import match
 
         sides = as_objects(found, photographs, masks), as_objects(truths, photographs, masks)
         start = time.perf_counter(), time.process_time()

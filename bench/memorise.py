@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from blemish.data import open_dataset
-from blemish.data.writing import write_dataset
+from blemish.data.write_dataset import write_dataset
 from blemish.errors import BlemishError
 from blemish.training import train
 

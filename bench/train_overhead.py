@@ -63,10 +63,10 @@ def ours(table, recipe, folder):
     """Seconds of each epoch of learning."""
     from types import SimpleNamespace
 
-    from blemish.training import learning
+    from blemish.training import trainer
     from blemish.training.run import train
 
-    learning.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    trainer.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
     run = train(recipe, data=table, output=folder, device="cpu")
     return [row["seconds"] for row in run.history]
 

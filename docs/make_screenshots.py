@@ -49,8 +49,8 @@ def write_stand_in(path: Path, photographs: Sequence[Any], truths: Sequence[Any]
     from PIL import Image
 
     from blemish.geometry import mask_to_array
-    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
-    from blemish.vocabulary import Task
+    from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.structures import Task
 
     rng = np.random.default_rng(seed)
     spec = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))

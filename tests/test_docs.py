@@ -29,10 +29,10 @@ def test_every_verb_stands_in_the_readme():
 
 
 def test_every_recipe_is_a_recipe():
-    from blemish.training.recipe import read_recipe
-    from blemish.training.shipped import shipped_recipes
+    from blemish.config.builtin import builtin_recipes
+    from blemish.config.recipe import read_recipe
 
-    recipes = shipped_recipes()
+    recipes = builtin_recipes()
     assert recipes
     for name in recipes:
         assert read_recipe(name).name == name

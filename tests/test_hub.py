@@ -12,15 +12,15 @@ from onnx import TensorProto, helper
 
 from blemish import hub
 from blemish.errors import BadInput, BadModelFile, NoNetwork, StorageFull
-from blemish.hub import Address, local_file, model_card, push
-from blemish.modelfile import (
+from blemish.hub import HubAddress, local_file, model_card, push
+from blemish.model_file import (
     Contract,
     DecoderSpec,
     InputSpec,
     LabelSpec,
     Licences,
     OutputSpec,
-    Parity,
+    ParityCertificate,
     read_model_file,
     write_model_file,
 )
@@ -65,7 +65,9 @@ def model(tmp_path):
             "val with intervals": {"macro_f1": {"value": 0.75, "low": 0.7, "high": 0.8}, "tuned": True},
         },
         licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
-        certificate=Parity(passed=True, photographs=15, verdicts_changed=0, largest_difference=1e-6),
+        certificate=ParityCertificate(
+            passed=True, photographs=15, verdicts_changed=0, largest_difference=1e-6
+        ),
     )
     return write_model_file(tmp_path / "run" / "model.onnx", proto.SerializeToString(), contract)
 
@@ -206,12 +208,12 @@ def test_formats_that_can_run_code_are_refused_before_anything_is_fetched(stub, 
 )
 def test_addresses_that_are_none(text):
     with pytest.raises(BadInput, match="write hf://user/name"):
-        Address.parse(text)
+        HubAddress.parse(text)
 
 
 @pytest.mark.parametrize("text", ["hf://ada/cells", "hf://ada/cells@v1.2", "hf://ada/cells@main/sub/m.onnx"])
 def test_addresses_read_as_they_are_written(text):
-    assert str(Address.parse(text)) == text
+    assert str(HubAddress.parse(text)) == text
 
 
 def test_paths_are_left_alone(tmp_path):

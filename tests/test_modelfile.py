@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from blemish.errors import BadModelFile, StorageFull
-from blemish.modelfile import (
+from blemish.model_file import (
     Contract,
     DecoderSpec,
     Fingerprints,
@@ -20,15 +20,15 @@ from blemish.modelfile import (
     LabelSpec,
     Licences,
     OutputSpec,
-    Parity,
+    ParityCertificate,
     graph_digest,
     read_graph,
     read_model_file,
     write_atomically,
     write_model_file,
 )
-from blemish.modelfile.protobuf import encode_entry
-from blemish.vocabulary import Task
+from blemish.model_file.protobuf import encode_entry
+from blemish.structures import Task
 
 # An ONNX file of format 1 as Blemish 0.1 wrote it: image (b, 3, 2, 2) -> logits (b, 2); deflated, base64.
 VERSION_1 = """
@@ -57,7 +57,7 @@ CONTRACT = Contract(
     thresholds={"Riß ☂": 0.375},
     metrics={"val": {"macro_f1": 0.1 + 0.2}},
     licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
-    certificate=Parity(passed=True, photographs=9, verdicts_changed=0, largest_difference=1e-7),
+    certificate=ParityCertificate(passed=True, photographs=9, verdicts_changed=0, largest_difference=1e-7),
 )
 # The least an ONNX file can be: ir_version 8 and an empty graph.
 GRAPH = b"\x08\x08\x3a\x00"

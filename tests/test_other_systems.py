@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from blemish.data import cache
-from blemish.data.writing import check_folder_name
+from blemish.data import header_cache
+from blemish.data.write_dataset import check_folder_name
 from blemish.errors import BadDataset, BadInput, BadRecipe, StorageFull
-from blemish.imaging import open_photograph
-from blemish.modelfile import InputSpec, files, write_atomically
-from blemish.training import read_recipe, tiles, watching
-from blemish.training.fitting import check_device
-from blemish.training.module import Progress
-from blemish.training.photo_cache import ReducedCopies, prune
-from blemish.training.preparing import prepare_data
-from blemish.vocabulary import Sample
+from blemish.imaging import open_image
+from blemish.model_file import InputSpec, read_write, write_atomically
+from blemish.structures import Sample
+from blemish.training import callbacks, read_recipe, tile_dataset
+from blemish.training.data_setup import prepare_data
+from blemish.training.image_cache import ResizedImageCache, prune
+from blemish.training.lightning_module import Progress
+from blemish.training.lightning_trainer import check_device
 
 
 def photograph(path, size=(40, 30), seed=0):
@@ -51,7 +51,7 @@ def held(monkeypatch):
 
 
 def test_a_file_that_is_held_for_a_moment_is_waited_for(tmp_path, held, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(read_write, "PATIENCE_SECONDS", (0.0, 0.0))
     held(2)
     write_atomically(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
@@ -64,7 +64,7 @@ def test_a_file_that_is_held_for_a_moment_is_waited_for(tmp_path, held, monkeypa
 
 def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, held, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("blemish.training"), "propagate", True)
-    run = watching.RunFiles(tmp_path, None)
+    run = callbacks.RunLogger(tmp_path, None)
     progress = Progress(1, [{"epoch": 1, "train_loss": 0.5}])
     run._write_table(progress)
     held(1)
@@ -74,7 +74,7 @@ def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, he
     def full(history, path):
         raise StorageFull("no space left") from OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(watching, "write_table", full)
+    monkeypatch.setattr(callbacks, "write_table", full)
     with pytest.raises(StorageFull):
         run._write_table(progress)
 
@@ -83,7 +83,7 @@ def test_a_copy_that_another_process_reads_is_no_full_disk(tmp_path, held):
     path = photograph(tmp_path / "p.png", (400, 300))
     sample, spec = Sample(id="p", path=path), InputSpec(size_hw=(24, 32))
     for _ in range(2):  # two processes open the photograph at once
-        copies = ReducedCopies((spec,), None, 10**8, tmp_path / "copies")
+        copies = ResizedImageCache((spec,), None, 10**8, tmp_path / "copies")
         copies._read = lambda _: None
         copies.resized(sample, spec, SimpleNamespace(crop_xyxy=None))
         held(1)
@@ -104,14 +104,14 @@ def test_copies_that_cannot_be_removed_count_as_still_there(tmp_path, monkeypatc
 
 
 def test_a_tile_that_another_process_wrote_first_is_taken(tmp_path, monkeypatch):
-    photo, target = open_photograph(photograph(tmp_path / "p.png")), tmp_path / "tile.png"
+    photo, target = open_image(photograph(tmp_path / "p.png")), tmp_path / "tile.png"
 
     def faster(self, path):
         path.write_bytes(b"theirs")
         raise PermissionError(errno.EACCES, "Access is denied")
 
     monkeypatch.setattr(Path, "replace", faster)
-    tiles._write(photo, np.array([0, 0, 20, 20]), target)
+    tile_dataset._write(photo, np.array([0, 0, 20, 20]), target)
     assert target.read_bytes() == b"theirs"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png", "tile.png"]
 
@@ -123,8 +123,11 @@ def test_photographs_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
         raise ValueError("Paths don't have the same drive")
 
     monkeypatch.setattr(os.path, "commonpath", two_drives)
-    paths = [tmp_path / f"{i}.png" for i in range(cache.WORTH_IT)]
-    assert cache.LookCache.of(paths).name != cache.LookCache.of([tmp_path / "z.png", *paths]).name
+    paths = [tmp_path / f"{i}.png" for i in range(header_cache.WORTH_IT)]
+    assert (
+        header_cache.HeaderCache.of(paths).name
+        != header_cache.HeaderCache.of([tmp_path / "z.png", *paths]).name
+    )
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "Com1", "aux.2024", "lpt9 .x"])

@@ -6,7 +6,7 @@ from PIL import Image
 
 from blemish.errors import BadInput
 from blemish.imaging import Photograph
-from blemish.modelfile import InputSpec
+from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, normalize, place, prepare, resize
 
 

@@ -52,9 +52,9 @@ def make_model(name: str, folder: Path) -> tuple[Path, Path]:
         return file, state
     code = f"""
 import torch, torchvision
-from blemish.export.onnx import export_module, export_network
-from blemish.modelfile import *
-from blemish.models.registry import create
+from blemish.export.onnx_export import export_module, export_network
+from blemish.model_file import *
+from blemish.models._registry import create
 torch.manual_seed(0)
 name, inputs, outputs = {name!r}, None, (OutputSpec(name="logits", role="scores", activation="logits"),)
 if name == "fusion":

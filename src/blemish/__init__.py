@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blemish._version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from blemish.evaluation import Report
     from blemish.inference import Predictor
+    from blemish.structures import Dataset, Prediction
     from blemish.training import Run
-    from blemish.vocabulary import Dataset, Prediction
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load", "open_dataset", "predict", "train"]
 
 

@@ -14,25 +14,29 @@ from typing import Annotated
 
 import typer
 
-from blemish import __version__
+from blemish._version import __version__
 from blemish.errors import BlemishError, MissingExtra
 
 # verb: (module below blemish.commands, attribute, one line for the overview)
 VERBS: dict[str, tuple[str, str, str]] = {
-    "demo": ("demo", "demo", "Train, measure and explain a model on 2,624 real solar cells."),
-    "data": ("data", "app", "Labelled photographs: check, stats, preview, split, convert, ..."),
-    "train": ("train", "train", "From labelled photographs to a measured model file."),
-    "predict": ("predict", "predict", "Look at photographs with a model file."),
-    "evaluate": ("evaluate", "evaluate", "Measure a model file on labelled photographs."),
-    "explain": ("explain", "explain", "Show what a model looked at."),
-    "serve": ("serve", "serve", "A REST service and a page for browsers."),
-    "models": ("models", "models", "The architectures that can be trained."),
-    "info": ("info", "info", "What a model file is, and what was promised of it."),
-    "export": ("export", "export", "Write a run's or file's model again, in another precision."),
-    "import": ("import_model", "import_model", "Make a model file of weights that were trained elsewhere."),
-    "push": ("push", "push", "Publish a model file on the Hugging Face Hub."),
-    "benchmark": ("benchmark", "benchmark", "How fast a model file is on this machine, stage by stage."),
-    "compare": ("compare", "compare", "Model files side by side on the same photographs."),
+    "demo": ("demo_command", "demo", "Train, measure and explain a model on 2,624 real solar cells."),
+    "data": ("data_command", "app", "Labelled photographs: check, stats, preview, split, convert, ..."),
+    "train": ("train_command", "train", "From labelled photographs to a measured model file."),
+    "predict": ("predict_command", "predict", "Look at photographs with a model file."),
+    "evaluate": ("evaluate_command", "evaluate", "Measure a model file on labelled photographs."),
+    "explain": ("explain_command", "explain", "Show what a model looked at."),
+    "serve": ("serve_command", "serve", "A REST service and a page for browsers."),
+    "models": ("models_command", "models", "The architectures that can be trained."),
+    "info": ("info_command", "info", "What a model file is, and what was promised of it."),
+    "export": ("export_command", "export", "Write a run's or file's model again, in another precision."),
+    "import": ("import_command", "import_model", "Make a model file of weights that were trained elsewhere."),
+    "push": ("push_command", "push", "Publish a model file on the Hugging Face Hub."),
+    "benchmark": (
+        "benchmark_command",
+        "benchmark",
+        "How fast a model file is on this machine, stage by stage.",
+    ),
+    "compare": ("compare_command", "compare", "Model files side by side on the same photographs."),
 }
 # which extra brings a package that a verb may find missing
 EXTRA_OF = {

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork, StorageFull
-from blemish.modelfile import Contract, ModelFile, read_model_file
-from blemish.modelfile.figures import counts_of, measured
-from blemish.vocabulary import Task
+from blemish.model_file import Contract, ModelFile, read_model_file
+from blemish.model_file.metric_summary import counts_of, measured
+from blemish.structures import Task
 
 SCHEME = "hf://"
 DIGESTS = "SHA256SUMS"  # as sha256sum writes and checks it
@@ -43,7 +43,7 @@ _PIPELINES = {
 
 
 @dataclass(frozen=True)
-class Address:
+class HubAddress:
     """Where a model file lies on the Hub.
 
     Attributes:
@@ -57,14 +57,14 @@ class Address:
     file: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> HubAddress:
         """The parts of `hf://user/name[@revision][/file]`.
 
         Raises:
             BadInput: it is none, or names a file of a format that is not read.
 
         Example:
-            >>> Address.parse("hf://ada/cells@v2/model-fp16.onnx")
+            >>> HubAddress.parse("hf://ada/cells@v2/model-fp16.onnx")
             Address(repository='ada/cells', revision='v2', file='model-fp16.onnx')
         """
         form = r"hf://([\w.-]+/[\w.-]+)(?:@([^/@\s]+))?(?:/([\w./ -]+))?"
@@ -107,7 +107,7 @@ def local_file(model: Path | str, *, explanation: bool = False) -> Path:
     """
     if not is_address(model):
         return Path(model)
-    address = Address.parse(str(model))
+    address = HubAddress.parse(str(model))
     away = None
     try:
         names: frozenset[str] | None = _names(address)
@@ -150,7 +150,7 @@ def push(file: Path, repository: str, *, private: bool = False, message: str = "
         NoNetwork: the Hub cannot be reached, or does not let us.
     """
     made = read_model_file(file)
-    address = Address.parse(SCHEME + repository.removeprefix(SCHEME))
+    address = HubAddress.parse(SCHEME + repository.removeprefix(SCHEME))
     if address.revision or address.file:
         raise BadInput(f"{repository}: push to user/name, without revision and file")
     client = _client()
@@ -290,7 +290,7 @@ def _endpoint() -> dict[str, Any]:
     return {"endpoint": os.environ.get("HF_ENDPOINT") or None}
 
 
-def _names(address: Address) -> frozenset[str]:
+def _names(address: HubAddress) -> frozenset[str]:
     """The files of a repository; NoNetwork where the Hub does not say."""
     client = _client()
     with _translated(address):
@@ -300,7 +300,7 @@ def _names(address: Address) -> frozenset[str]:
     return frozenset(sibling.rfilename for sibling in info.siblings or ())
 
 
-def _only_model(address: Address, names: frozenset[str] | None) -> str:
+def _only_model(address: HubAddress, names: frozenset[str] | None) -> str:
     """`model.onnx`, or the one model file of a repository that has none of that name."""
     models = sorted(n for n in names or () if n.endswith(".onnx") and not n.endswith(".explain.onnx"))
     if names is None or DEFAULT_FILE in models:
@@ -311,7 +311,7 @@ def _only_model(address: Address, names: frozenset[str] | None) -> str:
     return models[0]
 
 
-def _fetch(address: Address, file: str, names: frozenset[str] | None) -> Path | None:
+def _fetch(address: HubAddress, file: str, names: frozenset[str] | None) -> Path | None:
     """A file of a repository, from the Hub or, where that cannot be reached, the cache; None if not there."""
     if names is not None and file not in names:
         return None
@@ -336,7 +336,7 @@ def _fetch(address: Address, file: str, names: frozenset[str] | None) -> Path | 
 class _translated:  # noqa: N801  (used as a function)
     """The client's errors as ours, in one sentence."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: HubAddress) -> None:
         self.address = address
 
     def __enter__(self) -> None:
@@ -379,7 +379,7 @@ def _read_digests(path: Path) -> dict[str, str]:
     return {parts[1].strip().lstrip("*"): parts[0].lower() for parts in lines if len(parts) == 2}
 
 
-def _check(path: Path, expected: str | None, address: Address) -> None:
+def _check(path: Path, expected: str | None, address: HubAddress) -> None:
     """The Hub's own cache names large files by their digest; SHA256SUMS says it for all."""
     blob = path.resolve().name
     wanted = {d for d in (expected, blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None) if d}

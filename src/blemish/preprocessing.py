@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.arrays import FloatArray
 from blemish.errors import BadInput
-from blemish.modelfile import InputSpec
-from blemish.vocabulary import FloatArray
+from blemish.model_file import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands import benchmark as command
+from blemish.commands import benchmark_command as command
 from blemish.errors import BadImage, BadInput, BlemishError
 from blemish.inference import load
-from blemish.inference.measuring import measure, peak_memory_mib
+from blemish.inference.benchmark import measure, peak_memory_mib
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_stages_add_up_and_percentiles_ascend(model, photographs):
 @pytest.mark.skipif(sys.platform != "linux", reason="the others say the peak of a process and its parents")
 def test_memory_is_this_processs_and_not_that_of_the_one_that_started_it():
     held = np.ones(40_000_000)  # 305 MiB, handed down by fork
-    code = "from blemish.inference.measuring import peak_memory_mib; print(peak_memory_mib())"
+    code = "from blemish.inference.benchmark import peak_memory_mib; print(peak_memory_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 10 < float(done.stdout) < 200 < peak_memory_mib()
     assert held[0]

@@ -11,20 +11,20 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.explain import explain
-from blemish.commands.export import export
-from blemish.commands.info import info
-from blemish.commands.push import push
+from blemish.commands.explain_command import explain
+from blemish.commands.export_command import export
+from blemish.commands.info_command import info
+from blemish.commands.push_command import push
 from blemish.errors import BadInput, BadModelFile, UnknownName
-from blemish.explanation.gradients import EXPLANATION_KEY, explanation_path
-from blemish.modelfile import (
+from blemish.explanation.gradient_graph import EXPLANATION_KEY, explanation_path
+from blemish.model_file import (
     Contract,
     DecoderSpec,
     InputSpec,
     LabelSpec,
     Licences,
     OutputSpec,
-    Parity,
+    ParityCertificate,
     read_graph,
     read_model_file,
     write_model_file,
@@ -67,7 +67,7 @@ def file(tmp_path):
     )
     path = tmp_path / "model.onnx"
     made = write_model_file(path, proto.SerializeToString(), contract)
-    proof = Parity(
+    proof = ParityCertificate(
         passed=True,
         photographs=3,
         verdicts_changed=0,
@@ -233,7 +233,7 @@ def test_export_takes_a_file_of_the_hub_and_writes_here(file, monkeypatch):
         return read_model_file(file)
 
     monkeypatch.setattr("blemish.hub.local_file", lambda source, explanation: file)
-    monkeypatch.setattr("blemish.training.again.export_again", export_again)
+    monkeypatch.setattr("blemish.training.reexport.export_again", export_again)
     assert run(export, "hf://ada/cells", "--precision", "fp16").exit_code == 0
     assert asked["source"] == file
     assert asked["output"] == Path("model-fp16.onnx"), "not into the cache, where nobody looks"

@@ -13,13 +13,13 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.predict import predict
-from blemish.commands.telling import Pictures, verdict
+from blemish.commands.output import Pictures, verdict
+from blemish.commands.predict_command import predict
 from blemish.errors import BadInput, BadModelFile, ImageTooLarge, StorageFull, WrongTask
 from blemish.geometry import mask_from_array
 from blemish.inference import load
-from blemish.modelfile import Parity, write_model_file
-from blemish.vocabulary import Task
+from blemish.model_file import ParityCertificate, write_model_file
+from blemish.structures import Task
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_the_limit_is_the_callers(place):
 
 
 def test_a_file_that_failed_its_certificate_is_said_so(place, tiny):
-    certificate = Parity(
+    certificate = ParityCertificate(
         passed=False,
         photographs=3,
         verdicts_changed=2,
@@ -290,9 +290,9 @@ def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
 
 def test_a_film_is_answered_frame_by_frame_and_drawn_as_a_film(place):
     pytest.importorskip("av")
-    from blemish.inference.video import FilmWriter, frames
+    from blemish.inference.video import VideoWriter, frames
 
-    with FilmWriter(place / "walk.mp4") as writer:
+    with VideoWriter(place / "walk.mp4") as writer:
         for i in range(6):
             writer.write(Image.new("RGB", (64, 48), (40 * i, 90, 20)), i / 10)
     arguments = [
@@ -349,7 +349,7 @@ def test_progress_counts_on_a_terminal():
     from rich.console import Console
     from rich.progress import Progress
 
-    from blemish.commands.predict import _Shown
+    from blemish.commands.predict_command import _Shown
 
     with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as bars:
         shown = _Shown(bars)

@@ -9,7 +9,7 @@ from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.errors import BadDataset
 from blemish.geometry import mask_to_array
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 SIZE_WH = (48, 40)
 BOX = '<box label="dent" occluded="0" xtl="4.5" ytl="6" xbr="20" ybr="12.25" z_order="0"></box>'

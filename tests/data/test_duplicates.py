@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from blemish.data.duplicates import Signatures, find_copies, linked, signatures, stretched, window_hashes
-from blemish.data.hashing import perceptual_hash
+from blemish.data.image_hashes import perceptual_hash
 from blemish.imaging import Photograph
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 
-from blemish.data import fetching
-from blemish.data.fetching import Archive, fetch
+from blemish.data import download
+from blemish.data.download import Archive, fetch
 from blemish.errors import BadDataset, NoNetwork, UnknownName
 
 
@@ -52,7 +52,7 @@ def served(monkeypatch):
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/VOC.tar"
     digest = hashlib.md5(Server.content).hexdigest()
-    monkeypatch.setitem(fetching.SETS, "voc2007", (Archive(url, digest, len(Server.content)),))
+    monkeypatch.setitem(download.SETS, "voc2007", (Archive(url, digest, len(Server.content)),))
     monkeypatch.setattr(Server, "break_after", None)
     monkeypatch.setattr(Server, "asked", [])
     yield Server
@@ -95,7 +95,7 @@ def test_a_wrong_digest_is_refused_and_deleted(served, tmp_path, monkeypatch):
 
 
 def test_no_server_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(fetching.SETS, "voc2007", (Archive("http://127.0.0.1:9/VOC.tar", "0", 1),))
+    monkeypatch.setitem(download.SETS, "voc2007", (Archive("http://127.0.0.1:9/VOC.tar", "0", 1),))
     with pytest.raises(NoNetwork, match="connect to the internet"):
         fetch("voc2007", tmp_path)
     with pytest.raises(UnknownName, match="did you mean 'voc2007'"):
@@ -106,5 +106,5 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path):
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("../evil.txt"))
     with pytest.raises(BadDataset, match="cannot be unpacked"):
-        fetching._unpack(tmp_path / "evil.tar", tmp_path / "inside")
+        download._unpack(tmp_path / "evil.tar", tmp_path / "inside")
     assert not (tmp_path / "evil.txt").exists()

@@ -4,7 +4,7 @@ import pytest
 
 from blemish.data import open_dataset
 from blemish.errors import BadDataset
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 def test_folder_names_are_labels_with_titles(draw, tmp_path):

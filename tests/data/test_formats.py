@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blemish.data import as_task, open_dataset
-from blemish.data.outlines import OutlinedMask
-from blemish.data.titles import labels_with_titles
-from blemish.data.writing import write_dataset
+from blemish.data.display_names import labels_with_titles
+from blemish.data.polygon_masks import PolygonMask
+from blemish.data.write_dataset import write_dataset
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.geometry import mask_box, mask_from_array, mask_iou
-from blemish.vocabulary import Dataset, Sample, Task, Truth
+from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 SIZES_HW = ((16, 24), (20, 20), (31, 9), (12, 40))
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,9 +59,9 @@ def sets(draw, task, masks="outlines"):
 def truths(draw, task, labels, size_hw, masks):
     one = st.integers(0, len(labels) - 1)
     if task is Task.CLASSIFICATION:
-        return Truth(task=task, labels=labels, label_index=np.array([draw(one)]), size_hw=size_hw)
+        return GroundTruth(task=task, labels=labels, label_index=np.array([draw(one)]), size_hw=size_hw)
     if task is Task.MULTILABEL:
-        return Truth(
+        return GroundTruth(
             task=task, labels=labels, label_index=np.array(sorted(draw(st.sets(one)))), size_hw=size_hw
         )
     count = draw(st.integers(0, 3))
@@ -81,9 +81,9 @@ def truths(draw, task, labels, size_hw, masks):
             points = np.array(draw(st.lists(st.tuples(share, share), min_size=1, max_size=4)))
             points = np.concatenate([points, [[0.9, 0.1], [0.2, 0.95]]]) * scale  # never without area
             boxes.append(np.concatenate([points.min(0), points.max(0)]))
-            regions.append(OutlinedMask(size_hw, (points,)))
+            regions.append(PolygonMask(size_hw, (points,)))
     flags = {f: np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool) for f in FLAGS}
-    return Truth(
+    return GroundTruth(
         task=task,
         labels=labels,
         size_hw=size_hw,
@@ -123,7 +123,7 @@ def same_objects(before, after, *, flags=(), exact_masks=False, atol=1e-9):
         for one, two in zip(before.masks, after.masks, strict=True):
             if exact_masks:
                 assert one.counts.tolist() == two.counts.tolist()
-            elif isinstance(one, OutlinedMask):
+            elif isinstance(one, PolygonMask):
                 for p, q in zip(one.polygons, two.polygons, strict=True):
                     np.testing.assert_allclose(p, q, atol=atol)
 
@@ -218,7 +218,7 @@ def test_folders_keep_labels_and_splits(photographs, data):
 def segmented(photographs, *masks):
     labels = labels_with_titles(["crack", "dent"])
     path, size_hw = photographs[0]
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=labels,
         label_index=np.zeros(len(masks), np.int64),
@@ -265,7 +265,7 @@ def test_what_an_image_level_set_brings_survives_in_a_table(photographs):
             path=p,
             group=f"g{i // 2}",
             columns={"serial": f"s{i}", "operator": "Ann"},
-            truth=Truth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(i % 3)),
+            truth=GroundTruth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(i % 3)),
         )
         for i, (p, _) in enumerate(photographs)
     )
@@ -377,7 +377,7 @@ def test_labels_survive_between_folders_and_tables(photographs, first, second, d
 
 
 def test_yolo_names_the_box_that_its_outline_does_not_fill(photographs):
-    outline = OutlinedMask(SIZES_HW[0], (np.array([[2.0, 2], [10, 2], [10, 10]]),))
+    outline = PolygonMask(SIZES_HW[0], (np.array([[2.0, 2], [10, 2], [10, 10]]),))
     dataset = segmented(photographs, outline)
     truth = replace(dataset[0].truth, boxes_xyxy=np.array([[0.0, 0, 20, 12]]), areas=np.array([99.0]))
     dataset = replace(dataset, samples=(replace(dataset[0], truth=truth),))

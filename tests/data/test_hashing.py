@@ -5,12 +5,12 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from blemish.data.audit import unreadable
-from blemish.data.hashing import (
+from blemish.data.image_hashes import (
     fingerprints,
     perceptual_hash,
     pixel_hash,
 )
-from blemish.imaging import Photograph, open_photograph
+from blemish.imaging import Photograph, open_image
 
 
 def scene(seed, size=160):
@@ -54,7 +54,7 @@ def test_pixels_and_not_files_are_hashed(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "d.png", exif=exif)
-    a, b, c, d = (pixel_hash(open_photograph(tmp_path / n)) for n in ("a.png", "b.bmp", "c.tif", "d.png"))
+    a, b, c, d = (pixel_hash(open_image(tmp_path / n)) for n in ("a.png", "b.bmp", "c.tif", "d.png"))
     assert a == b == d
     assert a != c
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from blemish.data.headers import look_at, look_at_all, read_headers
+from blemish.data.image_headers import read_all_header_info, read_header_info, read_headers
 from blemish.errors import BadImage
 from blemish.imaging import Limits, read_header
 
@@ -66,7 +66,7 @@ CASES = {
 def test_the_same_header(tmp_path, case):
     path = tmp_path / "photo"
     path.write_bytes(CASES[case]())
-    look = look_at(path)
+    look = read_header_info(path)
     assert look.header == read_header(path)
     assert look.fault == ""
 
@@ -85,7 +85,7 @@ def test_a_damaged_file_never_gets_another_header(tmp_path_factory, case, flips,
         data[at % len(data)] = value
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(bytes(data[: max(len(data) - cut, 0)]))
-    look = look_at(path)
+    look = read_header_info(path)
     try:
         wanted = read_header(path)
     except BadImage as error:
@@ -112,15 +112,15 @@ def test_many_are_remembered_until_they_change(tmp_path, monkeypatch):
     paths = [folder / f"{i}.jpg" for i in range(600)]
     for path in paths:
         path.write_bytes(data)
-    first = look_at_all(paths)
+    first = read_all_header_info(paths)
     assert first[0].header.size_hw == (31, 17)
     assert len(list((tmp_path / "cache").iterdir())) == 1
     monkeypatch.setattr(os, "open", None)  # no file is opened again
-    assert look_at_all(paths) == first
+    assert read_all_header_info(paths) == first
     monkeypatch.undo()
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     paths[7].write_bytes(encoded("RGB", (40, 30), "JPEG"))
-    assert look_at_all(paths)[7].header.size_hw == (30, 40)
+    assert read_all_header_info(paths)[7].header.size_hw == (30, 40)
 
 
 def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_matter(tmp_path, monkeypatch):
@@ -130,10 +130,10 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_matter(tmp_path, mon
     for i in range(600):
         (folder / f"{i}.png").write_bytes(encoded("L", (5, 4), "PNG"))
     paths = sorted(folder.iterdir())
-    first = look_at_all(paths)
+    first = read_all_header_info(paths)
     for file in (tmp_path / "cache").iterdir():
         file.write_text('{"version": 1, "content": {"x": [1, 2]}}')
-    assert look_at_all(paths) == first
+    assert read_all_header_info(paths) == first
     monkeypatch.setenv("BLEMISH_CACHE", str(paths[0]))
-    assert look_at_all(paths) == first
+    assert read_all_header_info(paths) == first
     assert np.array([k.header.bits for k in first]).tolist() == [8] * 600

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from blemish.data.audit import check
-from blemish.data.jpeg_stream import stream_damage
-from blemish.imaging import open_photograph
+from blemish.data.jpeg_integrity import stream_damage
+from blemish.imaging import open_image
 
 
 def jpeg(size_wh=(203, 150), mode="RGB", seed=0, **save):
@@ -64,7 +64,7 @@ def test_lost_repeated_and_overwritten_bytes_are_found(tmp_path, kind, share):
     bad = spoilt(data, kind, int(len(data) * share))
     assert stream_damage(bad)
     (tmp_path / "a.jpg").write_bytes(bad)
-    open_photograph(tmp_path / "a.jpg")  # and a decoder says nothing
+    open_image(tmp_path / "a.jpg")  # and a decoder says nothing
 
 
 def test_a_lost_part_between_restart_markers_is_found():

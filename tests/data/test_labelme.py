@@ -14,7 +14,7 @@ from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.errors import BadDataset
 from blemish.geometry import mask_to_array
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 SIZE_WH = (48, 40)
 

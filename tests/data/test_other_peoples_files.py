@@ -8,10 +8,10 @@ from pycocotools import mask as reference
 from pycocotools.coco import COCO
 
 from blemish.data import open_dataset
-from blemish.data.making import synthesize
+from blemish.data.synthetic.generate import synthesize
 from blemish.errors import BadDataset
 from blemish.geometry import mask_to_array
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 def coco(images=("a.png",), **changes):

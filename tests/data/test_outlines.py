@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.data.outlines import clipped_outline, ellipse_outline, rectangle_outline
+from blemish.data.polygon_masks import clipped_outline, ellipse_outline, rectangle_outline
 from blemish.geometry import mask_from_polygons, polygon_area
 
 SIZE_HW = (20, 30)

@@ -5,7 +5,7 @@ import pytest
 
 from blemish.data import open_dataset, split_dataset
 from blemish.errors import BadDataset, BadInput, UnknownName
-from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
 def made(holds, groups=None, columns=None, task=Task.MULTILABEL, tmp="x"):
@@ -15,7 +15,7 @@ def made(holds, groups=None, columns=None, task=Task.MULTILABEL, tmp="x"):
             id=f"car{i // 3}_view{i % 3}.png",
             path=f"{tmp}/{i}.png",
             group=None if groups is None else groups[i],
-            truth=Truth(task=task, labels=labels, label_index=np.flatnonzero(row)),
+            truth=GroundTruth(task=task, labels=labels, label_index=np.flatnonzero(row)),
             columns={} if columns is None else {"serial": columns[i]},
         )
         for i, row in enumerate(holds)

@@ -23,8 +23,8 @@ from blemish.data.synthetic import (
 )
 from blemish.errors import BadInput, StorageFull, UnknownName
 from blemish.geometry import mask_box, mask_from_polygons, mask_to_array
-from blemish.imaging import open_photograph
-from blemish.vocabulary import Task
+from blemish.imaging import open_image
+from blemish.structures import Task
 
 TASKS = list(Task)
 
@@ -179,7 +179,7 @@ def test_photographs_survive_being_saved(suffix, bits, tmp_path):
     for specimen in itertools.chain(cells(2, bits=bits), panels(2 if bits == 8 else 0)):
         path = tmp_path / f"{specimen.id}{suffix}"
         save_photograph(specimen.photograph, path)
-        assert np.array_equal(open_photograph(path).pixels, specimen.photograph.pixels)
+        assert np.array_equal(open_image(path).pixels, specimen.photograph.pixels)
 
 
 def test_sixteen_bits_do_not_fit_into_a_jpeg(tmp_path):

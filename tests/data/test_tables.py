@@ -5,7 +5,7 @@ import pytest
 from blemish.data import as_task, open_dataset
 from blemish.data.audit import check
 from blemish.errors import BadDataset, UnknownName, WrongTask
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 @pytest.fixture

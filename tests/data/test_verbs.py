@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.data import app
+from blemish.commands.data_command import app
 from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.data.formats import get_format
-from blemish.data.making import synthesize
-from blemish.data.merging import merge_datasets, read_map
+from blemish.data.merge import merge_datasets, read_map
 from blemish.data.preview import preview
 from blemish.data.statistics import statistics
-from blemish.data.writing import write_dataset
+from blemish.data.synthetic.generate import synthesize
+from blemish.data.write_dataset import write_dataset
 from blemish.errors import BadDataset, BadInput, UnknownName, WrongTask
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 @pytest.fixture

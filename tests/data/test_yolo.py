@@ -7,10 +7,10 @@ import pytest
 from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.data.formats import get_format
-from blemish.data.merging import read_map
-from blemish.data.writing import Writing
+from blemish.data.merge import read_map
+from blemish.data.write_dataset import WriteContext
 from blemish.errors import BadDataset, BadInput
-from blemish.vocabulary import Labels
+from blemish.structures import Labels
 
 LINE = "1 .5 .5 .25 .5\n"
 
@@ -86,7 +86,7 @@ def test_a_label_of_two_lines_is_told_when_written(tree, tmp_path):
     dataset = open_dataset(root)
     labels = Labels(("a\nb", "rust"), ("A", "Rust"))
     sample = replace(dataset[0], truth=replace(dataset[0].truth, labels=labels))
-    writing = Writing(tmp_path / "out")
+    writing = WriteContext(tmp_path / "out")
     get_format("yolo").reader.write(replace(dataset, labels=labels, samples=(sample,)), writing)
     assert any("became one line" in what for what in writing.lost)
     assert open_dataset(tmp_path / "out").labels.names == ("a b", "rust")

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from blemish.decoding import Selection, decode
-from blemish.decoding.masks import over_box, over_input
+from blemish.decoding import DetectionFilter, decode
+from blemish.decoding.mask_grids import over_box, over_input
 from blemish.errors import BadInput, BadModelFile
 from blemish.geometry import mask_to_array
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import Placement
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 LETTERBOXED = Placement((120, 240), (64, 64), (64 / 240, 64 / 240), (0.0, 16.0))
 STRETCHED = Placement((120, 240), (60, 60), (0.25, 0.5), (0.0, 0.0))
@@ -121,17 +121,17 @@ def test_the_callers_choice_is_kept_and_the_floor_is_never_lowered():
     raw = {"boxes": boxes[None], "scores": scores[None]}
     promise = contract("dense", DENSE, score_floor=0.5, max_iou=0.3)
     (default,) = decode(promise, raw, [LETTERBOXED])
-    (strict,) = decode(promise, raw, [LETTERBOXED], Selection(min_score=0.9))
-    (lax,) = decode(promise, raw, [LETTERBOXED], Selection(min_score=0.1))
-    (few,) = decode(promise, raw, [LETTERBOXED], Selection(max_detections=3))
+    (strict,) = decode(promise, raw, [LETTERBOXED], DetectionFilter(min_score=0.9))
+    (lax,) = decode(promise, raw, [LETTERBOXED], DetectionFilter(min_score=0.1))
+    (few,) = decode(promise, raw, [LETTERBOXED], DetectionFilter(max_detections=3))
     assert strict.scores.min() >= 0.9
     assert strict.scores.tolist() == default.scores[default.scores >= 0.9].tolist()
     assert lax.scores.tolist() == default.scores.tolist()
     assert few.scores.tolist() == default.scores[:3].tolist()
     with pytest.raises(BadInput):
-        Selection(max_detections=0)
+        DetectionFilter(max_detections=0)
     with pytest.raises(BadInput):
-        Selection(min_score=1.5)
+        DetectionFilter(min_score=1.5)
 
 
 def test_boxes_in_the_border_are_gone_and_others_are_cut():
@@ -290,7 +290,7 @@ def test_final_boxes_are_sorted_floored_and_their_padding_dropped():
     whole = LETTERBOXED.to_photograph(raw["boxes"][0, 1:2])[0]
     expected = over_box(raw["masks"][0, 1], whole, found.boxes_xyxy[0], (120, 240))
     assert found.masks[0].counts.tolist() == expected.counts.tolist()
-    (few,) = decode(promise, raw, [LETTERBOXED], Selection(max_detections=1))
+    (few,) = decode(promise, raw, [LETTERBOXED], DetectionFilter(max_detections=1))
     assert few.label_index.tolist() == [2]
 
 

@@ -4,9 +4,9 @@ import pytest
 from blemish.decoding import DECODERS, decode
 from blemish.decoding.scores import probabilities, sigmoid
 from blemish.errors import BadModelFile, UnknownName, WrongTask
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import Placement
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 WHOLE = Placement((100, 200), (50, 50), (0.25, 0.5), (0.0, 0.0))
 

@@ -14,7 +14,7 @@ from blemish.drawing.palette import PAPER, luminance, percent, readable_on, shor
 from blemish.errors import BadImage, BadInput
 from blemish.geometry import mask_from_array
 from blemish.imaging import Photograph
-from blemish.vocabulary import Labels, Prediction, Task, Truth
+from blemish.structures import GroundTruth, Labels, Prediction, Task
 
 LABELS = Labels(("crack", "dent", "chip"), ("Crack", "Dent", "Chip"))
 
@@ -39,7 +39,7 @@ def shows(picture, colour, window=None, tolerance=12):
 
 
 def test_a_box_is_drawn_where_it_is_and_nowhere_else():
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([1]),
@@ -62,7 +62,7 @@ def test_a_mask_is_filled_lightly_and_its_hole_is_not():
     array = np.zeros((480, 640), bool)
     array[100:300, 150:450] = True
     array[180:220, 250:350] = False
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=LABELS,
         label_index=np.array([2]),
@@ -83,7 +83,7 @@ def test_small_photographs_are_enlarged_and_large_ones_get_thicker_lines():
     small = next(panels(1, size_hw=(64, 96)))
     assert draw(small.truth, small.photograph).size == (480, 320)
     assert draw(small.truth, small.photograph, min_side=96).size == (96, 64)
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([0]),
@@ -95,7 +95,7 @@ def test_small_photographs_are_enlarged_and_large_ones_get_thicker_lines():
 
 
 def test_a_box_on_a_photograph_of_another_scale_moves_along():
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([0]),
@@ -149,12 +149,12 @@ def test_many_labels_and_long_titles_fit():
         picture = draw(answer, np.zeros((480, width, 3), np.uint8))
         assert picture.width == width
         assert (np.asarray(picture)[480:, -3:] == PAPER).all()  # nothing runs out of the strip
-    truth = Truth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(40))
+    truth = GroundTruth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(40))
     assert draw(truth, np.zeros((480, 640, 3), np.uint8)).width == 640
 
 
 def test_a_truth_without_labels_says_so():
-    truth = Truth(task=Task.MULTILABEL, labels=LABELS, label_index=np.zeros(0, np.int64))
+    truth = GroundTruth(task=Task.MULTILABEL, labels=LABELS, label_index=np.zeros(0, np.int64))
     assert draw(truth, np.zeros((480, 640, 3), np.uint8)).height > 480
 
 
@@ -299,9 +299,9 @@ def test_objects_on_a_long_strip_are_named(size_hw, monkeypatch):
         placed.extend(place_labels(*asked))
         return placed
 
-    monkeypatch.setattr("blemish.drawing.objects.place_labels", spy)
+    monkeypatch.setattr("blemish.drawing.object_overlay.place_labels", spy)
     height, width = size_hw
     box = np.array([[width / 4, height / 4, width / 2, height / 2]])
-    truth = Truth(task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box)
+    truth = GroundTruth(task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box)
     draw(truth, np.full((*size_hw, 3), 90, np.uint8))
     assert len(placed) == 1 and placed[0] is not None

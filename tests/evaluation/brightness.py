@@ -4,8 +4,16 @@ import numpy as np
 from PIL import Image
 
 from blemish.inference import Predictor
-from blemish.modelfile import Contract, DecoderSpec, Fingerprints, InputSpec, LabelSpec, ModelFile, OutputSpec
-from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+from blemish.model_file import (
+    Contract,
+    DecoderSpec,
+    Fingerprints,
+    InputSpec,
+    LabelSpec,
+    ModelFile,
+    OutputSpec,
+)
+from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
 class BrightnessBackend:
@@ -65,7 +73,9 @@ def dataset_of(folder, levels, truths, *, names=("dark", "bright"), task=Task.CL
                 id=path.name,
                 path=path,
                 split=split,
-                truth=None if t is None else Truth(task=task, labels=labels, label_index=np.atleast_1d(t)),
+                truth=None
+                if t is None
+                else GroundTruth(task=task, labels=labels, label_index=np.atleast_1d(t)),
             )
             for path, t in zip(paths, truths, strict=True)
         ),

@@ -10,10 +10,10 @@ from PIL import Image
 
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.comparison import compare, distinct_names
-from blemish.evaluation.plot import _beside
+from blemish.evaluation.comparison_plot import _beside
 from blemish.inference import Predictor
-from blemish.modelfile import write_model_file
-from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+from blemish.model_file import write_model_file
+from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 LEVELS = [20, 40, 60, 200, 220, 240]
 RIGHT = [0, 0, 0, 1, 1, 1]
@@ -41,7 +41,7 @@ def files(tmp_path, monkeypatch):
             predictor = Predictor(Upside(2), predictor.model_file)
         made[tmp_path / name / "model.onnx"] = predictor
     monkeypatch.setattr("blemish.inference.load", lambda path, **options: made[path])
-    monkeypatch.setattr("blemish.modelfile.read_model_file", lambda path: made[path].model_file)
+    monkeypatch.setattr("blemish.model_file.read_model_file", lambda path: made[path].model_file)
     return dict(zip(("right", "wrong", "many"), made, strict=True))
 
 
@@ -110,7 +110,7 @@ def test_models_with_and_without_masks_are_compared_by_boxes_on_data_of_boxes(ti
     Image.new("RGB", (8, 8)).save(path)
     labels = tiny.contract(Task.DETECTION).label_vocabulary()
     shared = {"task": Task.DETECTION, "labels": labels, "size_hw": (8, 8), "label_index": np.array([0])}
-    truth = Truth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
+    truth = GroundTruth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
     sample = Sample(id="p.png", path=path, size_hw=(8, 8), truth=truth)
     data = Dataset(task=Task.DETECTION, labels=labels, samples=(sample,), root=tmp_path)
     comparison = compare(files, data, intervals=False)
@@ -151,7 +151,7 @@ def test_on_the_command_line(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "160")
     shared = ["blemish", "compare", str(files["right"]), str(files["wrong"]), "-d", str(tmp_path / "data")]
     monkeypatch.setattr("blemish.inference.load", _by_text(files))
-    monkeypatch.setattr("blemish.modelfile.read_model_file", lambda path: _by_text(files)(path).model_file)
+    monkeypatch.setattr("blemish.model_file.read_model_file", lambda path: _by_text(files)(path).model_file)
     for extra in ([], ["--json"]):
         monkeypatch.setattr(sys, "argv", [*shared, *extra, "--no-intervals", "-o", str(tmp_path / "out")])
         with pytest.raises(SystemExit) as stopped:

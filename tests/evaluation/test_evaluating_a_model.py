@@ -6,21 +6,21 @@ import pytest
 from brightness import brightness_predictor, dataset_of
 from PIL import Image
 
-from blemish.data.hashing import detail_hash, perceptual_hash, pixel_hash
+from blemish.data.image_hashes import detail_hash, perceptual_hash, pixel_hash
 from blemish.data.synthetic import cells
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation import evaluate
-from blemish.evaluation.leaks import find_leaks
-from blemish.imaging import Photograph, open_photograph
-from blemish.modelfile import Fingerprints
-from blemish.vocabulary import Task
+from blemish.evaluation.train_overlap import find_leaks
+from blemish.imaging import Photograph, open_image
+from blemish.model_file import Fingerprints
+from blemish.structures import Task
 
 LEVELS = [20, 40, 60, 200, 220, 240]
 RIGHT = [0, 0, 0, 1, 1, 1]
 
 
 def prints_of(paths, split):
-    photos = [open_photograph(p) for p in paths]
+    photos = [open_image(p) for p in paths]
     return Fingerprints(
         np.array([pixel_hash(p) for p in photos], np.uint64),
         np.array([perceptual_hash(p) for p in photos], np.uint64),

@@ -6,9 +6,9 @@ from sklearn import metrics as reference
 
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation import score
-from blemish.evaluation.image_level import thinned
+from blemish.evaluation.image_level_report import thinned
 from blemish.metrics.ranking import precision_recall_curve
-from blemish.vocabulary import Labels, Prediction, Task, Truth
+from blemish.structures import GroundTruth, Labels, Prediction, Task
 
 NAMES = ("dent", "scratch", "chip")
 
@@ -28,7 +28,7 @@ def predicted(scores, task, names=NAMES, thresholds=0.5):
 
 
 def truth(index, task, names=NAMES):
-    return Truth(task=task, labels=Labels(names), label_index=np.atleast_1d(index))
+    return GroundTruth(task=task, labels=Labels(names), label_index=np.atleast_1d(index))
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from scenes import SIZE_HW, pycocotools_eval, random_scene
 
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation import score
-from blemish.evaluation.objects import compare_objects
-from blemish.evaluation.page import render
-from blemish.evaluation.show import compare
-from blemish.metrics.matching import HIT, match
-from blemish.metrics.overlap import FIGURES
+from blemish.evaluation.html_report import render
+from blemish.evaluation.matched_objects import compare_objects
+from blemish.evaluation.sample_report import compare
+from blemish.metrics.average_precision import FIGURES
+from blemish.metrics.coco_matching import HIT, match
 from blemish.metrics.thresholds import choose_object_thresholds
-from blemish.vocabulary import Labels, Prediction, Task, Truth
+from blemish.structures import GroundTruth, Labels, Prediction, Task
 
 LABELS = Labels(("dent", "scratch", "chip", "crack"))
 
@@ -40,7 +40,9 @@ def annotations(truths, found, *, task=None, thresholds=0.4):
                 **shared,
             }
             if side is truths:
-                annotated.append(Truth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows]))
+                annotated.append(
+                    GroundTruth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows])
+                )
                 continue
             best = np.zeros(len(LABELS))
             np.maximum.at(best, side.label[rows], side.score[rows])
@@ -164,7 +166,7 @@ def test_precision_and_recall_are_taken_at_the_models_thresholds(boxes):
 
 
 def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
-    from blemish.evaluation.objects import match_objects
+    from blemish.evaluation.matched_objects import match_objects
 
     truths, found = boxes
     predictions, people = annotations(truths, found)
@@ -179,7 +181,7 @@ def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
 
 
 def test_a_label_hardly_learned_lets_no_flood_of_boxes_through(boxes):
-    from blemish.evaluation.objects import match_objects
+    from blemish.evaluation.matched_objects import match_objects
 
     truths, found = boxes
     predictions, people = annotations(truths, found)
@@ -199,7 +201,7 @@ def test_labels_the_data_do_not_know_are_neither_right_nor_wrong(boxes):
     for truth in people:
         kept = np.flatnonzero(truth.label_index < 2)
         renamed.append(
-            Truth(
+            GroundTruth(
                 task=truth.task,
                 labels=fewer,
                 label_index=[turned[int(truth.label_index[i])] for i in kept],
@@ -225,7 +227,7 @@ def test_worst_photographs_come_first_and_say_why(boxes):
 
 def test_photographs_without_objects_and_without_detections():
     shared = {"task": Task.DETECTION, "labels": LABELS, "label_index": [], "boxes_xyxy": np.zeros((0, 4))}
-    truth = Truth(**shared)
+    truth = GroundTruth(**shared)
     prediction = Prediction(**shared, scores=[], label_scores=np.zeros(4), thresholds=np.full(4, 0.5))
     report = score([prediction] * 3, [truth] * 3, resamples=20)
     assert report.value("ap") is None
@@ -244,7 +246,7 @@ def test_the_page_of_each_task_is_drawn(boxes, masks):
 
 def test_one_photograph_is_told_in_numbers():
     shared = {"task": Task.DETECTION, "labels": LABELS, "size_hw": SIZE_HW}
-    truth = Truth(
+    truth = GroundTruth(
         **shared, label_index=[0, 1, 1], boxes_xyxy=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 90, 9, 99]]
     )
     prediction = Prediction(
@@ -270,13 +272,13 @@ def one_box(box, kind):
         "label_index": [0],
         "size_hw": SIZE_HW,
     }
-    if kind is Truth:
-        return Truth(**shared, boxes_xyxy=[box])
+    if kind is GroundTruth:
+        return GroundTruth(**shared, boxes_xyxy=[box])
     return Prediction(**shared, boxes_xyxy=[box], scores=[1], label_scores=[1], thresholds=[0.5])
 
 
 def test_localization_report():
-    truths = [one_box(b, Truth) for b in ([0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 10, 10])]
+    truths = [one_box(b, GroundTruth) for b in ([0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 10, 10])]
     predictions = [one_box(b, Prediction) for b in ([0, 0, 10, 5], [20, 20, 40, 40], [50, 50, 60, 60])]
     report = score(predictions, truths, ids=["a", "b", "c"], resamples=50)
     assert report.value("mean_iou") == pytest.approx((0.5 + 1 + 0) / 3)

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from blemish.errors import UnknownName
-from blemish.explanation.colours import COLOURS, colour_table, overlay
+from blemish.explanation.colormaps import COLOURS, colour_table, overlay
 
 
 @pytest.mark.parametrize("name", COLOURS)

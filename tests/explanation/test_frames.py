@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.explanation.frames import linear_weights, resample, to_network, to_photograph
+from blemish.explanation.heatmap_coordinates import linear_weights, resample, to_network, to_photograph
 from blemish.imaging import Photograph
-from blemish.modelfile import InputSpec
+from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, resize
 
 

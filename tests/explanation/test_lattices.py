@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from blemish.explanation.frames import Lattice, resample, to_photograph
-from blemish.models import registry
-from blemish.models.lattices import lattices
+from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_photograph
+from blemish.models import _registry
+from blemish.models._receptive_field import lattices
 from blemish.preprocessing import Placement
 
 SIDE = 128
@@ -23,7 +23,7 @@ class Convolutions(nn.Module):
         layers = [nn.Conv2d(4 if i else 3, 4, kernel, 2, padding, bias=False) for i in range(3)]
         self.body = nn.Sequential(*layers)
         self.feature_layers = ("body",)
-        self.inputs = registry.create(
+        self.inputs = _registry.create(
             "timm/test_resnet", task="multilabel", label_count=2, input_size=SIDE
         ).inputs
 
@@ -50,30 +50,30 @@ def test_the_first_cells_place_follows_from_kernel_and_padding(kernel, padding, 
 
 def test_a_resnet_looks_half_a_cell_further_up_and_left_than_an_even_map():
     torch.manual_seed(0)
-    network = registry.create("resnet18", task="multilabel", label_count=2, input_size=128)
+    network = _registry.create("resnet18", task="multilabel", label_count=2, input_size=128)
     found = lattices(network)["backbone.layer4.1"]
     # By geometry 0.5; an even map would say 16.
     assert np.multiply(found.start_yx, 128) == pytest.approx([0.5, 0.5], abs=0.5)
     assert np.multiply(found.stride_yx, 128) == pytest.approx([32, 32], abs=0.1)
-    assert Lattice.even((4, 4)).start_yx == (16 / 128, 16 / 128)
+    assert ReceptiveGrid.even((4, 4)).start_yx == (16 / 128, 16 / 128)
 
 
 def test_a_cells_peak_is_drawn_where_the_cell_looks():
     grid = np.zeros((4, 4))
     grid[1, 2] = 1
     placement = Placement((256, 256), (128, 128), (0.5, 0.5), (0.0, 0.0))
-    lattice = Lattice((0.5 / 128, 0.5 / 128), (32 / 128, 32 / 128))
+    lattice = ReceptiveGrid((0.5 / 128, 0.5 / 128), (32 / 128, 32 / 128))
     drawn = to_photograph(grid, placement, lattice)
     row, column = np.unravel_index(drawn.argmax(), drawn.shape)
     assert abs(row - 2 * 32.5) <= 1 and abs(column - 2 * 64.5) <= 1
     np.testing.assert_allclose(
-        to_photograph(grid, placement, Lattice.even((4, 4))), to_photograph(grid, placement)
+        to_photograph(grid, placement, ReceptiveGrid.even((4, 4))), to_photograph(grid, placement)
     )
     assert np.argmax(resample(grid, (128, 128), lattice)) // 128 == 32
 
 
 def test_maps_that_cannot_be_measured_are_left_out():
-    network = registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = _registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

@@ -7,13 +7,13 @@ import pytest
 
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.explanation import Explainer
-from blemish.explanation.activation import eigen_cam, grad_cam, hires_cam, layer_cam
-from blemish.explanation.asking import Asker, box_question, label_question
+from blemish.explanation.activation_maps import eigen_cam, grad_cam, hires_cam, layer_cam
 from blemish.explanation.faithfulness import deletion_insertion
+from blemish.explanation.masked_inference import MaskedPredictor, box_question, label_question
 from blemish.explanation.perturbation import occlusion, rise, score_cam
 from blemish.imaging import Photograph
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, ModelFile, OutputSpec
-from blemish.vocabulary import Task
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, ModelFile, OutputSpec
+from blemish.structures import Task
 
 SIDE = 24
 SPEC = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
@@ -59,7 +59,7 @@ def test_occlusion_of_a_linear_model_is_its_closed_form():
     """Hiding cells takes away weight x (photograph - mean), and each cell is hidden by four windows."""
     photo, generator = photograph(), np.random.default_rng(1)
     weights = generator.normal(size=(2, SIDE, SIDE)) / SIDE**2
-    asker = Asker(Linear(weights, bias=0.5), contract(), photo, batch_size=7)
+    asker = MaskedPredictor(Linear(weights, bias=0.5), contract(), photo, batch_size=7)
     side = 8
     ours = occlusion(asker, label_question(0), budget=(side + 1) ** 2 + 1)
     assert asker.looks == (side + 1) ** 2 + 1
@@ -96,7 +96,7 @@ def bright_spot(row, column):
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
 @pytest.mark.parametrize(("row", "column"), [(2, 14), (15, 4)])
 def test_the_map_peaks_where_the_model_looks(method, row, column):
-    asker = Asker(Linear([spot(row, column), spot(9, 9)]), contract(), bright_spot(row, column))
+    asker = MaskedPredictor(Linear([spot(row, column), spot(9, 9)]), contract(), bright_spot(row, column))
     find = occlusion if method == "occlusion" else rise
     values = find(asker, label_question(0), budget=400)
     peak = np.array(np.unravel_index(values.argmax(), values.shape)) + 0.5
@@ -108,7 +108,7 @@ def test_the_map_peaks_where_the_model_looks(method, row, column):
 def test_rise_tends_to_the_closed_form_of_a_linear_model():
     """E[score | place shown] - E[score] is proportional to the smoothed weight x contrast."""
     photo, weights = photograph(2), np.stack([spot(3, 3, 9), spot(9, 9)])
-    asker = Asker(Linear(weights), contract(), photo, batch_size=256)
+    asker = MaskedPredictor(Linear(weights), contract(), photo, batch_size=256)
     values = rise(asker, label_question(0), budget=4000)
     again = rise(asker, label_question(0), budget=4000)
     assert np.array_equal(values, again), "the seed decides"
@@ -122,7 +122,7 @@ def test_score_cam_weighs_the_channel_that_shows_what_counts():
     features = np.zeros((3, 6, 6))
     features[0, 0:2, 3:5] = 2  # over the spot
     features[1, 4:6, 0:2] = 2  # elsewhere
-    asker = Asker(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
+    asker = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
     values = score_cam(asker, label_question(0), features)
     assert asker.looks == 2, "a channel that shows nothing is not asked"
     assert values[0, 3] > 2 * values[5, 0] > 0
@@ -131,7 +131,7 @@ def test_score_cam_weighs_the_channel_that_shows_what_counts():
 
 def test_deletion_and_insertion_tell_a_right_map_from_a_wrong_one():
     photo = bright_spot(3, 13)
-    asker = Asker(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
+    asker = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
     right, wrong = spot(3, 13), spot(15, 2)
     good, bad = (deletion_insertion(asker, label_question(0), m) for m in (right, wrong))
     assert good[0] < bad[0] and good[1] > bad[1]
@@ -142,7 +142,7 @@ def test_deletion_and_insertion_tell_a_right_map_from_a_wrong_one():
 
 def test_a_mean_grey_photograph_gives_a_flat_map():
     photo = Photograph(np.full((SIDE, SIDE, 3), 99, np.uint8))
-    asker = Asker(Linear(np.ones((2, SIDE, SIDE)) / SIDE**2), contract(), photo)
+    asker = MaskedPredictor(Linear(np.ones((2, SIDE, SIDE)) / SIDE**2), contract(), photo)
     np.testing.assert_allclose(occlusion(asker, label_question(0)), 0, atol=1e-7)
 
 
@@ -155,7 +155,7 @@ def test_every_input_is_masked_alike():
             hidden = [np.abs(x - x.mean((1, 2), keepdims=True)).sum((1, 2)) for x in (large, small)]
             return {"scores": np.stack([h / (1 + h) for h in hidden], 1)}
 
-    asker = Asker(Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), photograph(4, (48, 48)))
+    asker = MaskedPredictor(Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), photograph(4, (48, 48)))
     shown = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(0))
     also = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(1))
     assert shown[0] > 0.5 and also[0] > 0.5
@@ -164,11 +164,13 @@ def test_every_input_is_masked_alike():
 
 def test_batches_are_full_and_a_fixed_batch_is_kept():
     backend = Linear([spot(3, 3), spot(9, 9)])
-    occlusion(Asker(backend, contract(), photograph(), batch_size=32), label_question(0), budget=100)
+    occlusion(
+        MaskedPredictor(backend, contract(), photograph(), batch_size=32), label_question(0), budget=100
+    )
     assert max(backend.batches) == 32
     backend.batches.clear()
     fixed = contract(dynamic_batch=False)
-    occlusion(Asker(backend, fixed, photograph(), batch_size=32), label_question(0), budget=100)
+    occlusion(MaskedPredictor(backend, fixed, photograph(), batch_size=32), label_question(0), budget=100)
     assert set(backend.batches) == {1}
 
 
@@ -270,7 +272,7 @@ def test_the_cost_is_stated_and_kept(tmp_path):
 
 
 def test_box_question_is_overlap_times_score(tmp_path):
-    asker = Asker(Detector(), detector_file().contract, bright_spot(3, 13))
+    asker = MaskedPredictor(Detector(), detector_file().contract, bright_spot(3, 13))
     prediction = asker.verdict()
     score = prediction.label_scores[0]
     assert box_question(np.array([13.0, 3, 19, 9]), 0)(prediction) == pytest.approx(score, abs=1e-6)

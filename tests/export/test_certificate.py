@@ -12,13 +12,13 @@ from safetensors.numpy import load_file
 
 from blemish.errors import BadInput, ExportRefused
 from blemish.export import export_network, export_trained
-from blemish.export.certificate import certify, difference
-from blemish.export.strays import strays, too_many
+from blemish.export.detection_parity import strays, too_many
+from blemish.export.parity_certificate import certify, difference
 from blemish.geometry import mask_from_array
-from blemish.imaging import open_photograph
+from blemish.imaging import open_image
 from blemish.inference import load
-from blemish.inference.onnxruntime import OnnxRuntimeBackend
-from blemish.modelfile import (
+from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.model_file import (
     Contract,
     Fingerprints,
     LabelSpec,
@@ -27,10 +27,10 @@ from blemish.modelfile import (
     read_graph,
     write_model_file,
 )
-from blemish.models import registry
-from blemish.models.backend import TorchBackend
+from blemish.models import _registry
+from blemish.models._torch_backend import TorchBackend
 from blemish.preprocessing import prepare
-from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
+from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 
 GRAPHS = []
 LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Normal", "Other"))
@@ -44,7 +44,7 @@ def samples(tmp_path_factory):
     for i in range(8):
         small = generator.integers(0, 256, (6, 5, 3), np.uint8)
         Image.fromarray(small).resize((40, 50)).save(folder / f"{i}.png")
-        truth = Truth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
+        truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
         out.append(Sample(id=f"{i}.png", path=folder / f"{i}.png", truth=truth))
     return out
 
@@ -53,8 +53,8 @@ def samples(tmp_path_factory):
 def network(samples):
     """It tells the photographs apart, and its verdicts differ."""
     torch.manual_seed(3)
-    network = registry.create("resnet18", task="classification", label_count=3, input_size=32).eval()
-    batch = np.stack([prepare(open_photograph(s.path), network.inputs[0])[0] for s in samples])
+    network = _registry.create("resnet18", task="classification", label_count=3, input_size=32).eval()
+    batch = np.stack([prepare(open_image(s.path), network.inputs[0])[0] for s in samples])
     with torch.no_grad():
         network.head[-1].weight.mul_(50)
         network.head[-1].bias.sub_(network(torch.from_numpy(batch))[0].mean(0))
@@ -67,7 +67,7 @@ def traced_once(network, monkeypatch):
     if not GRAPHS:
         GRAPHS.append(export_network(network))
     monkeypatch.setattr(
-        "blemish.export.trained.export_network", lambda n: GRAPHS[0] if n is network else export_network(n)
+        "blemish.export.run_export.export_network", lambda n: GRAPHS[0] if n is network else export_network(n)
     )
 
 
@@ -124,7 +124,7 @@ def test_a_corrupted_graph_is_refused(network, samples, tmp_path, monkeypatch):
     model = onnx.load_from_string(GRAPHS[0])
     weight = next(t for t in model.graph.initializer if "head" in t.name and len(t.dims) == 2)
     weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
-    monkeypatch.setattr("blemish.export.trained.export_network", lambda n: model.SerializeToString())
+    monkeypatch.setattr("blemish.export.run_export.export_network", lambda n: model.SerializeToString())
     with pytest.raises(ExportRefused, match=r"model\.onnx was not written: \d verdicts changed"):
         export(network, output=tmp_path, contract=contract(network), samples=samples)
     assert not (tmp_path / "model.onnx").exists()
@@ -135,7 +135,7 @@ def test_a_corrupted_graph_is_refused(network, samples, tmp_path, monkeypatch):
 
 
 def test_a_network_that_answers_every_photograph_alike_is_refused(network, samples, tmp_path):
-    silent = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    silent = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with pytest.raises(ExportRefused, match="near-constant"):
@@ -143,7 +143,7 @@ def test_a_network_that_answers_every_photograph_alike_is_refused(network, sampl
 
 
 def test_a_network_that_answers_with_no_number_is_refused(network, samples, tmp_path):
-    broken = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    broken = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         broken.head[-1].bias.fill_(torch.nan)
     with pytest.raises(ExportRefused, match="not a number"):
@@ -153,7 +153,7 @@ def test_a_network_that_answers_with_no_number_is_refused(network, samples, tmp_
 def test_an_earlier_file_survives_a_refusal(network, samples, tmp_path, monkeypatch):
     export(network, output=tmp_path, contract=contract(network), samples=samples)
     before = (tmp_path / "model.onnx").read_bytes()
-    silent = registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    silent = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with pytest.raises(ExportRefused):
@@ -257,7 +257,7 @@ def test_masks_are_held_to_their_pixels():
 
 def test_a_file_whose_boxes_are_elsewhere_is_refused_though_it_is_sure_of_nothing(samples, tmp_path):
     torch.manual_seed(0)
-    network = registry.create(
+    network = _registry.create(
         "ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64
     )
     with torch.no_grad():

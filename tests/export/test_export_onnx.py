@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from blemish.errors import ExportRefused
-from blemish.export.onnx import OPSET, export_network
-from blemish.modelfile import DecoderSpec, InputSpec, OutputSpec
-from blemish.models.contract import Network
-from blemish.vocabulary import Task
+from blemish.export.onnx_export import OPSET, export_network
+from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
+from blemish.models._network import Network
+from blemish.structures import Task
 
 
 class TwoInputs(Network):
@@ -131,6 +131,6 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_sentence():
 
 
 def test_a_graph_over_two_gigabytes_is_refused(monkeypatch):
-    monkeypatch.setattr("blemish.export.onnx.LARGEST_BYTES", 1000)
+    monkeypatch.setattr("blemish.export.onnx_export.LARGEST_BYTES", 1000)
     with pytest.raises(ExportRefused, match="smaller architecture"):
         export_network(taught())

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from blemish.errors import ExportRefused
-from blemish.export.half import to_half
+from blemish.export.fp16 import to_half
 
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 
@@ -68,7 +68,7 @@ def run(graph, image):
 
 @pytest.fixture(autouse=True)
 def no_limit(monkeypatch):
-    monkeypatch.setattr("blemish.export.half.LARGEST_SHARE", 1.0)  # tiny graphs are mostly names
+    monkeypatch.setattr("blemish.export.fp16.LARGEST_SHARE", 1.0)  # tiny graphs are mostly names
 
 
 @pytest.mark.parametrize("branch", [False, True])
@@ -103,7 +103,7 @@ def test_nodes_follow_what_they_read():
 
 
 def test_a_graph_that_hardly_shrinks_is_refused(monkeypatch):
-    monkeypatch.setattr("blemish.export.half.LARGEST_SHARE", 0.505)
+    monkeypatch.setattr("blemish.export.fp16.LARGEST_SHARE", 0.505)
     with pytest.raises(ExportRefused, match="hardly holds weights"):
         to_half(detector())
     with pytest.raises(ExportRefused, match=r"cannot be converted|hardly"):

@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 import torch
 
-from blemish.export.half import LARGEST_SHARE, to_half
-from blemish.export.onnx import export_network
-from blemish.models import registry
+from blemish.export.fp16 import LARGEST_SHARE, to_half
+from blemish.export.onnx_export import export_network
+from blemish.models import _registry
 
 CASES = {
     "classification": ("resnet18", {"input_size": 64}),
@@ -30,7 +30,7 @@ def session(graph):
 def test_half_the_bytes_and_float32_at_both_ends(task):
     name, options = CASES[task]
     torch.manual_seed(0)
-    network = registry.create(name, task=task, label_count=3, **options).eval()
+    network = _registry.create(name, task=task, label_count=3, **options).eval()
     whole = export_network(network)
     half = to_half(whole)
     assert len(half) <= LARGEST_SHARE * len(whole)

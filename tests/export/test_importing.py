@@ -7,15 +7,15 @@ import torch
 from PIL import Image
 
 from blemish.errors import BadInput, BadWeights, WrongTask
-from blemish.explanation.gradients import GradientFile
-from blemish.export.importing import import_weights
-from blemish.imaging import open_photograph
+from blemish.explanation.gradient_graph import GradientGraph
+from blemish.export.import_weights import import_weights
+from blemish.imaging import open_image
 from blemish.inference import load
-from blemish.inference.onnxruntime import OnnxRuntimeBackend
-from blemish.models import registry
-from blemish.models.backend import TorchBackend
-from blemish.models.isolated import read_isolated
-from blemish.vocabulary import Labels, Sample, Task, Truth
+from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.models import _registry
+from blemish.models._safe_load import load_in_subprocess
+from blemish.models._torch_backend import TorchBackend
+from blemish.structures import GroundTruth, Labels, Sample, Task
 
 LABELS = Labels(("F_Breakage", "F_Crushed", "R_Normal"), ("Front Breakage", "Front Crushed", "Rear Normal"))
 TINY = {"input_size": 32}
@@ -24,7 +24,7 @@ TINY = {"input_size": 32}
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    network = registry.create("timm/test_resnet", task="classification", label_count=3, **TINY)
+    network = _registry.create("timm/test_resnet", task="classification", label_count=3, **TINY)
     with torch.no_grad():
         network.head[-1].weight.mul_(20)
     return network.eval()
@@ -58,12 +58,12 @@ def test_a_plain_state_dict_becomes_a_certified_file(network, photographs, tmp_p
     assert made.contract.certificate.passed and made.contract.licences.weights == "mine"
     assert made.contract.label_vocabulary().titles == LABELS.titles
     predictor = load(made.path)
-    prepared = [predictor.prepare(open_photograph(s.path)) for s in photographs]
+    prepared = [predictor.prepare(open_image(s.path)) for s in photographs]
     feeds = {"image": np.stack([p.feeds["image"] for p in prepared])}
     ours = predictor.backend.run(feeds)["logits"]
     np.testing.assert_allclose(ours, TorchBackend(network).run(feeds)["logits"], atol=1e-4)
     assert np.ptp(ours) > 0.01
-    assert GradientFile(made).layers == network.feature_layers, "imported models can be explained too"
+    assert GradientGraph(made).layers == network.feature_layers, "imported models can be explained too"
 
 
 def test_halves_are_cast_and_wrappings_taken_off(network, tmp_path):
@@ -120,7 +120,7 @@ def test_no_label_and_a_file_over_its_own_weights_are_refused(network, tmp_path)
 
 def test_truths_with_other_labels_do_not_hinder_the_proof(network, photographs, tmp_path):
     foreign = Labels(("cat", "dog"))
-    truth = Truth(task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1]))
+    truth = GroundTruth(task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1]))
     path = save(network.state_dict(), tmp_path / "w.pth")
     samples = [replace(sample, truth=truth) for sample in photographs]
     certificate = importing(path, tmp_path / "m.onnx", samples=samples).contract.certificate
@@ -144,28 +144,28 @@ def test_foreign_code_in_a_pickle_never_runs(legacy, tmp_path):
     else:
         torch.save(payload, path)
     with pytest.raises(BadWeights) as caught:
-        read_isolated(path)
+        load_in_subprocess(path)
     assert not marker.exists()
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_is_read_apart_is_what_is_read_here(network, tmp_path):
     state = network.state_dict()
-    read = read_isolated(save(state, tmp_path / "w.pth"))
+    read = load_in_subprocess(save(state, tmp_path / "w.pth"))
     assert set(read) == set(state)
     assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
     with pytest.raises(BadWeights, match="no such file"):
-        read_isolated(tmp_path / "none.pth")
+        load_in_subprocess(tmp_path / "none.pth")
     (tmp_path / "short.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:1000])
     with pytest.raises(BadWeights, match="damaged"):
-        read_isolated(tmp_path / "short.pth")
+        load_in_subprocess(tmp_path / "short.pth")
 
 
 @pytest.mark.slow
 def test_damagelens_fusion_checkpoint(tmp_path):
     """Halves under DamageLens' names, from a file to a file; test_image_level_systems holds the names."""
     torch.manual_seed(0)
-    network = registry.create("fusion", task="classification", label_count=3).eval()
+    network = _registry.create("fusion", task="classification", label_count=3).eval()
     state = {}
     for name, tensor in network.state_dict().items():
         key = network.aliases(name)[1]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
+from blemish.arrays import Mask
 from blemish.errors import BadInput
 from blemish.geometry import (
     crop_window,
@@ -24,7 +25,6 @@ from blemish.geometry import (
     rle_from_text,
     rle_to_text,
 )
-from blemish.vocabulary import Mask
 
 ARRAYS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 

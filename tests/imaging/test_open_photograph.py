@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging import Limits, Photograph, open_photograph, read_header, upright
+from blemish.imaging import Limits, Photograph, open_image, read_header, upright
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -36,7 +36,7 @@ def with_orientation(value):
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_colours_come_in_as_pillow_reads_them(image_format):
     data = encoded(RGB, image_format, **({"lossless": True} if image_format == "WEBP" else {}))
-    photo = open_photograph(data)
+    photo = open_image(data)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert photo.pixels.dtype == np.uint8
     assert np.array_equal(photo.pixels, expected)
@@ -48,9 +48,9 @@ def test_a_file_and_its_bytes_are_the_same_photograph(tmp_path):
     path = tmp_path / "ä photo.png"
     Image.fromarray(RGB).save(path)
     for source in (path, str(path)):
-        photo = open_photograph(source)
+        photo = open_image(source)
         assert photo.path == path
-        assert np.array_equal(photo.pixels, open_photograph(path.read_bytes()).pixels)
+        assert np.array_equal(photo.pixels, open_image(path.read_bytes()).pixels)
     path.unlink()  # on Windows this fails while the file is open
 
 
@@ -72,7 +72,7 @@ def test_every_orientation_is_undone(orientation, image_format, pixels, options)
     turned = Image.fromarray(pixels)
     turned.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(turned))
-    photo = open_photograph(data)
+    photo = open_image(data)
     assert np.array_equal(photo.pixels, expected)
     assert photo.header.orientation == orientation
     assert photo.header.stored_size_hw == (13, 17)
@@ -82,7 +82,7 @@ def test_every_orientation_is_undone(orientation, image_format, pixels, options)
 def test_a_jpeg_from_a_camera_held_upright_is_turned():
     data = encoded(RGB, "JPEG", exif=with_orientation(6))
     stored = np.asarray(Image.open(io.BytesIO(data)))
-    assert np.array_equal(open_photograph(data).pixels, np.rot90(stored, -1))
+    assert np.array_equal(open_image(data).pixels, np.rot90(stored, -1))
 
 
 def test_upright_equals_pillow_on_arrays_of_any_depth():
@@ -99,7 +99,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_and_nothing_is_decoded_for_it(mo
     chunk, rest = data[start : start + length], data[:start] + data[start + length :]
     behind = rest[:-12] + chunk + rest[-12:]
     assert behind.index(b"eXIf") > behind.index(b"IDAT")
-    photo = open_photograph(behind)
+    photo = open_image(behind)
     assert np.array_equal(photo.pixels, np.rot90(RGB))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
     assert read_header(behind).orientation == 8
@@ -107,7 +107,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_and_nothing_is_decoded_for_it(mo
 
 @pytest.mark.parametrize("nonsense", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_is_upright(nonsense):
-    photo = open_photograph(encoded(RGB, "PNG", exif=with_orientation(nonsense)))
+    photo = open_image(encoded(RGB, "PNG", exif=with_orientation(nonsense)))
     assert photo.header.orientation == 1
     assert np.array_equal(photo.pixels, RGB)
 
@@ -117,7 +117,7 @@ def test_grey_bits_and_palettes_become_rgb(mode):
     image = Image.fromarray(RGB).convert(mode)
     expected = np.asarray(image.convert("RGB"))
     for image_format in ("PNG", "TIFF", "BMP"):
-        photo = open_photograph(encoded(image, image_format))
+        photo = open_image(encoded(image, image_format))
         assert np.array_equal(photo.pixels, expected)
     assert read_header(encoded(image, "TIFF")).bits == (1 if mode == "1" else 8)
 
@@ -126,7 +126,7 @@ def test_cmyk_is_read_with_adobes_inversion_and_without():
     red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for image_format in ("JPEG", "TIFF"):  # Pillow writes Adobe's marker and inverts in JPEG only
         data = encoded(red, image_format)
-        assert np.abs(open_photograph(data).pixels[4, 4].astype(int) - (255, 0, 0)).max() <= 3, image_format
+        assert np.abs(open_image(data).pixels[4, 4].astype(int) - (255, 0, 0)).max() <= 3, image_format
         assert read_header(data).mode == "CMYK"
 
 
@@ -139,7 +139,7 @@ def test_transparency_is_laid_on_white(mode, image_format):
     alpha[0, 0], alpha[0, 1] = 0, 255
     image.putalpha(Image.fromarray(alpha))
     options = {"lossless": True, "exact": True} if image_format == "WEBP" else {}
-    photo = open_photograph(encoded(image, image_format, **options))
+    photo = open_image(encoded(image, image_format, **options))
     colour, share = np.asarray(image.convert("RGBA"))[..., :3].astype(float), alpha[..., None] / 255
     assert np.abs(photo.pixels - (colour * share + 255 * (1 - share))).max() <= 1
     assert photo.pixels[0, 0].tolist() == [255, 255, 255]
@@ -149,15 +149,15 @@ def test_a_transparent_colour_becomes_white():
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 0, 0])
     palette.putpixel((1, 0), 1)
-    photo = open_photograph(encoded(palette, "PNG", transparency=0))
+    photo = open_image(encoded(palette, "PNG", transparency=0))
     assert photo.pixels.tolist() == [[[255, 255, 255], [200, 0, 0]]]
     rgb = Image.fromarray(np.array([[[1, 2, 3], [9, 9, 9]]], np.uint8))
-    assert open_photograph(encoded(rgb, "PNG", transparency=(1, 2, 3))).pixels[0].tolist() == [
+    assert open_image(encoded(rgb, "PNG", transparency=(1, 2, 3))).pixels[0].tolist() == [
         [255] * 3,
         [9] * 3,
     ]
     grey = Image.fromarray(np.array([[500, 40000]], np.uint16))
-    assert open_photograph(encoded(grey, "PNG", transparency=500)).pixels.tolist() == [[65535, 40000]]
+    assert open_image(encoded(grey, "PNG", transparency=500)).pixels.tolist() == [[65535, 40000]]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -166,30 +166,30 @@ def test_sixteen_bits_are_kept_in_either_byte_order(order, options):
     image = Image.fromarray(GREY_16)
     if order == ">":
         image = Image.frombytes("I;16B", (17, 13), GREY_16.astype(">u2").tobytes())
-    photo = open_photograph(encoded(image, "TIFF", **options))
+    photo = open_image(encoded(image, "TIFF", **options))
     assert photo.is_16bit and photo.header.bits == 16
     assert photo.pixels.dtype == np.uint16 and photo.pixels.dtype.isnative
     assert np.array_equal(photo.pixels, GREY_16)
 
 
 def test_sixteen_bit_png_is_kept():
-    photo = open_photograph(encoded(GREY_16, "PNG"))
+    photo = open_image(encoded(GREY_16, "PNG"))
     assert np.array_equal(photo.pixels, GREY_16)
     assert photo.header.bits == 16
 
 
 def test_thirty_two_bits_are_kept_where_sixteen_hold_them_and_refused_where_not():
     values = GREY_16.astype(np.int32)
-    assert np.array_equal(open_photograph(encoded(values, "TIFF")).pixels, GREY_16)
+    assert np.array_equal(open_image(encoded(values, "TIFF")).pixels, GREY_16)
     with pytest.raises(ImageUndecodable, match=r"0 to 65536.*16 bits"):
-        open_photograph(encoded(np.array([[0, 65536]], np.int32), "TIFF"))
+        open_image(encoded(np.array([[0, 65536]], np.int32), "TIFF"))
     with pytest.raises(ImageUndecodable, match="-1"):
-        open_photograph(encoded(np.array([[-1, 5]], np.int32), "TIFF"))
+        open_image(encoded(np.array([[-1, 5]], np.int32), "TIFF"))
 
 
 def test_floating_point_is_refused_by_name():
     with pytest.raises(ImageUndecodable, match="floating-point"):
-        open_photograph(encoded(np.ones((3, 4), np.float32), "TIFF"))
+        open_image(encoded(np.ones((3, 4), np.float32), "TIFF"))
 
 
 def test_the_first_of_several_frames_is_the_photograph():
@@ -197,11 +197,11 @@ def test_the_first_of_several_frames_is_the_photograph():
     for image_format in ("WEBP", "TIFF", "PNG"):
         options = {"lossless": True} if image_format == "WEBP" else {}
         data = encoded(first, image_format, save_all=True, append_images=[second, first], **options)
-        photo = open_photograph(data)
+        photo = open_image(data)
         assert photo.header.frames == 3, image_format
         assert np.array_equal(photo.pixels, RGB), image_format
     phone = encoded(first, "MPO", save_all=True, append_images=[second])
-    header = open_photograph(phone).header
+    header = open_image(phone).header
     assert (header.format, header.frames) == ("JPEG", 2)
 
 
@@ -225,7 +225,7 @@ def test_a_bomb_is_refused_from_its_header(image_format, monkeypatch):
     else:
         data = bytearray(encoded(Image.new("1", (10_000, 10_000)), "TIFF", compression="group4"))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
-    for opened in (open_photograph, read_header):
+    for opened in (open_image, read_header):
         with pytest.raises(ImageTooLarge, match=r"10000 x 10000 pixels .* 64,000,000"):
             opened(bytes(data))
 
@@ -239,21 +239,21 @@ def test_an_animated_webp_bomb_is_refused_before_its_canvas_is_made(monkeypatch)
 
     monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "_open", lambda *_: pytest.fail("canvas made"))
     with pytest.raises(ImageTooLarge):
-        open_photograph(bytes(data))
+        open_image(bytes(data))
 
 
 def test_limits_are_the_callers(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(RGB).save(path)
-    assert open_photograph(path, Limits(max_pixels=221)).size_hw == (13, 17)
+    assert open_image(path, Limits(max_pixels=221)).size_hw == (13, 17)
     with pytest.raises(ImageTooLarge, match="max_pixels") as caught:
-        open_photograph(path, Limits(max_pixels=220))
+        open_image(path, Limits(max_pixels=220))
     assert caught.value.path == path
     size = path.stat().st_size
-    assert open_photograph(path, Limits(max_bytes=size)).size_hw == (13, 17)
+    assert open_image(path, Limits(max_bytes=size)).size_hw == (13, 17)
     for source in (path, path.read_bytes()):
         with pytest.raises(ImageTooLarge, match="max_bytes"):
-            open_photograph(source, Limits(max_bytes=size - 1))
+            open_image(source, Limits(max_bytes=size - 1))
 
 
 def test_pillows_own_limit_neither_helps_nor_hinders(monkeypatch):
@@ -261,10 +261,10 @@ def test_pillows_own_limit_neither_helps_nor_hinders(monkeypatch):
     with pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(encoded(RGB, "PNG")))
     for image_format in ("JPEG", "PNG", "BMP"):
-        assert open_photograph(encoded(RGB, image_format)).size_hw == (13, 17)
+        assert open_image(encoded(RGB, image_format)).size_hw == (13, 17)
     for image_format in ("WEBP", "TIFF"):  # their decoders ask it themselves from Pillow 12 on
         try:
-            assert open_photograph(encoded(RGB, image_format)).size_hw == (13, 17)
+            assert open_image(encoded(RGB, image_format)).size_hw == (13, 17)
         except ImageTooLarge as error:
             assert "Image.MAX_IMAGE_PIXELS = 10" in str(error)
     assert Image.MAX_IMAGE_PIXELS == 10
@@ -289,10 +289,10 @@ def test_whatever_is_cut_off_is_missed_even_where_pillow_was_told_to_look_away(
 ):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     data = encoded(RNG.integers(0, 256, (60, 70, 3), dtype=np.uint8), image_format, **options)
-    assert open_photograph(data).size_hw == (60, 70)
+    assert open_image(data).size_hw == (60, 70)
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(ImageTruncated, match="too early"):
-            open_photograph(data[: int(share * len(data))])
+            open_image(data[: int(share * len(data))])
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
@@ -303,7 +303,7 @@ def test_damaged_pixels_are_refused_even_where_pillow_was_told_to_look_away(leni
     start = data.index(b"IDAT") + 4
     data[start + 40 : start + 80] = bytes(40)
     with pytest.raises(ImageUndecodable, match="damaged"):
-        open_photograph(bytes(data))
+        open_image(bytes(data))
 
 
 def test_files_that_are_no_photographs(tmp_path):
@@ -320,7 +320,7 @@ def test_files_that_are_no_photographs(tmp_path):
         ("x" * 5000, BadImage, "cannot be read"),
     ):
         with pytest.raises(kind, match=said) as caught:
-            open_photograph(tmp_path / name)
+            open_image(tmp_path / name)
         assert caught.value.path == tmp_path / name
         assert str(caught.value).startswith(str(tmp_path / name))
         assert "\n" not in str(caught.value)
@@ -330,7 +330,7 @@ def test_files_that_are_no_photographs(tmp_path):
 def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BadImage, match="no ordinary file"):
-        open_photograph(tmp_path / "pipe.jpg")
+        open_image(tmp_path / "pipe.jpg")
 
 
 @pytest.mark.parametrize(
@@ -345,14 +345,14 @@ def test_a_pipe_does_not_hang(tmp_path):
 )
 def test_what_people_bring_by_mistake_is_named(start, said):
     with pytest.raises(ImageUndecodable, match=said):
-        open_photograph(start)
+        open_image(start)
 
 
 def test_a_gif_with_a_photographs_name_is_not_decoded(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(GREY).save(path, "GIF")
     with pytest.raises(ImageUndecodable, match="GIF"):
-        open_photograph(path)
+        open_image(path)
 
 
 def test_damaged_metadata_neither_warn_nor_hinder():
@@ -361,12 +361,12 @@ def test_damaged_metadata_neither_warn_nor_hinder():
     data[at + 8 : at + 10] = b"\xff\xff"  # more entries than there are bytes
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert open_photograph(bytes(data)).pixels.shape[2] == 3
+        assert open_image(bytes(data)).pixels.shape[2] == 3
 
 
 def test_colour_profiles_are_left_alone():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(open_photograph(encoded(RGB, "PNG", icc_profile=profile)).pixels, RGB)
+    assert np.array_equal(open_image(encoded(RGB, "PNG", icc_profile=profile)).pixels, RGB)
 
 
 def test_other_threads_keep_their_warnings():
@@ -384,7 +384,7 @@ def test_other_threads_keep_their_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         threads = [threading.Thread(target=warn) for _ in range(4)]
-        threads += [threading.Thread(target=open_photograph, args=(bytes(damaged),)) for _ in range(4)]
+        threads += [threading.Thread(target=open_image, args=(bytes(damaged),)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -403,7 +403,7 @@ def test_many_threads_read_the_same_photographs(tmp_path):
     results = {}
 
     def read(worker):
-        results[worker] = [open_photograph(p).pixels.tobytes() for p in paths * 5]
+        results[worker] = [open_image(p).pixels.tobytes() for p in paths * 5]
 
     threads = [threading.Thread(target=read, args=(w,)) for w in range(6)]
     for thread in threads:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from blemish.errors import BadImage
-from blemish.imaging import Limits, open_photograph, read_header
+from blemish.imaging import Limits, open_image, read_header
 
 LIMITS = Limits(max_pixels=100_000, max_bytes=100_000)
 
@@ -72,7 +72,7 @@ def _holds_its_promise(data):
     except BadImage:
         header = None
     try:
-        photo = open_photograph(data, LIMITS)
+        photo = open_image(data, LIMITS)
     except BadImage as error:
         assert len(str(error)) < 400 and "\n" not in str(error)
         return

@@ -17,12 +17,12 @@ from blemish.errors import (
     UnknownName,
     WrongTask,
 )
-from blemish.imaging import Limits, Photograph, open_photograph
+from blemish.imaging import Limits, Photograph, open_image
 from blemish.inference import Predictor, backend, load
-from blemish.inference.onnxruntime import OnnxRuntimeBackend
-from blemish.modelfile import InputSpec, OutputSpec, Parity, write_model_file
+from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.model_file import InputSpec, OutputSpec, ParityCertificate, write_model_file
 from blemish.preprocessing import prepare
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 def scene(size_hw=(40, 60), seed=0):
@@ -70,7 +70,7 @@ def test_every_kind_of_source_gives_one_answer(model, tmp_path):
     Image.fromarray(scene()).save(path)
     expected = predictor.predict(path)
     assert expected.path == path
-    sources = [str(path), path.read_bytes(), Image.fromarray(scene()), scene(), open_photograph(path)]
+    sources = [str(path), path.read_bytes(), Image.fromarray(scene()), scene(), open_image(path)]
     sources.append(np.concatenate([scene(), np.full((40, 60, 1), 255, np.uint8)], 2))
     for source in sources:
         answer = predictor.predict(source)
@@ -188,7 +188,7 @@ def test_a_graph_that_takes_one_photograph_is_never_handed_two(tmp_path, tiny, f
     predictor = Predictor(Single(model.path), model)
     outcomes = list(predictor.predict_many(paths(folder), 8))
     assert all(o.error is None for o in outcomes)
-    prepared = [predictor.prepare(open_photograph(p)) for p in paths(folder)]
+    prepared = [predictor.prepare(open_image(p)) for p in paths(folder)]
     together = predictor.predict_prepared(prepared)
     assert [p.label_scores.tolist() for p in together] == [
         o.prediction.label_scores.tolist() for o in outcomes
@@ -384,7 +384,7 @@ def test_openvino_answers_as_onnx_runtime_does(model):
 
 def certified(tiny, path, **fields):
     defaults = {"passed": True, "photographs": 3, "verdicts_changed": 0, "largest_difference": 0.0}
-    return tiny.write_scores_model(path, certificate=Parity(**{**defaults, **fields}))
+    return tiny.write_scores_model(path, certificate=ParityCertificate(**{**defaults, **fields}))
 
 
 def test_auto_takes_what_the_file_was_certified_with(tmp_path, tiny):

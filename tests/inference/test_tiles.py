@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from blemish.decoding import Selection
+from blemish.decoding import DetectionFilter
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import mask_to_array, pairwise_iou
 from blemish.imaging import Photograph
 from blemish.inference import Predictor
 from blemish.inference.tiles import Tiling, predict_tiled
-from blemish.modelfile import InputSpec, OutputSpec
-from blemish.vocabulary import Task
+from blemish.model_file import InputSpec, OutputSpec
+from blemish.structures import Task
 
 MOST = 40
 
@@ -153,7 +153,7 @@ def test_the_number_of_detections_counts_for_the_whole_photograph(tiny):
         predictor(tiny, Task.DETECTION),
         photo,
         Tiling(side=100),
-        Selection(max_detections=5),
+        DetectionFilter(max_detections=5),
         advance=lambda done, total: steps.append((done, total)),
     )
     assert len(answer) == 5
@@ -192,13 +192,13 @@ def test_evaluation_in_tiles_finds_what_is_too_small_for_the_whole(tiny, tmp_pat
     from PIL import Image
 
     from blemish.evaluation import evaluate
-    from blemish.vocabulary import Dataset, Sample, Truth
+    from blemish.structures import Dataset, GroundTruth, Sample
 
     promise = predictor(tiny, Task.DETECTION)
     size_hw, spots = (400, 400), [(20, 30, 26, 36), (200, 340, 207, 348)]
     path = tmp_path / "large.png"
     Image.fromarray(painted(size_hw, *[(0, spot) for spot in spots]).pixels).save(path)
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.DETECTION,
         labels=promise.labels,
         size_hw=size_hw,

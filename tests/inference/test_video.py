@@ -8,7 +8,7 @@ from PIL import Image
 from blemish.errors import BadImage, BadInput, ImageTooLarge, MissingExtra, StorageFull
 from blemish.imaging import Limits
 from blemish.inference import load
-from blemish.inference.video import FilmWriter, frames
+from blemish.inference.video import VideoWriter, frames
 
 av = pytest.importorskip("av")
 
@@ -23,7 +23,7 @@ def picture(number, size_wh=(64, 48)):
 @pytest.fixture
 def film(tmp_path):
     path = tmp_path / "film.mp4"
-    with FilmWriter(path) as writer:
+    with VideoWriter(path) as writer:
         for i in range(10):
             writer.write(picture(i), i / 5)
     return path
@@ -48,7 +48,7 @@ def test_every_third_frame(film):
 
 def test_odd_sizes_are_written_too(tmp_path):
     path = tmp_path / "odd.mp4"
-    with FilmWriter(path) as writer:
+    with VideoWriter(path) as writer:
         writer.write(picture(3, (63, 47)), 0)
     (found,) = frames(path)
     assert found.photograph.size_hw == (48, 64)
@@ -56,7 +56,7 @@ def test_odd_sizes_are_written_too(tmp_path):
 
 def test_a_film_that_changes_its_size_keeps_that_of_its_first_picture(tmp_path):
     path = tmp_path / "film.mp4"
-    with FilmWriter(path) as writer:
+    with VideoWriter(path) as writer:
         for i, size in enumerate(((64, 48), (128, 96), (48, 64))):
             writer.write(picture(i, size), i / 5)
     assert [f.photograph.size_hw for f in frames(path)] == [(48, 64)] * 3
@@ -91,7 +91,7 @@ def test_a_film_that_breaks_off_gives_what_it_has_and_says_so(film):
 def test_a_film_damaged_in_the_middle_gives_its_beginning(tmp_path):
     path = tmp_path / "film.avi"
     rng = np.random.default_rng(0)
-    with FilmWriter(path) as writer:
+    with VideoWriter(path) as writer:
         for i in range(20):
             writer.write(Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)), i / 10)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -140,13 +140,13 @@ def test_a_film_goes_through_a_predictor(film, tiny, tmp_path):
 
 def test_a_writer_that_fails_leaves_nothing_and_the_earlier_film(film, monkeypatch):
     before = film.read_bytes()
-    with pytest.raises(RuntimeError), FilmWriter(film) as writer:
+    with pytest.raises(RuntimeError), VideoWriter(film) as writer:
         writer.write(picture(0), 0)
         raise RuntimeError
     assert film.read_bytes() == before
     assert [p.name for p in film.parent.iterdir()] == ["film.mp4"]
     (film.parent / "file").write_text("")
-    with pytest.raises(StorageFull), FilmWriter(film.parent / "file" / "film.mp4") as writer:
+    with pytest.raises(StorageFull), VideoWriter(film.parent / "file" / "film.mp4") as writer:
         writer.write(picture(0), 0)
 
 

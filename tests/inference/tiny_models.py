@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
-from blemish.vocabulary import Task
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+from blemish.structures import Task
 
 
 def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:

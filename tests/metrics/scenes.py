@@ -8,9 +8,9 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from blemish.arrays import Mask
 from blemish.geometry import mask_from_array
-from blemish.metrics.objects import Objects
-from blemish.vocabulary import Mask
+from blemish.metrics.object_arrays import ObjectArrays
 
 SIZE_HW = (200, 240)
 
@@ -27,7 +27,7 @@ def objects(rows, photographs, labels, *, masks=None, areas=None):
         area = np.array([m.area for m in held], float)
     if areas is not None:
         area = np.asarray(areas, float)[order]
-    return Objects(
+    return ObjectArrays(
         photographs=photographs,
         label_count=labels,
         photograph=table[:, 0].astype(int),

@@ -10,13 +10,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import objects, pycocotools_eval, random_scene
 
-from blemish.metrics.matching import FALSE_ALARM, HIT, match
-from blemish.metrics.mistakes import KINDS, breakdown, confusion_of_objects
-from blemish.metrics.overlap import accumulate
-from blemish.metrics.pairing import overlapping_pairs
-from blemish.metrics.resampled import counts_at, label_figures, mean_of_defined, precisions, verdicts
+from blemish.metrics.average_precision import accumulate
+from blemish.metrics.bootstrap_metrics import counts_at, label_figures, mean_of_defined, precisions, verdicts
+from blemish.metrics.coco_matching import FALSE_ALARM, HIT, match
+from blemish.metrics.iou import overlapping_pairs
 from blemish.metrics.thresholds import choose_object_thresholds
-from blemish.metrics.voc import VocMatches
+from blemish.metrics.tide import KINDS, breakdown, confusion_of_objects
+from blemish.metrics.voc_average_precision import VocMatches
 
 
 def row(photograph, label, box, score=1.0, crowd=0, difficult=0):
@@ -54,15 +54,15 @@ def test_resampled_precision_does_not_depend_on_chunks(monkeypatch):
     truths, found = random_scene(1)
     matches, weights = match(found, truths), np.random.default_rng(0).integers(0, 3, (30, 11))
     expected = precisions(matches, weights)
-    monkeypatch.setattr("blemish.metrics.resampled.CHUNK_CELLS", 50)
+    monkeypatch.setattr("blemish.metrics.bootstrap_metrics.CHUNK_CELLS", 50)
     np.testing.assert_array_equal(precisions(matches, weights), expected)
 
 
 def test_pairs_do_not_depend_on_chunks(monkeypatch):
     truths, found = random_scene(2, masks=True, photographs=9)
     expected = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
-    monkeypatch.setattr("blemish.metrics.pairing.CHUNK_PAIRS", 4)
-    monkeypatch.setattr("blemish.metrics.pairing.CHUNK_RUNS", 40)
+    monkeypatch.setattr("blemish.metrics.iou.CHUNK_PAIRS", 4)
+    monkeypatch.setattr("blemish.metrics.iou.CHUNK_RUNS", 40)
     chunked = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
     np.testing.assert_array_equal(chunked.found, expected.found)
     np.testing.assert_array_equal(chunked.truth, expected.truth)
@@ -156,7 +156,7 @@ def test_resampled_voc_equals_photographs_repeated_and_does_not_depend_on_chunks
         ]
         whole = np.stack(VocMatches.of(*many).average_precisions(np.ones((len(photographs), 1))))
         np.testing.assert_allclose(ours[:, :, column], whole[:, :, 0], rtol=0, atol=1e-12)
-    monkeypatch.setattr("blemish.metrics.voc.CHUNK_CELLS", 1)
+    monkeypatch.setattr("blemish.metrics.voc_average_precision.CHUNK_CELLS", 1)
     np.testing.assert_array_equal(np.stack(VocMatches.of(found, truths).average_precisions(weights)), ours)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from blemish.errors import BadInput
-from blemish.metrics import calibration, counting, ranking
+from blemish.metrics import calibration, classification, ranking
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -29,7 +29,9 @@ def test_counts_of_one_label_a_photograph_equal_scikit_learn(rng, average):
     truth[truth == 3] = 0  # label 3 is said and never true
     said[said == 4] = 1  # label 4 is true and never said
     weights = rng.integers(0, 4, 200).astype(float)
-    ours = counting.count(counting.one_hot(said, 6), counting.one_hot(truth, 6), weights)  # label 5: neither
+    ours = classification.count(
+        classification.one_hot(said, 6), classification.one_hot(truth, 6), weights
+    )  # label 5: neither
     p, r, f, s = quiet(
         reference.precision_recall_fscore_support,
         truth, said, labels=range(6), sample_weight=weights, zero_division=0,
@@ -51,28 +53,28 @@ def test_counts_of_many_labels_equal_scikit_learn(rng, average):
     truth, said = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
     truth[:, 2] = False
     said[:, 3] = False
-    ours = counting.count(said, truth).average(average)
+    ours = classification.count(said, truth).average(average)
     expected = reference.precision_recall_fscore_support(truth, said, average=average, zero_division=0)
     np.testing.assert_allclose([ours["precision"], ours["recall"], ours["f1"]], expected[:3], **EXACT)
     np.testing.assert_allclose(
-        counting.exact_match(said, truth), reference.accuracy_score(truth, said), **EXACT
+        classification.exact_match(said, truth), reference.accuracy_score(truth, said), **EXACT
     )
 
 
 def test_a_label_that_never_occurs_takes_no_part_in_the_macro_average():
     truth = np.array([[True, False], [False, False]])
-    assert counting.count(truth, truth).average("macro")["f1"] == 1
+    assert classification.count(truth, truth).average("macro")["f1"] == 1
     nothing = np.zeros((3, 2), bool)
-    assert counting.count(nothing, nothing).average("macro")["f1"] == 0
-    assert counting.exact_match(nothing[:0], nothing[:0]) == 0
+    assert classification.count(nothing, nothing).average("macro")["f1"] == 0
+    assert classification.exact_match(nothing[:0], nothing[:0]) == 0
 
 
 def test_confusion_matrix_equals_scikit_learn(rng):
     truth, said = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
     weights = rng.integers(0, 3, (99, 2)).astype(float)
     expected = reference.confusion_matrix(truth, said, labels=range(5))
-    np.testing.assert_array_equal(counting.confusion_matrix(said, truth, 5), expected)
-    both = counting.confusion_matrix(said, truth, 5, weights)
+    np.testing.assert_array_equal(classification.confusion_matrix(said, truth, 5), expected)
+    both = classification.confusion_matrix(said, truth, 5, weights)
     for column in range(2):
         expected = reference.confusion_matrix(truth, said, labels=range(5), sample_weight=weights[:, column])
         np.testing.assert_array_equal(both[:, :, column], expected)
@@ -82,10 +84,10 @@ def test_macro_f1_at(rng):
     probabilities = rng.dirichlet(np.ones(3), 50)
     truth = rng.integers(0, 3, 50)
     expected = reference.f1_score(truth, probabilities.argmax(1), average="macro")
-    assert counting.macro_f1_at(probabilities, truth) == pytest.approx(expected, abs=1e-12)
+    assert classification.macro_f1_at(probabilities, truth) == pytest.approx(expected, abs=1e-12)
     many = rng.random((50, 3)) < 0.5
     expected = reference.f1_score(many, probabilities >= 0.25, average="macro")
-    assert counting.macro_f1_at(probabilities, many, 0.25) == pytest.approx(expected, abs=1e-12)
+    assert classification.macro_f1_at(probabilities, many, 0.25) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("levels", [3, 10, None], ids=["many ties", "ties", "no ties"])

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scenes import objects, pycocotools_eval, random_scene
 
 from blemish.geometry import rle_from_text
-from blemish.metrics.matching import HIT, IGNORED, match
-from blemish.metrics.overlap import FIGURES, accumulate
+from blemish.metrics.average_precision import FIGURES, accumulate
+from blemish.metrics.coco_matching import HIT, IGNORED, match
 
 NAMES = list(FIGURES)
 
@@ -177,7 +177,7 @@ def test_any_scene_on_a_coarse_grid(truth_rows, found_rows):
 def test_mended_rules_would_be_noticed(monkeypatch):
     """The scenes do tell the rules apart: with a rule broken on purpose the comparison fails."""
     truths, found = random_scene(0)
-    monkeypatch.setattr("blemish.metrics.overlap.RECALLS", np.linspace(0, 1, 101)[::-1])
+    monkeypatch.setattr("blemish.metrics.average_precision.RECALLS", np.linspace(0, 1, 101)[::-1])
     with pytest.raises(AssertionError):
         assert_equal_to_pycocotools(truths, found)
     monkeypatch.undo()
@@ -234,9 +234,8 @@ def test_cocos_own_fake_results_through_the_data_door(kind):
     from pycocotools.cocoeval import COCOeval
 
     from blemish.data import open_dataset
-    from blemish.evaluation import score
     from blemish.geometry import mask_box
-    from blemish.vocabulary import Prediction, Task
+    from blemish.structures import Prediction, Task
 
     file = COCO_EVAL / "instances_val2014_100.json"
     results = json.loads((COCO_EVAL / f"instances_val2014_fake{kind}100_results.json").read_text())
@@ -278,5 +277,7 @@ def test_cocos_own_fake_results_through_the_data_door(kind):
             )
         )
         truths.append(sample_of[image["file_name"]].truth)
+    from blemish.evaluation import score
+
     report = score(predictions, truths, intervals=False)
     np.testing.assert_allclose([report.value(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)

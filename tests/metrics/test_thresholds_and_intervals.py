@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from blemish.errors import BadInput
 from blemish.metrics.calibration import log_losses
-from blemish.metrics.counting import count, mean
+from blemish.metrics.classification import count, mean
 from blemish.metrics.intervals import bootstrap, percentile_interval, resample
 from blemish.metrics.ranking import Ranking
 from blemish.metrics.thresholds import choose_threshold, choose_thresholds

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from blemish.export.onnx import export_network
-from blemish.models.registry import create
+from blemish.export.onnx_export import export_network
+from blemish.models._registry import create
 
 SIDE = 96
 

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from blemish.errors import BadWeights, NoNetwork, StorageFull
-from blemish.models.downloading import download
+from blemish.models._weights_download import download
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()[:8]

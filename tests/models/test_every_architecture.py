@@ -9,10 +9,10 @@ import torch
 from blemish.errors import BadRecipe, UnknownName, WrongTask
 from blemish.imaging import Photograph
 from blemish.models import architectures, create, describe
-from blemish.models.backend import TorchBackend
-from blemish.models.layers import layer_table
+from blemish.models._layers import layer_table
+from blemish.models._torch_backend import TorchBackend
 from blemish.preprocessing import prepare
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 LABELS = 3
 SMALL = {Task.CLASSIFICATION: 64, Task.MULTILABEL: 64, Task.LOCALIZATION: 64}
@@ -167,7 +167,7 @@ def test_photographs_of_any_shape(name, task, size_hw):
 def test_a_tiny_batch_can_be_memorised(name, task):
     if name == "fusion":
         pytest.skip("its own test trains the head alone")
-    from blemish.models.options import HeadSpec
+    from blemish.config.image_level_options import HeadSpec
 
     network = build(name, task, head=HeadSpec()).train()
     batch = noise(network, 4)

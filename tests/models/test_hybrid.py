@@ -7,12 +7,12 @@ import torch
 from blemish.decoding import decode
 from blemish.errors import BadRecipe, BadWeights, UnknownName
 from blemish.geometry import mask_to_array
-from blemish.modelfile import Contract, DecoderSpec, LabelSpec
-from blemish.models.hybrid import dice_loss, label_maps
-from blemish.models.registry import create, describe
-from blemish.models.weights import load_weights, locate
+from blemish.model_file import Contract, DecoderSpec, LabelSpec
+from blemish.models._registry import create, describe
+from blemish.models._weights import load_weights, locate
+from blemish.models.architectures.hybrid import dice_loss, label_maps
 from blemish.preprocessing import Placement
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 pytest.importorskip("segmentation_models_pytorch")
 SMALL = {

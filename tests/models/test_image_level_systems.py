@@ -4,9 +4,9 @@ import pytest
 import torch
 import torchvision
 
+from blemish.config.image_level_options import HeadSpec
 from blemish.models import create
-from blemish.models.options import HeadSpec
-from blemish.models.weights import fill
+from blemish.models._weights import fill
 
 
 def alive(module, seed=0):
@@ -57,7 +57,7 @@ def test_torchvisions_files_fill_timms_resnets(name):
 
 
 def test_the_layers_of_resnet50_are_those_of_the_paper():
-    from blemish.models.layers import layer_table
+    from blemish.models._layers import layer_table
 
     rows = {r.stage: r.output for r in layer_table(create("resnet50", task="multilabel", label_count=2))}
     assert rows["stem"] == "64 x 112 x 112"

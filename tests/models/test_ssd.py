@@ -7,12 +7,12 @@ from torchvision.models.detection import ssd as reference_ssd
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from blemish.config.detector_options import RCNNOptions, SSDOptions
 from blemish.errors import BadRecipe, UnknownName
-from blemish.models import anchors as boxes_of
-from blemish.models.detector_options import RCNNOptions, SSDOptions
-from blemish.models.registry import create
-from blemish.models.ssd import multibox_loss
-from blemish.models.weights import load_weights
+from blemish.models import _anchors as boxes_of
+from blemish.models._registry import create
+from blemish.models._weights import load_weights
+from blemish.models.architectures.ssd import multibox_loss
 
 SCALES, ASPECT_RATIOS = SSDOptions().scales, SSDOptions().aspect_ratios
 MAPS = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]

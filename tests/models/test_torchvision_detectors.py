@@ -10,11 +10,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, box_iou, nms
 
 from blemish.errors import BadRecipe
-from blemish.models.operators import suppress
-from blemish.models.registry import create
-from blemish.models.torchvision_detectors import first_name, without_epsilon
-from blemish.models.weights import fill, load_weights
-from blemish.training.optimization import freeze
+from blemish.models._onnx_ops import suppress
+from blemish.models._registry import create
+from blemish.models._weights import fill, load_weights
+from blemish.models.architectures.torchvision_detectors import first_name, without_epsilon
+from blemish.training.optimizers import freeze
 
 SIDE = 96
 

@@ -9,11 +9,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from blemish.decoding import decode
 from blemish.errors import BadRecipe
-from blemish.export.importing import without_gaps
-from blemish.modelfile import Contract, LabelSpec
-from blemish.models.coco_labels import COCO_LABELS, COCO_ROWS
-from blemish.models.registry import create
-from blemish.models.weights import fill
+from blemish.export.import_weights import without_gaps
+from blemish.model_file import Contract, LabelSpec
+from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
+from blemish.models._registry import create
+from blemish.models._weights import fill
 from blemish.preprocessing import Placement
 
 BUILDERS = {

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from blemish.errors import BadWeights, NoNetwork
 from blemish.models import create
-from blemish.models.weights import load_weights, locate, read_state
+from blemish.models._weights import load_weights, locate, read_state
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
+from blemish.config.detector_options import RFDETROptions
 from blemish.errors import BadRecipe, BadWeights, MissingExtra
-from blemish.models.detector_options import RFDETROptions
-from blemish.models.registry import create, describe
-from blemish.models.weights import load_weights
+from blemish.models._registry import create, describe
+from blemish.models._weights import load_weights
 
 
 def needs(package):
@@ -110,7 +110,7 @@ def test_without_the_extra_the_error_says_what_to_install(name, extra):
     code = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from blemish.errors import MissingExtra\n"
-        "from blemish.models.registry import create, describe\n"
+        "from blemish.models._registry import create, describe\n"
         f"for use in (lambda: create('{name}', task='detection', label_count=1),\n"
         f"            lambda: describe('{name}').default_weights('{name}')):\n"
         f"    try: use()\n"

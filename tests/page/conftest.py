@@ -61,8 +61,8 @@ def write_finder(path, size_hw=SIZE_HW):
     """Finds the red, the green and the blue rectangle: dent .92, scratch .56 with a hole, broken lamp .2."""
     from onnx import TensorProto, helper
 
-    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
-    from blemish.vocabulary import Task
+    from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.structures import Task
 
     height, width = size_hw
     node = helper.make_node
@@ -137,8 +137,8 @@ def write_verdict(path):
     """Red, green or blue on the whole: three labels, one of them with a title that would be markup."""
     from onnx import helper
 
-    from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
-    from blemish.vocabulary import Task
+    from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+    from blemish.structures import Task
 
     nodes = [
         helper.make_node("GlobalAveragePool", ["image"], ["mean"]),

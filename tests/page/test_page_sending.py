@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from blemish.service.problem import CATALOGUE
+from blemish.service.problem_details import CATALOGUE
 
 
 def slow(page, bytes_per_second):

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.modelfile import (
+from blemish.model_file import (
     Contract,
     DecoderSpec,
     InputSpec,
     LabelSpec,
     OutputSpec,
-    Parity,
+    ParityCertificate,
     write_model_file,
 )
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 PLAIN = InputSpec(name="image", size_hw=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -54,7 +54,9 @@ def write_classifier(path, names=("F_Normal", "F_Crushed", "R_Crushed"), titles=
         thresholds=dict.fromkeys(names, 0.6) if task == "multilabel" else {},
         recipe={"data": {"path": "/home/somebody/secret"}},
         training={"finished": "2026-01-30T10:00:00", "command": "/home/somebody/train"},
-        certificate=Parity(passed=True, photographs=4, verdicts_changed=0, largest_difference=1e-7),
+        certificate=ParityCertificate(
+            passed=True, photographs=4, verdicts_changed=0, largest_difference=1e-7
+        ),
     )
     return write_file(path, graph, contract)
 

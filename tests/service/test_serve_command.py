@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from blemish.commands import serve as command
+from blemish.commands import serve_command as command
 from blemish.errors import BadInput
 
 RUNNER = CliRunner()
@@ -43,9 +43,9 @@ def test_a_new_key_and_its_line():
     assert done.exit_code == 0
     key = re.search(r"(blemish_[\w-]{43})", done.output)[1]
     name, digest = re.search(r"(claims) ([0-9a-f]{64})", done.output).groups()
-    from blemish.service.keys import Keys
+    from blemish.service.api_keys import ApiKeys
 
-    assert Keys({name: digest}).owner(key) == "claims"
+    assert ApiKeys({name: digest}).owner(key) == "claims"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_models_of_the_hub_are_called_after_their_repository(tmp_path, monkeypat
 
 def test_it_serves_and_stops(tmp_path, tools):
     tools.write_classifier(tmp_path / "model.onnx")
-    code = "import typer; from blemish.commands.serve import serve; typer.run(serve)"
+    code = "import typer; from blemish.commands.serve_command import serve; typer.run(serve)"
     arguments = ["--model", f"car={tmp_path / 'model.onnx'}", "--port", "0", "--threads", "1"]
     running = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

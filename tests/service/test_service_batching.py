@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from blemish.service.batching import Batcher, Gate
-from blemish.service.problem import Problem
+from blemish.service.micro_batch import AdmissionQueue, MicroBatcher
+from blemish.service.problem_details import Problem
 
 
 def test_one_alone_does_not_wait():
-    batcher = Batcher(lambda items: list(items), largest=8)
+    batcher = MicroBatcher(lambda items: list(items), largest=8)
 
     async def alone():
         times = []
@@ -42,7 +42,7 @@ def test_what_arrives_while_a_batch_runs_is_the_next_batch():
         go.set()
         return await asyncio.gather(first, *rest)
 
-    batcher = Batcher(run, largest=8)
+    batcher = MicroBatcher(run, largest=8)
     assert asyncio.run(ask_all()) == [i * 10 for i in range(12)]
     assert sizes == [1, 8, 3]
     batcher.close()
@@ -63,7 +63,7 @@ def test_one_that_cannot_be_answered_does_not_cost_the_others_their_answers():
         go.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    batcher = Batcher(run, largest=8)
+    batcher = MicroBatcher(run, largest=8)
     answers = asyncio.run(ask_all())
     assert [a for a in answers if not isinstance(a, Exception)] == [0, 1, 2, 4, 5]
     assert str(answers[3]) == "three"
@@ -71,7 +71,7 @@ def test_one_that_cannot_be_answered_does_not_cost_the_others_their_answers():
 
 
 def test_too_few_answers_are_an_error_and_not_a_mix_up():
-    batcher = Batcher(lambda items: [], largest=4)
+    batcher = MicroBatcher(lambda items: [], largest=4)
     with pytest.raises(RuntimeError, match="0 answers to 1"):
         asyncio.run(batcher.ask(1))
     batcher.close()
@@ -96,14 +96,14 @@ def test_nobody_works_for_one_who_left():
         go.set()
         await asyncio.gather(first, stays)
 
-    batcher = Batcher(run, largest=1)
+    batcher = MicroBatcher(run, largest=1)
     asyncio.run(leave())
     assert seen == ["first", "stays"]
     batcher.close()
 
 
 def test_closing_answers_what_waits():
-    batcher = Batcher(lambda items: (time.sleep(0.02), list(items))[1], largest=1)
+    batcher = MicroBatcher(lambda items: (time.sleep(0.02), list(items))[1], largest=1)
 
     async def ask_and_close():
         tasks = [asyncio.create_task(batcher.ask(i)) for i in range(5)]
@@ -118,7 +118,7 @@ def test_closing_answers_what_waits():
 
 
 def test_a_gate_counts_in_and_out():
-    gate = Gate(3)
+    gate = AdmissionQueue(3)
     gate.enter(2)
     with pytest.raises(Problem) as caught:
         gate.enter(2)
@@ -135,7 +135,7 @@ def test_a_gate_counts_in_and_out():
 
 
 def test_retry_after_grows_with_what_is_waiting():
-    gate = Gate(10)
+    gate = AdmissionQueue(10)
     for _ in range(100):
         gate.learn(2.0)
     gate.enter(10)

@@ -145,8 +145,8 @@ def test_recorded_pairs(lens, tools, field, request_, expected):
 def test_boxes_below_a_score_of_5_percent_are_not_listed(lens, tools, model_folder):
     from dataclasses import replace
 
+    from blemish.contrib.damagelens.legacy_routes import detections
     from blemish.inference import load
-    from blemish.service.damagelens import detections
 
     prediction = load(model_folder / "yolo.onnx", threads=1).predict(tools.photograph())
     assert len(detections(prediction)) == 3

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blemish.service.problem import CATALOGUE
+from blemish.service.problem_details import CATALOGUE
 
 SLOWEST_SECONDS = 2.0
 NOISE = Image.fromarray(np.random.default_rng(5).integers(0, 256, (60, 80, 3), dtype=np.uint8))

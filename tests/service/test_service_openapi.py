@@ -52,7 +52,7 @@ def test_docs_load_nothing_from_anywhere(client):
 
 
 def test_every_problem_is_in_the_contract():
-    from blemish.service.problem import CATALOGUE
+    from blemish.service.problem_details import CATALOGUE
 
     text = (COMMITTED.parent / "rest.md").read_text("utf-8")
     for code, (status, _) in CATALOGUE.items():

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from blemish.errors import BadInput
-from blemish.service.artifacts import Record, Shelf
-from blemish.service.keeping import Keeper
-from blemish.service.keys import Keys, key_of, new_key
-from blemish.service.maps import HeatMaker, NoMap
+from blemish.service.api_keys import ApiKeys, key_of, new_key
+from blemish.service.heatmaps import HeatmapService, HeatmapUnavailable
+from blemish.service.result_links import LinkedResult, LinkStore
+from blemish.service.retention import RetentionStore
+from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
-from blemish.service.telemetry import Telemetry
 from blemish.service.uploads import looks_like_photograph
-from blemish.vocabulary import Labels, Prediction, Task
+from blemish.structures import Labels, Prediction, Task
 
 
 def prediction():
@@ -40,8 +40,8 @@ class Clock:
 
 def test_links_expire():
     clock = Clock()
-    shelf = Shelf(10, 1_000_000, clock)
-    tokens = shelf.put(Record(b"x" * 100, prediction()), ("photograph", "overlay"))
+    shelf = LinkStore(10, 1_000_000, clock)
+    tokens = shelf.put(LinkedResult(b"x" * 100, prediction()), ("photograph", "overlay"))
     record, kind = shelf.get(tokens["overlay"])
     assert (record.photograph[:1], kind) == (b"x", "overlay")
     clock.now = 9.99
@@ -52,32 +52,34 @@ def test_links_expire():
 
 
 def test_the_oldest_go_when_there_is_no_room():
-    shelf = Shelf(1000, 10_000, Clock())
-    tokens = [shelf.put(Record(bytes(2000), prediction()), ("photograph",))["photograph"] for _ in range(50)]
+    shelf = LinkStore(1000, 10_000, Clock())
+    tokens = [
+        shelf.put(LinkedResult(bytes(2000), prediction()), ("photograph",))["photograph"] for _ in range(50)
+    ]
     alive = [shelf.get(token) is not None for token in tokens]
     assert alive == [False] * (50 - sum(alive)) + [True] * sum(alive)
     assert sum(alive) == 3
     assert shelf.held <= 10_000
-    assert shelf.put(Record(bytes(20_000), prediction()), ("photograph",)) == {}
+    assert shelf.put(LinkedResult(bytes(20_000), prediction()), ("photograph",)) == {}
     assert sum(shelf.get(token) is not None for token in tokens) == 3
     shelf.clear()
     assert shelf.held == 0
 
 
 def test_no_links_where_they_are_off():
-    assert Shelf(0, 10_000).put(Record(b"x", prediction()), ("photograph",)) == {}
+    assert LinkStore(0, 10_000).put(LinkedResult(b"x", prediction()), ("photograph",)) == {}
 
 
 def test_nothing_is_kept_unless_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    keeper = Keeper(None, None)
+    keeper = RetentionStore(None, None)
     assert not keeper.keeps
     keeper.keep(b"x", {"sha256": "0" * 64})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_kept_goes_when_it_is_too_old_and_nothing_else_does(tmp_path):
-    keeper = Keeper(tmp_path / "kept", 2)
+    keeper = RetentionStore(tmp_path / "kept", 2)
     links = {"photograph": "/secret"}
     keeper.keep(
         b"photograph", {"sha256": "ab" * 32, "links": links, "map": None, "verdict": {"labels": ["a"]}}
@@ -98,7 +100,7 @@ def test_what_is_kept_goes_when_it_is_too_old_and_nothing_else_does(tmp_path):
 
 
 def test_a_folder_that_went_away_costs_no_answer_and_no_later_sweep(tmp_path, monkeypatch):
-    keeper = Keeper(tmp_path / "kept", 2)
+    keeper = RetentionStore(tmp_path / "kept", 2)
     keeper.keep(b"old", {"sha256": "ab" * 32})
     (tmp_path / "kept").rename(tmp_path / "away")
     keeper.sweep()
@@ -110,7 +112,7 @@ def test_a_folder_that_went_away_costs_no_answer_and_no_later_sweep(tmp_path, mo
 
 
 def test_a_map_ends_after_a_look_once_the_server_stops(monkeypatch):
-    maker = HeatMaker(Settings())
+    maker = HeatmapService(Settings())
     looks = []
 
     class Looking:
@@ -125,7 +127,7 @@ def test_a_map_ends_after_a_look_once_the_server_stops(monkeypatch):
                 progress(1)
 
     monkeypatch.setattr(maker, "_explainer", lambda predictor: Looking())
-    with pytest.raises(NoMap, match="stopped"):
+    with pytest.raises(HeatmapUnavailable, match="stopped"):
         maker.make(None, b"", prediction(), "a", 1e-3)
     assert looks == [0, 1, 2]
 
@@ -144,7 +146,7 @@ def test_keys_are_read_from_a_file_of_hashes(tmp_path):
     other, second = new_key("fleet")
     path = tmp_path / "keys"
     path.write_text(f"# keys\n\n{line}\n  {second}  \n")
-    keys = Keys.from_file(path)
+    keys = ApiKeys.from_file(path)
     assert keys.owner(key) == "claims"
     assert keys.owner(other) == "fleet"
     assert keys.owner(key + "x") is None
@@ -162,9 +164,9 @@ def test_keys_are_read_from_a_file_of_hashes(tmp_path):
 def test_a_bad_file_of_keys_is_named_with_its_line(tmp_path, text, said):
     (tmp_path / "keys").write_text(text)
     with pytest.raises(BadInput, match=said):
-        Keys.from_file(tmp_path / "keys")
+        ApiKeys.from_file(tmp_path / "keys")
     with pytest.raises(BadInput, match="cannot be read"):
-        Keys.from_file(tmp_path / "nothing")
+        ApiKeys.from_file(tmp_path / "nothing")
     with pytest.raises(BadInput, match="no name for a key"):
         new_key("a b")
 
@@ -178,7 +180,7 @@ def test_where_a_request_carries_its_key():
 
 
 def test_counts_as_prometheus_reads_them():
-    telemetry = Telemetry()
+    telemetry = ServiceMetrics()
     for seconds in (0.0005, 0.02, 0.02, 100):
         telemetry.observe("t_seconds", "Time.", seconds, (0.001, 0.1), route='a"b\\')
     telemetry.gauge("t_now", "Now.", lambda: 3)
@@ -225,7 +227,7 @@ def test_the_container_compiles_what_the_service_imports():
 
 
 def test_the_page_s_types_are_told_here_and_not_by_the_machine(tmp_path):
-    from blemish.service.page_files import read_page
+    from blemish.service.static_files import read_page
 
     (tmp_path / "parts").mkdir()
     for name in ("index.html", "parts/app.js", "secret.py", "style.css"):

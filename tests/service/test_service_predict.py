@@ -16,7 +16,7 @@ from blemish.service import schemas
 def ask(client, data, **params):
     response = client.post("/api/v1/predict", files={"image": data}, params=params)
     assert response.status_code == 200, response.text
-    schemas.Answer.model_validate(response.json())
+    schemas.PredictionResponse.model_validate(response.json())
     return response.json()
 
 
@@ -106,8 +106,8 @@ def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
 
 
 def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):
-    from blemish.modelfile import DecoderSpec, read_model_file
-    from blemish.service.answers import score_floor
+    from blemish.model_file import DecoderSpec, read_model_file
+    from blemish.service.serializers import score_floor
 
     contract = read_model_file(model_folder / "yolo.onnx").contract
     assert score_floor(contract) == 0.05
@@ -195,27 +195,29 @@ def test_a_map_of_nothing_says_that_it_is_empty(client, tools):
 def test_a_map_of_what_was_not_found_says_so(client, tools, model_folder):
     answer = ask(client, tools.photograph(), model="yolo", explain="map")
     assert answer["map"]["label"] == "dent"
-    from blemish.service.maps import HeatMaker, NoMap
+    from blemish.service.heatmaps import HeatmapService, HeatmapUnavailable
     from blemish.service.settings import Settings
 
     predictor = load(model_folder / "yolo.onnx", threads=1)
     prediction = predictor.predict(tools.photograph())
-    with pytest.raises(NoMap, match="longer than"):
-        HeatMaker(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 1.0)
+    with pytest.raises(HeatmapUnavailable, match="longer than"):
+        HeatmapService(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 1.0)
     # with little time the best object alone is explained, and coarsely
-    heat = HeatMaker(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 0.08)
+    heat = HeatmapService(Settings(explain_seconds=1)).make(
+        predictor, tools.photograph(), prediction, None, 0.08
+    )
     assert (heat.method, heat.label, heat.title) == ("occlusion", "dent", "Dent")
 
 
 def test_a_broken_explanation_graph_is_no_reason_to_fail(tools, tmp_path, caplog):
-    from blemish.service.maps import HeatMaker
+    from blemish.service.heatmaps import HeatmapService
     from blemish.service.settings import Settings
 
     tools.write_classifier(tmp_path / "model.onnx")
     (tmp_path / "model.explain.onnx").write_bytes(b"broken")
     predictor = load(tmp_path / "model.onnx", threads=1)
     data = tools.photograph()
-    heat = HeatMaker(Settings()).make(predictor, data, predictor.predict(data), None, 0.001)
+    heat = HeatmapService(Settings()).make(predictor, data, predictor.predict(data), None, 0.001)
     assert heat.method == "occlusion"
     assert heat.map.shape == (30, 40)
     assert "cannot be used" in caplog.text
@@ -264,7 +266,7 @@ def test_one_bad_photograph_of_a_batch_does_not_stop_the_rest(client, tools):
     files = [("image", good[0]), ("file", b"no photograph"), *(("image", data) for data in good[1:])]
     response = client.post("/api/v1/predict:batch", files=files)
     assert response.status_code == 200
-    schemas.BatchAnswer.model_validate(response.json())
+    schemas.BatchResponse.model_validate(response.json())
     items = response.json()["items"]
     assert [item["status"] for item in items] == [200, 415, 200, 200, 200, 200]
     hashes = [item["result"]["sha256"] for item in items if item["result"]]

@@ -16,7 +16,7 @@ import pytest
 SCRIPT = """
 import sys, time
 from blemish.service.app import create_app
-from blemish.service.connection import PatientConnection
+from blemish.service.http_protocol import PatientConnection
 from blemish.service import server
 from blemish.service.server import listen, run
 server.DRAIN_SECONDS = float(sys.argv[3])

@@ -110,8 +110,8 @@ def test_a_bomb_is_refused_from_its_header_in_time_and_memory(client):
         post(client, bomb)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.05
-    from blemish.service.problem import Problem
-    from blemish.service.served import open_upload
+    from blemish.service.problem_details import Problem
+    from blemish.service.served_model import open_upload
 
     tracemalloc.start()
     with pytest.raises(Problem):
@@ -388,10 +388,10 @@ def test_uploads_have_a_budget_together(model_folder, tools):
 
 
 def test_keys(model_folder, tools):
-    from blemish.service.keys import Keys, new_key
+    from blemish.service.api_keys import ApiKeys, new_key
 
     key, line = new_key("claims")
-    keys = Keys(dict([line.split()]))
+    keys = ApiKeys(dict([line.split()]))
     with tools.running(create_app({"a": model_folder / "resnet.onnx"}, keys=keys, threads=1)) as address:
         files = {"image": tools.photograph()}
         missing = httpx.post(f"{address}/api/v1/predict", files=files)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.export.trained import write_weights
-from blemish.modelfile import Contract
-from blemish.training import learning, read_recipe
+from blemish.export.run_export import write_weights
+from blemish.model_file import Contract
+from blemish.training import read_recipe, trainer
 
 SMALL = {
     "model.name": "timm/test_resnet",
@@ -97,7 +97,7 @@ def quick_export(request, monkeypatch):
         np.savez(output / "prints.npz", pixel=fingerprints.pixel, split=fingerprints.split)
         return SimpleNamespace(path=output / "model.onnx")
 
-    monkeypatch.setattr(learning, "export_trained", keep)
+    monkeypatch.setattr(trainer, "export_trained", keep)
 
 
 @pytest.fixture(autouse=True)

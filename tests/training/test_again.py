@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from blemish.config.recipe import Recipe
 from blemish.errors import BadInput, BadWeights, ExportRefused, UnknownName
-from blemish.explanation.gradients import GradientFile, explanation_path
-from blemish.export.explanation import write_explanation
-from blemish.export.half import to_half
-from blemish.export.onnx import export_network
-from blemish.imaging import open_photograph
+from blemish.explanation.gradient_graph import GradientGraph, explanation_path
+from blemish.export.explanation_graph import write_explanation
+from blemish.export.fp16 import to_half
+from blemish.export.onnx_export import export_network
+from blemish.imaging import open_image
 from blemish.inference import load
-from blemish.modelfile import Contract, LabelSpec, read_graph, read_model_file, write_model_file
-from blemish.models import registry
+from blemish.model_file import Contract, LabelSpec, read_graph, read_model_file, write_model_file
+from blemish.models import _registry
 from blemish.preprocessing import prepare
-from blemish.training.again import export_again
-from blemish.training.recipe import Recipe
+from blemish.training.reexport import reexport
 
 LABELS = ("broken", "whole")
 MODEL = {"name": "resnet18", "input_size": 32, "weights": "none"}
@@ -39,9 +39,9 @@ def run(tmp_path_factory):
             Image.fromarray(small).resize((40, 40)).save(root / "data" / label / f"{i}.png")
             split.append(f"{label}/{i}.png,{'train' if i < 4 else 'val'}")
     torch.manual_seed(0)
-    network = registry.create("resnet18", task="classification", label_count=2, input_size=32).eval()
+    network = _registry.create("resnet18", task="classification", label_count=2, input_size=32).eval()
     photos = sorted((root / "data").rglob("*.png"))
-    batch = np.stack([prepare(open_photograph(p), network.inputs[0])[0] for p in photos])
+    batch = np.stack([prepare(open_image(p), network.inputs[0])[0] for p in photos])
     with torch.no_grad():
         network.head[-1].weight.mul_(50)
         network.head[-1].bias.sub_(network(torch.from_numpy(batch))[0].mean(0))
@@ -65,7 +65,7 @@ def run(tmp_path_factory):
 
 
 def test_fp16_is_half_the_size_certified_and_explained(run):
-    made = export_again(run, precision="fp16")
+    made = reexport(run, precision="fp16")
     assert made.path == run / "model-fp16.onnx"
     full = read_model_file(run / "model.onnx")
     assert made.path.stat().st_size <= 0.505 * full.path.stat().st_size
@@ -79,7 +79,7 @@ def test_fp16_is_half_the_size_certified_and_explained(run):
     photo = run / "data" / "broken" / "5.png"
     before, after = (load(path).predict(photo).label_scores for path in (full.path, made.path))
     assert np.abs(before - after).max() < 0.05
-    assert GradientFile(made).layers == GradientFile(full).layers
+    assert GradientGraph(made).layers == GradientGraph(full).layers
     assert explanation_path(made.path).name == "model-fp16.explain.onnx"
 
 
@@ -90,21 +90,21 @@ def test_fp16_of_fp16_is_refused(run):
 
 
 def test_fp32_from_the_runs_weights_gives_the_same_graph(run, tmp_path):
-    made = export_again(run, precision="fp32", output=tmp_path / "again.onnx")
+    made = reexport(run, precision="fp32", output=tmp_path / "again.onnx")
     assert made.graph_digest == read_model_file(run / "model.onnx").graph_digest
     assert made.contract.certificate.passed
-    assert GradientFile(made).output_count == 2
+    assert GradientGraph(made).output_count == 2
 
 
 def test_a_file_away_from_its_run_needs_data(run, tmp_path):
     lonely = tmp_path / "model.onnx"
     shutil.copy(run / "model.onnx", lonely)
     with pytest.raises(BadInput, match="--data"):
-        export_again(lonely, precision="fp16")
-    made = export_again(lonely, precision="fp16", data=run / "data")
+        reexport(lonely, precision="fp16")
+    made = reexport(lonely, precision="fp16", data=run / "data")
     assert made.contract.certificate.photographs == 16
     with pytest.raises(BadInput, match="run's weights"):
-        export_again(lonely, precision="fp32")
+        reexport(lonely, precision="fp32")
 
 
 def test_a_drop_is_refused_unless_forced(run, tmp_path, monkeypatch):
@@ -125,14 +125,14 @@ def test_a_drop_is_refused_unless_forced(run, tmp_path, monkeypatch):
         for photo in sorted(data.rglob("*.png")):
             if full.predict(photo).label_index[0] == index:
                 shutil.copy(photo, tmp_path / "d" / label / f"{photo.parent.name}-{photo.name}")
-    monkeypatch.setattr("blemish.export.half.to_half", ruined)
+    monkeypatch.setattr("blemish.export.fp16.to_half", ruined)
     target = tmp_path / "bad.onnx"
     with pytest.raises(ExportRefused, match=r"macro_f1 fell from 1\.0000 to .*--force"):
-        export_again(run / "model.onnx", precision="fp16", data=tmp_path / "d", output=target)
+        reexport(run / "model.onnx", precision="fp16", data=tmp_path / "d", output=target)
     assert not target.exists()
-    made = export_again(run, precision="fp16", data=tmp_path / "d", output=target, force=True)
+    made = reexport(run, precision="fp16", data=tmp_path / "d", output=target, force=True)
     assert not made.contract.certificate.passed and "fell" in made.contract.certificate.reasons[0]
-    allowed = export_again(run, precision="fp16", data=tmp_path / "d", output=target, max_drop=1.0)
+    allowed = reexport(run, precision="fp16", data=tmp_path / "d", output=target, max_drop=1.0)
     assert allowed.contract.certificate.passed and allowed.contract.certificate.verdicts_changed > 0
 
 
@@ -147,7 +147,7 @@ def test_damaged_weights_are_told_in_one_sentence(left, run, tmp_path):
     whole = (run / "weights.safetensors").read_bytes()
     (damaged / "weights.safetensors").write_bytes(whole[:left])
     with pytest.raises(BadWeights, match=r"weights\.safetensors is damaged"):
-        export_again(damaged)
+        reexport(damaged)
 
 
 @pytest.mark.parametrize("content", [b"nonsense\n1\n", b"\xff\xfe\x00", b"id\na\n"])
@@ -155,7 +155,7 @@ def test_a_damaged_table_of_splits_is_told_in_one_sentence(content, run, tmp_pat
     damaged = copied(run, tmp_path / "run")
     (damaged / "split.csv").write_bytes(content)
     with pytest.raises(BadInput, match="no table of id and split"):
-        export_again(damaged, precision="fp16")
+        reexport(damaged, precision="fp16")
 
 
 def test_a_run_begun_elsewhere_finds_its_photographs(run, tmp_path, monkeypatch):
@@ -166,20 +166,20 @@ def test_a_run_begun_elsewhere_finds_its_photographs(run, tmp_path, monkeypatch)
     (moved / "recipe.yaml").write_text(recipe.replace(str(run / "data"), "data"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert export_again(moved, precision="fp16").contract.certificate.photographs == 8
+    assert reexport(moved, precision="fp16").contract.certificate.photographs == 8
 
 
 def test_half_precision_does_not_overwrite_its_source(run):
     before = (run / "model.onnx").read_bytes()
     with pytest.raises(BadInput, match="the source itself"):
-        export_again(run, precision="fp16", output=run / "data" / ".." / "model.onnx")
+        reexport(run, precision="fp16", output=run / "data" / ".." / "model.onnx")
     assert (run / "model.onnx").read_bytes() == before
 
 
 def test_what_does_not_exist_is_named(run, tmp_path):
     with pytest.raises(UnknownName, match="fp16"):
-        export_again(run, precision="f16")
+        reexport(run, precision="f16")
     with pytest.raises(UnknownName, match="onnx"):
-        export_again(run, format="onyx")
+        reexport(run, format="onyx")
     with pytest.raises(BadInput, match="--resume"):
-        export_again(tmp_path, precision="fp16")
+        reexport(tmp_path, precision="fp16")

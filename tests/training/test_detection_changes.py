@@ -6,16 +6,16 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as kernels
 
+from blemish.config.schema import AugmentationConfig
 from blemish.data import synthetic
 from blemish.errors import BadRecipe
 from blemish.geometry import mask_box, mask_from_array, pairwise_iou
 from blemish.imaging import Photograph
-from blemish.modelfile import InputSpec
+from blemish.model_file import InputSpec
 from blemish.preprocessing import place, resize
-from blemish.training.augmentation import Change
-from blemish.training.detection_changes import View, check_changes, draw_view, objects_of, see
-from blemish.training.parts import AugmentationPart
-from blemish.vocabulary import Labels, Sample, Task, Truth
+from blemish.structures import GroundTruth, Labels, Sample, Task
+from blemish.training.detection_augmentation import CropParams, check_changes, draw_view, objects_of, see
+from blemish.training.image_augmentation import AugmentationParams
 
 
 class InMemory:
@@ -39,7 +39,7 @@ def scene(size_hw=(120, 160)):
         array = np.zeros(size_hw, bool)
         array[y1:y2, x1:x2] = True
         masks.append(mask_from_array(array))
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=Labels(("a", "b")),
         size_hw=size_hw,
@@ -61,7 +61,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS)
 def test_without_a_region_the_picture_is_that_of_prediction(spec):
     source, sample = scene()
-    pixels, placement, _ = see(source, sample, spec, View())
+    pixels, placement, _ = see(source, sample, spec, CropParams())
     wanted, wanted_placement = resize(source.photograph, spec)
     assert np.array_equal(pixels, wanted)
     assert placement == wanted_placement
@@ -71,7 +71,7 @@ def test_without_a_region_the_picture_is_that_of_prediction(spec):
 @pytest.mark.parametrize("seed", range(12))
 def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
     source, sample = scene()
-    part = AugmentationPart(
+    part = AugmentationConfig(
         horizontal_flip=0.5,
         vertical_flip=0.5,
         iou_crop=0.6,
@@ -96,7 +96,7 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
 
 
 def test_views_are_drawn_from_the_generator_alone():
-    part = AugmentationPart(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
+    part = AugmentationConfig(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
     boxes = scene()[1].truth.boxes_xyxy
     drawn = [draw_view(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -104,7 +104,7 @@ def test_views_are_drawn_from_the_generator_alone():
 
 def test_an_iou_crop_shows_the_centre_of_a_box():
     boxes = scene()[1].truth.boxes_xyxy
-    part = AugmentationPart(iou_crop=1)
+    part = AugmentationConfig(iou_crop=1)
     random = np.random.default_rng(0)
     regions = [draw_view(part, random, (120, 160), boxes).region_xyxy for _ in range(60)]
     cropped = [r for r in regions if r is not None]
@@ -122,11 +122,11 @@ def test_flips_equal_torchvisions():
     source, sample = scene()
     spec = SPECS[0]
     for change, name in (
-        (Change(flip_horizontal=True), "horizontal"),
-        (Change(flip_vertical=True), "vertical"),
+        (AugmentationParams(flip_horizontal=True), "horizontal"),
+        (AugmentationParams(flip_vertical=True), "vertical"),
     ):
-        _, placement, shown = see(source, sample, spec, View(None, change))
-        plain = objects_of(sample, placement, shown, Change(), masks=True)
+        _, placement, shown = see(source, sample, spec, CropParams(None, change))
+        plain = objects_of(sample, placement, shown, AugmentationParams(), masks=True)
         found = objects_of(sample, placement, shown, change, masks=True)
         flip = getattr(kernels, f"{name}_flip")
         boxes = tv_tensors.BoundingBoxes(torch.from_numpy(plain.boxes), format="XYXY", canvas_size=(96, 96))
@@ -136,9 +136,9 @@ def test_flips_equal_torchvisions():
 
 def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
     source, sample = scene()
-    view = View((40.0, 0.0, 120.0, 120.0))
+    view = CropParams((40.0, 0.0, 120.0, 120.0))
     _, placement, shown = see(source, sample, InputSpec(size_hw=(120, 80)), view)
-    found = objects_of(sample, placement, shown, Change(), masks=True)
+    found = objects_of(sample, placement, shown, AugmentationParams(), masks=True)
     assert found.labels.tolist() == [0]
     np.testing.assert_allclose(found.boxes, [[0, 30, 30, 80]], atol=0.01)
     assert found.masks[0].sum() == 30 * 50
@@ -151,13 +151,13 @@ def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide)
     for y in range(50, 350):
         array[y, 100 + y // 2 : 100 + y // 2 + wide] = True
     mask = mask_from_array(array)
-    truth = Truth(
+    truth = GroundTruth(
         task=Task.SEGMENTATION, labels=Labels(("crack",)), size_hw=(400, 400), label_index=[0],
         boxes_xyxy=mask_box(mask)[None], masks=(mask,),
     )  # fmt: skip
     sample = Sample(id="s", path="s.png", size_hw=(400, 400), truth=truth)
     placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
-    drawn = objects_of(sample, placement, (0, 0, 80, 80), Change(), masks=True).masks
+    drawn = objects_of(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
     assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "in every row that it crosses"
     assert drawn[0].sum() <= 2 * 62
 
@@ -168,14 +168,14 @@ def test_crowds_and_clean_photographs():
 
     crowd = dataclasses.replace(sample.truth, crowd=np.array([True, False]))
     crowded = dataclasses.replace(sample, truth=crowd)
-    _, placement, shown = see(source, crowded, SPECS[0], View())
-    assert objects_of(crowded, placement, shown, Change(), masks=False).labels.tolist() == [1]
+    _, placement, shown = see(source, crowded, SPECS[0], CropParams())
+    assert objects_of(crowded, placement, shown, AugmentationParams(), masks=False).labels.tolist() == [1]
     clean = dataclasses.replace(sample, truth=None)
-    target = objects_of(clean, placement, shown, Change(), masks=True).as_target()
+    target = objects_of(clean, placement, shown, AugmentationParams(), masks=True).as_target()
     assert target["boxes"].shape == (0, 4)
     assert target["masks"].shape == (0, 96, 96)
     view = draw_view(
-        AugmentationPart(iou_crop=1, zoom_out=1), np.random.default_rng(0), (120, 160), np.zeros((0, 4))
+        AugmentationConfig(iou_crop=1, zoom_out=1), np.random.default_rng(0), (120, 160), np.zeros((0, 4))
     )
     see(source, clean, SPECS[0], view)
 
@@ -189,9 +189,9 @@ def test_masks_of_painted_panels_follow_their_boxes():
 
 def test_changes_of_other_tasks_are_refused():
     with pytest.raises(BadRecipe, match="mixup is for classification"):
-        check_changes(AugmentationPart(mixup=0.2), Task.DETECTION)
+        check_changes(AugmentationConfig(mixup=0.2), Task.DETECTION)
     with pytest.raises(BadRecipe, match="zoom_out is for detection"):
-        check_changes(AugmentationPart(zoom_out=0.2), Task.CLASSIFICATION)
+        check_changes(AugmentationConfig(zoom_out=0.2), Task.CLASSIFICATION)
     for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two photographs make no third
         with pytest.raises(BadRecipe, match="cutmix is for classification"):
-            check_changes(AugmentationPart(cutmix=1), task)
+            check_changes(AugmentationConfig(cutmix=1), task)

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from blemish.config.recipe import Recipe
 from blemish.data import synthetic
-from blemish.data.writing import write_dataset
+from blemish.data.write_dataset import write_dataset
 from blemish.errors import BadDataset, BadRecipe
-from blemish.models.registry import create
+from blemish.models._registry import create
 from blemish.preprocessing import Placement
+from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.training import train
-from blemish.training.detection import DetectionPhotographs, in_order
-from blemish.training.detection_figures import best_thresholds, detection_figures
-from blemish.training.recipe import Recipe
+from blemish.training.detection_metrics import best_thresholds, detection_figures
+from blemish.training.detection_module import DetectionImageDataset, in_order
 from blemish.training.targets import check_objects
 from blemish.training.validation import check_watched, watched_of
-from blemish.vocabulary import Labels, Prediction, Sample, Task, Truth
 
 SMALL = {
     "task": "detection",
@@ -59,7 +59,7 @@ def test_an_ssd_trains_to_a_proved_file(panels, tmp_path, exported):
     row = run.history[-1]
     assert {"ap", "ap50", "train_box_loss", "val_box_loss", "train_label_loss", "val_label_loss"} <= set(row)
     assert row["train_loss"] == pytest.approx(row["train_box_loss"] + row["train_label_loss"], rel=1e-4)
-    from blemish.modelfile import read_model_file
+    from blemish.model_file import read_model_file
 
     contract = read_model_file(run.model_file).contract
     assert contract.certificate.passed
@@ -81,14 +81,14 @@ def test_what_detectors_do_not_learn_from_is_refused(panels, tmp_path):
 
 def test_inputs_without_augmentation_are_those_of_prediction(panels):
     from blemish.data import open_dataset
-    from blemish.imaging import open_photograph
+    from blemish.imaging import open_image
     from blemish.preprocessing import prepare
 
     dataset = open_dataset(panels, task="detection")
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
-    items = DetectionPhotographs(dataset.samples, network)
+    items = DetectionImageDataset(dataset.samples, network)
     item = items[0, 0]
-    wanted, placement = prepare(open_photograph(dataset[0].path), network.inputs[0])
+    wanted, placement = prepare(open_image(dataset[0].path), network.inputs[0])
     assert np.array_equal(item["inputs"][0].numpy(), wanted)
     np.testing.assert_allclose(
         item["target"]["boxes"].numpy(), placement.to_network(dataset[0].truth.boxes_xyxy), atol=1e-3
@@ -99,7 +99,7 @@ def scene(found, held=1):
     labels = Labels(("a", "b"))
     boxes = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80]])
     common = {"task": Task.DETECTION, "labels": labels, "size_hw": (100, 100)}
-    truth = Truth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
+    truth = GroundTruth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
     prediction = Prediction(
         **common,
         label_index=np.zeros(len(found), int),
@@ -147,7 +147,7 @@ def test_photographs_without_any_object_are_refused_before_training(tmp_path):
     labels, none, one = Labels(("dent",)), np.zeros((0, 4)), np.array([[1.0, 1, 9, 9]])
 
     def some(boxes, crowd=False):
-        truth = Truth(
+        truth = GroundTruth(
             task=Task.DETECTION, labels=labels, label_index=[0] * len(boxes), boxes_xyxy=boxes,
             crowd=[crowd] * len(boxes),
         )  # fmt: skip
@@ -237,11 +237,11 @@ def test_two_processes_learn_to_detect_together(panels, tmp_path):
 
 def test_a_placement_travels_in_six_numbers(panels):
     from blemish.data import open_dataset
-    from blemish.training.module import unpack_placement
+    from blemish.training.lightning_module import unpack_placement
 
     dataset = open_dataset(panels, task="detection")
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
-    row = DetectionPhotographs(dataset.samples, network)[0, 0]["placement"]
+    row = DetectionImageDataset(dataset.samples, network)[0, 0]["placement"]
     placement = unpack_placement(row, (64, 64))
     assert isinstance(placement, Placement)
     assert placement.size_hw == dataset[0].truth.size_hw

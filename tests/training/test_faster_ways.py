@@ -13,17 +13,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from blemish.config.schema import CropConfig
 from blemish.errors import BadRecipe
-from blemish.modelfile import InputSpec
+from blemish.model_file import InputSpec
 from blemish.models import create
-from blemish.training import photo_cache
-from blemish.training.augmentation import Change
-from blemish.training.batch_size import bytes_per_photograph, find_batch_size
-from blemish.training.parts import CropPart
-from blemish.training.photo_cache import ReducedCopies, prune
-from blemish.training.photographs import FromFiles
+from blemish.structures import Sample
+from blemish.training import image_cache
+from blemish.training.auto_batch_size import bytes_per_photograph, find_batch_size
+from blemish.training.image_augmentation import AugmentationParams
+from blemish.training.image_cache import ResizedImageCache, prune
+from blemish.training.image_dataset import FileImageSource
 from blemish.training.run import train
-from blemish.vocabulary import Sample
 
 SPEC = InputSpec(size_hw=(24, 32))
 
@@ -44,7 +44,7 @@ def weights_of(run):
     return load_file(run.path / "weights.safetensors")
 
 
-class Counted(ReducedCopies):
+class Counted(ResizedImageCache):
     opened = 0
 
     def photograph(self, sample):
@@ -70,18 +70,18 @@ def copies(tmp_path):
     ],
 )
 def test_without_a_crop_the_copy_is_the_input_bit_for_bit(photo, copies, spec):
-    expected, where = FromFiles().resized(photo, spec, Change())
+    expected, where = FileImageSource().resized(photo, spec, AugmentationParams())
     for number in range(3):
-        pixels, placement = copies(inputs=(spec,)).resized(photo, spec, Change())
+        pixels, placement = copies(inputs=(spec,)).resized(photo, spec, AugmentationParams())
         assert np.array_equal(pixels, expected)
         assert placement == where
         assert Counted.opened == (number == 0)
 
 
 def test_crops_from_a_copy_look_the_same_and_lie_in_the_same_place(photo, copies):
-    crop = CropPart(scale=(0.25, 1.0))
-    change = Change(crop_xyxy=(100.0, 60.0, 340.0, 260.0))
-    expected, where = FromFiles().resized(photo, SPEC, change)
+    crop = CropConfig(scale=(0.25, 1.0))
+    change = AugmentationParams(crop_xyxy=(100.0, 60.0, 340.0, 260.0))
+    expected, where = FileImageSource().resized(photo, SPEC, change)
     for number in range(2):
         source = copies(crop)
         pixels, placement = source.resized(photo, SPEC, change)
@@ -93,54 +93,54 @@ def test_crops_from_a_copy_look_the_same_and_lie_in_the_same_place(photo, copies
 
 
 def test_the_smallest_crop_of_the_recipe_still_fills_the_input(photo, copies):
-    source = copies(CropPart(scale=(0.25, 1.0)))
+    source = copies(CropConfig(scale=(0.25, 1.0)))
     copy, size_hw = source._reduced(photo)
     assert size_hw == (300, 400)
     assert min(copy.size_hw) * 0.25**0.5 >= 32
 
 
 def test_a_changed_photograph_is_read_anew(photo, copies):
-    before, _ = copies().resized(photo, SPEC, Change())
+    before, _ = copies().resized(photo, SPEC, AugmentationParams())
     Image.new("RGB", (400, 300), (9, 9, 9)).save(photo.path)
     os.utime(photo.path, ns=(1, 1))
-    after, _ = copies().resized(photo, SPEC, Change())
+    after, _ = copies().resized(photo, SPEC, AugmentationParams())
     assert after.max() == 9
     assert before.max() > 9
 
 
 def test_the_folder_is_bounded_and_half_a_copy_is_none(photo, copies, tmp_path):
-    copies(room=100).resized(photo, SPEC, Change())
+    copies(room=100).resized(photo, SPEC, AugmentationParams())
     assert not list((tmp_path / "copies").glob("*.reduced"))
-    copies().resized(photo, SPEC, Change())
+    copies().resized(photo, SPEC, AugmentationParams())
     (kept,) = (tmp_path / "copies").glob("*.reduced")
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
-    pixels, _ = copies().resized(photo, SPEC, Change())
-    assert np.array_equal(pixels, FromFiles().resized(photo, SPEC, Change())[0])
+    pixels, _ = copies().resized(photo, SPEC, AugmentationParams())
+    assert np.array_equal(pixels, FileImageSource().resized(photo, SPEC, AugmentationParams())[0])
     assert prune(tmp_path / "copies", 10) == 0
 
 
 def test_copies_of_this_training_stay_and_those_nobody_uses_make_room(photo, copies, tmp_path):
     folder = tmp_path / "copies"
-    copies().resized(photo, SPEC, Change())
+    copies().resized(photo, SPEC, AugmentationParams())
     (kept,) = folder.glob("*.reduced")
     size = kept.stat().st_size
     room = size + size // 2 + 1000
     os.utime(kept, ns=(1, 1))
-    assert copies(room=room).resized(photo, SPEC, Change())
+    assert copies(room=room).resized(photo, SPEC, AugmentationParams())
     assert Counted.opened == 0  # nearly all of the room is taken, and by what is needed
     assert kept.stat().st_mtime_ns > 1
     os.utime(kept, ns=(1, 1))
     (folder / ".x.reduced.1.tmp").touch()
     os.utime(folder / ".x.reduced.1.tmp", ns=(1, 1))
     other = SPEC.model_copy(update={"resize": "letterbox"})
-    copies(room=room, inputs=(other,)).resized(photo, other, Change())
+    copies(room=room, inputs=(other,)).resized(photo, other, AugmentationParams())
     (new,) = folder.iterdir()
     assert new != kept  # another recipe's gave way, once there was no room beside it
 
 
 def test_loaders_side_by_side_fill_no_more_than_the_room_of_one_folder(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(photo_cache, "prune", lambda folder, max_bytes: 0)  # at the end it would hide it
+    monkeypatch.setattr(image_cache, "prune", lambda folder, max_bytes: 0)  # at the end it would hide it
     room = 24_000  # bytes; the copies of all 18 photographs would take 60,000
     train(
         recipe(training__epochs=1, training__workers=2, data__photo_cache_gb=room / 1e9),
@@ -169,9 +169,9 @@ def test_large_photographs_come_five_times_as_fast_from_the_second_epoch(tmp_pat
         small.resize((4000, 3000), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.jpg", quality=92)
         samples.append(Sample(id=str(i), path=tmp_path / f"{i}.jpg", size_hw=(3000, 4000)))
     spec = InputSpec(size_hw=(224, 224))
-    for crop in (None, CropPart()):
-        source = ReducedCopies((spec,), crop, 10**9, tmp_path / f"copies-{crop is None}")
-        change = Change(None if crop is None else (100.0, 100.0, 2100.0, 1900.0))
+    for crop in (None, CropConfig()):
+        source = ResizedImageCache((spec,), crop, 10**9, tmp_path / f"copies-{crop is None}")
+        change = AugmentationParams(None if crop is None else (100.0, 100.0, 2100.0, 1900.0))
         times = []
         for _ in range(2):
             start = time.perf_counter()
@@ -207,8 +207,8 @@ def test_features_are_not_kept_where_they_would_change(recipe, tmp_path):
         {"augmentation__mixup": 0.2},
         {"model__trainable": ["layer4"]},
     ):
-        from blemish.training.frozen_trunk import can_keep_features
-        from blemish.training.optimization import freeze
+        from blemish.training.feature_cache import can_keep_features
+        from blemish.training.optimizers import freeze
 
         chosen = recipe(**{**FROZEN, **changes})
         network = create("timm/test_resnet", task="classification", label_count=2, input_size=32)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import lightning.pytorch, matplotlib.figure, timm, torch
-from blemish.export.trained import write_weights
+from blemish.export.run_export import write_weights
 from blemish.training import learning, read_recipe
 from blemish.training.run import train
 

@@ -8,28 +8,28 @@ import torch
 import torchvision
 from torch.nn import functional
 
+from blemish.config.recipe import read_recipe
+from blemish.config.schema import LossConfig, OptimizerConfig, ScheduleConfig
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import create
+from blemish.structures import GroundTruth, Labels, Sample, Task
+from blemish.training.lightning_module import ImageLightningModule
 from blemish.training.losses import ImageLoss, check_loss, label_weights, sampling_weights
-from blemish.training.mixing import mix
-from blemish.training.module import TrainingModule
-from blemish.training.optimization import (
+from blemish.training.mixup import mix
+from blemish.training.optimizers import (
     build_optimizer,
     freeze,
     improves,
+    lr_multiplier,
     parameter_groups,
     pretrained_rates,
-    rate_factor,
 )
-from blemish.training.parts import LossPart, OptimizerPart, SchedulePart
-from blemish.training.recipe import read_recipe
-from blemish.vocabulary import Labels, Sample, Task, Truth
 
 LABELS = Labels(("a", "b", "c"))
 
 
 def samples(held, task):
-    truths = [Truth(task=task, labels=LABELS, label_index=list(h)) for h in held]
+    truths = [GroundTruth(task=task, labels=LABELS, label_index=list(h)) for h in held]
     return [Sample(id=str(i), path=None, truth=t) for i, t in enumerate(truths)]
 
 
@@ -44,7 +44,9 @@ def batch():
 @pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
 def test_cross_entropy_is_torchs(batch, smoothing, weights):
     logits, index, target = batch
-    loss = ImageLoss(Task.CLASSIFICATION, LossPart(label_smoothing=smoothing), weights and np.array(weights))
+    loss = ImageLoss(
+        Task.CLASSIFICATION, LossConfig(label_smoothing=smoothing), weights and np.array(weights)
+    )
     w = None if weights is None else torch.tensor(weights)
     expected = functional.cross_entropy(logits, index, w, label_smoothing=smoothing)
     torch.testing.assert_close(loss(logits, target), expected)
@@ -52,7 +54,7 @@ def test_cross_entropy_is_torchs(batch, smoothing, weights):
 
 def test_bce_is_torchs(batch):
     logits, _, target = batch
-    loss = ImageLoss(Task.MULTILABEL, LossPart(), np.array([0.5, 2.0, 1.0]))
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(), np.array([0.5, 2.0, 1.0]))
     expected = functional.binary_cross_entropy_with_logits(
         logits, target, pos_weight=torch.tensor([0.5, 2.0, 1.0])
     )
@@ -61,17 +63,17 @@ def test_bce_is_torchs(batch):
 
 def test_sigmoid_focal_is_torchvisions(batch):
     logits, _, target = batch
-    loss = ImageLoss(Task.MULTILABEL, LossPart(name="focal", gamma=1.5))
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(name="focal", gamma=1.5))
     expected = torchvision.ops.sigmoid_focal_loss(logits, target, alpha=-1, gamma=1.5, reduction="mean")
     torch.testing.assert_close(loss(logits, target), expected)
 
 
 def test_softmax_focal_without_gamma_is_cross_entropy_and_with_it_the_formula(batch):
     logits, index, target = batch
-    plain = ImageLoss(Task.CLASSIFICATION, LossPart(name="focal", gamma=0))
+    plain = ImageLoss(Task.CLASSIFICATION, LossConfig(name="focal", gamma=0))
     torch.testing.assert_close(plain(logits, target), functional.cross_entropy(logits, index))
     p = logits.softmax(1)[torch.arange(5), index]
-    focal = ImageLoss(Task.CLASSIFICATION, LossPart(name="focal", gamma=2))
+    focal = ImageLoss(Task.CLASSIFICATION, LossConfig(name="focal", gamma=2))
     torch.testing.assert_close(focal(logits, target), (-((1 - p) ** 2) * p.log()).mean())
 
 
@@ -79,7 +81,7 @@ def test_giou_is_torchvisions_and_pulls_boxes_that_are_inside_out():
     torch.manual_seed(0)
     answers, target = torch.rand(6, 4) + 0.05, torch.rand(6, 4) + 0.05
     to_corners = lambda b: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1)  # noqa: E731
-    loss = ImageLoss(Task.LOCALIZATION, LossPart(name="giou"))
+    loss = ImageLoss(Task.LOCALIZATION, LossConfig(name="giou"))
     expected = torchvision.ops.generalized_box_iou_loss(to_corners(answers), to_corners(target)).mean()
     torch.testing.assert_close(loss(answers, target), expected, rtol=1e-4, atol=1e-5)
     inside_out = torch.tensor([[0.5, 0.5, -0.2, -0.3]], requires_grad=True)
@@ -89,7 +91,7 @@ def test_giou_is_torchvisions_and_pulls_boxes_that_are_inside_out():
 
 def test_a_loss_of_another_task_is_refused():
     with pytest.raises(BadRecipe, match="mse, smooth-l1, giou, not bce"):
-        ImageLoss(Task.LOCALIZATION, LossPart(name="bce"))
+        ImageLoss(Task.LOCALIZATION, LossConfig(name="bce"))
 
 
 def test_label_weights_are_scikit_learns_and_negatives_a_positive():
@@ -113,7 +115,7 @@ def test_sampling_weights_make_labels_equal():
 
 
 def rates(part, epochs, steps, history=()):
-    return [rate_factor(part, s, steps, epochs, history[: s // steps], "m") for s in range(epochs * steps)]
+    return [lr_multiplier(part, s, steps, epochs, history[: s // steps], "m") for s in range(epochs * steps)]
 
 
 def torch_rates(make, epochs, steps, *, each="step", metrics=None):
@@ -138,14 +140,14 @@ def test_schedules_are_torchs(epochs, steps):
     expected = torch_rates(
         lambda o: schedulers.OneCycleLR(o, 1.0, epochs * steps, cycle_momentum=False), epochs, steps
     )
-    np.testing.assert_allclose(rates(SchedulePart(name="one-cycle"), epochs, steps), expected, atol=1e-9)
+    np.testing.assert_allclose(rates(ScheduleConfig(name="one-cycle"), epochs, steps), expected, atol=1e-9)
     expected = torch_rates(
         lambda o: schedulers.CosineAnnealingLR(o, epochs * steps, eta_min=0.1), epochs, steps
     )
-    mine = rates(SchedulePart(name="cosine", final_factor=0.1), epochs, steps)
+    mine = rates(ScheduleConfig(name="cosine", final_factor=0.1), epochs, steps)
     np.testing.assert_allclose(mine, expected, atol=1e-9)
     expected = torch_rates(lambda o: schedulers.MultiStepLR(o, [2, 5], 0.3), epochs, steps, each="epoch")
-    mine = rates(SchedulePart(name="steps", milestones=(2, 5), factor=0.3), epochs, steps)
+    mine = rates(ScheduleConfig(name="steps", milestones=(2, 5), factor=0.3), epochs, steps)
     np.testing.assert_allclose(mine, expected)
 
 
@@ -156,15 +158,15 @@ def test_plateau_is_torchs():
         lambda o: plateau(o, "max", 0.5, 2, threshold=0, threshold_mode="abs"),
         len(values), 3, each="epoch", metrics=values,
     )  # fmt: skip
-    part = SchedulePart(name="plateau", factor=0.5, patience=2)
+    part = ScheduleConfig(name="plateau", factor=0.5, patience=2)
     np.testing.assert_allclose(rates(part, len(values), 3, [{"m": v} for v in values]), expected)
-    loss = SchedulePart(name="plateau", factor=0.5, patience=0, metric="val_loss")
-    assert rate_factor(loss, 6, 2, 9, [{"val_loss": v} for v in (3, 2, 1)]) == 1
-    assert rate_factor(loss, 6, 2, 9, [{"val_loss": v} for v in (1, 2, 3)]) == 0.25
+    loss = ScheduleConfig(name="plateau", factor=0.5, patience=0, metric="val_loss")
+    assert lr_multiplier(loss, 6, 2, 9, [{"val_loss": v} for v in (3, 2, 1)]) == 1
+    assert lr_multiplier(loss, 6, 2, 9, [{"val_loss": v} for v in (1, 2, 3)]) == 0.25
 
 
 def test_warm_up_rises_to_the_whole_rate():
-    mine = rates(SchedulePart(name="cosine", warmup_epochs=2), 6, 5)
+    mine = rates(ScheduleConfig(name="cosine", warmup_epochs=2), 6, 5)
     assert (np.diff(mine[:11]) > 0).all()
     assert mine[10] == pytest.approx(1)
     assert mine[-1] < 0.02
@@ -183,7 +185,7 @@ def network():
 
 
 def test_rates_by_group_take_the_longest_name_that_fits(network):
-    part = OptimizerPart(groups={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3)
+    part = OptimizerConfig(groups={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3)
     rate = {id(p): g["lr"] for g in parameter_groups(network, part) for p in g["params"]}
     for name, parameter in network.named_parameters():
         wanted = (
@@ -200,24 +202,24 @@ def test_rates_by_group_take_the_longest_name_that_fits(network):
 
 def test_a_pretrained_backbone_under_fresh_heads_learns_more_slowly():
     detector = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet10t")
-    assert pretrained_rates(detector, OptimizerPart()) == {}
+    assert pretrained_rates(detector, OptimizerConfig()) == {}
     names = [name for name, _ in detector.named_parameters()]
     detector.loaded = frozenset(n for n in names if n.startswith("backbone."))
-    rates = pretrained_rates(detector, OptimizerPart())
+    rates = pretrained_rates(detector, OptimizerConfig())
     assert set(rates) == set(detector.stages) - {"head"}
     assert set(rates.values()) == {1e-4}
-    fast = parameter_groups(detector, OptimizerPart(groups=rates))
+    fast = parameter_groups(detector, OptimizerConfig(groups=rates))
     by_rate = {id(p): group["lr"] for group in fast for p in group["params"]}
     for name, parameter in detector.named_parameters():
         assert by_rate[id(parameter)] == (1e-4 if name.startswith("backbone.") else 1e-3), name
-    for said in (OptimizerPart(learning_rate=1e-3), OptimizerPart(groups={"head": 1e-2})):
+    for said in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(groups={"head": 1e-2})):
         assert pretrained_rates(detector, said) == {}
     detector.loaded = frozenset(names)
-    assert pretrained_rates(detector, OptimizerPart()) == {}
+    assert pretrained_rates(detector, OptimizerConfig()) == {}
 
 
 def test_norms_and_biases_need_not_decay(network):
-    part = OptimizerPart(decay_norms=False, weight_decay=0.1)
+    part = OptimizerConfig(decay_norms=False, weight_decay=0.1)
     decay = {id(p): g["weight_decay"] for g in parameter_groups(network, part) for p in g["params"]}
     modules = dict(network.named_modules())
     for name, parameter in network.named_parameters():
@@ -227,7 +229,7 @@ def test_norms_and_biases_need_not_decay(network):
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_optimizers_are_torchs(network, name):
-    made = build_optimizer(network, OptimizerPart(name=name))
+    made = build_optimizer(network, OptimizerConfig(name=name))
     assert type(made).__name__.lower() == name
 
 
@@ -252,7 +254,7 @@ def test_mixed_labels_say_what_the_pixels_show(part):
 
 
 def test_a_mean_of_weights_moves_by_its_decay():
-    from blemish.training.module import average
+    from blemish.training.lightning_module import average
 
     first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     second.weight.data.fill_(3)
@@ -266,7 +268,7 @@ def test_a_mean_of_weights_moves_by_its_decay():
 def test_focal_losses_have_a_slope_where_the_answer_is_sure(task):
     logits = torch.tensor([[40.0, -40, -200], [-40, 40, 200]], requires_grad=True)
     target = torch.tensor([[1.0, 0, 0], [0, 0, 1]])
-    ImageLoss(task, LossPart(name="focal", gamma=0.5))(logits, target).backward()
+    ImageLoss(task, LossConfig(name="focal", gamma=0.5))(logits, target).backward()
     assert torch.isfinite(logits.grad).all()
 
 
@@ -287,7 +289,7 @@ def test_focal_losses_have_a_slope_where_the_answer_is_sure(task):
 )
 def test_what_a_loss_would_not_look_at_is_refused_by_its_key(task, part, says):
     with pytest.raises(BadRecipe, match=says):
-        check_loss(task, LossPart(**part))
+        check_loss(task, LossConfig(**part))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_what_a_loss_would_not_look_at_is_refused_by_its_key(task, part, says):
     ],
 )
 def test_what_a_loss_looks_at_is_not_refused(task, part):
-    check_loss(task, LossPart(**part))
+    check_loss(task, LossConfig(**part))
 
 
 def an_epoch(sizes, others=None):
@@ -312,7 +314,7 @@ def an_epoch(sizes, others=None):
 
 def test_an_epochs_loss_counts_every_photograph_alike():
     losses = [torch.tensor(1.0), torch.tensor(2.0, dtype=torch.bfloat16), torch.tensor(9.0)]
-    assert TrainingModule.mean_of(an_epoch([4, 4, 1]), losses) == pytest.approx(21 / 9)
+    assert ImageLightningModule.mean_of(an_epoch([4, 4, 1]), losses) == pytest.approx(21 / 9)
     # Another device saw 3 photographs of loss 5, and it does not count as much as the 9 here.
-    assert TrainingModule.mean_of(an_epoch([4, 4, 1], torch.tensor([15.0, 3.0])), losses) == 36 / 12
-    assert np.isnan(TrainingModule.mean_of(an_epoch([]), []))
+    assert ImageLightningModule.mean_of(an_epoch([4, 4, 1], torch.tensor([15.0, 3.0])), losses) == 36 / 12
+    assert np.isnan(ImageLightningModule.mean_of(an_epoch([]), []))

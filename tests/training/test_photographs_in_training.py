@@ -8,15 +8,21 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
+from blemish.config.schema import AugmentationConfig
 from blemish.decoding import decode
-from blemish.imaging import open_photograph
-from blemish.modelfile import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
+from blemish.imaging import open_image
+from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import place, prepare
-from blemish.training.augmentation import Change, change_pixels, draw_change, kept_share, move_boxes
-from blemish.training.parts import AugmentationPart
-from blemish.training.photographs import EpochBatches, TrainingPhotographs
+from blemish.structures import GroundTruth, Labels, Sample, Task
+from blemish.training.image_augmentation import (
+    AugmentationParams,
+    change_pixels,
+    draw_change,
+    kept_share,
+    move_boxes,
+)
+from blemish.training.image_dataset import EpochBatchSampler, TrainingImageDataset
 from blemish.training.targets import LabelShares, OneBox
-from blemish.vocabulary import Labels, Sample, Task, Truth
 
 INPUTS = (
     InputSpec(name="a", size_hw=(24, 24)),
@@ -33,20 +39,20 @@ def sample(request, tmp_path):
     else:
         image = Image.fromarray(random.integers(0, 65536, (31, 47)).astype(np.uint16))
     image.save(tmp_path / "p.png")
-    truth = Truth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=[1])
+    truth = GroundTruth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=[1])
     return Sample(id="p", path=tmp_path / "p.png", truth=truth)
 
 
-@pytest.mark.parametrize("augmentation", [None, AugmentationPart(), AugmentationPart(mixup=0.2)])
+@pytest.mark.parametrize("augmentation", [None, AugmentationConfig(), AugmentationConfig(mixup=0.2)])
 def test_without_augmentation_training_sees_what_prediction_sees_bit_for_bit(sample, augmentation):
-    item = TrainingPhotographs([sample], INPUTS, LabelShares(2), augmentation=augmentation)[(3, 0)]
-    photo = open_photograph(sample.path)
+    item = TrainingImageDataset([sample], INPUTS, LabelShares(2), augmentation=augmentation)[(3, 0)]
+    photo = open_image(sample.path)
     for spec, mine in zip(INPUTS, item["inputs"], strict=True):
         assert np.array_equal(mine.numpy(), prepare(photo, spec)[0])
     assert item["target"].tolist() == [0, 1]
 
 
-FULL = AugmentationPart(
+FULL = AugmentationConfig(
     horizontal_flip=0.5,
     vertical_flip=0.5,
     rotation_degrees=10,
@@ -60,7 +66,7 @@ FULL = AugmentationPart(
 
 def test_a_photograph_is_changed_by_seed_epoch_and_position_alone(sample):
     def item(key, seed=0):
-        photographs = TrainingPhotographs(
+        photographs = TrainingImageDataset(
             [sample, sample], INPUTS, LabelShares(2), augmentation=FULL, seed=seed
         )
         return photographs[key]["inputs"][0]
@@ -75,22 +81,24 @@ def test_a_photograph_is_changed_by_seed_epoch_and_position_alone(sample):
 
 def test_two_inputs_of_one_photograph_are_changed_alike(sample):
     inputs = (INPUTS[0], INPUTS[0].model_copy(update={"name": "b"}))
-    item = TrainingPhotographs([sample], inputs, LabelShares(2), augmentation=FULL)[(1, 0)]
+    item = TrainingImageDataset([sample], inputs, LabelShares(2), augmentation=FULL)[(1, 0)]
     assert torch.equal(*item["inputs"])
 
 
 def test_changes_are_torchvisions():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    change = Change(None, True, False, 7.5, (("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05)))
+    change = AugmentationParams(
+        None, True, False, 7.5, (("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05))
+    )
     expected = v2.rotate(v2.horizontal_flip(picture), 7.5, interpolation=InterpolationMode.BILINEAR)
     expected = v2.adjust_hue(v2.adjust_brightness(v2.adjust_contrast(expected, 1.2), 0.8), 0.05)
     assert np.array_equal(change_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
-    assert np.array_equal(change_pixels(Change(flip_vertical=True), pixels), pixels[::-1])
+    assert np.array_equal(change_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
 
 
 def test_probabilities_and_ranges_are_kept():
-    part = AugmentationPart(
+    part = AugmentationConfig(
         horizontal_flip=0.4, brightness=0.2, rotation_degrees=10, probability={"brightness": 0.5}
     )
     random = np.random.default_rng(0)
@@ -109,10 +117,10 @@ def test_probabilities_and_ranges_are_kept():
 @pytest.mark.parametrize(
     "change",
     [
-        Change(flip_horizontal=True),
-        Change(flip_vertical=True),
-        Change(angle=20.0),
-        Change(None, True, True, -35.0),
+        AugmentationParams(flip_horizontal=True),
+        AugmentationParams(flip_vertical=True),
+        AugmentationParams(angle=20.0),
+        AugmentationParams(None, True, True, -35.0),
     ],
 )
 def test_boxes_move_as_torchvision_moves_them(change):
@@ -131,7 +139,7 @@ def test_a_turned_box_still_holds_its_object():
     """The painted rectangle is turned as a picture; its bright pixels must lie in the moved box."""
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:35, 10:40] = 255
-    change = Change(None, True, False, 25.0)
+    change = AugmentationParams(None, True, False, 25.0)
     turned = change_pixels(change, pixels)[..., 0] > 128
     rows, columns = np.flatnonzero(turned.any(1)), np.flatnonzero(turned.any(0))
     left, top, right, bottom = move_boxes(change, np.array([[10.0, 20, 40, 35]]), (60, 80))[0]
@@ -140,7 +148,7 @@ def test_a_turned_box_still_holds_its_object():
 
 
 def test_a_crop_keeps_half_the_box():
-    part = AugmentationPart(random_resized_crop={"scale": (0.08, 1)})
+    part = AugmentationConfig(random_resized_crop={"scale": (0.08, 1)})
     box = np.array([[60.0, 10, 90, 40]])
     random = np.random.default_rng(0)
     crops = [draw_change(part, random, (100, 120), box).crop_xyxy for _ in range(300)]
@@ -155,11 +163,13 @@ def test_the_box_of_a_cropped_photograph_is_clipped_and_in_its_place(tmp_path):
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    truth = Truth(task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]])
+    truth = GroundTruth(
+        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+    )
     sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
     spec = InputSpec(size_hw=(48, 48), resize="shortest", resize_to=56, mean=(0, 0, 0), std=(1, 1, 1))
-    part = AugmentationPart(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
-    photographs = TrainingPhotographs([sample], (spec,), OneBox(), augmentation=part)
+    part = AugmentationConfig(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
+    photographs = TrainingImageDataset([sample], (spec,), OneBox(), augmentation=part)
     cut = 0
     for epoch in range(30):
         item = photographs[(epoch, 0)]
@@ -176,10 +186,12 @@ def test_the_box_of_a_cropped_photograph_is_clipped_and_in_its_place(tmp_path):
 
 def test_coord_max_without_change_is_the_photographs_own_box(tmp_path):
     Image.new("RGB", (80, 60)).save(tmp_path / "p.png")
-    truth = Truth(task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]])
+    truth = GroundTruth(
+        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+    )
     sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
     for spec in INPUTS:
-        item = TrainingPhotographs([sample], (spec,), OneBox(200.0))[(0, 0)]
+        item = TrainingImageDataset([sample], (spec,), OneBox(200.0))[(0, 0)]
         np.testing.assert_allclose(item["target"].numpy() * 200, [30, 20, 30, 20], atol=1e-4)
 
 
@@ -189,11 +201,13 @@ def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tm
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    truth = Truth(task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]])
+    truth = GroundTruth(
+        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+    )
     sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
     spec = spec.model_copy(update={"pad_value": 0, "mean": (0, 0, 0), "std": (1, 1, 1)})
-    part = AugmentationPart(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
-    photographs = TrainingPhotographs([sample], (spec,), OneBox(200.0), augmentation=part)
+    part = AugmentationConfig(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
+    photographs = TrainingImageDataset([sample], (spec,), OneBox(200.0), augmentation=part)
     promise = Contract(
         architecture="test",
         task=Task.LOCALIZATION,
@@ -223,7 +237,7 @@ def test_an_epoch_is_a_permutation_of_its_own(count, size, world):
     def epoch(number):
         seen = []
         for rank in range(world):
-            batches = EpochBatches(count, size, seed=5, rank=rank, world=world)
+            batches = EpochBatchSampler(count, size, seed=5, rank=rank, world=world)
             batches.set_epoch(number)
             listed = list(batches)
             assert len(listed) == len(batches)
@@ -239,22 +253,22 @@ def test_an_epoch_is_a_permutation_of_its_own(count, size, world):
 
 
 def test_no_batch_of_one_unless_it_is_all():
-    assert [len(b) for b in EpochBatches(9, 4)] == [4, 4]
-    assert [len(b) for b in EpochBatches(1, 4)] == [1]
-    assert [len(b) for b in EpochBatches(9, 4, shuffle=False)] == [4, 4, 1]
+    assert [len(b) for b in EpochBatchSampler(9, 4)] == [4, 4]
+    assert [len(b) for b in EpochBatchSampler(1, 4)] == [1]
+    assert [len(b) for b in EpochBatchSampler(9, 4, shuffle=False)] == [4, 4, 1]
 
 
 def test_resumed_batches_go_on_where_the_others_stopped():
-    whole = EpochBatches(10, 4, seed=1)
+    whole = EpochBatchSampler(10, 4, seed=1)
     whole.set_epoch(3)
-    resumed = EpochBatches(10, 4, seed=1, first_epoch=2)
+    resumed = EpochBatchSampler(10, 4, seed=1, first_epoch=2)
     resumed.set_epoch(1)
     assert list(whole) == list(resumed)
 
 
 def test_rare_labels_are_drawn_more_often():
     weights = np.array([1.0] * 2 + [0.1] * 20)
-    batches = EpochBatches(22, 4, weights=weights, seed=0)
+    batches = EpochBatchSampler(22, 4, weights=weights, seed=0)
     drawn = []
     for epoch in range(200):
         batches.set_epoch(epoch)
@@ -264,17 +278,17 @@ def test_rare_labels_are_drawn_more_often():
 
 def test_a_photograph_drawn_again_is_changed_anew(sample):
     weights = np.array([1.0] + [0.05] * 9)
-    keys = [key for batch in EpochBatches(10, 10, weights=weights, seed=0) for key in batch]
+    keys = [key for batch in EpochBatchSampler(10, 10, weights=weights, seed=0) for key in batch]
     rare = [key for key in keys if key[1] == 0]
     assert len(rare) > 3
     assert rare[0] == (0, 0)
-    photographs = TrainingPhotographs([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
+    photographs = TrainingImageDataset([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
     pictures = {photographs[key]["inputs"][0].numpy().tobytes() for key in rare}
     assert len(pictures) == len(rare)
 
 
 def test_where_no_crop_keeps_half_a_box_the_whole_photograph_is_taken():
-    part = AugmentationPart(random_resized_crop={})
+    part = AugmentationConfig(random_resized_crop={})
     box = np.array([[10.0, 100, 890, 200]])
     random = np.random.default_rng(0)
     crops = {draw_change(part, random, (300, 900), box).crop_xyxy for _ in range(5)}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from blemish.config.recipe import Recipe, read_recipe
 from blemish.errors import BadRecipe
-from blemish.training.recipe import Recipe, read_recipe
 
 RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
 
@@ -131,7 +131,7 @@ GROUPS = {
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_systems_learn_what_they_say_at_the_rates_they_say(name):
     from blemish.models import create
-    from blemish.training.optimization import freeze, parameter_groups
+    from blemish.training.optimizers import freeze, parameter_groups
 
     recipe = read_recipe(next(p for p in RECIPES if p.stem == name))
     options = {**recipe.model.options, **({"coord_max": 100} if recipe.model.options else {})}

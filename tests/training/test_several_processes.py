@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.writing import write_dataset
+from blemish.config.schema import TrainingConfig
+from blemish.data.write_dataset import write_dataset
+from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.training import run
-from blemish.training.loading import Loaders
-from blemish.training.parts import TrainingPart
-from blemish.training.ranks import rank_of, started_by_others
-from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+from blemish.training.dataloaders import DataModule
+from blemish.training.distributed import rank_of, started_by_others
 
 
 @pytest.mark.parametrize(("count", "world"), [(3, 4), (1, 2), (5, 2), (8, 4)])
 def test_every_process_validates_something_and_all_of_them_everything(count, world):
     seen = []
     for rank in range(world):
-        part = TrainingPart(batch_size=8, tensorboard=False)
-        loaders = Loaders(range(count), range(count), part)
+        part = TrainingConfig(batch_size=8, tensorboard=False)
+        loaders = DataModule(range(count), range(count), part)
         loaders.trainer = SimpleNamespace(global_rank=rank, world_size=world)
         mine = [position for batch in loaders.val_dataloader().batch_sampler for _, position in batch]
         assert mine  # or the others wait for this one for ever
@@ -36,7 +36,7 @@ def test_only_the_first_process_removes_tiles_that_it_still_judges_by(recipe, tm
     for i in range(4):
         path = photographs / f"{i}.png"
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (70, 70, 3), np.uint8)).save(path)
-        truth = Truth(
+        truth = GroundTruth(
             task=Task.DETECTION, labels=Labels(("dent",)), size_hw=(70, 70), label_index=np.array([0]),
             boxes_xyxy=np.array([[5.0, 5, 30, 30]]),
         )  # fmt: skip
@@ -72,5 +72,5 @@ def test_a_process_that_starts_the_others_is_the_first(monkeypatch, devices, nod
         monkeypatch.delenv(name, raising=False)
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    part = TrainingPart(devices=devices, nodes=nodes)
+    part = TrainingConfig(devices=devices, nodes=nodes)
     assert (rank_of(part), started_by_others(part)) == (rank, others)

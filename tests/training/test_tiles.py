@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.writing import write_dataset
+from blemish.config.schema import TilesConfig
+from blemish.data.write_dataset import write_dataset
 from blemish.errors import BadRecipe
 from blemish.geometry import mask_from_array, mask_to_array
-from blemish.imaging import open_photograph
+from blemish.imaging import open_image
 from blemish.inference.tiles import Tiling
-from blemish.training import preparing, read_recipe, train
-from blemish.training.parts import TilesPart
-from blemish.training.tiles import cut, truth_in
-from blemish.vocabulary import Dataset, Labels, Sample, Task, Truth
+from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
+from blemish.training import data_setup, read_recipe, train
+from blemish.training.tile_dataset import cut, truth_in
 
 LABELS = Labels(("dent", "scratch"))
 SIZE = (90, 130)
@@ -27,7 +27,7 @@ def truth_of(boxes, *, masks, labels=None):
         array[y1:y2, x1:x2] = True
         array[y1, x1] = False  # no mask fills its box
         arrays.append(array)
-    return Truth(
+    return GroundTruth(
         task=Task.SEGMENTATION if masks else Task.DETECTION,
         labels=LABELS,
         size_hw=SIZE,
@@ -47,15 +47,15 @@ def photograph(tmp_path):
 
 
 def test_tiles_show_the_photographs_own_pixels_and_objects(photograph, tmp_path):
-    part = TilesPart(size=64, overlap=0.25, min_visible=0.5)
+    part = TilesConfig(size=64, overlap=0.25, min_visible=0.5)
     tiles = list(cut(photograph, part, tmp_path))
     regions = Tiling(64, 0.25).regions(SIZE)
     assert len(tiles) == len(regions) == len({t.id for t in tiles})
-    whole = open_photograph(photograph.path).pixels
+    whole = open_image(photograph.path).pixels
     arrays = [mask_to_array(m) for m in photograph.truth.masks]
     for tile, (x1, y1, x2, y2) in zip(tiles, regions, strict=True):
         assert (tile.group, tile.split) == ("car", "train")
-        assert np.array_equal(open_photograph(tile.path).pixels, whole[y1:y2, x1:x2])
+        assert np.array_equal(open_image(tile.path).pixels, whole[y1:y2, x1:x2])
         seen = [i for i, a in enumerate(arrays) if a[y1:y2, x1:x2].any()]
         assert tile.truth.label_index.tolist() == [photograph.truth.label_index[i] for i in seen]
         for row, i in enumerate(seen):
@@ -77,23 +77,23 @@ def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
 
 def test_a_photograph_no_larger_than_a_tile_is_left_as_it_is(photograph, tmp_path):
     for sample in (photograph, replace(photograph, size_hw=None)):
-        (tile,) = cut(sample, TilesPart(size=130), tmp_path)
+        (tile,) = cut(sample, TilesConfig(size=130), tmp_path)
         assert tile is sample
 
 
 def pixels_of(tiles):
-    return [open_photograph(tile.path).pixels for tile in tiles]
+    return [open_image(tile.path).pixels for tile in tiles]
 
 
 def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(photograph, tmp_path):
     """A run that ended before it was a run leaves tiles behind, of another size or another photograph."""
     (tmp_path / "run").mkdir()
-    list(cut(photograph, TilesPart(size=64), tmp_path / "run"))
-    for tile in cut(photograph, TilesPart(size=100), tmp_path / "run"):
-        assert open_photograph(tile.path).size_hw == tile.size_hw
+    list(cut(photograph, TilesConfig(size=64), tmp_path / "run"))
+    for tile in cut(photograph, TilesConfig(size=100), tmp_path / "run"):
+        assert open_image(tile.path).size_hw == tile.size_hw
     Image.new("RGB", SIZE[::-1], (7, 7, 7)).save(photograph.path)
     assert all(
-        (pixels == 7).all() for pixels in pixels_of(cut(photograph, TilesPart(size=64), tmp_path / "run"))
+        (pixels == 7).all() for pixels in pixels_of(cut(photograph, TilesConfig(size=64), tmp_path / "run"))
     )
 
 
@@ -104,15 +104,15 @@ def test_photographs_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
         Image.new("RGB", SIZE[::-1], (grey,) * 3).save(tmp_path / name)
         truth = truth_of([[0, 0, 40, 10]], masks=False)
         sample = Sample(id=name, path=tmp_path / name, size_hw=SIZE, split="train", truth=truth)
-        tiles = pixels_of(cut(sample, TilesPart(size=64), tmp_path / "tiles"))
+        tiles = pixels_of(cut(sample, TilesConfig(size=64), tmp_path / "tiles"))
         assert all((pixels == grey).all() for pixels in tiles)
 
 
 def test_tiles_that_are_there_are_not_cut_again(photograph, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    before = [tile.path for tile in cut(photograph, TilesPart(size=64), tmp_path / "run")]
+    before = [tile.path for tile in cut(photograph, TilesConfig(size=64), tmp_path / "run")]
     monkeypatch.setattr(Image.Image, "save", None)
-    assert [tile.path for tile in cut(photograph, TilesPart(size=64), tmp_path / "run")] == before
+    assert [tile.path for tile in cut(photograph, TilesConfig(size=64), tmp_path / "run")] == before
 
 
 def dataset(root, count=6):
@@ -146,7 +146,7 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
     assert "4 training photographs became 24 tiles" in said
     assert "2 for validation became 12" in said
     assert not (run.path / "tiles").exists()  # they are in nobody's way once the run is over
-    from blemish.modelfile import read_model_file
+    from blemish.model_file import read_model_file
 
     file = read_model_file(run.model_file)
     assert file.contract.recipe["data"]["tiles"]["size"] == 64
@@ -154,7 +154,7 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
 
 
 def test_tiles_are_for_tasks_with_boxes(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "hash_photographs", None)  # told before any photograph is opened
+    monkeypatch.setattr(data_setup, "hash_photographs", None)  # told before any photograph is opened
     with pytest.raises(BadRecipe, match=r"data\.tiles is for detection"):
         train(
             None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",

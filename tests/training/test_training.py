@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 import blemish
 from blemish.errors import BadDataset, BadInput, BadRecipe, NoNetwork, TrainingFailed, UnknownName
-from blemish.modelfile import read_model_file
+from blemish.model_file import read_model_file
+from blemish.structures import Task
 from blemish.training import checkpoint
-from blemish.training.preparing import prepare_data
+from blemish.training.callbacks import RunLogger
+from blemish.training.data_setup import prepare_data
 from blemish.training.run import train
 from blemish.training.validation import FIGURES
-from blemish.training.watching import RunFiles
-from blemish.vocabulary import Task
 
 
 class Killed(Exception):
@@ -36,7 +36,7 @@ def same(first, second):
 @pytest.fixture
 def stop_after(monkeypatch):
     """Make a training die after some complete epochs."""
-    original = RunFiles.on_train_epoch_end
+    original = RunLogger.on_train_epoch_end
 
     def arrange(epochs):
         def dying(self, trainer, module):
@@ -44,10 +44,10 @@ def stop_after(monkeypatch):
             if module.progress.epoch == epochs:
                 raise Killed
 
-        monkeypatch.setattr(RunFiles, "on_train_epoch_end", dying)
+        monkeypatch.setattr(RunLogger, "on_train_epoch_end", dying)
 
     yield arrange
-    monkeypatch.setattr(RunFiles, "on_train_epoch_end", original)
+    monkeypatch.setattr(RunLogger, "on_train_epoch_end", original)
 
 
 @pytest.mark.usefixtures("exported")
@@ -96,7 +96,7 @@ def test_validation_figures_are_those_of_evaluate(recipe, table, tmp_path):
         split_of = {row["id"]: row["split"] for row in csv.DictReader(file)}
     data = blemish.open_dataset(table).with_splits(split_of)
     predictor = blemish.load(run.model_file)
-    from blemish.evaluation.score import score
+    from blemish.evaluation.build_report import score
 
     held = data.of_split("val")
     predictions = [predictor.predict(s.path) for s in held]
@@ -384,13 +384,13 @@ def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_
         recipe(data__normalization="dataset", training__epochs=1), output=tmp_path / "run", device="cpu"
     )
     spec = contract_of(run).inputs[0]
-    from blemish.imaging import open_photograph
+    from blemish.imaging import open_image
     from blemish.preprocessing import resize
 
     with (run.path / "split.csv").open() as file:
         chosen = [row["id"] for row in csv.DictReader(file) if row["split"] == "train"]
     root = json.loads(json.dumps(recipe().data.path))
-    pixels = [resize(open_photograph(f"{root}/{i}"), spec)[0] / 255 for i in chosen]
+    pixels = [resize(open_image(f"{root}/{i}"), spec)[0] / 255 for i in chosen]
     np.testing.assert_allclose(spec.mean, np.mean(pixels, (0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(spec.std, np.std(np.stack(pixels), (0, 1, 2)), atol=1e-4)
 
@@ -431,23 +431,25 @@ def test_a_training_that_is_stopped_says_what_is_saved_and_how_to_go_on(
     import os
     import signal
 
-    from blemish.training.module import TrainingModule
-    from blemish.training.watching import Stopped
+    from blemish.training.callbacks import TrainingInterrupted
+    from blemish.training.lightning_module import ImageLightningModule
 
     chosen = recipe(training__epochs=3)
     whole = train(chosen, output=tmp_path / "whole", device="cpu")
     number = signal.Signals[pressed]
     before = signal.getsignal(number)
-    original = getattr(TrainingModule, step)
+    original = getattr(ImageLightningModule, step)
 
     def stopping(self, batch, batch_idx):
         if self.epoch == 1:
             os.kill(os.getpid(), number)
-            monkeypatch.setattr(TrainingModule, step, original)
+            monkeypatch.setattr(ImageLightningModule, step, original)
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(TrainingModule, step, stopping)
-    with pytest.raises(Stopped, match=rf"stopped.*; epoch {saved} is saved: go on with .*--resume"):
+    monkeypatch.setattr(ImageLightningModule, step, stopping)
+    with pytest.raises(
+        TrainingInterrupted, match=rf"stopped.*; epoch {saved} is saved: go on with .*--resume"
+    ):
         train(chosen, output=tmp_path / "cut", device="cpu")
     assert signal.getsignal(number) is before
     assert same(weights_of(whole), weights_of(train(resume=tmp_path / "cut", device="cpu")))

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blemish.data.opening import as_task as as_task
-    from blemish.data.opening import open_dataset as open_dataset
+    from blemish.data.load_dataset import as_task as as_task
+    from blemish.data.load_dataset import open_dataset as open_dataset
     from blemish.data.split import split_dataset as split_dataset
 
 _HOMES = {
-    "open_dataset": "blemish.data.opening",
-    "as_task": "blemish.data.opening",
+    "open_dataset": "blemish.data.load_dataset",
+    "as_task": "blemish.data.load_dataset",
     "split_dataset": "blemish.data.split",
 }
 

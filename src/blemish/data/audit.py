@@ -7,21 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.data.cache import cache_folder, load_json, save_json, short_digest
 from blemish.data.checks.copies import check_copies, check_groups, check_listed_twice
-from blemish.data.checks.names import check_counts, check_names
-from blemish.data.checks.photographs import check_photographs
+from blemish.data.checks.images import check_photographs
+from blemish.data.checks.label_names import check_counts, check_names
 from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
 from blemish.data.findings import Finding, Findings, Severity
-from blemish.data.hashing import in_parallel
-from blemish.data.headers import look_at_all
-from blemish.data.jpeg_stream import stream_damage
-from blemish.data.opening import named_task, read_dataset
-from blemish.data.reading import Reading, Shelf, files_below
+from blemish.data.header_cache import cache_folder, load_json, save_json, short_digest
+from blemish.data.image_hashes import in_parallel
+from blemish.data.image_headers import read_all_header_info
+from blemish.data.jpeg_integrity import stream_damage
+from blemish.data.load_dataset import named_task, read_dataset
+from blemish.data.read_context import ImageIndex, ReadContext, files_below
 from blemish.data.tables.columns import ORDERS
 from blemish.errors import BadImage, BadInput, ImageTruncated, UnknownName
-from blemish.imaging import LIMITS, Limits, open_photograph
-from blemish.vocabulary import Dataset, Sample, Task
+from blemish.imaging import LIMITS, Limits, open_image
+from blemish.structures import Dataset, Sample, Task
 
 PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
 RULES = 9  # raise it when a check changes, so that remembered findings are forgotten
@@ -97,7 +97,7 @@ def lenient_reading(
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
-) -> Reading:
+) -> ReadContext:
     """A reading that collects problems instead of raising the first.
 
     Raises:
@@ -105,7 +105,7 @@ def lenient_reading(
     """
     if box_order is not None and box_order not in ORDERS:
         raise UnknownName("box order", box_order, ORDERS)
-    return Reading(
+    return ReadContext(
         images=None if images is None else Path(images),
         task=named_task(task),
         columns=columns or {},
@@ -120,7 +120,7 @@ def audit(
     data: Dataset | Path | str,
     *,
     format: str | None = None,  # noqa: A002
-    reading: Reading | None = None,
+    reading: ReadContext | None = None,
     duplicates: bool = True,
     thorough: bool = False,
     limits: Limits = LIMITS,
@@ -142,7 +142,7 @@ def audit(
     paths = [s.path for s in dataset.samples]
     spare = [] if isinstance(data, Dataset) else _unlisted(dataset, reading, paths)
     fresh = [p for p in paths if p not in reading.looks or limits != LIMITS]
-    reading.looks.update(zip(fresh, look_at_all(fresh, limits=limits), strict=True))
+    reading.looks.update(zip(fresh, read_all_header_info(fresh, limits=limits), strict=True))
     looks = [reading.looks[p] for p in paths]
     found += check_photographs(paths, looks)
     found += spare
@@ -168,7 +168,7 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
 
     def one(path: Path) -> BadImage | None:
         try:
-            open_photograph(path, limits)
+            open_image(path, limits)
         except BadImage as error:
             return error
         return None
@@ -197,7 +197,7 @@ def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
-def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list[Finding]:
+def _unlisted(dataset: Dataset, reading: ReadContext, paths: Sequence[Path]) -> list[Finding]:
     """Photographs that lie in the set's folder and that no label names."""
     told = {os.fspath(f.path) for f in reading.findings if f.path is not None}
     listed = {os.fspath(p) for p in paths} | told
@@ -205,7 +205,9 @@ def _unlisted(dataset: Dataset, reading: Reading, paths: Sequence[Path]) -> list
     if dataset.format in ("folders", "voc") or not root.is_dir():
         return []  # their readers say so themselves
     painted = tuple(f"{os.sep}{folder}{os.sep}" for folder in PAINTED_FOLDERS)
-    spare = sorted(t for t in Shelf(root).texts() if t not in listed and not any(p in t for p in painted))
+    spare = sorted(
+        t for t in ImageIndex(root).texts() if t not in listed and not any(p in t for p in painted)
+    )
     return [
         Finding(
             "photograph-without-label",
@@ -233,7 +235,7 @@ def _all_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
 def _stamp(
     path: Path,
     format: str | None,  # noqa: A002
-    reading: Reading,
+    reading: ReadContext,
     options: object,
 ) -> str:
     """A digest of every file's path, size and time of change and of what was asked; "" for nothing kept."""

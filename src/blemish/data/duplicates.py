@@ -16,10 +16,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.hashing import KEPT, REDUCED, UInt64Array, grey_copy, in_parallel, linked_groups, pixel_hash
+from blemish.arrays import BoolArray, FloatArray, IntArray
+from blemish.data.image_hashes import (
+    KEPT,
+    REDUCED,
+    UInt64Array,
+    grey_copy,
+    in_parallel,
+    linked_groups,
+    pixel_hash,
+)
 from blemish.errors import BadImage
-from blemish.imaging import LIMITS, Limits, open_photograph
-from blemish.vocabulary import BoolArray, FloatArray, IntArray
+from blemish.imaging import LIMITS, Limits, open_image
 
 SIDE = 64  # of the grey copies that are kept, one byte a pixel
 COMPARED = 24  # side of the copies held side by side
@@ -89,7 +97,7 @@ def signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signatures:
 
     def one(position: int) -> None:
         try:
-            photo = open_photograph(paths[position], limits)
+            photo = open_image(paths[position], limits)
         except BadImage as error:
             errors[position] = error
             return

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from blemish.drawing import draw
 from blemish.drawing.palette import INK, PAPER, font, shortened
 from blemish.errors import BadImage, BadInput
-from blemish.imaging import open_photograph
-from blemish.vocabulary import Dataset, Sample
+from blemish.imaging import open_image
+from blemish.structures import Dataset, Sample
 
 LETTERS = 13
 GAP = 8
@@ -76,7 +76,7 @@ def _by_lot(dataset: Dataset, count: int, seed: int) -> list[int]:
 def _drawn(sample: Sample, tile: int) -> Image.Image:
     try:
         if sample.truth is None:
-            picture = open_photograph(sample.path).to_pil()
+            picture = open_image(sample.path).to_pil()
         else:
             picture = draw(sample.truth, sample.path)
     except BadImage as error:

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from blemish.arrays import FloatArray, IntArray
 from blemish.data.duplicates import find_copies, signatures
-from blemish.data.hashing import linked_groups
-from blemish.data.reading import SPLITS
+from blemish.data.image_hashes import linked_groups
+from blemish.data.read_context import SPLITS
 from blemish.errors import BadDataset, BadInput, UnknownName, suggestion
-from blemish.vocabulary import Dataset, FloatArray, IntArray
+from blemish.structures import Dataset
 
 DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.2}
 WAYS = "column:NAME, pattern:REGEX, near-duplicates"

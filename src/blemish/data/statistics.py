@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from blemish.data.hashing import in_parallel
-from blemish.data.headers import look_at_all
+from blemish.arrays import FloatArray
+from blemish.data.image_hashes import in_parallel
+from blemish.data.image_headers import read_all_header_info
 from blemish.errors import BadImage
-from blemish.imaging import LIMITS, Limits, open_photograph
-from blemish.vocabulary import Dataset, FloatArray
+from blemish.imaging import LIMITS, Limits, open_image
+from blemish.structures import Dataset
 
 MOST_SIZES = 10
 
@@ -89,7 +90,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
     Args:
         dataset: what to count.
         pixels: whether to decode every photograph for mean and standard deviation.
-        limits: as for `open_photograph`.
+        limits: as for `open_image`.
     """
     truths = [s.truth for s in dataset.samples]
     known = [t for t in truths if t is not None]
@@ -99,7 +100,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
     for truth in truths:
         if truth is not None:
             np.add.at(objects, truth.label_index, 1)
-    looks = look_at_all([s.path for s in dataset.samples], limits=limits)
+    looks = read_all_header_info([s.path for s in dataset.samples], limits=limits)
     headers = [k.header for k in looks if k.header is not None]
     sizes = np.array([h.size_hw for h in headers]).reshape(-1, 2)
     mean, deviation = _colours(dataset, limits) if pixels else (None, None)
@@ -159,7 +160,7 @@ def _colours(dataset: Dataset, limits: Limits) -> tuple[tuple[float, ...] | None
 
     def one(position: int) -> tuple[int, list[float], list[float]] | None:
         try:
-            photo = open_photograph(dataset.samples[position].path, limits)
+            photo = open_image(dataset.samples[position].path, limits)
         except BadImage:
             return None
         scale = 65535 if photo.is_16bit else 255

@@ -6,14 +6,7 @@ these, masks from a map a label). A new kind is one file here with one function 
 imported below.
 """
 
-from blemish.decoding import (  # noqa: F401  (they register)
-    dense,
-    final,
-    label_maps,
-    point,
-    scores,
-    set_prediction,
-)
-from blemish.decoding.registry import DECODERS, EVERYTHING, Selection, decode, decoder
+from blemish.decoding import dense, detr, point, postprocessed, scores, semantic_masks  # noqa: F401  (each registers its decoder)
+from blemish.decoding.decoder import DECODERS, EVERYTHING, DetectionFilter, decode, decoder
 
-__all__ = ["DECODERS", "EVERYTHING", "Selection", "decode", "decoder"]
+__all__ = ["DECODERS", "EVERYTHING", "DetectionFilter", "decode", "decoder"]

@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.decoding.boxes import BoxSettings, boxes_prediction
-from blemish.decoding.masks import over_input
-from blemish.decoding.registry import Outputs, Selection, decoder, finite, output_of, required
+from blemish.arrays import FloatArray
+from blemish.decoding.box_predictions import BoxSettings, boxes_prediction
+from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, output_of, required
+from blemish.decoding.mask_grids import over_input
+from blemish.decoding.nms import nms
 from blemish.decoding.scores import sigmoid
-from blemish.decoding.suppression import suppress
 from blemish.errors import BadModelFile
-from blemish.modelfile import Contract
+from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.vocabulary import FloatArray, Prediction, Task
+from blemish.structures import Prediction, Task
 
 MAX_CANDIDATES = 30_000  # what goes into suppression a photograph, best first
 
 
 @decoder("dense")
 def decode_dense(
-    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: Selection
+    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: DetectionFilter
 ) -> list[Prediction]:
     """Outputs of the roles below, suppressed per label, best first.
 
@@ -60,7 +61,7 @@ def decode_dense(
 def _one(
     contract: Contract,
     placement: Placement,
-    selection: Selection,
+    selection: DetectionFilter,
     boxes: NDArray[Any],
     scores: NDArray[Any],
     coefficients: NDArray[Any] | None,
@@ -77,7 +78,7 @@ def _one(
     taken, placed, there = of_boxes.place(boxes[row], placement)
     inside = np.flatnonzero(there)  # what has nothing left takes no better box's place
     max_iou = float(settings.get("max_iou", 0.5))
-    kept = inside[suppress(taken[inside], score[inside], label[inside], max_iou, of_boxes.most)]
+    kept = inside[nms(taken[inside], score[inside], label[inside], max_iou, of_boxes.most)]
     placed = placed[kept]
     masks = None
     if contract.task is Task.SEGMENTATION:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blemish.decoding.boxes import boxes_prediction, corners, in_photograph
-from blemish.decoding.registry import Outputs, Selection, decoder, finite, required
+from blemish.decoding.box_predictions import boxes_prediction, corners, in_photograph
+from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, required
 from blemish.decoding.scores import sigmoid
 from blemish.geometry import clip_boxes
-from blemish.modelfile import Contract
+from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.vocabulary import Prediction
+from blemish.structures import Prediction
 
 
 @decoder("point")
@@ -20,7 +20,7 @@ def decode_point(
     contract: Contract,
     outputs: Outputs,
     placements: Sequence[Placement],
-    selection: Selection,
+    selection: DetectionFilter,
 ) -> list[Prediction]:
     """The output of role `box`, (B, 4): the box of label 0, with score 1, since nothing doubts it.
 

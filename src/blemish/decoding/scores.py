@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.decoding.registry import Outputs, Selection, decoder, finite, required
+from blemish.arrays import FloatArray
+from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, required
 from blemish.errors import BadModelFile, WrongTask
-from blemish.modelfile import Contract
+from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.vocabulary import FloatArray, Prediction, Task
+from blemish.structures import Prediction, Task
 
 
 def probabilities(
@@ -67,7 +68,7 @@ def decode_scores(
     contract: Contract,
     outputs: Outputs,
     placements: Sequence[Placement],
-    selection: Selection,
+    selection: DetectionFilter,
 ) -> list[Prediction]:
     """The output of role `scores`, (B, L): the best label, or every label at its threshold or above."""
     labels = contract.label_vocabulary()

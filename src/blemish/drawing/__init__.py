@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from blemish.drawing.objects import draw_objects, place_labels
+from blemish.drawing.label_strip import side_by_side, with_strip
+from blemish.drawing.object_overlay import draw_objects, place_labels
 from blemish.drawing.palette import PALETTE, label_colour
-from blemish.drawing.strips import side_by_side, with_strip
 from blemish.errors import BadInput
-from blemish.imaging import Photograph, open_photograph
-from blemish.vocabulary import Annotation, Prediction
+from blemish.imaging import Photograph, open_image
+from blemish.structures import Annotation, Prediction
 
 __all__ = ["PALETTE", "draw", "label_colour", "place_labels", "reduced", "side_by_side"]
 
@@ -115,7 +115,7 @@ def _picture(annotation: Annotation, image: Any) -> Image.Image:
             raise BadInput("there is no photograph to draw on; give it as image")
         image = path
     if isinstance(image, (str, Path)):
-        image = open_photograph(image)
+        image = open_image(image)
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint8 and image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, 2)

@@ -5,8 +5,8 @@ Example:
     >>> from blemish.evaluation import evaluate  # a model file on labelled photographs
 """
 
-from blemish.evaluation.measure import evaluate
-from blemish.evaluation.report import Figure, LabelRow, Mistake, Report
-from blemish.evaluation.score import score
+from blemish.evaluation.build_report import score
+from blemish.evaluation.evaluator import evaluate
+from blemish.evaluation.report import ErrorExample, LabelRow, MetricValue, Report
 
-__all__ = ["Figure", "LabelRow", "Mistake", "Report", "evaluate", "score"]
+__all__ = ["ErrorExample", "LabelRow", "MetricValue", "Report", "evaluate", "score"]

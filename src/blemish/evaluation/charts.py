@@ -7,14 +7,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from blemish.evaluation.report import Confusion, Figure
+from blemish.evaluation.report import ConfusionTable, MetricValue
 
 SIDE = 190  # of a square chart's plot, in SVG units
 LEFT, TOP, RIGHT, BELOW = 40, 10, 10, 32
 MOST_CELLS_WITH_TEXT = 16
 
 
-def interval_bar(figure: Figure) -> Markup:
+def interval_bar(figure: MetricValue) -> Markup:
     """A figure in [0, 1] as a dot on a line, with its interval as a bar."""
     if figure.value is None:
         return Markup("")
@@ -131,7 +131,7 @@ def plain_histogram(counts: Sequence[float], *, name: str, title: str) -> Markup
     return _svg(LEFT + 2 * SIDE + RIGHT, TOP + SIDE + BELOW, parts, title)
 
 
-def confusion(matrix: Confusion, rows: Sequence[str], columns: Sequence[str], title: str) -> Markup:
+def confusion(matrix: ConfusionTable, rows: Sequence[str], columns: Sequence[str], title: str) -> Markup:
     """A heat map: truth down, verdicts across, shaded by the share of the row; the diagonal is right.
 
     Args:

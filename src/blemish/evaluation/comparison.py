@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blemish.data.outlines import OutlinedMask
-from blemish.data.placing import RECTANGLE
+from blemish.data.polygon_masks import PolygonMask
+from blemish.data.raw_annotations import RECTANGLE
 from blemish.errors import BadInput, WrongTask
-from blemish.evaluation.labels import match_labels
-from blemish.evaluation.measure import choose_split, evaluate, looked_at, open_for
-from blemish.evaluation.report import Figure, Report
+from blemish.evaluation.evaluator import choose_split, evaluate, looked_at, open_for
+from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.report import MetricValue, Report
 from blemish.imaging import LIMITS, Limits
-from blemish.modelfile import write_atomically
-from blemish.vocabulary import Dataset, Labels, Task, Truth
+from blemish.model_file import write_atomically
+from blemish.structures import Dataset, GroundTruth, Labels, Task
 
 if TYPE_CHECKING:
     from blemish.inference import Predictor
     from blemish.inference.tiles import Tiling
-    from blemish.modelfile import ModelFile
+    from blemish.model_file import ModelFile
 
 TIMED = 20
 WARM_UP = 2
@@ -45,7 +45,7 @@ COMPARED = {
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class ComparedModel:
     """One model file's line.
 
     Attributes:
@@ -62,8 +62,8 @@ class Contender:
     name: str
     path: Path
     report: Report
-    figures: Mapping[str, Figure]
-    labels: Mapping[str, Figure]
+    figures: Mapping[str, MetricValue]
+    labels: Mapping[str, MetricValue]
     milliseconds: float
     bytes: int
     licences: Mapping[str, str]
@@ -107,7 +107,7 @@ class Comparison:
     """
 
     headline: str
-    contenders: tuple[Contender, ...]
+    contenders: tuple[ComparedModel, ...]
     data: Mapping[str, Any]
     photographs: int
     of_boxes: bool = False
@@ -129,7 +129,7 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """The table as a page of documentation takes it."""
-        from blemish.evaluation.words import number, title_of
+        from blemish.evaluation.metric_names import number, title_of
 
         names = tuple(self.contenders[0].figures)
         head = ["model", *(title_of(n) for n in names), *self.label_names, "ms", "MB", "code's licence"]
@@ -138,7 +138,7 @@ class Comparison:
         for c in self.contenders:
             found = [
                 *(c.figures[n] for n in names),
-                *(c.labels.get(n, Figure(None)) for n in self.label_names),
+                *(c.labels.get(n, MetricValue(None)) for n in self.label_names),
             ]
             cells = [
                 c.name,
@@ -155,7 +155,7 @@ class Comparison:
         Raises:
             StorageFull: one could not be written.
         """
-        from blemish.evaluation.plot import speed_plot
+        from blemish.evaluation.comparison_plot import speed_plot
 
         folder = Path(folder)
         texts = {
@@ -210,7 +210,7 @@ def compare(
     """
     from blemish import inference
     from blemish.hub import local_file
-    from blemish.modelfile import read_model_file
+    from blemish.model_file import read_model_file
 
     files = [read_model_file(local_file(path)) for path in models]
     if not files:
@@ -276,14 +276,14 @@ def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None =
 
 def _contender(
     name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, of_boxes: bool
-) -> Contender:
+) -> ComparedModel:
     prefix = "box_" if of_boxes and report.task is Task.SEGMENTATION else ""
     names = [n for n in COMPARED[report.task] if not (of_boxes and n == "f1")]
     of_label = LABEL_FIGURE.get(report.task)
     labels = {}
     if of_label is not None:
         labels = {row.label: row.figures[prefix + of_label] for row in report.label_rows}
-    return Contender(
+    return ComparedModel(
         name=name,
         path=path,
         report=report,
@@ -308,11 +308,11 @@ def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path |
 def _outlined(dataset: Dataset) -> Dataset:
     """Boxes as outlines, so that models of masks can be scored on them, by their boxes alone."""
 
-    def drawn(truth: Truth) -> Truth:
+    def drawn(truth: GroundTruth) -> GroundTruth:
         assert truth.boxes_xyxy is not None and truth.size_hw is not None  # noqa: S101  (the task has both)
         size_hw = truth.size_hw
         corners = truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
-        masks = tuple(OutlinedMask(size_hw, (corner,), stands_in=True) for corner in corners)
+        masks = tuple(PolygonMask(size_hw, (corner,), stands_in=True) for corner in corners)
         return replace(truth, task=Task.SEGMENTATION, masks=masks)
 
     samples = tuple(s if s.truth is None else replace(s, truth=drawn(s.truth)) for s in dataset.samples)

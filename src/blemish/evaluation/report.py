@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.errors import UnknownName
-from blemish.modelfile import write_atomically
-from blemish.vocabulary import FloatArray, Labels, Task
+from blemish.model_file import write_atomically
+from blemish.structures import Labels, Task
 
 REPORT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricValue:
     """One number and how sure it is.
 
     Attributes:
@@ -33,7 +34,7 @@ class Figure:
     high: float | None = None
 
     @classmethod
-    def of(cls, value: Any, interval: Any = None) -> Figure:
+    def of(cls, value: Any, interval: Any = None) -> MetricValue:
         """From NumPy scalars, in which nan stands for not defined."""
         low, high = (None, None) if interval is None else (_number(interval[0]), _number(interval[1]))
         return cls(_number(value), low, high)
@@ -63,7 +64,7 @@ class LabelRow:
     said: int
     hits: int
     threshold: float | None
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, MetricValue]
 
     def to_dict(self) -> dict[str, Any]:
         """One word a thing."""
@@ -79,7 +80,7 @@ class LabelRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Confusion:
+class ConfusionTable:
     """What was taken for what.
 
     Attributes:
@@ -102,7 +103,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ErrorExample:
     """One photograph on which the model was wrong.
 
     Attributes:
@@ -133,7 +134,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Stamp:
+class ReportWarning:
     """Something a reader must know before believing a figure.
 
     Attributes:
@@ -175,14 +176,14 @@ class Report:
     labels: Labels
     headline: str
     photographs: int
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, MetricValue]
     groups: int | None = None
     label_rows: tuple[LabelRow, ...] = ()
-    confusion: Confusion | None = None
-    breakdown: Mapping[str, Figure] = field(default_factory=dict)
+    confusion: ConfusionTable | None = None
+    breakdown: Mapping[str, MetricValue] = field(default_factory=dict)
     charts: Mapping[str, Any] = field(default_factory=dict)
-    worst: tuple[Mistake, ...] = ()
-    stamps: tuple[Stamp, ...] = ()
+    worst: tuple[ErrorExample, ...] = ()
+    stamps: tuple[ReportWarning, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     leaks: Mapping[str, Any] = field(default_factory=dict)
@@ -241,7 +242,7 @@ class Report:
         folder = Path(folder)
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(folder / "report.json", text.encode())
-        from blemish.evaluation.page import render
+        from blemish.evaluation.html_report import render
 
         write_atomically(folder / "report.html", render(self).encode())
         return folder / "report.json", folder / "report.html"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.explanation.asking import Asker, Question
-from blemish.explanation.frames import resample
-from blemish.vocabulary import FloatArray
+from blemish.arrays import FloatArray
+from blemish.explanation.heatmap_coordinates import resample
+from blemish.explanation.masked_inference import MaskedPredictor, Question
 
 STEPS = 16
 CELLS = 56  # the map is judged on this grid over the photograph
 LOOKS = 2 * STEPS  # what judging one map costs beyond the photograph itself, seen whole and covered
 
 
-def deletion_insertion(asker: Asker, question: Question, values: NDArray[np.floating]) -> tuple[float, float]:
+def deletion_insertion(
+    asker: MaskedPredictor, question: Question, values: NDArray[np.floating]
+) -> tuple[float, float]:
     """How the answer falls as the map's places are hidden, and rises as they are shown, highest first.
 
     Args:

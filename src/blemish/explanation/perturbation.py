@@ -1,7 +1,7 @@
 """Maps from what happens to the answer when parts of the photograph are hidden; any model file, any task.
 
-All work on an `Asker` and a question, take a budget of looks, and give a map over the photograph or the
-network's input. The result depends on the budget and the seed only, never on the machine's speed.
+All work on a `MaskedPredictor` and a question, take a budget of looks, and give a map over the photograph or
+the network's input. The result depends on the budget and the seed only, never on the machine's speed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.errors import BadInput
-from blemish.explanation.asking import Asker, Question
-from blemish.explanation.frames import Lattice
-from blemish.vocabulary import FloatArray
+from blemish.explanation.heatmap_coordinates import ReceptiveGrid
+from blemish.explanation.masked_inference import MaskedPredictor, Question
 
 RISE_CELLS = 7  # the paper's grid
 RISE_KEPT = 0.5  # the paper's share of cells shown
@@ -21,7 +21,7 @@ RISE_MAP = 56  # cells a side of the map over the photograph
 WINDOW_CELLS = 2  # an occluding window's side; it moves by one cell: every place is hidden 4 times
 
 
-def occlusion(asker: Asker, question: Question, *, budget: int = 256) -> FloatArray:
+def occlusion(asker: MaskedPredictor, question: Question, *, budget: int = 256) -> FloatArray:
     """How far the answer falls while a grey window hides a place, averaged over the windows that hid it.
 
     The grid is as fine as the budget allows: `side` cells need (side + 1)^2 looks and one for the whole.
@@ -47,7 +47,7 @@ def occlusion(asker: Asker, question: Question, *, budget: int = 256) -> FloatAr
     return np.asarray(np.tensordot(falls, hidden, 1) / hidden.sum(0), np.float64)
 
 
-def rise(asker: Asker, question: Question, *, budget: int = 1000, seed: int = 0) -> FloatArray:
+def rise(asker: MaskedPredictor, question: Question, *, budget: int = 1000, seed: int = 0) -> FloatArray:
     """The mean answer of random masks, weighted by what they showed, less the mean answer of all.
 
     Returns:
@@ -71,12 +71,12 @@ def rise(asker: Asker, question: Question, *, budget: int = 1000, seed: int = 0)
 
 
 def score_cam(
-    asker: Asker,
+    asker: MaskedPredictor,
     question: Question,
     features: FloatArray,
     *,
     budget: int = 512,
-    lattice: Lattice | None = None,
+    lattice: ReceptiveGrid | None = None,
 ) -> FloatArray:
     """Feature maps weighted by the answer to the photograph as seen through each of them.
 
@@ -101,7 +101,7 @@ def score_cam(
     chosen = features[channels].astype(np.float64)
     masks = (chosen - chosen.min((1, 2), keepdims=True)) / spread[channels][:, None, None]
     answers = np.clip(
-        asker.ask(masks, question, lattice=lattice or Lattice.even(chosen.shape[1:])), 1e-7, 1 - 1e-7
+        asker.ask(masks, question, lattice=lattice or ReceptiveGrid.even(chosen.shape[1:])), 1e-7, 1 - 1e-7
     )
     odds = np.log(answers / (1 - answers))
     weights = np.exp(odds - odds.max())
@@ -110,7 +110,7 @@ def score_cam(
 
 def _random_masks(generator: np.random.Generator, count: int) -> FloatArray:
     """(count, 56, 56) in [0, 1]: a coarse random grid, shifted by part of a cell and made smooth."""
-    from blemish.explanation.frames import linear_weights
+    from blemish.explanation.heatmap_coordinates import linear_weights
 
     cells = RISE_CELLS + 1  # one more than is shown, for the shift
     grids = (generator.random((count, cells, cells)) < RISE_KEPT).astype(np.float64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blemish.export.certificate import certify
-    from blemish.export.onnx import export_network
-    from blemish.export.trained import export_trained
+    from blemish.export.onnx_export import export_network
+    from blemish.export.parity_certificate import certify
+    from blemish.export.run_export import export_trained
 
 __all__ = ["certify", "export_network", "export_trained"]
-_HOMES = {"certify": "certificate", "export_network": "onnx", "export_trained": "trained"}
+_HOMES = {"certify": "parity_certificate", "export_network": "onnx_export", "export_trained": "run_export"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from blemish.arrays import FloatArray
 from blemish.errors import BadInput
-from blemish.vocabulary import FloatArray
 
 
 def box_area(boxes: ArrayLike) -> FloatArray:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
 from blemish.errors import BadInput
-from blemish.vocabulary import BoolArray, FloatArray, IntArray, Mask
 
 
 def mask_from_array(array: ArrayLike) -> Mask:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from blemish.arrays import FloatArray, IntArray, Mask
 from blemish.errors import BadInput
 from blemish.geometry.masks import crop_window, mask_from_edges, union_of_intervals
-from blemish.vocabulary import FloatArray, IntArray, Mask
 
 GRID = 5  # COCO draws polygons on a grid this many times as fine as the pixels
 FARTHEST = 1e8  # pixels; whatever lies beyond was never meant as pixels

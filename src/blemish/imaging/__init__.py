@@ -5,14 +5,14 @@ grey photographs of 16 bits keep their 16 bits; everything else becomes RGB. Wha
 what comes out is a `BadImage` with its path. Pillow's global settings are neither relied on nor changed.
 """
 
-from blemish.imaging.opening import (
+from blemish.imaging.load_image import (
     IMAGE_SUFFIXES,
     LIMITS,
     Header,
     Limits,
     Photograph,
     Source,
-    open_photograph,
+    open_image,
     read_header,
     upright,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "Limits",
     "Photograph",
     "Source",
-    "open_photograph",
+    "open_image",
     "read_header",
     "upright",
 ]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from blemish.errors import UnknownName
 from blemish.imaging import LIMITS, Limits
-from blemish.inference.predictor import Outcome, Predictor, Prepared, Timing
-from blemish.modelfile import ModelFile, read_model_file
+from blemish.inference.predictor import PredictionResult, Predictor, PreparedInput, Timing
+from blemish.model_file import ModelFile, read_model_file
 
 if TYPE_CHECKING:
     from blemish.inference.backend import Backend
 
-__all__ = ["BACKENDS", "Outcome", "Predictor", "Prepared", "Timing", "load", "open_backend"]
+__all__ = ["BACKENDS", "PredictionResult", "Predictor", "PreparedInput", "Timing", "load", "open_backend"]
 
 BACKENDS = ("auto", "onnxruntime", "openvino")
 
@@ -71,14 +71,14 @@ def open_backend(
             "openvino" if certified.startswith("openvino") and _is_installed("openvino") else "onnxruntime"
         )
     if backend == "openvino":
-        from blemish.inference.openvino import OpenVinoBackend
+        from blemish.inference.backends.openvino_backend import OpenVinoBackend
 
         bf16 = (
             certificate is not None and certified.startswith("openvino") and certificate.precision == "bf16"
         )
         precision = "bf16" if bf16 else "fp32"
         return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
-    from blemish.inference.onnxruntime import OnnxRuntimeBackend
+    from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 
     weights = certificate.precision if certificate is not None else "fp32"
     return OnnxRuntimeBackend(

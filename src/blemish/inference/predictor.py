@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.decoding import EVERYTHING, Selection, decode
+from blemish.decoding import EVERYTHING, DetectionFilter, decode
 from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
 from blemish.imaging import LIMITS, Limits, Photograph
 from blemish.inference.backend import Backend, available_cores
-from blemish.inference.photographs import Source, as_photograph
+from blemish.inference.inputs import Source, as_image
 from blemish.inference.prefetch import prefetched
-from blemish.modelfile import Contract, ModelFile
+from blemish.model_file import Contract, ModelFile
 from blemish.preprocessing import Placement, prepare
-from blemish.vocabulary import Labels, Prediction, Task
+from blemish.structures import Labels, Prediction, Task
 
 DEVICE_BATCH = 16  # on a processor one photograph at a time is as fast and needs less memory
 
@@ -48,7 +48,7 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedInput:
     """A photograph as the network takes it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class PredictionResult:
     """What became of one photograph of a stream: a prediction or an error, never both.
 
     Attributes:
@@ -86,7 +86,7 @@ class _Read:
     """A photograph that was read and prepared, or the error."""
 
     source: Any
-    prepared: Prepared | None
+    prepared: PreparedInput | None
     error: BlemishError | None
     timing: Timing
     photograph: Photograph | None
@@ -157,7 +157,7 @@ class Predictor:
 
         Args:
             source: a path, the bytes of a file, a PIL image, an array, or a photograph; see
-                `as_photograph`.
+                `as_image`.
             min_score: boxes below it are left out; the model's own floor where not given.
             max_detections: the best boxes; the model's own number where not given.
 
@@ -167,7 +167,7 @@ class Predictor:
             WrongTask: a choice among boxes of a model that gives none.
         """
         selection = self.selection(min_score, max_detections)
-        photo = as_photograph(source, self.limits)
+        photo = as_image(source, self.limits)
         return self.predict_prepared([self.prepare(photo)], selection)[0]
 
     def predict_many(
@@ -178,7 +178,7 @@ class Predictor:
         min_score: float | None = None,
         max_detections: int | None = None,
         keep_photographs: bool = False,
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[PredictionResult]:
         """What the model says of each photograph of a stream, in order, however long.
 
         Photographs are read and prepared in threads, a few ahead of the network. One that cannot be used
@@ -205,7 +205,7 @@ class Predictor:
             iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_photographs
         )
 
-    def selection(self, min_score: float | None = None, max_detections: int | None = None) -> Selection:
+    def selection(self, min_score: float | None = None, max_detections: int | None = None) -> DetectionFilter:
         """Which boxes are wanted; WrongTask for a choice among boxes of a model that gives none."""
         chosen = min_score is not None or max_detections is not None
         if chosen and self.task not in (Task.DETECTION, Task.SEGMENTATION):
@@ -213,24 +213,24 @@ class Predictor:
                 "a least score and a number of detections choose among boxes; "
                 f"this model's task is {self.task}"
             )
-        return Selection(min_score, max_detections)
+        return DetectionFilter(min_score, max_detections)
 
-    def prepare(self, photo: Photograph) -> Prepared:
+    def prepare(self, photo: Photograph) -> PreparedInput:
         """A photograph as the network takes it, for each of its inputs."""
         feeds, placements = {}, []
         for spec in self.contract.inputs:
             feeds[spec.name], placement = prepare(photo, spec)
             placements.append(placement)
-        return Prepared(feeds, placements[0], photo.path)
+        return PreparedInput(feeds, placements[0], photo.path)
 
     def predict_prepared(
-        self, batch: Sequence[Prepared], selection: Selection = EVERYTHING
+        self, batch: Sequence[PreparedInput], selection: DetectionFilter = EVERYTHING
     ) -> list[Prediction]:
         """What the model says of photographs that were prepared, in one run where it can take them so."""
         outputs = self.run(batch)
         return self._decoded(batch, outputs, selection)
 
-    def run(self, batch: Sequence[Prepared]) -> dict[str, NDArray[Any]]:
+    def run(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
         """The network's raw outputs for photographs that were prepared, by name, the first axis the batch."""
         if len(batch) > 1 and not self.contract.dynamic_batch:
             single = [self.run([one]) for one in batch]
@@ -240,7 +240,7 @@ class Predictor:
         )
 
     def _decoded(
-        self, batch: Sequence[Prepared], outputs: dict[str, NDArray[Any]], selection: Selection
+        self, batch: Sequence[PreparedInput], outputs: dict[str, NDArray[Any]], selection: DetectionFilter
     ) -> list[Prediction]:
         predictions = decode(self.contract, outputs, [one.placement for one in batch], selection)
         return [
@@ -249,8 +249,8 @@ class Predictor:
         ]
 
     def _stream(
-        self, sources: Iterator[Source], size: int, selection: Selection, keep: bool
-    ) -> Iterator[Outcome]:
+        self, sources: Iterator[Source], size: int, selection: DetectionFilter, keep: bool
+    ) -> Iterator[PredictionResult]:
         def read(source: Source) -> _Read:
             return self._read(source, keep)
 
@@ -265,7 +265,7 @@ class Predictor:
     def _read(self, source: Source, keep: bool) -> _Read:
         started = read = time.perf_counter()
         try:
-            photo = as_photograph(source, self.limits)
+            photo = as_image(source, self.limits)
             read = time.perf_counter()
             prepared = self.prepare(photo)
         except BlemishError as error:
@@ -277,22 +277,22 @@ class Predictor:
         timing = Timing(read=read - started, prepare=time.perf_counter() - read)
         return _Read(source, prepared, None, timing, photo if keep else None)
 
-    def _answered(self, batch: Sequence[_Read], selection: Selection) -> Iterator[Outcome]:
+    def _answered(self, batch: Sequence[_Read], selection: DetectionFilter) -> Iterator[PredictionResult]:
         """An outcome a photograph, in order; the broken ones do not go through the network."""
         answers = iter(self._answers([one.prepared for one in batch if one.prepared is not None], selection))
         for one in batch:
             if one.prepared is None:
-                yield Outcome(one.source, None, one.error, one.timing)
+                yield PredictionResult(one.source, None, one.error, one.timing)
                 continue
             answer, infer, decoded = next(answers)
             timing = replace(one.timing, infer=infer, decode=decoded)
             if isinstance(answer, Prediction):
-                yield Outcome(one.source, answer, None, timing, one.photograph)
+                yield PredictionResult(one.source, answer, None, timing, one.photograph)
             else:
-                yield Outcome(one.source, None, answer, timing)
+                yield PredictionResult(one.source, None, answer, timing)
 
     def _answers(
-        self, batch: Sequence[Prepared], selection: Selection
+        self, batch: Sequence[PreparedInput], selection: DetectionFilter
     ) -> list[tuple[Prediction | BlemishError, float, float]]:
         """A prediction or an error for each photograph, and the seconds in network and decoder."""
         if not batch:
@@ -313,7 +313,7 @@ class Predictor:
         return [(prediction, infer, decoded) for prediction in predictions]
 
     def _alone(
-        self, one: Prepared, outputs: dict[str, NDArray[Any]], selection: Selection
+        self, one: PreparedInput, outputs: dict[str, NDArray[Any]], selection: DetectionFilter
     ) -> Prediction | BlemishError:
         try:
             return self._decoded([one], outputs, selection)[0]

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.decoding import EVERYTHING, Selection
-from blemish.decoding.boxes import boxes_prediction
+from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
+from blemish.decoding import EVERYTHING, DetectionFilter
+from blemish.decoding.box_predictions import boxes_prediction
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import box_area, clip_boxes, crop_window, pairwise_iou, paste_window
 from blemish.geometry.masks import union_of_intervals
 from blemish.imaging import Photograph
-from blemish.inference.photographs import Source, as_photograph
-from blemish.inference.predictor import Outcome, Predictor, Prepared, Timing
+from blemish.inference.inputs import Source, as_image
+from blemish.inference.predictor import PredictionResult, Predictor, PreparedInput, Timing
 from blemish.inference.prefetch import prefetched
 from blemish.preprocessing import Placement
-from blemish.vocabulary import BoolArray, FloatArray, IntArray, Mask, Prediction, Task
+from blemish.structures import Prediction, Task
 
 NEAR_BORDER = 3  # pixels from a tile's border: what ends there may go on beyond
 SAME_IOU = 0.5  # two finds are one thing from here, in the part of the photograph that both tiles show
@@ -81,7 +82,7 @@ def predict_tiled(
     predictor: Predictor,
     photo: Photograph,
     tiling: Tiling,
-    selection: Selection = EVERYTHING,
+    selection: DetectionFilter = EVERYTHING,
     *,
     batch_size: int = 1,
     advance: Callable[[int, int], None] | None = None,
@@ -111,7 +112,7 @@ def predict_tiled(
     if tiling.whole and len(regions) > 1:
         regions = np.concatenate([regions, everything])
 
-    def prepare(region: IntArray) -> Prepared:
+    def prepare(region: IntArray) -> PreparedInput:
         left, top, right, bottom = region
         return predictor.prepare(Photograph(photo.pixels[top:bottom, left:right]))
 
@@ -142,26 +143,26 @@ def predict_many_tiled(
     predictor: Predictor,
     sources: Iterable[Source],
     tiling: Tiling,
-    selection: Selection = EVERYTHING,
+    selection: DetectionFilter = EVERYTHING,
     *,
     batch_size: int = 1,
     keep_photographs: bool = False,
     advance: Callable[[int, int], None] | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[PredictionResult]:
     """As `Predictor.predict_many`, tile by tile; the time that tiles take counts as the network's."""
     for source in sources:
         started = time.perf_counter()
         try:
-            photo = as_photograph(source, predictor.limits)
+            photo = as_image(source, predictor.limits)
             read = time.perf_counter()
             found = predict_tiled(predictor, photo, tiling, selection, batch_size=batch_size, advance=advance)
         except BadInput as error:
             if isinstance(error, WrongTask):
                 raise
-            yield Outcome(source, None, error, Timing(read=time.perf_counter() - started))
+            yield PredictionResult(source, None, error, Timing(read=time.perf_counter() - started))
             continue
         timing = Timing(read=read - started, infer=time.perf_counter() - read)
-        yield Outcome(source, found, None, timing, photo if keep_photographs else None)
+        yield PredictionResult(source, found, None, timing, photo if keep_photographs else None)
 
 
 class _Finds:

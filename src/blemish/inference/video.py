@@ -14,7 +14,7 @@ from PIL import Image
 
 from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, MissingExtra, StorageFull
 from blemish.imaging import LIMITS, Limits, Photograph
-from blemish.inference.photographs import Frame
+from blemish.inference.inputs import Frame
 
 TICK = Fraction(1, 1000)  # seconds; the clock of films that are written
 
@@ -83,7 +83,7 @@ def _photograph(frame: Any, path: Path) -> Photograph:
     return Photograph(np.rot90(array, turns), path)
 
 
-class FilmWriter:
+class VideoWriter:
     """Writes pictures as a film, complete or not at all; a context."""
 
     def __init__(self, path: Path) -> None:

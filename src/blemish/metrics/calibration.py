@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput
-from blemish.metrics.counting import ones_if_none, ratio
+from blemish.metrics.classification import ones_if_none, ratio
 
 Array = NDArray[Any]
 BINS = 15

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput
-from blemish.metrics.counting import mean, ones_if_none, ratio
+from blemish.metrics.classification import mean, ones_if_none, ratio
 
 Array = NDArray[Any]
 COORDINATES = ("x", "y", "width", "height")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput
-from blemish.metrics.counting import ones_if_none
+from blemish.metrics.classification import ones_if_none
 
 Array = NDArray[Any]
 

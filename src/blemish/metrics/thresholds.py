@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.metrics.matching import HIT, IGNORED, Matches
+from blemish.metrics.coco_matching import HIT, IGNORED, Matches
 from blemish.metrics.ranking import Ranking
 
 Array = NDArray[Any]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from blemish.models.registry import Architecture, architectures, create, describe, families, names, register
+from blemish.models._registry import Architecture, architectures, create, describe, families, names, register
 
 __all__ = ["Architecture", "architectures", "create", "describe", "families", "names", "register"]

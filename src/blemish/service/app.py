@@ -15,17 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from blemish import __version__
+from blemish._version import __version__
+from blemish.contrib.damagelens import legacy_routes
 from blemish.errors import BadInput, BlemishError
-from blemish.modelfile import read_model_file
-from blemish.service import damagelens, openapi, page_files, reference, routes
-from blemish.service.answering import Desk
-from blemish.service.doorway import Doorway, on_problem, respond
-from blemish.service.keys import Keys
-from blemish.service.problem import Problem
-from blemish.service.served import ServedModel
+from blemish.model_file import read_model_file
+from blemish.service import api_docs, openapi, routes, static_files
+from blemish.service.api_keys import ApiKeys
+from blemish.service.inference_service import InferenceService
+from blemish.service.middleware import RequestMiddleware, on_problem, respond
+from blemish.service.problem_details import Problem
+from blemish.service.served_model import ServedModel
+from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
-from blemish.service.telemetry import Telemetry
 
 log = logging.getLogger("blemish.service")
 
@@ -36,7 +37,7 @@ def create_app(
     models: Mapping[str, Path | str],
     settings: Settings | None = None,
     *,
-    keys: Keys | None = None,
+    keys: ApiKeys | None = None,
     backend: str = "auto",
     threads: int | None = None,
 ) -> FastAPI:
@@ -57,7 +58,7 @@ def create_app(
         BadModelFile: one of the files is none.
     """
     settings = settings or Settings()
-    telemetry = Telemetry()
+    telemetry = ServiceMetrics()
     served = {}
     for name, path in models.items():
         if not name or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
@@ -65,11 +66,13 @@ def create_app(
         served[name] = ServedModel(name, read_model_file(path), settings, telemetry)
     if not served:
         raise BadInput("there is no model to serve; give one with --model FILE")
-    return assemble(Desk(served, settings, telemetry), keys=keys, backend=backend, threads=threads)
+    return assemble(
+        InferenceService(served, settings, telemetry), keys=keys, backend=backend, threads=threads
+    )
 
 
 def assemble(
-    desk: Desk, *, keys: Keys | None = None, backend: str = "auto", threads: int | None = None
+    desk: InferenceService, *, keys: ApiKeys | None = None, backend: str = "auto", threads: int | None = None
 ) -> FastAPI:
     """The application around a desk."""
     settings = desk.settings
@@ -83,17 +86,17 @@ def assemble(
         lifespan=_lifespan(desk, backend=backend, threads=threads),
     )
     app.state.desk = desk
-    app.include_router(page_files.build(settings))
+    app.include_router(static_files.build(settings))
     app.include_router(routes.build(desk))
     app.include_router(routes.build_metrics(desk))
-    app.include_router(damagelens.build(desk))
-    app.include_router(reference.build(app))
+    app.include_router(legacy_routes.build(desk))
+    app.include_router(api_docs.build(app))
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_parameter)
     app.add_middleware(
-        Doorway,
-        keys=keys or Keys({}),
+        RequestMiddleware,
+        keys=keys or ApiKeys({}),
         telemetry=desk.telemetry,
         shared_with_origins=bool(settings.cors_origins),
         framed=bool(settings.frame_ancestors),
@@ -113,7 +116,7 @@ def assemble(
     return app
 
 
-def _lifespan(desk: Desk, *, backend: str, threads: int | None) -> Any:
+def _lifespan(desk: InferenceService, *, backend: str, threads: int | None) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # In the background: the process is alive, and says so, while its models warm up.
@@ -132,7 +135,7 @@ def _lifespan(desk: Desk, *, backend: str, threads: int | None) -> Any:
     return lifespan
 
 
-async def _start(desk: Desk, *, backend: str, threads: int | None) -> None:
+async def _start(desk: InferenceService, *, backend: str, threads: int | None) -> None:
     for served in desk.models.values():
         try:
             await asyncio.to_thread(served.start, backend=backend, threads=threads)
@@ -145,7 +148,7 @@ async def _start(desk: Desk, *, backend: str, threads: int | None) -> None:
             log.exception("the model %s could not be loaded", served.name)
 
 
-async def _sweep(desk: Desk) -> None:
+async def _sweep(desk: InferenceService) -> None:
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         desk.shelf.sweep()

@@ -34,12 +34,12 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 def document() -> dict[str, Any]:
     """The document of the service, whatever its models."""
-    from blemish.service.answering import Desk
     from blemish.service.app import assemble
+    from blemish.service.inference_service import InferenceService
+    from blemish.service.service_metrics import ServiceMetrics
     from blemish.service.settings import Settings
-    from blemish.service.telemetry import Telemetry
 
-    return assemble(Desk({}, Settings(), Telemetry())).openapi()
+    return assemble(InferenceService({}, Settings(), ServiceMetrics())).openapi()
 
 
 def text(document: dict[str, Any]) -> str:

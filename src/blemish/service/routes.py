@@ -11,13 +11,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from blemish.imaging.opening import FORMATS
-from blemish.service import schemas, telemetry
-from blemish.service.answering import Answered, Desk, Question, not_ready, unless_gone
-from blemish.service.doorway import request_id_of
-from blemish.service.pictures import paint
-from blemish.service.problem import CATALOGUE, MEDIA_TYPE, Problem, internal
-from blemish.service.served import ServedModel
+from blemish.imaging.load_image import FORMATS
+from blemish.service import schemas, service_metrics
+from blemish.service.inference_service import (
+    InferenceRequest,
+    InferenceResult,
+    InferenceService,
+    not_ready,
+    unless_gone,
+)
+from blemish.service.middleware import request_id_of
+from blemish.service.problem_details import CATALOGUE, MEDIA_TYPE, Problem, internal
+from blemish.service.rendering import paint
+from blemish.service.served_model import ServedModel
 from blemish.service.uploads import read_form
 
 ModelName = Annotated[
@@ -71,7 +77,7 @@ def form_schema(*, several: bool = False) -> dict[str, Any]:
     }
 
 
-def build(desk: Desk) -> APIRouter:
+def build(desk: InferenceService) -> APIRouter:
     """The routes, answered at `desk`."""
     router = APIRouter(prefix="/api/v1")
 
@@ -129,7 +135,7 @@ def build(desk: Desk) -> APIRouter:
     @router.post(
         "/predict",
         tags=["predict"],
-        response_model=schemas.Answer,
+        response_model=schemas.PredictionResponse,
         openapi_extra=form_schema(),
         responses={
             **_ANSWERING,
@@ -165,7 +171,7 @@ def build(desk: Desk) -> APIRouter:
             served.gate.leave()
             desk.budget.give_back(form.held)
 
-        question = Question(
+        question = InferenceRequest(
             photograph=form.photographs[0],
             model=served,
             request_id=request_id_of(request.scope),
@@ -190,7 +196,7 @@ def build(desk: Desk) -> APIRouter:
     @router.post(
         "/predict:batch",
         tags=["predict"],
-        response_model=schemas.BatchAnswer,
+        response_model=schemas.BatchResponse,
         openapi_extra=form_schema(several=True),
         responses=_ANSWERING,
     )
@@ -214,7 +220,7 @@ def build(desk: Desk) -> APIRouter:
         try:
             with served.gate.entered(len(form.photographs)):
                 questions = [
-                    Question(
+                    InferenceRequest(
                         photograph=photograph,
                         model=served,
                         request_id=request_id,
@@ -252,7 +258,7 @@ def build(desk: Desk) -> APIRouter:
     return router
 
 
-def build_metrics(desk: Desk) -> APIRouter:
+def build_metrics(desk: InferenceService) -> APIRouter:
     """The route that Prometheus reads."""
     router = APIRouter()
 
@@ -270,12 +276,12 @@ def build_metrics(desk: Desk) -> APIRouter:
     )
     async def metrics() -> Response:
         """Tell what was counted."""
-        return Response(desk.telemetry.text(), media_type=telemetry.MEDIA_TYPE)
+        return Response(desk.telemetry.text(), media_type=service_metrics.MEDIA_TYPE)
 
     return router
 
 
-async def show(desk: Desk, token: str) -> Response:
+async def show(desk: InferenceService, token: str) -> Response:
     """The picture behind a link.
 
     Raises:
@@ -303,20 +309,22 @@ def _check_label(served: ServedModel, label: str | None) -> None:
         )
 
 
-async def _items(desk: Desk, questions: list[Question]) -> list[dict[str, Any]]:
+async def _items(desk: InferenceService, questions: list[InferenceRequest]) -> list[dict[str, Any]]:
     return await asyncio.gather(*(_item(desk, index, question) for index, question in enumerate(questions)))
 
 
-async def _item(desk: Desk, index: int, question: Question) -> dict[str, Any]:
+async def _item(desk: InferenceService, index: int, question: InferenceRequest) -> dict[str, Any]:
     try:
-        answered: Answered = await desk.answer(question)
+        answered: InferenceResult = await desk.answer(question)
     except Problem as problem:
         document = problem.to_dict(question.request_id)
         return {"index": index, "status": problem.status, "result": None, "problem": document}
     return {"index": index, "status": 200, "result": answered.body, "problem": None}
 
 
-async def _tell(desk: Desk, question: Question, lines: asyncio.Queue[dict[str, Any] | None]) -> None:
+async def _tell(
+    desk: InferenceService, question: InferenceRequest, lines: asyncio.Queue[dict[str, Any] | None]
+) -> None:
     """Put a line a stage into `lines`, then the last one, then None."""
     began = time.perf_counter() - question.reading_seconds
 

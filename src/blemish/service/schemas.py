@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from blemish.vocabulary import Task
+from blemish.structures import Task
 
 
 class Shape(BaseModel):
@@ -51,7 +51,7 @@ class LabelScore(Shape):
     verdict: bool
 
 
-class FoundObject(Shape):
+class DetectionSchema(Shape):
     """One thing found in the photograph."""
 
     id: int = Field(ge=1)
@@ -105,7 +105,7 @@ class Timing(Shape):
     total: float
 
 
-class Answer(Shape):
+class PredictionResponse(Shape):
     """What a model says of one photograph."""
 
     request_id: str
@@ -116,7 +116,7 @@ class Answer(Shape):
     sha256: str = Field(description="Of the bytes that were sent.")
     size_hw: list[int] = Field(min_length=2, max_length=2)
     labels: list[LabelScore]
-    objects: list[FoundObject] | None
+    objects: list[DetectionSchema] | None
     score_floor: float
     min_score: float
     verdict: Verdict
@@ -131,11 +131,11 @@ class BatchItem(Shape):
 
     index: int
     status: int
-    result: Answer | None
+    result: PredictionResponse | None
     problem: ProblemDocument | None
 
 
-class BatchAnswer(Shape):
+class BatchResponse(Shape):
     """The answers to several photographs, in their order."""
 
     request_id: str
@@ -149,7 +149,7 @@ class StageLine(Shape):
     elapsed_ms: float
     ahead: int | None = None
     batch: int | None = None
-    result: Answer | None = None
+    result: PredictionResponse | None = None
     problem: ProblemDocument | None = None
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from blemish.errors import BadInput
-from blemish.service.connection import PatientConnection
+from blemish.service.http_protocol import TimeoutH11Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from fastapi import FastAPI
 
-    from blemish.service.answering import Desk
+    from blemish.service.inference_service import InferenceService
 
 DRAIN_SECONDS = 25  # and the end itself takes a few: container engines kill after 30
 _LOGGING: dict[str, Any] = {
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=PatientConnection,
+                http=TimeoutH11Protocol,
                 ws="none",
                 lifespan="on",
                 log_config=_LOGGING,
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
-        self._desk: Desk = app.state.desk
+        self._desk: InferenceService = app.state.desk
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse what is new and finish what has begun; a second Ctrl+C does not wait for it."""

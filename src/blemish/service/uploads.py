@@ -10,7 +10,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from blemish.service.problem import Problem
+from blemish.service.problem_details import Problem
 from blemish.service.settings import Settings
 
 PHOTOGRAPH_FIELDS = ("image", "file")
@@ -20,7 +20,7 @@ _FRAMING_BYTES = 64 * 1024  # boundaries and part headers
 
 
 @dataclass
-class Budget:
+class MemoryBudget:
     """Bytes of uploads that may be in memory at once, over all requests.
 
     Attributes:
@@ -48,7 +48,7 @@ class Budget:
 
 
 @dataclass
-class Form:
+class MultipartForm:
     """What a form held: the photographs, in order; and how many bytes of the budget they take."""
 
     photographs: list[bytes] = field(default_factory=list)
@@ -58,9 +58,9 @@ class Form:
 class _Reader:
     """The parser's callbacks: sorts bytes into photographs and the rest, and stops at the first limit."""
 
-    def __init__(self, boundary: bytes, settings: Settings, budget: Budget, most: int) -> None:
+    def __init__(self, boundary: bytes, settings: Settings, budget: MemoryBudget, most: int) -> None:
         self.settings, self.budget, self.most = settings, budget, most
-        self.form = Form()
+        self.form = MultipartForm()
         self.parts = self.other = 0
         self.finished = False
         self._chunks: list[bytes] | None = None
@@ -146,10 +146,10 @@ async def read_form(
     headers: Mapping[str, str],
     stream: AsyncIterator[bytes],
     settings: Settings,
-    budget: Budget,
+    budget: MemoryBudget,
     *,
     most: int = 1,
-) -> Form:
+) -> MultipartForm:
     """The photographs of a multipart form.
 
     The caller gives `form.held` bytes back to `budget` once it is done with them; where this raises,

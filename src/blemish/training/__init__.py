@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blemish.training.recipe import Recipe, read_recipe
+from blemish.config.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
     from blemish.training.run import Run as Run

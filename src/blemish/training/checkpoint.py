@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import BadWeights, StorageFull, TrainingFailed
-from blemish.modelfile import write_atomically
+from blemish.model_file import write_atomically
 
 KEPT = 2  # newest checkpoints that stay
 _MAGIC = b"blemish-checkpoint 1 "
@@ -22,7 +22,7 @@ _log = logging.getLogger("blemish.training")
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class CheckpointStore:
     """The checkpoints of one run.
 
     Attributes:

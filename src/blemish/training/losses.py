@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blemish.config.schema import LossConfig
 from blemish.errors import BadRecipe
-from blemish.training.parts import LossPart
-from blemish.vocabulary import Sample, Task
+from blemish.structures import Sample, Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,7 +44,7 @@ class ImageLoss(nn.Module):
 
     weights: Tensor | None
 
-    def __init__(self, task: Task, part: LossPart, label_weights: NDArray[Any] | None = None) -> None:
+    def __init__(self, task: Task, part: LossConfig, label_weights: NDArray[Any] | None = None) -> None:
         super().__init__()
         self.name = loss_name(task, part)
         self.task, self.part = task, part
@@ -69,7 +69,7 @@ class ImageLoss(nn.Module):
         return functional.mse_loss(answers, target)
 
 
-def loss_name(task: Task, part: LossPart) -> str:
+def loss_name(task: Task, part: LossConfig) -> str:
     """The loss by name: the recipe's, or the task's own.
 
     Raises:
@@ -84,7 +84,7 @@ def loss_name(task: Task, part: LossPart) -> str:
     return part.name
 
 
-def check_loss(task: Task, part: LossPart) -> None:
+def check_loss(task: Task, part: LossConfig) -> None:
     """Refuse a setting that the loss would not look at.
 
     Raises:
@@ -92,7 +92,7 @@ def check_loss(task: Task, part: LossPart) -> None:
     """
     name = loss_name(task, part)
     for key, users in _USERS.items():
-        if name in users or getattr(part, key) == LossPart.model_fields[key].default:
+        if name in users or getattr(part, key) == LossConfig.model_fields[key].default:
             continue
         able = [n for n in _BY_TASK.get(task, ()) if n in users]
         other = f", or take {' or '.join(able)}" if able else ""

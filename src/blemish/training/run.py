@@ -8,20 +8,20 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from blemish.config.recipe import Recipe, read_recipe
 from blemish.errors import BadInput, StorageFull
-from blemish.models.registry import describe
-from blemish.models.weights import locate
-from blemish.training.checkpoint import Checkpoints
-from blemish.training.fitting import check_device, choose_device, logger_classes
-from blemish.training.learning import Learning, Run
-from blemish.training.optimization import pretrained_rates
-from blemish.training.preparing import SHOWN, build_network, prepare_data, resolve
-from blemish.training.ranks import check_agreement, rank_of
-from blemish.training.recipe import Recipe, read_recipe
-from blemish.training.tiles import on_tiles, remove_tiles
-from blemish.training.watching import LOG_LINE, Stopped
+from blemish.models._registry import describe
+from blemish.models._weights import locate
+from blemish.training.callbacks import LOG_LINE, TrainingInterrupted
+from blemish.training.checkpoint import CheckpointStore
+from blemish.training.data_setup import SHOWN, build_network, prepare_data, resolve
+from blemish.training.distributed import check_agreement, rank_of
+from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
+from blemish.training.optimizers import pretrained_rates
+from blemish.training.tile_dataset import on_tiles, remove_tiles
+from blemish.training.trainer import Run, Trainer
 
-__all__ = ["Run", "Stopped", "train"]
+__all__ = ["Run", "TrainingInterrupted", "train"]
 
 _log = logging.getLogger("blemish.training")
 
@@ -82,7 +82,7 @@ def train(
     with _told(folder, on_screen=progress) if first else nullcontext():
         for note in prepared.dataset.notes:
             _log.info("%s", note, extra=SHOWN)
-        state = Checkpoints(folder / "checkpoints").newest()
+        state = CheckpointStore(folder / "checkpoints").newest()
         loaded = None if state is None else state.get("loaded")
         if resume is not None and loaded is None:
             files = _weights(chosen)
@@ -94,7 +94,7 @@ def train(
         if rates:
             chosen = chosen.changed({"training.optimizer.groups": rates})
             _log.info("what the weights' file filled learns at a tenth of the learning rate", extra=SHOWN)
-        run = Learning(chosen, prepared, network, folder, where, state, progress).run()
+        run = Trainer(chosen, prepared, network, folder, where, state, progress).run()
     if chosen.data.tiles is not None and first:
         # A run that goes on needs them, one that is over does not. The first process judges after the others
         # are done, so that nobody reads any more.

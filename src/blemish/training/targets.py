@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.arrays import FloatArray
 from blemish.errors import BadDataset
-from blemish.models.contract import Network
+from blemish.models._network import Network
 from blemish.preprocessing import Placement
-from blemish.vocabulary import FloatArray, Sample, Task
+from blemish.structures import Sample, Task
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.config.recipe import Recipe
 from blemish.decoding import decode
 from blemish.decoding.scores import probabilities
 from blemish.errors import BadRecipe, suggestion
 from blemish.metrics.calibration import expected_calibration_error, fit_temperature, log_losses
-from blemish.metrics.counting import count, decide, exact_match, one_hot
+from blemish.metrics.classification import count, decide, exact_match, one_hot
 from blemish.metrics.localization import BoxErrors
 from blemish.metrics.ranking import Ranking
 from blemish.metrics.thresholds import choose_thresholds
-from blemish.modelfile import Contract
+from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.training.detection_figures import NAMES
-from blemish.training.recipe import Recipe
-from blemish.vocabulary import Sample, Task
+from blemish.structures import Sample, Task
+from blemish.training.detection_metrics import NAMES
 
 HEADLINE = {
     Task.CLASSIFICATION: "macro_f1",

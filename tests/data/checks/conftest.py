@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blemish.data.making import synthesize
+from blemish.data.synthetic.generate import synthesize
 
 FRACTIONS = {"train": 0.5, "val": 0.5}
 BASES = {

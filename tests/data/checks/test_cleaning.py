@@ -11,7 +11,7 @@ from PIL import Image
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
-from blemish.data.cleaning import clean
+from blemish.data.clean import clean
 
 
 def lines_of(change):

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from blemish.data.audit import check
-from blemish.data.checks.names import check_names
-from blemish.vocabulary import Dataset, Labels, Task
+from blemish.data.checks.label_names import check_names
+from blemish.structures import Dataset, Labels, Task
 
 
 def test_a_category_without_name_and_one_listed_twice(plant):

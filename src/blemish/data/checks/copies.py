@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blemish.data.duplicates import Pair
 from blemish.data.findings import Finding, Severity
-from blemish.vocabulary import Dataset, Sample
+from blemish.structures import Dataset, Sample
 
 
 def check_copies(samples: Sequence[Sample], pairs: Sequence[Pair]) -> Iterator[Finding]:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blemish.errors import UnknownName
 
 if TYPE_CHECKING:
-    from blemish.data.reading import Reading
-    from blemish.vocabulary import Dataset
+    from blemish.data.read_context import ReadContext
+    from blemish.structures import Dataset
 
 
 class Reader(Protocol):
@@ -32,7 +32,7 @@ class Reader(Protocol):
     def recognises(self, path: Path) -> bool:
         """Whether `path` looks like this format; cheap, and never raises."""
 
-    def read(self, path: Path, reading: Reading) -> Dataset:
+    def read(self, path: Path, reading: ReadContext) -> Dataset:
         """The data set at `path`; whatever is wrong is told to `reading`, which decides whether to go on."""
 
 

@@ -7,8 +7,7 @@ ordinary data sets.
 from blemish.data.synthetic.cells import CELL_LABELS, cells
 from blemish.data.synthetic.panels import PANEL_LABELS, panels
 from blemish.data.synthetic.specimen import Flaw, Specimen
-from blemish.data.synthetic.vehicles import VEHICLE_LABELS, vehicles
-from blemish.data.synthetic.writing import (
+from blemish.data.synthetic.specimen_writer import (
     LAYOUTS,
     save_photograph,
     write_cells,
@@ -16,6 +15,7 @@ from blemish.data.synthetic.writing import (
     write_specimens,
     write_vehicles,
 )
+from blemish.data.synthetic.vehicles import VEHICLE_LABELS, vehicles
 
 __all__ = [
     "CELL_LABELS",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from blemish.vocabulary import FloatArray
+from blemish.arrays import FloatArray
 
 Canvas = NDArray[np.float32]
 FINE = 4  # edges are drawn this many times as fine as the pixels

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.data.synthetic.brush import Canvas, darken, fill, grid, smooth_noise, stroke, to_uint8, wander
 from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
 from blemish.errors import BadInput
 from blemish.imaging import Photograph
-from blemish.vocabulary import FloatArray, Labels, Task
+from blemish.structures import Labels, Task
 
 CELL_LABELS = Labels(("crack", "inactive"), ("Crack", "Inactive"))
 CELLS_A_MODULE = 4

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.data.synthetic.brush import (
     Canvas,
     blob,
@@ -21,7 +22,7 @@ from blemish.data.synthetic.brush import (
 from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
 from blemish.geometry import pairwise_iou
 from blemish.imaging import Photograph
-from blemish.vocabulary import FloatArray, Labels, Task
+from blemish.structures import Labels, Task
 
 PANEL_LABELS = Labels(("chip", "dent", "scratch"), ("Chip", "Dent", "Scratch"))
 CHIP, DENT, SCRATCH = 0, 1, 2

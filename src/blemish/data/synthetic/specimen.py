@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blemish.arrays import FloatArray, Mask
 from blemish.errors import BadInput
 from blemish.geometry import mask_box, mask_from_polygons
 from blemish.imaging import Photograph
-from blemish.vocabulary import FloatArray, Labels, Mask, Task, Truth
+from blemish.structures import GroundTruth, Labels, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Specimen:
 
     id: str
     photograph: Photograph
-    truth: Truth
+    truth: GroundTruth
     group: str
     flaws: tuple[Flaw, ...] = ()
 
@@ -53,7 +54,7 @@ def make_flaw(label_index: int, polygons: Sequence[FloatArray], size_hw: tuple[i
     return Flaw(label_index, tuple(polygons), mask) if mask.area >= 4 else None
 
 
-def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]) -> Truth:
+def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]) -> GroundTruth:
     """What `flaws` mean for a task; classification takes its label from the first flaw.
 
     Args:
@@ -65,14 +66,16 @@ def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[i
     index = np.array([flaw.label_index for flaw in flaws], np.int64)
     if task is Task.CLASSIFICATION:
         index = index[:1] + 1 if index.size else np.zeros(1, np.int64)
-        return Truth(task=task, labels=labels, label_index=index, size_hw=size_hw)
+        return GroundTruth(task=task, labels=labels, label_index=index, size_hw=size_hw)
     if task is Task.MULTILABEL:
-        return Truth(task=task, labels=labels, label_index=np.unique(index), size_hw=size_hw)
+        return GroundTruth(task=task, labels=labels, label_index=np.unique(index), size_hw=size_hw)
     boxes = np.array([mask_box(flaw.mask) for flaw in flaws]).reshape(-1, 4)
     if task is Task.LOCALIZATION:
         boxes, index = boxes[:1], np.zeros(min(len(boxes), 1), np.int64)
     masks = tuple(flaw.mask for flaw in flaws) if task is Task.SEGMENTATION else None
-    return Truth(task=task, labels=labels, label_index=index, size_hw=size_hw, boxes_xyxy=boxes, masks=masks)
+    return GroundTruth(
+        task=task, labels=labels, label_index=index, size_hw=size_hw, boxes_xyxy=boxes, masks=masks
+    )
 
 
 def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.data.synthetic.brush import (
     Canvas,
     blob,
@@ -20,7 +21,7 @@ from blemish.data.synthetic.brush import (
 from blemish.data.synthetic.panels import painted, vehicle_paint
 from blemish.data.synthetic.specimen import Specimen, check_request
 from blemish.imaging import Photograph
-from blemish.vocabulary import FloatArray, Labels, Task, Truth
+from blemish.structures import GroundTruth, Labels, Task
 
 VEHICLE_LABELS = Labels(
     ("F_Breakage", "F_Crushed", "F_Normal", "R_Breakage", "R_Crushed", "R_Normal"),
@@ -54,7 +55,7 @@ def vehicles(count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128)
         elif state == "Crushed":
             canvas = _crush(rng, canvas)
         canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
-        truth = Truth(
+        truth = GroundTruth(
             task=Task.CLASSIFICATION,
             labels=VEHICLE_LABELS,
             label_index=np.array([label], np.int64),

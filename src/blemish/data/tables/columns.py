@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from blemish.data.reading import Reading, is_image_name
-from blemish.data.tables.lines import Table
+from blemish.data.read_context import ReadContext, is_image_name
+from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset, UnknownName
 
 PATH_NAMES = (
@@ -36,7 +36,7 @@ ROLES = ("path", "label", "labels", "group", "split", "width", "height", *BOX_NA
 
 
 @dataclass(frozen=True)
-class Roles:
+class ColumnRoles:
     """Which column is what, by position.
 
     Attributes:
@@ -76,7 +76,7 @@ def plain(header: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", header.casefold()).strip("_")
 
 
-def find_roles(table: Table, reading: Reading) -> Roles:
+def find_roles(table: Table, reading: ReadContext) -> ColumnRoles:
     """What each column is, by option, then by header, then by what stands in it.
 
     Raises:
@@ -109,12 +109,12 @@ def find_roles(table: Table, reading: Reading) -> Roles:
             left.remove(i)
     if box:
         label = take("label", LABEL_NAMES)
-        return Roles(path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(left))
+        return ColumnRoles(path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(left))
     flags, tags, label, labels = _label_columns(table, names, left, chosen)
     rest = tuple(i for i in left if i not in (*flags, *tags, label, labels))
     # A table of crosses leaves the rest blank; among zeros a blank is a gap that nobody decided on.
     blank = not any(cell and cell.casefold() in NO for i in flags for cell in table.column(i))
-    return Roles(
+    return ColumnRoles(
         path=path,
         label=label,
         labels=labels,
@@ -168,7 +168,7 @@ def _path_column(table: Table, names: list[str], left: list[int]) -> int:
 
 
 def _box_columns(
-    table: Table, names: list[str], left: list[int], chosen: dict[str, int], reading: Reading
+    table: Table, names: list[str], left: list[int], chosen: dict[str, int], reading: ReadContext
 ) -> tuple[dict[str, int], tuple[int, int] | None]:
     """The four columns of a box, and those of the photograph's size."""
     found: dict[str, int] = {r: i for r, i in chosen.items() if r in BOX_NAMES}

@@ -1,0 +1,1 @@
+"""DamageLens compatibility: its REST routes, response schemas and checkpoint names."""

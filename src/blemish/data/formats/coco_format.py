@@ -1,0 +1,328 @@
+"""COCO: one JSON file for a split, with images, categories and annotations."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blemish.data.display_names import labels_with_titles
+from blemish.data.findings import Severity
+from blemish.data.formats import register
+from blemish.data.formats.coco_annotations import ABSENT, is_size, key_of, read_annotations
+from blemish.data.polygon_masks import PolygonMask
+from blemish.data.raw_annotations import RawAnnotations, boxes_or_masks, place_all
+from blemish.data.read_context import ImageIndex, ReadContext, sample_id, split_named
+from blemish.data.write_dataset import WriteContext, file_names, lose_extras, require_task, split_folders
+from blemish.errors import BadDataset, BadInput
+from blemish.geometry import rle_to_text
+from blemish.structures import Dataset, GroundTruth, Labels, Task
+
+NAMES = ("annotations.json", "_annotations.coco.json", "labels.json", "coco.json", "result.json")
+UNSTATED = (None, 0, "")  # what some write for a size that they do not know
+FOLDERS = ("annotations", "labels", "raw")
+
+
+@register("coco", rank=20, says="annotations.json, _annotations.coco.json or annotations/instances_*.json")
+class CocoReader:
+    """COCO's own layout, that of Roboflow's exports, and files of any other name given by path."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file in one of the usual places begins as COCO does."""
+        return bool(_annotation_files(path))
+
+    def read(self, path: Path, reading: ReadContext) -> Dataset:
+        """One sample for each image, in the order of the files and of the images in them."""
+        files = _annotation_files(path) or ({None: path} if path.is_file() else {})
+        if not files:
+            raise BadDataset(f"{path}: no COCO file in it; give the path of the JSON file")
+        root = path if path.is_dir() else _root_of(path)
+        contents = {split: _load(file) for split, file in files.items()}
+        labels, categories = _categories(files, contents, reading)
+        shelf = ImageIndex(reading.images or root)
+        drawn: list[RawAnnotations] = []
+        missing: list[tuple[str, str]] = []
+        for split, file in files.items():
+            content = contents.pop(split)
+            taken = _read_images(file, split, content, shelf, root, reading, missing)
+            read_annotations(file, content, taken, categories[split], reading)
+            drawn += taken.values()
+        reading.missing_photographs(missing, shelf.root, shelf)
+        if not drawn:
+            raise BadDataset(
+                f"{path}: it names no photograph that lies in {shelf.root}; say where they are with images="
+            )
+        task = boxes_or_masks(drawn, reading)
+        samples = place_all(drawn, task, labels, reading)
+        return Dataset(task=task, labels=labels, samples=samples, root=root, format="coco")
+
+    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+        """`annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
+        require_task(dataset, "coco", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
+        splits = split_folders(dataset)
+        names = file_names(dataset, writing)
+        lose_extras(
+            dataset,
+            writing,
+            dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks", "areas"), True),
+        )
+        for split in dataset.splits if splits else (None,):
+            part = dataset.of_split(split) if split else dataset
+            for sample in part.samples:
+                writing.put(sample, writing.root / "images" / (split or "") / names[sample.id])
+            text = json.dumps(coco_content(part, names), ensure_ascii=False)
+            file = f"annotations/instances_{split}.json" if split else "annotations.json"
+            (writing.root / file).parent.mkdir(exist_ok=True)
+            (writing.root / file).write_text(text, "utf-8")
+
+
+def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A data set of boxes or masks as the content of one COCO file; ids count from 1 in its order.
+
+    Args:
+        dataset: every photograph's size is known.
+        names: the `file_name` of each sample id; the ids themselves where not given.
+
+    Raises:
+        BadInput: the size of a photograph is not known.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, sample in enumerate(dataset.samples, 1):
+        if sample.size_hw is None:
+            raise BadInput(f"{sample.path}: its size is not known; restore the photograph or leave it out")
+        image: dict[str, Any] = {
+            "id": number,
+            "file_name": sample.id if names is None else names[sample.id],
+            "height": sample.size_hw[0],
+            "width": sample.size_hw[1],
+        }
+        if sample.group is not None:
+            image["group"] = sample.group
+        images.append(image)
+        truth = sample.truth
+        for row in range(0 if truth is None else len(truth)):
+            annotations.append(_annotation(truth, row, number, len(annotations) + 1))  # type: ignore[arg-type]
+    categories = [{"id": i, "name": n, "supercategory": ""} for i, n in enumerate(dataset.labels.names, 1)]
+    return {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+
+
+def _annotation(truth: GroundTruth, row: int, image: int, number: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = truth.boxes_xyxy[row].tolist()  # type: ignore[index]
+    out: dict[str, Any] = {
+        "id": number,
+        "image_id": image,
+        "category_id": int(truth.label_index[row]) + 1,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": int(truth.crowd[row]),
+        "segmentation": [],
+    }
+    mask = None if truth.masks is None else truth.masks[row]
+    if isinstance(mask, PolygonMask):
+        if not mask.stands_in:
+            out["segmentation"] = [p.reshape(-1).tolist() for p in mask.polygons]
+            out["area"] = mask.area
+    elif mask is not None:
+        counts = mask.counts.tolist() if truth.crowd[row] else rle_to_text(mask)
+        out["segmentation"] = {"size": list(mask.size_hw), "counts": counts}
+        out["area"] = mask.area
+    if truth.areas.size and np.isfinite(truth.areas[row]):
+        out["area"] = float(truth.areas[row])
+    for flag in ("difficult", "truncated"):  # not COCO's own; whoever does not know them passes over them
+        values = getattr(truth, flag)
+        if values.size and values[row]:
+            out[flag] = 1
+    return out
+
+
+def _annotation_files(path: Path) -> dict[str | None, Path]:
+    """The COCO files of a set by split, None being the split of a set without splits."""
+    if path.is_file():
+        return {_split_of(path): path} if _begins_as_coco(path) else {}
+    found: list[Path] = []
+    for folder in (path, *(path / f for f in FOLDERS)):
+        if folder.is_dir():
+            found += [
+                f for f in sorted(folder.glob("*.json")) if not f.name.startswith(".") and _begins_as_coco(f)
+            ]
+    instances = [f for f in found if f.name.startswith("instances_")]
+    found = instances or found
+    below: list[Path] = []
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and split_named(p.name)):
+        below += [folder / n for n in NAMES if (folder / n).is_file() and _begins_as_coco(folder / n)][:1]
+    if below and not found:
+        return {split_named(f.parent.name): f for f in below}
+    splits = {_split_of(f): f for f in found}
+    if len(found) > 1 and (None in splits or len(splits) < len(found)):
+        named = [f for f in found if f.name in NAMES]
+        if len(named) == 1:
+            return {None: named[0]}
+        shown = ", ".join(f.name for f in found)
+        raise BadDataset(
+            f"{path}: holds several COCO files ({shown}); give the path of the one that you mean"
+        )
+    return splits
+
+
+def _split_of(file: Path) -> str | None:
+    for word in re.split(r"[^a-z]+", file.stem.casefold()):
+        if split_named(word):
+            return split_named(word)
+    return split_named(file.parent.name)
+
+
+def _begins_as_coco(file: Path) -> bool:
+    if file.suffix.casefold() != ".json":
+        return False
+    with file.open("rb") as stream:
+        head = stream.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
+    return (
+        head.startswith(b"{")
+        and b'"shapes"' not in head
+        and any(
+            f'"{key}"'.encode() in head for key in ("images", "annotations", "categories", "info", "licenses")
+        )
+    )
+
+
+def _root_of(file: Path) -> Path:
+    """The folder that photographs are named from: above `annotations/`, and above a split's own folder."""
+    return file.parent.parent if file.parent.name in FOLDERS else file.parent
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise BadDataset(f"{file}:{error.lineno}: no valid JSON ({error.msg}); mend it there") from error
+    except UnicodeDecodeError as error:
+        raise BadDataset(f"{file}: not in UTF-8; save it in UTF-8") from error
+    except (RecursionError, ValueError) as error:
+        what = (
+            "it is nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
+        )
+        raise BadDataset(f"{file}: no valid JSON ({what}); write it again") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise BadDataset(
+                f"{file}: there is no list {key!r}, as every COCO file has; is it another format?"
+            )
+        if not all(isinstance(entry, dict) for entry in content[key]):
+            raise BadDataset(f"{file}: an entry of {key!r} is no object; mend or remove it")
+    return content  # type: ignore[no-any-return]
+
+
+def _categories(
+    files: Mapping[str | None, Path], contents: Mapping[str | None, dict[str, Any]], reading: ReadContext
+) -> tuple[Labels, dict[str | None, dict[Any, int]]]:
+    """The labels of all files, in the order of their ids, and where each file's ids stand among them."""
+    names: list[str] = []
+    by_file: dict[str | None, dict[Any, str]] = {}
+    for split, content in contents.items():
+        used = {key_of(a.get("category_id")) for a in content["annotations"]}
+        entries = sorted(
+            content["categories"], key=lambda c: (not isinstance(c.get("id"), int), str(c.get("id")).zfill(9))
+        )
+        by_file[split] = {}
+        for entry in entries:
+            key, name = key_of(entry.get("id")), str(entry.get("name") or "").strip()
+            if (
+                key == 0
+                and key not in used
+                and any(c.get("supercategory") == name != "" for c in entries if c is not entry)
+            ):
+                reading.note(
+                    f"the category {name!r} with id 0 and no object, which Roboflow adds, was dropped"
+                )
+                continue
+            if not name:
+                reading.problem(
+                    "empty-label", f"category {key} has no name", origin=str(files[split]), remedy="name it"
+                )
+                name = f"category_{key}"
+            if key in by_file[split]:
+                reading.problem(
+                    "repeated-label",
+                    f"two categories have the id {key!r}, {by_file[split][key]!r} and {name!r}",
+                    origin=str(files[split]),
+                    remedy="give each an id of its own, and its annotations that id",
+                )
+                continue
+            if name in by_file[split].values():
+                reading.problem(
+                    "repeated-label",
+                    f"two categories are named {name!r}",
+                    origin=str(files[split]),
+                    remedy="merge them",
+                )
+            by_file[split][key] = name
+            if name not in names:
+                names.append(name)
+    labels = labels_with_titles(names)
+    return labels, {s: {k: labels.index(n) for k, n in m.items()} for s, m in by_file.items()}
+
+
+def _read_images(
+    file: Path,
+    split: str | None,
+    content: dict[str, Any],
+    shelf: ImageIndex,
+    root: Path,
+    reading: ReadContext,
+    missing: list[tuple[str, str]],
+) -> dict[Any, RawAnnotations]:
+    """The photographs of a file by their ids; those that nobody finds are added to `missing`."""
+    taken: dict[Any, RawAnnotations] = {}
+    near = file.parent.name
+    seen: dict[Path, Any] = {}
+    for entry in content["images"]:
+        name, key = str(entry.get("file_name") or ""), key_of(entry.get("id"))
+        origin = f"{file}: image {key}"
+        photograph = shelf.by_name(name, near)
+        if photograph is None:
+            if reading.missing != "keep" or reading.lenient:
+                missing.append((name, origin))
+                continue
+            photograph = shelf.root / name
+        if key in taken or photograph in seen:
+            reading.problem(
+                "repeated-line",
+                f"{name!r} is listed twice" if photograph in seen else f"two images have the id {key}",
+                origin=origin,
+                path=photograph,
+                remedy="drop one, and give its annotations to the other",
+                fix="drops the later one",
+            )
+            continue
+        seen[photograph] = key
+        height, width = entry.get("height"), entry.get("width")
+        stated = (int(height), int(width)) if is_size(height) and is_size(width) else None
+        if stated is None and any(side not in UNSTATED for side in (height, width)):
+            reading.problem(
+                "wrong-stated-size",
+                f"width {width!r} and height {height!r} are no size in pixels"[:200],
+                origin=origin,
+                path=photograph,
+                remedy="correct the size",
+                severity=Severity.WARNING,
+                fix="states the photograph's size",
+            )
+        taken[key] = RawAnnotations(
+            id=sample_id(photograph, root), path=photograph, split=split, origin=origin, stated_hw=stated
+        )
+        if isinstance(entry.get("group"), str):
+            taken[key].group = entry["group"]
+    for entry in content["images"]:  # so that the annotations of missing ones are not called orphans
+        taken.setdefault(key_of(entry.get("id")), ABSENT)
+    return taken

@@ -1,0 +1,388 @@
+"""CVAT's own XML, "CVAT for images 1.1": one file for all photographs."""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from blemish.arrays import FloatArray
+from blemish.data.display_names import labels_with_titles
+from blemish.data.findings import Severity
+from blemish.data.formats import register
+from blemish.data.polygon_masks import ellipse_outline, outlines_box, rectangle_outline
+from blemish.data.raw_annotations import Box, RawAnnotations, Region, boxes_or_masks, place_all
+from blemish.data.read_context import ImageIndex, ReadContext, sample_id, split_named
+from blemish.errors import BadDataset
+from blemish.geometry import mask_box, paste_window
+from blemish.geometry.polygons import FARTHEST
+from blemish.structures import Dataset, GroundTruth, Sample, Task
+
+HEAD_BYTES = 2000
+SHAPES = frozenset({"box", "polygon", "ellipse", "mask"})
+LEFT_OUT = frozenset({"polyline", "points", "cuboid", "skeleton"})
+ELEMENT = re.compile(rb"<(?:box|polygon|ellipse|mask|polyline|points|cuboid|skeleton|tag|image)[\s>/]")
+COMMENT = re.compile(rb"<!(?:--.*?--|\[CDATA\[.*?\]\])>", re.DOTALL)
+
+
+@dataclass
+class Content:
+    """What the files say, before photographs are looked for.
+
+    Attributes:
+        names: labels in the order of the task's list, then those that only shapes name.
+        images: one for each `<image>`.
+        left_out: how many shapes of each kind have no area.
+    """
+
+    names: dict[str, None] = field(default_factory=dict)
+    images: list[Image] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Image:
+    """One `<image>`: its name, size and split, its shapes and tags with the lines where they stand."""
+
+    name: str
+    origin: str
+    stated_hw: tuple[int, int] | None
+    split: str | None
+    shapes: list[tuple[str, ET.Element, str]] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+
+
+@register("cvat", rank=35, says="annotations.xml of CVAT for images 1.1")
+class CvatReader:
+    """Boxes, polygons, ellipses and masks of a task or project, or the tags of whole photographs."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether it is, or holds, an XML file that begins as CVAT's do."""
+        return bool(_files(path))
+
+    def read(self, path: Path, reading: ReadContext) -> Dataset:
+        """One sample for each `<image>`, in the order of the files."""
+        files = _files(path)
+        if not files:
+            raise BadDataset(f"{path}: no XML file of CVAT in it; give the path of annotations.xml")
+        root = path if path.is_dir() else path.parent
+        content = Content()
+        for file in files:
+            split = split_named(file.stem) if len(files) > 1 else None
+            _read_file(file, split, content, reading)
+        if not content.names:
+            raise BadDataset(f"{path}: it names no label; label some photographs first")
+        for kind, count in content.left_out.items():
+            reading.note(f"{count} shapes of kind {kind} have no area and were left out")
+        shelf = ImageIndex(reading.images or root)
+        placed = _placed(content.images, shelf, root, reading)
+        if not placed:
+            raise BadDataset(
+                f"{path}: it names no photograph that lies in {shelf.root}; say where they are with images="
+            )
+        if any(image.shapes for image, _ in placed):
+            return _objects(placed, content, root, reading)
+        return _whole_photographs(placed, content, root)
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else sorted(path.glob("*.xml")) if path.is_dir() else []
+    return [f for f in found if f.suffix.casefold() == ".xml" and _begins_as_cvat(f)]
+
+
+def _begins_as_cvat(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return b"<annotations" in stream.read(HEAD_BYTES)
+
+
+def _read_file(file: Path, split: str | None, content: Content, reading: ReadContext) -> None:
+    raw = file.read_bytes()
+    lines = _lines(raw)
+    try:
+        if b"<!ENTITY" in raw:
+            raise ET.ParseError("it defines entities, which no annotation needs")
+        parents: list[str] = []
+        image: Image | None = None
+        for event, element in ET.iterparse(io.BytesIO(raw), events=("start", "end")):  # noqa: S314
+            if event == "start":
+                if element.tag == "track":
+                    raise BadDataset(
+                        f"{file}: these are tracks of a video; export the task as CVAT for images 1.1"
+                    )
+                line = next(lines, 0) if element.tag in ("tag", "image", *SHAPES, *LEFT_OUT) else 0
+                origin = f"{file}:{line}"
+                if element.tag == "image":
+                    image = _image(element, origin, split)
+                    content.images.append(image)
+                elif image is not None and parents[-1] == "image":
+                    _note_shape(element, origin, image, content, reading)
+                parents.append(element.tag)
+                continue
+            parents.pop()
+            if element.tag == "label" and parents[-1:] == ["labels"]:
+                name = (element.findtext("name") or "").strip()
+                if name and not element.findtext("parent"):  # a skeleton's parts name theirs
+                    content.names.setdefault(name)
+            elif element.tag == "image":
+                element.clear()  # what a hundred thousand photographs leave behind fills the memory
+                image = None
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
+        if isinstance(error, BadDataset):
+            raise
+        line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
+        raise BadDataset(f"{file}:{line}: no valid XML ({error}); mend it there") from error
+
+
+def _lines(raw: bytes) -> Iterator[int]:
+    """The line of each element that is asked for, in their order."""
+    number, at = 1, 0
+    # What stands in a comment is no element, and its lines still count.
+    raw = COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), raw)
+    for found in ELEMENT.finditer(raw):
+        number += raw.count(b"\n", at, found.start())
+        at = found.start()
+        yield number
+
+
+def _image(element: ET.Element, origin: str, split: str | None) -> Image:
+    try:
+        height, width = (int(element.get(side, "0")) for side in ("height", "width"))
+    except ValueError:
+        height = width = 0
+    stated = (height, width) if 0 < height < FARTHEST and 0 < width < FARTHEST else None
+    return Image(element.get("name", ""), origin, stated, split_named(element.get("subset", "")) or split)
+
+
+def _note_shape(
+    element: ET.Element, origin: str, image: Image, content: Content, reading: ReadContext
+) -> None:
+    if element.tag in LEFT_OUT:
+        content.left_out[element.tag] += 1
+        return
+    if element.tag not in SHAPES and element.tag != "tag":
+        return
+    name = element.get("label", "").strip()
+    if not name:
+        reading.problem(
+            "empty-label",
+            f"the {element.tag} has no label",
+            origin=origin,
+            remedy="name it",
+            fix="drops it",
+        )
+        return
+    content.names.setdefault(name)
+    if element.tag == "tag":
+        image.tags.append(name)
+    else:
+        image.shapes.append((name, ET.Element(element.tag, element.attrib), origin))
+
+
+def _placed(
+    images: list[Image], shelf: ImageIndex, root: Path, reading: ReadContext
+) -> list[tuple[Image, RawAnnotations]]:
+    """Each image with its photograph; those that nobody finds, or that stand there twice, are told."""
+    missing: list[tuple[str, str]] = []
+    placed: dict[Path, tuple[Image, RawAnnotations]] = {}
+    for image in images:
+        photograph = shelf.by_name(image.name)
+        if photograph is None:
+            if reading.missing != "keep" or reading.lenient:
+                missing.append((image.name, image.origin))
+                continue
+            photograph = shelf.root / image.name
+        first = placed[photograph][0] if photograph in placed else None
+        if first is not None and first.split and image.split and first.split != image.split:
+            if _says(first) != _says(image):
+                reading.problem(
+                    "contradicting-labels",
+                    f"{image.name!r} stands in {first.split} and in {image.split}, with other labels in each",
+                    origin=image.origin,
+                    path=photograph,
+                    remedy="decide which are right, and list it in one subset only",
+                )
+            if (
+                reading.in_two_splits(image.name, first.split, image.split, origin=image.origin)
+                == first.split
+            ):
+                continue
+        elif first is not None:
+            reading.problem(
+                "repeated-line",
+                f"{image.name!r} is listed twice",
+                origin=image.origin,
+                path=photograph,
+                remedy="drop one, and give its shapes to the other",
+                fix="drops the later one",
+            )
+            continue
+        one = RawAnnotations(
+            id=sample_id(photograph, root),
+            path=photograph,
+            split=image.split,
+            origin=image.origin,
+            stated_hw=image.stated_hw,
+        )
+        placed[photograph] = (image, one)
+    reading.missing_photographs(missing, shelf.root, shelf)
+    return list(placed.values())
+
+
+def _says(image: Image) -> list[object]:
+    """What stands in a photograph, to compare."""
+    return [*image.tags, *((name, element.tag, element.attrib) for name, element, _ in image.shapes)]
+
+
+def _whole_photographs(placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path) -> Dataset:
+    """A multilabel set from the tags of photographs in which nothing is drawn."""
+    labels = labels_with_titles(content.names)
+    samples = tuple(
+        Sample(
+            id=one.id,
+            path=one.path,
+            split=one.split,
+            origin=one.origin,
+            truth=GroundTruth(
+                task=Task.MULTILABEL,
+                labels=labels,
+                label_index=np.array(sorted({labels.index(n) for n in image.tags}), np.int64),
+            ),
+        )
+        for image, one in placed
+    )
+    return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="cvat")
+
+
+def _objects(
+    placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path, reading: ReadContext
+) -> Dataset:
+    labels = labels_with_titles(content.names)
+    index = {n: i for i, n in enumerate(labels.names)}
+    tags = sum(len(image.tags) for image, _ in placed)
+    if tags:
+        reading.note(f"{tags} tags of whole photographs were left out, since others have shapes")
+    for image, one in placed:
+        for name, element, origin in image.shapes:
+            read = _read_shape(element, origin, one, reading)
+            if read is not None:
+                one.add(index[name], read[0], region=read[1], origin=origin)
+    drawn = [one for _, one in placed]
+    task = boxes_or_masks(drawn, reading)
+    samples = place_all(drawn, task, labels, reading)
+    return Dataset(task=task, labels=labels, samples=samples, root=root, format="cvat")
+
+
+def _read_shape(
+    element: ET.Element, origin: str, one: RawAnnotations, reading: ReadContext
+) -> tuple[Box, Region] | None:
+    """The box and outline of a shape, pixels of the picture it was drawn on; None where it cannot be read."""
+    code, message, severity = "bad-box", "", Severity.ERROR
+    try:
+        if element.tag == "mask":
+            code = "bad-run-lengths"
+            return _mask(element, one)
+        numbers = _numbers(element)
+        if element.tag == "polygon" and len(numbers) < 6:
+            code, message, severity = "empty-polygon", "at least three points", Severity.WARNING
+            raise ValueError
+    except ValueError as error:
+        reading.problem(
+            code,
+            f"the {element.tag} cannot be read: it takes {message or error}",
+            origin=origin,
+            path=one.path,
+            remedy="draw it again",
+            severity=severity,
+            fix="drops it",
+        )
+        return None
+    degrees = numbers.pop() if element.tag != "polygon" else 0.0
+    if element.tag == "box":
+        x1, y1, x2, y2 = numbers
+        if x2 < x1 or y2 < y1:
+            reading.problem(
+                "box-inside-out",
+                f"the box {numbers} ends before it begins",
+                origin=origin,
+                path=one.path,
+                remedy="correct its corners",
+                fix="swaps its corners",
+            )
+        box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+        if not degrees:
+            return box, None
+        outline = rectangle_outline(box, degrees)
+    elif element.tag == "ellipse":
+        outline = ellipse_outline(numbers[:2], numbers[2:], degrees)
+    else:
+        outline = np.array(numbers).reshape(-1, 2)
+    return _as_box(outlines_box((outline,))), (outline,)
+
+
+NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr", "rotation"), "ellipse": ("cx", "cy", "rx", "ry", "rotation")}
+
+
+def _numbers(element: ET.Element) -> list[float]:
+    """The numbers of a shape, its rotation in degrees last.
+
+    Raises:
+        ValueError: they are not as they should be; the text says what it takes.
+    """
+    try:
+        if element.tag == "polygon":
+            pairs = [p.split(",") for p in element.get("points", "").split(";") if p.strip()]
+            numbers = [float(v) for x, y in pairs for v in (x, y)]
+        else:
+            numbers = [
+                float(element.get(name) or ("0" if name == "rotation" else "none"))
+                for name in NUMBERS[element.tag]
+            ]
+    except ValueError:
+        numbers = [float("nan")]
+    if not (np.abs(numbers) < FARTHEST).all():
+        names = "points x,y;x,y;..." if element.tag == "polygon" else ", ".join(NUMBERS[element.tag])
+        raise ValueError(f"finite numbers: {names}")
+    return numbers
+
+
+def _mask(element: ET.Element, one: RawAnnotations) -> tuple[Box, Region]:
+    """A mask of run lengths, row by row inside its window, the first run being background.
+
+    Raises:
+        ValueError: they do not fit the window; the text says what it takes.
+    """
+    try:
+        runs = np.array([int(v) for v in element.get("rle", "").split(",")], np.int64)
+        left, top, width, height = (
+            int(float(element.get(k, ""))) for k in ("left", "top", "width", "height")
+        )
+    except (OverflowError, ValueError):
+        raise ValueError("whole numbers: rle, left, top, width, height") from None
+    if one.stated_hw is None:
+        raise ValueError("the width and height of its image")
+    fits = 0 < width <= one.stated_hw[1] + 1 and 0 < height <= one.stated_hw[0] + 1
+    fits = fits and abs(left) < FARTHEST and abs(top) < FARTHEST
+    # Each run for itself first: a sum of very long ones turns over and looks small.
+    if not fits or (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
+        total = sum(runs.tolist())
+        raise ValueError(
+            f"a window inside the photograph and runs that fill it, not {total} of {width} x {height}"
+        )
+    window = np.zeros(width * height, bool)
+    ends = np.cumsum(runs).tolist()
+    for start, stop in list(pairwise(ends))[::2]:
+        window[start:stop] = True
+    mask = paste_window(window.reshape(height, width), (left, top), one.stated_hw)
+    return _as_box(mask_box(mask)), mask
+
+
+def _as_box(box_xyxy: FloatArray) -> Box:
+    x1, y1, x2, y2 = box_xyxy.tolist()
+    return x1, y1, x2, y2

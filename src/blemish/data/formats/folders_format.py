@@ -1,0 +1,146 @@
+"""A folder for each label, with or without train, val and test above them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from blemish.data.display_names import labels_with_titles
+from blemish.data.findings import Severity
+from blemish.data.formats import register
+from blemish.data.read_context import SPLITS, ImageIndex, ReadContext, is_image_name, sample_id, split_named
+from blemish.data.write_dataset import (
+    WriteContext,
+    check_folder_name,
+    file_names,
+    lose_extras,
+    require_task,
+    split_folders,
+)
+from blemish.errors import BadDataset
+from blemish.structures import Dataset, GroundTruth, Sample, Task
+
+
+@register("folders", rank=90, says="a folder for each label, with photographs in it")
+class FoldersReader:
+    """Photographs sorted into folders; the folder's name is the label."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether two levels down, or three below split folders, there are photographs."""
+        return path.is_dir() and any(
+            is_image_name(f.name)
+            for folder in _folders(path)
+            for level in (folder, *_folders(folder))
+            for f in level.iterdir()
+        )
+
+    def read(self, path: Path, reading: ReadContext) -> Dataset:
+        """One sample for each photograph, in the order of split, label and name."""
+        top, levels = _levels(path, reading)
+        names = sorted({label.name for folder in levels.values() for label in _folders(folder)})
+        labels = labels_with_titles(names)
+        samples: list[Sample] = []
+        counts = dict.fromkeys(names, 0)
+        for split, folder in levels.items():
+            stray = [f.name for f in sorted(folder.iterdir()) if f.is_file() and is_image_name(f.name)]
+            if stray:
+                reading.problem(
+                    "photograph-without-label",
+                    f"{len(stray)} photographs lie beside the label folders, such as {stray[0]!r}",
+                    path=folder,
+                    remedy="move each into a label's folder",
+                    severity=Severity.WARNING,
+                    fix="leaves them out",
+                )
+                reading.note(
+                    f"{len(stray)} photographs in {folder} lie in no label's folder and were left out"
+                )
+            for label in _folders(folder):
+                truth = GroundTruth(
+                    task=Task.CLASSIFICATION, labels=labels, label_index=np.array([labels.index(label.name)])
+                )
+                for photograph in ImageIndex(label).files.values():
+                    counts[label.name] += 1
+                    samples.append(
+                        Sample(
+                            id=sample_id(photograph, top),
+                            path=photograph,
+                            split=split or None,
+                            truth=truth,
+                            origin=str(label),
+                        )
+                    )
+        if not samples:
+            raise BadDataset(
+                f"{path}: there are no photographs in its folders; put some in, one folder a label"
+            )
+        for name, count in counts.items():
+            if count == 0:
+                reading.problem(
+                    "empty-label",
+                    f"the label folder {name!r} holds no photograph",
+                    path=top,
+                    remedy="fill or remove it",
+                    severity=Severity.WARNING,
+                )
+                reading.note(f"the label folder {name!r} holds no photograph")
+        return Dataset(
+            task=Task.CLASSIFICATION,
+            labels=labels,
+            samples=tuple(samples),
+            root=top,
+            format="folders",
+        )
+
+    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+        """A folder for each label, below one for each split where the set has splits."""
+        require_task(dataset, "folders", Task.CLASSIFICATION)
+        splits = split_folders(dataset)
+        names = file_names(dataset, writing)
+        lose_extras(dataset, writing)
+        if list(dataset.labels.names) != sorted(dataset.labels.names):
+            writing.lose("the order of the labels is not kept; they are read in the order of their names")
+        if len({n.casefold() for n in dataset.labels}) < len(dataset.labels):
+            writing.lose("labels that differ in case only become one where case does not count")
+        for name in dataset.labels:
+            check_folder_name(name)
+            for split in dataset.splits if splits else ("",):
+                (writing.root / split / name).mkdir(parents=True, exist_ok=True)
+        for sample in dataset.samples:
+            if sample.truth is None:
+                writing.lose("the photograph has no label and is left out", sample)
+                continue
+            folder = writing.root / (sample.split or "") / sample.truth.label_names[0]
+            writing.put(sample, folder / names[sample.id])
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+
+
+def _levels(path: Path, reading: ReadContext) -> tuple[Path, dict[str, Path]]:
+    """The folder to name samples from, and the folder of label folders of each split ("" for no splits)."""
+    below = _folders(path)
+    if len(below) == 1 and split_named(below[0].name) is None:
+        inside = below[0].iterdir()
+        if not any(is_image_name(f.name) for f in inside if f.is_file()):  # an archive unpacked into a folder
+            return _levels(below[0], reading)
+    splits = {folder: split_named(folder.name) for folder in below}
+    named = [f for f, split in splits.items() if split and _folders(f)]
+    if not named:
+        return path, {"": path}
+    others = [f.name for f in below if f not in named]
+    if others:
+        reading.note(
+            f"{path}: beside {', '.join(f.name for f in named)} the folder {others[0]!r} was left out"
+        )
+    levels: dict[str, Path] = {}
+    for folder in named:
+        split = splits[folder] or ""
+        if split in levels:
+            raise BadDataset(
+                f"{path}: {levels[split].name} and {folder.name} both mean {split}; merge or rename one"
+            )
+        levels[split] = folder
+    return path, {s: levels[s] for s in SPLITS if s in levels}

@@ -1,0 +1,189 @@
+"""Open a data set, whatever its format, as whatever task it can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from blemish.data.formats import Format, formats, get_format
+from blemish.data.read_context import ImageIndex, ReadContext
+from blemish.errors import BadDataset, BlemishError, UnknownName, WrongTask
+from blemish.structures import Dataset, GroundTruth, Sample, Task
+
+
+def open_dataset(
+    path: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002 - the word people type
+    images: Path | str | None = None,
+    task: Task | str | None = None,
+    columns: Mapping[str, str | int] | None = None,
+    delimiter: str | None = None,
+    box_order: str | None = None,
+    missing: str = "error",
+    minimum_labels: int = 2,
+) -> Dataset:
+    """The photographs and labels at `path`, in a format that is recognised.
+
+    Args:
+        path: a folder, or a file such as `labels.csv`, `annotations.json`, `data.yaml`.
+        format: the format's name, where it should not be recognised: folders, csv, coco, voc, yolo, ...
+        images: the folder of photographs, where it is not beside the labels.
+        task: what the set shall serve, where it can serve several: boxes can be read as `multilabel`.
+        columns: for tables, which column (by name, or by position from 0) is the `path`, `label`, `labels`,
+            `group`, `split`, `width`, `height`, `x`, `y`, `w`, `h`, `x1`, `y1`, `x2`, `y2`.
+        delimiter: for tables; recognised where not given.
+        box_order: for tables whose header does not say it: `xywh`, `xyhw` or `xyxy`.
+        missing: what to do about photographs that labels name and nobody finds: `error`, `drop` them, or
+            `keep` what is known of them, where the format states their size.
+        minimum_labels: a classification set with fewer distinct labels is an error.
+
+    Raises:
+        BadDataset: it cannot be read; one sentence says what, where and what to do.
+        UnknownName: no format, task or column of that name.
+        WrongTask: the set cannot serve `task`.
+
+    Example:
+        >>> from blemish.data import open_dataset
+        >>> open_dataset("nowhere")
+        Traceback (most recent call last):
+        ...
+        blemish.errors.BadDataset: nowhere: no such file or folder; check the path
+    """
+    wanted = named_task(task)
+    if missing not in ("error", "drop", "keep"):
+        raise UnknownName("answer to missing photographs", missing, ("error", "drop", "keep"))
+    reading = ReadContext(
+        images=None if images is None else Path(images),
+        task=wanted,
+        columns=columns or {},
+        delimiter=delimiter,
+        box_order=box_order,
+        missing=missing,
+        minimum_labels=minimum_labels,
+    )
+    return read_dataset(path, format, reading)
+
+
+def read_dataset(path: Path | str, format: str | None, reading: ReadContext) -> Dataset:  # noqa: A002
+    """The data set at `path`, with every problem told to `reading`; see `open_dataset`."""
+    path = Path(path)
+    chosen = _recognise(path) if format is None else get_format(format)
+    if not path.exists():
+        raise BadDataset(f"{path}: no such file or folder; check the path")
+    try:
+        dataset = chosen.reader.read(path, reading)
+    except OSError as error:
+        raise BadDataset(
+            f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    except BlemishError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # What no reader foresaw is still something in these files that no data set of the format holds.
+        raise BadDataset(
+            f"{path}: cannot be read as {chosen.name}, something in its label files has a value or a depth "
+            f"that the format knows nothing of ({error}); look at what was edited last, or give another "
+            "--format"
+        ) from error
+    dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *reading.notes))
+    if reading.task is not None:
+        dataset = as_task(dataset, reading.task)
+    if not reading.lenient:
+        _check_labels(dataset, path, reading.minimum_labels)
+    return dataset
+
+
+def as_task(dataset: Dataset, task: Task | str) -> Dataset:
+    """The same photographs for another task, where what is known of them suffices.
+
+    Masks can be read as boxes, boxes as labels in the photograph, several labels as one where every
+    photograph has exactly one.
+
+    Raises:
+        WrongTask: the truths do not hold what `task` needs; the message names a photograph.
+    """
+    wanted = named_task(task)
+    if wanted is None or wanted is dataset.task:
+        return dataset
+    return replace(
+        dataset, task=wanted, samples=tuple(_sample_as(s, wanted, dataset.task) for s in dataset.samples)
+    )
+
+
+def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
+    truth = sample.truth
+    if truth is None:
+        return sample
+    where = sample.origin or sample.id
+    new: GroundTruth
+    if wanted is Task.MULTILABEL:
+        new = GroundTruth(
+            task=wanted, labels=truth.labels, label_index=np.unique(truth.label_index), size_hw=truth.size_hw
+        )
+    elif wanted is Task.CLASSIFICATION:
+        held = np.unique(truth.label_index)
+        if held.size != 1:
+            raise WrongTask(
+                f"{where}: {held.size} labels stand in {sample.id}, and classification takes exactly one;"
+                f" use task=multilabel"
+            )
+        new = GroundTruth(task=wanted, labels=truth.labels, label_index=held, size_hw=truth.size_hw)
+    elif wanted is Task.SEGMENTATION or not given.has_boxes:
+        need = "outlines" if wanted is Task.SEGMENTATION else "boxes"
+        raise WrongTask(
+            f"{where}: this is a {given} set, and {wanted} needs {need}; label them or choose another task"
+        )
+    elif wanted is Task.LOCALIZATION and len(truth) != 1:
+        raise WrongTask(
+            f"{where}: {len(truth)} objects in {sample.id}, and localization takes exactly one; use detection"
+        )
+    else:
+        new = replace(truth, task=wanted, masks=None)
+    return replace(sample, truth=new)
+
+
+def named_task(task: Task | str | None) -> Task | None:
+    """The task of that name; an unknown one is an error that lists them."""
+    if task is None:
+        return None
+    try:
+        return Task(task)
+    except ValueError:
+        raise UnknownName("task", str(task), [str(t) for t in Task]) from None
+
+
+def _recognise(path: Path) -> Format:
+    if not path.exists():
+        raise BadDataset(f"{path}: no such file or folder; check the path")
+    for candidate in formats().values():
+        try:
+            if candidate.reader.recognises(path):
+                return candidate
+        except OSError:
+            continue
+    if path.is_dir():
+        if not any(path.iterdir()):
+            raise BadDataset(f"{path}: the folder is empty; put photographs and labels in it")
+        if ImageIndex(path).files:
+            raise BadDataset(
+                f"{path}: photographs without labels; sort them into a folder for each label, or put a"
+                f" table such"
+                " as labels.csv beside them"
+            )
+    known = ", ".join(f.says for f in formats().values())
+    raise BadDataset(f"{path}: no data set that can be recognised; known are {known}")
+
+
+def _check_labels(dataset: Dataset, path: Path, minimum: int) -> None:
+    if dataset.task is not Task.CLASSIFICATION:
+        return
+    held = {name for s in dataset.samples if s.truth is not None for name in s.truth.label_names}
+    if len(held) < minimum:
+        only = f"the only label is {next(iter(held))!r}" if held else "no photograph has a label"
+        raise BadDataset(
+            f"{path}: {only}, and classification needs at least {minimum}; add photographs of another"
+        )

@@ -1,0 +1,141 @@
+"""A data set as a table."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from blemish.data.read_context import is_image_name
+from blemish.data.tables.columns import (
+    BOX_NAMES,
+    GROUP_NAMES,
+    LABEL_NAMES,
+    LABELS_NAMES,
+    NO,
+    PATH_NAMES,
+    SPLIT_COLUMNS,
+    YES,
+    plain,
+)
+from blemish.data.tables.image_rows import natural
+from blemish.data.write_dataset import (
+    WriteContext,
+    check_split_names,
+    file_names,
+    lose_extras,
+    lose_order,
+    require_task,
+)
+from blemish.errors import BadInput
+from blemish.structures import Dataset, Sample, Task
+
+TAKEN = frozenset(
+    {
+        *PATH_NAMES,
+        *LABEL_NAMES,
+        *LABELS_NAMES,
+        *GROUP_NAMES,
+        *SPLIT_COLUMNS,
+        "width",
+        "height",
+        "index",
+        "no",
+        "nr",
+        "",
+    }
+    | {n for names in BOX_NAMES.values() for n in names}
+)
+OWN_COLUMNS = ("filename", "label", "labels", "split", "group", "width", "height", "x1", "y1", "x2", "y2")
+
+
+def write_table(dataset: Dataset, writing: WriteContext) -> None:
+    """`labels.csv` beside `images`; splits and groups are columns, and so is whatever the samples bring."""
+    require_task(dataset, "csv", *(t for t in Task if t is not Task.SEGMENTATION), Task.SEGMENTATION)
+    boxes = dataset.task.has_boxes
+    check_split_names(dataset)
+    lose_extras(dataset, writing, {"group": True, "columns": True})
+    names = file_names(dataset, writing)
+    columns = [] if boxes else _further_columns(dataset, writing)
+    if boxes and any(s.columns for s in dataset.samples):
+        columns = _further_columns(dataset, writing)
+    splits = any(s.split for s in dataset.samples)
+    groups = any(s.group for s in dataset.samples)
+    flags = dataset.task is Task.MULTILABEL and _can_be_flags(dataset, columns)
+    if not flags:
+        lose_order(dataset, writing, natural)
+        _check_names(dataset)
+    if boxes:
+        what = ["label", "width", "height", "x1", "y1", "x2", "y2"]
+    else:
+        what = (
+            list(dataset.labels.names)
+            if flags
+            else ["label" if dataset.task is Task.CLASSIFICATION else "labels"]
+        )
+    header = ["filename", *what, *["split"] * splits, *["group"] * groups, *columns]
+    path = writing.root / "labels.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(header)
+        for sample in dataset.samples:
+            name = f"images/{names[sample.id]}"
+            rest = [*[sample.split or ""] * splits, *[sample.group or ""] * groups]
+            rest += [sample.columns.get(c, "") for c in columns]
+            for cells in _box_cells(sample) if boxes else _label_cells(dataset, sample, flags=flags):
+                lines.writerow([name, *cells, *rest])
+            writing.put(sample, writing.root / name)
+
+
+def _label_cells(dataset: Dataset, sample: Sample, *, flags: bool) -> Iterator[list[str]]:
+    held = () if sample.truth is None else sample.truth.label_names
+    yield [str(int(n in held)) for n in dataset.labels] if flags else ["|".join(held)]
+
+
+def _box_cells(sample: Sample) -> Iterator[list[str]]:
+    size = ["", ""] if sample.size_hw is None else [str(sample.size_hw[1]), str(sample.size_hw[0])]
+    truth = sample.truth
+    if truth is None or truth.boxes_xyxy is None or not len(truth):
+        yield ["", *size, "", "", "", ""]
+        return
+    for label, box in zip(truth.label_names, truth.boxes_xyxy.tolist(), strict=True):
+        yield [label, *size, *(repr(v) for v in box)]
+
+
+def _further_columns(dataset: Dataset, writing: WriteContext) -> list[str]:
+    """The samples' own columns, except those whose names mean something else in a table."""
+    known = list(dict.fromkeys(c for s in dataset.samples for c in s.columns))
+    kept = []
+    for column in known:
+        cells = [s.columns.get(column, "") for s in dataset.samples]
+        if plain(column) in TAKEN or any(is_image_name(c) for c in cells):
+            writing.lose(f"the column {column!r} is not kept, since its name means something else in a table")
+        else:
+            kept.append(column)
+    return kept
+
+
+def _can_be_flags(dataset: Dataset, columns: list[str]) -> bool:
+    """Whether a column of 0 and 1 for each label is read back as just that."""
+    names = list(dataset.labels.names)
+    if any(plain(n) in TAKEN or n != n.strip() for n in names) or len({plain(n) for n in names}) < len(names):
+        return False
+    if any(re.search(r"(?i)label|^(has|is)[_\-]|\d$|^unnamed", n) or is_image_name(n) for n in names):
+        return False
+    for column in columns:  # a further column of 0 and 1 would be taken for a label
+        cells = {s.columns.get(column, "").casefold() for s in dataset.samples}
+        if cells <= YES | NO or all(re.fullmatch(r"[\d.]*", c) for c in cells):
+            return False
+    return True
+
+
+def _check_names(dataset: Dataset) -> None:
+    for name in dataset.labels:
+        if dataset.task is Task.MULTILABEL and re.search(r"[|;,]", name):
+            raise BadInput(
+                f"the label {name!r} cannot stand in a list of labels, which , ; and | divide; rename it"
+            )
+        if dataset.task is Task.CLASSIFICATION and "|" in name:
+            raise BadInput(f"the label {name!r} cannot stand in a table, where | divides labels; rename it")
+        if name != name.strip():
+            raise BadInput(f"the label {name!r} begins or ends with a space; rename it")

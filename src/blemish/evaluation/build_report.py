@@ -1,0 +1,138 @@
+"""Predictions beside truths become a report; one entrance for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from blemish.errors import BadInput, WrongTask
+from blemish.evaluation.eval_input import EvalInput
+from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.report import Report, ReportWarning
+from blemish.metrics.intervals import RESAMPLES
+from blemish.structures import GroundTruth, Prediction, Task
+
+
+def score(
+    predictions: Sequence[Prediction],
+    truths: Sequence[GroundTruth],
+    *,
+    groups: Sequence[str | None] | None = None,
+    ids: Sequence[str] | None = None,
+    intervals: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    map_labels: Mapping[str, str] | None = None,
+) -> Report:
+    """How well predictions answer truths.
+
+    `evaluate`, `compare` and the parity certificate come through here; a validation epoch takes
+    those of the same metrics that training watches.
+
+    Args:
+        predictions: one a photograph, all of one model.
+        truths: one a photograph, in the same order; their labels are matched by name.
+        groups: what each photograph shows; where given, intervals draw whole groups.
+        ids: names for the photographs; their positions where not given.
+        intervals: whether to bootstrap 95 % intervals.
+        resamples: how many.
+        seed: of the resampling.
+        map_labels: names of the data's labels to the model's, where they differ.
+
+    Returns:
+        A report without pictures.
+
+    Raises:
+        BadInput: lengths differ, or there is nothing to score.
+        UnknownName: a label of the truths that the model does not know.
+        WrongTask: predictions and truths of different tasks.
+    """
+    if len(predictions) != len(truths):
+        raise BadInput(f"{len(predictions)} predictions for {len(truths)} truths: give one each")
+    if not predictions:
+        raise BadInput("there is nothing to score: no photograph has both a prediction and a truth")
+    task = predictions[0].task
+    for other in {t.task for t in truths} | {p.task for p in predictions}:
+        if not answers(task, other):
+            raise WrongTask(f"predictions of {task} cannot be scored on truths of {other}")
+    match = match_labels(predictions[0].labels, truths[0].labels, map_labels)
+    kept = [(i, t) for i, t in ((i, match.apply(t)) for i, t in enumerate(truths)) if t is not None]
+    if not kept:
+        raise BadInput("there is nothing to score: every photograph's label was left out")
+    positions = [i for i, _ in kept]
+    drawn = _groups(groups, positions, ids)
+    # Of a single group every resample is the same, and its interval would claim certainty.
+    units = len(kept) if drawn is None else len(set(drawn))
+    pairs = EvalInput(
+        task=task,
+        labels=match.model,
+        known=match.known if truths[0].labels.names else tuple(range(len(match.model))),
+        predictions=tuple(predictions[i] for i in positions),
+        truths=tuple(t for _, t in kept),
+        ids=tuple(ids[i] if ids is not None else str(i) for i in positions),
+        groups=drawn,
+        resamples=resamples if intervals and units > 1 else 0,
+        seed=seed,
+    )
+    report = _scorer(task)(pairs)
+    stamps = list(report.stamps)
+    if match.absent:
+        stamps.append(
+            ReportWarning("note", f"the data do not know the model's {_listed(match.absent)}: not scored")
+        )
+    if len(kept) < len(truths):
+        left = len(truths) - len(kept)
+        stamps.append(
+            ReportWarning("note", f"{left} photographs of labels that were left out are not scored")
+        )
+    settings: dict[str, Any] = {
+        "resamples": pairs.resamples,
+        "seed": seed,
+        "level": 0.95,
+        "resampled": "groups" if pairs.groups is not None else "photographs",
+        "map_labels": dict(map_labels or {}),
+    }
+    return replace(
+        report,
+        groups=None if pairs.groups is None else len(set(pairs.groups)),
+        stamps=tuple(stamps),
+        settings={**settings, **report.settings},
+    )
+
+
+def answers(task: Task, data_task: Task) -> bool:
+    """Whether truths of `data_task` can score a model of `task`: masks hold boxes too."""
+    return task is data_task or (task is Task.DETECTION and data_task is Task.SEGMENTATION)
+
+
+def _scorer(task: Task) -> Callable[[EvalInput], Report]:
+    if task.is_image_level:
+        from blemish.evaluation.image_level_report import score_image_level
+
+        return score_image_level
+    if task is Task.LOCALIZATION:
+        from blemish.evaluation.localization_report import score_localization
+
+        return score_localization
+    from blemish.evaluation.detection_report import score_detection
+
+    return score_detection
+
+
+def _groups(
+    groups: Sequence[str | None] | None, positions: Sequence[int], ids: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """A group for each kept photograph; one whose group is unknown is a group of its own."""
+    if groups is None or all(g is None for g in groups):
+        return None
+    names = []
+    for i in positions:
+        group = groups[i]
+        names.append(f"photograph:{ids[i] if ids is not None else i}" if group is None else f"group:{group}")
+    return tuple(names)
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"label {shown}" if len(names) == 1 else f"labels {shown}"

@@ -1,0 +1,88 @@
+"""Objects of predictions and truths, matched: what reports of detection are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from blemish.metrics.coco_matching import FALSE_ALARM, HIT, Matches, match
+from blemish.metrics.iou import overlapping_pairs
+from blemish.metrics.object_arrays import ObjectArrays
+from blemish.structures import GroundTruth, Prediction, Task
+
+
+def match_objects(
+    predictions: Sequence[Prediction],
+    truths: Sequence[GroundTruth],
+    *,
+    masks: bool | None = None,
+    known: Sequence[int] | None = None,
+) -> Matches:
+    """Match the objects of predictions with those of truths, photograph by photograph.
+
+    Args:
+        predictions: one a photograph.
+        truths: likewise, in the predictions' labels.
+        masks: whether masks are compared, or boxes; masks for segmentation where not given.
+        known: indices of the labels that the truths could hold; detections of others are left out.
+    """
+    label_count = len(predictions[0].labels) if predictions else 0
+    compare_masks = bool(predictions) and predictions[0].task is Task.SEGMENTATION if masks is None else masks
+    found = ObjectArrays.of_predictions(predictions, label_count, masks=compare_masks)
+    if known is not None and len(known) < label_count:
+        found = found.take(np.isin(found.label, known))
+    return match(found, ObjectArrays.of_truths(truths, label_count, masks=compare_masks))
+
+
+def compare_objects(truth: GroundTruth, prediction: Prediction) -> list[str]:
+    """What there is to say of one photograph's objects at the model's thresholds, one line each.
+
+    First every truth with the detection that found it, then every detection that is a false alarm.
+    """
+    matches = match_objects([prediction], [truth])
+    found, truths, titles = matches.found, matches.truths, prediction.labels.titles
+    said = found.score >= prediction.thresholds[found.label]
+    hit = said & (matches.outcome[:, 0, 0] == HIT)
+    pairs = overlapping_pairs(found, truths, min_iou=0.0)
+    overlap = {(d, t): o for d, t, o in zip(pairs.found, pairs.truth, pairs.iou, strict=True)}
+    by_truth = {int(matches.taken[row]): int(row) for row in np.flatnonzero(hit)}
+    lines = []
+    for i in range(len(truths)):
+        name = f"{titles[truths.label[i]]} at {_place(truths.boxes[i])}"
+        if truths.crowd[i]:
+            lines.append(f"{name}: a crowd, neither found nor missed")
+        elif i in by_truth:
+            row = by_truth[i]
+            lines.append(f"{name}: found, score {found.score[row]:.4f}, IoU {overlap[row, i]:.3f}")
+        else:
+            lines.append(f"{name}: missed{_nearest(i, overlap, found, said)}")
+    for row in np.flatnonzero(said & (matches.outcome[:, 0, 0] == FALSE_ALARM)).tolist():
+        name = f"{titles[found.label[row]]} at {_place(found.boxes[row])}"
+        best = max((o for (d, _), o in overlap.items() if d == row), default=0.0)
+        lines.append(f"{name}: false alarm, score {found.score[row]:.4f}, best IoU {best:.3f}")
+    return lines or ["nothing there, nothing found"]
+
+
+def _nearest(truth: int, overlap: dict[tuple[int, int], float], found: ObjectArrays, said: np.ndarray) -> str:
+    """The detection of its label that comes nearest to a missed truth, in words."""
+    near = [(o, d) for (d, t), o in overlap.items() if t == truth]
+    if not near:
+        return ""
+    iou, row = max(near)
+    sure = "" if said[row] else ", below the threshold"
+    return f"; the nearest has IoU {iou:.3f} and score {found.score[row]:.4f}{sure}"
+
+
+def _place(box: np.ndarray) -> str:
+    return "(" + ", ".join(f"{v:.0f}" for v in box) + ")"
+
+
+def rename(matches: Matches, known: Sequence[int]) -> Matches:
+    """The same matches with the labels `known` alone, renumbered in that order."""
+    place = np.full(matches.truths.label_count, -1)
+    place[list(known)] = np.arange(len(known))
+    found = replace(matches.found, label=place[matches.found.label], label_count=len(known))
+    truths = replace(matches.truths, label=place[matches.truths.label], label_count=len(known))
+    return replace(matches, found=found, truths=truths)

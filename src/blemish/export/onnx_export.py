@@ -1,0 +1,151 @@
+"""A network as one ONNX file: dynamic batch, evaluation mode, nothing of the machine that made it."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blemish.errors import ExportRefused, MissingExtra
+from blemish.model_file import InputSpec, OutputSpec
+from blemish.models._logging_filter import silence
+from blemish.models._network import Network
+from blemish.models._onnx_ops import onnx_translations
+
+OPSET = 20  # read by every ONNX Runtime from 1.17 and OpenVINO from 2024.0; has everything the registry needs
+LARGEST_BYTES = 2**31 - 1  # what one protobuf message, and so one file, can hold
+EXAMPLE_BATCH = 2  # a batch of one would be taken for a constant
+
+
+def export_network(network: Network) -> bytes:
+    """The network as a serialised ONNX ModelProto of opset 20, weights inside, without metadata.
+
+    Inputs and outputs bear the names of `network.inputs` and `network.outputs`; their first axis is the
+    batch and may have any size. The network's mode, device and weights are left as they were. Dropout is
+    off and batch normalisation is folded into the convolution before it.
+
+    Raises:
+        ExportRefused: the network cannot be written as a graph, or the graph is too large for one file.
+        MissingExtra: `onnx` or `onnxscript` is not installed.
+    """
+    example = example_inputs(network.inputs, network)
+    module = network.for_export()
+    return export_module(module, example, network.inputs, network.outputs, exporter=network.exporter)
+
+
+def export_module(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: tuple[InputSpec, ...],
+    outputs: tuple[OutputSpec, ...],
+    *,
+    exporter: str = "dynamo",
+) -> bytes:
+    """Any module as a serialised ONNX ModelProto; see `export_network`.
+
+    Args:
+        module: `forward` takes one tensor an input and gives a tuple of one tensor an output.
+        example: a batch of at least two, on the module's device.
+        inputs: their names go into the graph.
+        outputs: likewise.
+        exporter: `dynamo`, or `torchscript` for modules that torch.export cannot trace.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("train", "exporting a network") from error
+    names = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with silence(), torch.no_grad():
+            model = _trace(module, example, *names, exporter=exporter)
+    except Exception as error:
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours its sentences for terminals
+        reason = plain.strip().splitlines() or [type(error).__name__]
+        raise ExportRefused(f"the network cannot be written as an ONNX graph: {reason[0]}") from error
+    finally:
+        for part, training in modes:
+            part.training = training
+    make_anonymous(model.graph)
+    del model.metadata_props[:]
+    model.doc_string = ""
+    if model.ByteSize() > LARGEST_BYTES:
+        raise ExportRefused(
+            f"the graph takes {model.ByteSize() / 2**30:.1f} GiB and one ONNX file holds 2: "
+            "choose a smaller architecture"
+        )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def example_inputs(inputs: tuple[InputSpec, ...], module: nn.Module) -> tuple[Tensor, ...]:
+    """A batch of two pictures of noise an input, on the module's device and in its precision."""
+    weight = next(module.parameters(), torch.zeros(0))
+    generator = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.randn((EXAMPLE_BATCH, spec.channels, *spec.size_hw), generator=generator).to(weight)
+        for spec in inputs
+    )
+
+
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str], *, exporter: str
+) -> Any:
+    import onnx
+
+    if exporter == "torchscript":
+        file = io.BytesIO()
+        axes = {name: {0: "batch"} for name in inputs + outputs}
+        torch.onnx.export(
+            module,
+            example,
+            file,  # type: ignore[arg-type]  # any file object, whatever the annotation says
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+        )
+        return onnx.load_from_string(file.getvalue())
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.onnx.export(
+        module,
+        example,
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_shapes=_shapes(module, example, batch),
+        custom_translation_table=onnx_translations(),
+    )
+    assert program is not None  # noqa: S101  (only where `f` is given)
+    return program.model_proto
+
+
+def _shapes(module: nn.Module, example: tuple[Tensor, ...], batch: Any) -> tuple[Any, ...]:
+    """The first axis of each argument is the batch; a `*args` argument takes a tuple of its own."""
+    import inspect
+
+    axes = tuple({0: batch} for _ in example)
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    return (axes,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else axes
+
+
+def make_anonymous(graph: Any) -> None:
+    """Take out what only the exporter's authors read: source paths, stack traces, module names."""
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    make_anonymous(inner)

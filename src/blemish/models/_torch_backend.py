@@ -1,0 +1,60 @@
+"""The network itself as an inference backend, so that training and export decide as prediction does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from blemish.models._network import Network
+
+
+class TorchBackend:
+    """Runs a network on whatever device its weights are on.
+
+    Attributes:
+        name: `torch 2.15.0 cpu`.
+        precision: of its weights: `fp32`, `fp16`, `bf16` or `fp64`.
+        network: what runs; put into evaluation mode for each call and back afterwards.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        weight = next(network.parameters(), torch.zeros(0))
+        self.device = weight.device
+        self.dtype = weight.dtype
+        self.name = f"torch {torch.__version__.split('+')[0]} {self.device}"
+        self.precision = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}.get(
+            self.dtype, "fp32"
+        )
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The network's outputs for a batch.
+
+        Args:
+            feeds: by input name, each (b, c, h, w) float32, as `preprocessing` makes them.
+
+        Returns:
+            By output name, the first axis being the batch; half floats come back as float32.
+        """
+        batch = [
+            torch.as_tensor(feeds[spec.name]).to(self.device, self.dtype) for spec in self.network.inputs
+        ]
+        modes = [(module, module.training) for module in self.network.modules()]
+        self.network.eval()
+        try:
+            with torch.inference_mode():
+                outputs = self.network(*batch)
+        finally:
+            for module, training in modes:
+                module.training = training
+        return {
+            spec.name: _to_numpy(tensor) for spec, tensor in zip(self.network.outputs, outputs, strict=True)
+        }
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        tensor = tensor.float()
+    return tensor.cpu().numpy()

@@ -1,0 +1,280 @@
+"""SSD: one look at the photograph, boxes from maps of falling size.
+
+Three maps of a backbone (layer2, layer3 and layer4 of a ResNet-50: 38, 19 and 10 cells for 300 px) and
+three auxiliary ones (5, 3, 1). At every cell two 3 x 3 convolutions say, for each default box, four
+offsets and a score a label; background stands before the labels and never leaves this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blemish.config.detector_options import DetectorOptions, SSDOptions
+from blemish.errors import BadRecipe
+from blemish.model_file import DecoderSpec, OutputSpec
+from blemish.models._anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
+from blemish.models._image_level import stages_of
+from blemish.models._network import Network
+from blemish.models._registry import register
+from blemish.models._weights import RESNET_FILES, from_timm, from_torchvision
+from blemish.models.architectures import torchvision_backbone
+from blemish.structures import Task
+
+REDUCTIONS = (8, 16, 32)
+OF_TORCHVISION = "torchvision/"
+HEAD_STD = 0.01  # of a head's first weights, as in RetinaNet and Faster R-CNN
+AUXILIARY_CHANNELS = (512, 256, 256)
+
+
+class SSD(Network):
+    """Single-shot detection on any backbone of timm or torchvision that gives maps at strides 8, 16 and 32.
+
+    Outputs are `scores` (b, n, L), the softmax over background and labels without background, and
+    `boxes` (b, n, 4), corners in network pixels, clipped to the input.
+    """
+
+    owns_loss = True
+
+    def __init__(self, *, label_count: int, options: SSDOptions) -> None:
+        super().__init__()
+        self.inputs = (options.input_spec((300, 300), "stretch"),)
+        size_hw = self.inputs[0].size_hw
+        self.task = Task.DETECTION
+        self.label_count = label_count
+        self.min_iou, self.negatives_a_positive = options.min_iou, options.negatives_a_positive
+        self.variances = options.variances
+        self.backbone, channels, layers = _backbone(options.backbone)
+        self.auxiliary = nn.ModuleList()
+        with torch.no_grad():
+            maps_hw = _maps_hw(self.backbone, size_hw)
+        for wide in AUXILIARY_CHANNELS:
+            shorter = min(maps_hw[-1])
+            # 3 x 3 without border brings the last map from 3 cells to 1.
+            border = 0 if shorter == 3 else 1
+            # A single cell stays one by a stride of 1 too. By 2, torch's backward pass in bfloat16 on a CPU
+            # leaves the gradient of those weights uninitialised that see nothing but border.
+            down, along = (1 if border == 0 or side == 1 else 2 for side in maps_hw[-1])
+            self.auxiliary.append(_auxiliary(channels[-1], wide, (down, along), border))
+            height = (maps_hw[-1][0] + 2 * border - 3) // down + 1
+            width = (maps_hw[-1][1] + 2 * border - 3) // along + 1
+            maps_hw.append((height, width))
+            channels.append(wide)
+        self.maps_hw = tuple(maps_hw)
+        counts = boxes_a_cell(options.aspect_ratios)
+        self.offset_heads = nn.ModuleList(
+            nn.Conv2d(c, 4 * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
+        )
+        self.score_heads = nn.ModuleList(
+            nn.Conv2d(c, (label_count + 1) * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
+        )
+        _start(self.auxiliary)
+        for head in (*self.offset_heads, *self.score_heads):
+            # Maps of some backbones reach 35: with larger weights everything begins as surely wrong.
+            nn.init.normal_(head.weight, std=HEAD_STD)
+            nn.init.zeros_(head.bias)
+        anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
+        self.answer_from(anchors, options, options.suppress_iou)
+        self.feature_layers = tuple(f"backbone.{name}" for name in layers)
+        self.stages = {
+            **_stages(self.backbone),
+            "head": ("auxiliary", "offset_heads", "score_heads"),
+        }
+
+    def answer_from(self, anchors: Tensor, options: DetectorOptions, max_iou: float) -> None:
+        """Keep (n, 4) default boxes, and say what is put out of them and how it is decoded."""
+        self.anchors: Tensor
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.outputs = (
+            OutputSpec(name="scores", role="scores", activation="probabilities"),
+            OutputSpec(name="boxes", role="boxes"),
+        )
+        self.decoder = DecoderSpec(
+            name="dense",
+            settings={
+                "score_floor": options.score_floor,
+                "max_iou": max_iou,
+                "max_detections": options.max_detections,
+            },
+        )
+
+    def aliases(self, name: str) -> Sequence[str]:
+        """Files of backbones leave `backbone.` out, and where timm flattened `blocks.3` they have a dot."""
+        bare = name.removeprefix("backbone.")
+        first, dot, rest = bare.partition(".")
+        return (name, bare, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
+
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (b, n, 1 + L), background first, and offsets (b, n, 4), for (b, 3, h, w)."""
+        maps = list(self.backbone(image))
+        for block in self.auxiliary:
+            maps.append(block(maps[-1]))
+        logits = [
+            _rows(head(x), self.label_count + 1) for head, x in zip(self.score_heads, maps, strict=True)
+        ]
+        offsets = [_rows(head(x), 4) for head, x in zip(self.offset_heads, maps, strict=True)]
+        return torch.cat(logits, 1), torch.cat(offsets, 1)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Scores (b, n, L) and boxes (b, n, 4), as the class says; never in half, which misses by pixels."""
+        logits, offsets = self.heads(inputs[0])
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        scores = logits.to(wide).softmax(-1)[..., 1:]
+        boxes = decode(offsets.to(wide), self.anchors.to(wide), self.variances)
+        return scores, clip(boxes, self.inputs[0].size_hw)
+
+    def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """`box_loss` and `label_loss`; see `multibox_loss`."""
+        logits, offsets = self.heads(inputs[0])
+        anchors = self.anchors.float()
+        corners = to_corners(anchors)
+        matched = [match(t["boxes"].float(), corners, self.min_iou) for t in targets]
+        wanted = [
+            encode(_rows_of(t["boxes"].float(), m), anchors, self.variances)
+            for t, m in zip(targets, matched, strict=True)
+        ]
+        labels = [
+            torch.where(m >= 0, _rows_of(t["labels"], m) + 1, 0)
+            for t, m in zip(targets, matched, strict=True)
+        ]
+        return multibox_loss(
+            logits, offsets, torch.stack(labels), torch.stack(wanted), self.negatives_a_positive
+        )
+
+
+def multibox_loss(
+    logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, negatives_a_positive: float
+) -> dict[str, Tensor]:
+    """The two parts of SSD's loss.
+
+    Args:
+        logits: (b, n, 1 + L), background first.
+        offsets: (b, n, 4).
+        labels: (b, n) int64, 0 for background.
+        wanted: (b, n, 4) encoded truths, read only where a label stands.
+        negatives_a_positive: background boxes learned from, a positive box of the same photograph: those
+            with the largest loss. A photograph without any truth gives as many as one with one positive
+            box would, so that clean photographs teach too.
+
+    Returns:
+        `box_loss`: smooth L1 summed over positives; `label_loss`: cross-entropy summed over positives and
+        mined negatives; both divided by the number of positives in the batch, at least 1. Finite whenever
+        the inputs are.
+
+    Source:
+        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss where every photograph has a truth.
+    """
+    logits, offsets = logits.float(), offsets.float()  # sums over thousands of boxes overflow half floats
+    positive = labels > 0
+    count = positive.sum().clamp(min=1)
+    box_loss = functional.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum")
+    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    hardness = each.detach().masked_fill(positive, -torch.inf)
+    rank = hardness.argsort(1, descending=True).argsort(1)
+    quota = negatives_a_positive * positive.sum(1, keepdim=True).clamp(min=1)
+    negative = (rank < quota) & ~positive
+    return {"box_loss": box_loss / count, "label_loss": each[positive | negative].sum() / count}
+
+
+@register(
+    "ssd300-resnet50",
+    tasks=[Task.DETECTION],
+    summary="SSD on layer2, layer3, layer4 of ResNet-50 (any timm backbone by option) and auxiliary maps",
+    licence="Apache-2.0",
+    weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
+    input_size=300,
+    default_weights=lambda name: _weights("resnet50" if name.startswith("ssd300-") else name),
+)
+def ssd(name: str, *, task: Task, label_count: int, **options: Any) -> SSD:
+    """An SSD with random weights; its options are those of `SSDOptions`."""
+    return SSD(label_count=label_count, options=SSDOptions.of(name, options))
+
+
+def _weights(backbone: str) -> tuple[Path, ...]:
+    """Torchvision's file of a ResNet, whose keys are timm's; of any other backbone its own."""
+    if backbone.startswith(OF_TORCHVISION):
+        return torchvision_backbone.default_weights(backbone)
+    files = RESNET_FILES.get(backbone)
+    return (from_torchvision(*files) if files else from_timm(backbone),)
+
+
+def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
+    """A network cut to its maps at strides 8, 16 and 32; their channels, and who gives them."""
+    if name.startswith(OF_TORCHVISION):
+        maps = torchvision_backbone.FeatureMaps(name, REDUCTIONS)
+        return maps, maps.channels, [f"features.{at}" for at in maps.taken]
+    import timm
+
+    if name not in timm.list_models():
+        from blemish.errors import UnknownName
+
+        raise UnknownName("backbone", name, timm.list_models(), where="model.options.backbone")
+    try:
+        with torch.device("meta"):  # only asked where its maps are
+            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        taken = [reductions.index(r) for r in REDUCTIONS]
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise BadRecipe(
+            f"model.options.backbone: {name} gives no maps at strides 8, 16 and 32; "
+            "take a convolutional one, such as resnet50"
+        ) from error
+    body = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
+    return (
+        body,
+        list(body.feature_info.channels()),
+        [n.replace(".", "_") for n in body.feature_info.module_name()],
+    )
+
+
+def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes of a backbone's maps, asked of it: every family rounds in its own way."""
+    was = backbone.training
+    backbone.eval()
+    maps = backbone(torch.zeros(1, 3, *size_hw))
+    backbone.train(was)
+    return [(int(x.shape[2]), int(x.shape[3])) for x in maps]
+
+
+def _auxiliary(channels: int, wide: int, stride_hw: tuple[int, int], border: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, wide // 2, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(wide // 2, wide, 3, stride=stride_hw, padding=border),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _start(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The backbone's own stages, what stands before the first block of a ResNet as `stem`."""
+    stages: dict[str, tuple[str, ...]] = {}
+    for name, prefixes in stages_of(backbone).items():
+        stage = "stem" if name in ("conv1", "bn1") else name
+        stages[stage] = (*stages.get(stage, ()), *(f"backbone.{prefix}" for prefix in prefixes))
+    return stages
+
+
+def _rows(maps: Tensor, columns: int) -> Tensor:
+    """(b, h * w * a, columns) from (b, a * columns, h, w): cell by cell, the boxes of a cell together."""
+    batch, _, height, width = maps.shape
+    return maps.view(batch, -1, columns, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, columns)
+
+
+def _rows_of(values: Tensor, matched: Tensor) -> Tensor:
+    """`values` of the matched truth, anything where there is none."""
+    if len(values) == 0:
+        return values.new_zeros((len(matched), *values.shape[1:]))
+    return values[matched.clamp(min=0)]

@@ -1,0 +1,85 @@
+"""Torchvision's own SSDs, key by key: for checkpoints that were trained with it, COCO's among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models import detection
+from torchvision.models.detection.image_list import ImageList
+
+from blemish.config.detector_options import TorchvisionSSDOptions
+from blemish.models._anchors import to_centres
+from blemish.models._network import Network
+from blemish.models._registry import register
+from blemish.models._weights import from_torchvision
+from blemish.models.architectures.ssd import SSD
+from blemish.structures import Task
+
+# Side in pixels, overlap of suppression, mean, standard deviation: those of torchvision's weights.
+VGG, LITE = "ssd300-vgg16", "ssdlite320-mobilenet-v3"
+SIDES = {VGG: 300, LITE: 320}
+MAX_IOU = {VGG: 0.45, LITE: 0.55}
+NORMALIZATION = {VGG: ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3), LITE: ((0.5,) * 3, (0.5,) * 3)}
+BUILDERS = {VGG: detection.ssd300_vgg16, LITE: detection.ssdlite320_mobilenet_v3_large}
+FILES = {VGG: "ssd300_vgg16_coco-b556d3b4.pth", LITE: "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"}
+
+
+class TorchvisionSSD(SSD):
+    """Torchvision's backbone and heads behind this project's forward pass and loss; see `SSD`."""
+
+    def __init__(self, name: str, *, label_count: int, options: TorchvisionSSDOptions) -> None:
+        Network.__init__(self)  # of SSD, what its layers are named is not ours
+        mean, std = NORMALIZATION[name]
+        side = SIDES[name]
+        self.inputs = (options.input_spec((side, side), "stretch", mean=mean, std=std),)
+        self.task, self.label_count = Task.DETECTION, label_count
+        self.min_iou, self.negatives_a_positive = options.min_iou, options.negatives_a_positive
+        whole = BUILDERS[name](weights=None, weights_backbone=None, num_classes=label_count + 1)
+        self.backbone, self.head = whole.backbone, whole.head
+        centre, _, size, _ = whole.box_coder.weights
+        self.variances = (1 / centre, 1 / size)
+        blank = torch.zeros(1, 3, side, side)
+        was = self.backbone.training
+        with torch.no_grad():
+            maps = list(self.backbone.eval()(blank).values())
+        self.backbone.train(was)
+        corners = whole.anchor_generator(ImageList(blank, [(side, side)]), maps)[0]
+        self.answer_from(to_centres(corners), options, options.suppress_iou or MAX_IOU[name])
+        layers = dict(self.backbone.features.named_children())  # type: ignore[union-attr]
+        self.feature_layers = (f"backbone.features.{len(layers) - 1}",)
+        loose = ("backbone.scale_weight",) if name == VGG else ()
+        self.stages = {
+            **{
+                f"features.{at}": (f"backbone.features.{at}",)
+                for at, layer in layers.items()
+                if any(True for _ in layer.parameters())
+            },
+            "head": (*loose, "backbone.extra", "head"),
+        }
+
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """Torchvision's files have these very names."""
+        return (name,)
+
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (b, n, 1 + L), background first, and offsets (b, n, 4), for (b, 3, h, w)."""
+        found: dict[str, Tensor] = self.head(list(self.backbone(image).values()))
+        return found["cls_logits"], found["bbox_regression"]
+
+
+@register(
+    VGG,
+    LITE,
+    tasks=[Task.DETECTION],
+    summary="torchvision's SSDs, for checkpoints trained with it",
+    licence="BSD-3-Clause (torchvision)",
+    weights_licence="BSD-3-Clause (torchvision)",
+    input_size=300,
+    smallest=LITE,
+    default_weights=lambda name: (from_torchvision(FILES[name]),),
+)
+def torchvision_ssd(name: str, *, task: Task, label_count: int, **options: Any) -> TorchvisionSSD:
+    """An SSD of torchvision's with random weights; its options are those of `TorchvisionSSDOptions`."""
+    return TorchvisionSSD(name, label_count=label_count, options=TorchvisionSSDOptions.of(name, options))
