@@ -45,7 +45,7 @@ bench: $(READY)  ## comparisons side by side with peers
 docs: $(READY)  ## the tables in docs/ that are made from the code
 	$(BIN)/python docs/make_tables.py
 
-screenshots: $(READY)  ## the pictures of the page, from drawn photographs (needs Chromium)
+screenshots: $(READY)  ## the pictures of the page, from drawn images (needs Chromium)
 	$(BIN)/python docs/make_screenshots.py
 
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

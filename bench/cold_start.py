@@ -1,4 +1,4 @@
-"""One photograph, the whole process: `blemish predict` beside scripts that import torch and do the same.
+"""One image, the whole process: `blemish predict` beside scripts that import torch and do the same.
 
     python bench/cold_start.py [--runs 7]
 
@@ -100,9 +100,7 @@ def main() -> int:
                     seconds[label].append(time.perf_counter() - started)
     medians = {label: statistics.median(times) for label, times in seconds.items()}
     ours = medians["blemish predict"]
-    print(
-        f"{'whole process, one photograph':34}{'median s':>10}{'least s':>10}{'blemish /':>11}{'promise':>9}"
-    )
+    print(f"{'whole process, one image':34}{'median s':>10}{'least s':>10}{'blemish /':>11}{'promise':>9}")
     for label, median in medians.items():
         promise = f"{PROMISES[label]:.2f}" if label in PROMISES else ""
         print(f"{label:34}{median:10.2f}{min(seconds[label]):10.2f}{ours / median:11.3f}{promise:>9}")

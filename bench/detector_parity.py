@@ -5,7 +5,7 @@
 
 Needs the extra `yolo`. Prints the share of detections with score >= .25, on either side, that the other side
 has with the same label, IoU >= .99 and a score within 1e-3; for segmentation also the IoU of the masks; then
-photographs a second over the whole folder, from file to result, each side at its best settings.
+images a second over the whole folder, from file to result, each side at its best settings.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def ultralytics_model(name, weights):
 
 
 def theirs(model, paths, **how):
-    """Boxes, scores, labels and masks of each photograph, by Ultralytics' own path."""
+    """Boxes, scores, labels and masks of each image, by Ultralytics' own path."""
     for start in range(0, len(paths), 32):
         chunk = [str(p) for p in paths[start : start + 32]]
         for result in model.predict(chunk, stream=True, verbose=False, device="cpu", **how):
@@ -91,7 +91,7 @@ def parity(predictor, model, paths, name):
             overlaps += iou
             worst = path.name if lacking else worst
     share = 1 - missing / max(total, 1)
-    print(f"{len(paths)} photographs, {total} detections with score >= {FLOOR} on both sides together")
+    print(f"{len(paths)} images, {total} detections with score >= {FLOOR} on both sides together")
     print(
         f"matched (IoU >= {MIN_IOU}, score within {MAX_GAP:g}): {share:.2%}"
         + (f", last miss in {worst}" if worst else "")
@@ -102,7 +102,7 @@ def parity(predictor, model, paths, name):
 
 
 def best_rates(sides, count, rounds):
-    """Photographs a second of each side at its best setting; they take turns, so that noise hits all."""
+    """Images a second of each side at its best setting; they take turns, so that noise hits all."""
     rates = {(side, setting): 0.0 for side, (settings, _) in sides.items() for setting in settings}
     processor = dict.fromkeys(rates, float("inf"))
     for side, setting in rates:
@@ -119,8 +119,8 @@ def best_rates(sides, count, rounds):
         best[side] = max(own.values()), min(processor[one] for one in own)
         shown = ", ".join(f"batch {one[1]}: {rate:.2f}" for one, rate in own.items())
         print(
-            f"{side}: {best[side][0]:.2f} photographs/s ({shown}), "
-            f"{1000 * best[side][1]:.0f} ms of processor time a photograph"
+            f"{side}: {best[side][0]:.2f} images/s ({shown}), "
+            f"{1000 * best[side][1]:.0f} ms of processor time an image"
         )
     return best
 
@@ -131,7 +131,7 @@ def main():
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--speed", type=int, default=64, help="photographs to time; 0 for none")
+    parser.add_argument("--speed", type=int, default=64, help="images to time; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     paths = list(itertools.islice(find_sources([given.data]), given.count))

@@ -1,10 +1,10 @@
-"""Near-identical photographs among many: time, memory, precision and recall on planted copies.
+"""Near-identical images among many: time, memory, precision and recall on planted copies.
 
-    python bench/duplicates.py [--photographs 50000] [--planted 2000]
+    python bench/duplicates.py [--images 50000] [--planted 2000]
 
-Every photograph is a picture of its own: patches of several sizes, as no other has them. Some get a copy:
+Every image is a picture of its own: patches of several sizes, as no other has them. Some get a copy:
 resized to 60 %, recompressed at quality 50, brightened by 20 %, cropped by 10 % anywhere, or mirrored. A
-pair that is reported and was not planted counts against precision. Blemish promises 50,000 photographs in
+pair that is reported and was not planted counts against precision. Blemish promises 50,000 images in
 minutes on two cores in under 1 GB.
 """
 
@@ -62,8 +62,8 @@ COPIES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
 }
 
 
-def write_photographs(root: Path, count: int, planted: int) -> tuple[list[Path], dict[tuple[int, int], str]]:
-    """The photographs, and the kind of every planted pair."""
+def write_images(root: Path, count: int, planted: int) -> tuple[list[Path], dict[tuple[int, int], str]]:
+    """The images, and the kind of every planted pair."""
     originals = count - planted
     kinds = list(COPIES)
     paths = [root / f"{i:06d}.jpg" for i in range(count)]
@@ -84,18 +84,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photographs", type=int, default=50_000)
+    parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--planted", type=int, default=2_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        paths, planted = write_photographs(Path(folder), arguments.photographs, arguments.planted)
+        paths, planted = write_images(Path(folder), arguments.images, arguments.planted)
         started, processor = time.perf_counter(), time.process_time()
         kept = signatures(paths)
         opened, opened_processor = time.perf_counter(), time.process_time()
         pairs = find_copies(kept)
         done, done_processor = time.perf_counter(), time.process_time()
     found = {(p.first, p.second) for p in pairs}
-    print(f"{len(paths):,} photographs of {SIZE[0]} x {SIZE[1]}, {len(planted):,} copies planted")
+    print(f"{len(paths):,} images of {SIZE[0]} x {SIZE[1]}, {len(planted):,} copies planted")
     print(f"{'':12}{'seconds':>10}{'processor':>12}")
     print(f"{'open':12}{opened - started:>10.1f}{opened_processor - processor:>12.1f}")
     print(f"{'compare':12}{done - opened:>10.1f}{done_processor - opened_processor:>12.1f}")

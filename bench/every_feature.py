@@ -6,7 +6,7 @@ certificate, the map, the same verdict from the Hub as from the file. The Hub is
     python bench/every_feature.py runs/demo/run runs/cars=cars
     python bench/every_feature.py                 # a small network that learns drawn panels first
 
-A run is a folder, or FOLDER=DATA where its photographs have moved; it stays as it is. A cell is seconds and
+A run is a folder, or FOLDER=DATA where its images have moved; it stays as it is. A cell is seconds and
 what came out; `refused` is an answer too, where it is the right one. The exit code is 1 if anything failed.
 """
 
@@ -45,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN[=DATA]")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--count", type=int, default=8, help="photographs that are timed")
+    parser.add_argument("--count", type=int, default=8, help="images that are timed")
     parser.add_argument("--output", type=Path, help="keep copies, maps and cards here")
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -85,10 +85,10 @@ class Verbs:
         made = read_model_file(self.run / "model.onnx")
         self.contract = made.contract
         self.many = self.contract.task in ("detection", "segmentation")
-        self.photograph = self._telling(data, made)
+        self.image = self._telling(data, made)
 
     def _telling(self, data: Path | None, made) -> Path:
-        """The first photograph in which the model sees something."""
+        """The first image in which the model sees something."""
         paths = [s.path for s in validation_samples(made, data)][:60]
         said = blemish("predict", *paths, "--model", made.path, *self.threads, "--json").splitlines()
         rows = [(path, json.loads(line)) for path, line in zip(paths, said, strict=True)]
@@ -133,7 +133,7 @@ class Verbs:
             refused = "refused, " + error.split("was not written: ")[1].split(" (on ")[0] + "; forced: "
             check(not self.half.exists(), "a refused file was written")
             out = blemish(*words, "--force")
-            cautions = run("predict", self.photograph, "--model", self.half)[2]
+            cautions = run("predict", self.image, "--model", self.half)[2]
             check("certif" in cautions, f"predict does not warn of a file made by force: {cautions}")
         elif code:
             raise Failed(error)
@@ -162,7 +162,7 @@ class Verbs:
 
     def _explained(self, model: Path | str, method: str, *, refused: bool = False) -> str:
         out = self.maps / Path(model).name
-        words = ["explain", self.photograph, "--model", model, "--output", out, "--method", method]
+        words = ["explain", self.image, "--model", model, "--output", out, "--method", method]
         words += ["--budget", LOOKS[method]] if method in LOOKS else []
         if self.many and not refused:
             words += ["--label", self._best_label()]
@@ -180,21 +180,19 @@ class Verbs:
         return f"{len(rows)} x {rows[0]['looks']} looks"
 
     def _best_label(self) -> str:
-        said = json.loads(blemish("predict", self.photograph, "--model", self.file, "--json").splitlines()[0])
+        said = json.loads(blemish("predict", self.image, "--model", self.file, "--json").splitlines()[0])
         seen = objects(said) or [{"score": 0, "label": self.contract.labels[0].name}]
         return max(seen, key=lambda x: x["score"])["label"]
 
     def _benchmark(self, backend: str) -> str:
         words = ("benchmark", self.run if backend == "torch" else self.file, "--backend", backend)
-        said = blemish(
-            *words, "--count", self.count, "--source", self.photograph.parent, *self.threads, "--json"
-        )
+        said = blemish(*words, "--count", self.count, "--source", self.image.parent, *self.threads, "--json")
         speed = json.loads(said)
         whole, network = (speed["latency_ms"][stage]["p50"] for stage in ("total", "infer"))
         return f"{whole:.0f} ms (network {network:.0f}), {speed['peak_memory_mib']:.0f} MiB"
 
     def _hub(self) -> Iterator[tuple[str, str]]:
-        here = blemish("predict", self.photograph, "--model", self.file, *self.threads, "--json")
+        here = blemish("predict", self.image, "--model", self.file, *self.threads, "--json")
         with tempfile.TemporaryDirectory() as cache:
             os.environ["HF_HUB_CACHE"] = cache
             with hub_stub().serving() as server:
@@ -217,7 +215,7 @@ class Verbs:
         return f"{len(server.files)} files, a card of {len(card.splitlines())} lines"
 
     def _same(self, here: str) -> str:
-        said = blemish("predict", self.photograph, "--model", f"hf://{REPOSITORY}", *self.threads, "--json")
+        said = blemish("predict", self.image, "--model", f"hf://{REPOSITORY}", *self.threads, "--json")
         check(answer(said) == answer(here), "another verdict than the file's")
         return "same verdict"
 

@@ -1,7 +1,7 @@
-"""What training gains by doing work once, and what one photograph costs a fusion.
+"""What training gains by doing work once, and what one image costs a fusion.
 
-Kept features of a frozen trunk (needs --cells and --weights), reduced copies of photographs of 12 megapixels
-(--large N), and one photograph through `Predictor.predict` beside ONNX Runtime alone (--fusion).
+Kept features of a frozen trunk (needs --cells and --weights), reduced copies of images of 12 megapixels
+(--large N), and one image through `Predictor.predict` beside ONNX Runtime alone (--fusion).
 
     python bench/faster_training.py --cells cells/data.csv --weights mobilenet_v2.pth --large 12 --fusion
 """
@@ -28,12 +28,12 @@ def trained(settings, folder):
 
 
 def from_the_second(run):
-    """Milliseconds a photograph, the best epoch but the first."""
-    return min(row["ms_per_photograph"] for row in run.history[1:])
+    """Milliseconds an image, the best epoch but the first."""
+    return min(row["ms_per_image"] for row in run.history[1:])
 
 
 def kept_features(cells, weights, folder):
-    """A frozen trunk that sees every photograph in every epoch, beside one that sees it once."""
+    """A frozen trunk that sees every image in every epoch, beside one that sees it once."""
     settings = {
         "data.path": str(cells),
         "data.normalization": "imagenet",
@@ -50,7 +50,7 @@ def kept_features(cells, weights, folder):
     once = trained(settings, folder / "once")
     return {
         "what": "features of a frozen trunk kept",
-        "ms a photograph": [round(from_the_second(run), 3) for run in (often, once)],
+        "ms an image": [round(from_the_second(run), 3) for run in (often, once)],
         "times as fast": round(from_the_second(often) / from_the_second(once), 1),
         "macro F1": [round(run.metrics["macro_f1"], 4) for run in (often, once)],
         "log loss": [round(run.metrics["log_loss"], 6) for run in (often, once)],
@@ -58,16 +58,16 @@ def kept_features(cells, weights, folder):
 
 
 def reduced_copies(count, folder):
-    """Photographs of 12 megapixels decoded in every epoch, beside reduced copies of them."""
-    from blemish.data.synthetic import panels, save_photograph
+    """Images of 12 megapixels decoded in every epoch, beside reduced copies of them."""
+    from blemish.data.synthetic import panels, save_image
 
     data = folder / "large"
     for i, specimen in enumerate(panels(count, size_hw=(3000, 4000), task="classification")):
         place = data / ("clean" if i % 2 else "damaged")
         place.mkdir(parents=True, exist_ok=True)
-        save_photograph(specimen.photograph, place / f"{i}.jpg")
-    out = {"what": f"{count} photographs of 12 megapixels"}
-    for name, crop in (("whole photograph", None), ("random crop", {"scale": [0.25, 1.0]})):
+        save_image(specimen.image, place / f"{i}.jpg")
+    out = {"what": f"{count} images of 12 megapixels"}
+    for name, crop in (("whole image", None), ("random crop", {"scale": [0.25, 1.0]})):
         settings = {
             "data.path": str(data),
             "model.name": "resnet18",
@@ -91,7 +91,7 @@ def reduced_copies(count, folder):
 
 
 def fusion(folder, rounds):
-    """One photograph by `Predictor.predict`, beside ONNX Runtime on ready arrays plus opening the file."""
+    """One image by `Predictor.predict`, beside ONNX Runtime on ready arrays plus opening the file."""
     import onnxruntime
     import torch
 
@@ -105,7 +105,7 @@ def fusion(folder, rounds):
 
     torch.manual_seed(0)
     network = create("fusion", task="classification", label_count=6).eval()
-    names = next(vehicles(1)).truth.labels.names
+    names = next(vehicles(1)).ground_truth.labels.names
     contract = Contract(
         name="fusion",
         architecture="fusion",
@@ -117,28 +117,28 @@ def fusion(folder, rounds):
     )
     path = folder / "fusion.onnx"
     write_model_file(path, export_network(network), contract)
-    data = write_vehicles(folder / "photographs", 6, size_hw=(480, 640), suffix=".jpg")
-    photographs = [sample.path for sample in data.samples]
+    data = write_vehicles(folder / "images", 6, size_hw=(480, 640), suffix=".jpg")
+    images = [sample.path for sample in data.samples]
     predictor = load(path, backend="onnxruntime", device="cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     ours, bare = [], []
     for i in range(rounds + 3):
-        photograph = photographs[i % len(photographs)]
-        feeds = {s.name: prepare(open_image(photograph), s)[0][None] for s in contract.inputs}
+        image = images[i % len(images)]
+        feeds = {s.name: prepare(open_image(image), s)[0][None] for s in contract.inputs}
         order = [("ours", ours), ("bare", bare)] if i % 2 else [("bare", bare), ("ours", ours)]
         for who, seconds in order:
             start = time.perf_counter()
             if who == "ours":
-                predictor.predict(photograph)
+                predictor.predict(image)
             else:
-                open_image(photograph)
+                open_image(image)
                 session.run(None, feeds)
             seconds.append(time.perf_counter() - start)
     ours, bare = ours[3:], bare[3:]
     return {
-        "what": "fusion, fp32, one photograph of 640 x 480",
+        "what": "fusion, fp32, one image of 640 x 480",
         "ms, median": [round(1000 * statistics.median(s), 1) for s in (ours, bare)],
         "ratio": round(statistics.median(ours) / statistics.median(bare), 3),
         "ratio of pairs, median": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
@@ -149,7 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--large", type=int, help="how many photographs of 12 megapixels to draw")
+    parser.add_argument("--large", type=int, help="how many images of 12 megapixels to draw")
     parser.add_argument("--fusion", action="store_true")
     parser.add_argument("--rounds", type=int, default=30)
     given = parser.parse_args()

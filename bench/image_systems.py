@@ -96,17 +96,17 @@ def one(name, data, folder, epochs):
     blemish("export", run, "--precision", "fp16")
     half = (run / "model-fp16.onnx").stat().st_size / (run / "model.onnx").stat().st_size
     report = json.loads(blemish("evaluate", "--model", run / "model.onnx", "--data", data, "--json")[0])
-    photograph = next(p for p in sorted(Path(data).parent.rglob("*")) if p.suffix in (".png", ".jpg"))
+    image = next(p for p in sorted(Path(data).parent.rglob("*")) if p.suffix in (".png", ".jpg"))
     if Path(data).is_dir():
-        photograph = next(p for p in sorted(Path(data).rglob("*")) if p.suffix in (".png", ".jpg"))
-    told, seconds = blemish("predict", photograph, "--model", run / "model.onnx", "--json")
+        image = next(p for p in sorted(Path(data).rglob("*")) if p.suffix in (".png", ".jpg"))
+    told, seconds = blemish("predict", image, "--model", run / "model.onnx", "--json")
     return {
         "recipe": name,
-        "photographs": report["photographs"],
+        "images": report["images"],
         "killed after epoch": complete,
         "same weights": same,
         "validation": json.loads(resumed)["metrics"],
-        "all photographs": report["headline"],
+        "all images": report["headline"],
         "fp16 size": round(half, 3),
         "predict seconds": round(seconds, 2),
         "prediction": json.loads(told.splitlines()[0]),

@@ -1,8 +1,8 @@
 """COCO AP side by side: Blemish, pycocotools, and hotcoco where it is installed.
 
-    python bench/map.py                    # 5,000 photographs, 100,000+ detections, boxes and masks
-    python bench/map.py --photographs 500  # a smaller one
-    python bench/map.py --report 1000      # the whole report of so many photographs of masks: time and memory
+    python bench/map.py                    # 5,000 images, 100,000+ detections, boxes and masks
+    python bench/map.py --images 500  # a smaller one
+    python bench/map.py --report 1000      # the whole report of so many images of masks: time and memory
 
 Each contender runs in a process of its own, on the same objects: seconds and peak memory are those of the
 evaluation alone, from arrays or COCO dictionaries already in memory to the twelve figures; on a machine that
@@ -29,17 +29,17 @@ FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 FIGURES += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
 
 
-def scene(photographs, per_truth, seed=0):
-    """(m, 6) truths and (n, 7) detections: photograph, label, xyxy, and for detections a score."""
+def scene(images, per_ground_truth, seed=0):
+    """(m, 6) truths and (n, 7) detections: image, label, xyxy, and for detections a score."""
     rng = np.random.default_rng(seed)
-    count = rng.poisson(7, photographs)
-    truths = np.zeros((count.sum(), 6))
-    truths[:, 0] = np.repeat(np.arange(photographs), count)
-    truths[:, 1] = rng.integers(0, LABELS, len(truths))
-    size = rng.choice([20, 60, 160], (len(truths), 1)) * rng.uniform(0.6, 1.4, (len(truths), 2))
-    corner = rng.uniform(0, 1, (len(truths), 2)) * (SIDE - size)
-    truths[:, 2:] = np.concatenate([corner, corner + size], 1)
-    found = np.repeat(truths, per_truth, 0)
+    count = rng.poisson(7, images)
+    ground_truths = np.zeros((count.sum(), 6))
+    ground_truths[:, 0] = np.repeat(np.arange(images), count)
+    ground_truths[:, 1] = rng.integers(0, LABELS, len(ground_truths))
+    size = rng.choice([20, 60, 160], (len(ground_truths), 1)) * rng.uniform(0.6, 1.4, (len(ground_truths), 2))
+    corner = rng.uniform(0, 1, (len(ground_truths), 2)) * (SIDE - size)
+    ground_truths[:, 2:] = np.concatenate([corner, corner + size], 1)
+    found = np.repeat(ground_truths, per_ground_truth, 0)
     wide = found[:, 4:6] - found[:, 2:4]
     shift = (
         rng.normal(size=(len(found), 4)) * np.tile(wide, 2) * rng.choice([0.03, 0.1, 0.3], (len(found), 1))
@@ -50,7 +50,7 @@ def scene(photographs, per_truth, seed=0):
     )
     wrong = rng.random(len(found)) < 0.2
     found[wrong, 1] = rng.integers(0, LABELS, wrong.sum())
-    return truths, np.concatenate([found, rng.random((len(found), 1))], 1)
+    return ground_truths, np.concatenate([found, rng.random((len(found), 1))], 1)
 
 
 def run_lengths(box):
@@ -69,7 +69,7 @@ def run_lengths(box):
     return np.diff(np.concatenate([[0], edges, [SIDE * SIDE]]))
 
 
-def as_objects(rows, photographs, masks):
+def as_objects(rows, images, masks):
     from blemish.arrays import Mask
     from blemish.metrics.object_arrays import ObjectArrays
 
@@ -77,9 +77,9 @@ def as_objects(rows, photographs, masks):
     boxes = rows[:, 2:6]
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return ObjectArrays(
-        photographs=photographs,
+        images=images,
         label_count=LABELS,
-        photograph=rows[:, 0].astype(int),
+        image=rows[:, 0].astype(int),
         label=rows[:, 1].astype(int),
         boxes=boxes,
         area=area if held is None else np.array([m.area for m in held], float),
@@ -90,11 +90,11 @@ def as_objects(rows, photographs, masks):
     )
 
 
-def as_coco(truths, found, photographs, masks):
+def as_coco(ground_truths, found, image_count, masks):
     from pycocotools import mask as api
 
     sides = []
-    for rows in (truths, found):
+    for rows in (ground_truths, found):
         side = []
         for i, row in enumerate(rows.tolist()):
             x1, y1, x2, y2 = row[2:6]
@@ -104,27 +104,27 @@ def as_coco(truths, found, photographs, masks):
                 entry["segmentation"] = api.frPyObjects(plain, SIDE, SIDE)
             else:
                 entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            if rows is truths:
+            if rows is ground_truths:
                 area = float(api.area(entry["segmentation"])) if masks else (x2 - x1) * (y2 - y1)
                 entry |= {"id": i + 1, "iscrowd": 0, "area": area}
             else:
                 entry["score"] = row[6]
             side.append(entry)
         sides.append(side)
-    images = [{"id": i + 1, "width": SIDE, "height": SIDE} for i in range(photographs)]
+    images = [{"id": i + 1, "width": SIDE, "height": SIDE} for i in range(image_count)]
     categories = [{"id": i + 1, "name": str(i)} for i in range(LABELS)]
     return {"images": images, "annotations": sides[0], "categories": categories, "info": {}}, sides[1]
 
 
-def as_annotations(rows, photographs):
-    """What `evaluate` scores: a Truth a photograph, or a Prediction where there are scores, with masks."""
+def as_annotations(rows, images):
+    """What `evaluate` scores: a Truth an image, or a Prediction where there are scores, with masks."""
     from blemish.arrays import Mask
     from blemish.structures import GroundTruth, Labels, Prediction, Task
 
     labels = Labels(tuple(f"label {i}" for i in range(LABELS)))
     out = []
-    for photograph in range(photographs):
-        here = rows[rows[:, 0] == photograph]
+    for image in range(images):
+        here = rows[rows[:, 0] == image]
         here = here[np.argsort(-here[:, 6], kind="stable")] if rows.shape[1] > 6 else here
         fields = {
             "task": Task.SEGMENTATION,
@@ -144,16 +144,16 @@ def as_annotations(rows, photographs):
     return out
 
 
-def report(photographs):
+def report(images):
     """Seconds and peak memory of a whole report, intervals included, in this process."""
-    truths, found = (as_annotations(rows, photographs) for rows in scene(photographs, 3))
+    ground_truths, found = (as_annotations(rows, images) for rows in scene(images, 3))
     before, start = peak_mb(), (time.perf_counter(), time.process_time())
     from blemish.evaluation import score
 
-    made = score(found, truths)
+    made = score(found, ground_truths)
     seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
     print(
-        f"{photographs:,} photographs of {SIDE} px, {sum(map(len, truths)):,} truths and "
+        f"{images:,} images of {SIDE} px, {sum(map(len, ground_truths)):,} truths and "
         f"{sum(map(len, found)):,} detections with masks: {seconds:.1f} s ({busy:.1f} of the processor), "
         f"peak {peak_mb():.0f} MB, {before:.0f} before; AP {made.value('ap'):.3f}"
     )
@@ -164,19 +164,19 @@ def peak_mb():
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
 
 
-def contend(name, photographs, per_truth, masks):
+def contend(name, images, per_ground_truth, masks):
     """One contender, in this process: seconds, peak memory and the twelve figures."""
-    truths, found = scene(photographs, per_truth)
+    ground_truths, found = scene(images, per_ground_truth)
     if name == "blemish":
         from blemish.metrics.average_precision import accumulate
         from blemish.metrics.coco_matching import match
 
-        sides = as_objects(found, photographs, masks), as_objects(truths, photographs, masks)
+        sides = as_objects(found, images, masks), as_objects(ground_truths, images, masks)
         start = time.perf_counter(), time.process_time()
         figures = accumulate(match(*sides)).figures()
         stats = [figures[n] for n in FIGURES]
     else:
-        data, results = as_coco(truths, found, photographs, masks)
+        data, results = as_coco(ground_truths, found, images, masks)
         if name == "pycocotools":
             from pycocotools.coco import COCO
             from pycocotools.cocoeval import COCOeval
@@ -185,13 +185,17 @@ def contend(name, photographs, per_truth, masks):
         with contextlib.redirect_stdout(io.StringIO()):
             start = time.perf_counter(), time.process_time()
             if name == "pycocotools":
-                truth = COCO()
-                truth.dataset = data
-                truth.createIndex()
-                evaluation = COCOeval(truth, truth.loadRes(results), "segm" if masks else "bbox")
+                ground_truth = COCO()
+                ground_truth.dataset = data
+                ground_truth.createIndex()
+                evaluation = COCOeval(
+                    ground_truth, ground_truth.loadRes(results), "segm" if masks else "bbox"
+                )
             else:
-                truth = COCO(data)
-                evaluation = COCOeval(truth, truth.load_res(results), "segm" if masks else "bbox")
+                ground_truth = COCO(data)
+                evaluation = COCOeval(
+                    ground_truth, ground_truth.load_res(results), "segm" if masks else "bbox"
+                )
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
@@ -208,18 +212,18 @@ def measured(*arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photographs", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--report", type=int, metavar="PHOTOGRAPHS")
     parser.add_argument("--contend", nargs=4)
     arguments = parser.parse_args()
     if arguments.contend:
-        name, photographs, per_truth, masks = arguments.contend
-        print(json.dumps(contend(name, int(photographs), int(per_truth), masks == "True")))
+        name, images, per_ground_truth, masks = arguments.contend
+        print(json.dumps(contend(name, int(images), int(per_ground_truth), masks == "True")))
         return
     if arguments.report:
         report(arguments.report)
         return
-    n = arguments.photographs
+    n = arguments.images
     print(
         f"{'':24}{'detections':>12}{'seconds':>10}{'times':>8}{'cpu s':>9}{'times':>8}"
         f"{'peak MB':>10}{'largest difference':>22}"

@@ -1,11 +1,11 @@
-"""Can an architecture learn a few photographs by heart, and others a little? One that cannot has a fault.
+"""Can an architecture learn a few images by heart, and others a little? One that cannot has a fault.
 
     python bench/memorise.py --data DATASET --model ssd300-resnet50 --count 16 [--set key=value]...
     python bench/memorise.py --data DATASET --model ssd300-resnet50 --count 200 --judged 50 --epochs 5
 
-Writes the first photographs with objects as a set whose train and val are the same, trains without
+Writes the first images with objects as a set whose train and val are the same, trains without
 augmentation, and prints the AP50 by epoch (of masks where there are masks). Memorised means at least .9.
-With --judged the first photographs of the data's own val are judged instead: does their loss fall?
+With --judged the first images of the data's own val are judged instead: does their loss fall?
 """
 
 import argparse
@@ -22,7 +22,7 @@ from blemish.training import train
 
 def write_subset(source, task, count, judged, root):
     dataset = open_dataset(source, task=task)
-    held = [s for s in dataset if s.truth is not None and len(s.truth)]
+    held = [s for s in dataset if s.ground_truth is not None and len(s.ground_truth)]
     few = [s for s in held if judged is None or s.split == "train"][:count]
     others = few if judged is None else [s for s in held if s.split == "val"][:judged]
     both = [
@@ -67,7 +67,7 @@ def main():
     if given.judged is not None:
         losses = [row["val_loss"] for row in run.history]
         verdict = f": validation loss from {losses[0]:.3f} to {losses[-1]:.3f}, least {min(losses):.3f}"
-    print(f"{given.model}: {count} photographs, best AP50 {best:.3f}{verdict}")
+    print(f"{given.model}: {count} images, best AP50 {best:.3f}{verdict}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The pointing game: how often a map's peak lies inside the damage that was drawn there.
 
 Trains a small network on drawn solar cells, explains each damaged cell of the held-out ones, and looks where
-the peak is. Chance is the share of the photograph that the damage covers.
+the peak is. Chance is the share of the image that the damage covers.
 
     python bench/pointing_game.py --count 800 --epochs 6
 """
@@ -19,7 +19,7 @@ from blemish.geometry import mask_to_array
 from blemish.inference import load
 
 METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "occlusion", "rise")
-SLACK = 0.05  # of the photograph's side: the published game allows a margin, since maps are coarse
+SLACK = 0.05  # of the image's side: the published game allows a margin, since maps are coarse
 
 
 def main() -> None:
@@ -49,13 +49,13 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
     explainer = Explainer(predictor.backend, predictor.model_file)
     print(f"| method | looks | {' | '.join(predictor.labels.names)} | all | chance |")
     print("|---|---|" + "---|" * (len(predictor.labels) + 2))
-    test = [s for s in drawn if s.split == "test" and s.truth is not None and len(s.truth)]
+    test = [s for s in drawn if s.split == "test" and s.ground_truth is not None and len(s.ground_truth)]
     for method in given.methods:
         hits: dict[str, list[bool]] = {name: [] for name in predictor.labels.names}
         chance = []
         for sample in test[: given.shown]:
             prediction = predictor.predict(sample.path)
-            for name in sample.truth.label_names:
+            for name in sample.ground_truth.label_names:
                 if not prediction.verdict()[prediction.labels.index(name)]:
                     continue  # what was not found cannot be explained
                 (made,) = explainer.explain(
@@ -85,7 +85,7 @@ def train(given: argparse.Namespace, folder: Path) -> None:
 
 
 def damage_masks(count: int, size: int) -> dict[str, dict[str, np.ndarray]]:
-    """By photograph and label, the drawn polygons' mask, grown by the slack."""
+    """By image and label, the drawn polygons' mask, grown by the slack."""
     grown = {}
     for specimen in cells(count, size=size):
         masks: dict[str, np.ndarray] = {}

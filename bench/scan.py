@@ -1,11 +1,11 @@
-"""A folder of YOLO photographs looked over: `blemish data check --fast` beside Ultralytics.
+"""A folder of YOLO images looked over: `blemish data check --fast` beside Ultralytics.
 
-    python bench/scan.py [--photographs 3000] [--peer-python PYTHON_WITH_ULTRALYTICS]
+    python bench/scan.py [--images 3000] [--peer-python PYTHON_WITH_ULTRALYTICS]
 
-Photographs of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and
+Images of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and
 full decoding are off on both sides, imports are not counted, each side gets a folder of its own, since
 Ultralytics mends files in place. Blemish promises at least twice the speed cold and the same speed cached,
-with at least the same faults found; ten times the photographs take at most eleven times as long.
+with at least the same faults found; ten times the images take at most eleven times as long.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from blemish.data.audit import check
-from blemish.data.synthetic import panels, save_photograph
+from blemish.data.synthetic import panels, save_image
 
 LABELS = ("dent", "scratch", "chip")
 DRAWN = 24
@@ -30,19 +30,19 @@ PEER = Path(__file__).parent / "peers" / "scan_ultralytics.py"
 
 
 def write_set(root: Path, count: int, *, link: bool) -> None:
-    """A data set of so many photographs, each a copy of one of a few drawn ones."""
+    """A data set of so many images, each a copy of one of a few drawn ones."""
     images, labels = root / "images", root / "labels"
     images.mkdir(parents=True)
     labels.mkdir()
     originals = []
     for number, specimen in enumerate(panels(DRAWN, 5, size_hw=SIZE_HW)):
         path = root / f"drawn{number}{'.png' if number % 24 == 7 else '.jpg'}"
-        save_photograph(specimen.photograph, path)
-        boxes = specimen.truth.boxes_xyxy / [SIZE_HW[1], SIZE_HW[0], SIZE_HW[1], SIZE_HW[0]]
+        save_image(specimen.image, path)
+        boxes = specimen.ground_truth.boxes_xyxy / [SIZE_HW[1], SIZE_HW[0], SIZE_HW[1], SIZE_HW[0]]
         lines = [
             f"{label} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}"
             for label, (x1, y1, x2, y2) in zip(
-                specimen.truth.label_index.tolist(), boxes.tolist(), strict=True
+                specimen.ground_truth.label_index.tolist(), boxes.tolist(), strict=True
             )
         ]
         originals.append((path, "".join(f"{line}\n" for line in lines)))
@@ -61,25 +61,25 @@ def write_set(root: Path, count: int, *, link: bool) -> None:
 
 
 def plant(root: Path) -> dict[str, str]:
-    """Faults among the first photographs: what was done, by file name."""
+    """Faults among the first images: what was done, by file name."""
     images = sorted((root / "images").iterdir())
     jpegs = [p for p in images if p.suffix == ".jpg"][40:]
     pngs = [p for p in images if p.suffix == ".png"][5:]
     planted = {}
 
-    def photograph(path: Path, what: str, data: bytes) -> None:
+    def image(path: Path, what: str, data: bytes) -> None:
         path.unlink()  # it may be a link
         path.write_bytes(data)
         planted[path.name] = what
 
     for k in range(3):
-        photograph(jpegs[k], "empty", b"")
-        photograph(jpegs[10 + k], "cut short", jpegs[10 + k].read_bytes()[: -5000 * (k + 1)])
-        photograph(jpegs[20 + k], "no photograph", b"<html>404</html>")
-        photograph(pngs[k], "cut short", pngs[k].read_bytes()[:-300])
+        image(jpegs[k], "empty", b"")
+        image(jpegs[10 + k], "cut short", jpegs[10 + k].read_bytes()[: -5000 * (k + 1)])
+        image(jpegs[20 + k], "no image", b"<html>404</html>")
+        image(pngs[k], "cut short", pngs[k].read_bytes()[:-300])
         data = bytearray(pngs[10 + k].read_bytes())
         data[len(data) // 2] ^= 0x55
-        photograph(pngs[10 + k], "checksum", bytes(data))
+        image(pngs[10 + k], "checksum", bytes(data))
     lines = {
         "four numbers": "0 0.5 0.5 0.1\n",
         "words": "dent 0.5 0.5 0.1 0.1\n",
@@ -99,7 +99,7 @@ def plant(root: Path) -> dict[str, str]:
 
 
 def ours(root: Path, cache: Path) -> tuple[float, float, float, set[str]]:
-    """Seconds cold, of the processor, and cached; and the photographs that have a finding."""
+    """Seconds cold, of the processor, and cached; and the images that have a finding."""
     os.environ["BLEMISH_CACHE"] = str(cache)
     cold, spent, cached = [], [], []
     found = None
@@ -122,12 +122,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photographs", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--peer-python", default=sys.executable)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_set(root / "ours", arguments.photographs, link=False)
+        write_set(root / "ours", arguments.images, link=False)
         planted = plant(root / "ours")
         cold, spent, cached, names = ours(root / "ours", root / "cache")
         runs = []
@@ -141,10 +141,7 @@ def main() -> None:
             shutil.rmtree(root / f"theirs{run}")
         shutil.rmtree(root / "ours")
         theirs = {Path(p).name for p in runs[0]["faulty"]}
-        print(
-            f"{arguments.photographs} photographs of {SIZE_HW[1]} x {SIZE_HW[0]}, {len(planted)} faults"
-            f" planted"
-        )
+        print(f"{arguments.images} images of {SIZE_HW[1]} x {SIZE_HW[0]}, {len(planted)} faults planted")
         print(f"{'':24}{'blemish':>12}{'ultralytics':>14}{'ratio':>8}")
         peer_cold, peer_spent, peer_cached = (
             min(r[k] for r in runs) for k in ("cold", "processor", "cached")
@@ -159,7 +156,7 @@ def main() -> None:
             if group:
                 print(f"{title}: {sorted({planted.get(n, n) for n in group})}")
         times = []
-        for count in (arguments.photographs, 10 * arguments.photographs):
+        for count in (arguments.images, 10 * arguments.images):
             write_set(root / f"grown{count}", count, link=True)
             os.environ["BLEMISH_CACHE"] = ""
             took = []
@@ -170,7 +167,7 @@ def main() -> None:
             times.append(min(took))
             shutil.rmtree(root / f"grown{count}")
         print(
-            f"ten times the photographs take {times[1] / times[0]:.2f} times as long ({times[0]:.2f} s,"
+            f"ten times the images take {times[1] / times[0]:.2f} times as long ({times[0]:.2f} s,"
             f" {times[1]:.2f} s)"
         )
 

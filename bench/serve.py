@@ -4,7 +4,7 @@
     python bench/serve.py --litserve PYTHON                 an interpreter that has litserve and onnxruntime
     python bench/serve.py --only throughput --seconds 20
 
-Clients run in a process of their own and send photographs of 200 kB that are ready in memory; the
+Clients run in a process of their own and send images of 200 kB that are ready in memory; the
 processor time they take is shown, because on a small machine the servers have to do without it.
 """
 
@@ -31,10 +31,10 @@ from peers.servers import (
     busy_seconds,
     damagelens,
     get,
+    images,
     litserve,
     make_model,
     pause,
-    photographs,
     processor_seconds,
 )
 
@@ -63,7 +63,7 @@ def in_own_process(arguments: dict) -> dict:
 
 
 def predict_rate(file: Path, paths: list[str], seconds: float) -> dict:
-    """Photographs a second of `blemish predict`'s own stream over files, and the unbatched call's p50."""
+    """Images a second of `blemish predict`'s own stream over files, and the unbatched call's p50."""
     code = f"""
 import itertools, json, statistics, time
 from pathlib import Path
@@ -92,10 +92,10 @@ print(json.dumps({{"rate": rate, "server_cpu": cpu, "alone_p50": statistics.medi
 
 def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     size = Path(paths[0]).stat().st_size // 1000
-    print(f"\n{CLIENTS} clients, photographs of {size} kB. All servers run, and are asked in turn,")
+    print(f"\n{CLIENTS} clients, images of {size} kB. All servers run, and are asked in turn,")
     print(f"{options.repeats} times {options.seconds:g} s, so that the machine's other work hits them all.\n")
     print(
-        "| model | server | photographs/s, median | best | server's ms of processor | p50 ms | p99 ms "
+        "| model | server | images/s, median | best | server's ms of processor | p50 ms | p99 ms "
         "| clients' CPU | others' CPU | ready after s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -111,7 +111,7 @@ def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> N
             peers["LitServe, same file"] = partial(litserve, options.litserve, file)
         rates: dict[str, list[dict]] = {peer: [] for peer in (*peers, "predict")}
         ready: dict[str, float] = {}
-        load = {"kind": "closed", "photographs": paths, "clients": CLIENTS}
+        load = {"kind": "closed", "images": paths, "clients": CLIENTS}
         with contextlib.ExitStack() as stack:
             asked = {}
             for peer, start in peers.items():
@@ -173,7 +173,7 @@ def lone(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
         file, _ = make_model(name, folder)
         pairs = []
         made, port, path = blemish(file)
-        arguments = {"kind": "closed", "port": port, "path": path, "photographs": paths, "clients": 1}
+        arguments = {"kind": "closed", "port": port, "path": path, "images": paths, "clients": 1}
         with made:
             for _ in range(options.repeats):
                 served = in_own_process({**arguments, "seconds": options.seconds, "warm": 1})
@@ -189,7 +189,7 @@ def lone(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
 def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     file, _ = make_model("resnet18", folder)
     made, port, path = blemish(file)
-    common = {"port": port, "path": path, "photographs": paths}
+    common = {"port": port, "path": path, "images": paths}
     closed = {**common, "kind": "closed", "clients": CLIENTS, "seconds": options.seconds}
     with made:
         # The peak before and after, as what else the machine does changes from minute to minute.
@@ -211,9 +211,9 @@ def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> Non
 def memory(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     file, _ = make_model("tiny", folder)
     small = folder / "small.jpg"
-    small.write_bytes(photographs(1, (320, 240), 10)[0])
+    small.write_bytes(images(1, (320, 240), 10)[0])
     made, port, path = blemish(file)
-    arguments = {"kind": "closed", "port": port, "path": path, "photographs": [str(small)], "clients": 16}
+    arguments = {"kind": "closed", "port": port, "path": path, "images": [str(small)], "clients": 16}
     print(f"\nMemory over {options.requests} requests of 10 kB; what is kept for links grows up to 128 MB\n")
     print("| requests | resident MB | for links MB |\n|---|---|---|")
     with made as process:
@@ -235,20 +235,20 @@ def start(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
             began = time.perf_counter()
             made, port, path = blemish(file)
             with made:
-                arguments = {"port": port, "path": path, "photographs": paths[:1]}
+                arguments = {"port": port, "path": path, "images": paths[:1]}
                 status = ask_once(**arguments)
                 assert status == 200, status
                 took.append(time.perf_counter() - began)
         print(f"  {name}: {min(took):.2f} at best, {statistics.median(took):.2f} in the median")
 
 
-def ask_once(port: int, path: str, photographs: list[str]) -> int:
+def ask_once(port: int, path: str, images: list[str]) -> int:
     """The status of one request."""
 
     async def ask() -> int:
         connection = Connection(port)
         try:
-            return await connection.send(request(path, Path(photographs[0]).read_bytes()))
+            return await connection.send(request(path, Path(images[0]).read_bytes()))
         finally:
             connection.close()
 
@@ -276,7 +276,7 @@ def main() -> None:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
-        for i, data in enumerate(photographs()):
+        for i, data in enumerate(images()):
             path = folder / f"{i}.jpg"
             path.write_bytes(data)
             paths.append(str(path))

@@ -1,6 +1,6 @@
 """Images per second of `blemish train` beside a tuned loop by hand: same model, augmentation and batch.
 
-The loop by hand keeps every photograph decoded and resized in memory, flips with torchvision's v2 kernels and
+The loop by hand keeps every image decoded and resized in memory, flips with torchvision's v2 kernels and
 does nothing but learn. Ours is counted from its own `metrics.csv`: the learning of each epoch, loading and
 progress bar included. The best epoch of several counts, the first left out, which fills caches.
 

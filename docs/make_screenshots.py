@@ -1,9 +1,9 @@
-"""Draws photographs, serves them, and takes the picture of the page that the README shows.
+"""Draws images, serves them, and takes the picture of the page that the README shows.
 
     make screenshots                           all, into docs/images
     python docs/make_screenshots.py page.png   one of them
 
-No photograph of anybody's is used, and no network was trained: the photographs are drawn by
+No image of anybody's is used, and no network was trained: the images are drawn by
 `blemish.data.synthetic`, and the "model" is a stand-in that recognises them and answers how they were
 drawn, with scores made up from a seed. Its name on the page says so. Needs the extras `serve` and `dev`,
 and Chromium. Only `page.png` belongs into the repository.
@@ -30,20 +30,20 @@ import numpy as np
 
 OUTPUT = Path(__file__).parent / "images"
 SEED = 11
-PHOTOGRAPHS = 7
+IMAGES = 7
 SIZE_HW = (750, 1000)
 SIDE = 64  # of the stand-in's input, pixels
 GRID = 112  # of a mask over its box
 MOST = 24  # objects
 
 
-def write_stand_in(path: Path, photographs: Sequence[Any], truths: Sequence[Any], seed: int = 0) -> Path:
-    """A model file that looks photographs up by their thumbnail and answers their truth.
+def write_stand_in(path: Path, images: Sequence[Any], ground_truths: Sequence[Any], seed: int = 0) -> Path:
+    """A model file that looks images up by their thumbnail and answers their truth.
 
     Args:
         path: where to.
-        photographs: (h, w, 3) uint8 each.
-        truths: of the same, with masks.
+        images: (h, w, 3) uint8 each.
+        ground_truths: of the same, with masks.
         seed: of the scores.
     """
     from PIL import Image
@@ -54,18 +54,23 @@ def write_stand_in(path: Path, photographs: Sequence[Any], truths: Sequence[Any]
 
     rng = np.random.default_rng(seed)
     spec = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
-    count = len(photographs)
+    count = len(images)
     boxes = np.zeros((count, MOST, 4), np.float32)
     scores = np.zeros((count, MOST), np.float32)
     labels = np.full((count, MOST), -1, np.int64)
     masks = np.zeros((count, MOST, GRID, GRID), np.float32)
     thumbnails = np.zeros((count, 3 * 16 * 16), np.float32)
-    for i, (pixels, truth) in enumerate(zip(photographs, truths, strict=True)):
+    for i, (pixels, ground_truth) in enumerate(zip(images, ground_truths, strict=True)):
         height, width = pixels.shape[:2]
         thumbnail = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
         thumbnails[i] = (np.asarray(thumbnail, np.float32) / 255).transpose(2, 0, 1).ravel()
         for k, (box, mask, label) in enumerate(
-            zip(truth.boxes_xyxy[:MOST], truth.masks[:MOST], truth.label_index[:MOST], strict=True)
+            zip(
+                ground_truth.boxes_xyxy[:MOST],
+                ground_truth.masks[:MOST],
+                ground_truth.label_index[:MOST],
+                strict=True,
+            )
         ):
             x1, y1, x2, y2 = np.round(box).astype(int)
             part = mask_to_array(mask)[y1:y2, x1:x2].astype(np.float32)
@@ -73,12 +78,14 @@ def write_stand_in(path: Path, photographs: Sequence[Any], truths: Sequence[Any]
             boxes[i, k] = np.array([x1, y1, x2, y2]) * SIDE / np.array([width, height, width, height])
             scores[i, k] = np.clip(rng.normal(0.8, 0.2), 0.2, 0.98)
             labels[i, k], masks[i, k] = label, np.asarray(grid)
-    names = truths[0].labels
+    names = ground_truths[0].labels
     contract = Contract(
         name="stand-in-for-a-model",
-        architecture="looks up drawn photographs",
+        architecture="looks up drawn images",
         task=Task.SEGMENTATION,
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names.names, names.titles, strict=True)),
+        labels=tuple(
+            LabelSpec(name=n, title=t) for n, t in zip(names.names, names.display_names, strict=True)
+        ),
         inputs=(spec,),
         outputs=tuple(OutputSpec(name=role, role=role) for role in ("boxes", "scores", "labels", "masks")),
         decoder=DecoderSpec(name="final"),
@@ -94,7 +101,7 @@ def _graph(thumbnails: Any, boxes: Any, scores: Any, labels: Any, masks: Any) ->
     from onnx import TensorProto, helper, numpy_helper
 
     constants = {
-        "known": (-2 * thumbnails.T).astype(np.float32),  # (features, photographs)
+        "known": (-2 * thumbnails.T).astype(np.float32),  # (features, images)
         "norms": (thumbnails**2).sum(1)[None].astype(np.float32),
         **{
             f"all_{name}": v
@@ -138,18 +145,18 @@ def _graph(thumbnails: Any, boxes: Any, scores: Any, labels: Any, masks: Any) ->
 
 
 def drawn(folder: Path) -> tuple[list[Path], Path]:
-    """Photographs of painted panels, and a model file that knows them."""
+    """Images of painted panels, and a model file that knows them."""
     from PIL import Image
 
     from blemish.data.synthetic import panels
 
-    specimens = list(panels(PHOTOGRAPHS, SEED, size_hw=SIZE_HW))
+    specimens = list(panels(IMAGES, SEED, size_hw=SIZE_HW))
     paths = []
     for number, specimen in enumerate(specimens, 1):
         paths.append(folder / f"panel-{number:02d}.jpg")
-        Image.fromarray(specimen.photograph.pixels).save(paths[-1], quality=92)
-    pixels = [specimen.photograph.pixels for specimen in specimens]
-    model = write_stand_in(folder / "stand-in.onnx", pixels, [s.truth for s in specimens], SEED)
+        Image.fromarray(specimen.image.pixels).save(paths[-1], quality=92)
+    pixels = [specimen.image.pixels for specimen in specimens]
+    model = write_stand_in(folder / "stand-in.onnx", pixels, [s.ground_truth for s in specimens], SEED)
     return paths, model
 
 
@@ -189,19 +196,19 @@ def save(page: Any, path: Path) -> None:
 
 
 def found(page: Any, paths: Sequence[Path]) -> None:
-    """Hand the photographs in and wait for all answers."""
+    """Hand the images in and wait for all answers."""
     page.set_input_files("#files", [str(path) for path in paths])
     page.locator(".photo.done").nth(len(paths) - 1).wait_for()
 
 
 def batch(page: Any, paths: Sequence[Path]) -> None:
-    """A batch with the findings of one photograph."""
+    """A batch with the findings of one image."""
     found(page, paths)
     page.locator(".face").nth(3).click()
 
 
 def verdict(page: Any, paths: Sequence[Path]) -> None:
-    """The scores of one photograph."""
+    """The scores of one image."""
     found(page, paths[:1])
     page.keyboard.press("1")
 

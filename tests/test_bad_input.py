@@ -13,7 +13,7 @@ from PIL import Image
 from blemish import cli
 
 
-def photograph(path, colour=(120, 60, 30), size=(40, 30)):
+def image(path, colour=(120, 60, 30), size=(40, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
@@ -21,7 +21,7 @@ def photograph(path, colour=(120, 60, 30), size=(40, 30)):
 
 @pytest.fixture
 def world(tmp_path, monkeypatch, tiny):
-    """A folder with a model file, photographs, tables and recipes, good and bad."""
+    """A folder with a model file, images, tables and recipes, good and bad."""
     monkeypatch.chdir(tmp_path)
     tiny.write_scores_model(Path("model.onnx"))
     tiny.write_scores_model(Path("other.onnx"), labels=("good", "bad"))
@@ -30,16 +30,16 @@ def world(tmp_path, monkeypatch, tiny):
     Path("noise.onnx").write_bytes(np.random.default_rng(0).bytes(4000))
     Path("empty.onnx").touch()
     Path("text.onnx").write_text("not a model at all\n")
-    photograph(Path("photo.jpg"))
+    image(Path("photo.jpg"))
     Path("corrupt.jpg").write_bytes(Path("photo.jpg").read_bytes()[:200])
     Path("noise.jpg").write_bytes(b"\xff\xd8\xff\xe0" + np.random.default_rng(1).bytes(2000))
     Path("zero.jpg").touch()
     Path("bomb.png").write_bytes(bomb())
     Path("empty").mkdir()
     for i in range(8):
-        photograph(Path(f"one_label/scratched/{i}.png"), colour=(i, 0, 0))
-        photograph(Path(f"two/{'fine' if i % 2 else 'dented'}/{i}.png"), colour=(i * 9, 40, 0))
-        photograph(Path(f"table/{i}.png"), colour=(0, i * 9, 40))
+        image(Path(f"one_label/scratched/{i}.png"), colour=(i, 0, 0))
+        image(Path(f"two/{'fine' if i % 2 else 'dented'}/{i}.png"), colour=(i * 9, 40, 0))
+        image(Path(f"table/{i}.png"), colour=(0, i * 9, 40))
     lines = [f"{i}.png,{'fine' if i % 2 else 'dented'}" for i in range(8)]
     Path("table/headless.csv").write_text("\n".join(lines))
     Path("table/labels.csv").write_text("\n".join(["filename,label", *lines]))
@@ -83,7 +83,7 @@ def run(arguments, capsys, monkeypatch):
 PREDICT = ["predict", "--model", "model.onnx"]
 TRAIN = ["train", "--weights", "none", "--epochs", "1", "--output", "run"]
 CASES = {
-    "missing photograph": ([*PREDICT, "gone.jpg"], "gone.jpg"),
+    "missing image": ([*PREDICT, "gone.jpg"], "gone.jpg"),
     "missing model file": (["predict", "--model", "gone.onnx", "photo.jpg"], "gone.onnx: no such file"),
     "a folder as model": (["predict", "--model", "two", "photo.jpg"], "blemish: two: this is a folder"),
     "an empty model file": (["predict", "--model", "empty.onnx", "photo.jpg"], ": the file is empty"),
@@ -91,9 +91,9 @@ CASES = {
     "noise as model": (["predict", "--model", "noise.onnx", "photo.jpg"], "no ONNX model file"),
     "a truncated model": (["predict", "--model", "truncated.onnx", "photo.jpg"], "cut short"),
     "an empty folder to look at": ([*PREDICT, "empty"], "empty"),
-    "a corrupt photograph": ([*PREDICT, "corrupt.jpg"], "corrupt.jpg"),
-    "noise as photograph": ([*PREDICT, "noise.jpg"], "noise.jpg"),
-    "an empty photograph": ([*PREDICT, "zero.jpg"], "zero.jpg"),
+    "a corrupt image": ([*PREDICT, "corrupt.jpg"], "corrupt.jpg"),
+    "noise as image": ([*PREDICT, "noise.jpg"], "noise.jpg"),
+    "an empty image": ([*PREDICT, "zero.jpg"], "zero.jpg"),
     "a bomb of 100 megapixels": ([*PREDICT, "bomb.png"], "bomb.png"),
     "an unknown backend": ([*PREDICT, "photo.jpg", "--backend", "onnx"], "onnxruntime"),
     "no data": ([*TRAIN], "--data"),
@@ -102,7 +102,7 @@ CASES = {
     "one label only": ([*TRAIN, "--data", "one_label"], "scratched"),
     "a table without header": ([*TRAIN, "--data", "table/headless.csv"], "header"),
     "a table with the wrong delimiter": ([*TRAIN, "--data", "table/pipes.csv"], "pipes.csv"),
-    "a table that names a missing photograph": ([*TRAIN, "--data", "table/missing.csv"], "gone.png"),
+    "a table that names a missing image": ([*TRAIN, "--data", "table/missing.csv"], "gone.png"),
     "a flag that is neither 0 nor 1": ([*TRAIN, "--data", "table/slip.csv"], "slip.csv:18: column 'rusty'"),
     "no input at all": ([*TRAIN, "--data", "two", "--set", "model.input_size=0"], "model.input_size"),
     "a beta above 1": ([*TRAIN, "--data", "two", "--set", "training.optimizer.betas=[1.5,2]"], "betas"),
@@ -135,7 +135,7 @@ def test_one_sentence_and_exit_code_2(case, world, capsys, monkeypatch):
     assert not Path("run/model.onnx").exists()
 
 
-def test_a_broken_photograph_among_good_ones_is_told_and_the_rest_goes_on(world, capsys, monkeypatch):
+def test_a_broken_image_among_good_ones_is_told_and_the_rest_goes_on(world, capsys, monkeypatch):
     code, out, _ = run([*PREDICT, "corrupt.jpg", "photo.jpg", "--json"], capsys, monkeypatch)
     assert code == 1
     assert [("error" in line) for line in out.splitlines()] == [True, False]

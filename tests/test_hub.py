@@ -65,9 +65,7 @@ def model(tmp_path):
             "val with intervals": {"macro_f1": {"value": 0.75, "low": 0.7, "high": 0.8}, "tuned": True},
         },
         licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
-        certificate=ParityCertificate(
-            passed=True, photographs=15, verdicts_changed=0, largest_difference=1e-6
-        ),
+        certificate=ParityCertificate(passed=True, images=15, verdicts_changed=0, largest_difference=1e-6),
     )
     return write_model_file(tmp_path / "run" / "model.onnx", proto.SerializeToString(), contract)
 

@@ -57,7 +57,7 @@ CONTRACT = Contract(
     thresholds={"Riß ☂": 0.375},
     metrics={"val": {"macro_f1": 0.1 + 0.2}},
     licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
-    certificate=ParityCertificate(passed=True, photographs=9, verdicts_changed=0, largest_difference=1e-7),
+    certificate=ParityCertificate(passed=True, images=9, verdicts_changed=0, largest_difference=1e-7),
 )
 # The least an ONNX file can be: ir_version 8 and an empty graph.
 GRAPH = b"\x08\x08\x3a\x00"
@@ -133,7 +133,7 @@ def test_a_file_of_version_1_still_loads(tmp_path):
     contract = found.contract
     assert contract.format_version == 1
     assert contract.task is Task.CLASSIFICATION
-    assert contract.label_vocabulary().titles == ("Front Crushed", "Rear Normal")
+    assert contract.label_vocabulary().display_names == ("Front Crushed", "Rear Normal")
     assert contract.inputs[0].mean == (0.485, 0.456, 0.406)
     assert contract.certificate.passed
     assert contract.certificate.graph_digest == found.graph_digest

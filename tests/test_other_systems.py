@@ -27,7 +27,7 @@ from blemish.training.lightning_module import Progress
 from blemish.training.lightning_trainer import check_device
 
 
-def photograph(path, size=(40, 30), seed=0):
+def image(path, size=(40, 30), seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -80,9 +80,9 @@ def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, he
 
 
 def test_a_copy_that_another_process_reads_is_no_full_disk(tmp_path, held):
-    path = photograph(tmp_path / "p.png", (400, 300))
+    path = image(tmp_path / "p.png", (400, 300))
     sample, spec = Sample(id="p", path=path), InputSpec(size_hw=(24, 32))
-    for _ in range(2):  # two processes open the photograph at once
+    for _ in range(2):  # two processes open the image at once
         copies = ResizedImageCache((spec,), None, 10**8, tmp_path / "copies")
         copies._read = lambda _: None
         copies.resized(sample, spec, SimpleNamespace(crop_xyxy=None))
@@ -104,7 +104,7 @@ def test_copies_that_cannot_be_removed_count_as_still_there(tmp_path, monkeypatc
 
 
 def test_a_tile_that_another_process_wrote_first_is_taken(tmp_path, monkeypatch):
-    photo, target = open_image(photograph(tmp_path / "p.png")), tmp_path / "tile.png"
+    photo, target = open_image(image(tmp_path / "p.png")), tmp_path / "tile.png"
 
     def faster(self, path):
         path.write_bytes(b"theirs")
@@ -116,7 +116,7 @@ def test_a_tile_that_another_process_wrote_first_is_taken(tmp_path, monkeypatch)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png", "tile.png"]
 
 
-def test_photographs_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
+def test_images_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path))
 
     def two_drives(paths):
@@ -152,7 +152,7 @@ def test_a_way_to_start_processes_that_the_system_lacks_is_one_sentence(monkeypa
 def test_names_that_are_no_text_are_told_before_training(tmp_path):
     for label in ("dent", "fine"):
         for i in range(4):
-            photograph(tmp_path / label / f"{i}.png", seed=i)
+            image(tmp_path / label / f"{i}.png", seed=i)
     os.rename(tmp_path / "dent" / "0.png", os.fsencode(tmp_path / "dent") + b"/\xff.png")  # noqa: PTH104
     recipe = read_recipe(None, overrides={"data.path": str(tmp_path)})
     with pytest.raises(BadDataset, match=r"dcff\.png' cannot be written as text; rename"):
@@ -168,7 +168,7 @@ def blemish(*arguments, **environment):
 
 def test_a_label_that_the_terminal_cannot_show_does_not_stop_a_command(tmp_path):
     for label in ("Kratzer-ß", "凹み"):
-        photograph(tmp_path / label / "a.png")
+        image(tmp_path / label / "a.png")
     told = blemish("data", "stats", tmp_path, PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0")
     assert told.returncode == 0, told.stderr
     assert "\\u51f9\\u307f" in told.stdout
@@ -178,7 +178,7 @@ def test_labels_that_one_file_name_stands_for_have_a_map_each(tmp_path, tiny):
     labels = ("a/b", "A-B", "x" * 300)
     thresholds = dict.fromkeys(labels, 0.0)  # so that all of them are said
     tiny.write_scores_model(tmp_path / "m.onnx", labels=labels, task="multilabel", thresholds=thresholds)
-    photo = photograph(tmp_path / "p.png")
+    photo = image(tmp_path / "p.png")
     options = ("--method", "occlusion", "--budget", "16", "--no-scores", "--json")
     made = blemish("explain", photo, "-m", tmp_path / "m.onnx", "-o", tmp_path / "out", *options)
     assert made.returncode == 0, made.stderr

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blemish.errors import BadInput
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, normalize, place, prepare, resize
 
@@ -16,7 +16,7 @@ def picture(size_hw, seed=0):
     y, x = np.mgrid[:height, :width]
     rng = np.random.default_rng(seed)
     waves = [128 + 120 * np.sin(x * a + y * b) for a, b in rng.uniform(0.01, 0.3, (3, 2))]
-    return Photograph(np.stack(waves, 2).astype(np.uint8))
+    return LoadedImage(np.stack(waves, 2).astype(np.uint8))
 
 
 SPECS = {
@@ -35,7 +35,7 @@ def test_coordinates_come_back_exactly(spec, size_hw):
     _, placement = prepare(picture(size_hw), spec)
     rng = np.random.default_rng(1)
     boxes = rng.uniform(0, 1, (20, 4)) * np.tile(size_hw[::-1], 2)
-    assert np.allclose(placement.to_photograph(placement.to_network(boxes)), boxes, rtol=1e-12, atol=1e-9)
+    assert np.allclose(placement.to_image(placement.to_network(boxes)), boxes, rtol=1e-12, atol=1e-9)
     assert placement.size_hw == size_hw
     assert placement.input_hw == spec.size_hw
 
@@ -47,7 +47,7 @@ def test_a_mark_lies_where_the_placement_says(spec, size_hw):
     pixels = np.zeros((*size_hw, 3), np.uint8)
     box = np.array([[140, 150, 180, 190]])
     pixels[150:190, 140:180] = 255
-    small, placement = resize(Photograph(pixels), InputSpec(**{**spec.model_dump(), "pad_value": 0}))
+    small, placement = resize(LoadedImage(pixels), InputSpec(**{**spec.model_dump(), "pad_value": 0}))
     mass = small[..., 0].astype(float)
     centre_y, centre_x = np.average(np.indices(mass.shape).reshape(2, -1) + 0.5, axis=1, weights=mass.ravel())
     left, top, right, bottom = placement.to_network(box)[0]
@@ -96,14 +96,14 @@ def test_a_corner_letterbox_pads_right_and_below_only():
 
 def test_a_strip_of_a_kilometre_takes_no_memory():
     """Shorter side 1 to 256 px would be 30,000 x 256 x 256 pixels, were all of it computed."""
-    photo = Photograph(np.zeros((1, 30_000, 3), np.uint8))
+    photo = LoadedImage(np.zeros((1, 30_000, 3), np.uint8))
     small, _ = resize(photo, InputSpec(size_hw=(224, 224), resize="shortest", resize_to=256))
     assert small.shape == (224, 224, 3)
 
 
 def test_sixteen_bits_are_neither_clipped_nor_cut_to_eight():
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    small, _ = resize(Photograph(ramp), InputSpec(size_hw=(64, 64)))
+    small, _ = resize(LoadedImage(ramp), InputSpec(size_hw=(64, 64)))
     assert small.dtype == np.float32
     assert small.shape == (64, 64, 3)
     assert np.abs(small[..., 1] - ramp / 65535).max() < 1e-6
@@ -111,7 +111,7 @@ def test_sixteen_bits_are_neither_clipped_nor_cut_to_eight():
 
 
 def test_the_white_level_becomes_one_and_what_is_brighter_too():
-    photo = Photograph(np.array([[0, 2048, 4095, 65535]], np.uint16))
+    photo = LoadedImage(np.array([[0, 2048, 4095, 65535]], np.uint16))
     small, _ = resize(photo, InputSpec(size_hw=(1, 4), white_level=4095))
     assert small[0, :, 0] == pytest.approx([0, 2048 / 4095, 1, 1])
 
@@ -119,15 +119,15 @@ def test_the_white_level_becomes_one_and_what_is_brighter_too():
 def test_overshoot_of_bicubic_stays_in_range():
     edge = np.zeros((20, 20), np.uint16)
     edge[:, 10:] = 65535
-    small, _ = resize(Photograph(edge), InputSpec(size_hw=(64, 64), interpolation="bicubic"))
+    small, _ = resize(LoadedImage(edge), InputSpec(size_hw=(64, 64), interpolation="bicubic"))
     assert small.min() == 0.0
     assert small.max() == 1.0
 
 
 def test_eight_and_sixteen_bits_of_one_scene_agree():
     grey = np.asarray(picture((60, 90)).pixels[..., 0])
-    eight = Photograph(np.repeat(grey[..., None], 3, 2))
-    sixteen = Photograph(grey.astype(np.uint16) * 257)
+    eight = LoadedImage(np.repeat(grey[..., None], 3, 2))
+    sixteen = LoadedImage(grey.astype(np.uint16) * 257)
     spec = InputSpec(size_hw=(32, 32))
     first, _ = prepare(eight, spec)
     second, _ = prepare(sixteen, spec)
@@ -157,20 +157,20 @@ def test_byte_scale_leaves_0_to_255():
 
 def test_a_network_of_one_channel_gets_luma():
     spec = InputSpec(size_hw=(4, 4), channels=1, mean=(0,), std=(1,))
-    out, _ = prepare(Photograph(np.full((4, 4, 3), (255, 0, 0), np.uint8)), spec)
+    out, _ = prepare(LoadedImage(np.full((4, 4, 3), (255, 0, 0), np.uint8)), spec)
     assert out.shape == (1, 4, 4)
     assert out[0, 0, 0] == pytest.approx(0.299, abs=0.003)
-    out, _ = prepare(Photograph(np.full((4, 4), 65535, np.uint16)), spec)
+    out, _ = prepare(LoadedImage(np.full((4, 4), 65535, np.uint16)), spec)
     assert out.shape == (1, 4, 4)
     assert (out == 1).all()
 
 
-def test_a_crop_is_placed_in_the_whole_photograph():
+def test_a_crop_is_placed_in_the_whole_image():
     photo = picture((100, 200))
     part, placement = resize(photo, InputSpec(size_hw=(40, 40)), (50, 20, 90, 60))
     assert (part == photo.pixels[20:60, 50:90]).all()
     assert placement.to_network(np.array([[50, 20, 90, 60]])).tolist() == [[0, 0, 40, 40]]
-    assert placement.to_photograph(np.array([[0, 0, 40, 40]])).tolist() == [[50, 20, 90, 60]]
+    assert placement.to_image(np.array([[0, 0, 40, 40]])).tolist() == [[50, 20, 90, 60]]
 
 
 def test_the_crop_of_shortest_takes_the_place_of_its_centre_crop():
@@ -181,14 +181,14 @@ def test_the_crop_of_shortest_takes_the_place_of_its_centre_crop():
 
 @pytest.mark.parametrize("crop", [(-1, 0, 10, 10), (0, 0, 0, 10), (5, 5, 4, 9), (0, 0, 10, 101)])
 def test_a_crop_outside_is_refused(crop):
-    with pytest.raises(BadInput, match="not a part of a photograph of 100 x 100 pixels"):
+    with pytest.raises(BadInput, match="not a part of an image of 100 x 100 pixels"):
         resize(picture((100, 100)), SPECS["stretch"], crop)
 
 
 def test_boxes_may_be_none_at_all():
     placement = Placement((10, 10), (5, 5), (0.5, 0.5), (0.0, 0.0))
     assert placement.to_network(np.zeros((0, 4))).shape == (0, 4)
-    assert placement.to_photograph(np.zeros((0, 4))).shape == (0, 4)
+    assert placement.to_image(np.zeros((0, 4))).shape == (0, 4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -200,10 +200,10 @@ def test_boxes_may_be_none_at_all():
     resize_to=st.integers(1, 40),
     deep=st.booleans(),
 )
-def test_any_photograph_fits_any_input(height, width, size, kind, resize_to, deep):
+def test_any_image_fits_any_input(height, width, size, kind, resize_to, deep):
     pixels = np.zeros((height, width), np.uint16) if deep else np.zeros((height, width, 3), np.uint8)
     spec = InputSpec(size_hw=size, resize=kind, resize_to=resize_to)
-    out, placement = prepare(Photograph(pixels), spec)
+    out, placement = prepare(LoadedImage(pixels), spec)
     assert out.shape == (3, *size)
     assert np.isfinite(out).all()
     assert min(placement.scale_xy) > 0

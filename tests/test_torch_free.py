@@ -1,4 +1,4 @@
-"""The half that looks at photographs works where torch, OpenCV and every extra are missing."""
+"""The half that looks at images works where torch, OpenCV and every extra are missing."""
 
 import subprocess
 import sys

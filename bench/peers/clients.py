@@ -1,6 +1,6 @@
 """Clients of a server, in a process of their own; prints what they saw as JSON.
 
-Argument: JSON with kind (closed or open), port, path, photographs, seconds, and clients or rate.
+Argument: JSON with kind (closed or open), port, path, images, seconds, and clients or rate.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 
-def request(path: str, photograph: bytes) -> bytes:
+def request(path: str, image: bytes) -> bytes:
     head = (
         b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
         b"Content-Type: image/jpeg\r\n\r\n"
     )
-    body = head + photograph + b"\r\n--cut--\r\n"
+    body = head + image + b"\r\n--cut--\r\n"
     return (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -61,7 +61,7 @@ class Connection:
 
 async def closed_loop(port: int, path: str, data: list[bytes], clients: int, seconds: float, warm: float):
     """Each client asks again as soon as it is answered: rate, latencies, statuses, all answers."""
-    requests = [request(path, photograph) for photograph in data]
+    requests = [request(path, image) for image in data]
     latencies: list[float] = []
     statuses: dict[int, int] = {}
     answered = [0]
@@ -88,7 +88,7 @@ async def closed_loop(port: int, path: str, data: list[bytes], clients: int, sec
 
 async def open_loop(port: int, path: str, data: list[bytes], rate: float, seconds: float):
     """Requests at a fixed rate, whatever becomes of them: (second, status, latency) each."""
-    requests = [request(path, photograph) for photograph in data]
+    requests = [request(path, image) for image in data]
     idle: list[Connection] = []
     out: list[tuple[float, int, float]] = []
     tasks: set[asyncio.Task[None]] = set()
@@ -116,7 +116,7 @@ async def open_loop(port: int, path: str, data: list[bytes], rate: float, second
 
 
 def load(arguments: dict) -> dict:
-    data = [Path(p).read_bytes() for p in arguments["photographs"]]
+    data = [Path(p).read_bytes() for p in arguments["images"]]
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     if arguments["kind"] == "closed":

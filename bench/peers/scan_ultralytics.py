@@ -2,7 +2,7 @@
 
     python scan_ultralytics.py FOLDER LABEL_COUNT
 
-Prints JSON: seconds without imports (cold, and with its cache), and the photographs that it complains about.
+Prints JSON: seconds without imports (cold, and with its cache), and the images that it complains about.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Photographs, model files and server processes for bench/serve.py."""
+"""Images, model files and server processes for bench/serve.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 LABELS = ["F_Breakage", "F_Crushed", "F_Normal", "R_Breakage", "R_Crushed", "R_Normal"]
 
 
-def photographs(count: int = 16, size: tuple[int, int] = (1280, 960), kilobytes: int = 200) -> list[bytes]:
+def images(count: int = 16, size: tuple[int, int] = (1280, 960), kilobytes: int = 200) -> list[bytes]:
     """JPEGs of about so many kilobytes: smooth noise, as large files of a telephone are."""
     generator = np.random.default_rng(7)
     out = []

@@ -1,4 +1,4 @@
-"""Blemish finds damage and defects in photographs: what, where, how sure, and why.
+"""Blemish finds damage and defects in images: what, where, how sure, and why.
 
 The public names are `load`, `predict`, `train`, `evaluate` and `open_dataset`. Importing this module loads
 neither torch nor NumPy; each name loads what it needs when it is called.
@@ -27,7 +27,7 @@ __all__ = ["__version__", "evaluate", "load", "open_dataset", "predict", "train"
 
 
 def load(model: Path | str, **options: Any) -> Predictor:
-    """A model file, ready to look at photographs.
+    """A model file, ready to look at images.
 
     Args:
         model: the file, or `hf://user/name[@revision][/file]`.
@@ -45,22 +45,22 @@ def load(model: Path | str, **options: Any) -> Predictor:
 
 
 def predict(source: Any, model: Path | str, **options: Any) -> Prediction:
-    """What a model says of one photograph.
+    """What a model says of one image.
 
     Args:
         source: a path, the bytes of a file, a PIL image, or an (h, w, 3) uint8 array in RGB.
-        model: the model file. To look at many photographs, `load` it once.
+        model: the model file. To look at many images, `load` it once.
         options: as `load` takes them.
 
     Raises:
-        BadImage: the photograph cannot be used.
+        BadImage: the image cannot be used.
         BadModelFile: the model file cannot be used.
     """
     return load(model, **options).predict(source)
 
 
 def open_dataset(path: Path | str, **options: Any) -> Dataset:
-    """Labelled photographs, in any format that Blemish recognises.
+    """Labelled images, in any format that Blemish recognises.
 
     Args:
         path: a folder or a file of labels.
@@ -75,7 +75,7 @@ def open_dataset(path: Path | str, **options: Any) -> Dataset:
 
 
 def evaluate(model: Path | str, data: Path | str | Dataset, **options: Any) -> Report:
-    """How a model does on labelled photographs.
+    """How a model does on labelled images.
 
     Args:
         model: the model file.

@@ -16,11 +16,11 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A region of a photograph, as run lengths inside its bounding window.
+    """A region of an image, as run lengths inside its bounding window.
 
     Attributes:
-        size_hw: height and width of the photograph.
-        counts: (n,) int64 run lengths over the whole photograph in column-major order, the first run
+        size_hw: height and width of the image.
+        counts: (n,) int64 run lengths over the whole image in column-major order, the first run
             being background: COCO's uncompressed RLE. They add up to height x width.
 
     Raises:

@@ -20,10 +20,10 @@ from blemish.errors import BlemishError, MissingExtra
 # verb: (module below blemish.commands, attribute, one line for the overview)
 VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo_command", "demo", "Train, measure and explain a model on 2,624 real solar cells."),
-    "data": ("data_command", "app", "Labelled photographs: check, stats, preview, split, convert, ..."),
-    "train": ("train_command", "train", "From labelled photographs to a measured model file."),
-    "predict": ("predict_command", "predict", "Look at photographs with a model file."),
-    "evaluate": ("evaluate_command", "evaluate", "Measure a model file on labelled photographs."),
+    "data": ("data_command", "app", "Labelled images: check, stats, preview, split, convert, ..."),
+    "train": ("train_command", "train", "From labelled images to a measured model file."),
+    "predict": ("predict_command", "predict", "Look at images with a model file."),
+    "evaluate": ("evaluate_command", "evaluate", "Measure a model file on labelled images."),
     "explain": ("explain_command", "explain", "Show what a model looked at."),
     "serve": ("serve_command", "serve", "A REST service and a page for browsers."),
     "models": ("models_command", "models", "The architectures that can be trained."),
@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "benchmark",
         "How fast a model file is on this machine, stage by stage.",
     ),
-    "compare": ("compare_command", "compare", "Model files side by side on the same photographs."),
+    "compare": ("compare_command", "compare", "Model files side by side on the same images."),
 }
 # which extra brings a package that a verb may find missing
 EXTRA_OF = {
@@ -46,9 +46,9 @@ EXTRA_OF = {
     "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
     "elpv_dataset": "demo",
 }  # fmt: skip
-OVERVIEW = """Finds damage and defects in photographs: what, where, how sure, and why.
+OVERVIEW = """Finds damage and defects in images: what, where, how sure, and why.
 
-Start with [bold]blemish demo[/bold], or with photographs of your own:
+Start with [bold]blemish demo[/bold], or with images of your own:
 
   blemish train --data photos/ --model resnet18 --output runs/cars
 

@@ -39,7 +39,7 @@ class DemoResult:
         weights: what training started from: `default` or `none`.
         report: how the model does on the held-out quarter.
         report_page: the report to open in a browser.
-        drawings: annotated photographs.
+        drawings: annotated images.
     """
 
     data: Path
@@ -63,7 +63,7 @@ def demonstrate(
 ) -> DemoResult:
     """Write, check, split, train, evaluate and draw.
 
-    The epoch and the thresholds are chosen on validation photographs, never on the held-out quarter.
+    The epoch and the thresholds are chosen on validation images, never on the held-out quarter.
 
     Args:
         output: where everything goes; what an earlier demonstration left there is replaced.
@@ -142,7 +142,7 @@ def _write_split_cells(folder: Path, seed: int) -> tuple[Path, Dataset]:
 
 
 def write_cells(folder: Path) -> Path:
-    """The cells of the package `elpv-dataset` as a table of labels beside a folder of photographs.
+    """The cells of the package `elpv-dataset` as a table of labels beside a folder of images.
 
     Returns:
         The table: `labels.csv` with filename, label and wafer.
@@ -173,13 +173,11 @@ def write_cells(folder: Path) -> Path:
 
 
 def _check(dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Say which photographs cannot be opened; training would refuse them."""
+    """Say which images cannot be opened; training would refuse them."""
     from blemish.data.audit import unreadable
 
     broken = unreadable(dataset)
-    say(
-        "every photograph opens" if not broken else f"{len(broken)} photographs cannot be opened: {broken[0]}"
-    )
+    say("every image opens" if not broken else f"{len(broken)} images cannot be opened: {broken[0]}")
 
 
 def _draw(dataset: Dataset, predictor: Any, folder: Path) -> tuple[Path, ...]:
@@ -190,7 +188,9 @@ def _draw(dataset: Dataset, predictor: Any, folder: Path) -> tuple[Path, ...]:
     chosen = [
         sample
         for index in range(len(dataset.labels))
-        for sample in [s for s in test if s.truth is not None and index in s.truth.label_index][:share]
+        for sample in [s for s in test if s.ground_truth is not None and index in s.ground_truth.label_index][
+            :share
+        ]
     ]
     drawn = []
     for outcome in predictor.predict_many([sample.path for sample in chosen]):

@@ -2,11 +2,11 @@
 
     BlemishError
     ├── BadInput                  the user's input is wrong: the command line exits with 2
-    │   ├── BadImage              a photograph cannot be used; carries its path
+    │   ├── BadImage              an image cannot be used; carries its path
     │   │   ├── ImageTooLarge     over the byte or pixel limit, known from the header
-    │   │   ├── ImageUndecodable  no photograph, or one in a format that is not supported
-    │   │   └── ImageTruncated    begins as a photograph and ends too early
-    │   ├── BadDataset            labels and photographs that cannot be read as a data set
+    │   │   ├── ImageUndecodable  no image, or one in a format that is not supported
+    │   │   └── ImageTruncated    begins as an image and ends too early
+    │   ├── BadDataset            labels and images that cannot be read as a data set
     │   ├── BadRecipe             a recipe key, value or combination that is not possible
     │   ├── BadModelFile          no model file, a damaged one, or one of a later format
     │   ├── BadWeights            weights that do not fit the network, or are no weights
@@ -38,17 +38,17 @@ class BadInput(BlemishError, ValueError):
 
 
 class BadImage(BadInput):
-    """A photograph cannot be used.
+    """An image cannot be used.
 
     Attributes:
-        path: the file, or None for a photograph from memory.
+        path: the file, or None for an image from memory.
         reason: what is wrong with it, without the path.
     """
 
     def __init__(self, path: Path | str | None, reason: str) -> None:
         self.path = None if path is None else Path(path)
         self.reason = reason
-        super().__init__(f"{path if path is not None else 'photograph'}: {reason}")
+        super().__init__(f"{path if path is not None else 'image'}: {reason}")
 
 
 class ImageTooLarge(BadImage):
@@ -56,15 +56,15 @@ class ImageTooLarge(BadImage):
 
 
 class ImageUndecodable(BadImage):
-    """No photograph, or one in a format that is not supported."""
+    """No image, or one in a format that is not supported."""
 
 
 class ImageTruncated(BadImage):
-    """Begins as a photograph and ends too early."""
+    """Begins as an image and ends too early."""
 
 
 class BadDataset(BadInput):
-    """Labels and photographs that cannot be read as a data set."""
+    """Labels and images that cannot be read as a data set."""
 
 
 class BadRecipe(BadInput):

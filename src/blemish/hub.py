@@ -199,7 +199,7 @@ def _body(made: ModelFile, repository: str) -> Iterator[str]:
     contract = made.contract
     address = f"{SCHEME}{repository}/{made.path.name}"
     yield f"# {contract.name or repository}"
-    yield f"\nA {contract.task} model ({contract.architecture}) for damage and defects in photographs.\n"
+    yield f"\nA {contract.task} model ({contract.architecture}) for damage and defects in images.\n"
     yield "## What it answers\n"
     yield from _answers(contract)
     yield "\n## How to run it\n"
@@ -212,8 +212,8 @@ def _body(made: ModelFile, repository: str) -> Iterator[str]:
     yield from _figures(contract)
     yield "\n## Limits\n"
     yield (
-        "It knows photographs like those it learned from. Other cameras, other surfaces and other damage can "
-        "mislead it without a warning; measure it on photographs of your own with `blemish evaluate` before "
+        "It knows images like those it learned from. Other cameras, other surfaces and other damage can "
+        "mislead it without a warning; measure it on images of your own with `blemish evaluate` before "
         "you rely on it. It is no substitute for an inspection where safety depends on the answer."
     )
     yield "\n## Licences\n"
@@ -229,7 +229,7 @@ def _answers(contract: Contract) -> Iterator[str]:
     if contract.labels:
         counts = {
             Task.CLASSIFICATION: "the likeliest label is the verdict",
-            Task.LOCALIZATION: "every photograph has one",
+            Task.LOCALIZATION: "every image has one",
         }.get(contract.task)
         yield "| label | title | found from |\n|---|---|---|"
         for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True):
@@ -238,7 +238,7 @@ def _answers(contract: Contract) -> Iterator[str]:
         yield ""
     for spec in contract.inputs:
         height, width = spec.size_hw
-        yield f"Input `{spec.name}`: {height} x {width} pixels, {spec.resize}; photographs may have any size."
+        yield f"Input `{spec.name}`: {height} x {width} pixels, {spec.resize}; images may have any size."
 
 
 def _cell(text: str) -> str:
@@ -265,14 +265,14 @@ def _figures(contract: Contract) -> Iterator[str]:
             interval = f"{figure.low:.3f} to {figure.high:.3f} " if figure.low is not None else ""
             yield f"| {found.split}{tuned} | {figure.name} | {figure.value:.3f} | {interval}|"
     if any(found.tuned for found in shown):
-        yield "\nPhotographs that thresholds were chosen on flatter the figures; trust those of a test set."
+        yield "\nImages that thresholds were chosen on flatter the figures; trust those of a test set."
     proof = contract.certificate
     if proof is None:
         yield "\nNobody proved that the file decides as the network it came from."
     else:
         yield (
             f"\nCertificate: {'passed' if proof.passed else 'FAILED'}; {proof.verdicts_changed} verdicts "
-            f"changed on {proof.photographs} photographs, largest difference {proof.largest_difference:.2g} "
+            f"changed on {proof.images} images, largest difference {proof.largest_difference:.2g} "
             f"({proof.backend}, {proof.precision})."
         )
 

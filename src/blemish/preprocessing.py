@@ -1,4 +1,4 @@
-"""From a photograph to a network's input, and the way back for coordinates.
+"""From an image to a network's input, and the way back for coordinates.
 
 Every room comes through here: training, validation, prediction and the service share one resize,
 Pillow's, which is antialiased, so that what a network learned from is what it is asked.
@@ -20,7 +20,7 @@ from blemish.model_file import InputSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blemish.imaging import Photograph
+    from blemish.imaging import LoadedImage
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -32,12 +32,12 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a photograph lies in a network's input: network = photograph * scale + offset.
+    """Where an image lies in a network's input: network = image * scale + offset.
 
     Attributes:
-        size_hw: of the upright photograph, pixels.
+        size_hw: of the upright image, pixels.
         input_hw: of the network's input, pixels.
-        scale_xy: network pixels a photograph's pixel, along x and y.
+        scale_xy: network pixels an image's pixel, along x and y.
         offset_xy: network pixels; negative where a crop cut something off, positive for a border.
 
     Example:
@@ -52,33 +52,33 @@ class Placement:
     offset_xy: tuple[float, float]
 
     def to_network(self, boxes_xyxy: NDArray[Any]) -> FloatArray:
-        """(n, 4) float64 in network pixels, from (n, 4) in pixels of the photograph; nothing is clipped."""
+        """(n, 4) float64 in network pixels, from (n, 4) in pixels of the image; nothing is clipped."""
         boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
         return boxes * (self.scale_xy * 2) + (self.offset_xy * 2)
 
-    def to_photograph(self, boxes_xyxy: NDArray[Any]) -> FloatArray:
-        """(n, 4) float64 in pixels of the photograph, from (n, 4) in network pixels; nothing is clipped."""
+    def to_image(self, boxes_xyxy: NDArray[Any]) -> FloatArray:
+        """(n, 4) float64 in pixels of the image, from (n, 4) in network pixels; nothing is clipped."""
         boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
         return (boxes - (self.offset_xy * 2)) / (self.scale_xy * 2)
 
 
 def resize(
-    photo: Photograph, spec: InputSpec, crop_xyxy: Sequence[float] | None = None
+    photo: LoadedImage, spec: InputSpec, crop_xyxy: Sequence[float] | None = None
 ) -> tuple[NDArray[Any], Placement]:
-    """A photograph at the size a network takes, before its values are normalised.
+    """An image at the size a network takes, before its values are normalised.
 
     Args:
         photo: upright; (h, w, 3) uint8 or (h, w) uint16.
         spec: the network's input.
-        crop_xyxy: the part to take instead of the whole, pixels of the photograph, inside it; training
+        crop_xyxy: the part to take instead of the whole, pixels of the image, inside it; training
             uses it. With `shortest` it takes the place of the centre crop and is stretched.
 
     Returns:
-        (H, W, C) contiguous: uint8 for 8-bit photographs, float32 in [0, 1] for 16-bit ones, where
-        `spec.white_level` became 1; and where the photograph lies in it.
+        (H, W, C) contiguous: uint8 for 8-bit images, float32 in [0, 1] for 16-bit ones, where
+        `spec.white_level` became 1; and where the image lies in it.
 
     Raises:
-        BadInput: the crop leaves the photograph or holds nothing.
+        BadInput: the crop leaves the image or holds nothing.
     """
     image = _image(photo, spec)
     region = _region(crop_xyxy, photo.size_hw)
@@ -89,7 +89,7 @@ def resize(
         small = image.resize(size_wh, FILTERS[spec.interpolation], box=box)
     pixels = np.asarray(small)
     if image.mode == "F":
-        # Bicubic and Lanczos overshoot at edges, and a photograph may be brighter than the white level.
+        # Bicubic and Lanczos overshoot at edges, and an image may be brighter than the white level.
         pixels = np.clip(pixels * np.float32(1 / spec.white_level), 0, 1)
     pixels = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], spec.channels))
     height, width = spec.size_hw
@@ -102,10 +102,10 @@ def resize(
 
 
 def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
-    """Where a whole photograph lies in a network's input: what `resize` would say, without the pixels.
+    """Where a whole image lies in a network's input: what `resize` would say, without the pixels.
 
     Args:
-        size_hw: of the upright photograph, pixels.
+        size_hw: of the upright image, pixels.
         spec: the network's input.
     """
     return _placement(size_hw, spec, *_plan(_region(None, size_hw), spec, cropped=False))
@@ -134,14 +134,14 @@ def normalize(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
     return out
 
 
-def prepare(photo: Photograph, spec: InputSpec) -> tuple[NDArray[np.float32], Placement]:
-    """(C, H, W) float32 as the network takes it, and where the photograph lies in it."""
+def prepare(photo: LoadedImage, spec: InputSpec) -> tuple[NDArray[np.float32], Placement]:
+    """(C, H, W) float32 as the network takes it, and where the image lies in it."""
     pixels, placement = resize(photo, spec)
     return normalize(pixels, spec), placement
 
 
-def _image(photo: Photograph, spec: InputSpec) -> Image.Image:
-    """The photograph as Pillow resizes it: RGB, L, or F for 16 bits, which Pillow's integers clip."""
+def _image(photo: LoadedImage, spec: InputSpec) -> Image.Image:
+    """The image as Pillow resizes it: RGB, L, or F for 16 bits, which Pillow's integers clip."""
     if photo.is_16bit:
         return Image.fromarray(photo.pixels.astype(np.float32))
     image = Image.fromarray(photo.pixels)
@@ -155,7 +155,7 @@ def _region(crop_xyxy: Sequence[float] | None, size_hw: tuple[int, int]) -> tupl
     left, top, right, bottom = (float(x) for x in crop_xyxy)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise BadInput(
-            f"the crop {left:g} {top:g} {right:g} {bottom:g} is not a part of a photograph of "
+            f"the crop {left:g} {top:g} {right:g} {bottom:g} is not a part of an image of "
             f"{width} x {height} pixels"
         )
     return left, top, right, bottom

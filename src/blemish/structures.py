@@ -1,7 +1,7 @@
 """What every room speaks: tasks, labels, samples, truths and predictions.
 
 Frozen, NumPy only, checked at construction. Boxes are `xyxy`, float64, in pixels of the upright
-photograph; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
+image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blemish.errors import BadInput, UnknownName
 
 
 class Task(StrEnum):
-    """What is asked of a photograph."""
+    """What is asked of an image."""
 
     CLASSIFICATION = "classification"
     MULTILABEL = "multilabel"
@@ -36,7 +36,7 @@ class Task(StrEnum):
 
     @property
     def is_image_level(self) -> bool:
-        """Whether the answer is a probability per label for the whole photograph."""
+        """Whether the answer is a probability per label for the whole image."""
         return self in (Task.CLASSIFICATION, Task.MULTILABEL)
 
 
@@ -46,20 +46,22 @@ class Labels:
 
     Attributes:
         names: what stands in data and JSON, such as `F_Crushed`; distinct and not empty.
-        titles: what people read, such as `Front Crushed`; the names where not given.
+        display_names: what people read, such as `Front Crushed`; the names where not given.
 
     Raises:
         BadInput: a name is empty or given twice, or titles and names differ in number.
     """
 
     names: tuple[str, ...]
-    titles: tuple[str, ...] = ()
+    display_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "titles", tuple(self.titles) or self.names)
-        if len(self.titles) != len(self.names):
-            raise BadInput(f"{len(self.names)} labels and {len(self.titles)} titles: give one title a label")
+        object.__setattr__(self, "titles", tuple(self.display_names) or self.names)
+        if len(self.display_names) != len(self.names):
+            raise BadInput(
+                f"{len(self.names)} labels and {len(self.display_names)} titles: give one title a label"
+            )
         for i, name in enumerate(self.names):
             if not isinstance(name, str) or not name.strip():
                 raise BadInput(f"label {i} has no name")
@@ -85,17 +87,17 @@ class Labels:
 
     def title(self, name: str) -> str:
         """What people read for `name`."""
-        return self.titles[self.index(name)]
+        return self.display_names[self.index(name)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Annotation:
-    """What stands in one photograph; the fields that Truth and Prediction share.
+    """What stands in one image; the fields that Truth and Prediction share.
 
     Attributes:
         task: what was asked.
         labels: all labels that could be said.
-        size_hw: height and width of the upright photograph in pixels; None where nobody has looked yet
+        size_hw: height and width of the upright image in pixels; None where nobody has looked yet
             (image-level truths read from a table).
         label_index: (n,) int64. classification: the one label; multilabel: every label that holds,
             ascending; localization: (1,), 0 where the set has no labels; else one a row of `boxes_xyxy`.
@@ -120,7 +122,7 @@ class Annotation:
             wrong = index.min() if index.min() < 0 else index.max()
             raise BadInput(f"label index {wrong} is not among {len(self.labels)} labels")
         if self.task is Task.CLASSIFICATION and index.shape != (1,):
-            raise BadInput(f"classification takes one label a photograph, not {index.size}")
+            raise BadInput(f"classification takes one label an image, not {index.size}")
         if self.task is Task.MULTILABEL and (np.diff(index) <= 0).any():
             raise BadInput("multilabel indices ascend, each at most once")
         if self.boxes_xyxy is not None:
@@ -146,7 +148,7 @@ class Annotation:
         return tuple(self.labels.names[i] for i in self.label_index)
 
     def holds(self) -> BoolArray:
-        """(L,) bool: whether each label stands in the photograph at all."""
+        """(L,) bool: whether each label stands in the image at all."""
         out = np.zeros(len(self.labels), bool)
         out[self.label_index] = True
         return out
@@ -170,7 +172,7 @@ def _no_flags(count: int) -> BoolArray:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth(Annotation):
-    """What people say stands in one photograph.
+    """What people say stands in one image.
 
     Attributes:
         crowd: (n,) bool, COCO's iscrowd: a region of many objects, neither found nor missed.
@@ -204,17 +206,17 @@ class GroundTruth(Annotation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction(Annotation):
-    """What a model says stands in one photograph.
+    """What a model says stands in one image.
 
     `label_index`, `boxes_xyxy` and `masks` are the verdict: what is left at the model's own thresholds
     (image-level), or every box down to the score floor, best first (detection, segmentation).
 
     Attributes:
         scores: (n,) float64 in [0, 1], one a row of `label_index`.
-        label_scores: (L,) float64 probability of each label in the whole photograph; for boxes the best
+        label_scores: (L,) float64 probability of each label in the whole image; for boxes the best
             box's score a label.
         thresholds: (L,) float64, the scores from which the model itself says yes.
-        path: the photograph, if it came from a file.
+        path: the image, if it came from a file.
         model_digest: the model file that said so, or "".
     """
 
@@ -249,7 +251,7 @@ class Prediction(Annotation):
                 }
                 for name, title, score, threshold, holds in zip(
                     self.labels.names,
-                    self.labels.titles,
+                    self.labels.display_names,
                     self.label_scores,
                     self.thresholds,
                     self.verdict(),
@@ -262,7 +264,7 @@ class Prediction(Annotation):
             out["objects"] = [
                 {
                     "label": self.labels.names[index] if self.labels.names else None,
-                    "title": self.labels.titles[index] if self.labels.names else None,
+                    "title": self.labels.display_names[index] if self.labels.names else None,
                     "score": float(score),
                     "verdict": bool(score >= self.thresholds[index]) if self.labels.names else True,
                     "box_xyxy": [float(v) for v in box],
@@ -299,7 +301,7 @@ class Prediction(Annotation):
         )
 
     def plot(self, image: Any = None, *, min_score: float | None = None) -> Any:
-        """The photograph with this prediction drawn on it.
+        """The image with this prediction drawn on it.
 
         Args:
             image: a PIL image or an (h, w, 3) uint8 array; `path` is opened where it is not given.
@@ -313,7 +315,7 @@ class Prediction(Annotation):
         return draw(self.at_least(min_score), image)
 
     def _repr_png_(self) -> bytes | None:
-        """The picture a notebook shows; None where the photograph is not at hand."""
+        """The picture a notebook shows; None where the image is not at hand."""
         if self.path is None or not self.path.exists():
             return None
         import io
@@ -325,15 +327,15 @@ class Prediction(Annotation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample:
-    """One photograph of a data set.
+    """One image of a data set.
 
     Attributes:
         id: unique within the data set; the path below its root, with forward slashes.
-        path: the photograph.
-        size_hw: of the upright photograph, where known.
-        group: the object photographed (vehicle, claim, module serial), where known.
+        path: the image.
+        size_hw: of the upright image, where known.
+        group: the object imageed (vehicle, claim, module serial), where known.
         split: `train`, `val` or `test`, where the data set says so.
-        truth: what people say, where known.
+        ground_truth: what people say, where known.
         origin: where the label was read: `labels.csv:14`.
         columns: what else the table it was read from says of it, by column name.
     """
@@ -343,14 +345,14 @@ class Sample:
     size_hw: tuple[int, int] | None = None
     group: str | None = None
     split: str | None = None
-    truth: GroundTruth | None = None
+    ground_truth: GroundTruth | None = None
     origin: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Photographs with what people say of them, in one order that never changes.
+    """Images with what people say of them, in one order that never changes.
 
     Attributes:
         task: what is asked.
@@ -383,7 +385,7 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, int]:
-        """How many photographs each split holds; empty where the set has none."""
+        """How many images each split holds; empty where the set has none."""
         counts: dict[str, int] = {}
         for sample in self.samples:
             if sample.split is not None:
@@ -391,18 +393,18 @@ class Dataset:
         return counts
 
     def of_split(self, name: str) -> Self:
-        """The photographs of one split; UnknownName where the set has none of that name."""
+        """The images of one split; UnknownName where the set has none of that name."""
         kept = tuple(s for s in self.samples if s.split == name)
         if not kept:
             raise UnknownName("split", name, sorted(self.splits), where=str(self.root))
         return replace(self, samples=kept)
 
     def subset(self, positions: Sequence[int]) -> Self:
-        """The photographs at `positions`, in that order."""
+        """The images at `positions`, in that order."""
         return replace(self, samples=tuple(self.samples[i] for i in positions))
 
     def with_splits(self, split_of: Mapping[str, str]) -> Self:
-        """The same photographs, each in the split that `split_of` names for its id."""
+        """The same images, each in the split that `split_of` names for its id."""
         return replace(self, samples=tuple(replace(s, split=split_of.get(s.id)) for s in self.samples))
 
 

@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def images(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(3):
         Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
@@ -39,11 +39,11 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def test_stages_add_up_and_percentiles_ascend(model, photographs):
-    speed = measure(load(model), sorted(photographs.glob("*.png")) * 4, batch_size=4, load_seconds=1.5)
-    assert speed.photographs == 12
+def test_stages_add_up_and_percentiles_ascend(model, images):
+    speed = measure(load(model), sorted(images.glob("*.png")) * 4, batch_size=4, load_seconds=1.5)
+    assert speed.images == 12
     assert speed.load_seconds == 1.5
-    assert speed.photographs_per_second > 1
+    assert speed.images_per_second > 1
     stages = speed.latency_ms
     assert list(stages) == ["read", "prepare", "infer", "decode", "total"]
     assert stages["total"]["mean"] == pytest.approx(sum(stages[s]["mean"] for s in list(stages)[:4]))
@@ -62,20 +62,20 @@ def test_memory_is_this_processs_and_not_that_of_the_one_that_started_it():
     assert held[0]
 
 
-def test_a_broken_photograph_or_none_is_named(model, photographs):
-    (photographs / "broken.jpg").write_bytes(b"x")
+def test_a_broken_image_or_none_is_named(model, images):
+    (images / "broken.jpg").write_bytes(b"x")
     with pytest.raises(BadImage):
-        measure(load(model), [photographs / "broken.jpg"])
+        measure(load(model), [images / "broken.jpg"])
     with pytest.raises(BadInput):
         measure(load(model), [])
 
 
-def test_one_backend_is_measured_here(model, photographs, monkeypatch):
+def test_one_backend_is_measured_here(model, images, monkeypatch):
     monkeypatch.setattr(command, "COLD_STARTS", 1)
-    result = run(model, "--backend", "onnxruntime", "--source", photographs, "--count", 5, "--json")
+    result = run(model, "--backend", "onnxruntime", "--source", images, "--count", 5, "--json")
     assert result.exit_code == 0, result.output
     speed = json.loads(result.stdout)
-    assert speed["photographs"] == 5
+    assert speed["images"] == 5
     assert speed["backend"].startswith("onnxruntime")
     assert speed["cold_start_seconds"] > 0.05
 
@@ -92,11 +92,11 @@ def test_every_backend_is_measured_in_its_own_process(model):
         assert word in shown.stdout
 
 
-def test_a_backend_that_is_none_is_named(model, photographs):
-    single = run(model, "--backend", "tensorflow", "--source", photographs)
+def test_a_backend_that_is_none_is_named(model, images):
+    single = run(model, "--backend", "tensorflow", "--source", images)
     assert isinstance(single.exception, BadInput)
-    several = run(model, "--backend", "tensorflow", "--backend", "onnxruntime", "--source", photographs)
+    several = run(model, "--backend", "tensorflow", "--backend", "onnxruntime", "--source", images)
     assert isinstance(several.exception, BlemishError)
     assert "unknown backend 'tensorflow'" in str(several.exception)
-    missing = run(model, "--source", photographs / "gone", "--backend", "onnxruntime")
+    missing = run(model, "--source", images / "gone", "--backend", "onnxruntime")
     assert isinstance(missing.exception, BadInput)

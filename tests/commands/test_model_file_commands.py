@@ -69,7 +69,7 @@ def file(tmp_path):
     made = write_model_file(path, proto.SerializeToString(), contract)
     proof = ParityCertificate(
         passed=True,
-        photographs=3,
+        images=3,
         verdicts_changed=0,
         largest_difference=1e-7,
         graph_digest=made.graph_digest,
@@ -95,7 +95,7 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def images(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("one", "two"):
@@ -121,10 +121,10 @@ def test_info_says_everything_on_one_screen(file):
         "tiny: linear, classification",
         "dent (Dent), clean ([Clean])",
         "macro_f1 0.750 [0.700, 0.800]",
-        "thresholds chosen on these photographs",
+        "thresholds chosen on these images",
         "7 train, 3 val",
         "weights: mine; data: CC BY 4.0",
-        "passed: 0 verdicts changed on 3 photographs",
+        "passed: 0 verdicts changed on 3 images",
         "graph beside the file",
     ):
         assert part in text, part
@@ -145,9 +145,9 @@ def test_info_sees_that_a_file_was_changed_after_its_certificate(file):
     assert not json.loads(run(info, file, "--json").stdout)["certified"]
 
 
-def test_explain_writes_overlay_map_array_and_numbers(file, photographs, tmp_path):
+def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
     out = tmp_path / "maps"
-    result = run(explain, photographs, "--model", file, "--output", out, "--json")
+    result = run(explain, images, "--model", file, "--output", out, "--json")
     assert result.exit_code == 0
     assert "grad-cam: at most 33 looks" in result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -170,9 +170,9 @@ def test_explain_writes_overlay_map_array_and_numbers(file, photographs, tmp_pat
 
 
 @pytest.mark.parametrize("method", ["hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise"])
-def test_every_method_works_on_the_file_alone(method, file, photographs, tmp_path):
+def test_every_method_works_on_the_file_alone(method, file, images, tmp_path):
     arguments = ("--method", method, "--budget", 60, "--no-scores", "--label", "dent", "--json")
-    result = run(explain, photographs / "one.png", "--model", file, "--output", tmp_path / "m", *arguments)
+    result = run(explain, images / "one.png", "--model", file, "--output", tmp_path / "m", *arguments)
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
     assert row["deletion"] is None and row["looks"] <= 62
@@ -180,30 +180,30 @@ def test_every_method_works_on_the_file_alone(method, file, photographs, tmp_pat
     assert 36 <= x <= 58 and 1 <= y <= 19
 
 
-def test_a_second_method_keeps_the_numbers_of_the_first(file, photographs, tmp_path):
+def test_a_second_method_keeps_the_numbers_of_the_first(file, images, tmp_path):
     out = tmp_path / "maps"
     for method in ("grad-cam", "eigen-cam", "grad-cam"):
         words = ("--model", file, "--output", out, "--method", method, "--no-scores")
-        assert run(explain, photographs / "one.png", *words).exit_code == 0
+        assert run(explain, images / "one.png", *words).exit_code == 0
     rows = json.loads((out / "explanations.json").read_text())
     assert [row["method"] for row in rows] == ["eigen-cam", "grad-cam"], "and the same map has one row"
     (out / "explanations.json").write_text("{nonsense")
-    assert run(explain, photographs / "one.png", *words).exit_code == 0
+    assert run(explain, images / "one.png", *words).exit_code == 0
     assert len(json.loads((out / "explanations.json").read_text())) == 1
 
 
-def test_explain_goes_on_after_a_broken_photograph(file, photographs, tmp_path):
-    (photographs / "broken.png").write_bytes(b"no photograph")
+def test_explain_goes_on_after_a_broken_image(file, images, tmp_path):
+    (images / "broken.png").write_bytes(b"no image")
     arguments = ("--output", tmp_path / "m", "--no-scores")
-    result = run(explain, photographs, "--model", file, *arguments)
+    result = run(explain, images, "--model", file, *arguments)
     assert result.exit_code == 1
     assert "broken.png" in result.stdout
     assert len(json.loads((tmp_path / "m" / "explanations.json").read_text())) == 2
 
 
-def test_explain_refuses_before_any_work(file, photographs, tmp_path):
+def test_explain_refuses_before_any_work(file, images, tmp_path):
     def refused(*arguments):
-        return run(explain, photographs, "--model", file, "--output", tmp_path / "m", *arguments).exception
+        return run(explain, images, "--model", file, "--output", tmp_path / "m", *arguments).exception
 
     assert isinstance(refused("--method", "gradcam"), UnknownName)
     assert isinstance(refused("--label", "dents"), UnknownName)

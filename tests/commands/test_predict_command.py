@@ -33,7 +33,7 @@ def tiny():
 
 @pytest.fixture
 def place(tmp_path, tiny):
-    """A folder with a model file and photographs, one of them broken."""
+    """A folder with a model file and images, one of them broken."""
     tiny.write_scores_model(tmp_path / "model.onnx", labels=("F_Crushed", "R_Normal"))
     rng = np.random.default_rng(0)
     for name in ("a/1.png", "a/2.png", "b/1.png"):
@@ -49,7 +49,7 @@ def run(*arguments, stdin=None):
     return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
 
-def test_one_line_of_json_a_photograph_in_order(place):
+def test_one_line_of_json_an_image_in_order(place):
     result = run(place / "photos", "--model", place / "model.onnx", "--json")
     assert result.exit_code == 0
     answers = [json.loads(line) for line in result.stdout.splitlines()]
@@ -63,7 +63,7 @@ def test_one_line_of_json_a_photograph_in_order(place):
     assert result.stderr == ""
 
 
-def test_a_broken_photograph_has_its_own_line_and_the_rest_goes_on(place):
+def test_a_broken_image_has_its_own_line_and_the_rest_goes_on(place):
     (place / "photos/a/10.jpg").write_bytes(b"nothing")
     result = run(place / "photos", "-m", place / "model.onnx", "--json", "--batch-size", 2)
     assert result.exit_code == 1
@@ -73,7 +73,7 @@ def test_a_broken_photograph_has_its_own_line_and_the_rest_goes_on(place):
     assert answers[2]["path"].endswith("a/10.jpg")
     words = run(place / "photos", "-m", place / "model.onnx")
     assert words.exit_code == 1
-    assert "10.jpg: this is no photograph" in words.stdout
+    assert "10.jpg: this is no image" in words.stdout
 
 
 def test_nothing_done_exits_with_2(place):
@@ -110,7 +110,7 @@ def test_a_list_on_standard_input(place):
     assert result.exit_code == 1
 
 
-def test_drawn_photographs_have_their_own_names_and_no_source_is_touched(place):
+def test_drawn_images_have_their_own_names_and_no_source_is_touched(place):
     pytest.importorskip("blemish.drawing")
     before = {p: p.read_bytes() for p in (place / "photos").rglob("*.png")}
     for _ in range(2):  # again: the same names, and drawn ones are no sources
@@ -144,7 +144,7 @@ def test_the_limit_is_the_callers(place):
 def test_a_file_that_failed_its_certificate_is_said_so(place, tiny):
     certificate = ParityCertificate(
         passed=False,
-        photographs=3,
+        images=3,
         verdicts_changed=2,
         largest_difference=0.4,
         reasons=("2 verdicts changed",),
@@ -284,7 +284,7 @@ def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
     monkeypatch.setattr(Pictures, "add", add)
     result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "out", "--json")
     assert result.exit_code == 1
-    assert "stopped after 1 photographs" in result.stderr
+    assert "stopped after 1 images" in result.stderr
     assert len(result.stdout.splitlines()) == 1
 
 
@@ -353,8 +353,8 @@ def test_progress_counts_on_a_terminal():
 
     with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as bars:
         shown = _Shown(bars)
-        shown.photographs(3, 1)
+        shown.images(3, 1)
         shown.tiles(2, 9)
-        photographs, tiles = bars.tasks
-        assert (photographs.completed, photographs.description) == (3, "photographs, 1 failed")
+        images, tiles = bars.tasks
+        assert (images.completed, images.description) == (3, "images, 1 failed")
         assert (tiles.completed, tiles.total) == (2, 9)

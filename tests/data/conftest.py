@@ -1,4 +1,4 @@
-"""Small photographs and tables for the data room's tests."""
+"""Small images and tables for the data room's tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Draw:
-    """Draws a small photograph that no other resembles, below the test's folder."""
+    """Draws a small image that no other resembles, below the test's folder."""
 
     def one(name: str, size_wh: tuple[int, int] = (24, 20), seed: int | None = None, **save: object) -> Path:
         path = tmp_path / name
@@ -34,7 +34,7 @@ def hash_of(name: str) -> int:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a table beside the photographs."""
+    """Writes a table beside the images."""
 
     def one(text: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
         path = tmp_path / name
@@ -46,7 +46,7 @@ def table(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that is not below the test's own, where the photographs and labels lie."""
+    """A folder that is not below the test's own, where the images and labels lie."""
     return tmp_path_factory.mktemp("outside")
 
 

@@ -18,7 +18,7 @@ def entry(number=1, **changes):
 
 @pytest.fixture
 def coco(draw, tmp_path):
-    """Writes one photograph and its COCO file."""
+    """Writes one image and its COCO file."""
 
     def one(annotations=(), categories=(DENT, RUST), **image):
         draw("a.png")

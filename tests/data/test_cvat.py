@@ -33,10 +33,10 @@ def document(*images, names=("dent", "rust")):
 
 @pytest.fixture
 def export(draw, tmp_path):
-    """Writes an export: photographs below `images`, annotations.xml beside it."""
+    """Writes an export: images below `images`, annotations.xml beside it."""
 
-    def one(*images, photographs=("a.png",), **options):
-        for name in photographs:
+    def one(*images, image_names=("a.png",), **options):
+        for name in image_names:
             draw(f"images/{name}", SIZE_WH)
         path = tmp_path / "annotations.xml"
         path.write_text(document(*images, **options), "utf-8")
@@ -63,14 +63,14 @@ def test_every_kind_of_shape(export, tmp_path):
     dataset = open_dataset(tmp_path)
     assert (dataset.format, dataset.task) == ("cvat", Task.SEGMENTATION)
     assert dataset.labels.names == ("dent", "rust")
-    truth = dataset[0].truth
-    assert truth.label_names == ("dent", "rust", "rust", "dent", "rust")
+    ground_truth = dataset[0].ground_truth
+    assert ground_truth.label_names == ("dent", "rust", "rust", "dent", "rust")
     expected = [[4.5, 6, 20, 12.25], [1, 1, 9.5, 8], [19, 10, 29, 30], [15, 5, 25, 25], [7, 30, 10, 32]]
-    np.testing.assert_allclose(truth.boxes_xyxy, expected, atol=0.1)
-    assert truth.masks[2].area == pytest.approx(math.pi * 50, rel=0.03)
+    np.testing.assert_allclose(ground_truth.boxes_xyxy, expected, atol=0.1)
+    assert ground_truth.masks[2].area == pytest.approx(math.pi * 50, rel=0.03)
     painted = np.zeros(SIZE_WH[::-1], bool)
     painted[30:32, 7:10] = window
-    assert (mask_to_array(truth.masks[4]) == painted).all()
+    assert (mask_to_array(ground_truth.masks[4]) == painted).all()
     assert {n for n in dataset.notes if "no area" in n} == {
         "1 shapes of kind polyline have no area and were left out",
         "1 shapes of kind skeleton have no area and were left out",
@@ -78,16 +78,16 @@ def test_every_kind_of_shape(export, tmp_path):
 
 
 def test_boxes_alone_make_a_detection_set(export, tmp_path):
-    path = export(image("a.png", BOX), image("b.png"), photographs=("a.png", "b.png"))
+    path = export(image("a.png", BOX), image("b.png"), image_names=("a.png", "b.png"))
     for where in (tmp_path, path):
         dataset = open_dataset(where)
         assert dataset.task is Task.DETECTION
-        assert [len(s.truth) for s in dataset] == [1, 0]
+        assert [len(s.ground_truth) for s in dataset] == [1, 0]
 
 
 def test_a_box_turns_clockwise(export, tmp_path):
     export(image("a.png", '<box label="dent" xtl="10" ytl="10" xbr="30" ybr="20" rotation="30"></box>'))
-    (outline,) = open_dataset(tmp_path)[0].truth.masks[0].polygons
+    (outline,) = open_dataset(tmp_path)[0].ground_truth.masks[0].polygons
     # The upper right corner moves down, as it does on the screen.
     assert outline[1].tolist() == pytest.approx(
         [20 + 10 * math.cos(math.pi / 6) + 5 * 0.5, 15 + 10 * 0.5 - 5 * math.cos(math.pi / 6)]
@@ -98,18 +98,18 @@ def test_tags_make_a_multilabel_set(export, tmp_path):
     export(
         image("a.png", '<tag label="rust"></tag>', '<tag label="dent"></tag>'),
         image("b.png"),
-        photographs=("a.png", "b.png"),
+        image_names=("a.png", "b.png"),
     )
     dataset = open_dataset(tmp_path)
     assert dataset.task is Task.MULTILABEL
-    assert [s.truth.label_names for s in dataset] == [("dent", "rust"), ()]
+    assert [s.ground_truth.label_names for s in dataset] == [("dent", "rust"), ()]
 
 
 def test_a_project_s_subsets_are_splits(export, tmp_path):
     export(
         image("train/a.png", BOX, more='subset="Train"'),
         image("b.png", BOX, more='subset="Validation"'),
-        photographs=("train/a.png", "b.png"),
+        image_names=("train/a.png", "b.png"),
     )
     assert open_dataset(tmp_path).splits == {"train": 1, "val": 1}
 
@@ -136,28 +136,28 @@ def test_tracks_of_a_video_say_how_to_go_on(export, tmp_path):
 def test_a_shape_that_cannot_be_is_found_by_its_line(export, tmp_path, shape, code):
     names = [f"{i}.png" for i in range(11)]
     images = [image(n, BOX) for n in names[:-1]]
-    path = export(*images, image(names[-1], BOX, shape), photographs=names, names=("dent",))
+    path = export(*images, image(names[-1], BOX, shape), image_names=names, names=("dent",))
     line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if shape in text)
     found = check(tmp_path, duplicates=False)
     assert [(f.code, f.origin) for f in found] == [(code, f"{path}:{line}")]
 
 
-def test_photographs_that_are_gone_or_listed_twice(export, tmp_path):
+def test_images_that_are_gone_or_listed_twice(export, tmp_path):
     names = [f"{i}.png" for i in range(10)]
     export(
         *(image(n, BOX) for n in names),
         image("gone.png", BOX),
         image("0.png", BOX),
-        photographs=names,
+        image_names=names,
         names=("dent",),
     )
-    assert check(tmp_path, duplicates=False).counts == {"missing-photograph": 1, "repeated-line": 1}
+    assert check(tmp_path, duplicates=False).counts == {"missing-image": 1, "repeated-line": 1}
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_photograph_in_two_subsets_is_a_leak_and_counts_for_the_side_that_measures(export, tmp_path, order):
+def test_an_image_in_two_subsets_is_a_leak_and_counts_for_the_side_that_measures(export, tmp_path, order):
     twice = [image("0.png", BOX, more=f'subset="{name}"') for name in ("Train", "Validation")]
-    export(*twice[::order], image("1.png", BOX, more='subset="Train"'), photographs=("0.png", "1.png"))
+    export(*twice[::order], image("1.png", BOX, more='subset="Train"'), image_names=("0.png", "1.png"))
     dataset = open_dataset(tmp_path)
     assert {s.id: s.split for s in dataset} == {"images/0.png": "val", "images/1.png": "train"}
     assert "stand in train and in val count for val only" in " ".join(dataset.notes)
@@ -174,7 +174,7 @@ def test_a_photograph_in_two_subsets_is_a_leak_and_counts_for_the_side_that_meas
         ("<annotations><image></annotations>", r"annotations\.xml:1: no valid XML"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><annotations>&a;</annotations>', "entities"),
         ("<annotations></annotations>", "names no label"),
-        (document(), "names no photograph"),
+        (document(), "names no image"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(export, tmp_path, text, says):
@@ -196,12 +196,12 @@ def test_masks_out_of_bounds_are_found_by_their_line(export, tmp_path, rle, left
     assert [f.origin for f in found.of("bad-run-lengths")] == [f"{path}:{line}"]
 
 
-def test_a_photograph_with_other_labels_in_each_of_two_subsets_is_left_to_people(export, tmp_path):
+def test_an_image_with_other_labels_in_each_of_two_subsets_is_left_to_people(export, tmp_path):
     wide = BOX.replace('xbr="20"', 'xbr="30"')
     export(
         image("0.png", BOX, more='subset="Train"'),
         image("0.png", wide, more='subset="Test"'),
-        photographs=["0.png"],
+        image_names=["0.png"],
     )
     with pytest.raises(BadDataset, match="stands in train and in test, with other labels in each"):
         open_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""Copies are found, whatever was done to them, and different photographs are not."""
+"""Copies are found, whatever was done to them, and different images are not."""
 
 import io
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 from blemish.data.duplicates import Signatures, find_copies, linked, signatures, stretched, window_hashes
 from blemish.data.image_hashes import perceptual_hash
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 
 
 def scene(seed, size=(200, 160)):
@@ -64,7 +64,7 @@ def test_the_same_pixels_in_another_file_are_exact(tmp_path):
     assert linked(4, pairs).tolist() == [0, 1, 0, 0]
 
 
-def test_what_all_photographs_share_makes_no_copies():
+def test_what_all_images_share_makes_no_copies():
     """Solar cells all have the same frame and busbars; only what is in between tells them apart."""
     frame = np.full((64, 64), 40.0)
     frame[4:60, 4:60] = 160
@@ -81,9 +81,9 @@ def test_what_all_photographs_share_makes_no_copies():
     assert [(p.first, p.second) for p in find_copies(found)] == [(7, 200)]
 
 
-def test_photographs_that_cannot_be_opened_have_no_copies(tmp_path):
+def test_images_that_cannot_be_opened_have_no_copies(tmp_path):
     for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(b"no photograph")
+        (tmp_path / name).write_bytes(b"no image")
     found = signatures([tmp_path / "a.jpg", tmp_path / "b.jpg"])
     assert list(found.errors) == [0, 1]
     assert find_copies(found) == []
@@ -96,5 +96,5 @@ def test_the_hash_of_the_whole_is_the_one_that_model_files_keep():
             scene(seed, (128, 128)).convert("L").resize((64, 64), Image.Resampling.BOX), np.float32
         )
         query, stored = window_hashes(stretched(grey)[None])
-        assert (int(query[0, 0]) ^ perceptual_hash(Photograph(pixels))).bit_count() <= 4
+        assert (int(query[0, 0]) ^ perceptual_hash(LoadedImage(pixels))).bit_count() <= 4
         assert query[0, 0] == stored[0, 0]

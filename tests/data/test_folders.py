@@ -10,16 +10,16 @@ from blemish.structures import Task
 def test_folder_names_are_labels_with_titles(draw, tmp_path):
     for name in ("F_Crushed/b.jpg", "F_Crushed/a.png", "R_Normal/deep/c.bmp", "R_Normal/notes.txt.png"):
         draw(f"set/{name}")
-    (tmp_path / "set/R_Normal/readme.md").write_text("no photograph")
+    (tmp_path / "set/R_Normal/readme.md").write_text("no image")
     (tmp_path / "set/.hidden").mkdir()
     found = open_dataset(tmp_path / "set")
     assert found.task is Task.CLASSIFICATION
     assert found.format == "folders"
     assert found.labels.names == ("F_Crushed", "R_Normal")
-    assert found.labels.titles == ("Front Crushed", "Rear Normal")
+    assert found.labels.display_names == ("Front Crushed", "Rear Normal")
     ids = [s.id for s in found]
     assert ids == ["F_Crushed/a.png", "F_Crushed/b.jpg", "R_Normal/deep/c.bmp", "R_Normal/notes.txt.png"]
-    assert [s.truth.label_names for s in found] == [("F_Crushed",)] * 2 + [("R_Normal",)] * 2
+    assert [s.ground_truth.label_names for s in found] == [("F_Crushed",)] * 2 + [("R_Normal",)] * 2
     assert found.splits == {}
 
 
@@ -46,22 +46,22 @@ def test_a_label_of_one_split_only_keeps_its_place_everywhere(draw, tmp_path):
     for name in ("train/a/1.png", "train/b/2.png", "test/b/3.png"):
         draw(name)
     found = open_dataset(tmp_path)
-    assert found.of_split("test")[0].truth.label_index.tolist() == [1]
+    assert found.of_split("test")[0].ground_truth.label_index.tolist() == [1]
 
 
-def test_photographs_beside_the_label_folders_are_noted(draw, tmp_path):
+def test_images_beside_the_label_folders_are_noted(draw, tmp_path):
     for name in ("a/1.png", "b/2.png", "stray.png"):
         draw(name)
     found = open_dataset(tmp_path)
     assert len(found) == 2
-    assert any("1 photographs" in n and "no label" in n for n in found.notes)
+    assert any("1 images" in n and "no label" in n for n in found.notes)
 
 
 @pytest.mark.parametrize(
     ("files", "says"),
     [
         ([], "the folder is empty"),
-        (["only.png"], "photographs without labels"),
+        (["only.png"], "images without labels"),
         (["dent/a.png"], "the only label is 'dent'"),
         (["train/a/1.png", "training/a/2.png"], "both mean train"),
     ],

@@ -1,4 +1,4 @@
-"""Fingerprints of photographs, and the index that finds near ones."""
+"""Fingerprints of images, and the index that finds near ones."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from blemish.data.image_hashes import (
     perceptual_hash,
     pixel_hash,
 )
-from blemish.imaging import Photograph, open_image
+from blemish.imaging import LoadedImage, open_image
 
 
 def scene(seed, size=160):
@@ -20,7 +20,7 @@ def scene(seed, size=160):
 
 
 def hash_of(image):
-    return perceptual_hash(Photograph(np.asarray(image.convert("RGB"))))
+    return perceptual_hash(LoadedImage(np.asarray(image.convert("RGB"))))
 
 
 def bits(a, b):
@@ -41,8 +41,8 @@ def test_a_changed_copy_hashes_nearly_alike_and_another_scene_does_not(seed):
 
 def test_sixteen_bits_hash_like_eight():
     grey = scene(3).convert("L")
-    eight = perceptual_hash(Photograph(np.asarray(grey.convert("RGB"))))
-    sixteen = perceptual_hash(Photograph(np.asarray(grey).astype(np.uint16) * 257))
+    eight = perceptual_hash(LoadedImage(np.asarray(grey.convert("RGB"))))
+    sixteen = perceptual_hash(LoadedImage(np.asarray(grey).astype(np.uint16) * 257))
     assert bits(eight, sixteen) <= 2
 
 
@@ -59,10 +59,10 @@ def test_pixels_and_not_files_are_hashed(tmp_path):
     assert a != c
 
 
-def test_fingerprints_and_the_photographs_that_have_none(draw, tmp_path):
+def test_fingerprints_and_the_images_that_have_none(draw, tmp_path):
     good = [draw(f"{i}.png") for i in range(10)]
     bad = tmp_path / "broken.jpg"
-    bad.write_bytes(b"no photograph")
+    bad.write_bytes(b"no image")
     paths = [*good[:4], bad, *good[4:], tmp_path / "absent.png"]
     prints = fingerprints(paths)
     assert prints.opened.tolist() == [True] * 4 + [False] + [True] * 6 + [False]

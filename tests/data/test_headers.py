@@ -1,4 +1,4 @@
-"""The fast look at headers says what the one door for photographs says."""
+"""The fast look at headers says what the one door for images says."""
 
 import io
 import os

@@ -87,7 +87,7 @@ def test_random_bytes_never_break_it():
         stream_damage(bytes(bad))
 
 
-def test_a_thorough_check_names_the_photograph(tmp_path):
+def test_a_thorough_check_names_the_image(tmp_path):
     for label in ("dent", "fine"):
         (tmp_path / label).mkdir()
         for i in range(10):
@@ -96,5 +96,5 @@ def test_a_thorough_check_names_the_photograph(tmp_path):
     path.write_bytes(spoilt(path.read_bytes(), "lost", 4000))
     assert len(check(tmp_path)) == 0
     found = check(tmp_path, duplicates=False, thorough=True)
-    assert [(f.code, f.path) for f in found] == [("damaged-photograph", path)]
+    assert [(f.code, f.path) for f in found] == [("damaged-image", path)]
     assert "opens" in found.findings[0].message

@@ -1,4 +1,4 @@
-"""LabelMe's files as it writes them: every shape, flags, photographs found again."""
+"""LabelMe's files as it writes them: every shape, flags, images found again."""
 
 import base64
 import io
@@ -28,20 +28,20 @@ TRIANGLE = [[4, 4], [20, 4], [4, 20]]
 
 @pytest.fixture
 def page(draw, tmp_path):
-    """Writes a photograph and its JSON file."""
+    """Writes an image and its JSON file."""
 
     def one(name="a.png", shapes=(), **changes):
-        photograph = draw(name, SIZE_WH)
+        image = draw(name, SIZE_WH)
         content = {
             "version": "5.5.0",
             "flags": {},
             "shapes": list(shapes),
-            "imagePath": photograph.name,
+            "imagePath": image.name,
             "imageData": None,
             "imageHeight": SIZE_WH[1],
             "imageWidth": SIZE_WH[0],
         }
-        file = photograph.with_suffix(".json")
+        file = image.with_suffix(".json")
         file.write_text(json.dumps(content | changes, indent=2), "utf-8")
         return file
 
@@ -66,16 +66,16 @@ def test_every_kind_of_shape(page, tmp_path):
     dataset = open_dataset(tmp_path)
     assert (dataset.format, dataset.task) == ("labelme", Task.SEGMENTATION)
     assert dataset.labels.names == ("dent", "rust", "scratch")
-    truth = dataset[0].truth
-    assert truth.label_names == ("dent", "dent", "rust", "rust")
+    ground_truth = dataset[0].ground_truth
+    assert ground_truth.label_names == ("dent", "dent", "rust", "rust")
     expected = [[4, 4, 20, 20], [10, 12, 30, 22], [14, 10, 34, 30]]
-    np.testing.assert_allclose(truth.boxes_xyxy[:3], expected, atol=1e-12)
-    assert truth.masks[2].area == pytest.approx(math.pi * 100, rel=0.02)
+    np.testing.assert_allclose(ground_truth.boxes_xyxy[:3], expected, atol=1e-12)
+    assert ground_truth.masks[2].area == pytest.approx(math.pi * 100, rel=0.02)
     painted = np.zeros(SIZE_WH[::-1], bool)
     painted[7:13, 5:14] = stencil
-    assert (mask_to_array(truth.masks[3]) == painted).all()
+    assert (mask_to_array(ground_truth.masks[3]) == painted).all()
     assert any("line have no area" in n for n in dataset.notes)
-    assert open_dataset(tmp_path, task="detection")[0].truth.masks is None
+    assert open_dataset(tmp_path, task="detection")[0].ground_truth.masks is None
 
 
 def test_rectangles_alone_make_a_detection_set(page, tmp_path):
@@ -85,7 +85,7 @@ def test_rectangles_alone_make_a_detection_set(page, tmp_path):
     page("c.png")
     dataset = open_dataset(tmp_path)
     assert dataset.task is Task.DETECTION
-    assert [s.truth.boxes_xyxy.tolist() for s in dataset] == [[[4, 6, 10, 12]]] * 2 + [[]]
+    assert [s.ground_truth.boxes_xyxy.tolist() for s in dataset] == [[[4, 6, 10, 12]]] * 2 + [[]]
 
 
 def test_parts_of_one_group_are_one_object(page, tmp_path):
@@ -98,10 +98,10 @@ def test_parts_of_one_group_are_one_object(page, tmp_path):
             shape("rust", second, group_id=1),
         ]
     )
-    truth = open_dataset(tmp_path)[0].truth
-    assert truth.label_names == ("dent", "dent", "rust")
-    assert truth.boxes_xyxy[0].tolist() == [4, 4, 40, 36]
-    assert len(truth.masks[0].polygons) == 2
+    ground_truth = open_dataset(tmp_path)[0].ground_truth
+    assert ground_truth.label_names == ("dent", "dent", "rust")
+    assert ground_truth.boxes_xyxy[0].tolist() == [4, 4, 40, 36]
+    assert len(ground_truth.masks[0].polygons) == 2
 
 
 def test_flags_make_a_multilabel_set(page, tmp_path):
@@ -109,11 +109,11 @@ def test_flags_make_a_multilabel_set(page, tmp_path):
     page("b.png", flags={"crack": False, "dirt": False})
     dataset = open_dataset(tmp_path)
     assert dataset.task is Task.MULTILABEL
-    assert [s.truth.label_names for s in dataset] == [("crack",), ()]
+    assert [s.ground_truth.label_names for s in dataset] == [("crack",), ()]
 
 
 @pytest.mark.parametrize(
-    ("photographs", "says"),
+    ("images", "says"),
     [
         ("images", "..\\images\\a.png"),
         ("images", "../images/a.png"),
@@ -121,13 +121,13 @@ def test_flags_make_a_multilabel_set(page, tmp_path):
         ("labels", "renamed.png"),
     ],
 )
-def test_photographs_are_found_again(page, tmp_path, photographs, says):
+def test_images_are_found_again(page, tmp_path, images, says):
     file = page("labels/a.png", [shape("dent", TRIANGLE)], imagePath=says)
-    if photographs != "labels":
-        (tmp_path / photographs).mkdir()
-        shutil.move(file.with_suffix(".png"), tmp_path / photographs)
+    if images != "labels":
+        (tmp_path / images).mkdir()
+        shutil.move(file.with_suffix(".png"), tmp_path / images)
     dataset = open_dataset(tmp_path)
-    assert [s.id for s in dataset] == [f"{photographs}/a.png"]
+    assert [s.id for s in dataset] == [f"{images}/a.png"]
     assert check(tmp_path).counts == {"few-examples": 1}
 
 
@@ -141,7 +141,7 @@ def test_splits_are_folders(page, tmp_path):
 
 def test_labels_drawn_at_another_size_are_scaled(page, tmp_path):
     page(shapes=[shape("dent", TRIANGLE)], imageHeight=20, imageWidth=24)
-    assert open_dataset(tmp_path)[0].truth.boxes_xyxy.tolist() == [[8, 8, 40, 40]]
+    assert open_dataset(tmp_path)[0].ground_truth.boxes_xyxy.tolist() == [[8, 8, 40, 40]]
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_file_that_cannot_be_read_is_one_sentence(page, tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_photograph_that_is_gone_is_named(page, tmp_path):
+def test_an_image_that_is_gone_is_named(page, tmp_path):
     page("b.png", [shape("dent", TRIANGLE)])
     file = page(shapes=[shape("dent", TRIANGLE)])
     file.with_suffix(".png").unlink()
     found = check(tmp_path, duplicates=False)
-    assert [f.origin for f in found.of("missing-photograph")] == [str(file)]
+    assert [f.origin for f in found.of("missing-image")] == [str(file)]
     with pytest.raises(BadDataset, match=r"a\.png"):
         open_dataset(tmp_path)
 
@@ -192,18 +192,18 @@ def test_a_photograph_that_is_gone_is_named(page, tmp_path):
 @pytest.mark.parametrize("says", ["{outside}", "../../outside/secret.txt", "../../outside/other.png"])
 def test_a_file_elsewhere_on_the_disk_is_not_taken_in(page, draw, tmp_path, says):
     outside = draw("outside/secret.png").with_suffix(".txt")
-    outside.write_bytes(b"no photograph")
+    outside.write_bytes(b"no image")
     draw("outside/other.png")
     page("set/in/fine.png", [shape("dent", TRIANGLE)])
     file = page("set/in/a.png", [shape("dent", TRIANGLE)], imagePath=says.format(outside=outside))
     file.with_suffix(".png").unlink()
     found = check(tmp_path / "set/in", duplicates=False)
-    assert [f.origin for f in found.of("missing-photograph")] == [str(file)]
-    with pytest.raises(BadDataset, match="a photograph is not in"):
+    assert [f.origin for f in found.of("missing-image")] == [str(file)]
+    with pytest.raises(BadDataset, match="an image is not in"):
         open_dataset(tmp_path / "set/in")
 
 
-def test_links_to_photographs_elsewhere_are_photographs(page, draw, tmp_path):
+def test_links_to_images_elsewhere_are_images(page, draw, tmp_path):
     file = page("set/a.png", [shape("dent", TRIANGLE)])
     there = draw("far/away/b.png", SIZE_WH)
     file.with_suffix(".png").unlink()
@@ -211,13 +211,13 @@ def test_links_to_photographs_elsewhere_are_photographs(page, draw, tmp_path):
     assert open_dataset(tmp_path / "set")[0].path == tmp_path / "set/a.png"
 
 
-def test_a_stale_image_path_leaves_others_their_photograph(page, tmp_path):
+def test_a_stale_image_path_leaves_others_their_image(page, tmp_path):
     stale = page("a.png", [shape("dent", TRIANGLE)], imagePath="b.png")
     page("b.png", [shape("rust", TRIANGLE)])
     found = check(tmp_path, duplicates=False)
     assert [f.origin for f in found.of("other-filename")] == [str(stale)]
     assert not found.of("repeated-line")
-    assert [(s.id, s.truth.label_names) for s in open_dataset(tmp_path)] == [
+    assert [(s.id, s.ground_truth.label_names) for s in open_dataset(tmp_path)] == [
         ("a.png", ("dent",)),
         ("b.png", ("rust",)),
     ]
@@ -257,4 +257,4 @@ def test_odd_values_cost_one_shape_or_nothing(page, tmp_path, shapes, changes):
     page(shapes=shapes, **changes)
     found = check(tmp_path, duplicates=False)
     assert not found.of("unreadable-set")
-    assert found.photographs == 2
+    assert found.images == 2

@@ -32,8 +32,10 @@ def test_what_we_write_is_what_pycocotools_reads(tmp_path, capsys):
     by_name = {i["file_name"]: i for i in found.dataset["images"]}
     for sample in dataset:
         entries = found.loadAnns(found.getAnnIds(by_name[sample.path.name]["id"]))
-        assert [names[a["category_id"]] for a in entries] == list(sample.truth.label_names)
-        for entry, mask, box in zip(entries, sample.truth.masks, sample.truth.boxes_xyxy, strict=True):
+        assert [names[a["category_id"]] for a in entries] == list(sample.ground_truth.label_names)
+        for entry, mask, box in zip(
+            entries, sample.ground_truth.masks, sample.ground_truth.boxes_xyxy, strict=True
+        ):
             assert (found.annToMask(entry) == mask_to_array(mask)).all()
             assert entry["area"] == mask.area
             np.testing.assert_allclose(entry["bbox"], [*box[:2], *(box[2:] - box[:2])])
@@ -66,14 +68,14 @@ def test_coco_of_every_kind_of_region(draw, tmp_path):
     ]
     (tmp_path / "annotations.json").write_text(coco(annotations=entries))
     dataset = open_dataset(tmp_path)
-    truth = dataset[0].truth
+    ground_truth = dataset[0].ground_truth
     assert dataset.task is Task.SEGMENTATION
-    assert truth.crowd.tolist() == [False, False, True, False]
-    assert (mask_to_array(truth.masks[1]) == array).all()
-    assert truth.masks[2].area == array.sum()
-    assert truth.masks[3].area == 35
+    assert ground_truth.crowd.tolist() == [False, False, True, False]
+    assert (mask_to_array(ground_truth.masks[1]) == array).all()
+    assert ground_truth.masks[2].area == array.sum()
+    assert ground_truth.masks[3].area == 35
     assert any("no outline" in n for n in dataset.notes)
-    assert open_dataset(tmp_path, task="detection")[0].truth.masks is None
+    assert open_dataset(tmp_path, task="detection")[0].ground_truth.masks is None
 
 
 def test_roboflow_s_coco(draw, tmp_path):
@@ -89,7 +91,7 @@ def test_roboflow_s_coco(draw, tmp_path):
     assert dataset.labels.names == ("dent", "rust")
     assert dataset.splits == {"train": 1, "val": 1}
     assert [s.id for s in dataset] == ["train/a.png", "valid/a.png"]
-    assert [s.truth.label_names for s in dataset] == [("rust",)] * 2
+    assert [s.ground_truth.label_names for s in dataset] == [("rust",)] * 2
     assert any("Roboflow" in n for n in dataset.notes)
 
 
@@ -101,7 +103,7 @@ def test_a_category_0_that_is_used_stays(draw, tmp_path):
     assert open_dataset(tmp_path).labels.names == ("dent", "rust")
 
 
-def test_coco_with_photographs_elsewhere(draw, tmp_path):
+def test_coco_with_images_elsewhere(draw, tmp_path):
     draw("train2017/a.png")
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations/instances_train2017.json").write_text(coco())
@@ -141,11 +143,11 @@ def test_bad_coco_is_one_sentence(draw, tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_photographs_of_coco_can_be_kept(tmp_path):
+def test_missing_images_of_coco_can_be_kept(tmp_path):
     (tmp_path / "annotations.json").write_text(coco())
     dataset = open_dataset(tmp_path, missing="keep")
     assert dataset[0].size_hw == (20, 24)
-    assert dataset[0].truth.boxes_xyxy.tolist() == [[1, 2, 11, 8]]
+    assert dataset[0].ground_truth.boxes_xyxy.tolist() == [[1, 2, 11, 8]]
 
 
 def page(*boxes, name="x.jpg", size=(24, 20), extra=""):
@@ -187,21 +189,21 @@ def test_both_years_of_voc(devkit):
     dataset = open_dataset(devkit)
     assert dataset.splits == {"train": 2, "val": 2, "test": 2}
     assert dataset[1].id == "VOC2007/JPEGImages/000002.jpeg"
-    truth = dataset[0].truth
-    assert truth.label_names == ("dog", "cat")
-    assert truth.boxes_xyxy.tolist() == [[0, 0, 24, 20], [2, 3, 5, 6]]
-    assert truth.difficult.tolist() == [True, True]
+    ground_truth = dataset[0].ground_truth
+    assert ground_truth.label_names == ("dog", "cat")
+    assert ground_truth.boxes_xyxy.tolist() == [[0, 0, 24, 20], [2, 3, 5, 6]]
+    assert ground_truth.difficult.tolist() == [True, True]
     assert any("absent" in n for n in dataset.notes)
 
 
 def test_voc_that_counts_from_0(devkit):
     (devkit / "VOC2007/Annotations/000001.xml").write_text(page(("dog", 0, 0, 24, 20)))
     dataset = open_dataset(devkit / "VOC2007")
-    assert dataset[1].truth.boxes_xyxy.tolist() == [[1, 1, 24, 20], [3, 4, 5, 6]]
+    assert dataset[1].ground_truth.boxes_xyxy.tolist() == [[1, 1, 24, 20], [3, 4, 5, 6]]
     assert any("from 0" in n for n in dataset.notes)
 
 
-def test_xml_beside_photographs(draw, tmp_path):
+def test_xml_beside_images(draw, tmp_path):
     draw("a.png")
     (tmp_path / "a.xml").write_text(page(("dog", 1, 1, 24, 20)))
     assert open_dataset(tmp_path).format == "voc"
@@ -257,8 +259,8 @@ def test_yolo_as_others_lay_it_out(draw, tmp_path, kind):
     assert dataset.labels.names == ("dent", "rust")
     assert dataset.splits == {"train": 1, "val": 1}
     for sample in dataset:
-        assert sample.truth.label_names == ("rust",)
-        np.testing.assert_allclose(sample.truth.boxes_xyxy, [[9, 5, 15, 15]])
+        assert sample.ground_truth.label_names == ("rust",)
+        np.testing.assert_allclose(sample.ground_truth.boxes_xyxy, [[9, 5, 15, 15]])
 
 
 def test_one_folder_for_training_and_measuring_is_training(draw, tmp_path):
@@ -293,13 +295,13 @@ def test_bad_yolo_is_one_sentence(draw, tmp_path, yaml, line, says):
     assert "\n" not in str(caught.value)
 
 
-def test_a_photograph_without_text_file_holds_nothing(draw, tmp_path):
+def test_an_image_without_text_file_holds_nothing(draw, tmp_path):
     draw("images/a.png")
     draw("images/b.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.txt").write_text(LINE)
     dataset = open_dataset(tmp_path)
-    assert [len(s.truth) for s in dataset] == [1, 0]
+    assert [len(s.ground_truth) for s in dataset] == [1, 0]
     assert dataset.labels.names == ("0", "1")
 
 
@@ -337,7 +339,7 @@ def test_a_size_that_is_no_number_is_no_size(devkit):
     assert open_dataset(devkit / "VOC2007")[0].size_hw == (20, 24)
 
 
-def test_xml_and_photograph_may_differ_in_case(draw, tmp_path):
+def test_xml_and_image_may_differ_in_case(draw, tmp_path):
     draw("JPEGImages/a.jpg")
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations/A.xml").write_text(page(("dog", 1, 1, 24, 20)))

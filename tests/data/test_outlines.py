@@ -1,4 +1,4 @@
-"""Outlines cut at the edge of a photograph, turned, and made of ellipses."""
+"""Outlines cut at the edge of an image, turned, and made of ellipses."""
 
 import math
 

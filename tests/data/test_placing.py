@@ -1,4 +1,4 @@
-"""Objects are turned and scaled with their photographs."""
+"""Objects are turned and scaled with their images."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_turning_twice_undoes_a_mirror_and_four_quarters_a_turn():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("states", ["stored", "upright"])
-def test_a_set_is_read_on_the_upright_photograph(tmp_path, orientation, states):
+def test_a_set_is_read_on_the_upright_image(tmp_path, orientation, states):
     """A bright block lies under its box, whichever picture the labels were drawn on."""
     stored = np.zeros((*STORED_HW, 3), np.uint8)
     stored[3:7, 5:16] = 255
@@ -68,7 +68,7 @@ def test_a_set_is_read_on_the_upright_photograph(tmp_path, orientation, states):
     sample = open_dataset(tmp_path)[0]
     assert sample.size_hw == seen.shape[:2]
     expected = mask_box(mask_from_array(seen[:, :, 0] > 0))
-    np.testing.assert_allclose(sample.truth.boxes_xyxy[0], expected)
+    np.testing.assert_allclose(sample.ground_truth.boxes_xyxy[0], expected)
 
 
 def test_labels_of_a_smaller_copy_are_scaled_and_said(tmp_path):
@@ -86,7 +86,7 @@ def test_labels_of_a_smaller_copy_are_scaled_and_said(tmp_path):
     }  # fmt: skip
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     dataset = open_dataset(tmp_path)
-    truth = dataset[0].truth
-    np.testing.assert_allclose(truth.boxes_xyxy, [[208, 156, 416, 312]])
-    np.testing.assert_allclose(truth.masks[0].polygons[0], [[208, 156], [416, 156], [416, 312]])
+    ground_truth = dataset[0].ground_truth
+    np.testing.assert_allclose(ground_truth.boxes_xyxy, [[208, 156, 416, 312]])
+    np.testing.assert_allclose(ground_truth.masks[0].polygons[0], [[208, 156], [416, 156], [416, 312]])
     assert any("another size" in n for n in dataset.notes)

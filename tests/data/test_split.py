@@ -15,7 +15,7 @@ def made(holds, groups=None, columns=None, task=Task.MULTILABEL, tmp="x"):
             id=f"car{i // 3}_view{i % 3}.png",
             path=f"{tmp}/{i}.png",
             group=None if groups is None else groups[i],
-            truth=GroundTruth(task=task, labels=labels, label_index=np.flatnonzero(row)),
+            ground_truth=GroundTruth(task=task, labels=labels, label_index=np.flatnonzero(row)),
             columns={} if columns is None else {"serial": columns[i]},
         )
         for i, row in enumerate(holds)
@@ -30,7 +30,7 @@ def multilabel():
 
 
 def counts(dataset):
-    return np.array([s.truth.holds() for s in dataset]).sum(0)
+    return np.array([s.ground_truth.holds() for s in dataset]).sum(0)
 
 
 def test_every_label_is_spread_evenly(multilabel):
@@ -49,7 +49,7 @@ def test_a_seed_gives_one_split_and_another_seed_another(multilabel):
     assert [s.split for s in first] != [s.split for s in other]
 
 
-def test_classification_is_stratified_to_one_photograph():
+def test_classification_is_stratified_to_one_image():
     holds = np.repeat(np.eye(3, dtype=bool), [80, 15, 5], axis=0)
     divided = split_dataset(made(holds, task=Task.CLASSIFICATION))
     inside = [sum(s.split == "val" for s in divided.samples[a:b]) for a, b in ((0, 80), (80, 95), (95, 100))]
@@ -102,7 +102,7 @@ def test_no_split_is_left_empty():
         ({"fractions": {"train": 1.2, "val": -0.2}}, BadInput, "above 0"),
         ({"fractions": {"train": 0.8, "holdout": 0.2}}, UnknownName, "'holdout'.*train, val, test"),
         ({"group_by": "column:seriel"}, BadDataset, "did you mean 'serial'"),
-        ({"group_by": "pattern:^bus"}, BadDataset, "matches no photograph"),
+        ({"group_by": "pattern:^bus"}, BadDataset, "matches no image"),
         ({"group_by": "pattern:("}, BadInput, "no regular expression"),
         ({"group_by": "colour"}, BadInput, "near-duplicates"),
         ({"group_by": "pattern:car"}, BadDataset, "1 groups cannot fill 2 splits"),

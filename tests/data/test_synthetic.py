@@ -14,7 +14,7 @@ from blemish.data.synthetic import (
     VEHICLE_LABELS,
     cells,
     panels,
-    save_photograph,
+    save_image,
     vehicles,
     write_cells,
     write_panels,
@@ -38,59 +38,57 @@ def digest(root):
 
 
 @pytest.mark.parametrize("generator", [cells, panels, vehicles])
-def test_a_photograph_depends_on_seed_and_number_alone(generator):
+def test_an_image_depends_on_seed_and_number_alone(generator):
     few, many = list(generator(5, 3)), list(generator(9, 3))
     for a, b in zip(few, many, strict=False):
-        assert (a.id, a.group, a.truth.label_names) == (b.id, b.group, b.truth.label_names)
-        assert np.array_equal(a.photograph.pixels, b.photograph.pixels)
+        assert (a.id, a.group, a.ground_truth.label_names) == (b.id, b.group, b.ground_truth.label_names)
+        assert np.array_equal(a.image.pixels, b.image.pixels)
     other = list(generator(5, 4))
-    assert not any(
-        np.array_equal(a.photograph.pixels, b.photograph.pixels) for a, b in zip(few, other, strict=True)
-    )
-    assert len({s.photograph.pixels.tobytes() for s in many}) == len({s.id for s in many}) == 9
+    assert not any(np.array_equal(a.image.pixels, b.image.pixels) for a, b in zip(few, other, strict=True))
+    assert len({s.image.pixels.tobytes() for s in many}) == len({s.id for s in many}) == 9
 
 
 @pytest.mark.parametrize("generator", [cells, panels])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_is_answered_and_every_label_occurs(generator, task):
     drawn = list(generator(24, task=task))
-    labels = drawn[0].truth.labels
+    labels = drawn[0].ground_truth.labels
     seen = set()
     for specimen in drawn:
-        truth = specimen.truth
-        assert truth.task is task and truth.labels == labels
-        assert truth.size_hw == specimen.photograph.size_hw == (128, 128)
-        seen |= set(truth.label_names)
+        ground_truth = specimen.ground_truth
+        assert ground_truth.task is task and ground_truth.labels == labels
+        assert ground_truth.size_hw == specimen.image.size_hw == (128, 128)
+        seen |= set(ground_truth.label_names)
         if task is Task.SEGMENTATION:
-            for box, mask in zip(truth.boxes_xyxy, truth.masks, strict=True):
+            for box, mask in zip(ground_truth.boxes_xyxy, ground_truth.masks, strict=True):
                 assert mask.area >= 4 and np.array_equal(box, mask_box(mask))
         if task is Task.LOCALIZATION:
-            assert len(truth) == 1
+            assert len(ground_truth) == 1
     assert seen == set(labels.names)
     if task in (Task.MULTILABEL, Task.DETECTION, Task.SEGMENTATION):
-        assert any(len(s.truth) == 0 for s in drawn) and any(len(s.truth) > 1 for s in drawn)
+        assert any(len(s.ground_truth) == 0 for s in drawn) and any(len(s.ground_truth) > 1 for s in drawn)
 
 
 def test_flaws_are_their_polygons_and_the_damage_is_inside_them():
     for specimen in panels(30, 2):
         for flaw in specimen.flaws:
-            again = mask_from_polygons(flaw.polygons, specimen.photograph.size_hw)
+            again = mask_from_polygons(flaw.polygons, specimen.image.size_hw)
             assert np.array_equal(again.counts, flaw.mask.counts)
         for a, b in itertools.combinations(specimen.flaws, 2):
             assert not (mask_to_array(a.mask) & mask_to_array(b.mask)).any()
 
 
-def test_damage_can_be_seen_where_the_truth_says():
+def test_damage_can_be_seen_where_the_ground_truth_says():
     contrast = {}
     for specimen in itertools.chain(panels(40, 5), cells(40, 5, task=Task.SEGMENTATION)):
-        grey = specimen.photograph.pixels.mean(2)
+        grey = specimen.image.pixels.mean(2)
         for flaw in specimen.flaws:
             inside = mask_to_array(flaw.mask)
             y, x = np.nonzero(inside)
             ring = np.zeros_like(inside)
             ring[max(y.min() - 4, 0) : y.max() + 5, max(x.min() - 4, 0) : x.max() + 5] = True
             ring &= ~inside
-            name = specimen.truth.labels.names[flaw.label_index]
+            name = specimen.ground_truth.labels.names[flaw.label_index]
             spread = (
                 np.abs(grey[inside] - np.median(grey[ring])).mean()
                 - np.abs(grey[ring] - np.median(grey[ring])).mean()
@@ -103,10 +101,10 @@ def test_damage_can_be_seen_where_the_truth_says():
 
 def test_sixteen_bits_are_the_same_cell_in_finer_steps():
     for coarse, fine in zip(cells(4, 1), cells(4, 1, bits=16), strict=True):
-        assert fine.photograph.pixels.dtype == np.uint16 and fine.photograph.pixels.max() > 20_000
-        from_fine = fine.photograph.pixels / 60_000 * 255
-        assert np.abs(from_fine - coarse.photograph.pixels[..., 0]).max() <= 0.51
-        assert len(np.unique(fine.photograph.pixels)) > 1000
+        assert fine.image.pixels.dtype == np.uint16 and fine.image.pixels.max() > 20_000
+        from_fine = fine.image.pixels / 60_000 * 255
+        assert np.abs(from_fine - coarse.image.pixels[..., 0]).max() <= 0.51
+        assert len(np.unique(fine.image.pixels)) > 1000
 
 
 def test_cells_of_a_module_share_its_serial():
@@ -117,15 +115,15 @@ def test_cells_of_a_module_share_its_serial():
 
 def test_vehicles_show_six_labels_in_turn():
     drawn = list(vehicles(12))
-    assert [v.truth.label_names[0] for v in drawn] == list(VEHICLE_LABELS.names) * 2
+    assert [v.ground_truth.label_names[0] for v in drawn] == list(VEHICLE_LABELS.names) * 2
     assert VEHICLE_LABELS.title("F_Crushed") == "Front Crushed"
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (33, 90), (90, 33), (200, 300)])
 def test_other_sizes_are_drawn_too(size_hw):
     for specimen in itertools.chain(panels(8, size_hw=size_hw), vehicles(6, size_hw=size_hw)):
-        assert specimen.photograph.size_hw == size_hw
-    assert next(cells(1, size=size_hw[0])).photograph.size_hw == (size_hw[0],) * 2
+        assert specimen.image.size_hw == size_hw
+    assert next(cells(1, size=size_hw[0])).image.size_hw == (size_hw[0],) * 2
 
 
 def test_impossible_requests_are_refused():
@@ -162,24 +160,28 @@ def test_the_same_seed_writes_the_same_bytes_and_they_read_back(write, options, 
 
     read = open_dataset(tmp_path / "a")
     assert read.task is written.task and set(read.labels.names) == set(written.labels.names)
-    ours = {s.path.resolve(): s for s in written if s.truth.label_names or written.task is not Task.DETECTION}
+    ours = {
+        s.path.resolve(): s
+        for s in written
+        if s.ground_truth.label_names or written.task is not Task.DETECTION
+    }
     theirs = {s.path.resolve(): s for s in read}
     assert set(theirs) == set(ours)
     for path, sample in ours.items():
-        assert sorted(theirs[path].truth.label_names) == sorted(sample.truth.label_names)
+        assert sorted(theirs[path].ground_truth.label_names) == sorted(sample.ground_truth.label_names)
         assert theirs[path].split == sample.split
-        if sample.truth.boxes_xyxy is not None:
-            assert np.array_equal(theirs[path].truth.boxes_xyxy, sample.truth.boxes_xyxy)
+        if sample.ground_truth.boxes_xyxy is not None:
+            assert np.array_equal(theirs[path].ground_truth.boxes_xyxy, sample.ground_truth.boxes_xyxy)
 
 
 @pytest.mark.parametrize(
     ("suffix", "bits"), [(".png", 8), (".bmp", 8), (".webp", 8), (".tif", 8), (".png", 16), (".tif", 16)]
 )
-def test_photographs_survive_being_saved(suffix, bits, tmp_path):
+def test_images_survive_being_saved(suffix, bits, tmp_path):
     for specimen in itertools.chain(cells(2, bits=bits), panels(2 if bits == 8 else 0)):
         path = tmp_path / f"{specimen.id}{suffix}"
-        save_photograph(specimen.photograph, path)
-        assert np.array_equal(open_image(path).pixels, specimen.photograph.pixels)
+        save_image(specimen.image, path)
+        assert np.array_equal(open_image(path).pixels, specimen.image.pixels)
 
 
 def test_sixteen_bits_do_not_fit_into_a_jpeg(tmp_path):
@@ -195,10 +197,10 @@ def test_splits_keep_groups_together_and_none_is_empty(tmp_path):
         assert split_of.setdefault(sample.group, sample.split) == sample.split
 
 
-def test_photographs_alone_come_with_their_truths_in_memory(tmp_path):
-    written = write_panels(tmp_path, 5, layout="photographs")
+def test_images_alone_come_with_their_ground_truths_in_memory(tmp_path):
+    written = write_panels(tmp_path, 5, layout="images")
     assert written.task is Task.SEGMENTATION
-    assert all(s.path.is_file() and s.truth.masks is not None for s in written)
+    assert all(s.path.is_file() and s.ground_truth.masks is not None for s in written)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["images"]
 
 
@@ -209,7 +211,7 @@ def test_layouts_that_do_not_fit_are_refused(tmp_path):
         write_panels(tmp_path, 2, layout="folders", task="detection")
     with pytest.raises(UnknownName, match=r"\.png"):
         write_panels(tmp_path, 2, suffix=".pnk")
-    with pytest.raises(BadInput, match="no photographs"):
+    with pytest.raises(BadInput, match="no images"):
         write_specimens([], tmp_path)
     assert list(tmp_path.iterdir()) == [] and set(LAYOUTS) >= {"folders", "csv"}
 

@@ -15,7 +15,7 @@ def three(draw):
 
 
 def labels_of(dataset):
-    return [s.truth.label_names for s in dataset]
+    return [s.ground_truth.label_names for s in dataset]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_numbers_as_labels_are_in_the_order_of_numbers(three, table):
         ("file,crack,inactive\na.png,0.0,0\nb.png,1.0,no\nc.png,True,x\n", ("crack", "inactive"), None),
     ],
 )
-def test_any_number_of_labels_a_line(three, table, text, names, titles):
+def test_any_number_of_labels_a_line(three, table, text, names, display_names):
     found = open_dataset(table(text))
     assert found.task is Task.MULTILABEL
     assert found.labels.names == names
-    assert titles is None or found.labels.titles == titles
+    assert display_names is None or found.labels.display_names == display_names
     assert labels_of(found) == [(), ("crack",), ("crack", "inactive")]
 
 
@@ -103,7 +103,7 @@ def test_one_table_a_split(three, table, tmp_path):
     assert open_dataset(tmp_path).splits == {"test": 1, "train": 2}
 
 
-def test_photographs_in_another_folder(draw, tmp_path):
+def test_images_in_another_folder(draw, tmp_path):
     draw("photos/deep/a.png")
     draw("photos/b.png")
     path = tmp_path / "labels" / "l.csv"
@@ -123,7 +123,7 @@ def test_photographs_in_another_folder(draw, tmp_path):
         (
             "a.png,dent\nb.png,scratch\nc.png,dent\n",
             (
-                r":1: the first line already holds a photograph"
+                r":1: the first line already holds an image"
                 r" \('a.png'\)"
             ),
         ),
@@ -131,7 +131,7 @@ def test_photographs_in_another_folder(draw, tmp_path):
         (
             "filename,label\na.png,dent\nmissing.png,dent\nb.png,x\n",
             (
-                r"labels.csv:3: a photograph is not"
+                r"labels.csv:3: an image is not"
                 r" in .*missing.png"
             ),
         ),
@@ -158,7 +158,7 @@ def test_photographs_in_another_folder(draw, tmp_path):
                 r" labels"
             ),
         ),
-        ("colour,label\nred,x\nblue,y\n", "no column holds photographs"),
+        ("colour,label\nred,x\nblue,y\n", "no column holds images"),
         ("filename,colour,shape\na.png,red,round\nb.png,blue,flat\n", "several columns could hold the label"),
         ("filename,label,split\na.png,x,train\nb.png,y,holdout\n", "labels.csv:3: the split 'holdout'"),
         ("filename,label\na.png,x,\nb.png,y,z\n", "labels.csv:3: 3 cells under 2 columns"),
@@ -210,7 +210,7 @@ def test_a_table_without_header_is_read_by_position(three, table):
     assert labels_of(open_dataset(path, columns={"path": 1, "label": 0})) == [("dent",), ("scratch",)]
 
 
-def test_missing_photographs_can_be_dropped(three, table):
+def test_missing_images_can_be_dropped(three, table):
     found = open_dataset(table("file,label\na.png,x\nno.png,y\nb.png,y\n"), missing="drop")
     assert len(found) == 2
     assert "no.png" in found.notes[0]
@@ -239,20 +239,20 @@ BOX = [[1, 2, 11, 8]]
         ("a.png,1,2,6,10\nb.png,1,2,6,10\n", {"columns": {"path": 0, "x": 1, "y": 2, "h": 3, "w": 4}}),
     ],
 )
-def test_one_box_a_photograph(three, table, text, options):
+def test_one_box_an_image(three, table, text, options):
     found = open_dataset(table(text), **options)
     assert found.task is Task.LOCALIZATION
-    assert [s.truth.boxes_xyxy.tolist() for s in found] == [BOX, BOX]
+    assert [s.ground_truth.boxes_xyxy.tolist() for s in found] == [BOX, BOX]
     assert found[0].size_hw == (20, 24)
 
 
-def test_several_boxes_a_photograph_make_a_detection_set(three, table):
+def test_several_boxes_an_image_make_a_detection_set(three, table):
     lines = "a.png,dent,1,2,11,8", "a.png,scratch,0,0,4,4", "b.png,dent,1,2,11,8", "c.png,,,,,"
     text = "\n".join(["filename,class,x1,y1,x2,y2", *lines])
     found = open_dataset(table(text))
     assert found.task is Task.DETECTION
     assert labels_of(found) == [("dent", "scratch"), ("dent",), ()]
-    assert as_task(found, "multilabel")[0].truth.label_names == ("dent", "scratch")
+    assert as_task(found, "multilabel")[0].ground_truth.label_names == ("dent", "scratch")
     with pytest.raises(WrongTask, match="2 objects"):
         as_task(found, "localization")
     with pytest.raises(WrongTask, match="outlines"):
@@ -288,7 +288,7 @@ def test_a_table_of_crosses_leaves_the_rest_blank(draw, table):
     for name in "abc":
         draw(f"{name}.png")
     dataset = open_dataset(table("file,crack,dirt\na.png,x,\nb.png,,x\nc.png,,\n"))
-    assert [s.truth.label_names for s in dataset] == [("crack",), ("dirt",), ()]
+    assert [s.ground_truth.label_names for s in dataset] == [("crack",), ("dirt",), ()]
 
 
 def test_a_gap_among_zeros_is_an_error(draw, table):

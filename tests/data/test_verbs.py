@@ -32,7 +32,7 @@ def labelled(draw, table):
 
 def test_statistics_are_those_of_numpy(labelled, tmp_path):
     found = statistics(open_dataset(labelled))
-    assert [(x.name, x.photographs, x.by_split) for x in found.labels] == [
+    assert [(x.name, x.images, x.by_split) for x in found.labels] == [
         ("crack", 2, {"train": 2, "val": 0}),
         ("inactive", 2, {"train": 1, "val": 1}),
     ]
@@ -44,7 +44,7 @@ def test_statistics_are_those_of_numpy(labelled, tmp_path):
     )
     np.testing.assert_allclose(found.mean, pixels.mean(0), atol=1e-12)
     np.testing.assert_allclose(found.deviation, pixels.std(0), atol=1e-12)
-    assert json.loads(json.dumps(found.to_dict()))["photographs"] == 4
+    assert json.loads(json.dumps(found.to_dict()))["images"] == 4
     assert "Inactive" in found.to_html()
 
 
@@ -62,7 +62,7 @@ def test_statistics_of_boxes(draw, table):
     draw("b.png", (20, 10))
     text = "filename,class,x1,y1,x2,y2\na.png,dent,0,0,10,10\na.png,dent,0,0,2,1\nb.png,,,,,\n"
     found = statistics(open_dataset(table(text)), pixels=False)
-    assert found.objects_a_photograph == (0, 1.0, 2)
+    assert found.objects_an_image == (0, 1.0, 2)
     assert found.labels[0].objects == 2
     assert found.object_share[1] == pytest.approx((0.5 + 0.01) / 2)
     assert found.mean is None
@@ -85,7 +85,7 @@ def test_sets_are_merged_by_the_names_of_their_labels(draw, tmp_path):
     one, two = open_dataset(tmp_path / "one"), open_dataset(tmp_path / "two")
     merged = merge_datasets([one, two], {"dents": "dent"})
     assert merged.labels.names == ("dent", "fine", "rust")
-    assert [(s.id, s.truth.label_names[0]) for s in merged] == [
+    assert [(s.id, s.ground_truth.label_names[0]) for s in merged] == [
         ("one/dent/1.png", "dent"),
         ("one/fine/2.png", "fine"),
         ("two/dents/1.png", "dent"),
@@ -107,9 +107,9 @@ def test_a_map_drops_objects_and_keeps_masks_beside_their_boxes(tmp_path):
     merged = merge_datasets([one, two], {"dent": None, "chip": "scratch"})
     assert merged.labels.names == ("scratch",)
     for before, after in zip([*one, *two], merged, strict=True):
-        kept = [i for i, n in enumerate(before.truth.label_names) if n != "dent"]
-        np.testing.assert_array_equal(after.truth.boxes_xyxy, before.truth.boxes_xyxy[kept])
-        assert [m.area for m in after.truth.masks] == [before.truth.masks[i].area for i in kept]
+        kept = [i for i, n in enumerate(before.ground_truth.label_names) if n != "dent"]
+        np.testing.assert_array_equal(after.ground_truth.boxes_xyxy, before.ground_truth.boxes_xyxy[kept])
+        assert [m.area for m in after.ground_truth.masks] == [before.ground_truth.masks[i].area for i in kept]
 
 
 def test_sets_of_different_tasks_are_not_merged(draw, tmp_path, labelled):
@@ -187,7 +187,7 @@ def run(*arguments):
 def test_the_verbs_of_the_command_line(labelled, tmp_path, outside):
     checked = run("check", labelled, "--json", "--fast")
     assert checked.exit_code == 0
-    assert json.loads(checked.stdout)["photographs"] == 4
+    assert json.loads(checked.stdout)["images"] == 4
     assert json.loads(run("stats", labelled, "--json").stdout)["task"] == "multilabel"
     assert "Crack" in run("stats", labelled, "--html", tmp_path / "s.html").stdout
     assert (tmp_path / "s.html").read_text().startswith("<!doctype html>")
@@ -198,7 +198,7 @@ def test_the_verbs_of_the_command_line(labelled, tmp_path, outside):
     assert json.loads(divided.stdout)["losses"] == []
     assert open_dataset(outside / "divided").splits == {"train": 2, "test": 2}
     merged = run("merge", outside / "divided", labelled, "-o", outside / "merged", "--link")
-    assert merged.stdout.startswith("8 photographs as csv")
+    assert merged.stdout.startswith("8 images as csv")
     drawn = run("synthesize", "panels", "-o", tmp_path / "panels", "--count", 4, "--size", 48)
     assert drawn.exit_code == 0
     converted = run("convert", tmp_path / "panels", "--to", "yolo", "-o", tmp_path / "yolo")
@@ -248,7 +248,7 @@ def test_options_that_cannot_be_are_one_sentence(labelled, monkeypatch, argument
 def test_a_label_may_look_like_markup_and_a_set_may_hold_none(draw, tmp_path):
     draw("a.png", (30, 20))
     page = {"images": [{"id": 1, "file_name": "a.png", "width": 30, "height": 20}], "annotations": []}
-    for categories, shown in (([{"id": 1, "name": "[/bold]"}], "[/bold]"), ([], "photographs")):
+    for categories, shown in (([{"id": 1, "name": "[/bold]"}], "[/bold]"), ([], "images")):
         (tmp_path / "annotations.json").write_text(json.dumps({**page, "categories": categories}))
         result = run("stats", tmp_path)
         assert result.exit_code == 0, result.exception
@@ -349,7 +349,7 @@ def test_what_a_conversion_copies_broken_is_told(draw, tmp_path):
     (tmp_path / "set/rust/d.jpg").write_bytes(whole[: len(whole) // 2])
     told = run("convert", tmp_path / "set", "--to", "csv", "-o", tmp_path / "out")
     assert told.exit_code == 0
-    assert "2 photographs are broken and were copied as they are: dent/b.png, rust/d.jpg" in told.stderr
+    assert "2 images are broken and were copied as they are: dent/b.png, rust/d.jpg" in told.stderr
     as_json = run("convert", tmp_path / "set", "--to", "csv", "-o", tmp_path / "again", "--json")
     assert json.loads(as_json.stdout)["damaged"] == ["dent/b.png", "rust/d.jpg"]
 

@@ -17,7 +17,7 @@ LINE = "1 .5 .5 .25 .5\n"
 
 @pytest.fixture
 def tree(draw, tmp_path):
-    """Draws photographs with text files and returns their folder."""
+    """Draws images with text files and returns their folder."""
 
     def one(*names):
         (tmp_path / "labels").mkdir()
@@ -75,9 +75,9 @@ def test_what_no_list_names_is_only_a_note(tree):
     (root / "data.yaml").write_text("train: t.txt\nnames: [dent, rust]\n")
     (root / "t.txt").write_text("images/a.png\n")
     found = check(root, duplicates=False)
-    assert [f.path for f in found.of("photograph-not-listed")] == [root / "images/b.png"]
-    assert [f.path for f in found.of("label-without-photograph")] == [root / "labels/c.txt"]
-    assert not found.of("photograph-without-label")
+    assert [f.path for f in found.of("image-not-listed")] == [root / "images/b.png"]
+    assert [f.path for f in found.of("label-without-image")] == [root / "labels/c.txt"]
+    assert not found.of("image-without-label")
 
 
 def test_a_label_of_two_lines_is_told_when_written(tree, tmp_path):
@@ -85,7 +85,7 @@ def test_a_label_of_two_lines_is_told_when_written(tree, tmp_path):
     (root / "classes.txt").write_text("dent\nrust\n")
     dataset = open_dataset(root)
     labels = Labels(("a\nb", "rust"), ("A", "Rust"))
-    sample = replace(dataset[0], truth=replace(dataset[0].truth, labels=labels))
+    sample = replace(dataset[0], ground_truth=replace(dataset[0].ground_truth, labels=labels))
     writing = WriteContext(tmp_path / "out")
     get_format("yolo").reader.write(replace(dataset, labels=labels, samples=(sample,)), writing)
     assert any("became one line" in what for what in writing.lost)

@@ -135,13 +135,13 @@ def test_the_callers_choice_is_kept_and_the_floor_is_never_lowered():
 
 
 def test_boxes_in_the_border_are_gone_and_others_are_cut():
-    boxes = np.array([[2, 1, 20, 15], [10, 10, 30, 20]], np.float32)  # the photograph begins at y = 16
+    boxes = np.array([[2, 1, 20, 15], [10, 10, 30, 20]], np.float32)  # the image begins at y = 16
     raw = {"boxes": boxes[None], "scores": np.full((1, 2, 3), 0.9, np.float32)}
     (found,) = decode(contract("dense", DENSE, multi_label=False), raw, [LETTERBOXED])
     assert found.boxes_xyxy == pytest.approx(np.array([[37.5, 0, 112.5, 15]]), abs=1e-4)
 
 
-def test_an_empty_photograph_has_no_boxes():
+def test_an_empty_image_has_no_boxes():
     boxes, scores = dense_scene()
     raw = {"boxes": boxes[None], "scores": scores[None] * 0}
     (found,) = decode(contract("dense", DENSE, score_floor=0.05), raw, [LETTERBOXED])
@@ -152,7 +152,7 @@ def test_an_empty_photograph_has_no_boxes():
     assert len(found) == 0
 
 
-def test_a_photograph_does_not_depend_on_its_companions():
+def test_an_image_does_not_depend_on_its_companions():
     boxes, scores = dense_scene()
     other_boxes, other_scores = dense_scene(5)
     promise = contract("dense", DENSE, score_floor=0.3)
@@ -197,7 +197,7 @@ def test_masks_of_prototypes_are_the_products_inside_their_box():
 
 
 def bilinear(grid, placement):
-    """Where a grid over the whole input is above 0, pixel by pixel of the photograph."""
+    """Where a grid over the whole input is above 0, pixel by pixel of the image."""
     height, width = placement.size_hw
     y, x = np.indices((height, width)) + 0.5
     gx = (x * placement.scale_xy[0] + placement.offset_xy[0]) * grid.shape[1] / placement.input_hw[1] - 0.5
@@ -286,8 +286,8 @@ def test_final_boxes_are_sorted_floored_and_their_padding_dropped():
     assert found.label_index.tolist() == [2, 0]  # label 0 of the graph is background: padding
     assert found.scores == pytest.approx([0.9, 0.4])
     assert found.boxes_xyxy == pytest.approx(np.array([[112.5, 0, 225, 120], [15, 15, 75, 90]]))
-    # The best box leaves the photograph: its mask is laid over the whole box and then cut.
-    whole = LETTERBOXED.to_photograph(raw["boxes"][0, 1:2])[0]
+    # The best box leaves the image: its mask is laid over the whole box and then cut.
+    whole = LETTERBOXED.to_image(raw["boxes"][0, 1:2])[0]
     expected = over_box(raw["masks"][0, 1], whole, found.boxes_xyxy[0], (120, 240))
     assert found.masks[0].counts.tolist() == expected.counts.tolist()
     (few,) = decode(promise, raw, [LETTERBOXED], DetectionFilter(max_detections=1))

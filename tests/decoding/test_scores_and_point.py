@@ -99,7 +99,7 @@ def test_a_missing_output_a_wrong_shape_and_an_unknown_decoder_are_named():
         decode(contract(), {"other": np.zeros((1, 3))}, [WHOLE])
     with pytest.raises(BadModelFile, match="shape"):
         decode(contract(), {"out": np.zeros((1, 4))}, [WHOLE])
-    with pytest.raises(BadModelFile, match="2 rows for 1 photographs"):
+    with pytest.raises(BadModelFile, match="2 rows for 1 images"):
         decode(contract(), {"out": np.zeros((2, 3))}, [WHOLE])
     with pytest.raises(UnknownName, match="did you mean 'dense'"):
         decode(contract(decoder=DecoderSpec(name="dnse")), {"out": np.zeros((1, 3))}, [WHOLE])
@@ -131,7 +131,7 @@ def point(activation="none", **settings):
         ({"box_format": "xyxy", "normalized": False}, [30, 35, 20, 15]),  # inside out
     ],
 )
-def test_one_box_comes_back_to_the_photograph(settings, raw):
+def test_one_box_comes_back_to_the_image(settings, raw):
     (found,) = decode(point(**settings), {"out": np.array([raw], np.float32)}, [WHOLE])
     assert found.boxes_xyxy == pytest.approx(np.array([[80, 30, 120, 70]]), abs=1e-4)
     assert found.scores.tolist() == [1.0]
@@ -163,4 +163,4 @@ def test_one_box_in_shares_of_the_largest_coordinate_ignores_the_networks_input(
     cropped = Placement((100, 200), (50, 50), (0.5, 0.5), (-25.0, 0.0))
     promise = point(box_format="xywh", coord_max=400)
     (found,) = decode(promise, {"out": np.array([[0.1, 0.05, 0.2, 0.5]])}, [cropped])
-    assert found.boxes_xyxy == pytest.approx(np.array([[40, 20, 120, 100]]))  # 220 is below the photograph
+    assert found.boxes_xyxy == pytest.approx(np.array([[40, 20, 120, 100]]))  # 220 is below the image

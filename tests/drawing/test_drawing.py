@@ -13,7 +13,7 @@ from blemish.drawing import PALETTE, draw, label_colour, place_labels, reduced, 
 from blemish.drawing.palette import PAPER, luminance, percent, readable_on, shortened, text_width
 from blemish.errors import BadImage, BadInput
 from blemish.geometry import mask_from_array
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import GroundTruth, Labels, Prediction, Task
 
 LABELS = Labels(("crack", "dent", "chip"), ("Crack", "Dent", "Chip"))
@@ -39,7 +39,7 @@ def shows(picture, colour, window=None, tolerance=12):
 
 
 def test_a_box_is_drawn_where_it_is_and_nowhere_else():
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([1]),
@@ -48,7 +48,7 @@ def test_a_box_is_drawn_where_it_is_and_nowhere_else():
     )
     for grey in (0, 255):
         photo = np.full((500, 600, 3), grey, np.uint8)
-        picture = draw(truth, photo)
+        picture = draw(ground_truth, photo)
         assert picture.size == (600, 500) and picture.mode == "RGB"
         changed = np.asarray(picture) != photo
         assert changed[:, :, 0][250, 98:103].any() and changed[:, :, 0][349:352, 250].any()
@@ -62,7 +62,7 @@ def test_a_mask_is_filled_lightly_and_its_hole_is_not():
     array = np.zeros((480, 640), bool)
     array[100:300, 150:450] = True
     array[180:220, 250:350] = False
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=LABELS,
         label_index=np.array([2]),
@@ -71,7 +71,7 @@ def test_a_mask_is_filled_lightly_and_its_hole_is_not():
         masks=(mask_from_array(array),),
     )
     photo = np.full((480, 640, 3), 128, np.uint8)
-    picture = np.asarray(draw(truth, photo)).astype(int)
+    picture = np.asarray(draw(ground_truth, photo)).astype(int)
     inside, hole, outside = picture[250, 200], picture[200, 300], picture[400, 500]
     assert outside.tolist() == hole.tolist() == [128, 128, 128]
     assert 10 < np.abs(inside - 128).max() < 80
@@ -79,33 +79,33 @@ def test_a_mask_is_filled_lightly_and_its_hole_is_not():
     assert np.abs(picture[180, 300] - label_colour(2)).max() < 40  # and the hole's
 
 
-def test_small_photographs_are_enlarged_and_large_ones_get_thicker_lines():
+def test_small_images_are_enlarged_and_large_ones_get_thicker_lines():
     small = next(panels(1, size_hw=(64, 96)))
-    assert draw(small.truth, small.photograph).size == (480, 320)
-    assert draw(small.truth, small.photograph, min_side=96).size == (96, 64)
-    truth = GroundTruth(
+    assert draw(small.ground_truth, small.image).size == (480, 320)
+    assert draw(small.ground_truth, small.image, min_side=96).size == (96, 64)
+    ground_truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([0]),
         size_hw=(3000, 4000),
         boxes_xyxy=np.array([[1000, 1000, 2000, 2000]]),
     )
-    picture = draw(truth, np.zeros((3000, 4000, 3), np.uint8))
+    picture = draw(ground_truth, np.zeros((3000, 4000, 3), np.uint8))
     assert shows(picture, label_colour(0), (950, 1500, 1050, 1501)) >= 8
 
 
-def test_a_box_on_a_photograph_of_another_scale_moves_along():
-    truth = GroundTruth(
+def test_a_box_on_an_image_of_another_scale_moves_along():
+    ground_truth = GroundTruth(
         task=Task.DETECTION,
         labels=LABELS,
         label_index=np.array([0]),
         size_hw=(300, 400),
         boxes_xyxy=np.array([[100, 100, 200, 200]]),
     )
-    picture = draw(truth, np.zeros((600, 800, 3), np.uint8))
+    picture = draw(ground_truth, np.zeros((600, 800, 3), np.uint8))
     assert shows(picture, label_colour(0), (300, 198, 310, 203)) > 10
     with pytest.raises(BadInput, match=r"600 x 800 .* 400 x 300.*upright"):
-        draw(truth, np.zeros((800, 600, 3), np.uint8))
+        draw(ground_truth, np.zeros((800, 600, 3), np.uint8))
 
 
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION])
@@ -149,13 +149,13 @@ def test_many_labels_and_long_titles_fit():
         picture = draw(answer, np.zeros((480, width, 3), np.uint8))
         assert picture.width == width
         assert (np.asarray(picture)[480:, -3:] == PAPER).all()  # nothing runs out of the strip
-    truth = GroundTruth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(40))
-    assert draw(truth, np.zeros((480, 640, 3), np.uint8)).width == 640
+    ground_truth = GroundTruth(task=Task.MULTILABEL, labels=labels, label_index=np.arange(40))
+    assert draw(ground_truth, np.zeros((480, 640, 3), np.uint8)).width == 640
 
 
-def test_a_truth_without_labels_says_so():
-    truth = GroundTruth(task=Task.MULTILABEL, labels=LABELS, label_index=np.zeros(0, np.int64))
-    assert draw(truth, np.zeros((480, 640, 3), np.uint8)).height > 480
+def test_a_ground_truth_without_labels_says_so():
+    ground_truth = GroundTruth(task=Task.MULTILABEL, labels=LABELS, label_index=np.zeros(0, np.int64))
+    assert draw(ground_truth, np.zeros((480, 640, 3), np.uint8)).height > 480
 
 
 boxes_strategy = st.lists(
@@ -187,10 +187,10 @@ def test_a_label_keeps_off_other_objects_where_it_can():
 def test_images_of_every_kind_are_taken(tmp_path):
     panel = next(panels(1))
     path = tmp_path / "p.png"
-    panel.photograph.to_pil().save(path)
-    expected = np.asarray(draw(panel.truth, panel.photograph))
-    for image in (panel.photograph.pixels, panel.photograph.to_pil(), path, str(path)):
-        assert np.array_equal(np.asarray(draw(panel.truth, image)), expected)
+    panel.image.to_pil().save(path)
+    expected = np.asarray(draw(panel.ground_truth, panel.image))
+    for image in (panel.image.pixels, panel.image.to_pil(), path, str(path)):
+        assert np.array_equal(np.asarray(draw(panel.ground_truth, image)), expected)
     answer = prediction(Task.CLASSIFICATION, [0], [0.8], [0.8, 0.1, 0.1], path=path)
     assert draw(answer).width == answer.plot().width == 480
     assert answer._repr_png_().startswith(b"\x89PNG")
@@ -199,21 +199,21 @@ def test_images_of_every_kind_are_taken(tmp_path):
 
 
 def test_what_cannot_be_drawn_on_is_named(tmp_path):
-    truth = next(panels(1)).truth
-    with pytest.raises(BadInput, match="no photograph"):
-        draw(truth)
+    ground_truth = next(panels(1)).ground_truth
+    with pytest.raises(BadInput, match="no image"):
+        draw(ground_truth)
     with pytest.raises(BadInput, match="cannot be dict"):
-        draw(truth, {})
+        draw(ground_truth, {})
     with pytest.raises(BadInput, match="pixels are float64"):
-        draw(truth, np.zeros((4, 4, 3)))
+        draw(ground_truth, np.zeros((4, 4, 3)))
     with pytest.raises(BadImage, match="no such file"):
-        draw(truth, tmp_path / "none.png")
+        draw(ground_truth, tmp_path / "none.png")
 
 
-def test_dark_sixteen_bit_photographs_are_stretched_for_the_eye():
+def test_dark_sixteen_bit_images_are_stretched_for_the_eye():
     cell = next(cells(1, bits=16, size=128))
-    dark = Photograph((cell.photograph.pixels >> 6).astype(np.uint16))
-    assert np.asarray(draw(cell.truth, dark))[:480].max() == 255
+    dark = LoadedImage((cell.image.pixels >> 6).astype(np.uint16))
+    assert np.asarray(draw(cell.ground_truth, dark))[:480].max() == 255
 
 
 def test_pictures_stand_beside_each_other_at_one_height():
@@ -277,17 +277,17 @@ def test_scores_are_never_rounded_to_certainty(score, text):
     assert percent(score) == text
 
 
-def test_a_large_photograph_is_reduced_band_by_band_as_all_at_once():
+def test_a_large_image_is_reduced_band_by_band_as_all_at_once():
     random = np.random.default_rng(0)
     colour = random.integers(0, 255, (2100, 703, 3), np.uint8)
-    small = reduced(Photograph(colour), 400_000)
+    small = reduced(LoadedImage(colour), 400_000)
     assert small.size_hw == (1050, 352)
     assert np.array_equal(small.pixels, np.asarray(Image.fromarray(colour).reduce(2)))
     grey = random.integers(0, 65535, (1100, 300), np.uint16)
-    deep = reduced(Photograph(grey), 40_000)
+    deep = reduced(LoadedImage(grey), 40_000)
     assert deep.pixels.dtype == np.uint16
     np.testing.assert_allclose(deep.pixels[0, 0], grey[:3, :3].mean(), atol=1)
-    untouched = Photograph(colour)
+    untouched = LoadedImage(colour)
     assert reduced(untouched, 2100 * 703) is untouched
 
 
@@ -302,6 +302,8 @@ def test_objects_on_a_long_strip_are_named(size_hw, monkeypatch):
     monkeypatch.setattr("blemish.drawing.object_overlay.place_labels", spy)
     height, width = size_hw
     box = np.array([[width / 4, height / 4, width / 2, height / 2]])
-    truth = GroundTruth(task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box)
-    draw(truth, np.full((*size_hw, 3), 90, np.uint8))
+    ground_truth = GroundTruth(
+        task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box
+    )
+    draw(ground_truth, np.full((*size_hw, 3), 90, np.uint8))
     assert len(placed) == 1 and placed[0] is not None

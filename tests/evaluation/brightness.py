@@ -1,4 +1,4 @@
-"""A model that looks at how bright a photograph is, without a network: enough to evaluate with."""
+"""A model that looks at how bright an image is, without a network: enough to evaluate with."""
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
 class BrightnessBackend:
-    """Logits that grow with the photograph's mean brightness for the last label, and fall for the others."""
+    """Logits that grow with the image's mean brightness for the last label, and fall for the others."""
 
     name = "brightness CPU"
     precision = "fp32"
@@ -48,8 +48,8 @@ def brightness_predictor(path, *, names=("dark", "bright"), task=Task.CLASSIFICA
     return Predictor(BrightnessBackend(len(names)), file)
 
 
-def photographs(folder, levels):
-    """One flat grey photograph a level in 0..255, with a little noise so that no two are the same."""
+def images(folder, levels):
+    """One flat grey image a level in 0..255, with a little noise so that no two are the same."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     paths = []
@@ -60,9 +60,11 @@ def photographs(folder, levels):
     return paths
 
 
-def dataset_of(folder, levels, truths, *, names=("dark", "bright"), task=Task.CLASSIFICATION, split="test"):
+def dataset_of(
+    folder, levels, ground_truths, *, names=("dark", "bright"), task=Task.CLASSIFICATION, split="test"
+):
     labels = Labels(names)
-    paths = photographs(folder, levels)
+    paths = images(folder, levels)
     return Dataset(
         task=task,
         labels=labels,
@@ -73,10 +75,10 @@ def dataset_of(folder, levels, truths, *, names=("dark", "bright"), task=Task.CL
                 id=path.name,
                 path=path,
                 split=split,
-                truth=None
+                ground_truth=None
                 if t is None
                 else GroundTruth(task=task, labels=labels, label_index=np.atleast_1d(t)),
             )
-            for path, t in zip(paths, truths, strict=True)
+            for path, t in zip(paths, ground_truths, strict=True)
         ),
     )

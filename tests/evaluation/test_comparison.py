@@ -83,7 +83,9 @@ def test_models_of_different_tasks_do_not_compare(files, tmp_path):
 def test_labels_that_a_model_does_not_know_are_told_before_any_is_looked_at(files, tmp_path, monkeypatch):
     data = dataset_of(tmp_path / "data", LEVELS, RIGHT)
     names = ("blinding", *data.labels.names[1:])
-    samples = tuple(replace(s, truth=replace(s.truth, labels=Labels(names))) for s in data.samples)
+    samples = tuple(
+        replace(s, ground_truth=replace(s.ground_truth, labels=Labels(names))) for s in data.samples
+    )
     monkeypatch.setattr("blemish.inference.load", lambda *a, **k: pytest.fail("it was opened"))
     with pytest.raises(BadInput, match="the model does not know the data's label 'blinding'"):
         compare([files["right"]], replace(data, labels=Labels(names), samples=samples))
@@ -110,8 +112,8 @@ def test_models_with_and_without_masks_are_compared_by_boxes_on_data_of_boxes(ti
     Image.new("RGB", (8, 8)).save(path)
     labels = tiny.contract(Task.DETECTION).label_vocabulary()
     shared = {"task": Task.DETECTION, "labels": labels, "size_hw": (8, 8), "label_index": np.array([0])}
-    truth = GroundTruth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
-    sample = Sample(id="p.png", path=path, size_hw=(8, 8), truth=truth)
+    ground_truth = GroundTruth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
+    sample = Sample(id="p.png", path=path, size_hw=(8, 8), ground_truth=ground_truth)
     data = Dataset(task=Task.DETECTION, labels=labels, samples=(sample,), root=tmp_path)
     comparison = compare(files, data, intervals=False)
     assert comparison.of_boxes
@@ -159,7 +161,7 @@ def test_on_the_command_line(files, tmp_path, monkeypatch, capsys):
         assert not stopped.value.code
     out = capsys.readouterr().out
     assert "by-eye (right)" in out
-    assert json.loads(out[out.index("{") :])["photographs"] == 6
+    assert json.loads(out[out.index("{") :])["images"] == 6
 
 
 def _by_text(files):

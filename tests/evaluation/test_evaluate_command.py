@@ -3,7 +3,7 @@ import json
 import sys
 
 import pytest
-from brightness import brightness_predictor, photographs
+from brightness import brightness_predictor, images
 
 from blemish.cli import main
 
@@ -14,7 +14,7 @@ NAMES = ["dark", "dark", "bright", "bright", "bright", "bright"]  # one is wrong
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     folder = tmp_path / "data"
-    paths = photographs(folder / "photos", LEVELS)
+    paths = images(folder / "photos", LEVELS)
     with (folder / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["filename", "label"])
@@ -44,7 +44,7 @@ def test_a_table_and_a_report(blemish, data, tmp_path):
     assert "Macro F1" in out and "0.829" in out
     assert "Dark" in out and "Bright" in out
     assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["photographs"] == 6
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["images"] == 6
 
 
 def test_json_alone_on_standard_output(blemish, data):
@@ -56,15 +56,15 @@ def test_json_alone_on_standard_output(blemish, data):
     assert report["worst"][0]["id"].endswith("002.png")
 
 
-def test_a_broken_photograph_is_named_and_the_exit_code_is_one(blemish, data):
+def test_a_broken_image_is_named_and_the_exit_code_is_one(blemish, data):
     (data / "photos" / "004.png").write_bytes(b"broken")
     code, out, _ = blemish("-d", data)
     assert code == 1
     assert "004.png" in out
-    assert "5 photographs" in out
+    assert "5 images" in out
 
 
-def test_one_photograph_is_shown(blemish, data, tmp_path):
+def test_one_image_is_shown(blemish, data, tmp_path):
     code, out, _ = blemish("-d", data, "--show", "002.png", "-o", tmp_path / "out")
     assert code == 0
     assert "Bright: truth yes, model no" in out
@@ -92,8 +92,8 @@ def test_labels_can_be_mapped(blemish, data):
         (["--map", "dim"], "--map 'dim' is not DATA=MODEL"),
         (["--map", "dim=dark"], "unknown label 'dim' in the data"),
         (["--split", "tset"], "unknown split 'tset'"),
-        (["--show", "nobody.png"], "unknown photograph 'nobody.png'"),
-        (["--show", "png"], "unknown photograph 'png'"),
+        (["--show", "nobody.png"], "unknown image 'nobody.png'"),
+        (["--show", "png"], "unknown image 'png'"),
     ],
 )
 def test_a_mistake_is_one_sentence(blemish, data, arguments, says):

@@ -11,7 +11,7 @@ from blemish.data.synthetic import cells
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation import evaluate
 from blemish.evaluation.train_overlap import find_leaks
-from blemish.imaging import Photograph, open_image
+from blemish.imaging import LoadedImage, open_image
 from blemish.model_file import Fingerprints
 from blemish.structures import Task
 
@@ -47,22 +47,22 @@ def test_a_model_that_is_right_and_one_that_is_wrong_once(tmp_path):
     assert picture.startswith(b"\xff\xd8")
 
 
-def test_broken_photographs_are_listed_and_the_rest_is_scored(tmp_path):
+def test_broken_images_are_listed_and_the_rest_is_scored(tmp_path):
     data = dataset_of(tmp_path / "a", LEVELS, RIGHT)
-    data[1].path.write_bytes(b"no photograph")
+    data[1].path.write_bytes(b"no image")
     data[2].path.unlink()
     report = evaluate(brightness_predictor(tmp_path / "m"), data, output=tmp_path / "out")
-    assert report.photographs == 4
+    assert report.images == 4
     assert [name for name, _ in report.broken] == ["001.png", "002.png"]
-    assert "2 photographs could not be read" in report.stamps[0].text
+    assert "2 images could not be read" in report.stamps[0].text
     assert "001.png" in (tmp_path / "out" / "report.html").read_text()
     for sample in data:
         sample.path.unlink(missing_ok=True)
-    with pytest.raises(BadInput, match="none of 6 photographs could be read"):
+    with pytest.raises(BadInput, match="none of 6 images could be read"):
         evaluate(brightness_predictor(tmp_path / "m"), data)
 
 
-def test_photographs_the_model_learned_from_are_found_in_part(tmp_path):
+def test_images_the_model_learned_from_are_found_in_part(tmp_path):
     data = dataset_of(tmp_path / "a", LEVELS, RIGHT)
     copy = tmp_path / "copy.jpg"  # recompressed: other pixels, the same picture
     rng = np.random.default_rng(3)
@@ -79,8 +79,7 @@ def test_photographs_the_model_learned_from_are_found_in_part(tmp_path):
     assert report.leaks["val"] == []
     assert kinds(report)[0] == "leak"
     assert (
-        "2 of 6 photographs are among those the model learned from, and 1 more are near"
-        in report.stamps[0].text
+        "2 of 6 images are among those the model learned from, and 1 more are near" in report.stamps[0].text
     )
     clean = evaluate(predictor, data.subset([1, 2, 4]), intervals=False)
     assert clean.leaks["train"] == []
@@ -88,7 +87,7 @@ def test_photographs_the_model_learned_from_are_found_in_part(tmp_path):
     assert "leak" not in kinds(clean)
 
 
-def test_photographs_that_chose_the_thresholds_stamp_the_report_as_tuned(tmp_path):
+def test_images_that_chose_the_thresholds_stamp_the_report_as_tuned(tmp_path):
     data = dataset_of(tmp_path / "a", LEVELS, RIGHT, split="val")
     seen = prints_of([s.path for s in data], split=1)
     report = evaluate(brightness_predictor(tmp_path / "m", prints=seen), data, intervals=False)
@@ -110,13 +109,13 @@ def test_near_hashes_differ_in_few_bits():
 
 
 def test_a_copy_is_near_and_another_cell_of_the_same_kind_is_not():
-    photos = [cell.photograph for cell in cells(60, seed=1, size=128)]
+    photos = [cell.image for cell in cells(60, seed=1, size=128)]
     prints = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in photos]
     known = Fingerprints(
         *(np.array([p[i] for p in prints], np.uint64) for i in range(3)), np.zeros(60, np.uint8)
     )
-    others = [cell.photograph for cell in cells(60, seed=2, size=128)]
-    smaller = [Photograph(np.asarray(p.to_pil().resize((100, 100)))) for p in photos[:10]]
+    others = [cell.image for cell in cells(60, seed=2, size=128)]
+    smaller = [LoadedImage(np.asarray(p.to_pil().resize((100, 100)))) for p in photos[:10]]
     asked = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in [*smaller, *others]]
     ids = [f"copy{i}" for i in range(10)] + [f"other{i}" for i in range(60)]
     leaks = find_leaks(ids, *(np.array([a[i] for a in asked], np.uint64) for i in range(3)), known)
@@ -129,8 +128,8 @@ def test_the_split_is_chosen_and_can_be_named(tmp_path):
     data = data.with_splits({s.id: ("train", "val", "test")[i % 3] for i, s in enumerate(data)})
     predictor = brightness_predictor(tmp_path / "m")
     assert evaluate(predictor, data, intervals=False).data["split"] == "test"
-    assert evaluate(predictor, data, split="train", intervals=False).photographs == 2
-    assert evaluate(predictor, data, split="all", intervals=False).photographs == 6
+    assert evaluate(predictor, data, split="train", intervals=False).images == 2
+    assert evaluate(predictor, data, split="all", intervals=False).images == 6
     with pytest.raises(UnknownName, match=r"unknown split 'tset'.*did you mean 'test'"):
         evaluate(predictor, data, split="tset")
 
@@ -143,7 +142,7 @@ def test_a_set_without_splits_has_those_that_training_gave_it(tmp_path):
     by_split = {
         name: evaluate(predictor, data, split=name, intervals=False) for name in ("train", "val", "test")
     }
-    assert {name: report.photographs for name, report in by_split.items()} == {
+    assert {name: report.images for name, report in by_split.items()} == {
         "train": 3,
         "val": 2,
         "test": 1,
@@ -154,12 +153,12 @@ def test_a_set_without_splits_has_those_that_training_gave_it(tmp_path):
         evaluate(brightness_predictor(tmp_path / "forgetful"), data, split="val")
 
 
-def test_photographs_without_truth_are_left_out(tmp_path):
+def test_images_without_ground_truth_are_left_out(tmp_path):
     predictor = brightness_predictor(tmp_path / "m")
     report = evaluate(predictor, dataset_of(tmp_path / "a", LEVELS, [0, 0, None, 1, 1, 1]), intervals=False)
-    assert report.photographs == 5
-    assert "1 photographs without a truth" in report.stamps[0].text
-    with pytest.raises(BadInput, match="no photograph has a truth"):
+    assert report.images == 5
+    assert "1 images without a truth" in report.stamps[0].text
+    with pytest.raises(BadInput, match="no image has a truth"):
         evaluate(predictor, dataset_of(tmp_path / "b", [9], [None]))
 
 

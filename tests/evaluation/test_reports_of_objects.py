@@ -22,14 +22,14 @@ from blemish.structures import GroundTruth, Labels, Prediction, Task
 LABELS = Labels(("dent", "scratch", "chip", "crack"))
 
 
-def annotations(truths, found, *, task=None, thresholds=0.4):
-    """The scene's objects as people and models give them, one photograph each."""
-    task = task or (Task.DETECTION if truths.masks is None else Task.SEGMENTATION)
+def annotations(ground_truths, found, *, task=None, thresholds=0.4):
+    """The scene's objects as people and models give them, one image each."""
+    task = task or (Task.DETECTION if ground_truths.masks is None else Task.SEGMENTATION)
     shared = {"task": task, "labels": LABELS, "size_hw": SIZE_HW}
     out = ([], [])
-    for photograph in range(truths.photographs):
-        for side, annotated in zip((found, truths), out, strict=True):
-            rows = np.flatnonzero(side.photograph == photograph)
+    for image in range(ground_truths.images):
+        for side, annotated in zip((found, ground_truths), out, strict=True):
+            rows = np.flatnonzero(side.image == image)
             if side is found:
                 rows = rows[np.argsort(-side.score[rows], kind="stable")]
             masks = tuple(side.masks[i] for i in rows) if task is Task.SEGMENTATION else None
@@ -39,7 +39,7 @@ def annotations(truths, found, *, task=None, thresholds=0.4):
                 "masks": masks,
                 **shared,
             }
-            if side is truths:
+            if side is ground_truths:
                 annotated.append(
                     GroundTruth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows])
                 )
@@ -56,12 +56,12 @@ def annotations(truths, found, *, task=None, thresholds=0.4):
 
 @pytest.fixture(scope="module")
 def boxes():
-    return random_scene(0, photographs=25)
+    return random_scene(0, images=25)
 
 
 @pytest.fixture(scope="module")
 def masks():
-    return random_scene(1, photographs=8, masks=True)
+    return random_scene(1, images=8, masks=True)
 
 
 def coco_figures(report, prefix=""):
@@ -71,12 +71,12 @@ def coco_figures(report, prefix=""):
 
 
 def test_a_report_holds_cocos_figures(boxes):
-    predictions, truths = annotations(*boxes)
-    report = score(predictions, truths, resamples=100)
+    predictions, ground_truths = annotations(*boxes)
+    report = score(predictions, ground_truths, resamples=100)
     reference = pycocotools_eval(*boxes)
     np.testing.assert_allclose(coco_figures(report), reference.stats, rtol=0, atol=1e-12)
     assert report.headline == "ap"
-    for name in ("ap", "ap50", "precision", "recall", "f1", "photograph_f1"):
+    for name in ("ap", "ap50", "precision", "recall", "f1", "image_f1"):
         figure = report.figures[name]
         assert figure.low <= figure.value <= figure.high, name
         assert figure.low < figure.high, name
@@ -88,13 +88,13 @@ def test_a_report_holds_cocos_figures(boxes):
 
 
 def test_a_report_of_masks_holds_the_boxes_too(masks):
-    truths, found = masks
-    predictions, people = annotations(truths, found)
+    ground_truths, found = masks
+    predictions, people = annotations(ground_truths, found)
     report = score(predictions, people, intervals=False)
     np.testing.assert_allclose(
-        coco_figures(report), pycocotools_eval(truths, found).stats, rtol=0, atol=1e-12
+        coco_figures(report), pycocotools_eval(ground_truths, found).stats, rtol=0, atol=1e-12
     )
-    sized = replace(truths, masks=None)  # truths keep their outlines' areas where boxes are compared
+    sized = replace(ground_truths, masks=None)  # truths keep their outlines' areas where boxes are compared
     box = found.boxes[:, 2:] - found.boxes[:, :2]
     plain = replace(found, masks=None, area=box.prod(1))
     np.testing.assert_allclose(
@@ -106,26 +106,26 @@ def test_a_report_of_masks_holds_the_boxes_too(masks):
 
 
 def test_a_label_that_occurs_nowhere_has_no_figures_not_even_in_resamples(boxes):
-    truths, found = boxes
-    rows = match(found, truths)
+    ground_truths, found = boxes
+    rows = match(found, ground_truths)
     hit = (rows.found.label == 2) & (rows.outcome[:, 0, 0] == HIT)
-    one = rows.found.photograph[hit][0]  # all chips that are left; and cracks are nowhere
-    kept = [(side.label < 2) | ((side.label == 2) & (side.photograph == one)) for side in (truths, found)]
-    predictions, people = annotations(truths.take(kept[0]), found.take(kept[1]), thresholds=0.0)
+    one = rows.found.image[hit][0]  # all chips that are left; and cracks are nowhere
+    kept = [(side.label < 2) | ((side.label == 2) & (side.image == one)) for side in (ground_truths, found)]
+    predictions, people = annotations(ground_truths.take(kept[0]), found.take(kept[1]), thresholds=0.0)
     report = score(predictions, people, resamples=100)
     crack, chip = report.of_label("crack"), report.of_label("chip")
     assert all(figure.value is None and figure.low is None for figure in crack.figures.values())
-    # Resamples without that photograph say nothing of chips, and so cannot pull the interval to 0.
+    # Resamples without that image say nothing of chips, and so cannot pull the interval to 0.
     assert chip.figures["recall"].low == chip.figures["recall"].value > 0
     page = render(report)
     assert page.count('<div class="label-row">') == 3
 
 
 def test_the_area_that_the_data_state_decides_who_is_small(boxes):
-    truths, found = boxes
-    predictions, people = annotations(truths, found)
-    stated = replace(truths, area=np.where(truths.area > 500, 100.0, truths.area))
-    rows = [np.flatnonzero(stated.photograph == i) for i in range(stated.photographs)]
+    ground_truths, found = boxes
+    predictions, people = annotations(ground_truths, found)
+    stated = replace(ground_truths, area=np.where(ground_truths.area > 500, 100.0, ground_truths.area))
+    rows = [np.flatnonzero(stated.image == i) for i in range(stated.images)]
     people = [replace(t, areas=stated.area[r]) for t, r in zip(people, rows, strict=True)]
     report = score(predictions, people, intervals=False)
     np.testing.assert_allclose(
@@ -134,31 +134,36 @@ def test_the_area_that_the_data_state_decides_who_is_small(boxes):
     assert report.value("ap_large") is None
     half = [replace(t, areas=np.full(len(t), np.nan)) for t in people]  # nobody says: the box's own
     plain = score(predictions, half, intervals=False)
-    np.testing.assert_allclose(coco_figures(plain), pycocotools_eval(truths, found).stats, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        coco_figures(plain), pycocotools_eval(ground_truths, found).stats, rtol=0, atol=1e-12
+    )
 
 
 def test_labels_left_out_take_every_flag_along(boxes):
-    truths, found = boxes
-    predictions, people = annotations(truths, found)
+    ground_truths, found = boxes
+    predictions, people = annotations(ground_truths, found)
     flagged = [replace(t, truncated=np.ones(len(t), bool), areas=np.ones(len(t))) for t in people]
     report = score(predictions, flagged, intervals=False, map_labels={"chip": ""})
     assert [row.label for row in report.label_rows] == ["dent", "scratch", "crack"]
 
 
 def test_a_detector_can_be_scored_on_outlines_but_not_the_other_way(masks):
-    truths, found = masks
-    predictions, _ = annotations(truths, found, task=Task.DETECTION)
-    _, outlines = annotations(truths, found)
+    ground_truths, found = masks
+    predictions, _ = annotations(ground_truths, found, task=Task.DETECTION)
+    _, outlines = annotations(ground_truths, found)
     assert score(predictions, outlines, intervals=False).value("ap") > 0
-    with_masks, plain = annotations(truths, found)[0], annotations(truths, found, task=Task.DETECTION)[1]
+    with_masks, plain = (
+        annotations(ground_truths, found)[0],
+        annotations(ground_truths, found, task=Task.DETECTION)[1],
+    )
     with pytest.raises(WrongTask):
         score(with_masks, plain)
 
 
 def test_precision_and_recall_are_taken_at_the_models_thresholds(boxes):
-    truths, found = boxes
-    low = score(*annotations(truths, found, thresholds=0.1), intervals=False)
-    high = score(*annotations(truths, found, thresholds=0.8), intervals=False)
+    ground_truths, found = boxes
+    low = score(*annotations(ground_truths, found, thresholds=0.1), intervals=False)
+    high = score(*annotations(ground_truths, found, thresholds=0.8), intervals=False)
     assert high.value("precision") > low.value("precision")
     assert high.value("recall") < low.value("recall")
     assert high.value("ap") == low.value("ap")
@@ -168,8 +173,8 @@ def test_precision_and_recall_are_taken_at_the_models_thresholds(boxes):
 def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
     from blemish.evaluation.matched_objects import match_objects
 
-    truths, found = boxes
-    predictions, people = annotations(truths, found)
+    ground_truths, found = boxes
+    predictions, people = annotations(ground_truths, found)
     chosen = choose_object_thresholds(match_objects(predictions, people))
     at = score([replace(p, thresholds=chosen) for p in predictions], people, intervals=False)
     for i, row in enumerate(at.label_rows):
@@ -183,8 +188,8 @@ def test_thresholds_chosen_on_objects_have_the_best_f1(boxes):
 def test_a_label_hardly_learned_lets_no_flood_of_boxes_through(boxes):
     from blemish.evaluation.matched_objects import match_objects
 
-    truths, found = boxes
-    predictions, people = annotations(truths, found)
+    ground_truths, found = boxes
+    predictions, people = annotations(ground_truths, found)
     faint = [replace(p, scores=p.scores * 1e-3) for p in predictions]
     chosen = choose_object_thresholds(match_objects(faint, people))
     assert chosen == pytest.approx(0.5)
@@ -193,20 +198,20 @@ def test_a_label_hardly_learned_lets_no_flood_of_boxes_through(boxes):
 
 
 def test_labels_the_data_do_not_know_are_neither_right_nor_wrong(boxes):
-    truths, found = boxes
-    predictions, people = annotations(truths, found)
+    ground_truths, found = boxes
+    predictions, people = annotations(ground_truths, found)
     fewer = Labels(("scratch", "dent"))
     turned = {0: 1, 1: 0}
     renamed = []
-    for truth in people:
-        kept = np.flatnonzero(truth.label_index < 2)
+    for ground_truth in people:
+        kept = np.flatnonzero(ground_truth.label_index < 2)
         renamed.append(
             GroundTruth(
-                task=truth.task,
+                task=ground_truth.task,
                 labels=fewer,
-                label_index=[turned[int(truth.label_index[i])] for i in kept],
-                boxes_xyxy=truth.boxes_xyxy[kept],
-                crowd=truth.crowd[kept],
+                label_index=[turned[int(ground_truth.label_index[i])] for i in kept],
+                boxes_xyxy=ground_truth.boxes_xyxy[kept],
+                crowd=ground_truth.crowd[kept],
                 size_hw=SIZE_HW,
             )
         )
@@ -217,7 +222,7 @@ def test_labels_the_data_do_not_know_are_neither_right_nor_wrong(boxes):
     assert "chip, crack" in part.stamps[0].text
 
 
-def test_worst_photographs_come_first_and_say_why(boxes):
+def test_worst_images_come_first_and_say_why(boxes):
     report = score(*annotations(*boxes), intervals=False)
     assert report.worst
     assert all(0 < m.severity <= 1 for m in report.worst)
@@ -225,11 +230,11 @@ def test_worst_photographs_come_first_and_say_why(boxes):
     assert any("false alarm:" in m.what for m in report.worst)
 
 
-def test_photographs_without_objects_and_without_detections():
+def test_images_without_objects_and_without_detections():
     shared = {"task": Task.DETECTION, "labels": LABELS, "label_index": [], "boxes_xyxy": np.zeros((0, 4))}
-    truth = GroundTruth(**shared)
+    ground_truth = GroundTruth(**shared)
     prediction = Prediction(**shared, scores=[], label_scores=np.zeros(4), thresholds=np.full(4, 0.5))
-    report = score([prediction] * 3, [truth] * 3, resamples=20)
+    report = score([prediction] * 3, [ground_truth] * 3, resamples=20)
     assert report.value("ap") is None
     assert report.value("f1") == 0
     assert report.worst == ()
@@ -244,9 +249,9 @@ def test_the_page_of_each_task_is_drawn(boxes, masks):
         assert page.count("<svg") > 10
 
 
-def test_one_photograph_is_told_in_numbers():
+def test_one_image_is_told_in_numbers():
     shared = {"task": Task.DETECTION, "labels": LABELS, "size_hw": SIZE_HW}
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         **shared, label_index=[0, 1, 1], boxes_xyxy=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 90, 9, 99]]
     )
     prediction = Prediction(
@@ -257,8 +262,8 @@ def test_one_photograph_is_told_in_numbers():
         label_scores=[0.9, 0.3, 0.8, 0],
         thresholds=np.full(4, 0.5),
     )
-    lines = compare(truth, prediction)
-    assert lines == compare_objects(truth, prediction)
+    lines = compare(ground_truth, prediction)
+    assert lines == compare_objects(ground_truth, prediction)
     assert lines[0] == "dent at (0, 0, 10, 10): found, score 0.9000, IoU 0.800"
     assert lines[1].endswith("missed; the nearest has IoU 1.000 and score 0.3000, below the threshold")
     assert lines[2] == "scratch at (0, 90, 9, 99): missed"
@@ -278,9 +283,9 @@ def one_box(box, kind):
 
 
 def test_localization_report():
-    truths = [one_box(b, GroundTruth) for b in ([0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 10, 10])]
+    ground_truths = [one_box(b, GroundTruth) for b in ([0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 10, 10])]
     predictions = [one_box(b, Prediction) for b in ([0, 0, 10, 5], [20, 20, 40, 40], [50, 50, 60, 60])]
-    report = score(predictions, truths, ids=["a", "b", "c"], resamples=50)
+    report = score(predictions, ground_truths, ids=["a", "b", "c"], resamples=50)
     assert report.value("mean_iou") == pytest.approx((0.5 + 1 + 0) / 3)
     assert report.value("iou_50") == pytest.approx(2 / 3)
     assert report.value("error_height") == pytest.approx((5 + 0 + 5) / 3)
@@ -288,11 +293,16 @@ def test_localization_report():
     assert "2 true coordinates are 0" in report.stamps[0].text
     assert [m.id for m in report.worst] == ["c", "a", "b"]
     assert "How well boxes fit" in render(report)
-    lines = compare(truths[0], predictions[0])
+    lines = compare(ground_truths[0], predictions[0])
     assert lines[3] == "height: truth 10.0, model 5.0, absolute error 5.0 px"
     assert lines[-1].startswith("IoU 0.500, relative accuracy 75.0 %")
     two = replace(
-        truths[0], label_index=[0, 0], boxes_xyxy=[[0, 0, 1, 1]] * 2, crowd=[], difficult=[], truncated=[]
+        ground_truths[0],
+        label_index=[0, 0],
+        boxes_xyxy=[[0, 0, 1, 1]] * 2,
+        crowd=[],
+        difficult=[],
+        truncated=[],
     )
     with pytest.raises(BadInput, match="a: the truth holds 2 boxes"):
         score(predictions[:1], [two], ids=["a"])
@@ -306,7 +316,7 @@ def test_models_of_masks_tell_the_ap_of_their_boxes_by_label_too(masks):
         assert "box_ap" not in boxed.figures
 
 
-def test_photographs_of_a_single_group_give_no_interval(boxes):
+def test_images_of_a_single_group_give_no_interval(boxes):
     """Every resample would be the same, and the interval as narrow as certainty."""
     predictions, people = annotations(*boxes)
     report = score(predictions, people, groups=["one car"] * len(people), resamples=20)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.explanation.heatmap_coordinates import linear_weights, resample, to_network, to_photograph
-from blemish.imaging import Photograph
+from blemish.explanation.heatmap_coordinates import linear_weights, resample, to_image, to_network
+from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, resize
 
@@ -17,10 +17,10 @@ def test_resample_is_torchs_bilinear_upsampling(size_hw):
     np.testing.assert_allclose(resample(grid, size_hw), theirs, atol=1e-12)
 
 
-def test_a_stretched_photograph_sees_the_whole_grid():
+def test_a_stretched_image_sees_the_whole_grid():
     placement = Placement((50, 80), (32, 32), (0.4, 0.64), (0.0, 0.0))
     grid = np.random.default_rng(0).normal(size=(4, 4))
-    np.testing.assert_allclose(to_photograph(grid, placement), resample(grid, (50, 80)), atol=1e-6)
+    np.testing.assert_allclose(to_image(grid, placement), resample(grid, (50, 80)), atol=1e-6)
     assert np.allclose(to_network(np.ones((1, 3, 3)), placement), 1)
 
 
@@ -32,21 +32,21 @@ def test_a_bright_spot_lands_where_the_resize_put_it(how, size_hw):
     pixels = np.zeros((*size_hw, 3), np.uint8)
     row, column = size_hw[0] // 2 - 5, size_hw[1] // 2 + 3
     pixels[row - 3 : row + 4, column - 3 : column + 4] = 255
-    small, placement = resize(Photograph(pixels), spec)
+    small, placement = resize(LoadedImage(pixels), spec)
     shown = small[..., 0].astype(float) * (small[..., 0] != spec.pad_value)
     mask = (pixels[None, ..., 0] > 0).astype(float)
     there = to_network(mask, placement, outside=0.0)[0]
     centre = [np.average(np.arange(n), weights=shown.sum(1 - a)) for a, n in enumerate(shown.shape)]
     ours = [np.average(np.arange(n), weights=there.sum(1 - a)) for a, n in enumerate(there.shape)]
     assert np.abs(np.subtract(centre, ours)).max() < 0.6
-    back = to_photograph(there, placement)
+    back = to_image(there, placement)
     peak = np.unravel_index(back.argmax(), back.shape)
     assert abs(peak[0] - row) <= 4 and abs(peak[1] - column) <= 4
 
 
 def test_what_lies_outside_a_centre_crop_is_nothing():
     placement = Placement((10, 30), (10, 10), (1.0, 1.0), (0.0, -10.0)[::-1])
-    seen = to_photograph(np.ones((2, 2)), placement)
+    seen = to_image(np.ones((2, 2)), placement)
     assert seen[:, 10:20].min() == 1
     assert seen[:, :10].max() == seen[:, 20:].max() == 0
 

@@ -148,7 +148,7 @@ def test_localization_from_scratch(tmp_path):
 
 @pytest.mark.parametrize("labels", [1, 2, 3, 5])
 def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
-    """Sizes that are equal while tracing are taken for one: as many labels as photographs would fix both."""
+    """Sizes that are equal while tracing are taken for one: as many labels as images would fix both."""
     network = _registry.create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
     file = fake_file(network, tmp_path)
     write_explanation(network, file)

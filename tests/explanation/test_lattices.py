@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_photograph
+from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_image
 from blemish.models import _registry
 from blemish.models._receptive_field import lattices
 from blemish.preprocessing import Placement
@@ -63,11 +63,11 @@ def test_a_cells_peak_is_drawn_where_the_cell_looks():
     grid[1, 2] = 1
     placement = Placement((256, 256), (128, 128), (0.5, 0.5), (0.0, 0.0))
     lattice = ReceptiveGrid((0.5 / 128, 0.5 / 128), (32 / 128, 32 / 128))
-    drawn = to_photograph(grid, placement, lattice)
+    drawn = to_image(grid, placement, lattice)
     row, column = np.unravel_index(drawn.argmax(), drawn.shape)
     assert abs(row - 2 * 32.5) <= 1 and abs(column - 2 * 64.5) <= 1
     np.testing.assert_allclose(
-        to_photograph(grid, placement, ReceptiveGrid.even((4, 4))), to_photograph(grid, placement)
+        to_image(grid, placement, ReceptiveGrid.even((4, 4))), to_image(grid, placement)
     )
     assert np.argmax(resample(grid, (128, 128), lattice)) // 128 == 32
 

@@ -11,7 +11,7 @@ from blemish.explanation.activation_maps import eigen_cam, grad_cam, hires_cam, 
 from blemish.explanation.faithfulness import deletion_insertion
 from blemish.explanation.masked_inference import MaskedPredictor, box_question, label_question
 from blemish.explanation.perturbation import occlusion, rise, score_cam
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, ModelFile, OutputSpec
 from blemish.structures import Task
 
@@ -45,8 +45,8 @@ class Linear:
         return {"scores": np.tensordot(plane, self.weights, ((1, 2), (1, 2))) + self.bias}
 
 
-def photograph(seed=0, size_hw=(SIDE, SIDE)):
-    return Photograph(np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), np.uint8))
+def image(seed=0, size_hw=(SIDE, SIDE)):
+    return LoadedImage(np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), np.uint8))
 
 
 def spot(row, column, size=6):
@@ -56,8 +56,8 @@ def spot(row, column, size=6):
 
 
 def test_occlusion_of_a_linear_model_is_its_closed_form():
-    """Hiding cells takes away weight x (photograph - mean), and each cell is hidden by four windows."""
-    photo, generator = photograph(), np.random.default_rng(1)
+    """Hiding cells takes away weight x (image - mean), and each cell is hidden by four windows."""
+    photo, generator = image(), np.random.default_rng(1)
     weights = generator.normal(size=(2, SIDE, SIDE)) / SIDE**2
     asker = MaskedPredictor(Linear(weights, bias=0.5), contract(), photo, batch_size=7)
     side = 8
@@ -90,7 +90,7 @@ def bilinear(mask, y, x):
 def bright_spot(row, column):
     pixels = np.full((SIDE, SIDE, 3), 60, np.uint8)
     pixels[row : row + 6, column : column + 6] = 250
-    return Photograph(pixels)
+    return LoadedImage(pixels)
 
 
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
@@ -107,7 +107,7 @@ def test_the_map_peaks_where_the_model_looks(method, row, column):
 
 def test_rise_tends_to_the_closed_form_of_a_linear_model():
     """E[score | place shown] - E[score] is proportional to the smoothed weight x contrast."""
-    photo, weights = photograph(2), np.stack([spot(3, 3, 9), spot(9, 9)])
+    photo, weights = image(2), np.stack([spot(3, 3, 9), spot(9, 9)])
     asker = MaskedPredictor(Linear(weights), contract(), photo, batch_size=256)
     values = rise(asker, label_question(0), budget=4000)
     again = rise(asker, label_question(0), budget=4000)
@@ -140,8 +140,8 @@ def test_deletion_and_insertion_tell_a_right_map_from_a_wrong_one():
     assert mirrored[0] > good[0] and mirrored[1] < good[1]
 
 
-def test_a_mean_grey_photograph_gives_a_flat_map():
-    photo = Photograph(np.full((SIDE, SIDE, 3), 99, np.uint8))
+def test_a_mean_grey_image_gives_a_flat_map():
+    photo = LoadedImage(np.full((SIDE, SIDE, 3), 99, np.uint8))
     asker = MaskedPredictor(Linear(np.ones((2, SIDE, SIDE)) / SIDE**2), contract(), photo)
     np.testing.assert_allclose(occlusion(asker, label_question(0)), 0, atol=1e-7)
 
@@ -155,7 +155,7 @@ def test_every_input_is_masked_alike():
             hidden = [np.abs(x - x.mean((1, 2), keepdims=True)).sum((1, 2)) for x in (large, small)]
             return {"scores": np.stack([h / (1 + h) for h in hidden], 1)}
 
-    asker = MaskedPredictor(Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), photograph(4, (48, 48)))
+    asker = MaskedPredictor(Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), image(4, (48, 48)))
     shown = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(0))
     also = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(1))
     assert shown[0] > 0.5 and also[0] > 0.5
@@ -164,13 +164,11 @@ def test_every_input_is_masked_alike():
 
 def test_batches_are_full_and_a_fixed_batch_is_kept():
     backend = Linear([spot(3, 3), spot(9, 9)])
-    occlusion(
-        MaskedPredictor(backend, contract(), photograph(), batch_size=32), label_question(0), budget=100
-    )
+    occlusion(MaskedPredictor(backend, contract(), image(), batch_size=32), label_question(0), budget=100)
     assert max(backend.batches) == 32
     backend.batches.clear()
     fixed = contract(dynamic_batch=False)
-    occlusion(MaskedPredictor(backend, fixed, photograph(), batch_size=32), label_question(0), budget=100)
+    occlusion(MaskedPredictor(backend, fixed, image(), batch_size=32), label_question(0), budget=100)
     assert set(backend.batches) == {1}
 
 
@@ -197,7 +195,7 @@ def test_eigen_cam_of_one_pattern_is_that_pattern():
 
 
 class Detector:
-    """Finds one dent wherever its corner of the photograph is bright, and one scratch elsewhere."""
+    """Finds one dent wherever its corner of the image is bright, and one scratch elsewhere."""
 
     name, precision = "detector", "fp64"
 

@@ -38,20 +38,20 @@ LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Norm
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographs")
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     out = []
     for i in range(8):
         small = generator.integers(0, 256, (6, 5, 3), np.uint8)
         Image.fromarray(small).resize((40, 50)).save(folder / f"{i}.png")
-        truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
-        out.append(Sample(id=f"{i}.png", path=folder / f"{i}.png", truth=truth))
+        ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
+        out.append(Sample(id=f"{i}.png", path=folder / f"{i}.png", ground_truth=ground_truth))
     return out
 
 
 @pytest.fixture(scope="module")
 def network(samples):
-    """It tells the photographs apart, and its verdicts differ."""
+    """It tells the images apart, and its verdicts differ."""
     torch.manual_seed(3)
     network = _registry.create("resnet18", task="classification", label_count=3, input_size=32).eval()
     batch = np.stack([prepare(open_image(s.path), network.inputs[0])[0] for s in samples])
@@ -75,7 +75,7 @@ def contract(network, **fields):
     return Contract(
         architecture="resnet18",
         task=network.task,
-        labels=[LabelSpec(name=n, title=t) for n, t in zip(LABELS.names, LABELS.titles, strict=True)],
+        labels=[LabelSpec(name=n, title=t) for n, t in zip(LABELS.names, LABELS.display_names, strict=True)],
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,
@@ -100,13 +100,13 @@ def test_a_run_ends_with_a_certified_file_that_needs_no_torch(network, samples, 
     made = export(network, output=tmp_path, contract=promised, samples=samples, fingerprints=prints)
     assert made.path == tmp_path / "model.onnx"
     proof = made.contract.certificate
-    assert proof.passed and proof.photographs == 8 and proof.verdicts_changed == 0
+    assert proof.passed and proof.images == 8 and proof.verdicts_changed == 0
     assert 0 < proof.largest_difference < 1e-4
     assert proof.metric == "macro_f1" and proof.metric_before == proof.metric_after
     assert proof.graph_digest == made.graph_digest == graph_digest(read_graph(made.path))
     assert proof.backend.startswith("onnxruntime") and proof.cpu and proof.precision == "fp32"
     predictor = load(made.path)
-    assert predictor.labels.titles == LABELS.titles
+    assert predictor.labels.display_names == LABELS.display_names
     assert made.contract.model_copy(update={"certificate": None, "metrics": {}}) == promised
     f1 = made.contract.metrics["val with intervals"]["macro_f1"]
     assert f1["value"] == proof.metric_after and f1["low"] <= f1["value"] <= f1["high"]
@@ -134,7 +134,7 @@ def test_a_corrupted_graph_is_refused(network, samples, tmp_path, monkeypatch):
     assert "verdicts changed" in forced.contract.certificate.reasons[0]
 
 
-def test_a_network_that_answers_every_photograph_alike_is_refused(network, samples, tmp_path):
+def test_a_network_that_answers_every_image_alike_is_refused(network, samples, tmp_path):
     silent = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
@@ -171,14 +171,14 @@ def test_the_file_decides_alone_as_in_a_batch(network, samples, tmp_path):
     assert shape[0] == "batch"
 
 
-def test_photographs_that_cannot_be_read_prove_nothing(network, tmp_path):
+def test_images_that_cannot_be_read_prove_nothing(network, tmp_path):
     file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
     missing = [Sample(id="x", path=tmp_path / "x.png")]
     with pytest.raises(BadInput, match="cannot be certified"):
         certify(*backends(network, file.path), file, missing)
 
 
-def test_without_truths_verdicts_are_compared_all_the_same(network, samples, tmp_path):
+def test_without_ground_truths_verdicts_are_compared_all_the_same(network, samples, tmp_path):
     file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
     bare = [Sample(id=s.id, path=s.path) for s in samples]
     proof = certify(*backends(network, file.path), file, bare)
@@ -186,7 +186,7 @@ def test_without_truths_verdicts_are_compared_all_the_same(network, samples, tmp
     json.loads(proof.model_dump_json())
 
 
-def test_without_truths_half_precision_may_change_no_verdict(network, samples, tmp_path):
+def test_without_ground_truths_half_precision_may_change_no_verdict(network, samples, tmp_path):
     """There is no metric that could fall, so nothing says whether a change is for the worse."""
 
     class Turned(TorchBackend):

@@ -40,7 +40,7 @@ class Script(TwoInputs):
 
 
 def taught(kind=TwoInputs):
-    """A network whose outputs depend on the photograph: batch statistics and weights far from silent."""
+    """A network whose outputs depend on the image: batch statistics and weights far from silent."""
     torch.manual_seed(0)
     network = kind()
     with torch.no_grad():
@@ -74,10 +74,10 @@ def reference(network, batch, dtype):
 @pytest.mark.parametrize("kind", [TwoInputs, Script])
 def test_the_exports_error_is_at_most_four_times_the_networks_own(kind):
     network, batch = taught(kind), feeds(16)
-    truth = reference(network, batch, torch.float64)
-    assert np.ptp(truth, axis=0).min() > 0.1, "a silent network passes any tolerance"
-    own = np.abs(reference(network, batch, torch.float32) - truth).max()
-    exported = np.abs(run(export_network(network), batch) - truth).max()
+    ground_truth = reference(network, batch, torch.float64)
+    assert np.ptp(ground_truth, axis=0).min() > 0.1, "a silent network passes any tolerance"
+    own = np.abs(reference(network, batch, torch.float32) - ground_truth).max()
+    exported = np.abs(run(export_network(network), batch) - ground_truth).max()
     assert own > 0
     assert exported <= 4 * own
 

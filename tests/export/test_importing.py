@@ -31,7 +31,7 @@ def network():
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def images(tmp_path):
     generator = np.random.default_rng(0)
     out = []
     for i in range(4):
@@ -52,13 +52,13 @@ def importing(path, output, **more):
     )
 
 
-def test_a_plain_state_dict_becomes_a_certified_file(network, photographs, tmp_path):
+def test_a_plain_state_dict_becomes_a_certified_file(network, images, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
-    made = importing(path, tmp_path / "m.onnx", samples=photographs, licence="mine")
+    made = importing(path, tmp_path / "m.onnx", samples=images, licence="mine")
     assert made.contract.certificate.passed and made.contract.licences.weights == "mine"
-    assert made.contract.label_vocabulary().titles == LABELS.titles
+    assert made.contract.label_vocabulary().display_names == LABELS.display_names
     predictor = load(made.path)
-    prepared = [predictor.prepare(open_image(s.path)) for s in photographs]
+    prepared = [predictor.prepare(open_image(s.path)) for s in images]
     feeds = {"image": np.stack([p.feeds["image"] for p in prepared])}
     ours = predictor.backend.run(feeds)["logits"]
     np.testing.assert_allclose(ours, TorchBackend(network).run(feeds)["logits"], atol=1e-4)
@@ -118,13 +118,15 @@ def test_no_label_and_a_file_over_its_own_weights_are_refused(network, tmp_path)
         import_weights(path, "timm/test_resnet", Labels(()), tmp_path / "m.onnx", task="classification")
 
 
-def test_truths_with_other_labels_do_not_hinder_the_proof(network, photographs, tmp_path):
+def test_ground_truths_with_other_labels_do_not_hinder_the_proof(network, images, tmp_path):
     foreign = Labels(("cat", "dog"))
-    truth = GroundTruth(task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1]))
+    ground_truth = GroundTruth(
+        task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1])
+    )
     path = save(network.state_dict(), tmp_path / "w.pth")
-    samples = [replace(sample, truth=truth) for sample in photographs]
+    samples = [replace(sample, ground_truth=ground_truth) for sample in images]
     certificate = importing(path, tmp_path / "m.onnx", samples=samples).contract.certificate
-    assert certificate.passed and certificate.photographs == 4 and certificate.metric == ""
+    assert certificate.passed and certificate.images == 4 and certificate.metric == ""
 
 
 class Evil:

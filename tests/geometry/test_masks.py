@@ -101,7 +101,7 @@ def test_overlap_needs_no_full_size_arrays():
     assert peak < 4000 * 6000 / 8
 
 
-def test_masks_of_different_photographs_are_not_compared():
+def test_masks_of_different_images_are_not_compared():
     with pytest.raises(BadInput, match="different sizes"):
         mask_iou([mask_from_array(np.ones((2, 3)))], [mask_from_array(np.ones((3, 2)))])
 

@@ -1,4 +1,4 @@
-"""The image door: every kind of photograph comes in upright and whole, everything else is named."""
+"""The image door: every kind of image comes in upright and whole, everything else is named."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging import Limits, Photograph, open_image, read_header, upright
+from blemish.imaging import Limits, LoadedImage, open_image, read_header, upright
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def test_colours_come_in_as_pillow_reads_them(image_format):
     assert photo.path is None and photo.size_hw == (13, 17)
 
 
-def test_a_file_and_its_bytes_are_the_same_photograph(tmp_path):
+def test_a_file_and_its_bytes_are_the_same_image(tmp_path):
     path = tmp_path / "ä photo.png"
     Image.fromarray(RGB).save(path)
     for source in (path, str(path)):
@@ -192,7 +192,7 @@ def test_floating_point_is_refused_by_name():
         open_image(encoded(np.ones((3, 4), np.float32), "TIFF"))
 
 
-def test_the_first_of_several_frames_is_the_photograph():
+def test_the_first_of_several_frames_is_the_image():
     first, second = Image.fromarray(RGB), Image.fromarray(255 - RGB)
     for image_format in ("WEBP", "TIFF", "PNG"):
         options = {"lossless": True} if image_format == "WEBP" else {}
@@ -306,16 +306,16 @@ def test_damaged_pixels_are_refused_even_where_pillow_was_told_to_look_away(leni
         open_image(bytes(data))
 
 
-def test_files_that_are_no_photographs(tmp_path):
+def test_files_that_are_no_images(tmp_path):
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "text.jpg").write_text("not a photograph at all")
+    (tmp_path / "text.jpg").write_text("not an image at all")
     (tmp_path / "short.jpg").write_bytes(b"\xff")
     for name, kind, said in (
         ("missing.jpg", BadImage, "no such file"),
         (".", BadImage, "folder"),
         ("empty.jpg", BadImage, "empty"),
-        ("text.jpg", ImageUndecodable, "no photograph"),
-        ("short.jpg", ImageUndecodable, "no photograph"),
+        ("text.jpg", ImageUndecodable, "no image"),
+        ("short.jpg", ImageUndecodable, "no image"),
         ("bad\0name.jpg", BadImage, "path"),
         ("x" * 5000, BadImage, "cannot be read"),
     ):
@@ -348,7 +348,7 @@ def test_what_people_bring_by_mistake_is_named(start, said):
         open_image(start)
 
 
-def test_a_gif_with_a_photographs_name_is_not_decoded(tmp_path):
+def test_a_gif_with_a_images_name_is_not_decoded(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(GREY).save(path, "GIF")
     with pytest.raises(ImageUndecodable, match="GIF"):
@@ -395,7 +395,7 @@ def test_other_threads_keep_their_warnings():
     assert list(warnings.filters) == filters_before
 
 
-def test_many_threads_read_the_same_photographs(tmp_path):
+def test_many_threads_read_the_same_images(tmp_path):
     paths = []
     for number in range(6):
         paths.append(tmp_path / f"{number}.png")
@@ -413,19 +413,19 @@ def test_many_threads_read_the_same_photographs(tmp_path):
     assert len({tuple(v) for v in results.values()}) == 1
 
 
-def test_a_photograph_checks_its_pixels_and_locks_them():
+def test_an_image_checks_its_pixels_and_locks_them():
     mine = RGB.copy()
-    photo = Photograph(mine)
+    photo = LoadedImage(mine)
     with pytest.raises(ValueError, match="read-only"):
         photo.pixels[0, 0] = 0
     mine[0, 0] = 0  # still the caller's
     for wrong in (GREY, RGB.astype(float), RGB[..., :2], np.zeros((0, 4, 3), np.uint8), GREY_16[None]):
         with pytest.raises(BadInput, match=r"give \(h, w, 3\) uint8"):
-            Photograph(wrong)
+            LoadedImage(wrong)
 
 
 def test_to_pil_shows_sixteen_bits_up_to_the_white_level():
-    photo = Photograph(np.array([[0, 2048, 4095, 65535]], np.uint16))
+    photo = LoadedImage(np.array([[0, 2048, 4095, 65535]], np.uint16))
     assert np.asarray(photo.to_pil(4095))[0, :, 0].tolist() == [0, 128, 255, 255]
     assert np.asarray(photo.to_pil())[0, :, 0].tolist() == [0, 8, 16, 255]
-    assert np.array_equal(np.asarray(Photograph(RGB).to_pil()), RGB)
+    assert np.array_equal(np.asarray(LoadedImage(RGB).to_pil()), RGB)

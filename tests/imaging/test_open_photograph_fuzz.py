@@ -1,4 +1,4 @@
-"""Whatever bytes come, the image door gives a whole photograph or a named error."""
+"""Whatever bytes come, the image door gives a whole image or a named error."""
 
 import io
 

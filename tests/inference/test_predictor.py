@@ -17,7 +17,7 @@ from blemish.errors import (
     UnknownName,
     WrongTask,
 )
-from blemish.imaging import Limits, Photograph, open_image
+from blemish.imaging import Limits, LoadedImage, open_image
 from blemish.inference import Predictor, backend, load
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import InputSpec, OutputSpec, ParityCertificate, write_model_file
@@ -26,7 +26,7 @@ from blemish.structures import Task
 
 
 def scene(size_hw=(40, 60), seed=0):
-    """A photograph whose halves differ, so that turning it changes the answer."""
+    """An image whose halves differ, so that turning it changes the answer."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     waves = [128 + 100 * np.sin(x * a + y * b + c) for a, b, c in rng.uniform(0.01, 0.2, (3, 3))]
@@ -54,7 +54,7 @@ def test_a_prediction_is_the_linear_network_computed_by_hand(model, tiny, tmp_pa
     onnx = pytest.importorskip("onnx")
     graph = onnx.load_model(str(model.path)).graph
     weight, bias = (onnx.numpy_helper.to_array(x).astype(np.float64) for x in graph.initializer)
-    array, _ = prepare(Photograph(scene()), model.contract.inputs[0])
+    array, _ = prepare(LoadedImage(scene()), model.contract.inputs[0])
     logits = array.ravel().astype(np.float64) @ weight + bias
     expected = np.exp(logits) / np.exp(logits).sum()
     answer = load(model.path).predict(scene())
@@ -93,7 +93,7 @@ def test_every_kind_of_source_gives_one_answer(model, tmp_path):
     ],
     ids=["int", "none", "float", "two-channels", "empty", "pil-float"],
 )
-def test_what_is_no_photograph_is_named(model, source):
+def test_what_is_no_image_is_named(model, source):
     with pytest.raises(BadInput):
         load(model.path).predict(source)
 
@@ -107,7 +107,7 @@ def test_a_pil_image_that_breaks_off_is_named(model, tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photograph_is_answered_as_the_upright_one(model, tmp_path, orientation):
+def test_a_turned_image_is_answered_as_the_upright_one(model, tmp_path, orientation):
     """From the file, from its bytes, and as a PIL image: all eight EXIF orientations."""
     predictor = load(model.path)
     upright = scene()
@@ -143,11 +143,11 @@ def test_sixteen_bits_go_all_the_way(tmp_path, tiny):
     assert abs(answers[0] - black).max() > 1e-4
     eight = predictor.predict(np.zeros((8, 8, 3), np.uint8)).label_scores
     assert (eight == black).all()
-    fed, _ = prepare(Photograph(dark), spec)
+    fed, _ = prepare(LoadedImage(dark), spec)
     assert fed[0] == pytest.approx(dark / 4095, abs=1e-7)
 
 
-def test_a_stream_keeps_order_and_a_broken_photograph_stops_nothing(model, folder):
+def test_a_stream_keeps_order_and_a_broken_image_stops_nothing(model, folder):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     sources = [*paths(folder)[:5], folder / "broken.jpg", "missing.jpg", *paths(folder)[5:]]
     predictor = load(model.path)
@@ -178,7 +178,7 @@ def test_a_prediction_depends_neither_on_companions_nor_on_order(model, folder):
             assert outcome.prediction.label_scores == pytest.approx(alone[outcome.source], abs=1e-6)
 
 
-def test_a_graph_that_takes_one_photograph_is_never_handed_two(tmp_path, tiny, folder):
+def test_a_graph_that_takes_one_image_is_never_handed_two(tmp_path, tiny, folder):
     class Single(OnnxRuntimeBackend):
         def run(self, feeds):
             assert len(feeds["image"]) == 1
@@ -195,7 +195,7 @@ def test_a_graph_that_takes_one_photograph_is_never_handed_two(tmp_path, tiny, f
     ]
 
 
-def test_two_inputs_get_a_photograph_each_in_its_own_way(tmp_path, tiny):
+def test_two_inputs_get_an_image_each_in_its_own_way(tmp_path, tiny):
     from onnx import helper
 
     nodes = [
@@ -214,13 +214,13 @@ def test_two_inputs_get_a_photograph_each_in_its_own_way(tmp_path, tiny):
     )
     promise = tiny.contract(Task.MULTILABEL, ("r", "g", "b"), inputs=inputs)
     model = write_model_file(tmp_path / "model.onnx", graph, promise)
-    arrays = [prepare(Photograph(scene()), spec)[0] for spec in inputs]
+    arrays = [prepare(LoadedImage(scene()), spec)[0] for spec in inputs]
     logits = arrays[0].mean((1, 2)) + arrays[1].max((1, 2))
     answer = load(model.path).predict(scene())
     assert answer.label_scores == pytest.approx(1 / (1 + np.exp(-logits.astype(np.float64))), abs=1e-6)
 
 
-def test_boxes_come_back_in_the_photographs_own_pixels(tmp_path, tiny):
+def test_boxes_come_back_in_the_images_own_pixels(tmp_path, tiny):
     graph = tiny.fixed_graph(
         boxes=np.array([[2, 2, 6, 6], [2, 2, 6, 5.9], [0, 0, 8, 1]], np.float32),
         scores=np.array([[0.9, 0.0], [0.8, 0.0], [0.0, 0.4]], np.float32),
@@ -252,7 +252,7 @@ def test_a_choice_among_boxes_of_a_model_without_boxes_is_named_at_once(model):
 
 
 class Counting:
-    """A stream of photographs that counts how far ahead it was read and how many are alive."""
+    """A stream of images that counts how far ahead it was read and how many are alive."""
 
     def __init__(self, count):
         self.count, self.taken = count, 0
@@ -263,7 +263,7 @@ class Counting:
             yield scene((40, 60), i % 7)
 
 
-def test_the_stream_is_read_a_few_photographs_ahead_and_no_more(model):
+def test_the_stream_is_read_a_few_images_ahead_and_no_more(model):
     predictor = Predictor(OnnxRuntimeBackend(model.path), model, readers=2)
     stream = Counting(10**9)
     outcomes = predictor.predict_many(stream, 4)
@@ -290,7 +290,7 @@ def test_memory_stays_flat(model, count):
     finally:
         tracemalloc.stop()
     assert end - start < 200_000
-    assert peak - start < 4_000_000  # a window of photographs of 7 kB and their inputs
+    assert peak - start < 4_000_000  # a window of images of 7 kB and their inputs
 
 
 def test_readers_work_while_the_network_does(model):
@@ -318,14 +318,14 @@ def test_limits_hold_for_files_and_the_rest_goes_on(model, folder):
     assert [isinstance(o.error, ImageTooLarge) for o in outcomes] == [False] * 6 + [True] * 6
 
 
-def test_a_photograph_is_kept_only_where_asked(model, folder):
+def test_an_image_is_kept_only_where_asked(model, folder):
     predictor = load(model.path)
-    assert all(o.photograph is None for o in predictor.predict_many(paths(folder)[:3]))
-    kept = list(predictor.predict_many(paths(folder)[:3], keep_photographs=True))
-    assert [o.photograph.size_hw for o in kept] == [(30, 50), (31, 50), (32, 50)]
+    assert all(o.image is None for o in predictor.predict_many(paths(folder)[:3]))
+    kept = list(predictor.predict_many(paths(folder)[:3], keep_images=True))
+    assert [o.image.size_hw for o in kept] == [(30, 50), (31, 50), (32, 50)]
 
 
-def test_outputs_that_are_no_numbers_spoil_only_their_own_photograph(model):
+def test_outputs_that_are_no_numbers_spoil_only_their_own_image(model):
     class Odd:
         name, precision = "odd CPU", "fp32"
 
@@ -383,7 +383,7 @@ def test_openvino_answers_as_onnx_runtime_does(model):
 
 
 def certified(tiny, path, **fields):
-    defaults = {"passed": True, "photographs": 3, "verdicts_changed": 0, "largest_difference": 0.0}
+    defaults = {"passed": True, "images": 3, "verdicts_changed": 0, "largest_difference": 0.0}
     return tiny.write_scores_model(path, certificate=ParityCertificate(**{**defaults, **fields}))
 
 

@@ -71,9 +71,9 @@ def test_folders_and_standard_input_mix(folder):
 @pytest.mark.parametrize(
     ("sources", "said"),
     [
-        ([], "no photographs given"),
+        ([], "no images given"),
         (["nowhere.jpg"], "nowhere.jpg: no such file"),
-        (["-"], "no photograph found"),
+        (["-"], "no image found"),
     ],
 )
 def test_nothing_to_look_at_is_named_at_once(sources, said):
@@ -85,7 +85,7 @@ def test_nothing_to_look_at_is_named_at_once(sources, said):
 
 def test_an_empty_folder_is_named_and_a_missing_second_source_too(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="no photograph found; known suffixes are"):
+    with pytest.raises(BadInput, match="no image found; known suffixes are"):
         find_sources([str(tmp_path / "empty")])
     with pytest.raises(BadInput, match=r"gone\.jpg: no such file"):
         find_sources([str(folder), str(tmp_path / "gone.jpg")])

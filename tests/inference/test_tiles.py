@@ -4,7 +4,7 @@ import pytest
 from blemish.decoding import DetectionFilter
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import mask_to_array, pairwise_iou
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.inference import Predictor
 from blemish.inference.tiles import Tiling, predict_tiled
 from blemish.model_file import InputSpec, OutputSpec
@@ -60,7 +60,7 @@ def painted(size_hw, *rectangles):
     pixels = np.zeros((*size_hw, 3), np.uint8)
     for label, (x1, y1, x2, y2) in rectangles:
         pixels[y1:y2, x1:x2, label] = 255
-    return Photograph(pixels)
+    return LoadedImage(pixels)
 
 
 @pytest.mark.parametrize("size_hw", [(100, 100), (99, 301), (1000, 333), (101, 101), (5, 5), (30, 4000)])
@@ -127,7 +127,7 @@ def test_labels_are_never_merged(tiny):
     assert sorted(answer.label_index.tolist()) == [0, 1]
 
 
-def test_the_whole_photograph_is_looked_at_too(tiny):
+def test_the_whole_image_is_looked_at_too(tiny):
     """A frame larger than every tile, of which the tiles see pieces: one thing."""
     photo = painted((400, 400), (0, (40, 40, 360, 360)))
     answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.2))
@@ -135,7 +135,7 @@ def test_the_whole_photograph_is_looked_at_too(tiny):
     assert answer.boxes_xyxy[0] == pytest.approx([40, 40, 360, 360], abs=4)
 
 
-def test_a_photograph_of_one_tile_is_predicted_as_always(tiny):
+def test_an_image_of_one_tile_is_predicted_as_always(tiny):
     model = predictor(tiny)
     photo = painted((80, 90), (0, (10, 10, 40, 30)), (1, (50, 50, 60, 60)))
     tiled = predict_tiled(model, photo, Tiling(side=100))
@@ -145,7 +145,7 @@ def test_a_photograph_of_one_tile_is_predicted_as_always(tiny):
     assert [m.counts.tolist() for m in tiled.masks] == [m.counts.tolist() for m in plain.masks]
 
 
-def test_the_number_of_detections_counts_for_the_whole_photograph(tiny):
+def test_the_number_of_detections_counts_for_the_whole_image(tiny):
     drawn = [(0, (x, y, x + 10, y + 10)) for x in range(5, 380, 60) for y in (20, 150)]
     photo = painted((200, 400), *drawn)
     steps = []
@@ -166,11 +166,11 @@ def test_the_number_of_detections_counts_for_the_whole_photograph(tiny):
 def test_sixteen_bits_are_tiled_too(tiny):
     pixels = np.zeros((100, 250), np.uint16)
     pixels[20:60, 60:140] = 65535
-    answer = predict_tiled(predictor(tiny), Photograph(pixels), Tiling(side=100, overlap=0.3, whole=False))
+    answer = predict_tiled(predictor(tiny), LoadedImage(pixels), Tiling(side=100, overlap=0.3, whole=False))
     assert answer.boxes_xyxy.tolist() == [[60, 20, 140, 60]] * 2  # grey is red and green
 
 
-def test_an_empty_photograph_and_impossible_tiles(tiny):
+def test_an_empty_image_and_impossible_tiles(tiny):
     answer = predict_tiled(predictor(tiny), painted((150, 150)), Tiling(side=100))
     assert len(answer) == 0
     assert answer.boxes_xyxy.shape == (0, 4)
@@ -198,14 +198,14 @@ def test_evaluation_in_tiles_finds_what_is_too_small_for_the_whole(tiny, tmp_pat
     size_hw, spots = (400, 400), [(20, 30, 26, 36), (200, 340, 207, 348)]
     path = tmp_path / "large.png"
     Image.fromarray(painted(size_hw, *[(0, spot) for spot in spots]).pixels).save(path)
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.DETECTION,
         labels=promise.labels,
         size_hw=size_hw,
         label_index=np.zeros(2, np.int64),
         boxes_xyxy=np.array(spots, float),
     )
-    sample = Sample(id="large.png", path=path, size_hw=size_hw, truth=truth)
+    sample = Sample(id="large.png", path=path, size_hw=size_hw, ground_truth=ground_truth)
     dataset = Dataset(task=Task.DETECTION, labels=promise.labels, samples=(sample,), root=tmp_path)
     how = {"intervals": False, "pictures": False}
     whole = evaluate(promise, dataset, **how)

@@ -35,9 +35,9 @@ def test_what_was_written_is_read_back_in_order_and_on_time(film):
     assert [f.time_seconds for f in found] == pytest.approx([i / 5 for i in range(10)], abs=0.002)
     for i, frame in enumerate(found):
         assert frame.error is None
-        assert frame.photograph.size_hw == (48, 64)
-        assert frame.photograph.pixels[30:, 30:].mean() == pytest.approx(40 + 10 * i, abs=4)
-        assert frame.photograph.pixels[2:12, 2:12].mean() > 230
+        assert frame.image.size_hw == (48, 64)
+        assert frame.image.pixels[30:, 30:].mean() == pytest.approx(40 + 10 * i, abs=4)
+        assert frame.image.pixels[2:12, 2:12].mean() > 230
 
 
 def test_every_third_frame(film):
@@ -51,7 +51,7 @@ def test_odd_sizes_are_written_too(tmp_path):
     with VideoWriter(path) as writer:
         writer.write(picture(3, (63, 47)), 0)
     (found,) = frames(path)
-    assert found.photograph.size_hw == (48, 64)
+    assert found.image.size_hw == (48, 64)
 
 
 def test_a_film_that_changes_its_size_keeps_that_of_its_first_picture(tmp_path):
@@ -59,7 +59,7 @@ def test_a_film_that_changes_its_size_keeps_that_of_its_first_picture(tmp_path):
     with VideoWriter(path) as writer:
         for i, size in enumerate(((64, 48), (128, 96), (48, 64))):
             writer.write(picture(i, size), i / 5)
-    assert [f.photograph.size_hw for f in frames(path)] == [(48, 64)] * 3
+    assert [f.image.size_hw for f in frames(path)] == [(48, 64)] * 3
 
 
 @pytest.mark.parametrize(("turned", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
@@ -72,10 +72,10 @@ def test_films_of_turned_telephones_are_upright(film, turned, corner):
     data[at + 44 : at + 80] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     film.write_bytes(bytes(data))
     frame = next(frames(film))
-    assert frame.photograph.size_hw == ((48, 64) if turned == 180 else (64, 48))
+    assert frame.image.size_hw == ((48, 64) if turned == 180 else (64, 48))
     rows = slice(2, 12) if corner[0] == 0 else slice(-12, -2)
     columns = slice(2, 12) if corner[1] == 0 else slice(-12, -2)
-    assert frame.photograph.pixels[rows, columns].mean() > 230
+    assert frame.image.pixels[rows, columns].mean() > 230
 
 
 def test_a_film_that_breaks_off_gives_what_it_has_and_says_so(film):
@@ -83,7 +83,7 @@ def test_a_film_that_breaks_off_gives_what_it_has_and_says_so(film):
     # Without its index at the end an MP4 holds nothing that can be found.
     film.write_bytes(whole[: len(whole) // 2])
     (found,) = frames(film)
-    assert found.photograph is None
+    assert found.image is None
     assert isinstance(found.error, BadImage)
     assert "film.mp4" in str(found.error)
 
@@ -97,7 +97,7 @@ def test_a_film_damaged_in_the_middle_gives_its_beginning(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     found = list(frames(path))
     assert 1 < len(found) < 20
-    assert found[0].photograph is not None
+    assert found[0].image is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x00\x00\x00\x18ftypmp42" + bytes(50)])

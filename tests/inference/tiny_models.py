@@ -58,7 +58,7 @@ def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
 
 
 def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
-    """The given arrays (without batch axis) for every photograph, whatever stands in it."""
+    """The given arrays (without batch axis) for every image, whatever stands in it."""
     height, width = size_hw
     nodes = [
         helper.make_node("Shape", ["image"], ["batch"], start=0, end=1),

@@ -15,8 +15,8 @@ from blemish.metrics.object_arrays import ObjectArrays
 SIZE_HW = (200, 240)
 
 
-def objects(rows, photographs, labels, *, masks=None, areas=None):
-    """Objects from (photograph, label, x1, y1, x2, y2, score, crowd, difficult) rows."""
+def objects(rows, images, labels, *, masks=None, areas=None):
+    """Objects from (image, label, x1, y1, x2, y2, score, crowd, difficult) rows."""
     table = np.array(rows, float).reshape(-1, 9)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
@@ -28,9 +28,9 @@ def objects(rows, photographs, labels, *, masks=None, areas=None):
     if areas is not None:
         area = np.asarray(areas, float)[order]
     return ObjectArrays(
-        photographs=photographs,
+        images=images,
         label_count=labels,
-        photograph=table[:, 0].astype(int),
+        image=table[:, 0].astype(int),
         label=table[:, 1].astype(int),
         boxes=boxes,
         area=area,
@@ -49,38 +49,39 @@ def ellipse(box, size_hw=SIZE_HW):
     return mask_from_array(((x - (x1 + x2) / 2) / rx) ** 2 + ((y - (y1 + y2) / 2) / ry) ** 2 <= 1)
 
 
-def random_scene(
-    seed, *, photographs=30, labels=4, per_photograph=6, masks=False, whole=True, levels=None, crowds=0.1
-):
+def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=True, levels=None, crowds=0.1):
     """Truths, and detections that are truths shaken, wrongly named, doubled, or nothing at all."""
     rng = np.random.default_rng(seed)
-    truths, found = [], []
-    for photograph in range(photographs):
-        for _ in range(rng.integers(0, per_photograph + 1)):
+    ground_truths, found = [], []
+    for image in range(images):
+        for _ in range(rng.integers(0, per_image + 1)):
             size = rng.choice([10, 40, 120], 2) * rng.uniform(0.5, 1, 2)
             corner = rng.uniform(0, [SIZE_HW[1] - size[0], SIZE_HW[0] - size[1]])
             box = np.concatenate([corner, corner + size])
             label = rng.integers(0, labels)
-            truths.append([photograph, label, *box, 1, rng.random() < crowds, rng.random() < 0.2])
+            ground_truths.append([image, label, *box, 1, rng.random() < crowds, rng.random() < 0.2])
             for _ in range(rng.choice([0, 1, 1, 2, 3])):
                 shaken = box + rng.normal(size=4) * size.mean() * rng.choice([0.02, 0.1, 0.3])
                 shaken = np.concatenate(
                     [np.minimum(shaken[:2], shaken[2:]), np.maximum(shaken[:2], shaken[2:])]
                 )
                 name = label if rng.random() < 0.8 else rng.integers(0, labels)
-                found.append([photograph, name, *shaken, rng.random(), 0, 0])
+                found.append([image, name, *shaken, rng.random(), 0, 0])
         for _ in range(rng.integers(0, 3)):
             corner = rng.uniform(0, 150, 2)
-            found.append([photograph, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
-    truths, found = np.array(truths, float).reshape(-1, 9), np.array(found, float).reshape(-1, 9)
+            found.append([image, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
+    ground_truths, found = (
+        np.array(ground_truths, float).reshape(-1, 9),
+        np.array(found, float).reshape(-1, 9),
+    )
     if whole:
-        truths[:, 2:6], found[:, 2:6] = truths[:, 2:6].round(), found[:, 2:6].round()
+        ground_truths[:, 2:6], found[:, 2:6] = ground_truths[:, 2:6].round(), found[:, 2:6].round()
     if levels:
         found[:, 6] = np.round(found[:, 6] * levels) / levels
-    pictures = [[ellipse(row[2:6]) for row in side] if masks else None for side in (truths, found)]
+    pictures = [[ellipse(row[2:6]) for row in side] if masks else None for side in (ground_truths, found)]
     return (
-        objects(truths, photographs, labels, masks=pictures[0]),
-        objects(found, photographs, labels, masks=pictures[1]),
+        objects(ground_truths, images, labels, masks=pictures[0]),
+        objects(found, images, labels, masks=pictures[1]),
     )
 
 
@@ -89,16 +90,16 @@ def encoded(mask: Mask):
     return mask_api.frPyObjects(plain, *mask.size_hw)
 
 
-def pycocotools_eval(truths, found, weights=None):
-    """The evaluated and accumulated COCOeval; photographs repeated as often as `weights` say."""
-    times = np.ones(truths.photographs, int) if weights is None else np.asarray(weights, int)
-    kind = "bbox" if truths.masks is None else "segm"
+def pycocotools_eval(ground_truths, found, weights=None):
+    """The evaluated and accumulated COCOeval; images repeated as often as `weights` say."""
+    times = np.ones(ground_truths.images, int) if weights is None else np.asarray(weights, int)
+    kind = "bbox" if ground_truths.masks is None else "segm"
     images, sides = [], ([], [])
-    for photograph in range(truths.photographs):
-        for _ in range(times[photograph]):
+    for image in range(ground_truths.images):
+        for _ in range(times[image]):
             images.append({"id": len(images) + 1, "height": SIZE_HW[0], "width": SIZE_HW[1]})
-            for side, annotations in zip((truths, found), sides, strict=True):
-                for i in np.flatnonzero(side.photograph == photograph):
+            for side, annotations in zip((ground_truths, found), sides, strict=True):
+                for i in np.flatnonzero(side.image == image):
                     x1, y1, x2, y2 = side.boxes[i]
                     entry = {
                         "id": len(annotations) + 1,
@@ -115,12 +116,17 @@ def pycocotools_eval(truths, found, weights=None):
                         if side is found:
                             del entry["bbox"]
                     annotations.append(entry)
-    categories = [{"id": i + 1, "name": str(i)} for i in range(truths.label_count)]
+    categories = [{"id": i + 1, "name": str(i)} for i in range(ground_truths.label_count)]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = {"images": images, "annotations": sides[0], "categories": categories, "info": {}}
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(sides[1]), kind)
+        ground_truth = COCO()
+        ground_truth.dataset = {
+            "images": images,
+            "annotations": sides[0],
+            "categories": categories,
+            "info": {},
+        }
+        ground_truth.createIndex()
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(sides[1]), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

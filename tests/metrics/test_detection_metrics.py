@@ -19,28 +19,28 @@ from blemish.metrics.tide import KINDS, breakdown, confusion_of_objects
 from blemish.metrics.voc_average_precision import VocMatches
 
 
-def row(photograph, label, box, score=1.0, crowd=0, difficult=0):
-    return [photograph, label, *box, score, crowd, difficult]
+def row(image, label, box, score=1.0, crowd=0, difficult=0):
+    return [image, label, *box, score, crowd, difficult]
 
 
-def scene(truth_rows, found_rows, photographs=2, labels=2):
-    return objects(truth_rows, photographs, labels), objects(found_rows, photographs, labels)
+def scene(ground_truth_rows, found_rows, images=2, labels=2):
+    return objects(ground_truth_rows, images, labels), objects(found_rows, images, labels)
 
 
 @pytest.mark.parametrize("levels", [None, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_resampled_figures_equal_pycocotools_on_repeated_photographs(seed, levels):
-    truths, found = random_scene(seed, photographs=20, levels=levels)
-    matches = match(found, truths)
+def test_resampled_figures_equal_pycocotools_on_repeated_images(seed, levels):
+    ground_truths, found = random_scene(seed, images=20, levels=levels)
+    matches = match(found, ground_truths)
     rng = np.random.default_rng(seed)
     weights = np.stack([np.bincount(rng.integers(0, 20, 20), minlength=20) for _ in range(4)], 1)
     weights[:, 3] = 0
     weights[0, 3] = 5  # labels vanish
-    if levels:  # copies of one detection stand together; of repeated photographs with ties they do not
+    if levels:  # copies of one detection stand together; of repeated images with ties they do not
         weights = np.minimum(weights, 1)
     ours = precisions(matches, weights)
     for column in range(4):
-        evaluation = pycocotools_eval(truths, found, weights[:, column])
+        evaluation = pycocotools_eval(ground_truths, found, weights[:, column])
         twelve = [mean_of_defined(values)[column] for values in label_figures(matches, weights).values()]
         np.testing.assert_allclose(np.nan_to_num(twelve, nan=-1), evaluation.stats, rtol=0, atol=1e-12)
         reference = evaluation.eval["precision"][:, :, :, 0, -1]
@@ -51,21 +51,21 @@ def test_resampled_figures_equal_pycocotools_on_repeated_photographs(seed, level
 
 
 def test_resampled_precision_does_not_depend_on_chunks(monkeypatch):
-    truths, found = random_scene(1)
-    matches, weights = match(found, truths), np.random.default_rng(0).integers(0, 3, (30, 11))
+    ground_truths, found = random_scene(1)
+    matches, weights = match(found, ground_truths), np.random.default_rng(0).integers(0, 3, (30, 11))
     expected = precisions(matches, weights)
     monkeypatch.setattr("blemish.metrics.bootstrap_metrics.CHUNK_CELLS", 50)
     np.testing.assert_array_equal(precisions(matches, weights), expected)
 
 
 def test_pairs_do_not_depend_on_chunks(monkeypatch):
-    truths, found = random_scene(2, masks=True, photographs=9)
-    expected = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
+    ground_truths, found = random_scene(2, masks=True, images=9)
+    expected = overlapping_pairs(found, ground_truths, min_iou=0.1, across_labels=True)
     monkeypatch.setattr("blemish.metrics.iou.CHUNK_PAIRS", 4)
     monkeypatch.setattr("blemish.metrics.iou.CHUNK_RUNS", 40)
-    chunked = overlapping_pairs(found, truths, min_iou=0.1, across_labels=True)
+    chunked = overlapping_pairs(found, ground_truths, min_iou=0.1, across_labels=True)
     np.testing.assert_array_equal(chunked.found, expected.found)
-    np.testing.assert_array_equal(chunked.truth, expected.truth)
+    np.testing.assert_array_equal(chunked.ground_truth, expected.ground_truth)
     np.testing.assert_array_equal(chunked.iou, expected.iou)
 
 
@@ -74,50 +74,50 @@ def test_overlaps_equal_pycocotools(masks):
     from pycocotools import mask as api
     from scenes import encoded
 
-    truths, found = random_scene(4, masks=masks, photographs=6)
-    pairs = overlapping_pairs(found, truths, min_iou=0.0, across_labels=True)
-    table = np.zeros((len(found), len(truths)))
-    table[pairs.found, pairs.truth] = pairs.iou
-    for photograph in range(6):
-        rows, columns = (np.flatnonzero(o.photograph == photograph) for o in (found, truths))
+    ground_truths, found = random_scene(4, masks=masks, images=6)
+    pairs = overlapping_pairs(found, ground_truths, min_iou=0.0, across_labels=True)
+    table = np.zeros((len(found), len(ground_truths)))
+    table[pairs.found, pairs.ground_truth] = pairs.iou
+    for image in range(6):
+        rows, columns = (np.flatnonzero(o.image == image) for o in (found, ground_truths))
         if not len(rows) or not len(columns):
             continue
         if masks:
-            sides = [[encoded(o.masks[i]) for i in r] for o, r in ((found, rows), (truths, columns))]
+            sides = [[encoded(o.masks[i]) for i in r] for o, r in ((found, rows), (ground_truths, columns))]
         else:
             sides = [
                 np.concatenate([o.boxes[r, :2], o.boxes[r, 2:] - o.boxes[r, :2]], 1)
-                for o, r in ((found, rows), (truths, columns))
+                for o, r in ((found, rows), (ground_truths, columns))
             ]
-        expected = api.iou(sides[0], sides[1], truths.crowd[columns].astype(int).tolist())
+        expected = api.iou(sides[0], sides[1], ground_truths.crowd[columns].astype(int).tolist())
         np.testing.assert_allclose(table[np.ix_(rows, columns)], expected, rtol=0, atol=1e-12)
         table[np.ix_(rows, columns)] = 0
-    assert not table.any()  # nothing across photographs
+    assert not table.any()  # nothing across images
 
 
-def slow_voc(found, truths, label):
+def slow_voc(found, ground_truths, label):
     """VOCevaldet.m, one detection after the other."""
     order = [i for i in np.argsort(-found.score, kind="stable") if found.label[i] == label]
     taken, hits, alarms = set(), [], []
     for i in order:
         best, best_j = -np.inf, None
-        for j in range(len(truths)):
-            if truths.label[j] != label or truths.photograph[j] != found.photograph[i]:
+        for j in range(len(ground_truths)):
+            if ground_truths.label[j] != label or ground_truths.image[j] != found.image[i]:
                 continue
-            a, b = found.boxes[i], truths.boxes[j]
+            a, b = found.boxes[i], ground_truths.boxes[j]
             w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
             if w > 0 and h > 0:
                 union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
                 if w * h / union > best:
                     best, best_j = w * h / union, j
         right = best >= 0.5
-        if right and truths.difficult[best_j]:
+        if right and ground_truths.difficult[best_j]:
             continue
         hits.append(int(right and best_j not in taken))
         alarms.append(1 - hits[-1])
         if right:
             taken.add(best_j)
-    positives = ((truths.label == label) & ~truths.difficult).sum()
+    positives = ((ground_truths.label == label) & ~ground_truths.difficult).sum()
     tp, fp = np.cumsum(hits), np.cumsum(alarms)
     rec, prec = tp / positives, tp / (tp + fp)
     eleven = sum(max(prec[rec >= t], default=0) for t in np.arange(11) / 10) / 11
@@ -131,72 +131,74 @@ def slow_voc(found, truths, label):
 @pytest.mark.parametrize("levels", [None, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_voc_equals_a_slow_loop(seed, levels):
-    truths, found = random_scene(seed, crowds=0, levels=levels)
-    matches, once = VocMatches.of(found, truths), np.ones((truths.photographs, 1))
+    ground_truths, found = random_scene(seed, crowds=0, levels=levels)
+    matches, once = VocMatches.of(found, ground_truths), np.ones((ground_truths.images, 1))
     area, eleven = (figure[:, 0] for figure in matches.average_precisions(once))
     for label in range(4):
-        expected = slow_voc(found, truths, label)
+        expected = slow_voc(found, ground_truths, label)
         np.testing.assert_allclose([area[label], eleven[label]], expected, rtol=0, atol=1e-12)
 
 
-def test_resampled_voc_equals_photographs_repeated_and_does_not_depend_on_chunks(monkeypatch):
-    truths, found = random_scene(2, photographs=12)
+def test_resampled_voc_equals_images_repeated_and_does_not_depend_on_chunks(monkeypatch):
+    ground_truths, found = random_scene(2, images=12)
     weights = np.random.default_rng(1).integers(0, 3, (12, 3))
-    ours = np.stack(VocMatches.of(found, truths).average_precisions(weights))
+    ours = np.stack(VocMatches.of(found, ground_truths).average_precisions(weights))
     for column in range(3):
-        photographs = np.repeat(np.arange(12), weights[:, column])
-        rows = [[np.flatnonzero(side.photograph == p) for p in photographs] for side in (found, truths)]
+        images = np.repeat(np.arange(12), weights[:, column])
+        rows = [[np.flatnonzero(side.image == p) for p in images] for side in (found, ground_truths)]
         many = [
             replace(
                 side.take(np.concatenate(parts)),
-                photograph=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
-                photographs=len(parts),
+                image=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+                images=len(parts),
             )
-            for side, parts in zip((found, truths), rows, strict=True)
+            for side, parts in zip((found, ground_truths), rows, strict=True)
         ]
-        whole = np.stack(VocMatches.of(*many).average_precisions(np.ones((len(photographs), 1))))
+        whole = np.stack(VocMatches.of(*many).average_precisions(np.ones((len(images), 1))))
         np.testing.assert_allclose(ours[:, :, column], whole[:, :, 0], rtol=0, atol=1e-12)
     monkeypatch.setattr("blemish.metrics.voc_average_precision.CHUNK_CELLS", 1)
-    np.testing.assert_array_equal(np.stack(VocMatches.of(found, truths).average_precisions(weights)), ours)
+    np.testing.assert_array_equal(
+        np.stack(VocMatches.of(found, ground_truths).average_precisions(weights)), ours
+    )
 
 
 def test_voc_ignores_what_is_difficult_and_counts_doubles_as_false_alarms():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 10, 10)), row(0, 0, (50, 0, 60, 10), difficult=1)],
         [row(0, 0, (50, 0, 60, 10), 0.9), row(0, 0, (0, 0, 10, 10), 0.8), row(0, 0, (0, 0, 10, 9), 0.95)],
     )
-    area, eleven = VocMatches.of(found, truths).average_precisions(np.ones((truths.photographs, 1)))
+    area, eleven = VocMatches.of(found, ground_truths).average_precisions(np.ones((ground_truths.images, 1)))
     assert area[0] == 1 and eleven[0] == 1  # the best comes first, its double after everything is found
     assert np.isnan(area[1])
 
 
 def test_counts_at_thresholds_are_those_of_the_detections_left_alone():
-    truths, found = random_scene(3)
+    ground_truths, found = random_scene(3)
     thresholds = np.array([0.2, 0.5, 0.8, 0.4])
     weights = np.random.default_rng(0).integers(0, 3, (30, 2)).astype(float)
-    ours = counts_at(match(found, truths), thresholds, weights)
-    left = match(found.take(found.score >= thresholds[found.label]), truths)
+    ours = counts_at(match(found, ground_truths), thresholds, weights)
+    left = match(found.take(found.score >= thresholds[found.label]), ground_truths)
     for label in range(4):
         for column in range(2):
-            w = weights[left.found.photograph, column] * (left.found.label == label)
+            w = weights[left.found.image, column] * (left.found.label == label)
             assert ours.hits[label, column] == w[left.outcome[:, 0, 0] == HIT].sum()
             assert ours.false_alarms[label, column] == w[left.outcome[:, 0, 0] == FALSE_ALARM].sum()
-    plain = counts_at(match(found, truths), thresholds, np.ones((30, 1)))
+    plain = counts_at(match(found, ground_truths), thresholds, np.ones((30, 1)))
     np.testing.assert_array_equal(plain.support[:, 0], left.positives)
 
 
 def test_verdicts_ask_whether_there_is_anything_at_all():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 9, 9))], [row(0, 1, (0, 0, 9, 9), 0.4), row(1, 0, (0, 0, 9, 9), 0.6)]
     )
-    said, true = verdicts(match(found, truths), np.array([0.5, 0.3]))
+    said, true = verdicts(match(found, ground_truths), np.array([0.5, 0.3]))
     assert said.tolist() == [True, True]
     assert true.tolist() == [True, False]
-    assert verdicts(match(found, truths), np.array([0.9, 0.9]))[0].tolist() == [False, False]
+    assert verdicts(match(found, ground_truths), np.array([0.9, 0.9]))[0].tolist() == [False, False]
 
 
 def test_confusion_names_the_missed_and_the_false_alarms():
-    truths, found = scene(
+    ground_truths, found = scene(
         [
             row(0, 0, (0, 0, 10, 10)),
             row(0, 0, (20, 0, 30, 10)),
@@ -211,7 +213,7 @@ def test_confusion_names_the_missed_and_the_false_alarms():
             row(1, 1, (0, 0, 10, 10), 0.2),  # not sure enough
         ],
     )
-    verdict = confusion_of_objects(match(found, truths), np.array([0.5, 0.5]))
+    verdict = confusion_of_objects(match(found, ground_truths), np.array([0.5, 0.5]))
     assert verdict.confusion.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
     assert len(verdict.missed) == 2
     assert len(verdict.alarms) == 2
@@ -219,9 +221,9 @@ def test_confusion_names_the_missed_and_the_false_alarms():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_confusion_adds_up(seed):
-    truths, found = random_scene(seed)
+    ground_truths, found = random_scene(seed)
     thresholds = np.full(4, 0.3)
-    matches = match(found, truths)
+    matches = match(found, ground_truths)
     counts = confusion_of_objects(matches, thresholds).confusion
     support = matches.positives
     np.testing.assert_array_equal(counts[:4].sum(1), support)
@@ -233,8 +235,10 @@ def test_confusion_adds_up(seed):
 
 
 def one_of_each_kind():
-    truths = [row(0, 0, (100 * i, 0, 100 * i + 40, 40)) for i in range(2)] + [row(1, 0, (0, 0, 40, 40))]
-    truths += [row(0, 1, (0, 100, 40, 140)), row(1, 1, (100, 100, 140, 140))]
+    ground_truths = [row(0, 0, (100 * i, 0, 100 * i + 40, 40)) for i in range(2)] + [
+        row(1, 0, (0, 0, 40, 40))
+    ]
+    ground_truths += [row(0, 1, (0, 100, 40, 140)), row(1, 1, (100, 100, 140, 140))]
     found = [
         row(0, 0, (0, 0, 40, 40), 0.9),  # right
         row(0, 0, (0, 0, 40, 36), 0.8),  # duplicate
@@ -243,22 +247,22 @@ def one_of_each_kind():
         row(1, 0, (100, 100, 116, 140), 0.6),  # both
         row(1, 0, (0, 190, 9, 199), 0.7),  # background
     ]
-    return scene(truths, found)
+    return scene(ground_truths, found)
 
 
 def test_each_kind_of_mistake_is_told_from_the_others():
-    truths, found = one_of_each_kind()
-    result = breakdown(match(found, truths))
+    ground_truths, found = one_of_each_kind()
+    result = breakdown(match(found, ground_truths))
     assert result.count == {
         "classification": 1, "localization": 1, "both": 1, "duplicate": 1, "background": 1, "missed": 2,
     }  # fmt: skip
-    assert result.ap50 == pytest.approx(accumulate(match(found, truths)).figure("ap50"), abs=1e-12)
+    assert result.ap50 == pytest.approx(accumulate(match(found, ground_truths)).figure("ap50"), abs=1e-12)
     assert all(cost >= 0 for cost in result.cost.values())
     assert result.cost["classification"] > 0
     assert result.cost["missed"] > 0
 
 
-def slow_kinds(found, truths, matches):
+def slow_kinds(found, ground_truths, matches):
     """TIDE's questions, asked of one wrong detection after the other."""
 
     def iou(a, b):
@@ -270,12 +274,12 @@ def slow_kinds(found, truths, matches):
     counts, usable = dict.fromkeys(KINDS, 0), set()
     for i in np.flatnonzero(matches.outcome[:, 0, 0] == FALSE_ALARM):
         near = [
-            (iou(found.boxes[i], truths.boxes[j]), j)
-            for j in range(len(truths))
-            if truths.photograph[j] == found.photograph[i] and not truths.crowd[j]
+            (iou(found.boxes[i], ground_truths.boxes[j]), j)
+            for j in range(len(ground_truths))
+            if ground_truths.image[j] == found.image[i] and not ground_truths.crowd[j]
         ]
-        same = [(o, j) for o, j in near if truths.label[j] == found.label[i]]
-        other = [(o, j) for o, j in near if truths.label[j] != found.label[i]]
+        same = [(o, j) for o, j in near if ground_truths.label[j] == found.label[i]]
+        other = [(o, j) for o, j in near if ground_truths.label[j] != found.label[i]]
         best = [max((o for o, _ in side), default=0) for side in (same, other, near)]
         if 0.1 <= best[0] <= 0.5:
             kind, side = "localization", same
@@ -289,58 +293,58 @@ def slow_kinds(found, truths, matches):
             kind, side = "both", []
         counts[kind] += 1
         usable |= {j for o, j in side if o == max(o for o, _ in side)} - used
-    free = set(np.flatnonzero(~truths.crowd)) - used - usable
+    free = set(np.flatnonzero(~ground_truths.crowd)) - used - usable
     return counts | {"missed": len(free)}
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_kinds_of_mistakes_equal_a_slow_loop(seed):
-    truths, found = random_scene(seed, whole=False)
-    matches = match(found, truths)
+    ground_truths, found = random_scene(seed, whole=False)
+    matches = match(found, ground_truths)
     result = breakdown(matches)
-    assert result.count == slow_kinds(matches.found, truths, matches)
+    assert result.count == slow_kinds(matches.found, ground_truths, matches)
     assert sum(result.count.values()) > 30
 
 
-def test_a_label_that_is_only_missed_stays_in_the_mean_once_its_truths_are_gone():
+def test_a_label_that_is_only_missed_stays_in_the_mean_once_its_ground_truths_are_gone():
     """As in tidecv: its false alarms are still there, and the other label is as good as before."""
-    truths = [row(0, 0, (0, 0, 40, 40)), row(0, 1, (100, 100, 140, 140))]
+    ground_truths = [row(0, 0, (0, 0, 40, 40)), row(0, 1, (100, 100, 140, 140))]
     found = [row(0, 0, (0, 0, 40, 40), 0.9), row(0, 1, (200, 0, 220, 20), 0.8)]
-    truths, found = scene(truths, found)
-    result = breakdown(match(found, truths))
+    ground_truths, found = scene(ground_truths, found)
+    result = breakdown(match(found, ground_truths))
     assert result.count["missed"] == 1 and result.ap50 == pytest.approx(0.5)
     assert result.cost["missed"] == 0
 
 
 def test_mending_everything_by_hand_gives_the_cost():
-    truths, found = one_of_each_kind()
-    result = breakdown(match(found, truths))
+    ground_truths, found = one_of_each_kind()
+    result = breakdown(match(found, ground_truths))
     gone = {"duplicate": 1, "background": 5, "both": 4}
     for kind, place in gone.items():
         without = found.take(np.delete(np.arange(len(found)), place))
-        expected = accumulate(match(without, truths)).figure("ap50") - result.ap50
+        expected = accumulate(match(without, ground_truths)).figure("ap50") - result.ap50
         assert result.cost[kind] == pytest.approx(expected, abs=1e-12), kind
     moved = found.boxes.copy()
     moved[2] = (100, 0, 140, 40)
     placed = objects(
         [
             [*r]
-            for r in np.column_stack(
-                [found.photograph, found.label, moved, found.score, found.crowd, found.crowd]
-            )
+            for r in np.column_stack([found.image, found.label, moved, found.score, found.crowd, found.crowd])
         ],
         2,
         2,
     )
-    expected = accumulate(match(placed, truths)).figure("ap50") - result.ap50
+    expected = accumulate(match(placed, ground_truths)).figure("ap50") - result.ap50
     assert result.cost["localization"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_least_threshold_stands_in_a_gap_too():
     """At .05 sharp, rounding in another runtime would turn verdicts."""
     square, other = (0, 0, 40, 40), (100, 0, 140, 40)
-    truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.06), row(0, 0, other, 0.0499)])
-    assert choose_object_thresholds(match(found, truths))[0] == pytest.approx((0.06 + 0.0499) / 2)
+    ground_truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.06), row(0, 0, other, 0.0499)])
+    assert choose_object_thresholds(match(found, ground_truths))[0] == pytest.approx((0.06 + 0.0499) / 2)
     both = [row(0, 0, square), row(0, 0, other)]
-    truths, found = scene(both, [row(0, 0, other, 0.05 + 1e-7), row(0, 0, square, 0.2)])
-    assert choose_object_thresholds(match(found, truths))[0] == pytest.approx((0.2 + 0.05) / 2, abs=1e-4)
+    ground_truths, found = scene(both, [row(0, 0, other, 0.05 + 1e-7), row(0, 0, square, 0.2)])
+    assert choose_object_thresholds(match(found, ground_truths))[0] == pytest.approx(
+        (0.2 + 0.05) / 2, abs=1e-4
+    )

@@ -24,17 +24,17 @@ def quiet(function, *args, **kwargs):
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
-def test_counts_of_one_label_a_photograph_equal_scikit_learn(rng, average):
-    truth, said = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
-    truth[truth == 3] = 0  # label 3 is said and never true
+def test_counts_of_one_label_an_image_equal_scikit_learn(rng, average):
+    ground_truth, said = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    ground_truth[ground_truth == 3] = 0  # label 3 is said and never true
     said[said == 4] = 1  # label 4 is true and never said
     weights = rng.integers(0, 4, 200).astype(float)
     ours = classification.count(
-        classification.one_hot(said, 6), classification.one_hot(truth, 6), weights
+        classification.one_hot(said, 6), classification.one_hot(ground_truth, 6), weights
     )  # label 5: neither
     p, r, f, s = quiet(
         reference.precision_recall_fscore_support,
-        truth, said, labels=range(6), sample_weight=weights, zero_division=0,
+        ground_truth, said, labels=range(6), sample_weight=weights, zero_division=0,
     )  # fmt: skip
     np.testing.assert_allclose(ours.precision, p, **EXACT)
     np.testing.assert_allclose(ours.recall, r, **EXACT)
@@ -42,7 +42,7 @@ def test_counts_of_one_label_a_photograph_equal_scikit_learn(rng, average):
     np.testing.assert_allclose(ours.support, s, **EXACT)
     kept = weights > 0
     expected = reference.precision_recall_fscore_support(
-        truth[kept], said[kept], sample_weight=weights[kept], average=average, zero_division=0
+        ground_truth[kept], said[kept], sample_weight=weights[kept], average=average, zero_division=0
     )
     got = ours.average(average)
     np.testing.assert_allclose([got["precision"], got["recall"], got["f1"]], expected[:3], **EXACT)
@@ -50,41 +50,43 @@ def test_counts_of_one_label_a_photograph_equal_scikit_learn(rng, average):
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
 def test_counts_of_many_labels_equal_scikit_learn(rng, average):
-    truth, said = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
-    truth[:, 2] = False
+    ground_truth, said = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
+    ground_truth[:, 2] = False
     said[:, 3] = False
-    ours = classification.count(said, truth).average(average)
-    expected = reference.precision_recall_fscore_support(truth, said, average=average, zero_division=0)
+    ours = classification.count(said, ground_truth).average(average)
+    expected = reference.precision_recall_fscore_support(ground_truth, said, average=average, zero_division=0)
     np.testing.assert_allclose([ours["precision"], ours["recall"], ours["f1"]], expected[:3], **EXACT)
     np.testing.assert_allclose(
-        classification.exact_match(said, truth), reference.accuracy_score(truth, said), **EXACT
+        classification.exact_match(said, ground_truth), reference.accuracy_score(ground_truth, said), **EXACT
     )
 
 
 def test_a_label_that_never_occurs_takes_no_part_in_the_macro_average():
-    truth = np.array([[True, False], [False, False]])
-    assert classification.count(truth, truth).average("macro")["f1"] == 1
+    ground_truth = np.array([[True, False], [False, False]])
+    assert classification.count(ground_truth, ground_truth).average("macro")["f1"] == 1
     nothing = np.zeros((3, 2), bool)
     assert classification.count(nothing, nothing).average("macro")["f1"] == 0
     assert classification.exact_match(nothing[:0], nothing[:0]) == 0
 
 
 def test_confusion_matrix_equals_scikit_learn(rng):
-    truth, said = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
+    ground_truth, said = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
     weights = rng.integers(0, 3, (99, 2)).astype(float)
-    expected = reference.confusion_matrix(truth, said, labels=range(5))
-    np.testing.assert_array_equal(classification.confusion_matrix(said, truth, 5), expected)
-    both = classification.confusion_matrix(said, truth, 5, weights)
+    expected = reference.confusion_matrix(ground_truth, said, labels=range(5))
+    np.testing.assert_array_equal(classification.confusion_matrix(said, ground_truth, 5), expected)
+    both = classification.confusion_matrix(said, ground_truth, 5, weights)
     for column in range(2):
-        expected = reference.confusion_matrix(truth, said, labels=range(5), sample_weight=weights[:, column])
+        expected = reference.confusion_matrix(
+            ground_truth, said, labels=range(5), sample_weight=weights[:, column]
+        )
         np.testing.assert_array_equal(both[:, :, column], expected)
 
 
 def test_macro_f1_at(rng):
     probabilities = rng.dirichlet(np.ones(3), 50)
-    truth = rng.integers(0, 3, 50)
-    expected = reference.f1_score(truth, probabilities.argmax(1), average="macro")
-    assert classification.macro_f1_at(probabilities, truth) == pytest.approx(expected, abs=1e-12)
+    ground_truth = rng.integers(0, 3, 50)
+    expected = reference.f1_score(ground_truth, probabilities.argmax(1), average="macro")
+    assert classification.macro_f1_at(probabilities, ground_truth) == pytest.approx(expected, abs=1e-12)
     many = rng.random((50, 3)) < 0.5
     expected = reference.f1_score(many, probabilities >= 0.25, average="macro")
     assert classification.macro_f1_at(probabilities, many, 0.25) == pytest.approx(expected, abs=1e-12)
@@ -95,31 +97,35 @@ def test_ranking_equals_scikit_learn(rng, levels):
     scores = rng.random(150)
     if levels:
         scores = np.round(scores * levels) / levels
-    truth = rng.random(150) < 0.3
+    ground_truth = rng.random(150) < 0.3
     weights = rng.integers(0, 4, (150, 5)).astype(float)
-    ap, roc = ranking.Ranking.of(scores, truth).both(weights)
+    ap, roc = ranking.Ranking.of(scores, ground_truth).both(weights)
     for column in range(5):
         w = weights[:, column]
-        expected = reference.average_precision_score(truth, scores, sample_weight=w)
+        expected = reference.average_precision_score(ground_truth, scores, sample_weight=w)
         np.testing.assert_allclose(ap[column], expected, **EXACT)
         np.testing.assert_allclose(
-            roc[column], reference.roc_auc_score(truth, scores, sample_weight=w), **EXACT
+            roc[column], reference.roc_auc_score(ground_truth, scores, sample_weight=w), **EXACT
         )
     np.testing.assert_allclose(
-        ranking.average_precision(scores, truth), reference.average_precision_score(truth, scores), **EXACT
+        ranking.average_precision(scores, ground_truth),
+        reference.average_precision_score(ground_truth, scores),
+        **EXACT,
     )
-    np.testing.assert_allclose(ranking.auroc(scores, truth), reference.roc_auc_score(truth, scores), **EXACT)
+    np.testing.assert_allclose(
+        ranking.auroc(scores, ground_truth), reference.roc_auc_score(ground_truth, scores), **EXACT
+    )
 
 
 def test_curves_equal_scikit_learn(rng):
-    scores, truth = np.round(rng.random(80), 1), rng.random(80) < 0.4
-    curve = ranking.precision_recall_curve(scores, truth)
-    precision, recall, thresholds = reference.precision_recall_curve(truth, scores)
+    scores, ground_truth = np.round(rng.random(80), 1), rng.random(80) < 0.4
+    curve = ranking.precision_recall_curve(scores, ground_truth)
+    precision, recall, thresholds = reference.precision_recall_curve(ground_truth, scores)
     np.testing.assert_allclose(curve.y, precision[:-1][::-1], **EXACT)
     np.testing.assert_allclose(curve.x, recall[:-1][::-1], **EXACT)
     np.testing.assert_array_equal(curve.thresholds, thresholds[::-1])
-    curve = ranking.roc_curve(scores, truth)
-    x, y, thresholds = reference.roc_curve(truth, scores, drop_intermediate=False)
+    curve = ranking.roc_curve(scores, ground_truth)
+    x, y, thresholds = reference.roc_curve(ground_truth, scores, drop_intermediate=False)
     np.testing.assert_allclose(curve.x, x[1:], **EXACT)
     np.testing.assert_allclose(curve.y, y[1:], **EXACT)
     np.testing.assert_array_equal(curve.thresholds, thresholds[1:])
@@ -143,16 +149,16 @@ def test_ranking_where_nothing_can_be_ranked():
 def test_log_loss_and_brier_equal_scikit_learn(rng):
     probabilities = rng.dirichlet(np.ones(4), 60)
     probabilities[0] = [1, 0, 0, 0]
-    truth = rng.integers(0, 4, 60)
-    truth[0] = 1  # certain and wrong
+    ground_truth = rng.integers(0, 4, 60)
+    ground_truth[0] = 1  # certain and wrong
     np.testing.assert_allclose(
-        calibration.log_losses(probabilities, truth).mean(),
-        reference.log_loss(truth, probabilities, labels=range(4)),
+        calibration.log_losses(probabilities, ground_truth).mean(),
+        reference.log_loss(ground_truth, probabilities, labels=range(4)),
         **EXACT,
     )
     np.testing.assert_allclose(
-        calibration.brier_scores(probabilities, truth).mean(),
-        reference.brier_score_loss(truth, probabilities, labels=range(4), scale_by_half=False),
+        calibration.brier_scores(probabilities, ground_truth).mean(),
+        reference.brier_score_loss(ground_truth, probabilities, labels=range(4), scale_by_half=False),
         **EXACT,
     )
     many = rng.random((60, 4)) < 0.5
@@ -171,7 +177,7 @@ def test_reliability_equals_a_slow_loop_and_scikit_learn(rng):
     right = rng.random(304) < scores
     ours = calibration.reliability(scores, right, bins=10)
     accuracy, confidence = calibration_curve(right, scores, n_bins=10)
-    filled = ours.photographs > 0
+    filled = ours.images > 0
     np.testing.assert_allclose(ours.accuracy[filled], accuracy, **EXACT)
     np.testing.assert_allclose(ours.confidence[filled], confidence, **EXACT)
     edges, slow = np.linspace(0, 1, 11), 0.0
@@ -195,16 +201,16 @@ def test_temperature_is_the_least_log_loss(rng, many):
 
     logits = rng.normal(size=(400, 3))
     if many:
-        truth = rng.random((400, 3)) < expit(logits)
+        ground_truth = rng.random((400, 3)) < expit(logits)
     else:
-        truth = np.array([rng.choice(3, p=p) for p in softmax(logits, 1)])
+        ground_truth = np.array([rng.choice(3, p=p) for p in softmax(logits, 1)])
     logits *= 3.0  # three times too sure
 
     def loss(temperature):
         p = expit(logits / temperature) if many else softmax(logits / temperature, 1)
-        return calibration.log_losses(p, truth).mean()
+        return calibration.log_losses(p, ground_truth).mean()
 
-    best = calibration.fit_temperature(logits, truth)
+    best = calibration.fit_temperature(logits, ground_truth)
     assert best == pytest.approx(3, rel=0.25)
     reference_best = minimize_scalar(loss, bounds=(0.1, 10), method="bounded", options={"xatol": 1e-10})
     assert best == pytest.approx(reference_best.x, rel=1e-6)

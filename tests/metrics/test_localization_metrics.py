@@ -24,20 +24,20 @@ def test_paired_iou_equals_torchvision():
 
 def test_figures_are_those_of_a_slow_loop():
     rng = np.random.default_rng(1)
-    predicted, truth = boxes(rng, 20), boxes(rng, 20)
-    truth[3, 0] = 0
-    truth[4, :2] = 0
+    predicted, ground_truth = boxes(rng, 20), boxes(rng, 20)
+    ground_truth[3, 0] = 0
+    ground_truth[4, :2] = 0
     weights = rng.integers(0, 3, 20)
     absolute, relative = [], []
-    for p, t, times in zip(predicted, truth, weights, strict=True):
+    for p, t, times in zip(predicted, ground_truth, weights, strict=True):
         for _ in range(times):
             pw = [p[0], p[1], p[2] - p[0], p[3] - p[1]]
             tw = [t[0], t[1], t[2] - t[0], t[3] - t[1]]
             absolute.append([abs(a - b) for a, b in zip(pw, tw, strict=True)])
             relative += [abs(a - b) / b for a, b in zip(pw, tw, strict=True) if b]
-    errors = BoxErrors.of(predicted, truth)
+    errors = BoxErrors.of(predicted, ground_truth)
     figures = errors.figures(weights.astype(float))
-    assert errors.zero_truths == 3
+    assert errors.zero_ground_truths == 3
     got = [figures[f"error_{n}"] for n in ("x", "y", "width", "height")]
     np.testing.assert_allclose(got, np.mean(absolute, axis=0), atol=1e-12)
     np.testing.assert_allclose(figures["relative_accuracy"], 1 - np.mean(relative), atol=1e-12)

@@ -21,10 +21,10 @@ from blemish.metrics.coco_matching import HIT, IGNORED, match
 NAMES = list(FIGURES)
 
 
-def assert_equal_to_pycocotools(truths, found):
+def assert_equal_to_pycocotools(ground_truths, found):
     """Every cell of precision and recall, and the twelve figures, to 1e-12."""
-    reference = pycocotools_eval(truths, found)
-    ours = accumulate(match(found, truths))
+    reference = pycocotools_eval(ground_truths, found)
+    ours = accumulate(match(found, ground_truths))
     precision = reference.eval["precision"]  # (t, 101, L, a, m)
     expected = np.where(precision[..., -1] < 0, np.nan, precision[..., -1]).transpose(2, 3, 0, 1)
     np.testing.assert_allclose(ours.precision, expected, rtol=0, atol=1e-12)
@@ -39,85 +39,85 @@ def assert_equal_to_pycocotools(truths, found):
 @pytest.mark.parametrize("levels", [None, 5], ids=["scores differ", "scores tie"])
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes(seed, levels):
-    truths, found = random_scene(seed, levels=levels, whole=seed % 2 == 0)
-    ours = assert_equal_to_pycocotools(truths, found)
+    ground_truths, found = random_scene(seed, levels=levels, whole=seed % 2 == 0)
+    ours = assert_equal_to_pycocotools(ground_truths, found)
     assert 0.05 < ours.figure("ap") < 0.95  # a scene that says something
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_masks(seed):
-    truths, found = random_scene(seed, masks=True, photographs=12, levels=20)
-    ours = assert_equal_to_pycocotools(truths, found)
+    ground_truths, found = random_scene(seed, masks=True, images=12, levels=20)
+    ours = assert_equal_to_pycocotools(ground_truths, found)
     assert 0.05 < ours.figure("ap") < 0.95
 
 
-def row(photograph, label, box, score=1.0, crowd=0):
-    return [photograph, label, *box, score, crowd, 0]
+def row(image, label, box, score=1.0, crowd=0):
+    return [image, label, *box, score, crowd, 0]
 
 
-def scene(truth_rows, found_rows, photographs=2, labels=2, areas=None):
-    return objects(truth_rows, photographs, labels, areas=areas), objects(found_rows, photographs, labels)
+def scene(ground_truth_rows, found_rows, images=2, labels=2, areas=None):
+    return objects(ground_truth_rows, images, labels, areas=areas), objects(found_rows, images, labels)
 
 
 def test_a_crowd_is_found_by_many_and_counts_for_none():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 100, 100), crowd=1), row(0, 0, (10, 10, 50, 50))],
         [row(0, 0, (10, 10, 50, 50), 0.9), row(0, 0, (0, 0, 40, 40), 0.8), row(0, 0, (60, 60, 90, 90), 0.7)],
     )
-    assert_equal_to_pycocotools(truths, found)
-    assert match(found, truths).outcome[:, 0, 0].tolist() == [HIT, IGNORED, IGNORED]
+    assert_equal_to_pycocotools(ground_truths, found)
+    assert match(found, ground_truths).outcome[:, 0, 0].tolist() == [HIT, IGNORED, IGNORED]
 
 
-def test_a_free_truth_is_preferred_to_a_crowd_that_overlaps_more():
-    truths, found = scene(
+def test_a_free_ground_truth_is_preferred_to_a_crowd_that_overlaps_more():
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 40, 40), crowd=1), row(0, 0, (0, 0, 40, 60))], [row(0, 0, (0, 0, 40, 40), 0.9)]
     )
-    assert_equal_to_pycocotools(truths, found)
-    assert match(found, truths).outcome[0, 0, 0] == HIT
+    assert_equal_to_pycocotools(ground_truths, found)
+    assert match(found, ground_truths).outcome[0, 0, 0] == HIT
 
 
 def test_an_overlap_exactly_on_a_threshold_counts():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 20, 10)), row(1, 0, (0, 0, 40, 10))],
         [row(0, 0, (0, 0, 10, 10), 0.9), row(1, 0, (0, 0, 30, 10), 0.8)],  # .5 and .75
     )
-    assert_equal_to_pycocotools(truths, found)
-    outcome = match(found, truths).outcome[:, 0]
+    assert_equal_to_pycocotools(ground_truths, found)
+    outcome = match(found, ground_truths).outcome[:, 0]
     assert outcome[0, 0] == HIT and outcome[0, 1] != HIT
     assert outcome[1, 5] == HIT and outcome[1, 6] != HIT
     same = scene([row(0, 0, (0, 0, 20, 10))], [row(0, 0, (0, 0, 20, 10), 0.9)])
     assert_equal_to_pycocotools(*same)
 
 
-def test_of_two_truths_that_overlap_the_same_the_later_is_taken():
-    truths, found = scene(
+def test_of_two_ground_truths_that_overlap_the_same_the_later_is_taken():
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 20, 20)), row(0, 0, (10, 0, 30, 20))],
         [row(0, 0, (5, 0, 25, 20), 0.9), row(0, 0, (0, 0, 20, 20), 0.8)],
     )
-    assert_equal_to_pycocotools(truths, found)
-    assert match(found, truths).taken.tolist() == [1, 0]
+    assert_equal_to_pycocotools(ground_truths, found)
+    assert match(found, ground_truths).taken.tolist() == [1, 0]
 
 
-def test_only_the_best_hundred_of_a_photograph_and_label_count():
+def test_only_the_best_hundred_of_an_image_and_label_count():
     rng = np.random.default_rng(0)
     far = [
         row(0, 0, (i % 12 * 16, i // 12 * 16, i % 12 * 16 + 15, i // 12 * 16 + 15), rng.random())
         for i in range(140)
     ]
-    truths, found = scene([row(0, 0, r[2:6]) for r in far[::3]] + [row(1, 1, (0, 0, 9, 9))], far)
-    assert_equal_to_pycocotools(truths, found)
-    assert len(match(found, truths).found) == 100
+    ground_truths, found = scene([row(0, 0, r[2:6]) for r in far[::3]] + [row(1, 1, (0, 0, 9, 9))], far)
+    assert_equal_to_pycocotools(ground_truths, found)
+    assert len(match(found, ground_truths).found) == 100
 
 
-def test_labels_without_truths_or_without_detections():
-    truths, found = scene([row(0, 0, (0, 0, 50, 50))], [row(0, 1, (0, 0, 50, 50), 0.9)], labels=3)
-    ours = assert_equal_to_pycocotools(truths, found)
+def test_labels_without_ground_truths_or_without_detections():
+    ground_truths, found = scene([row(0, 0, (0, 0, 50, 50))], [row(0, 1, (0, 0, 50, 50), 0.9)], labels=3)
+    ours = assert_equal_to_pycocotools(ground_truths, found)
     assert ours.per_label("ap50")[0] == 0
     assert np.isnan(ours.per_label("ap50")[1:]).all()
 
 
 def test_areas_on_the_border_belong_to_both_ranges():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 32, 32)), row(1, 0, (0, 0, 96, 96))],
         [
             row(0, 0, (0, 0, 32, 32), 0.9),
@@ -125,34 +125,34 @@ def test_areas_on_the_border_belong_to_both_ranges():
             row(1, 0, (100, 100, 133, 133), 0.95),
         ],
     )
-    assert_equal_to_pycocotools(truths, found)
+    assert_equal_to_pycocotools(ground_truths, found)
 
 
 def test_the_stated_area_decides_the_range_and_not_the_boxs():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (0, 0, 100, 100)), row(1, 0, (0, 0, 100, 100))],
         [row(0, 0, (0, 0, 100, 90), 0.9), row(1, 0, (0, 0, 90, 100), 0.8)],
         areas=[900.0, 5000.0],
     )
-    ours = assert_equal_to_pycocotools(truths, found)
+    ours = assert_equal_to_pycocotools(ground_truths, found)
     assert np.isnan(ours.figure("ap_large"))
 
 
 def test_points_and_lines_overlap_nothing():
-    truths, found = scene(
+    ground_truths, found = scene(
         [row(0, 0, (5, 5, 5, 5)), row(0, 0, (0, 0, 30, 30))],
         [row(0, 0, (5, 5, 5, 5), 0.9), row(0, 0, (0, 0, 30, 30), 0.5), row(0, 0, (3, 3, 3, 20), 0.8)],
     )
-    assert_equal_to_pycocotools(truths, found)
+    assert_equal_to_pycocotools(ground_truths, found)
 
 
 def test_nothing_at_all():
     ours = accumulate(match(*reversed(scene([], []))))
     assert np.isnan(ours.figure("ap"))
-    truths, found = scene([row(0, 0, (0, 0, 9, 9))], [])
-    assert accumulate(match(found, truths)).figure("ap") == 0
-    truths, found = scene([], [row(0, 0, (0, 0, 9, 9), 0.5)])
-    assert np.isnan(accumulate(match(found, truths)).figure("ar_100"))
+    ground_truths, found = scene([row(0, 0, (0, 0, 9, 9))], [])
+    assert accumulate(match(found, ground_truths)).figure("ap") == 0
+    ground_truths, found = scene([], [row(0, 0, (0, 0, 9, 9), 0.5)])
+    assert np.isnan(accumulate(match(found, ground_truths)).figure("ar_100"))
 
 
 corner = st.integers(0, 4)
@@ -160,30 +160,32 @@ box = st.tuples(corner, corner, st.integers(0, 3), st.integers(0, 3)).map(
     lambda b: (20 * b[0], 20 * b[1], 20 * (b[0] + b[2]), 20 * (b[1] + b[3]))
 )
 place = st.tuples(st.integers(0, 1), st.integers(0, 1), box)
-truth_rows = st.lists(st.builds(lambda p, crowd: row(*p, 1.0, crowd), place, st.booleans()), max_size=6)
+ground_truth_rows = st.lists(
+    st.builds(lambda p, crowd: row(*p, 1.0, crowd), place, st.booleans()), max_size=6
+)
 found_rows = st.lists(
     st.builds(lambda p, s: row(*p, s), place, st.sampled_from([0.25, 0.5, 0.75])), max_size=8
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(truth_rows, found_rows)
-def test_any_scene_on_a_coarse_grid(truth_rows, found_rows):
+@given(ground_truth_rows, found_rows)
+def test_any_scene_on_a_coarse_grid(ground_truth_rows, found_rows):
     """Boxes that coincide, touch, contain each other or have no area, with scores that tie."""
     if found_rows:  # pycocotools cannot load none
-        assert_equal_to_pycocotools(*scene(truth_rows, found_rows))
+        assert_equal_to_pycocotools(*scene(ground_truth_rows, found_rows))
 
 
 def test_mended_rules_would_be_noticed(monkeypatch):
     """The scenes do tell the rules apart: with a rule broken on purpose the comparison fails."""
-    truths, found = random_scene(0)
+    ground_truths, found = random_scene(0)
     monkeypatch.setattr("blemish.metrics.average_precision.RECALLS", np.linspace(0, 1, 101)[::-1])
     with pytest.raises(AssertionError):
-        assert_equal_to_pycocotools(truths, found)
+        assert_equal_to_pycocotools(ground_truths, found)
     monkeypatch.undo()
     without_crowds = random_scene(0)[0]
     without_crowds.crowd[:] = False
-    expected = accumulate(match(found, truths)).figure("ap")
+    expected = accumulate(match(found, ground_truths)).figure("ap")
     assert accumulate(match(found, without_crowds)).figure("ap") != pytest.approx(expected, abs=1e-6)
 
 
@@ -198,30 +200,30 @@ def test_cocos_own_fake_results(kind):
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(COCO_EVAL / "instances_val2014_100.json"))
+        ground_truth = COCO(str(COCO_EVAL / "instances_val2014_100.json"))
         name = f"instances_val2014_fake{'bbox' if kind == 'bbox' else 'segm'}100_results.json"
-        results = truth.loadRes(json.loads((COCO_EVAL / name).read_text()))
-        reference = COCOeval(truth, results, kind)
+        results = ground_truth.loadRes(json.loads((COCO_EVAL / name).read_text()))
+        reference = COCOeval(ground_truth, results, kind)
         reference.evaluate()
         reference.accumulate()
         reference.summarize()
-    photographs = {image: i for i, image in enumerate(sorted(truth.getImgIds()))}
-    categories = {category: i for i, category in enumerate(sorted(truth.getCatIds()))}
+    images = {image: i for i, image in enumerate(sorted(ground_truth.getImgIds()))}
+    categories = {category: i for i, category in enumerate(sorted(ground_truth.getCatIds()))}
 
     def side(api):
         rows, areas, masks = [], [], []
         for annotation in api.dataset["annotations"]:
             x, y, w, h = annotation["bbox"]
-            place = (photographs[annotation["image_id"]], categories[annotation["category_id"]])
+            place = (images[annotation["image_id"]], categories[annotation["category_id"]])
             scored = (annotation.get("score", 1), annotation.get("iscrowd", 0), 0)
             rows.append([*place, x, y, x + w, y + h, *scored])
             areas.append(annotation["area"])
             if kind == "segm":
                 rle = api.annToRLE(annotation)
                 masks.append(rle_from_text(rle["counts"], tuple(rle["size"])))
-        return objects(rows, len(photographs), len(categories), areas=areas, masks=masks or None)
+        return objects(rows, len(images), len(categories), areas=areas, masks=masks or None)
 
-    ours = accumulate(match(side(results), side(truth)))
+    ours = accumulate(match(side(results), side(ground_truth)))
     np.testing.assert_allclose([ours.figure(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
     assert ours.figure("ap") == pytest.approx({"bbox": 0.505, "segm": 0.320}[kind], abs=5e-4)
 
@@ -240,16 +242,16 @@ def test_cocos_own_fake_results_through_the_data_door(kind):
     file = COCO_EVAL / "instances_val2014_100.json"
     results = json.loads((COCO_EVAL / f"instances_val2014_fake{kind}100_results.json").read_text())
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(file))
-        reference = COCOeval(truth, truth.loadRes(results), kind)
+        ground_truth = COCO(str(file))
+        reference = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
         reference.evaluate()
         reference.accumulate()
         reference.summarize()
     dataset = open_dataset(file, missing="keep")
-    names = {c["id"]: c["name"] for c in truth.dataset["categories"]}
+    names = {c["id"]: c["name"] for c in ground_truth.dataset["categories"]}
     sample_of = {sample.path.name: sample for sample in dataset}
-    predictions, truths = [], []
-    for image in sorted(truth.imgs.values(), key=lambda image: image["id"]):
+    predictions, ground_truths = [], []
+    for image in sorted(ground_truth.imgs.values(), key=lambda image: image["id"]):
         rows = [r for r in results if r["image_id"] == image["id"]]
         rows.sort(key=lambda r: -r["score"])
         index = np.array([dataset.labels.index(names[r["category_id"]]) for r in rows], int)
@@ -276,8 +278,8 @@ def test_cocos_own_fake_results_through_the_data_door(kind):
                 thresholds=np.full(len(dataset.labels), 0.5),
             )
         )
-        truths.append(sample_of[image["file_name"]].truth)
+        ground_truths.append(sample_of[image["file_name"]].ground_truth)
     from blemish.evaluation import score
 
-    report = score(predictions, truths, intervals=False)
+    report = score(predictions, ground_truths, intervals=False)
     np.testing.assert_allclose([report.value(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)

@@ -19,14 +19,14 @@ cells = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_s
 @given(cells)
 def test_no_threshold_has_a_better_f1_and_rounding_turns_no_verdict(rows):
     scores = np.array([r[0] / 20 for r in rows])
-    truth = np.array([r[1] for r in rows])
-    chosen = choose_threshold(scores, truth)
+    ground_truth = np.array([r[1] for r in rows])
+    chosen = choose_threshold(scores, ground_truth)
     assert 0 <= chosen <= 1
     said = scores >= chosen
-    if truth.any() and scores.any():
+    if ground_truth.any() and scores.any():
         positive = np.unique(scores[scores > 0])
-        best = max(f1_score(truth, scores >= t, zero_division=0) for t in positive)
-        assert f1_score(truth, said, zero_division=0) == pytest.approx(best, abs=1e-12)
+        best = max(f1_score(ground_truth, scores >= t, zero_division=0) for t in positive)
+        assert f1_score(ground_truth, said, zero_division=0) == pytest.approx(best, abs=1e-12)
     if scores.any():
         assert np.abs(scores - chosen).min() >= 0.0125  # half a step: as far from every score as can be
 
@@ -34,8 +34,8 @@ def test_no_threshold_has_a_better_f1_and_rounding_turns_no_verdict(rows):
 def test_threshold_takes_the_widest_of_equally_good_gaps():
     scores = np.array([0.9, 0.8, 0.3, 0.25])
     # yes to one, or to three of four: F1 is 2/3 either way with these truths
-    truth = np.array([True, False, False, True])
-    assert choose_threshold(scores, truth) == pytest.approx(0.125)
+    ground_truth = np.array([True, False, False, True])
+    assert choose_threshold(scores, ground_truth) == pytest.approx(0.125)
     assert choose_thresholds(np.zeros((0, 2)), np.zeros((0, 2), bool)).tolist() == [0.5, 0.5]
 
 
@@ -46,17 +46,19 @@ def test_threshold_of_a_label_that_is_never_true_stands_in_a_gap():
 
 def test_threshold_does_not_part_scores_that_rounding_could_swap():
     scores = np.array([0.9, 0.5 + 1e-7, 0.5, 0.1])
-    truth = np.array([True, True, False, False])
-    chosen = choose_threshold(scores, truth)
+    ground_truth = np.array([True, True, False, False])
+    chosen = choose_threshold(scores, ground_truth)
     assert np.abs(scores - chosen).min() > 1e-4
     assert choose_threshold(np.array([0.5, 0.5]), np.array([True, False])) == 0.25
 
 
 def test_missing_objects_lower_the_threshold_that_pays():
     scores = np.array([0.9, 0.6, 0.4])
-    truth = np.array([True, False, True])
-    assert choose_threshold(scores, truth) == pytest.approx(0.2)
-    assert choose_threshold(scores, truth, misses=0) <= choose_threshold(scores, truth, misses=50)
+    ground_truth = np.array([True, False, True])
+    assert choose_threshold(scores, ground_truth) == pytest.approx(0.2)
+    assert choose_threshold(scores, ground_truth, misses=0) <= choose_threshold(
+        scores, ground_truth, misses=50
+    )
 
 
 def test_resamples_are_seeded_draw_whole_groups_and_do_not_depend_on_chunks(monkeypatch):
@@ -72,7 +74,7 @@ def test_resamples_are_seeded_draw_whole_groups_and_do_not_depend_on_chunks(monk
     assert len(chunked) == 8
     assert (np.concatenate(chunked, axis=1) == drawn).all()
     assert (np.concatenate(list(resample(6, resamples=9)), axis=1).sum(0) == 6).all()
-    with pytest.raises(BadInput, match="2 groups for 6 photographs"):
+    with pytest.raises(BadInput, match="2 groups for 6 images"):
         list(resample(6, groups=["a", "b"]))
 
 
@@ -96,31 +98,31 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     assert np.ptp(wide) > 2.5 * np.ptp(narrow)
 
 
-def test_a_column_of_weights_is_the_same_as_repeating_photographs():
+def test_a_column_of_weights_is_the_same_as_repeating_images():
     rng = np.random.default_rng(1)
-    scores, truth = rng.random((30, 2)).round(1), rng.random((30, 2)) < 0.4
+    scores, ground_truth = rng.random((30, 2)).round(1), rng.random((30, 2)) < 0.4
     weights = next(iter(resample(30, resamples=3)))
     for column in range(3):
         times = weights[:, column].astype(int)
-        again = Ranking.of(np.repeat(scores[:, 0], times), np.repeat(truth[:, 0], times)).both()
-        ours = Ranking.of(scores[:, 0], truth[:, 0]).both(weights)
+        again = Ranking.of(np.repeat(scores[:, 0], times), np.repeat(ground_truth[:, 0], times)).both()
+        ours = Ranking.of(scores[:, 0], ground_truth[:, 0]).both(weights)
         np.testing.assert_allclose([o[column] for o in ours], again, atol=1e-12)
         said = scores > 0.5
-        f1 = count(np.repeat(said, times, 0), np.repeat(truth, times, 0)).f1
-        np.testing.assert_allclose(count(said, truth, weights).f1[:, column], f1, atol=1e-12)
+        f1 = count(np.repeat(said, times, 0), np.repeat(ground_truth, times, 0)).f1
+        np.testing.assert_allclose(count(said, ground_truth, weights).f1[:, column], f1, atol=1e-12)
 
 
 @pytest.mark.slow
-def test_a_thousand_resamples_of_ten_thousand_photographs_take_seconds():
+def test_a_thousand_resamples_of_ten_thousand_images_take_seconds():
     rng = np.random.default_rng(0)
-    scores, truth = rng.random((10_000, 10)), rng.random((10_000, 10)) < 0.2
-    rankings = [Ranking.of(scores[:, i], truth[:, i]) for i in range(10)]
-    losses, said = log_losses(scores, truth), scores > 0.5
+    scores, ground_truth = rng.random((10_000, 10)), rng.random((10_000, 10)) < 0.2
+    rankings = [Ranking.of(scores[:, i], ground_truth[:, i]) for i in range(10)]
+    losses, said = log_losses(scores, ground_truth), scores > 0.5
 
     def everything(weights):
         both = [r.both(weights) for r in rankings]
         return {
-            "f1": count(said, truth, weights).f1,
+            "f1": count(said, ground_truth, weights).f1,
             "ap": np.array([b[0] for b in both]),
             "auroc": np.array([b[1] for b in both]),
             "loss": mean(losses, weights),

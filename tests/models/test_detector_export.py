@@ -1,4 +1,4 @@
-"""Detectors as graphs: the same finds as the network's, for any batch, and for photographs without any."""
+"""Detectors as graphs: the same finds as the network's, for any batch, and for images without any."""
 
 import numpy as np
 import onnxruntime

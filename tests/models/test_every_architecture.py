@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blemish.errors import BadRecipe, UnknownName, WrongTask
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.models import architectures, create, describe
 from blemish.models._layers import layer_table
 from blemish.models._torch_backend import TorchBackend
@@ -140,7 +140,7 @@ def test_saved_and_loaded_weights_answer_bit_for_bit(name, task, tmp_path):
 
 
 @image_level
-def test_a_photograph_is_judged_alone(name, task):
+def test_an_image_is_judged_alone(name, task):
     network = build(name, task).eval().double()
     batch = [x.double() for x in noise(network, 4)]
     with torch.no_grad():
@@ -154,10 +154,10 @@ def test_a_photograph_is_judged_alone(name, task):
 
 @image_level
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (37, 110)])
-def test_photographs_of_any_shape(name, task, size_hw):
+def test_images_of_any_shape(name, task, size_hw):
     network = build(name, task).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
-    photo = Photograph(pixels, None)
+    photo = LoadedImage(pixels, None)
     feeds = {spec.name: prepare(photo, spec)[0][None] for spec in network.inputs}
     answers = TorchBackend(network).run(feeds)
     assert all(np.isfinite(a).all() for a in answers.values())
@@ -206,17 +206,17 @@ def test_the_export_errs_no_more_than_the_network_does(name, task):
     batch = noise(network, 3)
     exact = copy.deepcopy(network).double()
     with torch.no_grad():
-        truth = exact(*[x.double() for x in batch])[0].numpy()
+        ground_truth = exact(*[x.double() for x in batch])[0].numpy()
         own = network(*batch)[0].numpy()
-    across = truth.std(axis=0).max()
-    assert across > 0.01 * np.abs(truth).max(), "a network that answers all alike passes anything"
+    across = ground_truth.std(axis=0).max()
+    assert across > 0.01 * np.abs(ground_truth).max(), "a network that answers all alike passes anything"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(export_network(network), options, ["CPUExecutionProvider"])
     feeds = {spec.name: x.numpy() for spec, x in zip(network.inputs, batch, strict=True)}
     answer = session.run(None, feeds)[0]
-    floor = 1e-6 * np.abs(truth).max()
-    assert np.abs(answer - truth).max() <= 4 * max(np.abs(own - truth).max(), floor)
+    floor = 1e-6 * np.abs(ground_truth).max()
+    assert np.abs(answer - ground_truth).max() <= 4 * max(np.abs(own - ground_truth).max(), floor)
 
 
 @every

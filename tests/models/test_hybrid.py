@@ -110,7 +110,7 @@ def test_a_mask_is_its_labels_map_inside_the_box_and_an_empty_one_drops_nothing(
     boxes = np.array([[[0, 0, 32, 32], [32, 32, 64, 64]]], np.float32)
     scores = np.array([[[0.9, 0], [0, 0.8]]], np.float32)
     maps = np.full((1, 2, 64, 96), -9, np.float32)
-    maps[0, 0, :16] = 9  # label a: the upper quarter of the whole photograph
+    maps[0, 0, :16] = 9  # label a: the upper quarter of the whole image
     outputs = {"boxes": boxes, "scores": scores, "label_maps": maps}
     placement = Placement((128, 128), (64, 64), (0.5, 0.5), (0.0, 0.0))
     found = decode(contract, outputs, [placement])[0]

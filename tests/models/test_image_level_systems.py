@@ -212,7 +212,7 @@ def test_resnet18_reads_a_checkpoint_of_damagelens():
 
 
 def test_each_input_may_be_resized_in_its_own_way():
-    """DamageLens gives ConvNeXt the middle of the photograph, bicubic, as Hugging Face's processor does."""
+    """DamageLens gives ConvNeXt the middle of the image, bicubic, as Hugging Face's processor does."""
     fusion = create(
         "fusion",
         task="classification",

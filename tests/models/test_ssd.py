@@ -56,18 +56,18 @@ def test_default_boxes_equal_torchvisions(size_hw):
 
 
 def test_code_equals_torchvisions_and_decode_undoes_encode(anchors):
-    truths = some_boxes(len(anchors))
+    ground_truths = some_boxes(len(anchors))
     coder = reference.BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
     corners = boxes_of.to_corners(anchors)
-    ours = boxes_of.encode(truths, anchors, (0.1, 0.2))
-    torch.testing.assert_close(ours, coder.encode_single(truths, corners), rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(boxes_of.decode(ours, anchors, (0.1, 0.2)), truths, rtol=0, atol=1e-3)
+    ours = boxes_of.encode(ground_truths, anchors, (0.1, 0.2))
+    torch.testing.assert_close(ours, coder.encode_single(ground_truths, corners), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(boxes_of.decode(ours, anchors, (0.1, 0.2)), ground_truths, rtol=0, atol=1e-3)
     wild = torch.randn(len(anchors), 4) * 1000
     theirs = coder.decode_single(wild, corners)
     torch.testing.assert_close(boxes_of.decode(wild, anchors, (0.1, 0.2)), theirs, rtol=1e-4, atol=1e-1)
 
 
-def slow_match(truths, anchors, min_iou):
+def slow_match(ground_truths, anchors, min_iou):
     """The rule, said with loops."""
 
     def iou(a, b):
@@ -76,13 +76,13 @@ def slow_match(truths, anchors, min_iou):
         inside = max(width, 0) * max(height, 0)
         return inside / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inside)
 
-    table = [[iou(t, a) for a in anchors] for t in truths]
+    table = [[iou(t, a) for a in anchors] for t in ground_truths]
     found = [-1] * len(anchors)
     for column in range(len(anchors)):
-        best = max(range(len(truths)), key=lambda row: table[row][column])
+        best = max(range(len(ground_truths)), key=lambda row: table[row][column])
         if table[best][column] >= min_iou:
             found[column] = best
-    rows, columns = set(range(len(truths))), set(range(len(anchors)))
+    rows, columns = set(range(len(ground_truths))), set(range(len(anchors)))
     while rows:
         overlap, row, column = max((table[r][c], r, c) for r in rows for c in columns)
         if overlap > 0:
@@ -98,29 +98,29 @@ def test_matching_equals_a_slow_loop():
     anchors = boxes_of.to_corners(boxes_of.default_boxes(maps, (96, 96), (0.2, 0.5, 0.9), ((2,), (2, 3))))
     anchors += torch.rand(len(anchors), 4)  # no two overlap a truth equally, so that no rounding decides
     for seed in range(5):
-        truths = some_boxes(7, 96.0, seed)
-        found = boxes_of.match(truths, anchors, 0.5)
-        assert found.tolist() == slow_match(truths.tolist(), anchors.tolist(), 0.5)
+        ground_truths = some_boxes(7, 96.0, seed)
+        found = boxes_of.match(ground_truths, anchors, 0.5)
+        assert found.tolist() == slow_match(ground_truths.tolist(), anchors.tolist(), 0.5)
 
 
-def test_matching_equals_torchvisions_where_no_two_truths_want_one_box(anchors):
+def test_matching_equals_torchvisions_where_no_two_ground_truths_want_one_box(anchors):
     corners = boxes_of.to_corners(anchors)
-    truths = torch.tensor([[10.0, 10, 60, 70], [150, 150, 280, 290], [200, 20, 230, 50]])
+    ground_truths = torch.tensor([[10.0, 10, 60, 70], [150, 150, 280, 290], [200, 20, 230, 50]])
     from torchvision.ops import box_iou
 
-    theirs = reference.SSDMatcher(0.5)(box_iou(truths, corners))
-    ours = boxes_of.match(truths, corners, 0.5)
+    theirs = reference.SSDMatcher(0.5)(box_iou(ground_truths, corners))
+    ours = boxes_of.match(ground_truths, corners, 0.5)
     torch.testing.assert_close(ours, theirs.clamp(min=-1))
     assert (ours >= 0).sum() > 5
 
 
-def test_two_truths_in_one_place_have_a_box_each(anchors):
+def test_two_ground_truths_in_one_place_have_a_box_each(anchors):
     twice = torch.tensor([[100.0, 100, 104, 104], [100.0, 100, 104, 104.5]])
     found = boxes_of.match(twice, boxes_of.to_corners(anchors), 0.5)
     assert set(found.tolist()) == {-1, 0, 1}
 
 
-def test_a_truth_of_one_pixel_or_none_is_matched_and_encoded_finitely(anchors):
+def test_a_ground_truth_of_one_pixel_or_none_is_matched_and_encoded_finitely(anchors):
     thin = torch.tensor([[17.0, 40, 18, 41], [90, 90, 90, 140], [0, 0, 0, 0]])
     found = boxes_of.match(thin, boxes_of.to_corners(anchors), 0.5)
     assert set(found.tolist()) == {-1, 0, 1, 2}
@@ -160,7 +160,7 @@ def test_mining_takes_the_worst_negatives_as_a_slow_loop_does():
     each = -logits.log_softmax(-1).gather(-1, labels[..., None])[..., 0]
     total = each[0, 3] + each[0, 7]
     total += each[0][labels[0] == 0].sort(descending=True).values[:6].sum()
-    total += each[1].sort(descending=True).values[:3].sum()  # a clean photograph counts as one positive would
+    total += each[1].sort(descending=True).values[:3].sum()  # a clean image counts as one positive would
     found = multibox_loss(logits, torch.zeros(2, 50, 4), labels, torch.zeros(2, 50, 4), 3.0)
     torch.testing.assert_close(found["label_loss"], total / 2)
     assert found["box_loss"] == 0
@@ -176,7 +176,7 @@ def targets_of(*rows):
     ]
 
 
-def test_photographs_without_damage_teach_and_stay_finite(small):
+def test_images_without_damage_teach_and_stay_finite(small):
     small.train()
     parts = small.loss([torch.rand(2, 3, 64, 64)], targets_of([], []))
     assert parts["box_loss"] == 0
@@ -300,7 +300,7 @@ def test_a_tiny_batch_is_memorised():
         total.backward()
         optimizer.step()
     network.eval()
-    for module in network.modules():  # two photographs are too few for running statistics
+    for module in network.modules():  # two images are too few for running statistics
         if isinstance(module, torch.nn.BatchNorm2d):
             module.train()
     with torch.no_grad():

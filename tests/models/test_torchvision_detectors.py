@@ -143,7 +143,7 @@ def test_the_loss_of_a_validation_changes_nothing_and_repeats(name):
     assert not network.roi_heads.training
 
 
-def test_clean_photographs_and_thin_boxes_give_finite_losses():
+def test_clean_images_and_thin_boxes_give_finite_losses():
     network = network_of("maskrcnn-resnet18-fpn").train()
     images = torch.randn(3, 3, SIDE, SIDE)
     parts = network.loss([images], targets_of([], [[9, 9, 9, 9]], [[20, 20, 21, 21]]))

@@ -26,7 +26,7 @@ names = pytest.mark.parametrize(
 
 
 class AsItComes(GeneralizedRCNNTransform):
-    """Photographs that are prepared already."""
+    """Images that are prepared already."""
 
     def forward(self, images, targets=None):
         return ImageList(torch.stack(images), [tuple(i.shape[-2:]) for i in images]), targets
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_torchvision_finds_what_torchvision_finds(name):
 
 
 @names
-def test_photographs_come_as_torchvisions_weights_want_them(name):
+def test_images_come_as_torchvisions_weights_want_them(name):
     ours = create(name, task="detection", label_count=3)
     transform = BUILDERS[name](weights=None, weights_backbone=None, num_classes=4).transform
     spec = ours.inputs[0]

@@ -311,7 +311,7 @@ RECTANGLES = {  # x1, y1, x2, y2 in 640 x 480: multiples of a network pixel
 
 
 def damaged(colours=("red", "green", "blue"), kind="PNG", orientation=1, size=(640, 480)):
-    """A photograph with rectangles that the finder finds; stored as a camera held like `orientation` does."""
+    """An image with rectangles that the finder finds; stored as a camera held like `orientation` does."""
     image = Image.new("RGB", (640, 480), (120, 120, 120))
     draw = ImageDraw.Draw(image)
     for colour in colours:
@@ -371,7 +371,7 @@ def drop(page, files):
 
 
 def settled(page, count):
-    """Wait until so many photographs are done, failed or cancelled."""
+    """Wait until so many images are done, failed or cancelled."""
     page.locator(".photo.done, .photo.failed, .photo.cancelled").nth(count - 1).wait_for(timeout=60_000)
 
 

@@ -75,7 +75,7 @@ def test_the_report_of_a_model_that_says_only_what_shows_the_map(visit, hands, c
         first, second = report.locator("article").nth(0), report.locator("article").nth(1)
         expect(first.locator("img")).to_have_count(2)
         expect(first.locator("figcaption")).to_contain_text("Where verdict looked for “Normal” (occlusion)")
-        # The map's peak has a colour; the photograph under it was green and grey.
+        # The map's peak has a colour; the image under it was green and grey.
         reds = """image => { const c = document.createElement("canvas"); c.width = image.naturalWidth;
             c.height = image.naturalHeight; const x = c.getContext("2d"); x.drawImage(image, 0, 0);
             const d = x.getImageData(0, 0, c.width, c.height).data; let n = 0;
@@ -111,7 +111,7 @@ def test_the_report_needs_neither_server_nor_net(visit, hands, chromium, tmp_pat
         assert all(url.startswith(("file:", "data:")) for url in asked)
         for size, points in (("A4", (595, 842)), ("Letter", (612, 792))):
             pdf = report.pdf(format=size)
-            assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2  # one sheet a photograph
+            assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2  # one sheet an image
             width, height = (
                 float(v) for v in re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups()
             )

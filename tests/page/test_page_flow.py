@@ -1,4 +1,4 @@
-"""From a photograph to a decision, by mouse and by keyboard."""
+"""From an image to a decision, by mouse and by keyboard."""
 
 import re
 import time
@@ -224,7 +224,7 @@ def test_twice_as_large_nothing_is_lost_to_the_side(how, visit, hands):
         assert cut_off == [], tab
 
 
-def test_why_is_shown_on_the_photograph_and_named_after_its_model(visit, hands):
+def test_why_is_shown_on_the_image_and_named_after_its_model(visit, hands):
     page = visit()
     page.locator("#model").select_option("verdict")
     page.set_input_files("#files", [hands.file(data=hands.damaged(["green"]))])
@@ -261,7 +261,7 @@ def test_an_empty_map_is_told_and_not_shown_as_if_it_were_one(visit, hands):
     expect(page.locator("#opacity")).to_have_count(0)
 
 
-def test_another_model_is_asked_about_every_photograph(visit, hands):
+def test_another_model_is_asked_about_every_image(visit, hands):
     page = visit()
     page.set_input_files("#files", [hands.file("one.png"), hands.file("two.png")])
     hands.settled(page, 2)

@@ -1,4 +1,4 @@
-"""Many photographs, bad ones, and a server that goes away."""
+"""Many images, bad ones, and a server that goes away."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def slow(page, bytes_per_second):
 
 
 @pytest.mark.slow
-def test_forty_photographs_of_which_one_is_broken(visit, hands):
+def test_forty_images_of_which_one_is_broken(visit, hands):
     page = visit()
     whole = hands.damaged(size=(320, 240))
     files = [hands.file(f"car-{i:02d}.png", whole) for i in range(40)]

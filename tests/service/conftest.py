@@ -1,4 +1,4 @@
-"""Tiny model files whose answers can be told from the photograph, and a server that runs on this machine."""
+"""Tiny model files whose answers can be told from the image, and a server that runs on this machine."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from blemish.structures import Task
 PLAIN = InputSpec(name="image", size_hw=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def write_classifier(path, names=("F_Normal", "F_Crushed", "R_Crushed"), titles=None, task="classification"):
-    """Logits are 4 times the mean of red, green and blue: a red photograph is the first label."""
+def write_classifier(
+    path, names=("F_Normal", "F_Crushed", "R_Crushed"), display_names=None, task="classification"
+):
+    """Logits are 4 times the mean of red, green and blue: a red image is the first label."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [
@@ -42,21 +44,19 @@ def write_classifier(path, names=("F_Normal", "F_Crushed", "R_Crushed"), titles=
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 3])],
         [numpy_helper.from_array(np.array(4, np.float32), "four")],
     )
-    titles = titles or tuple(name.replace("_", " ") for name in names)
+    display_names = display_names or tuple(name.replace("_", " ") for name in names)
     contract = Contract(
         name="tiny",
         architecture="tiny",
         task=Task(task),
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names, titles, strict=True)),
+        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names, display_names, strict=True)),
         inputs=(PLAIN,),
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
         decoder=DecoderSpec(name="scores"),
         thresholds=dict.fromkeys(names, 0.6) if task == "multilabel" else {},
         recipe={"data": {"path": "/home/somebody/secret"}},
         training={"finished": "2026-01-30T10:00:00", "command": "/home/somebody/train"},
-        certificate=ParityCertificate(
-            passed=True, photographs=4, verdicts_changed=0, largest_difference=1e-7
-        ),
+        certificate=ParityCertificate(passed=True, images=4, verdicts_changed=0, largest_difference=1e-7),
     )
     return write_file(path, graph, contract)
 
@@ -130,8 +130,8 @@ def write_file(path, graph, contract):
     return path
 
 
-def photograph(colour=(200, 40, 30), size=(40, 30), kind="PNG", **options):
-    """The bytes of a photograph of one colour; `size` is width and height."""
+def image(colour=(200, 40, 30), size=(40, 30), kind="PNG", **options):
+    """The bytes of an image of one colour; `size` is width and height."""
     with io.BytesIO() as buffer:
         Image.new("RGB", size, colour).save(buffer, kind, **options)
         return buffer.getvalue()
@@ -200,7 +200,7 @@ def tools():
     class Tools:
         write_classifier = staticmethod(write_classifier)
         write_detector = staticmethod(write_detector)
-        photograph = staticmethod(photograph)
+        image = staticmethod(image)
         running = staticmethod(running)
         boxes, scores = BOXES, SCORES
 

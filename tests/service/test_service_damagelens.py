@@ -96,9 +96,12 @@ PAIRS = [
 def lens(tmp_path_factory, tools):
     """A client of a server with the three models DamageLens has."""
     folder = tmp_path_factory.mktemp("lens")
-    names, titles = ("F_Normal", "F_Crushed", "R_Crushed"), ("Front Normal", "Front Crushed", "Rear Crushed")
-    tools.write_classifier(folder / "resnet.onnx", names, titles)
-    turned = (names[2:] + names[:2], titles[2:] + titles[:2])
+    names, display_names = (
+        ("F_Normal", "F_Crushed", "R_Crushed"),
+        ("Front Normal", "Front Crushed", "Rear Crushed"),
+    )
+    tools.write_classifier(folder / "resnet.onnx", names, display_names)
+    turned = (names[2:] + names[:2], display_names[2:] + display_names[:2])
     tools.write_classifier(folder / "fusion.onnx", *turned)
     tools.write_detector(folder / "yolo.onnx")
     models = {name: folder / f"{name}.onnx" for name in ("resnet", "fusion", "yolo")}
@@ -127,7 +130,7 @@ def masked(answer):
 def test_recorded_pairs(lens, tools, field, request_, expected):
     path, parameters = request_
     response = lens.post(
-        path, params=parameters, files={field: ("car.jpg", tools.photograph((220, 120, 30)), "image/jpeg")}
+        path, params=parameters, files={field: ("car.jpg", tools.image((220, 120, 30)), "image/jpeg")}
     )
     assert response.status_code == 200
     answer = masked(response.json())
@@ -148,7 +151,7 @@ def test_boxes_below_a_score_of_5_percent_are_not_listed(lens, tools, model_fold
     from blemish.contrib.damagelens.legacy_routes import detections
     from blemish.inference import load
 
-    prediction = load(model_folder / "yolo.onnx", threads=1).predict(tools.photograph())
+    prediction = load(model_folder / "yolo.onnx", threads=1).predict(tools.image())
     assert len(detections(prediction)) == 3
     assert len(detections(replace(prediction, scores=prediction.scores / 5))) == 2  # .18, .08, .04
 
@@ -159,14 +162,14 @@ def test_titles_are_sorted_by_probability(lens, tools):
         ((30, 60, 220), "Rear Crushed"),
         ((60, 220, 30), "Front Crushed"),
     ):
-        answer = lens.post("/predict/resnet", files={"file": tools.photograph(colour)}).json()
+        answer = lens.post("/predict/resnet", files={"file": tools.image(colour)}).json()
         assert next(iter(answer["prediction"])) == first
 
 
 def test_pictures_open_and_are_upright_without_metadata(lens, tools):
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = tools.photograph(kind="JPEG", exif=exif)
+    data = tools.image(kind="JPEG", exif=exif)
     answer = lens.post("/predict/comprehensive", files={"image": data}).json()
     for link in (answer["original_image"], answer["yolo"]["image"], answer["gradcam"]):
         response = lens.get(link)
@@ -209,7 +212,7 @@ def test_refusals_are_a_detail(lens):
 def test_a_model_that_is_not_served_is_named(client, tmp_path, tools):
     tools.write_classifier(tmp_path / "resnet.onnx")
     with tools.running(create_app({"resnet": tmp_path / "resnet.onnx"}, threads=1)) as address:
-        answer = httpx.post(f"{address}/predict/yolo", files={"image": tools.photograph()})
+        answer = httpx.post(f"{address}/predict/yolo", files={"image": tools.image()})
         assert answer.status_code == 404
         assert "'yolo'" in answer.json()["detail"]
 
@@ -217,7 +220,7 @@ def test_a_model_that_is_not_served_is_named(client, tmp_path, tools):
 def test_a_classifier_served_as_yolo_is_refused(tmp_path, tools):
     tools.write_classifier(tmp_path / "model.onnx")
     with tools.running(create_app({"yolo": tmp_path / "model.onnx"}, threads=1)) as address:
-        answer = httpx.post(f"{address}/predict/yolo", files={"image": tools.photograph()})
+        answer = httpx.post(f"{address}/predict/yolo", files={"image": tools.image()})
         assert answer.status_code == 404
 
 
@@ -237,7 +240,7 @@ def test_what_the_first_model_took_is_no_reading_of_the_second(model_folder, too
 
     served.look = slowly
     with tools.running(app) as address:
-        httpx.post(f"{address}/predict/comprehensive", files={"image": tools.photograph()}).raise_for_status()
+        httpx.post(f"{address}/predict/comprehensive", files={"image": tools.image()}).raise_for_status()
         counted = httpx.get(f"{address}/metrics").text
     spent = {
         model: float(re.search(rf'stage_seconds_sum{{model="{model}",stage="reading"}} (\S+)', counted)[1])

@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", CONTRACT, re.MULTILINE | r
 
 @pytest.fixture
 def folder(tmp_path, tools):
-    whole = tools.photograph(size=(320, 240), kind="JPEG")
+    whole = tools.image(size=(320, 240), kind="JPEG")
     (tmp_path / "photograph.jpg").write_bytes(whole)
     (tmp_path / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     return tmp_path
@@ -51,7 +51,7 @@ def test_the_answer_shown_has_the_keys_that_are_answered(client, tools):
 
     shown = json.loads(re.search(r"```json\n(\{\n  \"request_id\": \"5b.*?)```", CONTRACT, re.DOTALL)[1])
     answer = client.post(
-        "/api/v1/predict", files={"image": tools.photograph()}, params={"model": "masks", "explain": "map"}
+        "/api/v1/predict", files={"image": tools.image()}, params={"model": "masks", "explain": "map"}
     ).json()
     assert shown.keys() == answer.keys()
     for part in ("links", "map", "timing_ms", "verdict"):

@@ -1,4 +1,4 @@
-"""Many at once: each answer belongs to its photograph, and the process stays responsive."""
+"""Many at once: each answer belongs to its image, and the process stays responsive."""
 
 import asyncio
 import hashlib
@@ -13,10 +13,10 @@ from blemish.service.app import create_app
 from blemish.service.settings import Settings
 
 
-def test_256_clients_at_once_each_get_the_answer_to_their_own_photograph(model_folder, tools):
-    photographs = [tools.photograph(((i * 37) % 256, (i * 91) % 256, i)) for i in range(256)]
+def test_256_clients_at_once_each_get_the_answer_to_their_own_image(model_folder, tools):
+    images = [tools.image(((i * 37) % 256, (i * 91) % 256, i)) for i in range(256)]
     alone = load(model_folder / "resnet.onnx", threads=1)
-    expected = {hashlib.sha256(p).hexdigest(): alone.predict(p).label_scores.tolist() for p in photographs}
+    expected = {hashlib.sha256(p).hexdigest(): alone.predict(p).label_scores.tolist() for p in images}
     assert len(expected) == 256
     settings = Settings(queue_size=300)
     with tools.running(create_app({"a": model_folder / "resnet.onnx"}, settings, threads=1)) as address:
@@ -30,7 +30,7 @@ def test_256_clients_at_once_each_get_the_answer_to_their_own_photograph(model_f
                     assert answer.status_code == 200, answer.text
                     return hashlib.sha256(data).hexdigest(), answer.json()
 
-                return await asyncio.gather(*(one(p) for p in photographs))
+                return await asyncio.gather(*(one(p) for p in images))
 
         answers = asyncio.run(ask_all())
         metrics = httpx.get(f"{address}/metrics").text
@@ -58,9 +58,7 @@ def test_the_process_answers_while_the_network_works(model_folder, tools):
     def load_it(address):
         with httpx.Client(base_url=address, timeout=60) as client:
             while not stop.is_set():
-                client.post(
-                    "/api/v1/predict", files={"image": tools.photograph(size=(1200, 900), kind="JPEG")}
-                )
+                client.post("/api/v1/predict", files={"image": tools.image(size=(1200, 900), kind="JPEG")})
 
     with tools.running(app) as address:
         threads = [threading.Thread(target=load_it, args=(address,)) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""Thousands of damaged photographs: never a fault of the server's, never slow."""
+"""Thousands of damaged images: never a fault of the server's, never slow."""
 
 import io
 import time
@@ -23,7 +23,7 @@ def saved(image, kind, **options):
 
 
 def seeds():
-    """Photographs of every kind that is read, and of some that are not."""
+    """Images of every kind that is read, and of some that are not."""
     rgb, grey = NOISE, NOISE.convert("L")
     sixteen = Image.fromarray(np.arange(4800, dtype=np.uint16).reshape(60, 80) * 13)
     frames = [NOISE.rotate(90 * i) for i in range(3)]
@@ -69,7 +69,7 @@ MAGIC = [
 
 @st.composite
 def mutated(draw):
-    """A photograph that was cut, whose bits were flipped, whose magic was changed, or with foreign bytes."""
+    """An image that was cut, whose bits were flipped, whose magic was changed, or with foreign bytes."""
     data = bytearray(draw(st.sampled_from(SEEDS)))
     for kind in draw(st.lists(st.sampled_from(["cut", "flip", "magic", "insert", "zero"]), max_size=3)):
         if not data:
@@ -103,7 +103,7 @@ def ask(client, data):
 def check(client, data):
     """The status of the answer, which is never a fault of the server's and never slow."""
     response, seconds = ask(client, data)
-    # Where the machine has other work any request may have to wait; a slow photograph is slow each time.
+    # Where the machine has other work any request may have to wait; a slow image is slow each time.
     for _ in range(2):
         if seconds >= SLOWEST_SECONDS:
             response, seconds = ask(client, data)
@@ -142,10 +142,10 @@ def run(address, examples):
     assert {200, 415, 422} <= set(kinds)
 
 
-def test_damaged_photographs(address):
+def test_damaged_images(address):
     run(address, 200)
 
 
 @pytest.mark.slow
-def test_thousands_of_damaged_photographs(address):
+def test_thousands_of_damaged_images(address):
     run(address, 2500)

@@ -91,7 +91,7 @@ def _run_schemathesis(address, examples):
         unsupported_method,
     )
 
-    # Not asked: that valid input is accepted, because to a schema any bytes are a photograph.
+    # Not asked: that valid input is accepted, because to a schema any bytes are an image.
     checks = [
         not_a_server_error,
         status_code_conformance,

@@ -15,7 +15,7 @@ from blemish.service.result_links import LinkedResult, LinkStore
 from blemish.service.retention import RetentionStore
 from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
-from blemish.service.uploads import looks_like_photograph
+from blemish.service.uploads import looks_like_image
 from blemish.structures import Labels, Prediction, Task
 
 
@@ -43,7 +43,7 @@ def test_links_expire():
     shelf = LinkStore(10, 1_000_000, clock)
     tokens = shelf.put(LinkedResult(b"x" * 100, prediction()), ("photograph", "overlay"))
     record, kind = shelf.get(tokens["overlay"])
-    assert (record.photograph[:1], kind) == (b"x", "overlay")
+    assert (record.image[:1], kind) == (b"x", "overlay")
     clock.now = 9.99
     assert shelf.get(tokens["photograph"]) is not None
     clock.now = 10
@@ -119,7 +119,7 @@ def test_a_map_ends_after_a_look_once_the_server_stops(monkeypatch):
         def default_method(self):
             return "occlusion"
 
-        def explain(self, photograph, *, progress, **_):
+        def explain(self, image, *, progress, **_):
             for done in range(100):
                 looks.append(done)
                 if done == 2:
@@ -193,11 +193,11 @@ def test_counts_as_prometheus_reads_them():
     assert "t_now 3" in lines
 
 
-def test_beginnings_of_photographs(tools):
+def test_beginnings_of_images(tools):
     for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
-        assert looks_like_photograph(tools.photograph(kind=kind)), kind
+        assert looks_like_image(tools.image(kind=kind)), kind
     for data in (b"", b"GIF89a", b"RIFF1234WAVE", b"\xff\xd8", b"hello"):
-        assert not looks_like_photograph(data)
+        assert not looks_like_image(data)
 
 
 def test_nothing_of_the_service_imports_torch():

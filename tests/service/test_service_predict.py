@@ -21,7 +21,7 @@ def ask(client, data, **params):
 
 
 def with_exif(orientation=6, gps=True):
-    """A photograph of 40 x 30 stored, red above blue as stored, with an orientation and a place."""
+    """An image of 40 x 30 stored, red above blue as stored, with an orientation and a place."""
     image = Image.new("RGB", (40, 30), (220, 20, 20))
     image.paste((20, 20, 220), (0, 15, 40, 30))
     exif = Image.Exif()
@@ -35,26 +35,30 @@ def with_exif(orientation=6, gps=True):
 
 @pytest.mark.parametrize("model", ["resnet", "several", "yolo", "masks"])
 def test_the_answer_is_the_model_s_own(client, tools, model_folder, model):
-    data = tools.photograph((180, 60, 90))
+    data = tools.image((180, 60, 90))
     answer = ask(client, data, model=model)
-    truth = load(model_folder / f"{model}.onnx", threads=1).predict(data)
-    said = truth.to_dict()
+    ground_truth = load(model_folder / f"{model}.onnx", threads=1).predict(data)
+    said = ground_truth.to_dict()
     assert answer["labels"] == said["labels"]
     assert answer["size_hw"] == [30, 40]
     assert answer["sha256"] == hashlib.sha256(data).hexdigest()
     assert answer["model"] == model
-    assert answer["model_digest"] == truth.model_digest
-    assert answer["model_version"].endswith(truth.model_digest[:12])
-    assert answer["verdict"]["labels"] == [n for n, v in zip(truth.labels, truth.verdict(), strict=True) if v]
-    if truth.boxes_xyxy is None:
+    assert answer["model_digest"] == ground_truth.model_digest
+    assert answer["model_version"].endswith(ground_truth.model_digest[:12])
+    assert answer["verdict"]["labels"] == [
+        n for n, v in zip(ground_truth.labels, ground_truth.verdict(), strict=True) if v
+    ]
+    if ground_truth.boxes_xyxy is None:
         assert answer["objects"] is None
     else:
-        np.testing.assert_allclose([o["box_xyxy"] for o in answer["objects"]], truth.boxes_xyxy, atol=0.005)
-        assert [o["score"] for o in answer["objects"]] == truth.scores.tolist()
+        np.testing.assert_allclose(
+            [o["box_xyxy"] for o in answer["objects"]], ground_truth.boxes_xyxy, atol=0.005
+        )
+        assert [o["score"] for o in answer["objects"]] == ground_truth.scores.tolist()
 
 
 def test_objects_are_numbered_judged_and_measured(client, tools):
-    answer = ask(client, tools.photograph(), model="masks")
+    answer = ask(client, tools.image(), model="masks")
     assert [o["id"] for o in answer["objects"]] == [1, 2, 3]
     # dent .9 and .2 against .5, lamp .4 against .3
     assert [o["verdict"] for o in answer["objects"]] == [True, True, False]
@@ -67,12 +71,12 @@ def test_objects_are_numbered_judged_and_measured(client, tools):
 def test_outlines_filled_by_the_even_odd_rule_are_the_mask_with_its_hole(client, tools, model_folder):
     from matplotlib.path import Path as Outline
 
-    data = tools.photograph(size=(400, 300))
+    data = tools.image(size=(400, 300))
     answer = ask(client, data, model="masks")
-    truth = load(model_folder / "masks.onnx", threads=1).predict(data)
+    ground_truth = load(model_folder / "masks.onnx", threads=1).predict(data)
     from blemish.geometry import mask_to_array
 
-    mask = mask_to_array(truth.masks[0])
+    mask = mask_to_array(ground_truth.masks[0])
     rows, columns = np.mgrid[0:300, 0:400] + 0.5
     points = np.stack([columns.ravel(), rows.ravel()], 1)
     inside = np.zeros(len(points), bool)
@@ -84,21 +88,21 @@ def test_outlines_filled_by_the_even_odd_rule_are_the_mask_with_its_hole(client,
 
 
 def test_boxes_without_masks_have_no_outline_and_the_area_of_the_box(client, tools):
-    found = ask(client, tools.photograph(), model="yolo")["objects"][0]
+    found = ask(client, tools.image(), model="yolo")["objects"][0]
     assert found["polygons"] is None
     assert found["area"] == pytest.approx(20 * 15, abs=0.5)  # 4 x 4 of 8 x 8 on 40 x 30
 
 
 def test_min_score_leaves_out_objects_and_never_goes_below_the_floor(client, tools):
-    answer = ask(client, tools.photograph(), model="yolo", min_score=0.3)
+    answer = ask(client, tools.image(), model="yolo", min_score=0.3)
     assert [o["score"] for o in answer["objects"]] == pytest.approx([0.9, 0.4])
     assert answer["min_score"] == 0.3
-    low = ask(client, tools.photograph(), model="yolo", min_score=0.01)
+    low = ask(client, tools.image(), model="yolo", min_score=0.01)
     assert low["min_score"] == low["score_floor"] == 0.05
 
 
 def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
-    prediction = load(model_folder / "masks.onnx", threads=1).predict(tools.photograph())
+    prediction = load(model_folder / "masks.onnx", threads=1).predict(tools.image())
     assert prediction.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
     assert prediction.at_least().scores.tolist() == pytest.approx([0.9, 0.4])
     assert len(prediction.at_least(0.1)) == len(prediction.at_least(0.1).masks) == 3
@@ -116,15 +120,15 @@ def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):
 
 
 def test_the_first_model_answers_where_none_is_named(client, tools):
-    assert ask(client, tools.photograph())["model"] == "resnet"
+    assert ask(client, tools.image())["model"] == "resnet"
 
 
 def test_both_fields_are_read(client, tools):
-    response = client.post("/api/v1/predict", files={"file": tools.photograph()})
+    response = client.post("/api/v1/predict", files={"file": tools.image()})
     assert response.status_code == 200
 
 
-def test_the_upright_photograph_is_judged_and_shown_and_its_place_is_not(client):
+def test_the_upright_image_is_judged_and_shown_and_its_place_is_not(client):
     data = with_exif(orientation=6)
     answer = ask(client, data)
     assert answer["size_hw"] == [40, 30]
@@ -145,7 +149,7 @@ def test_the_upright_photograph_is_judged_and_shown_and_its_place_is_not(client)
 
 
 def test_links_are_private_and_unguessable(client, tools):
-    data = tools.photograph()
+    data = tools.image()
     first, second = ask(client, data)["links"], ask(client, data)["links"]
     tokens = {
         link.rpartition("/")[2]
@@ -161,9 +165,9 @@ def test_links_are_private_and_unguessable(client, tools):
     assert (gone.status_code, gone.json()["code"]) == (404, "link_expired")
 
 
-def test_a_map_is_the_photograph_s_size_and_made_by_the_model_that_answered(client, tools):
+def test_a_map_is_the_image_s_size_and_made_by_the_model_that_answered(client, tools):
     for model in ("resnet", "fusion"):
-        answer = ask(client, tools.photograph(size=(64, 48)), model=model, explain="map")
+        answer = ask(client, tools.image(size=(64, 48)), model=model, explain="map")
         assert answer["map"]["model"] == model
         assert answer["map"]["label"] == answer["verdict"]["labels"][0]
         grey = Image.open(io.BytesIO(client.get(answer["map"]["map"]).content))
@@ -187,25 +191,23 @@ def test_a_map_is_white_where_it_matters(client):
 
 
 def test_a_map_of_nothing_says_that_it_is_empty(client, tools):
-    grey = ask(client, tools.photograph((100, 100, 100)), explain="map")
+    grey = ask(client, tools.image((100, 100, 100)), explain="map")
     assert grey["map"]["empty"] is True
     assert not np.asarray(Image.open(io.BytesIO(client.get(grey["map"]["map"]).content))).any()
 
 
 def test_a_map_of_what_was_not_found_says_so(client, tools, model_folder):
-    answer = ask(client, tools.photograph(), model="yolo", explain="map")
+    answer = ask(client, tools.image(), model="yolo", explain="map")
     assert answer["map"]["label"] == "dent"
     from blemish.service.heatmaps import HeatmapService, HeatmapUnavailable
     from blemish.service.settings import Settings
 
     predictor = load(model_folder / "yolo.onnx", threads=1)
-    prediction = predictor.predict(tools.photograph())
+    prediction = predictor.predict(tools.image())
     with pytest.raises(HeatmapUnavailable, match="longer than"):
-        HeatmapService(Settings(explain_seconds=1)).make(predictor, tools.photograph(), prediction, None, 1.0)
+        HeatmapService(Settings(explain_seconds=1)).make(predictor, tools.image(), prediction, None, 1.0)
     # with little time the best object alone is explained, and coarsely
-    heat = HeatmapService(Settings(explain_seconds=1)).make(
-        predictor, tools.photograph(), prediction, None, 0.08
-    )
+    heat = HeatmapService(Settings(explain_seconds=1)).make(predictor, tools.image(), prediction, None, 0.08)
     assert (heat.method, heat.label, heat.title) == ("occlusion", "dent", "Dent")
 
 
@@ -216,7 +218,7 @@ def test_a_broken_explanation_graph_is_no_reason_to_fail(tools, tmp_path, caplog
     tools.write_classifier(tmp_path / "model.onnx")
     (tmp_path / "model.explain.onnx").write_bytes(b"broken")
     predictor = load(tmp_path / "model.onnx", threads=1)
-    data = tools.photograph()
+    data = tools.image()
     heat = HeatmapService(Settings()).make(predictor, data, predictor.predict(data), None, 0.001)
     assert heat.method == "occlusion"
     assert heat.map.shape == (30, 40)
@@ -224,7 +226,7 @@ def test_a_broken_explanation_graph_is_no_reason_to_fail(tools, tmp_path, caplog
 
 
 def test_timing_adds_up(client, tools):
-    timing = ask(client, tools.photograph())["timing_ms"]
+    timing = ask(client, tools.image())["timing_ms"]
     parts = sum(timing[stage] for stage in ("reading", "decoding", "waiting", "inferring", "explaining"))
     assert parts <= timing["total"] + 0.01
 
@@ -233,7 +235,7 @@ def test_stages_come_from_the_server_in_their_order(client, tools):
     with client.stream(
         "POST",
         "/api/v1/predict",
-        files={"image": tools.photograph()},
+        files={"image": tools.image()},
         params={"stream": True, "explain": "map"},
     ) as response:
         assert response.headers["content-type"] == "application/x-ndjson"
@@ -261,8 +263,8 @@ def test_what_can_be_refused_before_a_stream_begins_is_refused_with_its_status(c
     assert response.status_code in (415, 422)
 
 
-def test_one_bad_photograph_of_a_batch_does_not_stop_the_rest(client, tools):
-    good = [tools.photograph((10 * i, 99, 250 - 10 * i)) for i in range(5)]
+def test_one_bad_image_of_a_batch_does_not_stop_the_rest(client, tools):
+    good = [tools.image((10 * i, 99, 250 - 10 * i)) for i in range(5)]
     files = [("image", good[0]), ("file", b"no photograph"), *(("image", data) for data in good[1:])]
     response = client.post("/api/v1/predict:batch", files=files)
     assert response.status_code == 200
@@ -275,7 +277,7 @@ def test_one_bad_photograph_of_a_batch_does_not_stop_the_rest(client, tools):
 
 def test_a_request_s_id_comes_back(client, tools):
     response = client.post(
-        "/api/v1/predict", files={"image": tools.photograph()}, headers={"X-Request-ID": "claim-17.b_2"}
+        "/api/v1/predict", files={"image": tools.image()}, headers={"X-Request-ID": "claim-17.b_2"}
     )
     assert response.headers["x-request-id"] == response.json()["request_id"] == "claim-17.b_2"
     other = client.get("/api/v1/limits", headers={"X-Request-ID": "x" * 65})
@@ -300,7 +302,7 @@ def test_health_limits_and_metrics(client, tools):
     assert client.get("/api/v1/health/live").json() == {"status": "live"}
     assert set(client.get("/api/v1/health/ready").json()["models"]) >= {"resnet", "yolo"}
     schemas.Limits.model_validate(client.get("/api/v1/limits").json())
-    ask(client, tools.photograph())
+    ask(client, tools.image())
     text = client.get("/metrics").text
     assert 'blemish_requests_total{route="/api/v1/predict",status="200"}' in text
     assert 'blemish_batch_size_count{model="resnet"}' in text

@@ -64,7 +64,7 @@ def test_sigterm_finishes_what_has_begun_and_refuses_what_is_new(model_folder, t
 
     def ask(port):
         url = f"http://127.0.0.1:{port}/api/v1/predict"
-        answers.append(httpx.post(url, files={"image": tools.photograph()}, timeout=30).status_code)
+        answers.append(httpx.post(url, files={"image": tools.image()}, timeout=30).status_code)
 
     with process(model_folder / "resnet.onnx", 1.0) as (running, port):
         thread = threading.Thread(target=ask, args=(port,))
@@ -92,7 +92,7 @@ def test_sigterm_does_not_wait_for_ever(model_folder, tools):
 
     def ask(port):
         url = f"http://127.0.0.1:{port}/api/v1/predict"
-        answers.append(httpx.post(url, files={"image": tools.photograph()}, timeout=30))
+        answers.append(httpx.post(url, files={"image": tools.image()}, timeout=30))
 
     with process(model_folder / "resnet.onnx", 3.0, drain_seconds=0.5) as (running, port):
         # One is in the network for three seconds, and one behind it would need three more.
@@ -184,7 +184,7 @@ def test_a_client_that_does_not_read_is_cut(port):
 def test_requests_one_after_the_other_on_one_connection(port, tools):
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(3):
-            assert client.post("/api/v1/predict", files={"image": tools.photograph()}).status_code == 200
+            assert client.post("/api/v1/predict", files={"image": tools.image()}).status_code == 200
             time.sleep(1.0)  # longer than a head may take: a pause between requests is no slow head
 
 
@@ -225,7 +225,7 @@ def resident_megabytes(pid):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's memory so")
 def test_memory_stays_flat(model_folder, tools):
-    data = tools.photograph(size=(320, 240), kind="JPEG")
+    data = tools.image(size=(320, 240), kind="JPEG")
     sizes = []
     with (
         process(model_folder / "resnet.onnx") as (running, port),

@@ -89,12 +89,12 @@ def test_what_telephones_and_people_send_by_mistake_is_called_by_its_name(client
     assert "JPEG, PNG" in refused(post(client, b"dear server"), 415, "not_a_photograph")["detail"]
 
 
-def test_a_truncated_photograph(client):
+def test_a_truncated_image(client):
     data = jpeg()
     refused(post(client, data[: len(data) // 2]), 422, "image_truncated")
 
 
-def test_a_damaged_photograph(client):
+def test_a_damaged_image(client):
     response = post(client, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4)
     assert response.status_code == 422
     assert response.json()["code"] in ("image_undecodable", "image_truncated")
@@ -166,8 +166,8 @@ def test_a_declared_length_over_the_limit_is_refused_before_it_is_sent(small, to
         assert b" 413 " in connection.recv(4096)
 
 
-def test_too_many_photographs(small, tools):
-    files = [("image", tools.photograph())] * 4
+def test_too_many_images(small, tools):
+    files = [("image", tools.image())] * 4
     problem = refused(small.post("/api/v1/predict:batch", files=files), 413, "too_many_photographs")
     assert problem["limit"] == {"name": "max_batch", "value": 3}
     refused(small.post("/api/v1/predict", files=files[:2]), 413, "too_many_photographs")
@@ -218,11 +218,11 @@ def test_forms_that_are_none(client, content, kind, status, code):
     refused(response, status, code)
 
 
-def test_fields_beside_the_photograph_are_bounded(client, tools):
-    response = client.post("/api/v1/predict", files={"image": tools.photograph(), "note": bytes(100_000)})
+def test_fields_beside_the_image_are_bounded(client, tools):
+    response = client.post("/api/v1/predict", files={"image": tools.image(), "note": bytes(100_000)})
     refused(response, 400, "bad_upload")
     many = client.post(
-        "/api/v1/predict", files={"image": tools.photograph()}, data={f"n{i}": "x" for i in range(90)}
+        "/api/v1/predict", files={"image": tools.image()}, data={f"n{i}": "x" for i in range(90)}
     )
     refused(many, 400, "bad_upload")
 
@@ -230,14 +230,14 @@ def test_fields_beside_the_photograph_are_bounded(client, tools):
 def test_unknown_addresses_models_methods_and_parameters(client, tools):
     refused(client.get("/api/v1/nothing"), 404, "not_found")
     refused(client.get("/api/v1/models/nobody"), 404, "unknown_model")
-    refused(post(client, tools.photograph(), model="nobody"), 404, "unknown_model")
+    refused(post(client, tools.image(), model="nobody"), 404, "unknown_model")
     not_allowed = client.get("/api/v1/predict")
     refused(not_allowed, 405, "method_not_allowed")
     assert not_allowed.headers["allow"] == "POST"
-    refused(post(client, tools.photograph(), min_score=1.5), 422, "bad_parameter")
-    refused(post(client, tools.photograph(), explain="everything"), 422, "bad_parameter")
-    refused(post(client, tools.photograph(), label="nobody"), 422, "bad_parameter")
-    refused(post(client, tools.photograph(), model="m" * 101), 422, "bad_parameter")
+    refused(post(client, tools.image(), min_score=1.5), 422, "bad_parameter")
+    refused(post(client, tools.image(), explain="everything"), 422, "bad_parameter")
+    refused(post(client, tools.image(), label="nobody"), 422, "bad_parameter")
+    refused(post(client, tools.image(), model="m" * 101), 422, "bad_parameter")
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def slow(model_folder, tools):
 def test_past_the_deadline(slow, tools):
     with slow(1.0, deadline_seconds=0.2) as address:
         began = time.monotonic()
-        response = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()})
+        response = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()})
         problem = refused(response, 504, "deadline_exceeded")
         assert problem["limit"] == {"name": "deadline_seconds", "value": 0.2}
         assert time.monotonic() - began < 0.9
@@ -274,7 +274,7 @@ def test_a_full_queue_refuses_at_once_and_says_when(slow, tools):
 
     def call(address):
         began = time.monotonic()
-        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}, timeout=30)
+        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}, timeout=30)
         times.append(time.monotonic() - began)
         answers.append(answer)
 
@@ -303,7 +303,7 @@ def test_a_link_opened_a_thousand_times_does_not_queue_a_thousand_paintings(slow
 
     monkeypatch.setattr(routes, "paint", slowly)
     with slow(0.0, queue_size=3) as address:
-        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}).json()
+        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}).json()
         link = address + answer["links"]["overlay"]
         threads = [
             threading.Thread(target=lambda: answers.append(httpx.get(link, timeout=30))) for _ in range(12)
@@ -334,8 +334,8 @@ def test_nobody_works_for_a_client_that_went_away(slow, tools, model_folder):
         seen.clear()
         for _ in range(6):
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}, timeout=0.05)
-        stayed = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}, timeout=30)
+                httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}, timeout=0.05)
+        stayed = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}, timeout=30)
         assert stayed.status_code == 200
         assert len(seen) <= 3  # the one in the network when its client left, perhaps the next, and the last
         assert app.state.desk.models["a"].gate.inside == 0
@@ -346,7 +346,7 @@ def test_nothing_is_asked_of_a_model_that_has_not_warmed_up(slow, tools):
     with slow(1.5, wait=False) as address:
         assert httpx.get(f"{address}/api/v1/health/live").status_code == 200
         refused(httpx.get(f"{address}/api/v1/health/ready"), 503, "not_ready")
-        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()})
+        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()})
         refused(answer, 503, "not_ready")
         assert int(answer.headers["retry-after"]) >= 1
 
@@ -364,14 +364,14 @@ def test_a_fault_of_ours_is_told_without_its_inside(model_folder, tools, caplog)
     served.look = breaking
     with tools.running(app) as address:
         broken.set()
-        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()})
+        answer = httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()})
         refused(answer, 500, "internal")
-        stream = httpx.post(f"{address}/api/v1/predict?stream=1", files={"image": tools.photograph()})
+        stream = httpx.post(f"{address}/api/v1/predict?stream=1", files={"image": tools.image()})
         last = json.loads(stream.text.splitlines()[-1])
         assert last["problem"]["code"] == "internal"
         assert "secret" not in stream.text
         broken.clear()
-        assert httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}).status_code == 200
+        assert httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}).status_code == 200
 
 
 def test_uploads_have_a_budget_together(model_folder, tools):
@@ -381,10 +381,7 @@ def test_uploads_have_a_budget_together(model_folder, tools):
         refused(answer, 503, "memory_full")
         # and what was refused is not held
         for _ in range(5):
-            assert (
-                httpx.post(f"{address}/api/v1/predict", files={"image": tools.photograph()}).status_code
-                == 200
-            )
+            assert httpx.post(f"{address}/api/v1/predict", files={"image": tools.image()}).status_code == 200
 
 
 def test_keys(model_folder, tools):
@@ -393,7 +390,7 @@ def test_keys(model_folder, tools):
     key, line = new_key("claims")
     keys = ApiKeys(dict([line.split()]))
     with tools.running(create_app({"a": model_folder / "resnet.onnx"}, keys=keys, threads=1)) as address:
-        files = {"image": tools.photograph()}
+        files = {"image": tools.image()}
         missing = httpx.post(f"{address}/api/v1/predict", files=files)
         refused(missing, 401, "key_missing")
         assert missing.headers["www-authenticate"].startswith("Bearer")

@@ -1,4 +1,4 @@
-"""Tiny sets of photographs that a tiny network can learn: brightness is the label, a square is the box."""
+"""Tiny sets of images that a tiny network can learn: brightness is the label, a square is the box."""
 
 import csv
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ def paint(path, bright, random, size=(40, 52)):
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """18 photographs in two folders."""
+    """18 images in two folders."""
     root = tmp_path_factory.mktemp("folders")
     random = np.random.default_rng(0)
     for label in ("dark", "light"):
@@ -44,7 +44,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory):
-    """16 photographs and a table of two labels that may both hold."""
+    """16 images and a table of two labels that may both hold."""
     root = tmp_path_factory.mktemp("table")
     random = np.random.default_rng(1)
     with (root / "labels.csv").open("w", newline="") as file:
@@ -58,7 +58,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def boxes(tmp_path_factory):
-    """14 photographs with one bright rectangle each, and a table of it."""
+    """14 images with one bright rectangle each, and a table of it."""
     root = tmp_path_factory.mktemp("boxes")
     random = np.random.default_rng(2)
     with (root / "boxes.csv").open("w", newline="") as file:

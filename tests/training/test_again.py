@@ -28,7 +28,7 @@ MODEL = {"name": "resnet18", "input_size": 32, "weights": "none"}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder: recipe, split, weights, model file and explanation graph, and its photographs."""
+    """A run's folder: recipe, split, weights, model file and explanation graph, and its images."""
     root = tmp_path_factory.mktemp("run")
     generator = np.random.default_rng(0)
     split = ["id,split"]
@@ -70,7 +70,7 @@ def test_fp16_is_half_the_size_certified_and_explained(run):
     full = read_model_file(run / "model.onnx")
     assert made.path.stat().st_size <= 0.505 * full.path.stat().st_size
     proof = made.contract.certificate
-    assert proof.passed and proof.precision == "fp16" and proof.photographs == 8
+    assert proof.passed and proof.precision == "fp16" and proof.images == 8
     assert 1e-6 < proof.largest_difference < 0.05, "half precision is not exact, and not far off"
     assert proof.graph_digest == made.graph_digest != full.graph_digest
     assert proof.metric == "macro_f1" and proof.metric_before is not None
@@ -102,7 +102,7 @@ def test_a_file_away_from_its_run_needs_data(run, tmp_path):
     with pytest.raises(BadInput, match="--data"):
         reexport(lonely, precision="fp16")
     made = reexport(lonely, precision="fp16", data=run / "data")
-    assert made.contract.certificate.photographs == 16
+    assert made.contract.certificate.images == 16
     with pytest.raises(BadInput, match="run's weights"):
         reexport(lonely, precision="fp32")
 
@@ -158,7 +158,7 @@ def test_a_damaged_table_of_splits_is_told_in_one_sentence(content, run, tmp_pat
         reexport(damaged, precision="fp16")
 
 
-def test_a_run_begun_elsewhere_finds_its_photographs(run, tmp_path, monkeypatch):
+def test_a_run_begun_elsewhere_finds_its_images(run, tmp_path, monkeypatch):
     """`--data data` in a folder where nobody stands any more; the run lies below it."""
     moved = copied(run, tmp_path / "runs" / "first")
     shutil.copytree(run / "data", tmp_path / "data")
@@ -166,7 +166,7 @@ def test_a_run_begun_elsewhere_finds_its_photographs(run, tmp_path, monkeypatch)
     (moved / "recipe.yaml").write_text(recipe.replace(str(run / "data"), "data"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert reexport(moved, precision="fp16").contract.certificate.photographs == 8
+    assert reexport(moved, precision="fp16").contract.certificate.images == 8
 
 
 def test_half_precision_does_not_overwrite_its_source(run):

@@ -1,4 +1,4 @@
-"""What detectors see of a photograph, and where its boxes and masks go."""
+"""What detectors see of an image, and where its boxes and masks go."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from blemish.config.schema import AugmentationConfig
 from blemish.data import synthetic
 from blemish.errors import BadRecipe
 from blemish.geometry import mask_box, mask_from_array, pairwise_iou
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import place, resize
 from blemish.structures import GroundTruth, Labels, Sample, Task
@@ -19,14 +19,14 @@ from blemish.training.image_augmentation import AugmentationParams
 
 
 class InMemory:
-    def __init__(self, photograph):
-        self.photograph = photograph
+    def __init__(self, image):
+        self.image = image
 
     def resized(self, sample, spec, change):
-        return resize(self.photograph, spec, change.crop_xyxy)
+        return resize(self.image, spec, change.crop_xyxy)
 
     def size_hw(self, sample):
-        return self.photograph.size_hw
+        return self.image.size_hw
 
 
 def scene(size_hw=(120, 160)):
@@ -39,7 +39,7 @@ def scene(size_hw=(120, 160)):
         array = np.zeros(size_hw, bool)
         array[y1:y2, x1:x2] = True
         masks.append(mask_from_array(array))
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=Labels(("a", "b")),
         size_hw=size_hw,
@@ -47,8 +47,8 @@ def scene(size_hw=(120, 160)):
         boxes_xyxy=np.array(blocks, float),
         masks=tuple(masks),
     )
-    sample = Sample(id="s", path="s.png", size_hw=size_hw, truth=truth)
-    return InMemory(Photograph(pixels, "s.png")), sample
+    sample = Sample(id="s", path="s.png", size_hw=size_hw, ground_truth=ground_truth)
+    return InMemory(LoadedImage(pixels, "s.png")), sample
 
 
 SPECS = [
@@ -62,7 +62,7 @@ SPECS = [
 def test_without_a_region_the_picture_is_that_of_prediction(spec):
     source, sample = scene()
     pixels, placement, _ = see(source, sample, spec, CropParams())
-    wanted, wanted_placement = resize(source.photograph, spec)
+    wanted, wanted_placement = resize(source.image, spec)
     assert np.array_equal(pixels, wanted)
     assert placement == wanted_placement
 
@@ -79,7 +79,7 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
         scale_jitter=(0.4, 1.8),
         rotation_degrees=20 if seed % 3 == 0 else 0,
     )
-    view = draw_view(part, np.random.default_rng(seed), (120, 160), sample.truth.boxes_xyxy)
+    view = draw_view(part, np.random.default_rng(seed), (120, 160), sample.ground_truth.boxes_xyxy)
     pixels, placement, shown = see(source, sample, spec, view)
     found = objects_of(sample, placement, shown, view.change, masks=True)
     bright = pixels[..., 0] > 127
@@ -97,13 +97,13 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
 
 def test_views_are_drawn_from_the_generator_alone():
     part = AugmentationConfig(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
-    boxes = scene()[1].truth.boxes_xyxy
+    boxes = scene()[1].ground_truth.boxes_xyxy
     drawn = [draw_view(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_an_iou_crop_shows_the_centre_of_a_box():
-    boxes = scene()[1].truth.boxes_xyxy
+    boxes = scene()[1].ground_truth.boxes_xyxy
     part = AugmentationConfig(iou_crop=1)
     random = np.random.default_rng(0)
     regions = [draw_view(part, random, (120, 160), boxes).region_xyxy for _ in range(60)]
@@ -146,31 +146,31 @@ def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
 
 @pytest.mark.parametrize("wide", [1, 2, 3])
 def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide):
-    """A crack in a photograph five times as fine would vanish, and its object with it."""
+    """A crack in an image five times as fine would vanish, and its object with it."""
     array = np.zeros((400, 400), bool)
     for y in range(50, 350):
         array[y, 100 + y // 2 : 100 + y // 2 + wide] = True
     mask = mask_from_array(array)
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.SEGMENTATION, labels=Labels(("crack",)), size_hw=(400, 400), label_index=[0],
         boxes_xyxy=mask_box(mask)[None], masks=(mask,),
     )  # fmt: skip
-    sample = Sample(id="s", path="s.png", size_hw=(400, 400), truth=truth)
+    sample = Sample(id="s", path="s.png", size_hw=(400, 400), ground_truth=ground_truth)
     placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
     drawn = objects_of(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
     assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "in every row that it crosses"
     assert drawn[0].sum() <= 2 * 62
 
 
-def test_crowds_and_clean_photographs():
+def test_crowds_and_clean_images():
     source, sample = scene()
     import dataclasses
 
-    crowd = dataclasses.replace(sample.truth, crowd=np.array([True, False]))
-    crowded = dataclasses.replace(sample, truth=crowd)
+    crowd = dataclasses.replace(sample.ground_truth, crowd=np.array([True, False]))
+    crowded = dataclasses.replace(sample, ground_truth=crowd)
     _, placement, shown = see(source, crowded, SPECS[0], CropParams())
     assert objects_of(crowded, placement, shown, AugmentationParams(), masks=False).labels.tolist() == [1]
-    clean = dataclasses.replace(sample, truth=None)
+    clean = dataclasses.replace(sample, ground_truth=None)
     target = objects_of(clean, placement, shown, AugmentationParams(), masks=True).as_target()
     assert target["boxes"].shape == (0, 4)
     assert target["masks"].shape == (0, 96, 96)
@@ -182,8 +182,8 @@ def test_crowds_and_clean_photographs():
 
 def test_masks_of_painted_panels_follow_their_boxes():
     for panel in synthetic.panels(3, seed=2):
-        truth = panel.truth
-        for mask, box in zip(truth.masks or (), truth.boxes_xyxy, strict=True):
+        ground_truth = panel.ground_truth
+        for mask, box in zip(ground_truth.masks or (), ground_truth.boxes_xyxy, strict=True):
             assert pairwise_iou(mask_box(mask)[None], box[None])[0, 0] > 0.5
 
 
@@ -192,6 +192,6 @@ def test_changes_of_other_tasks_are_refused():
         check_changes(AugmentationConfig(mixup=0.2), Task.DETECTION)
     with pytest.raises(BadRecipe, match="zoom_out is for detection"):
         check_changes(AugmentationConfig(zoom_out=0.2), Task.CLASSIFICATION)
-    for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two photographs make no third
+    for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two images make no third
         with pytest.raises(BadRecipe, match="cutmix is for classification"):
             check_changes(AugmentationConfig(cutmix=1), task)

@@ -41,7 +41,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def panels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("panels")
-    drawn = synthetic.write_panels(folder / "drawn", count=12, seed=3, layout="photographs")
+    drawn = synthetic.write_panels(folder / "drawn", count=12, seed=3, layout="images")
     write_dataset(drawn, folder / "set", "coco")
     return folder / "set"
 
@@ -91,7 +91,7 @@ def test_inputs_without_augmentation_are_those_of_prediction(panels):
     wanted, placement = prepare(open_image(dataset[0].path), network.inputs[0])
     assert np.array_equal(item["inputs"][0].numpy(), wanted)
     np.testing.assert_allclose(
-        item["target"]["boxes"].numpy(), placement.to_network(dataset[0].truth.boxes_xyxy), atol=1e-3
+        item["target"]["boxes"].numpy(), placement.to_network(dataset[0].ground_truth.boxes_xyxy), atol=1e-3
     )
 
 
@@ -99,7 +99,7 @@ def scene(found, held=1):
     labels = Labels(("a", "b"))
     boxes = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80]])
     common = {"task": Task.DETECTION, "labels": labels, "size_hw": (100, 100)}
-    truth = GroundTruth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
+    ground_truth = GroundTruth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
     prediction = Prediction(
         **common,
         label_index=np.zeros(len(found), int),
@@ -108,7 +108,7 @@ def scene(found, held=1):
         label_scores=np.zeros(2),
         thresholds=np.full(2, 0.5),
     )
-    return prediction, Sample(id=str(found), path="x.png", truth=truth)
+    return prediction, Sample(id=str(found), path="x.png", ground_truth=ground_truth)
 
 
 def test_figures_and_thresholds_of_known_scenes():
@@ -122,7 +122,7 @@ def test_figures_and_thresholds_of_known_scenes():
     assert detection_figures([worse[0]], [worse[1]])["ap50"] == pytest.approx(0.5)
     none = scene([])
     assert detection_figures([none[0]], [none[1]])["ap50"] == 0
-    clean = dataclasses.replace(none[1], truth=None)
+    clean = dataclasses.replace(none[1], ground_truth=None)
     assert np.isnan(detection_figures([none[0]], [clean])["ap50"])
 
 
@@ -142,21 +142,21 @@ def test_a_metric_that_only_looks_like_a_part_of_the_loss_is_refused():
     check_watched(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
 
 
-def test_photographs_without_any_object_are_refused_before_training(tmp_path):
+def test_images_without_any_object_are_refused_before_training(tmp_path):
     """After the last epoch it would say that the metric was never a number."""
     labels, none, one = Labels(("dent",)), np.zeros((0, 4)), np.array([[1.0, 1, 9, 9]])
 
     def some(boxes, crowd=False):
-        truth = GroundTruth(
+        ground_truth = GroundTruth(
             task=Task.DETECTION, labels=labels, label_index=[0] * len(boxes), boxes_xyxy=boxes,
             crowd=[crowd] * len(boxes),
         )  # fmt: skip
-        return [Sample(id="a", path=tmp_path / "a.png", truth=truth)] * 3
+        return [Sample(id="a", path=tmp_path / "a.png", ground_truth=ground_truth)] * 3
 
     check_objects(some(one), some(one), Task.DETECTION, ("ap",))
-    with pytest.raises(BadDataset, match="none of 3 training photographs holds an object"):
+    with pytest.raises(BadDataset, match="none of 3 training images holds an object"):
         check_objects(some(none), some(one), Task.DETECTION, ("ap",))
-    with pytest.raises(BadDataset, match=r"none of 3 validation photographs .* ap50 cannot be measured"):
+    with pytest.raises(BadDataset, match=r"none of 3 validation images .* ap50 cannot be measured"):
         check_objects(some(one), some(one, crowd=True), Task.DETECTION, ("val_loss", "ap50"))
     check_objects(some(one), some(none), Task.DETECTION, ("val_loss",))
     recipe = Recipe.of(
@@ -203,7 +203,7 @@ def test_a_resumed_detector_ends_with_the_weights_of_one_that_never_stopped(pane
     first = load_file(tmp_path / "whole" / "weights.safetensors")
     second = load_file(tmp_path / "part" / "weights.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    timed = {"seconds", "ms_per_photograph"}
+    timed = {"seconds", "ms_per_image"}
     rows = [[{k: v for k, v in r.items() if k not in timed} for r in run.history] for run in (whole, resumed)]
     assert str(rows[0]) == str(rows[1])  # what is no number is one in both
 
@@ -244,4 +244,4 @@ def test_a_placement_travels_in_six_numbers(panels):
     row = DetectionImageDataset(dataset.samples, network)[0, 0]["placement"]
     placement = unpack_placement(row, (64, 64))
     assert isinstance(placement, Placement)
-    assert placement.size_hw == dataset[0].truth.size_hw
+    assert placement.size_hw == dataset[0].ground_truth.size_hw

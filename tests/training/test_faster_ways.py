@@ -19,7 +19,7 @@ from blemish.model_file import InputSpec
 from blemish.models import create
 from blemish.structures import Sample
 from blemish.training import image_cache
-from blemish.training.auto_batch_size import bytes_per_photograph, find_batch_size
+from blemish.training.auto_batch_size import bytes_per_image, find_batch_size
 from blemish.training.image_augmentation import AugmentationParams
 from blemish.training.image_cache import ResizedImageCache, prune
 from blemish.training.image_dataset import FileImageSource
@@ -47,9 +47,9 @@ def weights_of(run):
 class Counted(ResizedImageCache):
     opened = 0
 
-    def photograph(self, sample):
+    def image(self, sample):
         type(self).opened += 1
-        return super().photograph(sample)
+        return super().image(sample)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_smallest_crop_of_the_recipe_still_fills_the_input(photo, copies):
     assert min(copy.size_hw) * 0.25**0.5 >= 32
 
 
-def test_a_changed_photograph_is_read_anew(photo, copies):
+def test_a_changed_image_is_read_anew(photo, copies):
     before, _ = copies().resized(photo, SPEC, AugmentationParams())
     Image.new("RGB", (400, 300), (9, 9, 9)).save(photo.path)
     os.utime(photo.path, ns=(1, 1))
@@ -141,13 +141,13 @@ def test_copies_of_this_training_stay_and_those_nobody_uses_make_room(photo, cop
 
 def test_loaders_side_by_side_fill_no_more_than_the_room_of_one_folder(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(image_cache, "prune", lambda folder, max_bytes: 0)  # at the end it would hide it
-    room = 24_000  # bytes; the copies of all 18 photographs would take 60,000
+    room = 24_000  # bytes; the copies of all 18 images would take 60,000
     train(
         recipe(training__epochs=1, training__workers=2, data__photo_cache_gb=room / 1e9),
         output=tmp_path / "run",
         device="cpu",
     )
-    sizes = [p.stat().st_size for p in (tmp_path / "cache" / "photographs").glob("*.reduced")]
+    sizes = [p.stat().st_size for p in (tmp_path / "cache" / "images").glob("*.reduced")]
     assert sizes
     assert sum(sizes) <= room
 
@@ -155,13 +155,13 @@ def test_loaders_side_by_side_fill_no_more_than_the_room_of_one_folder(recipe, t
 def test_training_from_copies_is_training_from_files_bit_for_bit(recipe, tmp_path):
     chosen = recipe(training__epochs=2, augmentation__horizontal_flip=0.5)
     copied = train(chosen, output=tmp_path / "a", device="cpu")
-    assert list((tmp_path / "cache" / "photographs").glob("*.reduced"))
+    assert list((tmp_path / "cache" / "images").glob("*.reduced"))
     read = train(chosen.changed({"data.photo_cache_gb": 0}), output=tmp_path / "b", device="cpu")
     assert same(weights_of(copied), weights_of(read))
 
 
 @pytest.mark.slow
-def test_large_photographs_come_five_times_as_fast_from_the_second_epoch(tmp_path):
+def test_large_images_come_five_times_as_fast_from_the_second_epoch(tmp_path):
     random = np.random.default_rng(0)
     small = Image.fromarray(random.integers(0, 256, (75, 100, 3), np.uint8))
     samples = []
@@ -223,13 +223,13 @@ def test_an_automatic_batch_size_is_stored(recipe, tmp_path):
         recipe(training__batch_size="auto", training__epochs=1), output=tmp_path / "run", device="cpu"
     )
     text = (run.path / "recipe.yaml").read_text()
-    assert "batch_size: 8" in text  # 14 photographs learn: the largest power of two below
+    assert "batch_size: 8" in text  # 14 images learn: the largest power of two below
 
 
-def test_what_a_photograph_takes_grows_with_its_area():
+def test_what_an_image_takes_grows_with_its_area():
     small = create("resnet18", task="classification", label_count=2, input_size=64)
     large = create("resnet18", task="classification", label_count=2, input_size=128)
-    assert 3.5 < bytes_per_photograph(large) / bytes_per_photograph(small) < 4.5
+    assert 3.5 < bytes_per_image(large) / bytes_per_image(small) < 4.5
     assert find_batch_size(large, torch.device("cpu"), 10**6) <= 64
 
 
@@ -287,7 +287,7 @@ def test_two_nodes_train_together_and_the_first_alone_writes(recipe, tmp_path):
     told = [node.communicate(timeout=500) for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], told
     first, second = (json.loads(out.strip().splitlines()[-1]) for out, _ in told)
-    timed = ("seconds", "ms_per_photograph")
+    timed = ("seconds", "ms_per_image")
     assert [{k: v for k, v in row.items() if k not in timed} for row in first] == [
         {k: v for k, v in row.items() if k not in timed} for row in second
     ]

@@ -29,8 +29,8 @@ LABELS = Labels(("a", "b", "c"))
 
 
 def samples(held, task):
-    truths = [GroundTruth(task=task, labels=LABELS, label_index=list(h)) for h in held]
-    return [Sample(id=str(i), path=None, truth=t) for i, t in enumerate(truths)]
+    ground_truths = [GroundTruth(task=task, labels=LABELS, label_index=list(h)) for h in held]
+    return [Sample(id=str(i), path=None, ground_truth=t) for i, t in enumerate(ground_truths)]
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_mixed_labels_say_what_the_pixels_show(part):
         (first, second), mixed = mix(recipe, inputs, target, 0, step)
         assert torch.equal(first, second)
         assert torch.equal(mixed, mix(recipe, inputs, target, 0, step)[1])
-        shown = first.mean((1, 2, 3))  # the pixel of photograph i is i
+        shown = first.mean((1, 2, 3))  # the pixel of image i is i
         torch.testing.assert_close(shown, mixed @ torch.arange(6.0), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(mixed.sum(1), torch.ones(6))
     assert not torch.equal(mixed, mix(recipe, inputs, target, 1, step)[1])
@@ -306,15 +306,15 @@ def test_what_a_loss_looks_at_is_not_refused(task, part):
 
 
 def an_epoch(sizes, others=None):
-    """What `mean_of` asks of a module: photographs a batch, and the sums of other devices."""
+    """What `mean_of` asks of a module: images a batch, and the sums of other devices."""
     strategy = SimpleNamespace(reduce=lambda mine, reduce_op: mine + others)
     trainer = SimpleNamespace(world_size=1 if others is None else 2, strategy=strategy)
     return SimpleNamespace(_sizes=sizes, device="cpu", trainer=trainer)
 
 
-def test_an_epochs_loss_counts_every_photograph_alike():
+def test_an_epochs_loss_counts_every_image_alike():
     losses = [torch.tensor(1.0), torch.tensor(2.0, dtype=torch.bfloat16), torch.tensor(9.0)]
     assert ImageLightningModule.mean_of(an_epoch([4, 4, 1]), losses) == pytest.approx(21 / 9)
-    # Another device saw 3 photographs of loss 5, and it does not count as much as the 9 here.
+    # Another device saw 3 images of loss 5, and it does not count as much as the 9 here.
     assert ImageLightningModule.mean_of(an_epoch([4, 4, 1], torch.tensor([15.0, 3.0])), losses) == 36 / 12
     assert np.isnan(ImageLightningModule.mean_of(an_epoch([]), []))

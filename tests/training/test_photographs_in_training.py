@@ -39,8 +39,8 @@ def sample(request, tmp_path):
     else:
         image = Image.fromarray(random.integers(0, 65536, (31, 47)).astype(np.uint16))
     image.save(tmp_path / "p.png")
-    truth = GroundTruth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=[1])
-    return Sample(id="p", path=tmp_path / "p.png", truth=truth)
+    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=[1])
+    return Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
 
 
 @pytest.mark.parametrize("augmentation", [None, AugmentationConfig(), AugmentationConfig(mixup=0.2)])
@@ -64,12 +64,10 @@ FULL = AugmentationConfig(
 )
 
 
-def test_a_photograph_is_changed_by_seed_epoch_and_position_alone(sample):
+def test_an_image_is_changed_by_seed_epoch_and_position_alone(sample):
     def item(key, seed=0):
-        photographs = TrainingImageDataset(
-            [sample, sample], INPUTS, LabelShares(2), augmentation=FULL, seed=seed
-        )
-        return photographs[key]["inputs"][0]
+        images = TrainingImageDataset([sample, sample], INPUTS, LabelShares(2), augmentation=FULL, seed=seed)
+        return images[key]["inputs"][0]
 
     first = item((1, 0))
     torch.manual_seed(99)
@@ -79,7 +77,7 @@ def test_a_photograph_is_changed_by_seed_epoch_and_position_alone(sample):
     assert not torch.equal(first, item((1, 0), seed=1))
 
 
-def test_two_inputs_of_one_photograph_are_changed_alike(sample):
+def test_two_inputs_of_one_image_are_changed_alike(sample):
     inputs = (INPUTS[0], INPUTS[0].model_copy(update={"name": "b"}))
     item = TrainingImageDataset([sample], inputs, LabelShares(2), augmentation=FULL)[(1, 0)]
     assert torch.equal(*item["inputs"])
@@ -159,20 +157,20 @@ def test_a_crop_keeps_half_the_box():
     assert min(c[2] - c[0] for c in crops if c is not None) < 60
 
 
-def test_the_box_of_a_cropped_photograph_is_clipped_and_in_its_place(tmp_path):
+def test_the_box_of_a_cropped_image_is_clipped_and_in_its_place(tmp_path):
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
     )
-    sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
+    sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     spec = InputSpec(size_hw=(48, 48), resize="shortest", resize_to=56, mean=(0, 0, 0), std=(1, 1, 1))
     part = AugmentationConfig(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
-    photographs = TrainingImageDataset([sample], (spec,), OneBox(), augmentation=part)
+    images = TrainingImageDataset([sample], (spec,), OneBox(), augmentation=part)
     cut = 0
     for epoch in range(30):
-        item = photographs[(epoch, 0)]
+        item = images[(epoch, 0)]
         x, y, w, h = item["target"].numpy() * 48
         assert -1e-4 <= x <= x + w <= 48 + 1e-4
         bright = item["inputs"][0][0].numpy() > 0.5
@@ -184,12 +182,12 @@ def test_the_box_of_a_cropped_photograph_is_clipped_and_in_its_place(tmp_path):
     assert cut
 
 
-def test_coord_max_without_change_is_the_photographs_own_box(tmp_path):
+def test_coord_max_without_change_is_the_images_own_box(tmp_path):
     Image.new("RGB", (80, 60)).save(tmp_path / "p.png")
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
     )
-    sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
+    sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     for spec in INPUTS:
         item = TrainingImageDataset([sample], (spec,), OneBox(200.0))[(0, 0)]
         np.testing.assert_allclose(item["target"].numpy() * 200, [30, 20, 30, 20], atol=1e-4)
@@ -201,13 +199,13 @@ def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tm
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
     )
-    sample = Sample(id="p", path=tmp_path / "p.png", truth=truth)
+    sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     spec = spec.model_copy(update={"pad_value": 0, "mean": (0, 0, 0), "std": (1, 1, 1)})
     part = AugmentationConfig(horizontal_flip=0.5, random_resized_crop={"scale": (0.2, 0.6)})
-    photographs = TrainingImageDataset([sample], (spec,), OneBox(200.0), augmentation=part)
+    images = TrainingImageDataset([sample], (spec,), OneBox(200.0), augmentation=part)
     promise = Contract(
         architecture="test",
         task=Task.LOCALIZATION,
@@ -220,7 +218,7 @@ def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tm
     left, top, right, bottom = plain.to_network(np.array([[0, 0, 80, 60]]))[0]  # a border holds no answer
     widths = set()
     for epoch in range(30):
-        item = photographs[(epoch, 0)]
+        item = images[(epoch, 0)]
         bright = item["inputs"][0][0].numpy() > 0.5
         rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
         seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -276,18 +274,18 @@ def test_rare_labels_are_drawn_more_often():
     assert abs(np.mean(np.array(drawn) < 2) - 0.5) < 0.05
 
 
-def test_a_photograph_drawn_again_is_changed_anew(sample):
+def test_an_image_drawn_again_is_changed_anew(sample):
     weights = np.array([1.0] + [0.05] * 9)
     keys = [key for batch in EpochBatchSampler(10, 10, weights=weights, seed=0) for key in batch]
     rare = [key for key in keys if key[1] == 0]
     assert len(rare) > 3
     assert rare[0] == (0, 0)
-    photographs = TrainingImageDataset([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
-    pictures = {photographs[key]["inputs"][0].numpy().tobytes() for key in rare}
+    images = TrainingImageDataset([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
+    pictures = {images[key]["inputs"][0].numpy().tobytes() for key in rare}
     assert len(pictures) == len(rare)
 
 
-def test_where_no_crop_keeps_half_a_box_the_whole_photograph_is_taken():
+def test_where_no_crop_keeps_half_a_box_the_whole_image_is_taken():
     part = AugmentationConfig(random_resized_crop={})
     box = np.array([[10.0, 100, 890, 200]])
     random = np.random.default_rng(0)

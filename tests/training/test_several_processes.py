@@ -31,18 +31,20 @@ def test_every_process_validates_something_and_all_of_them_everything(count, wor
 @pytest.mark.parametrize("rank", [0, 1])
 def test_only_the_first_process_removes_tiles_that_it_still_judges_by(recipe, tmp_path, monkeypatch, rank):
     samples = []
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for i in range(4):
-        path = photographs / f"{i}.png"
+        path = images / f"{i}.png"
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (70, 70, 3), np.uint8)).save(path)
-        truth = GroundTruth(
+        ground_truth = GroundTruth(
             task=Task.DETECTION, labels=Labels(("dent",)), size_hw=(70, 70), label_index=np.array([0]),
             boxes_xyxy=np.array([[5.0, 5, 30, 30]]),
         )  # fmt: skip
         split = "train" if i < 3 else "val"
-        samples.append(Sample(id=path.name, path=path, size_hw=(70, 70), split=split, truth=truth))
-    whole = Dataset(task=Task.DETECTION, labels=Labels(("dent",)), samples=tuple(samples), root=photographs)
+        samples.append(
+            Sample(id=path.name, path=path, size_hw=(70, 70), split=split, ground_truth=ground_truth)
+        )
+    whole = Dataset(task=Task.DETECTION, labels=Labels(("dent",)), samples=tuple(samples), root=images)
     write_dataset(whole, tmp_path / "set", "coco")
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setattr(run, "build_network", lambda *_: None)

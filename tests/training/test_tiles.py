@@ -1,4 +1,4 @@
-"""Training on tiles: what each tile shows of a photograph, and a run that learns from them."""
+"""Training on tiles: what each tile shows of an image, and a run that learns from them."""
 
 from dataclasses import replace
 
@@ -14,13 +14,13 @@ from blemish.imaging import open_image
 from blemish.inference.tiles import Tiling
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.training import data_setup, read_recipe, train
-from blemish.training.tile_dataset import cut, truth_in
+from blemish.training.tile_dataset import cut, ground_truth_in
 
 LABELS = Labels(("dent", "scratch"))
 SIZE = (90, 130)
 
 
-def truth_of(boxes, *, masks, labels=None):
+def ground_truth_of(boxes, *, masks, labels=None):
     arrays = []
     for x1, y1, x2, y2 in boxes:
         array = np.zeros(SIZE, bool)
@@ -38,45 +38,49 @@ def truth_of(boxes, *, masks, labels=None):
 
 
 @pytest.fixture
-def photograph(tmp_path):
+def image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
-    truth = truth_of([[5, 5, 25, 20], [50, 30, 80, 50], [100, 60, 130, 90]], masks=True, labels=[0, 1, 0])
-    return Sample(id="car/a.png", path=path, size_hw=SIZE, group="car", split="train", truth=truth)
+    ground_truth = ground_truth_of(
+        [[5, 5, 25, 20], [50, 30, 80, 50], [100, 60, 130, 90]], masks=True, labels=[0, 1, 0]
+    )
+    return Sample(
+        id="car/a.png", path=path, size_hw=SIZE, group="car", split="train", ground_truth=ground_truth
+    )
 
 
-def test_tiles_show_the_photographs_own_pixels_and_objects(photograph, tmp_path):
+def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
     part = TilesConfig(size=64, overlap=0.25, min_visible=0.5)
-    tiles = list(cut(photograph, part, tmp_path))
+    tiles = list(cut(image, part, tmp_path))
     regions = Tiling(64, 0.25).regions(SIZE)
     assert len(tiles) == len(regions) == len({t.id for t in tiles})
-    whole = open_image(photograph.path).pixels
-    arrays = [mask_to_array(m) for m in photograph.truth.masks]
+    whole = open_image(image.path).pixels
+    arrays = [mask_to_array(m) for m in image.ground_truth.masks]
     for tile, (x1, y1, x2, y2) in zip(tiles, regions, strict=True):
         assert (tile.group, tile.split) == ("car", "train")
         assert np.array_equal(open_image(tile.path).pixels, whole[y1:y2, x1:x2])
         seen = [i for i, a in enumerate(arrays) if a[y1:y2, x1:x2].any()]
-        assert tile.truth.label_index.tolist() == [photograph.truth.label_index[i] for i in seen]
+        assert tile.ground_truth.label_index.tolist() == [image.ground_truth.label_index[i] for i in seen]
         for row, i in enumerate(seen):
             piece = arrays[i][y1:y2, x1:x2]
-            assert np.array_equal(mask_to_array(tile.truth.masks[row]), piece)
+            assert np.array_equal(mask_to_array(tile.ground_truth.masks[row]), piece)
             rows, columns = np.nonzero(piece)
             around = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            assert tile.truth.boxes_xyxy[row].tolist() == around or piece.sum() == arrays[i].sum()
-            assert tile.truth.crowd[row] == (piece.sum() < 0.5 * arrays[i].sum())
+            assert tile.ground_truth.boxes_xyxy[row].tolist() == around or piece.sum() == arrays[i].sum()
+            assert tile.ground_truth.crowd[row] == (piece.sum() < 0.5 * arrays[i].sum())
 
 
 def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
-    truth = truth_of([[0, 0, 40, 10], [50, 0, 60, 10], [20, 0, 24, 10]], masks=False)
-    shown = truth_in(truth, np.array([10, 0, 42, 32]), 0.8)
+    ground_truth = ground_truth_of([[0, 0, 40, 10], [50, 0, 60, 10], [20, 0, 24, 10]], masks=False)
+    shown = ground_truth_in(ground_truth, np.array([10, 0, 42, 32]), 0.8)
     assert shown.boxes_xyxy.tolist() == [[0, 0, 30, 10], [10, 0, 14, 10]]
     assert shown.crowd.tolist() == [True, False]  # three quarters are too little here
-    assert not truth_in(truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
+    assert not ground_truth_in(ground_truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
 
 
-def test_a_photograph_no_larger_than_a_tile_is_left_as_it_is(photograph, tmp_path):
-    for sample in (photograph, replace(photograph, size_hw=None)):
+def test_an_image_no_larger_than_a_tile_is_left_as_it_is(image, tmp_path):
+    for sample in (image, replace(image, size_hw=None)):
         (tile,) = cut(sample, TilesConfig(size=130), tmp_path)
         assert tile is sample
 
@@ -85,34 +89,34 @@ def pixels_of(tiles):
     return [open_image(tile.path).pixels for tile in tiles]
 
 
-def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(photograph, tmp_path):
-    """A run that ended before it was a run leaves tiles behind, of another size or another photograph."""
+def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(image, tmp_path):
+    """A run that ended before it was a run leaves tiles behind, of another size or another image."""
     (tmp_path / "run").mkdir()
-    list(cut(photograph, TilesConfig(size=64), tmp_path / "run"))
-    for tile in cut(photograph, TilesConfig(size=100), tmp_path / "run"):
+    list(cut(image, TilesConfig(size=64), tmp_path / "run"))
+    for tile in cut(image, TilesConfig(size=100), tmp_path / "run"):
         assert open_image(tile.path).size_hw == tile.size_hw
-    Image.new("RGB", SIZE[::-1], (7, 7, 7)).save(photograph.path)
+    Image.new("RGB", SIZE[::-1], (7, 7, 7)).save(image.path)
     assert all(
-        (pixels == 7).all() for pixels in pixels_of(cut(photograph, TilesConfig(size=64), tmp_path / "run"))
+        (pixels == 7).all() for pixels in pixels_of(cut(image, TilesConfig(size=64), tmp_path / "run"))
     )
 
 
-def test_photographs_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
+def test_images_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
     (tmp_path / "tiles").mkdir()
     (tmp_path / "a").mkdir()
     for name, grey in (("a/b.png", 10), ("a-b.png", 200)):
         Image.new("RGB", SIZE[::-1], (grey,) * 3).save(tmp_path / name)
-        truth = truth_of([[0, 0, 40, 10]], masks=False)
-        sample = Sample(id=name, path=tmp_path / name, size_hw=SIZE, split="train", truth=truth)
+        ground_truth = ground_truth_of([[0, 0, 40, 10]], masks=False)
+        sample = Sample(id=name, path=tmp_path / name, size_hw=SIZE, split="train", ground_truth=ground_truth)
         tiles = pixels_of(cut(sample, TilesConfig(size=64), tmp_path / "tiles"))
         assert all((pixels == grey).all() for pixels in tiles)
 
 
-def test_tiles_that_are_there_are_not_cut_again(photograph, tmp_path, monkeypatch):
+def test_tiles_that_are_there_are_not_cut_again(image, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    before = [tile.path for tile in cut(photograph, TilesConfig(size=64), tmp_path / "run")]
+    before = [tile.path for tile in cut(image, TilesConfig(size=64), tmp_path / "run")]
     monkeypatch.setattr(Image.Image, "save", None)
-    assert [tile.path for tile in cut(photograph, TilesConfig(size=64), tmp_path / "run")] == before
+    assert [tile.path for tile in cut(image, TilesConfig(size=64), tmp_path / "run")] == before
 
 
 def dataset(root, count=6):
@@ -124,9 +128,9 @@ def dataset(root, count=6):
         pixels[y : y + 30, x : x + 30] += 150
         path = root / f"{i}.png"
         Image.fromarray(pixels).save(path)
-        truth = truth_of([[x, y, x + 30, y + 30]], masks=False)
+        ground_truth = ground_truth_of([[x, y, x + 30, y + 30]], masks=False)
         split = "train" if i < 4 else "val"
-        samples.append(Sample(id=path.name, path=path, size_hw=SIZE, split=split, truth=truth))
+        samples.append(Sample(id=path.name, path=path, size_hw=SIZE, split=split, ground_truth=ground_truth))
     return Dataset(task=Task.DETECTION, labels=LABELS, samples=tuple(samples), root=root)
 
 
@@ -143,18 +147,18 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
         },
     )  # fmt: skip
     said = (run.path / "train.log").read_text(encoding="utf-8")
-    assert "4 training photographs became 24 tiles" in said
+    assert "4 training images became 24 tiles" in said
     assert "2 for validation became 12" in said
     assert not (run.path / "tiles").exists()  # they are in nobody's way once the run is over
     from blemish.model_file import read_model_file
 
     file = read_model_file(run.model_file)
     assert file.contract.recipe["data"]["tiles"]["size"] == 64
-    assert len(file.fingerprints.pixel) == 6  # of photographs: a leak is found whole
+    assert len(file.fingerprints.pixel) == 6  # of images: a leak is found whole
 
 
 def test_tiles_are_for_tasks_with_boxes(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(data_setup, "hash_photographs", None)  # told before any photograph is opened
+    monkeypatch.setattr(data_setup, "hash_images", None)  # told before any image is opened
     with pytest.raises(BadRecipe, match=r"data\.tiles is for detection"):
         train(
             None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",

@@ -100,7 +100,7 @@ def test_validation_figures_are_those_of_evaluate(recipe, table, tmp_path):
 
     held = data.of_split("val")
     predictions = [predictor.predict(s.path) for s in held]
-    report = score(predictions, [s.truth for s in held], intervals=False)
+    report = score(predictions, [s.ground_truth for s in held], intervals=False)
     known = {name: value for name, value in tuned.items() if name != "tuned"}
     assert set(known) == set(FIGURES[Task.MULTILABEL])
     for name, value in known.items():  # one name for one figure, in training and in evaluate
@@ -175,7 +175,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_interrupted(
     assert same(weights_of(whole), weights_of(resumed))
 
     def kept(run):
-        timed = ("seconds", "ms_per_photograph")
+        timed = ("seconds", "ms_per_image")
         return [{k: v for k, v in row.items() if k not in timed} for row in run.history]
 
     assert kept(whole) == kept(resumed)
@@ -283,8 +283,8 @@ def test_frozen_stages_keep_their_weights_and_statistics(recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("exported")
-def test_localization_trains_and_decodes_in_the_photographs_pixels(recipe, boxes, tmp_path):
-    for number, scale in enumerate(("photograph", "coord_max")):
+def test_localization_trains_and_decodes_in_the_images_pixels(recipe, boxes, tmp_path):
+    for number, scale in enumerate(("image", "coord_max")):
         run = train(
             recipe(boxes, model__options={"box_scale": scale}, model__resize_to=36, training__epochs=2,
                    augmentation__horizontal_flip=0.5, augmentation__rotation_degrees=5),
@@ -331,9 +331,9 @@ def test_no_network_is_told_before_any_work(recipe, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_broken_photographs_are_all_listed_before_training(recipe, folders, tmp_path):
+def test_broken_images_are_all_listed_before_training(recipe, folders, tmp_path):
     shutil.copytree(folders, tmp_path / "data")
-    (tmp_path / "data" / "dark" / "0.png").write_bytes(b"no photograph")
+    (tmp_path / "data" / "dark" / "0.png").write_bytes(b"no image")
     whole = (tmp_path / "data" / "light" / "1.png").read_bytes()
     (tmp_path / "data" / "light" / "1.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadDataset) as caught:
@@ -359,7 +359,7 @@ def test_the_test_split_is_never_opened(recipe, folders, tmp_path):
             for i in numbers:
                 shutil.copy(folders / label / f"{i}.png", tmp_path / "data" / split / label)
     for path in (tmp_path / "data" / "test").rglob("*.png"):
-        path.write_bytes(b"whoever opens this finds no photograph")
+        path.write_bytes(b"whoever opens this finds no image")
     run = train(recipe(tmp_path / "data", training__epochs=1), output=tmp_path / "run", device="cpu")
     assert len(np.load(run.path / "prints.npz")["pixel"]) == 16
 
@@ -379,7 +379,7 @@ def test_train_and_validation_are_drawn_anew_where_the_recipe_says_so_and_the_te
     assert {s.path.parent.parent.name for s in data.train} == {"train", "val"}
 
 
-def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_path, contract_of):
+def test_data_set_normalisation_is_that_of_the_training_images(recipe, tmp_path, contract_of):
     run = train(
         recipe(data__normalization="dataset", training__epochs=1), output=tmp_path / "run", device="cpu"
     )
@@ -395,7 +395,7 @@ def test_data_set_normalisation_is_that_of_the_training_photographs(recipe, tmp_
     np.testing.assert_allclose(spec.std, np.std(np.stack(pixels), (0, 1, 2)), atol=1e-4)
 
 
-def test_sixteen_bit_photographs_train(recipe, tmp_path, contract_of):
+def test_sixteen_bit_images_train(recipe, tmp_path, contract_of):
     random = np.random.default_rng(0)
     for label, level in (("dark", 3000), ("light", 9000)):
         (tmp_path / "data" / label).mkdir(parents=True)
@@ -479,7 +479,7 @@ def test_lightnings_loggers_are_taken_by_name(recipe, tmp_path):
     assert all(0 <= float(row["macro_f1"]) <= 1 for row in rows)
 
 
-def test_an_unknown_logger_is_told_before_photographs_are_sought(recipe, tmp_path):
+def test_an_unknown_logger_is_told_before_images_are_sought(recipe, tmp_path):
     chosen = recipe(training__loggers=[{"name": "mlfow"}], data__path=str(tmp_path / "nothing"))
     with pytest.raises(UnknownName, match="did you mean 'mlflow'"):
         train(chosen, output=tmp_path / "run", device="cpu")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blemish.inference import Predictor
 
 COLD_STARTS = 3
-DRAWN = 16  # photographs that are drawn where none were given
+DRAWN = 16  # images that are drawn where none were given
 DRAWN_HW = (480, 640)
 
 
@@ -35,7 +35,7 @@ def benchmark(
     ],
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", metavar="DIR", help="Photographs; drawn ones where not given."),
+        typer.Option("--source", metavar="DIR", help="Images; drawn ones where not given."),
     ] = None,
     backend: Annotated[
         list[str] | None,
@@ -44,7 +44,7 @@ def benchmark(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Of the stream; latency is of one at a time.")] = 1,
-    count: Annotated[int, typer.Option(min=1, help="Photographs to time.")] = 50,
+    count: Annotated[int, typer.Option(min=1, help="Images to time.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a backend.")] = False,
 ) -> None:
     """Time a model file on this machine: latency by stage, throughput, memory, cold start.
@@ -53,9 +53,9 @@ def benchmark(
     """
     from blemish.errors import BlemishError
 
-    with _photographs(source, count) as (photographs, places):
+    with _images(source, count) as (images, places):
         if backend is not None and len(backend) == 1:
-            found = [_measured(file, backend[0], device, threads, batch_size, photographs)]
+            found = [_measured(file, backend[0], device, threads, batch_size, images)]
         else:
             found = []
             for name in backend or _installed(file):
@@ -76,19 +76,19 @@ def benchmark(
 
 
 def _measured(
-    file: str, backend: str, device: str, threads: int | None, batch_size: int, photographs: Sequence[Path]
+    file: str, backend: str, device: str, threads: int | None, batch_size: int, images: Sequence[Path]
 ) -> dict[str, Any]:
     from blemish.inference.benchmark import measure
 
     started = time.perf_counter()
     predictor = _predictor(file, backend, device, threads)
     speed = measure(
-        predictor, photographs, batch_size=batch_size, load_seconds=time.perf_counter() - started
+        predictor, images, batch_size=batch_size, load_seconds=time.perf_counter() - started
     ).to_dict()
     speed["cold_start_seconds"] = None
     if backend != "torch":
         model = predictor.model_file.path if predictor.model_file is not None else file
-        speed["cold_start_seconds"] = _cold_start(str(model), backend, device, threads, photographs[0])
+        speed["cold_start_seconds"] = _cold_start(str(model), backend, device, threads, images[0])
     return speed
 
 
@@ -113,9 +113,9 @@ def _predictor(file: str, backend: str, device: str, threads: int | None) -> Pre
     return Predictor(TorchBackend(network.to(there if device == "auto" else device)), model_file)
 
 
-def _cold_start(model: str, backend: str, device: str, threads: int | None, photograph: Path) -> float:
-    """Seconds of a whole process that looks at one photograph, the median of a few."""
-    command = [sys.executable, "-m", "blemish", "predict", str(photograph), "--model", model]
+def _cold_start(model: str, backend: str, device: str, threads: int | None, image: Path) -> float:
+    """Seconds of a whole process that looks at one image, the median of a few."""
+    command = [sys.executable, "-m", "blemish", "predict", str(image), "--model", model]
     command += ["--backend", backend, "--device", device]
     command += [] if threads is None else ["--threads", str(threads)]
     seconds = []
@@ -142,21 +142,21 @@ def _installed(file: str) -> list[str]:
 
 
 @contextmanager
-def _photographs(sources: list[str] | None, count: int) -> Iterator[tuple[list[Path], list[str]]]:
-    """`count` photographs, given or drawn, some of them twice, and where another process finds them."""
+def _images(sources: list[str] | None, count: int) -> Iterator[tuple[list[Path], list[str]]]:
+    """`count` images, given or drawn, some of them twice, and where another process finds them."""
     if sources:
         from blemish.inference.sources import find_sources
 
         found = list(islice(find_sources(sources), count))
         yield [found[i % len(found)] for i in range(count)], sources
         return
-    from blemish.data.synthetic import panels, save_photograph
+    from blemish.data.synthetic import panels, save_image
 
     with tempfile.TemporaryDirectory(prefix="blemish-benchmark-") as folder:
         drawn = []
         for specimen in panels(min(DRAWN, count), size_hw=DRAWN_HW):
             drawn.append(Path(folder) / f"{specimen.id}.jpg")
-            save_photograph(specimen.photograph, drawn[-1])
+            save_image(specimen.image, drawn[-1])
         yield [drawn[i % len(drawn)] for i in range(count)], [folder]
 
 
@@ -164,7 +164,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=f"milliseconds a photograph, median (95 %), {found[0]['photographs']} photographs")
+    table = Table(caption=f"milliseconds an image, median (95 %), {found[0]['images']} images")
     for heading in ("", *(speed["backend"] for speed in found)):
         table.add_column(heading, justify="left" if not heading else "right")
     words = {
@@ -180,7 +180,7 @@ def _print_table(found: Sequence[dict[str, Any]]) -> None:
         ]
         table.add_row(words.get(stage, stage), *cells, end_section=stage == "total")
     rows = {
-        "photographs a second, streamed": ("photographs_per_second", "{:.1f}"),
+        "images a second, streamed": ("images_per_second", "{:.1f}"),
         "peak memory, MiB": ("peak_memory_mib", "{:.0f}"),
         "load, s": ("load_seconds", "{:.2f}"),
         "cold start of the whole process, s": ("cold_start_seconds", "{:.2f}"),

@@ -1,4 +1,4 @@
-"""`blemish compare`: model files side by side on the same photographs."""
+"""`blemish compare`: model files side by side on the same images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def compare(
     threads: ThreadsOption = None,
     limit_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Compare model files on the same photographs: how good, how fast, how large, under which licence.
+    """Compare model files on the same images: how good, how fast, how large, under which licence.
 
     Detectors with and without masks may stand side by side; they are then compared by their boxes.
     """
@@ -103,13 +103,13 @@ def print_comparison(comparison: Comparison) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from blemish.evaluation.metric_names import interval, number, title_of
+    from blemish.evaluation.metric_names import display_name_of, interval, number
     from blemish.evaluation.report import MetricValue
 
     console = Console()
     split = comparison.data.get("split")
     where = f"{comparison.data.get('name')}{f', split {split}' if split else ''}"
-    console.print(Text(f"{where}: {comparison.photographs} photographs", style="bold"))
+    console.print(Text(f"{where}: {comparison.images} images", style="bold"))
     for contender in comparison.contenders:
         for stamp in contender.report.stamps:
             style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
@@ -127,12 +127,12 @@ def print_comparison(comparison: Comparison) -> None:
     headline = [c.figures[comparison.headline] for c in comparison.contenders]
     for name in names:
         cells = [number(c.figures[name].value) for c in comparison.contenders]
-        add(title_of(name), cells, "bold" if name == comparison.headline else "")
+        add(display_name_of(name), cells, "bold" if name == comparison.headline else "")
         if name == comparison.headline and any(map(interval, headline)):
             add("  95 % interval", map(interval, headline))
     for name in comparison.label_names:
         add(name, (number(c.labels.get(name, MetricValue(None)).value) for c in comparison.contenders), "dim")
-    add("ms a photograph", (f"{c.milliseconds:.1f}" for c in comparison.contenders))
+    add("ms an image", (f"{c.milliseconds:.1f}" for c in comparison.contenders))
     add("MB", (f"{c.bytes / 1e6:.1f}" for c in comparison.contenders))
     licences = zip(*(c.short_licences for c in comparison.contenders), strict=True)
     for title, stated in zip(("code's licence", "weights' licence"), licences, strict=True):

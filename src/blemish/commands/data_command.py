@@ -1,4 +1,4 @@
-"""`blemish data`: look at labelled photographs, and write them anew."""
+"""`blemish data`: look at labelled images, and write them anew."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OutputOption = Annotated[
         "--output", "-o", metavar="DIR", help="A folder that is not there yet, or empty.", show_default=False
     ),
 ]
-LinkOption = Annotated[bool, typer.Option("--link", help="Hard links to the photographs instead of copies.")]
+LinkOption = Annotated[bool, typer.Option("--link", help="Hard links to the images instead of copies.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 FractionsOption = Annotated[
     str, typer.Option(metavar="SPLIT=SHARE,...", help="The share of each split; they add up to 1.")
@@ -130,9 +130,7 @@ def stats(
     task: TaskOption = None,
     column: ColumnOption = None,
     box_order: OrderOption = None,
-    pixels: Annotated[
-        bool, typer.Option(help="Decode every photograph for mean and standard deviation.")
-    ] = True,
+    pixels: Annotated[bool, typer.Option(help="Decode every image for mean and standard deviation.")] = True,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page that stands on its own.")
     ] = None,
@@ -163,14 +161,14 @@ def preview(
     column: ColumnOption = None,
     box_order: OrderOption = None,
     split: Annotated[str | None, typer.Option(help="Of one split only.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many photographs.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     columns: Annotated[int, typer.Option(min=1, help="How many in a row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of the lot that chooses them.")] = 0,
 ) -> None:
-    """Draw a grid of photographs with their labels."""
+    """Draw a grid of images with their labels."""
     from blemish.data.preview import preview as draw_grid
 
-    if output.suffix.casefold() not in PREVIEW_SUFFIXES:  # before the photographs are drawn
+    if output.suffix.casefold() not in PREVIEW_SUFFIXES:  # before the images are drawn
         raise BadInput(f"{output}: a picture is written as {', '.join(PREVIEW_SUFFIXES)}; name it so")
     dataset = _open(path, data_format, images, task, column, box_order)
     dataset = dataset.of_split(split) if split else dataset
@@ -188,9 +186,7 @@ def convert(
     task: TaskOption = None,
     column: ColumnOption = None,
     box_order: OrderOption = None,
-    missing: Annotated[
-        str, typer.Option(help="Photographs that are not there: error, drop or keep.")
-    ] = "error",
+    missing: Annotated[str, typer.Option(help="Images that are not there: error, drop or keep.")] = "error",
     link: LinkOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -271,7 +267,7 @@ def synthesize(
     output: OutputOption,
     task: TaskOption = None,
     to: Annotated[str | None, typer.Option("--format", help="Any that can hold the task.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many photographs.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same.")] = 0,
     size: Annotated[int, typer.Option(help="Height and width, pixels.")] = 128,
     bits: Annotated[int, typer.Option(help="8, or 16 for cells.")] = 8,
@@ -372,14 +368,14 @@ def _report(written: Written, *, as_json: bool) -> None:
 
 
 def _print_written(written: Written) -> None:
-    typer.echo(f"{written.photographs} photographs as {written.format} in {written.root}")
+    typer.echo(f"{written.images} images as {written.format} in {written.root}")
     for loss in written.losses:
         typer.echo(f"not kept: {loss.sentence()}")
     if written.damaged:
         from blemish.data.write_dataset import some_of
 
         typer.echo(
-            f"warning: {len(written.damaged)} photographs are broken and were copied as they are:"
+            f"warning: {len(written.damaged)} images are broken and were copied as they are:"
             f" {some_of(written.damaged)}; blemish data check says what is wrong with each",
             err=True,
         )
@@ -399,12 +395,12 @@ def _print_findings(found: Findings, *, everything: bool) -> None:
         if len(kind) > len(shown):
             typer.echo(f"  and {len(kind) - len(shown)} more; --all shows them")
     if not found.findings:
-        typer.echo(f"nothing is wrong with {found.photographs} photographs")
+        typer.echo(f"nothing is wrong with {found.images} images")
     else:
         counted = ", ".join(
             f"{sum(f.severity == s for f in found)} {s}s" for s in ("error", "warning", "note")
         )
-        typer.echo(f"{found.photographs} photographs: {counted}")
+        typer.echo(f"{found.images} images: {counted}")
 
 
 def _colour(severity: str) -> str:
@@ -420,16 +416,15 @@ def _print_statistics(found: Statistics) -> None:
     console.print(_rich_table(("", ""), summary_lines(found)))
     splits = list(found.splits)
     rows = [
-        (x.title, str(x.photographs), str(x.objects), *(str(x.by_split[s]) for s in splits))
-        for x in found.labels
+        (x.title, str(x.images), str(x.objects), *(str(x.by_split[s]) for s in splits)) for x in found.labels
     ]
-    console.print(
-        _rich_table(("label", "photographs", "objects", *splits), rows, right=range(1, 3 + len(splits)))
-    )
+    console.print(_rich_table(("label", "images", "objects", *splits), rows, right=range(1, 3 + len(splits))))
     if 1 < len(found.labels) <= 12:
-        titles = [x.title for x in found.labels]
-        together = [(t, *(str(v) for v in row)) for t, row in zip(titles, found.together, strict=True)]
-        console.print(_rich_table(("together", *titles), together, right=range(1, 1 + len(titles))))
+        display_names = [x.title for x in found.labels]
+        together = [(t, *(str(v) for v in row)) for t, row in zip(display_names, found.together, strict=True)]
+        console.print(
+            _rich_table(("together", *display_names), together, right=range(1, 1 + len(display_names)))
+        )
 
 
 def _rich_table(header: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int] = ()) -> Any:

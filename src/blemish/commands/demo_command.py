@@ -1,4 +1,4 @@
-"""`blemish demo`: the whole way once, on real photographs."""
+"""`blemish demo`: the whole way once, on real images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`blemish evaluate`: how a model file does on labelled photographs."""
+"""`blemish evaluate`: how a model file does on labelled images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
     show: Annotated[
-        str | None, typer.Option(metavar="ID", help="One photograph: truth beside prediction, drawn.")
+        str | None, typer.Option(metavar="ID", help="One image: truth beside prediction, drawn.")
     ] = None,
     intervals: IntervalsOption = True,
     batch_size: BatchOption = None,
@@ -63,13 +63,13 @@ def evaluate(
     threads: ThreadsOption = None,
     limit_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Measure a model file on labelled photographs.
+    """Measure a model file on labelled images.
 
     Labels are matched by name.
 
-    Photographs that cannot be read are listed and not scored; the exit code is then 1.
+    Images that cannot be read are listed and not scored; the exit code is then 1.
 
-    Photographs that the model has learned from are found and stamped on the report.
+    Images that the model has learned from are found and stamped on the report.
     """
     from dataclasses import replace
 
@@ -144,13 +144,13 @@ def print_report(report: Report, output: Path | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from blemish.evaluation.metric_names import interval, leading_figures, number, title_of
+    from blemish.evaluation.metric_names import display_name_of, interval, leading_figures, number
 
     console = Console()
     name = report.model.get("name") or "model"
     split = report.data.get("split")
     where = f"{report.data.get('name')}{f', split {split}' if split else ''}"
-    console.print(Text(f"{name} on {where}: {report.photographs} photographs", style="bold"))
+    console.print(Text(f"{name} on {where}: {report.images} images", style="bold"))
     for stamp in report.stamps:
         style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
         console.print(Text(f"{stamp.kind}: {stamp.text}", style=style))
@@ -160,7 +160,9 @@ def print_report(report: Report, output: Path | None = None) -> None:
     for figure in (report.headline, *leading_figures(report)):
         found = report.figures[figure]
         style = "bold" if figure == report.headline else ""
-        table.add_row(title_of(figure), number(found.value, figure), interval(found, figure), style=style)
+        table.add_row(
+            display_name_of(figure), number(found.value, figure), interval(found, figure), style=style
+        )
     console.print()
     console.print(table)
     if report.label_rows:
@@ -178,14 +180,14 @@ def print_report(report: Report, output: Path | None = None) -> None:
 def _label_table(report: Report) -> Any:
     from rich.table import Table
 
-    from blemish.evaluation.metric_names import number, title_of
+    from blemish.evaluation.metric_names import display_name_of, number
 
     columns = tuple(report.label_rows[0].figures)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("label")
-    counted = "photographs" if report.task.is_image_level else "objects"
+    counted = "images" if report.task.is_image_level else "objects"
     thresholds = report.label_rows[0].threshold is not None
-    for column in (counted, "said", *(["from score"] if thresholds else []), *map(title_of, columns)):
+    for column in (counted, "said", *(["from score"] if thresholds else []), *map(display_name_of, columns)):
         table.add_column(column.lower() if column.istitle() else column, justify="right")
     for row in report.label_rows:
         table.add_row(
@@ -209,7 +211,7 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    """One photograph on the terminal, and drawn beside."""
+    """One image on the terminal, and drawn beside."""
     import io
 
     from blemish.data import open_dataset

@@ -60,9 +60,7 @@ def explain(
     ] = None,
     budget: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="Versions of a photograph that an occlusion, rise or score-cam map may ask."
-        ),
+        typer.Option(min=2, help="Versions of an image that an occlusion, rise or score-cam map may ask."),
     ] = None,
     colours: Annotated[str, typer.Option(help="viridis, inferno, cividis or jet.")] = "viridis",
     scores: Annotated[
@@ -76,8 +74,8 @@ def explain(
 ) -> None:
     """Show where a model looked.
 
-    For each photograph and label: an overlay (JPEG), the map (16-bit PNG and .npy), and its numbers in
-    explanations.json. Photographs that cannot be used get a line of their own; the exit code is then 1.
+    For each image and label: an overlay (JPEG), the map (16-bit PNG and .npy), and its numbers in
+    explanations.json. Images that cannot be used get a line of their own; the exit code is then 1.
     """
     from blemish.errors import BlemishError
     from blemish.explanation import Explainer

@@ -33,9 +33,7 @@ def export(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH", help="Labelled photographs to compare on; the run's validation by default."
-        ),
+        typer.Option(metavar="PATH", help="Labelled images to compare on; the run's validation by default."),
     ] = None,
     max_drop: Annotated[
         float, typer.Option(min=0, max=1, help="How far the headline metric may fall in fp16.")
@@ -45,7 +43,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The certificate as JSON.")] = False,
 ) -> None:
-    """Make a model file again, and prove on photographs that it decides as before."""
+    """Make a model file again, and prove on images that it decides as before."""
     from blemish.hub import is_address, local_file
     from blemish.training.reexport import reexport
 
@@ -81,7 +79,7 @@ def _lines(made: ModelFile, size_before: int) -> list[str]:
     if certificate.metric_before is not None and certificate.metric_after is not None:
         lines.append(
             f"{certificate.metric} {certificate.metric_before:.4f} before, {certificate.metric_after:.4f} "
-            f"after, on {certificate.photographs} photographs"
+            f"after, on {certificate.images} images"
         )
     lines.append(
         f"{certificate.verdicts_changed} verdicts changed; largest difference of a score "

@@ -32,7 +32,7 @@ def import_model(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Photographs, labelled or not, to prove on that file and network decide alike.",
+            help="Images, labelled or not, to prove on that file and network decide alike.",
             show_default=False,
         ),
     ] = None,
@@ -67,10 +67,10 @@ def import_model(
         typer.echo(f"licence of the weights: {contract.licences.weights}")
     certificate = contract.certificate
     if certificate is None:
-        typer.echo("not certified: give photographs with --data to prove that file and network decide alike")
+        typer.echo("not certified: give images with --data to prove that file and network decide alike")
     else:
         typer.echo(
-            f"certified on {certificate.photographs} photographs: {certificate.verdicts_changed} verdicts "
+            f"certified on {certificate.images} images: {certificate.verdicts_changed} verdicts "
             f"changed, largest difference of a score {certificate.largest_difference:.2g}"
         )
 

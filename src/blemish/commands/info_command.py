@@ -120,9 +120,9 @@ def _figures(found: MetricSummary) -> str:
     for figure in found.figures:
         interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
         shown.append(f"{figure.name} {figure.value:.3f}{interval}")
-    if found.photographs is not None:
-        shown.append(f"on {found.photographs} photographs")
-    tuned = " (thresholds chosen on these photographs)" if found.tuned else ""
+    if found.images is not None:
+        shown.append(f"on {found.images} images")
+    tuned = " (thresholds chosen on these images)" if found.tuned else ""
     return ", ".join(shown) + tuned
 
 
@@ -132,7 +132,7 @@ def _data(contract: Contract, prints: Mapping[str, int]) -> str:
     data, counts = contract.data, counts_of(contract)
     parts = [p for p in (data.get("name") or data.get("format"), counts) if p]
     if sum(prints.values()):
-        parts.append(f"hashes of {prints['train']} training and {prints['val']} validation photographs")
+        parts.append(f"hashes of {prints['train']} training and {prints['val']} validation images")
     return "; ".join(parts) or "not stated"
 
 
@@ -142,7 +142,7 @@ def _certificate(proof: ParityCertificate | None, made: ModelFile) -> str:
     if proof.graph_digest != made.graph_digest:
         return "of ANOTHER graph: this file was changed after it was certified"
     text = (
-        f"{proof.verdicts_changed} verdicts changed on {proof.photographs} photographs, largest difference "
+        f"{proof.verdicts_changed} verdicts changed on {proof.images} images, largest difference "
         f"{proof.largest_difference:.2g}"
     )
     if proof.metric_before is not None and proof.metric_after is not None:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from blemish.structures import Prediction
 
 
-DRAWN_PIXELS = 25_000_000  # larger photographs are drawn reduced to it: for the eye, and for the memory
+DRAWN_PIXELS = 25_000_000  # larger images are drawn reduced to it: for the eye, and for the memory
 
 
 def json_line(outcome: PredictionResult, drawn: Path | None = None) -> str:
     """One line of JSON: the prediction, or the path and the error; for frames their number and time too.
 
     Args:
-        outcome: of one photograph or frame.
+        outcome: of one image or frame.
         drawn: the picture or film that shows it.
     """
     source = outcome.source
@@ -47,7 +47,7 @@ def json_line(outcome: PredictionResult, drawn: Path | None = None) -> str:
 
 
 def line(outcome: PredictionResult) -> str:
-    """One line for people: the photograph and the verdict, or what is wrong with it."""
+    """One line for people: the image and the verdict, or what is wrong with it."""
     if outcome.prediction is None:
         return str(outcome.error)
     return f"{outcome.source}: {verdict(outcome.prediction)}"
@@ -55,14 +55,14 @@ def line(outcome: PredictionResult) -> str:
 
 def verdict(prediction: Prediction) -> str:
     """What the model says at its own thresholds, in a few words."""
-    titles, scores = prediction.labels.titles, prediction.label_scores
+    display_names, scores = prediction.labels.display_names, prediction.label_scores
     if prediction.task is Task.CLASSIFICATION:
-        return f"{titles[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
+        return f"{display_names[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
     if prediction.task is Task.MULTILABEL:
         held = prediction.verdict()
         order = (-scores).argsort()
-        yes = ", ".join(f"{titles[i]} {scores[i]:.1%}" for i in order if held[i])
-        no = ", ".join(f"{titles[i]} {scores[i]:.1%}" for i in order if not held[i])
+        yes = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if held[i])
+        no = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if not held[i])
         return (yes or "nothing found") + (f" (not: {no})" if no else "")
     assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
     if prediction.task is Task.LOCALIZATION:
@@ -73,7 +73,7 @@ def verdict(prediction: Prediction) -> str:
     counts = Counter(sure.label_index.tolist())
     best = {i: sure.scores[sure.label_index == i].max() for i in counts}
     said = ", ".join(
-        f"{count} x {titles[i]} (best {best[i]:.1%})"
+        f"{count} x {display_names[i]} (best {best[i]:.1%})"
         for i, count in sorted(counts.items(), key=lambda item: -best[item[0]])
     )
     bare = sum(mask.area == 0 for mask in sure.masks or ())
@@ -81,14 +81,14 @@ def verdict(prediction: Prediction) -> str:
 
 
 class Pictures:
-    """Photographs and films with what was found drawn on them, in one folder; a context."""
+    """Images and films with what was found drawn on them, in one folder; a context."""
 
     def __init__(self, folder: Path, white_level: int, min_score: float | None = None) -> None:
         """Write into `folder`.
 
         Args:
             folder: made where it is not there.
-            white_level: what becomes white of 16-bit photographs.
+            white_level: what becomes white of 16-bit images.
             min_score: objects below it are not drawn; None takes the threshold of each label.
         """
         self.folder, self.white_level, self.min_score = folder, white_level, min_score
@@ -105,7 +105,7 @@ class Pictures:
             film.__exit__(kind, *rest)
 
     def add(self, outcome: PredictionResult) -> Path:
-        """Draw one outcome that went well and kept its photograph; frames of a film become a film.
+        """Draw one outcome that went well and kept its image; frames of a film become a film.
 
         Returns:
             The picture, or the film, which is complete once the next one begins or this context ends.
@@ -115,8 +115,8 @@ class Pictures:
         """
         from blemish.drawing import draw, reduced
 
-        assert outcome.prediction is not None and outcome.photograph is not None  # noqa: S101
-        photo = reduced(outcome.photograph, DRAWN_PIXELS)
+        assert outcome.prediction is not None and outcome.image is not None  # noqa: S101
+        photo = reduced(outcome.image, DRAWN_PIXELS)
         picture = draw(outcome.prediction.at_least(self.min_score), photo.to_pil(self.white_level))
         if isinstance(outcome.source, Frame):
             return self._add_frame(outcome.source, picture)

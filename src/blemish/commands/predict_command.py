@@ -1,4 +1,4 @@
-"""`blemish predict`: what a model file says of photographs."""
+"""`blemish predict`: what a model file says of images."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def predict(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write each photograph with what was found drawn on it: boxes at or above their label's "
+            help="Write each image with what was found drawn on it: boxes at or above their label's "
             "threshold, or from --min-score.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a photograph.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON an image.")] = False,
     min_score: Annotated[
         float | None, typer.Option(min=0, max=1, help="Leave out boxes below this score.")
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="At most this many boxes a photograph.")
+        int | None, typer.Option(min=1, help="At most this many boxes an image.")
     ] = None,
     batch_size: BatchOption = None,
     tile: TileOption = None,
@@ -68,9 +68,9 @@ def predict(
     threads: ThreadsOption = None,
     limit_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Look at photographs with a model file.
+    """Look at images with a model file.
 
-    Photographs that cannot be used get a line of their own; the exit code is then 1, or 2 if none could be.
+    Images that cannot be used get a line of their own; the exit code is then 1, or 2 if none could be.
     """
     from dataclasses import replace
 
@@ -100,7 +100,7 @@ def predict(
                     batch_size,
                     min_score=min_score,
                     max_detections=max_detections,
-                    keep_photographs=keep,
+                    keep_images=keep,
                 )
             else:
                 from blemish.inference.tiles import Tiling, predict_many_tiled
@@ -111,27 +111,27 @@ def predict(
                     Tiling(tile, tile_overlap),
                     predictor.selection(min_score, max_detections),
                     batch_size=batch_size or 1,
-                    keep_photographs=keep,
+                    keep_images=keep,
                     advance=progress.tiles,
                 )
             for outcome in outcomes:
                 drawn = None if pictures is None or outcome.prediction is None else pictures.add(outcome)
                 sys.stdout.write((json_line(outcome, drawn) if as_json else line(outcome)) + "\n")
-                sys.stdout.flush()  # whoever reads a pipe sees each photograph as it is done
+                sys.stdout.flush()  # whoever reads a pipe sees each image as it is done
                 failed += outcome.error is not None
                 done += outcome.error is None
-                progress.photographs(done + failed, failed)
+                progress.images(done + failed, failed)
     except BlemishError as error:
         if not done:
             raise
-        typer.echo(f"blemish: stopped after {done} photographs: {error}", err=True)
+        typer.echo(f"blemish: stopped after {done} images: {error}", err=True)
         raise typer.Exit(FAILED_IN_PART) from error
     if failed:
         raise typer.Exit(FAILED_IN_PART if done else NOTHING_DONE)
 
 
 def _with_frames(paths: Iterable[Path], limits: Limits, step: int) -> Iterator[Source]:
-    """The photographs, and of each film its frames."""
+    """The images, and of each film its frames."""
     from blemish.inference.sources import is_video
 
     for path in paths:
@@ -148,7 +148,7 @@ class _Silent:
 
     tiles: Callable[[int, int], None] | None = None
 
-    def photographs(self, done: int, failed: int) -> None:
+    def images(self, done: int, failed: int) -> None:
         """Say nothing."""
 
 
@@ -157,14 +157,14 @@ class _Shown(_Silent):
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars
-        self._photographs = bars.add_task("photographs", total=None)
+        self._images = bars.add_task("images", total=None)
         self._tiles: Any = None
         self.tiles = self._show_tiles
 
-    def photographs(self, done: int, failed: int) -> None:
+    def images(self, done: int, failed: int) -> None:
         """Count them."""
-        said = f"photographs, {failed} failed" if failed else "photographs"
-        self._bars.update(self._photographs, completed=done, description=said)
+        said = f"images, {failed} failed" if failed else "images"
+        self._bars.update(self._images, completed=done, description=said)
 
     def _show_tiles(self, done: int, total: int) -> None:
         if self._tiles is None:

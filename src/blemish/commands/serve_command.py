@@ -41,7 +41,7 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Refuse larger uploads.")] = 32,
     limit_megapixels: MegapixelsOption = 64,
     queue: Annotated[
-        int, typer.Option(min=1, help="Photographs a model works or waits on at once; more get 429.")
+        int, typer.Option(min=1, help="Images a model works or waits on at once; more get 429.")
     ] = 64,
     deadline_seconds: Annotated[float, typer.Option(min=0.1, help="Give up an answer after this.")] = 60,
     link_minutes: Annotated[
@@ -49,7 +49,7 @@ def serve(
     ] = 10,
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep photographs and answers here; nothing by default."),
+        typer.Option(metavar="DIR", help="Keep images and answers here; nothing by default."),
     ] = None,
     keep_hours: Annotated[
         float | None, typer.Option(help="Delete what is kept after this.", show_default=False)

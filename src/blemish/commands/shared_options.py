@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 
 DataOption = Annotated[
-    Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False)
+    Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled images.", show_default=False)
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option(help="Which photographs; [bold]all[/bold] for every one.", show_default="test, val or all"),
+    typer.Option(help="Which images; [bold]all[/bold] for every one.", show_default="test, val or all"),
 ]
 FormatOption = Annotated[
     str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The folder of photographs, where not beside the labels.")
+    Path | None, typer.Option(metavar="DIR", help="The folder of images, where not beside the labels.")
 ]
 MapOption = Annotated[
     list[str] | None,
@@ -29,18 +29,16 @@ MapOption = Annotated[
     ),
 ]
 IntervalsOption = Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")]
-BatchOption = Annotated[
-    int | None, typer.Option(min=1, help="Photographs that go through the network together.")
-]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Images that go through the network together.")]
 TileOption = Annotated[
     int | None,
-    typer.Option(metavar="PIXELS", min=16, help="Look at large photographs in tiles of this side."),
+    typer.Option(metavar="PIXELS", min=16, help="Look at large images in tiles of this side."),
 ]
 OverlapOption = Annotated[
     float, typer.Option(min=0, max=0.9, help="Of neighbouring tiles, as a share of their side.")
 ]
 MegapixelsOption = Annotated[
-    float, typer.Option(min=0.001, help="Refuse larger photographs before decoding them.")
+    float, typer.Option(min=0.001, help="Refuse larger images before decoding them.")
 ]
 BackendOption = Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]

@@ -1,4 +1,4 @@
-"""`blemish train`: from labelled photographs to a measured model file."""
+"""`blemish train`: from labelled images to a measured model file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED = 130
 def train(
     data: Annotated[
         Path | None,
-        typer.Option("--data", "-d", metavar="PATH", help="Labelled photographs.", show_default=False),
+        typer.Option("--data", "-d", metavar="PATH", help="Labelled images.", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -64,7 +64,7 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
-    """Train a model on labelled photographs, and write a model file that is proved to decide as it does.
+    """Train a model on labelled images, and write a model file that is proved to decide as it does.
 
     Later ones win: the recipe, the options, --set. A training that was stopped or killed goes on with
     --resume.

@@ -18,16 +18,16 @@ class DetectorOptions(BaseModel):
 
     Attributes:
         input_size: pixels: one number for a square, or (height, width); None for the architecture's.
-        resize: how a photograph becomes the input; None for the architecture's way.
+        resize: how an image becomes the input; None for the architecture's way.
         resize_to: pixels, for `shortest`.
         interpolation: Pillow's antialiased filter.
         mean: per channel, of values in [0, 1]; None for that of the architecture's weights.
         std: likewise.
-        white_level: what counts as 1.0 in 16-bit photographs.
+        white_level: what counts as 1.0 in 16-bit images.
         head: only None: a detector's heads are its own.
         score_floor: no box below it leaves the decoder.
         suppress_iou: of two boxes of one label that overlap by more, the lower goes.
-        max_detections: a photograph.
+        max_detections: an image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +70,7 @@ class DetectorOptions(BaseModel):
         return self
 
     def input_spec(self, default_hw: tuple[int, int], resize: Resize, **fixed: Any) -> InputSpec:
-        """How a photograph becomes the input, the architecture's ways where the recipe says nothing."""
+        """How an image becomes the input, the architecture's ways where the recipe says nothing."""
         size = self.input_size
         size_hw = default_hw if size is None else (size, size) if isinstance(size, int) else size
         mean, std = fixed.pop("mean", IMAGENET_MEAN), fixed.pop("std", IMAGENET_STD)
@@ -145,8 +145,8 @@ class RCNNOptions(DetectorOptions):
             Where no weights were loaded, all learn.
         anchor_sizes: side of the square anchor in pixels, one a map from stride 4 to 64.
         aspect_ratios: height / width of the anchors of every map.
-        proposals: that the first stage hands to the second, a photograph; in training twice as many.
-        learned_proposals: of them, how many the second stage learns from, a photograph.
+        proposals: that the first stage hands to the second, an image; in training twice as many.
+        learned_proposals: of them, how many the second stage learns from, an image.
     """
 
     trainable_backbone_layers: int = Field(default=3, ge=0, le=5)
@@ -168,7 +168,7 @@ class RFDETROptions(DetectorOptions):
     """What RF-DETR takes besides; it suppresses nothing, so it takes no `suppress_iou`.
 
     Attributes:
-        queries: objects it can find in a photograph; None for the architecture's number. Fewer learn faster.
+        queries: objects it can find in an image; None for the architecture's number. Fewer learn faster.
         query_groups: sets of queries that learn side by side, of which prediction keeps the first; None for
             the package's 13. Most of the time of a step on a processor is theirs.
     """
@@ -192,7 +192,7 @@ class HybridOptions(DetectorOptions):
         detector_options: its own.
         mask_architecture: of segmentation_models_pytorch.
         encoder: likewise.
-        mask_size: pixels of the photograph that the masks are made from: a number or (height, width).
+        mask_size: pixels of the image that the masks are made from: a number or (height, width).
     """
 
     detector: str = "yolov8s"

@@ -66,11 +66,11 @@ class ImageOptions(BaseModel):
         head: None for the architecture's own.
         mean: per channel, of values in [0, 1]; None for that of the architecture's default weights.
         std: likewise.
-        resize: how a photograph becomes the input, see `InputSpec`; one word, or one by input name.
+        resize: how an image becomes the input, see `InputSpec`; one word, or one by input name.
         resize_to: pixels, for `shortest`; likewise.
         interpolation: Pillow's antialiased filter; likewise.
-        white_level: what counts as 1.0 in 16-bit photographs.
-        box_scale: what one box's coordinates are divided by: the `photograph`'s width and height, or the
+        white_level: what counts as 1.0 in 16-bit images.
+        box_scale: what one box's coordinates are divided by: the `image`'s width and height, or the
             largest coordinate of the set.
         coord_max: that largest coordinate, pixels.
     """
@@ -85,7 +85,7 @@ class ImageOptions(BaseModel):
     resize_to: Pixels | dict[str, Pixels] | None = None
     interpolation: Interpolation | dict[str, Interpolation] = "bilinear"
     white_level: int = Field(default=65535, ge=1, le=65535)
-    box_scale: Literal["photograph", "coord_max"] = "photograph"
+    box_scale: Literal["image", "coord_max"] = "image"
     coord_max: float | None = Field(default=None, gt=0)
 
     @classmethod

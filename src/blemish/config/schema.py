@@ -23,7 +23,7 @@ class Config(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
+    def _no_ground_truth_for_a_number(cls, value: Any, info: Any) -> Any:
         """Python counts true as 1; a recipe that says `batch_size: true` means something else."""
         if _holds(value, bool) and _numbers_only(cls.model_fields[info.field_name].annotation):
             raise ValueError("takes a number, not true or false")
@@ -38,7 +38,7 @@ class ModelConfig(Config):
         weights: `default` for the published ones, `none` for random ones, or a file.
         weights_licence: of a file, as the user states it; it travels in the model file.
         input_size: pixels: a number, (height, width), or a number by input name; None for the architecture's.
-        resize: how a photograph becomes the input; None for `stretch`, or `shortest` if `resize_to` is given.
+        resize: how an image becomes the input; None for `stretch`, or `shortest` if `resize_to` is given.
         resize_to: pixels of the shorter side before the centre crop.
         trainable: stages, or prefixes of parameter names, that learn; None for all. The head always learns.
         head: None for the architecture's own.
@@ -64,7 +64,7 @@ class ModelConfig(Config):
 
 
 class SplitConfig(Config):
-    """How photographs are put into splits where the data set does not say.
+    """How images are put into splits where the data set does not say.
 
     Attributes:
         anew: also where the set has a training and a validation split: they are drawn again from both
@@ -91,17 +91,17 @@ class SplitConfig(Config):
 
 
 class TilesConfig(Config):
-    """How large photographs are cut before anything is learned; for detection and segmentation.
+    """How large images are cut before anything is learned; for detection and segmentation.
 
     Attributes:
-        size: side of a tile, pixels of the photograph.
+        size: side of a tile, pixels of the image.
         overlap: of neighbouring tiles, a share of `size`.
         min_visible: share of an object's area that a tile must show to teach it. A smaller piece is no
             target, so that a detector learns the place as background; in validation it is neither right nor
             wrong to find.
         empty: tiles without objects, as a share of those with some; further ones are left out, but for
             validation.
-        limit_megapixels: larger photographs are refused.
+        limit_megapixels: larger images are refused.
     """
 
     size: int = Field(ge=32)
@@ -112,7 +112,7 @@ class TilesConfig(Config):
 
     @property
     def limits(self) -> Limits:
-        """What photographs are refused."""
+        """What images are refused."""
         return replace(LIMITS, max_pixels=int(self.limit_megapixels * 1e6))
 
 
@@ -125,12 +125,12 @@ class DataConfig(Config):
         format: where it is not to be recognised.
         options: further options of the format, such as the columns of a table.
         split: how to split where the data set has no splits.
-        white_level: what counts as white in 16-bit photographs.
+        white_level: what counts as white in 16-bit images.
         normalization: mean and standard deviation that go with the `weights`, ImageNet's, those of the
-            training photographs, or none.
+            training images, or none.
         licence: as the user states it; it travels in the model file.
-        photo_cache_gb: GB of disk for reduced copies of large photographs; 0 for none.
-        tiles: how large photographs are cut; None to learn from whole ones.
+        photo_cache_gb: GB of disk for reduced copies of large images; 0 for none.
+        tiles: how large images are cut; None to learn from whole ones.
     """
 
     path: str | None = None
@@ -146,10 +146,10 @@ class DataConfig(Config):
 
 
 class CropConfig(Config):
-    """A random part of the photograph, stretched to the input.
+    """A random part of the image, stretched to the input.
 
     Attributes:
-        scale: smallest and largest share of the photograph's area.
+        scale: smallest and largest share of the image's area.
         ratio: narrowest and widest width / height.
         min_box_share: how much of a box must remain; the crop is drawn again until it does.
     """
@@ -168,7 +168,7 @@ class CropConfig(Config):
 
 
 class AugmentationConfig(Config):
-    """What is changed at random in training photographs, the labels with them.
+    """What is changed at random in training images, the labels with them.
 
     Attributes:
         horizontal_flip: probability.
@@ -178,14 +178,14 @@ class AugmentationConfig(Config):
         contrast: likewise.
         saturation: likewise.
         hue: the shift is drawn from [-x, x], of a whole turn.
-        random_resized_crop: None for the whole photograph.
-        scale_jitter: detectors only: smallest and largest scale of the photograph in its input; above 1 a
-            part fills the input, below 1 the photograph stands in a border.
+        random_resized_crop: None for the whole image.
+        scale_jitter: detectors only: smallest and largest scale of the image in its input; above 1 a
+            part fills the input, below 1 the image stands in a border.
         iou_crop: detectors only: probability that a part is cut out as SSD does, by overlap with the boxes.
-        zoom_out: detectors only: probability that the photograph is first put on a canvas up to
+        zoom_out: detectors only: probability that the image is first put on a canvas up to
             `zoom_out_side` times as wide and high.
         zoom_out_side: at most.
-        mixup: alpha of the Beta distribution two photographs are mixed by; 0 for never.
+        mixup: alpha of the Beta distribution two images are mixed by; 0 for never.
         cutmix: alpha likewise, for a pasted rectangle; where both are given, each batch draws one.
         probability: by name, how often a colour change or a rotation is made at all; 1 where not given.
     """
@@ -208,7 +208,7 @@ class AugmentationConfig(Config):
 
     @property
     def is_off(self) -> bool:
-        """Whether nothing is changed in a single photograph."""
+        """Whether nothing is changed in a single image."""
         drawn = (self.horizontal_flip, self.vertical_flip, self.rotation_degrees)
         colour = (self.brightness, self.contrast, self.saturation, self.hue)
         parts = self.random_resized_crop, self.scale_jitter
@@ -337,7 +337,7 @@ class TrainingConfig(Config):
 
     Attributes:
         epochs: at most.
-        batch_size: photographs a step and device; `auto` takes the largest that fits, and stores it.
+        batch_size: images a step and device; `auto` takes the largest that fits, and stores it.
         validation_batch_size: None for the same.
         optimizer: how weights move.
         schedule: how learning rates change.
@@ -347,12 +347,12 @@ class TrainingConfig(Config):
         min_delta: what counts as gain.
         seed: of everything random.
         precision: mixed precision on devices that have it.
-        workers: processes that load photographs; `auto` decides by the machine.
+        workers: processes that load images; `auto` decides by the machine.
         start_method: of those processes; None for the platform's own.
         accumulate: batches a step.
         clip_gradient: largest norm of the gradient; None for any.
         ema: decay of an averaged copy of the weights, which is what is validated and exported; None for none.
-        balanced_sampling: whether photographs of rare labels are drawn more often.
+        balanced_sampling: whether images of rare labels are drawn more often.
         channels_last: memory format that suits convolutions on newer hardware; None for where it is faster.
         batch_norm: `train`, or `frozen`: running statistics stay as loaded, and random layers learn theirs.
         feature_cache: `auto` keeps the features of a frozen trunk where nothing changes them; `on` also where

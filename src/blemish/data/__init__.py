@@ -1,4 +1,4 @@
-"""Photographs with what people say of them: read, checked, split, converted, drawn by a generator.
+"""Images with what people say of them: read, checked, split, converted, drawn by a generator.
 
 The names below are loaded on first use, so that importing this room costs nothing.
 """

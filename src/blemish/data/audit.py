@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.data.checks.copies import check_copies, check_groups, check_listed_twice
-from blemish.data.checks.images import check_photographs
+from blemish.data.checks.images import check_images
 from blemish.data.checks.label_names import check_counts, check_names
 from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
 from blemish.data.findings import Finding, Findings, Severity
@@ -55,7 +55,7 @@ def check(
 ) -> Findings:
     """Everything that is wrong with a data set, or worth knowing.
 
-    Headers are read first and in parallel; photographs are decoded only to look for copies. What was found
+    Headers are read first and in parallel; images are decoded only to look for copies. What was found
     is remembered as long as no file changes.
 
     Args:
@@ -66,7 +66,7 @@ def check(
         columns: likewise.
         delimiter: likewise.
         box_order: likewise.
-        duplicates: whether to decode every photograph, which finds copies and damage behind the header.
+        duplicates: whether to decode every image, which finds copies and damage behind the header.
         thorough: whether to follow the codes of every JPEG too, which finds damage that decoders hide.
         limits: what counts as oversized.
 
@@ -144,7 +144,7 @@ def audit(
     fresh = [p for p in paths if p not in reading.looks or limits != LIMITS]
     reading.looks.update(zip(fresh, read_all_header_info(fresh, limits=limits), strict=True))
     looks = [reading.looks[p] for p in paths]
-    found += check_photographs(paths, looks)
+    found += check_images(paths, looks)
     found += spare
     found += check_names(dataset)
     found += check_counts(dataset)
@@ -164,7 +164,7 @@ def audit(
 
 
 def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> list[BadImage]:
-    """The photographs that cannot be opened, with path and reason; every one is decoded to find out."""
+    """The images that cannot be opened, with path and reason; every one is decoded to find out."""
 
     def one(path: Path) -> BadImage | None:
         try:
@@ -179,7 +179,7 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
 
 def _undecodable(error: BadImage) -> Finding:
     reason, _, remedy = error.reason.partition("; ")
-    code = "truncated-photograph" if isinstance(error, ImageTruncated) else "damaged-photograph"
+    code = "truncated-image" if isinstance(error, ImageTruncated) else "damaged-image"
     return Finding(code, Severity.ERROR, reason, error.path, remedy=remedy, fix="leaves it out")
 
 
@@ -188,7 +188,7 @@ def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:
         damage = stream_damage(path.read_bytes())
         if damage:
             yield Finding(
-                "damaged-photograph",
+                "damaged-image",
                 Severity.ERROR,
                 f"it opens, and {damage}",
                 path,
@@ -198,7 +198,7 @@ def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:
 
 
 def _unlisted(dataset: Dataset, reading: ReadContext, paths: Sequence[Path]) -> list[Finding]:
-    """Photographs that lie in the set's folder and that no label names."""
+    """Images that lie in the set's folder and that no label names."""
     told = {os.fspath(f.path) for f in reading.findings if f.path is not None}
     listed = {os.fspath(p) for p in paths} | told
     root = reading.images or dataset.root
@@ -210,22 +210,22 @@ def _unlisted(dataset: Dataset, reading: ReadContext, paths: Sequence[Path]) -> 
     )
     return [
         Finding(
-            "photograph-without-label",
+            "image-without-label",
             Severity.WARNING,
             "no label names it",
-            Path(photograph),
+            Path(image),
             remedy="label it or take it away",
             fix="leaves it out",
         )
-        for photograph in spare
+        for image in spare
     ]
 
 
 def _all_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
-    """Whether every photograph, and every file that labels one, lies below one of the folders."""
+    """Whether every image, and every file that labels one, lies below one of the folders."""
     above = tuple(os.path.join(os.path.abspath(r), "") for r in roots if r is not None)  # noqa: PTH100, PTH118
     return all(
-        os.path.abspath(place).startswith(above)  # noqa: PTH100 - as text, asked for every photograph
+        os.path.abspath(place).startswith(above)  # noqa: PTH100 - as text, asked for every image
         for s in dataset.samples
         for place in (s.path, s.origin)
         if place

@@ -13,7 +13,7 @@ from blemish.arrays import BoolArray, Mask
 from blemish.data.audit import audit, lenient_reading
 from blemish.data.checks.annotations import FEWEST_PIXELS
 from blemish.data.checks.images import SUFFIXES_OF
-from blemish.data.findings import DROPS_PHOTOGRAPH, Findings
+from blemish.data.findings import DROPS_IMAGE, Findings
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.polygon_masks import PolygonMask, clipped_outline
 from blemish.data.write_dataset import Written, check_output, format_to_write, write_dataset
@@ -22,21 +22,21 @@ from blemish.geometry import clip_boxes
 from blemish.imaging import LIMITS, Limits
 from blemish.structures import GroundTruth, Sample, Task
 
-DROPPED_PHOTOGRAPHS = frozenset(
+DROPPED_IMAGES = frozenset(
     {
-        "broken-photograph",
-        "damaged-photograph",
+        "broken-image",
+        "damaged-image",
         "empty-file",
         "exact-duplicate",
-        "oversized-photograph",
+        "oversized-image",
         "split-leak",
-        "tiny-photograph",
-        "truncated-photograph",
+        "tiny-image",
+        "truncated-image",
     }
 )
 
 
-Place = tuple[Path, str]  # a photograph and the one split that it is dropped from, "" for all
+Place = tuple[Path, str]  # an image and the one split that it is dropped from, "" for all
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CleanResult:
     Attributes:
         found: everything that was wrong with the original.
         left: those findings that only people can mend; they concern the copy too.
-        dropped: ids of photographs that are not in the copy, by finding code.
+        dropped: ids of images that are not in the copy, by finding code.
         written: the copy.
     """
 
@@ -82,8 +82,8 @@ def clean(
 ) -> CleanResult:
     """Write a copy of the set at `path` with everything mended that a finding's `fix` promises.
 
-    Photographs that cannot be used and lines that cannot be read are left out, copies dropped (of a leak
-    between splits the one in train), boxes cut at the edge, labels turned and scaled with their photographs,
+    Images that cannot be used and lines that cannot be read are left out, copies dropped (of a leak
+    between splits the one in train), boxes cut at the edge, labels turned and scaled with their images,
     wrong file endings put right. The original is not touched.
 
     Args:
@@ -91,13 +91,13 @@ def clean(
         output: a folder that is not there yet, or empty.
         format: of the original, where it should not be recognised.
         to: format of the copy; that of the original where not given.
-        images: where its photographs lie, if not beside the labels.
+        images: where its images lie, if not beside the labels.
         task: what it shall serve.
         columns: for tables, as for `open_dataset`.
         box_order: likewise.
-        duplicates: whether to decode every photograph, to find copies and damage.
+        duplicates: whether to decode every image, to find copies and damage.
         thorough: whether to follow the codes of every JPEG, to find damage that decoders hide.
-        link: hard links to photographs instead of copies.
+        link: hard links to images instead of copies.
         limits: what counts as oversized.
 
     Raises:
@@ -116,12 +116,12 @@ def clean(
     for finding in result.findings:
         if finding.path is None or not finding.fix:
             continue
-        if finding.code in DROPPED_PHOTOGRAPHS or finding.fix == DROPS_PHOTOGRAPH:
+        if finding.code in DROPPED_IMAGES or finding.fix == DROPS_IMAGE:
             drop.setdefault((finding.path, finding.split), finding.code)
     gone = [drop.get((s.path, "")) or drop.get((s.path, s.split or "")) for s in dataset.samples]
     kept = tuple(_mended(s) for s, code in zip(dataset.samples, gone, strict=True) if code is None)
     if not kept:
-        raise BadDataset(f"{path}: not one photograph of it can be used; see blemish data check")
+        raise BadDataset(f"{path}: not one image of it can be used; see blemish data check")
     dropped: dict[str, list[str]] = {}
     for sample, code in zip(dataset.samples, gone, strict=True):
         if code is not None:
@@ -140,20 +140,20 @@ def clean(
 
 def _mended(sample: Sample) -> Sample:
     """A sample whose boxes end at the edge, without objects that hold nothing."""
-    truth, size_hw = sample.truth, sample.size_hw
-    if truth is None or truth.boxes_xyxy is None or size_hw is None:
+    ground_truth, size_hw = sample.ground_truth, sample.size_hw
+    if ground_truth is None or ground_truth.boxes_xyxy is None or size_hw is None:
         return sample
-    boxes = clip_boxes(truth.boxes_xyxy, size_hw)
+    boxes = clip_boxes(ground_truth.boxes_xyxy, size_hw)
     keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    masks = None if truth.masks is None else tuple(_inside(m, size_hw) for m in truth.masks)
+    masks = None if ground_truth.masks is None else tuple(_inside(m, size_hw) for m in ground_truth.masks)
     if masks is not None:
         drawn = [not (isinstance(m, PolygonMask) and m.stands_in) for m in masks]
         keep &= np.array([not d or m.area >= FEWEST_PIXELS for m, d in zip(masks, drawn, strict=True)], bool)
-    return replace(sample, truth=rows_of(replace(truth, boxes_xyxy=boxes, masks=masks), keep))
+    return replace(sample, ground_truth=rows_of(replace(ground_truth, boxes_xyxy=boxes, masks=masks), keep))
 
 
 def _inside(mask: Mask, size_hw: tuple[int, int]) -> Mask:
-    """A mask whose outlines end at the edge of the photograph."""
+    """A mask whose outlines end at the edge of the image."""
     if not isinstance(mask, PolygonMask):
         return mask
     cut = [clipped_outline(p, size_hw) for p in mask.polygons]
@@ -162,24 +162,26 @@ def _inside(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     return PolygonMask(size_hw, tuple(c for c in cut if len(c) >= 3), stands_in=mask.stands_in)
 
 
-def rows_of(truth: GroundTruth, keep: BoolArray) -> GroundTruth:
+def rows_of(ground_truth: GroundTruth, keep: BoolArray) -> GroundTruth:
     """A truth with only those of its objects for which (n,) `keep` holds."""
     if keep.all():
-        return truth
+        return ground_truth
     return replace(
-        truth,
-        label_index=truth.label_index[keep],
-        boxes_xyxy=None if truth.boxes_xyxy is None else truth.boxes_xyxy[keep],
-        masks=None if truth.masks is None else tuple(m for m, k in zip(truth.masks, keep, strict=True) if k),
-        crowd=truth.crowd[keep],
-        difficult=truth.difficult[keep],
-        truncated=truth.truncated[keep] if truth.truncated.size else truth.truncated,
-        areas=truth.areas[keep] if truth.areas.size else truth.areas,
+        ground_truth,
+        label_index=ground_truth.label_index[keep],
+        boxes_xyxy=None if ground_truth.boxes_xyxy is None else ground_truth.boxes_xyxy[keep],
+        masks=None
+        if ground_truth.masks is None
+        else tuple(m for m, k in zip(ground_truth.masks, keep, strict=True) if k),
+        crowd=ground_truth.crowd[keep],
+        difficult=ground_truth.difficult[keep],
+        truncated=ground_truth.truncated[keep] if ground_truth.truncated.size else ground_truth.truncated,
+        areas=ground_truth.areas[keep] if ground_truth.areas.size else ground_truth.areas,
     )
 
 
 def _right_suffixes(samples: tuple[Sample, ...]) -> dict[str, str]:
-    """The right file ending of every photograph that has a wrong one."""
+    """The right file ending of every image that has a wrong one."""
     looks = read_all_header_info([s.path for s in samples])
     out = {}
     for sample, look in zip(samples, looks, strict=True):

@@ -10,11 +10,11 @@ from blemish.structures import Labels
 PREFIXES = {"F": "Front", "R": "Rear"}
 
 
-def title_of(name: str) -> str:
+def display_name_of(name: str) -> str:
     """What people read for a label's name.
 
     Example:
-        >>> title_of("F_Crushed"), title_of("glass_crack"), title_of("LED-broken")
+        >>> display_name_of("F_Crushed"), display_name_of("glass_crack"), display_name_of("LED-broken")
         ('Front Crushed', 'Glass Crack', 'LED Broken')
     """
     words = [w for w in re.split(r"[\s_\-]+", name.strip()) if w]
@@ -23,13 +23,16 @@ def title_of(name: str) -> str:
     return " ".join(w[0].upper() + w[1:] for w in words) or name
 
 
-def labels_with_titles(names: Iterable[str]) -> Labels:
+def labels_with_display_names(names: Iterable[str]) -> Labels:
     """Labels whose titles are made from their names; a title that two names share is the name itself.
 
     Example:
-        >>> labels_with_titles(["R_Normal", "dent"]).titles
+        >>> labels_with_display_names(["R_Normal", "dent"]).display_names
         ('Rear Normal', 'Dent')
     """
     names = tuple(names)
-    titles = [title_of(n) for n in names]
-    return Labels(names, tuple(n if titles.count(t) > 1 else t for n, t in zip(names, titles, strict=True)))
+    display_names = [display_name_of(n) for n in names]
+    return Labels(
+        names,
+        tuple(n if display_names.count(t) > 1 else t for n, t in zip(names, display_names, strict=True)),
+    )

@@ -1,8 +1,8 @@
-"""Photographs that show the same picture: resized, recompressed, brightened, cropped or mirrored copies.
+"""Images that show the same picture: resized, recompressed, brightened, cropped or mirrored copies.
 
-Three steps, none of which compares every pair: each photograph gets the perceptual hashes of itself and of
+Three steps, none of which compares every pair: each image gets the perceptual hashes of itself and of
 windows in it, since a cropped copy shows one of them; an index finds hashes that differ in few bits, of the
-photograph or of its mirror images; and the pairs found are held side by side, in what remains of a small
+image or of its mirror images; and the pairs found are held side by side, in what remains of a small
 grey copy when all that the set has in common (the busbars of solar cells, say) is taken away.
 """
 
@@ -35,8 +35,8 @@ BAND_BITS = 16
 NEAR_BITS = 7  # four bands, one bit turned in each: all hashes within 7 bits are found
 LEAST_SIMILARITY = 0.85
 COMMON_PARTS = 16  # how many directions that the set has in common are taken away
-PHOTOGRAPHS_A_PART = 32
-SAMPLED = 2000  # photographs that what is common is learned from
+IMAGES_A_PART = 32
+SAMPLED = 2000  # images that what is common is learned from
 CHUNK = 4096
 MOST_IN_A_BAND = 400  # a band shared by so many says nothing
 
@@ -55,7 +55,7 @@ Grey = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """What is kept of photographs to find copies.
+    """What is kept of images to find copies.
 
     Attributes:
         grey: (n, 64, 64) uint8, each stretched to its own range.
@@ -72,7 +72,7 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two photographs that show the same.
+    """Two images that show the same.
 
     Attributes:
         first: position of one.
@@ -90,7 +90,7 @@ class Pair:
 
 
 def signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signatures:
-    """Open photographs in parallel and keep what finding copies takes: 4 KB each."""
+    """Open images in parallel and keep what finding copies takes: 4 KB each."""
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     pixel = np.zeros(len(paths), np.uint64)
     errors: dict[int, BadImage] = {}
@@ -111,16 +111,16 @@ def signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signatures:
 
 
 def stretched(grey: Grey) -> NDArray[np.uint8]:
-    """A grey copy stretched to 0..255, so that 16-bit and dim photographs keep their detail."""
+    """A grey copy stretched to 0..255, so that 16-bit and dim images keep their detail."""
     low, high = float(grey.min()), float(grey.max())
     return np.asarray(np.rint((grey - low) * (255 / max(high - low, 1e-6))), np.uint8)
 
 
 def find_copies(found: Signatures, least_similarity: float = LEAST_SIMILARITY) -> list[Pair]:
-    """Every pair of photographs that show the same; exact copies are linked in a chain.
+    """Every pair of images that show the same; exact copies are linked in a chain.
 
     Args:
-        found: of the photographs, by `signatures`.
+        found: of the images, by `signatures`.
         least_similarity: from which two count as copies.
     """
     usable = np.flatnonzero(found.opened)
@@ -166,10 +166,10 @@ def _near_pairs(grey: NDArray[np.uint8], least: float) -> list[Pair]:
 
 
 def window_hashes(grey: NDArray[np.uint8]) -> tuple[UInt64Array, UInt64Array]:
-    """Perceptual hashes of photographs as they are asked for, and of their windows as they are stored.
+    """Perceptual hashes of images as they are asked for, and of their windows as they are stored.
 
     Returns:
-        (n, 3) uint64 of each photograph, its mirror image and its upside-down image; (n, w) of its windows.
+        (n, 3) uint64 of each image, its mirror image and its upside-down image; (n, w) of its windows.
     """
     query = np.zeros((len(grey), 3), np.uint64)
     stored = np.zeros((len(grey), len(WINDOWS)), np.uint64)
@@ -259,7 +259,7 @@ def _parts(count: IntArray, most: int = 4_000_000) -> list[IntArray]:
 
 @dataclass(frozen=True, eq=False)
 class _Common:
-    """What the photographs of a set have in common, as a mean and a few directions."""
+    """What the images of a set have in common, as a mean and a few directions."""
 
     mean: Grey
     directions: Grey
@@ -272,7 +272,7 @@ class _Common:
         )
         shrink = _shrink(0.0, 1.0, COMPARED)
         rows = _unique_part(_shrunk(chosen.astype(np.float32), shrink, shrink))
-        parts = min(COMMON_PARTS, len(grey) // PHOTOGRAPHS_A_PART)
+        parts = min(COMMON_PARTS, len(grey) // IMAGES_A_PART)
         if not parts:
             return cls(np.zeros(rows.shape[1], np.float32), np.zeros((0, rows.shape[1]), np.float32))
         mean = rows.mean(0)
@@ -300,7 +300,7 @@ def _unique_part(copies: Grey) -> Grey:
 def _similarity(
     grey: NDArray[np.uint8], first: IntArray, second: IntArray, window: IntArray, mirror: int, common: _Common
 ) -> FloatArray:
-    """(p,) how alike the first photographs, mirrored, and windows of the second are, in [-1, 1]."""
+    """(p,) how alike the first images, mirrored, and windows of the second are, in [-1, 1]."""
     asked = grey[first].astype(np.float32)
     asked = asked[:, :, ::-1] if mirror == 1 else asked[:, ::-1] if mirror == 2 else asked
     shrink = _shrink(0.0, 1.0, COMPARED)
@@ -331,7 +331,7 @@ def _shrunk(copies: Grey, rows: Grey, columns: Grey) -> Grey:
 
 
 def linked(count: int, pairs: Sequence[Pair]) -> IntArray:
-    """(count,) int64 group of each photograph, copies of one another being in one group."""
+    """(count,) int64 group of each image, copies of one another being in one group."""
     return linked_groups(
         count, np.array([p.first for p in pairs], np.int64), np.array([p.second for p in pairs], np.int64)
     )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-DROPS_PHOTOGRAPH = "drops the photograph"  # a `fix`; what can still be read of it must not stay in a copy
+DROPS_IMAGE = "drops the image"  # a `fix`; what can still be read of it must not stay in a copy
 
 
 class Severity(StrEnum):
@@ -24,14 +24,14 @@ class Finding:
     """One thing that is wrong, or worth knowing.
 
     Attributes:
-        code: what kind of fault, such as `missing-photograph`; stable, for filters and scripts.
+        code: what kind of fault, such as `missing-image`; stable, for filters and scripts.
         severity: an error spoils training or figures; a warning may; a note is only said.
         message: what is wrong, without where.
-        path: the photograph or file it is about.
+        path: the image or file it is about.
         origin: where the label stands: `labels.csv:14`.
         remedy: what to do.
         fix: what `--fix` does about it, or "" where only people can.
-        split: the one side that a fix takes it from, where the photograph stands in several; or "".
+        split: the one side that a fix takes it from, where the image stands in several; or "".
     """
 
     code: str
@@ -45,7 +45,7 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The place in the labels, with the photograph's name where it does not show; or else the file."""
+        """The place in the labels, with the image's name where it does not show; or else the file."""
         if not self.origin or self.path is None:
             return self.origin or ("" if self.path is None else str(self.path))
         return self.origin if self.path.stem in self.origin else f"{self.origin} ({self.path.name})"
@@ -78,12 +78,12 @@ class Findings:
 
     Attributes:
         findings: by severity, then in the order found.
-        photographs: how many were looked at.
+        images: how many were looked at.
         notes: what the reader passed over or mended on the way, one sentence each.
     """
 
     findings: tuple[Finding, ...] = field(default=())
-    photographs: int = 0
+    images: int = 0
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class Findings:
             )
             for f in raw["findings"]
         )
-        return cls(found, raw["photographs"], tuple(raw["notes"]))
+        return cls(found, raw["images"], tuple(raw["notes"]))
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -135,7 +135,7 @@ class Findings:
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {
-            "photographs": self.photographs,
+            "images": self.images,
             "notes": list(self.notes),
             "counts": self.counts,
             "findings": [f.to_dict() for f in self.findings],

@@ -1,6 +1,6 @@
-"""What earlier looks at photographs showed, kept by path, size and time of change.
+"""What earlier looks at images showed, kept by path, size and time of change.
 
-The cache lies in the user's cache folder, never beside the photographs; `BLEMISH_CACHE` names another
+The cache lies in the user's cache folder, never beside the images; `BLEMISH_CACHE` names another
 folder, and an empty value turns it off. Losing it costs time and nothing else.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from blemish.data.image_headers import HeaderInfo
 
 VERSION = 1
-WORTH_IT = 500  # below so many photographs, looking again is faster than remembering
+WORTH_IT = 500  # below so many images, looking again is faster than remembering
 
 
 def cache_folder() -> Path | None:
@@ -75,7 +75,7 @@ def short_digest(*parts: object) -> str:
 
 @dataclass
 class HeaderCache:
-    """Earlier looks at the photographs of one folder; loaded and saved by `with`.
+    """Earlier looks at the images of one folder; loaded and saved by `with`.
 
     Attributes:
         name: of the file in the cache folder, or None where remembering is not worth it.
@@ -87,7 +87,7 @@ class HeaderCache:
 
     @classmethod
     def of(cls, paths: Sequence[Path], limits: object = None) -> Self:
-        """The cache for these photographs."""
+        """The cache for these images."""
         if len(paths) < WORTH_IT or cache_folder() is None:
             return cls(None)
         ends = [os.path.abspath(paths[0]), os.path.abspath(paths[-1])]  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""Fingerprints of photographs: the same pixels, and nearly the same picture."""
+"""Fingerprints of images: the same pixels, and nearly the same picture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 
 from blemish.arrays import IntArray
 from blemish.errors import BadImage
-from blemish.imaging import LIMITS, Limits, Photograph, open_image
+from blemish.imaging import LIMITS, Limits, LoadedImage, open_image
 from blemish.structures import Sample
 
 UInt64Array = NDArray[np.uint64]
 REDUCED = 32  # side of the grey copy that is transformed
 KEPT = 8  # lowest frequencies a side; 8 x 8 = 64 bits
-NEAR_BITS = 6  # photographs whose hashes differ in more bits than this do not show the same
+NEAR_BITS = 6  # images whose hashes differ in more bits than this do not show the same
 DETAIL_REDUCED, DETAIL_KEPT = 64, 16  # likewise for the detailed hash: 16 x 16 = 256 bits
 NEAR_DETAIL_BITS = 24  # copies differ in up to about 20 of them, other solar cells of one kind in 50 and more
 THREADS = min(8, os.cpu_count() or 1)
@@ -34,10 +34,10 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True, eq=False)
 class ImageHashes:
-    """Fingerprints of many photographs, and those that could not be opened.
+    """Fingerprints of many images, and those that could not be opened.
 
     Attributes:
-        pixel: (n,) uint64, 0 where the photograph could not be opened.
+        pixel: (n,) uint64, 0 where the image could not be opened.
         perceptual: (n,) uint64, likewise.
         detail: (n, 4) uint64, likewise.
         opened: (n,) bool.
@@ -51,15 +51,15 @@ class ImageHashes:
     unreadable: tuple[BadImage, ...]
 
 
-def pixel_hash(photo: Photograph) -> int:
-    """The first 8 bytes of the SHA-256 of a photograph's upright pixels, their shape and depth."""
+def pixel_hash(photo: LoadedImage) -> int:
+    """The first 8 bytes of the SHA-256 of an image's upright pixels, their shape and depth."""
     digest = hashlib.sha256(repr((photo.pixels.shape, photo.pixels.dtype.str)).encode())
     digest.update(np.ascontiguousarray(photo.pixels).data)
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def perceptual_hash(photo: Photograph) -> int:
-    """64 bits that stay nearly the same when a photograph is resized, recompressed or brightened.
+def perceptual_hash(photo: LoadedImage) -> int:
+    """64 bits that stay nearly the same when an image is resized, recompressed or brightened.
 
     Source:
         Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", the DCT hash: the
@@ -68,17 +68,17 @@ def perceptual_hash(photo: Photograph) -> int:
     return int(_to_words(spectrum(grey_copy(photo)))[0])
 
 
-def detail_hash(photo: Photograph) -> UInt64Array:
-    """(4,) uint64, 256 bits: what tells two photographs apart that look alike at first sight.
+def detail_hash(photo: LoadedImage) -> UInt64Array:
+    """(4,) uint64, 256 bits: what tells two images apart that look alike at first sight.
 
-    Surfaces photographed in series (solar cells, panels of one car park) share their coarse structure, and
+    Surfaces imageed in series (solar cells, panels of one car park) share their coarse structure, and
     64 bits take them for one another; the finer frequencies hold grain and damage.
     """
     return _to_words(spectrum(grey_copy(photo, DETAIL_REDUCED), DETAIL_KEPT))
 
 
-def grey_copy(photo: Photograph, side: int = REDUCED) -> NDArray[np.float32]:
-    """(side, side) float32 grey copy of a photograph, in [0, 255] (16 bits: [0, 65535])."""
+def grey_copy(photo: LoadedImage, side: int = REDUCED) -> NDArray[np.float32]:
+    """(side, side) float32 grey copy of an image, in [0, 255] (16 bits: [0, 65535])."""
     if photo.is_16bit:
         image = Image.fromarray(photo.pixels.astype(np.float32))
     else:
@@ -111,7 +111,7 @@ def _basis(kept: int, side: int) -> NDArray[np.float64]:
 
 
 def fingerprints(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> ImageHashes:
-    """Pixel and perceptual hashes of photographs, each opened once, in parallel.
+    """Pixel and perceptual hashes of images, each opened once, in parallel.
 
     Args:
         samples: samples or paths; the hashes are in their order.

@@ -1,4 +1,4 @@
-"""The headers of many photographs at once: a fast look at JPEG and PNG, the one door for all others."""
+"""The headers of many images at once: a fast look at JPEG and PNG, the one door for all others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecod
 from blemish.imaging import LIMITS, Header, Limits, read_header
 
 THREADS = min(8, (os.cpu_count() or 1) + 1)
-CHUNK = 64  # photographs a thread takes at once
+CHUNK = 64  # images a thread takes at once
 FIRST_BYTES = 8192  # nearly every JPEG without a thumbnail tells its size here
 MOST_BYTES = 1 << 20  # thumbnails and colour profiles stand before the size
 TAIL_BYTES = 4096
@@ -64,7 +64,7 @@ class HeaderInfo:
 
 
 def read_headers(paths: Iterable[Path], *, limits: Limits = LIMITS) -> list[Header | BadImage]:
-    """What each photograph says of itself, or why it cannot be used; in the order of `paths`."""
+    """What each image says of itself, or why it cannot be used; in the order of `paths`."""
     listed = list(paths)
     looks = read_all_header_info(listed, limits=limits)
     return [
@@ -98,13 +98,13 @@ def read_header_info(
     """A look at one file.
 
     Args:
-        path: the photograph.
+        path: the image.
         known: an earlier look, which is given back where the file has not changed since.
         limits: of bytes and pixels.
     """
     try:
         if known is not None:
-            status = os.stat(path)  # noqa: PTH116 - a Path a photograph would cost more than the call
+            status = os.stat(path)  # noqa: PTH116 - a Path an image would cost more than the call
             if (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.changed_ns):
                 return known
         file = os.open(path, os.O_RDONLY | BINARY)

@@ -26,18 +26,18 @@ def open_dataset(
     missing: str = "error",
     minimum_labels: int = 2,
 ) -> Dataset:
-    """The photographs and labels at `path`, in a format that is recognised.
+    """The images and labels at `path`, in a format that is recognised.
 
     Args:
         path: a folder, or a file such as `labels.csv`, `annotations.json`, `data.yaml`.
         format: the format's name, where it should not be recognised: folders, csv, coco, voc, yolo, ...
-        images: the folder of photographs, where it is not beside the labels.
+        images: the folder of images, where it is not beside the labels.
         task: what the set shall serve, where it can serve several: boxes can be read as `multilabel`.
         columns: for tables, which column (by name, or by position from 0) is the `path`, `label`, `labels`,
             `group`, `split`, `width`, `height`, `x`, `y`, `w`, `h`, `x1`, `y1`, `x2`, `y2`.
         delimiter: for tables; recognised where not given.
         box_order: for tables whose header does not say it: `xywh`, `xyhw` or `xyxy`.
-        missing: what to do about photographs that labels name and nobody finds: `error`, `drop` them, or
+        missing: what to do about images that labels name and nobody finds: `error`, `drop` them, or
             `keep` what is known of them, where the format states their size.
         minimum_labels: a classification set with fewer distinct labels is an error.
 
@@ -55,7 +55,7 @@ def open_dataset(
     """
     wanted = named_task(task)
     if missing not in ("error", "drop", "keep"):
-        raise UnknownName("answer to missing photographs", missing, ("error", "drop", "keep"))
+        raise UnknownName("answer to missing images", missing, ("error", "drop", "keep"))
     reading = ReadContext(
         images=None if images is None else Path(images),
         task=wanted,
@@ -98,13 +98,13 @@ def read_dataset(path: Path | str, format: str | None, reading: ReadContext) -> 
 
 
 def as_task(dataset: Dataset, task: Task | str) -> Dataset:
-    """The same photographs for another task, where what is known of them suffices.
+    """The same images for another task, where what is known of them suffices.
 
-    Masks can be read as boxes, boxes as labels in the photograph, several labels as one where every
-    photograph has exactly one.
+    Masks can be read as boxes, boxes as labels in the image, several labels as one where every
+    image has exactly one.
 
     Raises:
-        WrongTask: the truths do not hold what `task` needs; the message names a photograph.
+        WrongTask: the truths do not hold what `task` needs; the message names an image.
     """
     wanted = named_task(task)
     if wanted is None or wanted is dataset.task:
@@ -115,35 +115,40 @@ def as_task(dataset: Dataset, task: Task | str) -> Dataset:
 
 
 def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
-    truth = sample.truth
-    if truth is None:
+    ground_truth = sample.ground_truth
+    if ground_truth is None:
         return sample
     where = sample.origin or sample.id
     new: GroundTruth
     if wanted is Task.MULTILABEL:
         new = GroundTruth(
-            task=wanted, labels=truth.labels, label_index=np.unique(truth.label_index), size_hw=truth.size_hw
+            task=wanted,
+            labels=ground_truth.labels,
+            label_index=np.unique(ground_truth.label_index),
+            size_hw=ground_truth.size_hw,
         )
     elif wanted is Task.CLASSIFICATION:
-        held = np.unique(truth.label_index)
+        held = np.unique(ground_truth.label_index)
         if held.size != 1:
             raise WrongTask(
                 f"{where}: {held.size} labels stand in {sample.id}, and classification takes exactly one;"
                 f" use task=multilabel"
             )
-        new = GroundTruth(task=wanted, labels=truth.labels, label_index=held, size_hw=truth.size_hw)
+        new = GroundTruth(
+            task=wanted, labels=ground_truth.labels, label_index=held, size_hw=ground_truth.size_hw
+        )
     elif wanted is Task.SEGMENTATION or not given.has_boxes:
         need = "outlines" if wanted is Task.SEGMENTATION else "boxes"
         raise WrongTask(
             f"{where}: this is a {given} set, and {wanted} needs {need}; label them or choose another task"
         )
-    elif wanted is Task.LOCALIZATION and len(truth) != 1:
+    elif wanted is Task.LOCALIZATION and len(ground_truth) != 1:
         raise WrongTask(
-            f"{where}: {len(truth)} objects in {sample.id}, and localization takes exactly one; use detection"
+            f"{where}: {len(ground_truth)} objects in {sample.id}, and localization takes exactly one; use detection"
         )
     else:
-        new = replace(truth, task=wanted, masks=None)
-    return replace(sample, truth=new)
+        new = replace(ground_truth, task=wanted, masks=None)
+    return replace(sample, ground_truth=new)
 
 
 def named_task(task: Task | str | None) -> Task | None:
@@ -167,10 +172,10 @@ def _recognise(path: Path) -> Format:
             continue
     if path.is_dir():
         if not any(path.iterdir()):
-            raise BadDataset(f"{path}: the folder is empty; put photographs and labels in it")
+            raise BadDataset(f"{path}: the folder is empty; put images and labels in it")
         if ImageIndex(path).files:
             raise BadDataset(
-                f"{path}: photographs without labels; sort them into a folder for each label, or put a"
+                f"{path}: images without labels; sort them into a folder for each label, or put a"
                 f" table such"
                 " as labels.csv beside them"
             )
@@ -181,9 +186,11 @@ def _recognise(path: Path) -> Format:
 def _check_labels(dataset: Dataset, path: Path, minimum: int) -> None:
     if dataset.task is not Task.CLASSIFICATION:
         return
-    held = {name for s in dataset.samples if s.truth is not None for name in s.truth.label_names}
+    held = {
+        name for s in dataset.samples if s.ground_truth is not None for name in s.ground_truth.label_names
+    }
     if len(held) < minimum:
-        only = f"the only label is {next(iter(held))!r}" if held else "no photograph has a label"
+        only = f"the only label is {next(iter(held))!r}" if held else "no image has a label"
         raise BadDataset(
-            f"{path}: {only}, and classification needs at least {minimum}; add photographs of another"
+            f"{path}: {only}, and classification needs at least {minimum}; add images of another"
         )

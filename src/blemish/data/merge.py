@@ -10,13 +10,13 @@ import numpy as np
 import yaml
 
 from blemish.data.clean import rows_of
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
 def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None] | None = None) -> Dataset:
-    """All photographs of several sets of one task, their labels matched by name.
+    """All images of several sets of one task, their labels matched by name.
 
     Args:
         datasets: two or more.
@@ -25,7 +25,7 @@ def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None
     Raises:
         WrongTask: the sets are about different things.
         UnknownName: the mapping names a label that no set has.
-        BadInput: fewer than two sets, or a photograph of a classification set would be without label.
+        BadInput: fewer than two sets, or an image of a classification set would be without label.
     """
     if len(datasets) < 2:
         raise BadInput("merging takes two data sets or more; name another one")
@@ -38,20 +38,22 @@ def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None
     for name in mapping:
         if name not in known:
             raise UnknownName("label", name, dict.fromkeys(known), where="the map of labels")
-    titles: dict[str, str] = {}
+    display_names: dict[str, str] = {}
     for dataset in datasets:
-        for name, title in zip(dataset.labels.names, dataset.labels.titles, strict=True):
+        for name, title in zip(dataset.labels.names, dataset.labels.display_names, strict=True):
             new = mapping.get(name, name)
             if new:
-                titles.setdefault(new, title if new == name else labels_with_titles([new]).titles[0])
-    labels = Labels(tuple(titles), tuple(titles.values()))
+                display_names.setdefault(
+                    new, title if new == name else labels_with_display_names([new]).display_names[0]
+                )
+    labels = Labels(tuple(display_names), tuple(display_names.values()))
     prefixes = _prefixes(datasets)
     samples: list[Sample] = []
     for dataset, prefix in zip(datasets, prefixes, strict=True):
         for sample in dataset.samples:
-            truth = None if sample.truth is None else _renamed(sample, labels, mapping)
+            ground_truth = None if sample.ground_truth is None else _renamed(sample, labels, mapping)
             group = None if sample.group is None else prefix + sample.group
-            samples.append(replace(sample, id=prefix + sample.id, group=group, truth=truth))
+            samples.append(replace(sample, id=prefix + sample.id, group=group, ground_truth=ground_truth))
     sources = ", ".join(f"{len(d)} of {d.root}" for d in datasets)
     notes = dict.fromkeys(n for d in datasets for n in d.notes)
     return Dataset(
@@ -60,7 +62,7 @@ def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None
         samples=tuple(samples),
         root=datasets[0].root,
         format=datasets[0].format,
-        notes=(*notes, f"merged: {sources} photographs", *_groups_apart(datasets, prefixes)),
+        notes=(*notes, f"merged: {sources} images", *_groups_apart(datasets, prefixes)),
     )
 
 
@@ -107,23 +109,25 @@ def _groups_apart(datasets: Sequence[Dataset], prefixes: Sequence[str]) -> list[
         return []
     sentence = (
         f"{len(shared)} groups of one name stand in several sets, such as {shared[0]!r}, and were kept apart,"
-        " as their photographs have the same names; where they are one object, rename the photographs"
+        " as their images have the same names; where they are one object, rename the images"
     )
     return [sentence]
 
 
 def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) -> GroundTruth:
-    truth = sample.truth
-    assert truth is not None  # noqa: S101 - for the type checker
-    new_names = [mapping.get(n, n) for n in truth.label_names]
+    ground_truth = sample.ground_truth
+    assert ground_truth is not None  # noqa: S101 - for the type checker
+    new_names = [mapping.get(n, n) for n in ground_truth.label_names]
     keep = np.array([bool(n) for n in new_names], bool)
-    if truth.task in (Task.CLASSIFICATION, Task.LOCALIZATION) and not keep.all():
+    if ground_truth.task in (Task.CLASSIFICATION, Task.LOCALIZATION) and not keep.all():
         raise BadInput(
             f"{sample.origin or sample.id}: its only label is dropped by the map; keep it or drop the line"
         )
-    kept = rows_of(truth, keep)
+    kept = rows_of(ground_truth, keep)
     index = np.array([labels.index(n) for n in new_names if n], np.int64)
-    if truth.task is Task.MULTILABEL:
+    if ground_truth.task is Task.MULTILABEL:
         index = np.unique(index)
-        return GroundTruth(task=truth.task, labels=labels, label_index=index, size_hw=truth.size_hw)
+        return GroundTruth(
+            task=ground_truth.task, labels=labels, label_index=index, size_hw=ground_truth.size_hw
+        )
     return replace(kept, labels=labels, label_index=index)

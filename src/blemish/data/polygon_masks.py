@@ -20,11 +20,11 @@ KEPT_IN_MEMORY = 4096  # masks whose runs are kept once computed; some 20 MB
 class PolygonMask(Mask):
     """A mask given by its outlines; its runs are computed when somebody asks.
 
-    So a hundred thousand photographs cost the memory of their outlines only, and a format that holds
+    So a hundred thousand images cost the memory of their outlines only, and a format that holds
     outlines gets back exactly what was read.
 
     Attributes:
-        polygons: (k, 2) float64 each, x y in pixels of the upright photograph; the region is their union.
+        polygons: (k, 2) float64 each, x y in pixels of the upright image; the region is their union.
         stands_in: whether nobody drew them: the object has a box only, and this is its rectangle.
     """
 
@@ -59,7 +59,7 @@ def outlines_box(polygons: tuple[FloatArray, ...]) -> FloatArray:
 
 
 def clipped_outline(outline: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
-    """(k, 2) an outline cut at the edges of a photograph; (0, 2) where nothing of it is inside.
+    """(k, 2) an outline cut at the edges of an image; (0, 2) where nothing of it is inside.
 
     Parts that the cut divides stay joined along the edge, which holds no pixel.
 
@@ -144,8 +144,8 @@ def _painted_counts(mask: RasterMask) -> IntArray:
     painted = painted_objects(mask.path)
     if painted.shape != mask.size_hw:
         raise BadDataset(
-            f"{mask.path}: it is {painted.shape[1]} x {painted.shape[0]} beside a photograph of"
-            f" {mask.size_hw[1]} x {mask.size_hw[0]}; paint it on the photograph at its size"
+            f"{mask.path}: it is {painted.shape[1]} x {painted.shape[0]} beside an image of"
+            f" {mask.size_hw[1]} x {mask.size_hw[0]}; paint it on the image at its size"
         )
     counts: IntArray = mask_from_array(painted == mask.value).counts
     return counts

@@ -1,4 +1,4 @@
-"""A grid of photographs with what people say of them, drawn."""
+"""A grid of images with what people say of them, drawn."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ GAP = 8
 def preview(
     dataset: Dataset, *, count: int = 16, columns: int = 4, tile: int = 320, seed: int = 0
 ) -> Image.Image:
-    """Photographs of a set in a grid, each with its truth drawn and its name below.
+    """Images of a set in a grid, each with its truth drawn and its name below.
 
-    Every label is shown as long as there is room: the photographs are drawn by lot, label by label.
+    Every label is shown as long as there is room: the images are drawn by lot, label by label.
 
     Args:
         dataset: what to show.
-        count: how many photographs.
+        count: how many images.
         columns: how many in a row.
         tile: longer side of each, pixels.
         seed: of the lot.
 
     Raises:
-        BadInput: there is no photograph, or the numbers leave no room for one.
+        BadInput: there is no image, or the numbers leave no room for one.
     """
     if not len(dataset) or count < 1 or columns < 1 or tile < 32:
         raise BadInput(
-            f"{count} photographs in {columns} columns of {tile} pixels: nothing would be seen; ask for more"
+            f"{count} images in {columns} columns of {tile} pixels: nothing would be seen; ask for more"
         )
     chosen = [dataset.samples[i] for i in _by_lot(dataset, min(count, len(dataset)), seed)]
     columns = min(columns, len(chosen))
@@ -59,8 +59,8 @@ def _by_lot(dataset: Dataset, count: int, seed: int) -> list[int]:
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
     queues: list[list[int]] = [[] for _ in range(len(dataset.labels) + 1)]
     for position in order:
-        truth = dataset.samples[position].truth
-        held = [] if truth is None else sorted(set(truth.label_index.tolist()))
+        ground_truth = dataset.samples[position].ground_truth
+        held = [] if ground_truth is None else sorted(set(ground_truth.label_index.tolist()))
         for label in held or [len(dataset.labels)]:
             queues[label].append(position)
     taken: dict[int, None] = {}
@@ -75,10 +75,10 @@ def _by_lot(dataset: Dataset, count: int, seed: int) -> list[int]:
 
 def _drawn(sample: Sample, tile: int) -> Image.Image:
     try:
-        if sample.truth is None:
+        if sample.ground_truth is None:
             picture = open_image(sample.path).to_pil()
         else:
-            picture = draw(sample.truth, sample.path)
+            picture = draw(sample.ground_truth, sample.path)
     except BadImage as error:
         picture = Image.new("RGB", (tile, tile), "lightgrey")
         ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.reason[:60], fill=INK)

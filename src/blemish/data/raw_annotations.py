@@ -1,6 +1,6 @@
-"""Objects as somebody drew them, brought into the pixels of the upright photograph.
+"""Objects as somebody drew them, brought into the pixels of the upright image.
 
-A format states the size of the picture it was drawn on. Where that is the size of the photograph before
+A format states the size of the picture it was drawn on. Where that is the size of the image before
 its EXIF orientation is undone, the objects turn with it; where it is the same picture at another size, they
 are scaled; where it can be neither, people must look.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray, Mask
 from blemish.data.checks.annotations import OUTSIDE_PIXELS, look_at_objects
-from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
+from blemish.data.findings import DROPS_IMAGE, Severity
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.polygon_masks import PolygonMask, RasterMask
 from blemish.data.read_context import ReadContext
@@ -33,12 +33,12 @@ LEAST_SIDE = 32  # pixels; in a smaller picture one pixel may be an object
 
 TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
 SCALED = "their labels were drawn on a copy of another size and were scaled"
-STATED = "the size that their labels state is wrong, the labels fit the photographs and were left as they are"
+STATED = "the size that their labels state is wrong, the labels fit the images and were left as they are"
 
 
 @dataclass(slots=True)
 class RawAnnotations:
-    """One photograph's objects as its format holds them.
+    """One image's objects as its format holds them.
 
     Attributes:
         id: see Sample; likewise path, group, split, origin and columns.
@@ -89,7 +89,7 @@ class RawAnnotations:
         self.origins.append(origin or self.origin)
 
     def keeping(self, rows: BoolArray) -> RawAnnotations:
-        """The same photograph with only those objects."""
+        """The same image with only those objects."""
         kept = np.flatnonzero(rows).tolist()
         return replace(
             self,
@@ -119,7 +119,7 @@ def boxes_or_masks(drawn: Sequence[RawAnnotations], reading: ReadContext) -> Tas
 def place_all(
     drawn: Sequence[RawAnnotations], task: Task, labels: Labels, reading: ReadContext
 ) -> tuple[Sample, ...]:
-    """Samples with their objects in pixels of the upright photographs; headers are read in parallel."""
+    """Samples with their objects in pixels of the upright images; headers are read in parallel."""
     paths = [d.path for d in drawn]
     looks = read_all_header_info(paths)
     reading.looks.update(zip(paths, looks, strict=True))
@@ -131,7 +131,7 @@ def place_all(
         if sample is not None:
             samples.append(sample)
     for sentence, count in () if reading.lenient else told.items():  # a check names each
-        reading.note(f"{count} photographs: {sentence}" if count > 1 else f"1 photograph: {sentence}")
+        reading.note(f"{count} images: {sentence}" if count > 1 else f"1 image: {sentence}")
     return tuple(samples)
 
 
@@ -149,7 +149,7 @@ def _place(
     if size_hw is None:  # only masks and shares of a size need to know it
         if one.relative or task is Task.SEGMENTATION:
             told["they cannot be opened, so their objects cannot be placed; left out"] += 1
-            # A check goes on with the photograph alone, to say what is wrong with it.
+            # A check goes on with the image alone, to say what is wrong with it.
             return (
                 Sample(id=one.id, path=one.path, split=one.split, origin=one.origin)
                 if reading.lenient
@@ -167,7 +167,7 @@ def _place(
         if not keep.all():
             boxes, regions = boxes[keep], [r for r, k in zip(regions, keep, strict=True) if k]
             one = one.keeping(keep)
-    truth = GroundTruth(
+    ground_truth = GroundTruth(
         task=task,
         labels=labels,
         label_index=np.array(one.label_index, np.int64),
@@ -185,7 +185,7 @@ def _place(
         size_hw=size_hw,
         group=one.group,
         split=one.split,
-        truth=truth,
+        ground_truth=ground_truth,
         origin=one.origin,
         columns=one.columns,
     )
@@ -205,7 +205,7 @@ def _refuse_shares(
             origin=one.origin,
             path=one.path,
             remedy=f"multiply them by {size_hw[1]} and {size_hw[0]}",
-            fix=DROPS_PHOTOGRAPH,
+            fix=DROPS_IMAGE,
         )
 
 
@@ -246,7 +246,7 @@ def _on_upright(
     if stated == header.stored_size_hw:
         reading.problem(
             "labels-not-upright",
-            f"the labels state {_wh(stated)}, the size of the photograph before its EXIF orientation"
+            f"the labels state {_wh(stated)}, the size of the image before its EXIF orientation"
             f" {header.orientation} is undone: they were drawn on the picture as it lies in the file",
             origin=one.origin,
             path=one.path,
@@ -263,7 +263,7 @@ def _on_upright(
     same_shape = abs(stated[1] * height / max(stated[0], 1) - width) <= ASPECT_TOLERANCE_PIXELS * max(
         1.0, height / max(stated[0], 1)
     )
-    what = f"the labels state {_wh(stated)} beside a photograph of {_wh(size_hw)}"
+    what = f"the labels state {_wh(stated)} beside an image of {_wh(size_hw)}"
     if same_shape and fits_stated and min(stated) > 0:
         reading.problem(
             "labels-in-another-scale",
@@ -279,12 +279,12 @@ def _on_upright(
     if fits_real:
         reading.problem(
             "wrong-stated-size",
-            what + ", and the boxes fit the photograph only" * (not fits_stated),
+            what + ", and the boxes fit the image only" * (not fits_stated),
             origin=one.origin,
             path=one.path,
             remedy="correct the size",
             severity=Severity.WARNING,
-            fix="states the photograph's size",
+            fix="states the image's size",
         )
         told[STATED] += 1
     else:
@@ -294,7 +294,7 @@ def _on_upright(
             origin=one.origin,
             path=one.path,
             remedy="find the picture that they were drawn on, or drop them",
-            fix=DROPS_PHOTOGRAPH,
+            fix=DROPS_IMAGE,
         )
     return boxes, regions
 
@@ -377,7 +377,7 @@ def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -
 def _ambiguous(one: RawAnnotations, header: Header, reading: ReadContext) -> None:
     reading.problem(
         "orientation-ambiguous",
-        f"the photograph has EXIF orientation {header.orientation}, and its labels do not say whether"
+        f"the image has EXIF orientation {header.orientation}, and its labels do not say whether"
         f" they were"
         " drawn before or after it was undone; they are read as drawn on the upright picture",
         origin=one.origin,

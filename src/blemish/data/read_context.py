@@ -1,4 +1,4 @@
-"""What every reader of a format needs: options, a place for problems, and photographs found by name."""
+"""What every reader of a format needs: options, a place for problems, and images found by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def split_named(name: str) -> str | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends as photographs do and is not hidden."""
+    """Whether a file name ends as images do and is not hidden."""
     return not name.startswith(".") and f".{name.rpartition('.')[2]}".casefold() in IMAGE_SUFFIXES
 
 
@@ -43,15 +43,15 @@ class ReadContext:
     """One reading of a data set: what was asked, and what was found on the way.
 
     Attributes:
-        images: where photographs lie, if not beside their labels.
+        images: where images lie, if not beside their labels.
         task: what the user wants the set to be, or None to go by what it holds.
         columns: for tables, which column (name, or position from 0) is the path, label, group, split, x, ...
         delimiter: for tables; recognised where None.
         box_order: for tables, the order of four columns given by position: xywh, xyhw or xyxy.
-        missing: `error` for a photograph that is not there, `drop` to go on without it, or `keep`.
+        missing: `error` for an image that is not there, `drop` to go on without it, or `keep`.
         minimum_labels: fewer distinct labels than this in a classification set are an error.
         lenient: collect problems instead of raising the first.
-        looks: what a look at each photograph's header showed, by path, where somebody looked.
+        looks: what a look at each image's header showed, by path, where somebody looked.
         notes: what was dropped or mended, for people.
         findings: problems collected.
     """
@@ -95,9 +95,9 @@ class ReadContext:
             self.notes.append(sentence)
 
     def in_two_splits(self, name: str, first: str, second: str, *, origin: str) -> str:
-        """The one of two splits that a photograph listed in both counts for, the one to measure with."""
+        """The one of two splits that an image listed in both counts for, the one to measure with."""
         lost, kept = sorted((first, second), key=SPLITS.index)
-        self.note(f"photographs that stand in {lost} and in {kept} count for {kept} only")
+        self.note(f"images that stand in {lost} and in {kept} count for {kept} only")
         if self.lenient:
             self.problem(
                 "split-leak",
@@ -108,10 +108,10 @@ class ReadContext:
             )
         return kept
 
-    def missing_photographs(
+    def missing_images(
         self, missing: list[tuple[str, str]], looked_in: Path, listed: ImageIndex | None = None
     ) -> None:
-        """Report photographs that labels name and nobody finds.
+        """Report images that labels name and nobody finds.
 
         Args:
             missing: (name as written, origin) of each.
@@ -125,8 +125,8 @@ class ReadContext:
             for name, origin in missing:
                 near = "" if listed is None else suggestion(PurePosixPath(name).name, listed.names, most=0)
                 self.problem(
-                    "missing-photograph",
-                    f"there is no photograph {name!r} in {looked_in}{near if 'mean' in near else ''}",
+                    "missing-image",
+                    f"there is no image {name!r} in {looked_in}{near if 'mean' in near else ''}",
                     origin=origin,
                     remedy="restore it or drop the line",
                     fix="drops the line",
@@ -135,17 +135,16 @@ class ReadContext:
         shown = ", ".join(repr(name) for name, _ in missing[:5]) + (", ..." if len(missing) > 5 else "")
         if self.missing == "drop":
             self.note(
-                f"{len(missing)} photographs that labels name are not in {looked_in} and were dropped:"
-                f" {shown}"
+                f"{len(missing)} images that labels name are not in {looked_in} and were dropped: {shown}"
             )
             return
-        count = "a photograph is" if len(missing) == 1 else f"{len(missing)} photographs are"
+        count = "an image is" if len(missing) == 1 else f"{len(missing)} images are"
         raise BadDataset(f"{missing[0][1]}: {count} not in {looked_in}: {shown}; {remedy}")
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The photographs below a folder, listed once, found by whatever path somebody wrote down.
+    """The images below a folder, listed once, found by whatever path somebody wrote down.
 
     Attributes:
         root: the folder.
@@ -155,11 +154,11 @@ class ImageIndex:
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Every photograph by its path below the root with forward slashes, sorted."""
+        """Every image by its path below the root with forward slashes, sorted."""
         return {name: self.root / name for name in sorted(_walk(self.root))}
 
     def texts(self) -> list[str]:
-        """The paths of every photograph as text, which is what comparing many takes."""
+        """The paths of every image as text, which is what comparing many takes."""
         return [os.path.join(self.root, name) for name in _walk(self.root)]  # noqa: PTH118
 
     @cached_property
@@ -175,7 +174,7 @@ class ImageIndex:
         return out
 
     def by_name(self, written: str, near: str = "") -> Path | None:
-        """The photograph that `written` means, or else the one of that file name, wherever it lies.
+        """The image that `written` means, or else the one of that file name, wherever it lies.
 
         Args:
             written: a path or name.
@@ -197,7 +196,7 @@ class ImageIndex:
         return out
 
     def find(self, written: str) -> Path | None:
-        """The photograph that `written` means: as it stands, with Windows slashes, or by its last parts.
+        """The image that `written` means: as it stands, with Windows slashes, or by its last parts.
 
         Absolute paths of another machine are matched by the longest end that exists below the root.
         """
@@ -213,11 +212,11 @@ class ImageIndex:
             if end in self.files:
                 return self.files[end]
         direct = Path(posix)
-        # Only what is called a photograph: a table of somebody else's may name any file of this machine.
+        # Only what is called an image: a table of somebody else's may name any file of this machine.
         return direct if direct.is_absolute() and is_image_name(direct.name) and direct.is_file() else None
 
     def by_stem(self, stem: str) -> Path | None:
-        """The photograph of that stem, whatever its suffix; exact case first."""
+        """The image of that stem, whatever its suffix; exact case first."""
         names = self._by_folded_stem.get(stem.casefold(), [])
         exact = [n for n in names if PurePosixPath(n).stem == stem]
         chosen = exact or names
@@ -256,8 +255,8 @@ def files_below(root: Path, *, hidden: bool = False) -> Iterator[tuple[str, os.D
 
 
 def sample_id(path: Path, root: Path) -> str:
-    """A photograph's path below `root` with forward slashes, or its whole path where it lies elsewhere."""
-    text, above = os.fspath(path), os.path.join(os.fspath(root), "")  # noqa: PTH118 - asked for every photograph
+    """An image's path below `root` with forward slashes, or its whole path where it lies elsewhere."""
+    text, above = os.fspath(path), os.path.join(os.fspath(root), "")  # noqa: PTH118 - asked for every image
     if text.startswith(above):
         return text[len(above) :].replace(os.sep, "/")
     return path.as_posix()

@@ -1,4 +1,4 @@
-"""Divide photographs into train, val and test: seeded, even in labels, one object never on both sides."""
+"""Divide images into train, val and test: seeded, even in labels, one object never on both sides."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def split_dataset(
     seed: int = 0,
     group_by: str | Sequence[str] | None = None,
 ) -> Dataset:
-    """The same photographs, each in a split; earlier splits are forgotten.
+    """The same images, each in a split; earlier splits are forgotten.
 
     Every label is spread over the splits as evenly as whole groups allow: labels of classification, each
-    label of multilabel sets, objects of each label in sets of boxes. Photographs of one group go to the same
+    label of multilabel sets, objects of each label in sets of boxes. Images of one group go to the same
     split. The samples' own groups are always kept together.
 
     Args:
@@ -38,7 +38,7 @@ def split_dataset(
         seed: the same seed gives the same splits.
         group_by: what else makes a group, one or several of `column:NAME` (a column of the table that was
             read), `pattern:REGEX` (the first group of a regular expression that is searched in sample ids)
-            and `near-duplicates` (photographs that look the same).
+            and `near-duplicates` (images that look the same).
 
     Raises:
         UnknownName: a split that is none of train, val and test.
@@ -56,7 +56,7 @@ def split_dataset(
     sizes = np.bincount(groups, minlength=counts.shape[0]).astype(np.float64)
     if len(sizes) < len(shares):
         raise BadDataset(
-            f"{dataset.root}: {len(dataset)} photographs in {len(sizes)} groups cannot fill {len(shares)}"
+            f"{dataset.root}: {len(dataset)} images in {len(sizes)} groups cannot fill {len(shares)}"
             f" splits;"
             " group them less or ask for fewer splits"
         )
@@ -66,7 +66,7 @@ def split_dataset(
     divided = replace(dataset, samples=samples)
     parts = ", ".join(f"{name} {divided.splits.get(name, 0)}" for name in names)
     grouped = f" in {len(sizes)} groups ({said})" if said else ""
-    note = f"{len(dataset)} photographs{grouped} were divided with seed {seed}, stratified by label: {parts}"
+    note = f"{len(dataset)} images{grouped} were divided with seed {seed}, stratified by label: {parts}"
     return replace(divided, notes=(*dataset.notes, note))
 
 
@@ -84,7 +84,7 @@ def _checked(fractions: Mapping[str, float]) -> dict[str, float]:
 
 
 def _groups(dataset: Dataset, ways: Sequence[str]) -> tuple[IntArray, str]:
-    """(n,) group of each photograph, and how they were made, for people."""
+    """(n,) group of each image, and how they were made, for people."""
     count = len(dataset)
     said: list[str] = []
     pairs: list[tuple[int, int]] = []
@@ -100,7 +100,7 @@ def _groups(dataset: Dataset, ways: Sequence[str]) -> tuple[IntArray, str]:
         elif way == "near-duplicates":
             pairs += [(p.first, p.second) for p in find_copies(signatures([s.path for s in dataset.samples]))]
         else:
-            raise BadInput(f"there is no way {way!r} to group photographs; use {WAYS}")
+            raise BadInput(f"there is no way {way!r} to group images; use {WAYS}")
         said.append(way)
     ends = np.array(pairs, np.int64).reshape(-1, 2)
     return linked_groups(count, ends[:, 0], ends[:, 1]), ", ".join(said)
@@ -132,7 +132,7 @@ def _matches(dataset: Dataset, pattern: str) -> list[str | None]:
         keys.append(None if match is None else match[1] if regex.groups else match[0])
     if all(k is None for k in keys):
         raise BadDataset(
-            f"{dataset.root}: the pattern {pattern!r} matches no photograph, such as"
+            f"{dataset.root}: the pattern {pattern!r} matches no image, such as"
             f" {dataset.samples[0].id!r};"
             " correct it"
         )
@@ -143,8 +143,8 @@ def _label_counts(dataset: Dataset, groups: IntArray) -> FloatArray:
     """(g, L) how often each label stands in each group."""
     counts = np.zeros((int(groups.max(initial=-1)) + 1, max(len(dataset.labels), 1)))
     for sample, group in zip(dataset.samples, groups.tolist(), strict=True):
-        if sample.truth is not None:
-            np.add.at(counts[group], sample.truth.label_index, 1)
+        if sample.ground_truth is not None:
+            np.add.at(counts[group], sample.ground_truth.label_index, 1)
     return counts
 
 
@@ -153,7 +153,7 @@ def _stratify(
 ) -> IntArray:
     """(g,) the split of each group."""
     chosen = np.full(len(sizes), -1)
-    wanted = shares * sizes.sum()  # photographs that each split still wants
+    wanted = shares * sizes.sum()  # images that each split still wants
     wanted_labels = shares[:, None] * counts.sum(0)  # (splits, L)
     # Large groups first, since small ones can still even out what they leave; chance decides among equals.
     order = np.lexsort((rng.permutation(len(sizes)), -sizes))

@@ -25,14 +25,14 @@ class LabelCounts:
 
     Attributes:
         name: see Labels; likewise title.
-        photographs: in which it stands.
-        objects: that bear it; the same as `photographs` for image-level sets.
-        by_split: photographs of each split.
+        images: in which it stands.
+        objects: that bear it; the same as `images` for image-level sets.
+        by_split: images of each split.
     """
 
     name: str
     title: str
-    photographs: int
+    images: int
     objects: int
     by_split: dict[str, int]
 
@@ -43,28 +43,28 @@ class Statistics:
 
     Attributes:
         task: of the set; likewise format.
-        photographs: how many.
+        images: how many.
         splits: how many in each.
         labels: one for each.
-        clean: share of photographs with nothing in them; None for classification, where each has a label.
-        objects_a_photograph: least, mean and most; None for image-level sets.
-        object_share: of an object's box in its photograph's area: 5th, 50th and 95th percentile.
+        clean: share of images with nothing in them; None for classification, where each has a label.
+        objects_a_image: least, mean and most; None for image-level sets.
+        object_share: of an object's box in its image's area: 5th, 50th and 95th percentile.
         sizes: the commonest sizes, `WIDTHxHEIGHT`, and how often.
         sides: least, median and most of width and of height, pixels.
-        modes: how photographs are stored, and how often.
-        together: (L, L) in how many photographs two labels stand together; a label with itself, how many.
+        modes: how images are stored, and how often.
+        together: (L, L) in how many images two labels stand together; a label with itself, how many.
         mean: of red, green and blue (or grey of 16 bits, three times), in [0, 1]; None where not asked for.
         deviation: likewise.
-        groups: how many objects were photographed, where known.
+        groups: how many objects were imageed, where known.
     """
 
     task: str
     format: str
-    photographs: int
+    images: int
     splits: dict[str, int]
     labels: tuple[LabelCounts, ...]
     clean: float | None
-    objects_a_photograph: tuple[int, float, int] | None
+    objects_an_image: tuple[int, float, int] | None
     object_share: tuple[float, float, float] | None
     sizes: dict[str, int]
     sides: dict[str, tuple[int, float, int]]
@@ -89,17 +89,19 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
 
     Args:
         dataset: what to count.
-        pixels: whether to decode every photograph for mean and standard deviation.
+        pixels: whether to decode every image for mean and standard deviation.
         limits: as for `open_image`.
     """
-    truths = [s.truth for s in dataset.samples]
-    known = [t for t in truths if t is not None]
+    ground_truths = [s.ground_truth for s in dataset.samples]
+    known = [t for t in ground_truths if t is not None]
     held = np.array([t.holds() for t in known], bool).reshape(len(known), len(dataset.labels))
-    splits = np.array([s.split or "" for s, t in zip(dataset.samples, truths, strict=True) if t is not None])
+    splits = np.array(
+        [s.split or "" for s, t in zip(dataset.samples, ground_truths, strict=True) if t is not None]
+    )
     objects = np.zeros(len(dataset.labels), np.int64)
-    for truth in truths:
-        if truth is not None:
-            np.add.at(objects, truth.label_index, 1)
+    for ground_truth in ground_truths:
+        if ground_truth is not None:
+            np.add.at(objects, ground_truth.label_index, 1)
     looks = read_all_header_info([s.path for s in dataset.samples], limits=limits)
     headers = [k.header for k in looks if k.header is not None]
     sizes = np.array([h.size_hw for h in headers]).reshape(-1, 2)
@@ -108,7 +110,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
     return Statistics(
         task=str(dataset.task),
         format=dataset.format,
-        photographs=len(dataset),
+        images=len(dataset),
         splits=dataset.splits,
         labels=tuple(
             LabelCounts(
@@ -118,12 +120,14 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
                 int(objects[i]),
                 {s: int(held[splits == s, i].sum()) for s in dataset.splits},
             )
-            for i, (name, title) in enumerate(zip(dataset.labels.names, dataset.labels.titles, strict=True))
+            for i, (name, title) in enumerate(
+                zip(dataset.labels.names, dataset.labels.display_names, strict=True)
+            )
         ),
         clean=None
         if dataset.task == "classification" or not counts
         else float(np.mean(np.array(counts) == 0)),
-        objects_a_photograph=(min(counts), float(np.mean(counts)), max(counts))
+        objects_an_image=(min(counts), float(np.mean(counts)), max(counts))
         if dataset.task.has_boxes and counts
         else None,
         object_share=_shares(dataset),
@@ -145,9 +149,9 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
 def _shares(dataset: Dataset) -> tuple[float, float, float] | None:
     shares: list[FloatArray] = []
     for sample in dataset.samples:
-        truth = sample.truth
-        if truth is not None and truth.boxes_xyxy is not None and sample.size_hw is not None:
-            sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
+        ground_truth = sample.ground_truth
+        if ground_truth is not None and ground_truth.boxes_xyxy is not None and sample.size_hw is not None:
+            sides = ground_truth.boxes_xyxy[:, 2:] - ground_truth.boxes_xyxy[:, :2]
             shares.append(sides.prod(1) / (sample.size_hw[0] * sample.size_hw[1]))
     if not shares or not sum(map(len, shares)):
         return None
@@ -156,7 +160,7 @@ def _shares(dataset: Dataset) -> tuple[float, float, float] | None:
 
 
 def _colours(dataset: Dataset, limits: Limits) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and standard deviation of all pixels of all photographs, channel by channel."""
+    """Mean and standard deviation of all pixels of all images, channel by channel."""
 
     def one(position: int) -> tuple[int, list[float], list[float]] | None:
         try:
@@ -183,12 +187,12 @@ def _colours(dataset: Dataset, limits: Limits) -> tuple[tuple[float, ...] | None
 
 
 def _page(found: Statistics) -> str:
-    most = max((x.photographs for x in found.labels), default=1) or 1
+    most = max((x.images for x in found.labels), default=1) or 1
     splits = list(found.splits)
     rows = "".join(
-        f"<tr><td>{escape(x.title)}<td class=n>{x.photographs}<td class=n>{x.objects}"
+        f"<tr><td>{escape(x.title)}<td class=n>{x.images}<td class=n>{x.objects}"
         + "".join(f"<td class=n>{x.by_split[s]}" for s in splits)
-        + f"<td class=bars><div class=bar style='width:{100 * x.photographs / most:.1f}%'></div>"
+        + f"<td class=bars><div class=bar style='width:{100 * x.images / most:.1f}%'></div>"
         for x in found.labels
     )
     together = "".join(
@@ -203,9 +207,9 @@ def _page(found: Statistics) -> str:
         "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;text-align:left;"
         "border-bottom:1px solid #d8dde6}.n{text-align:right;font-variant-numeric:tabular-nums}"
         ".bar{height:.8rem;background:#0072b2;min-width:1px}td.bars{min-width:8rem}</style>"
-        f"<h1>{found.photographs} photographs</h1><table>{facts}</table><h2>Labels</h2><table><tr><th>label"
-        f"<th>photographs<th>objects{''.join(f'<th>{escape(s)}' for s in splits)}<th></tr>{rows}</table>"
-        f"<h2>Together in a photograph</h2><table><tr><th>"
+        f"<h1>{found.images} images</h1><table>{facts}</table><h2>Labels</h2><table><tr><th>label"
+        f"<th>images<th>objects{''.join(f'<th>{escape(s)}' for s in splits)}<th></tr>{rows}</table>"
+        f"<h2>Together in an image</h2><table><tr><th>"
         f"{''.join(f'<th>{escape(x.title)}' for x in found.labels)}"
         f"</tr>{together}</table></html>"
     )
@@ -213,20 +217,20 @@ def _page(found: Statistics) -> str:
 
 def summary_lines(found: Statistics) -> list[tuple[str, str]]:
     """Facts about the whole set, as (what, how much), for a table."""
-    lines = [("task", found.task), ("format", found.format), ("photographs", str(found.photographs))]
+    lines = [("task", found.task), ("format", found.format), ("images", str(found.images))]
     if found.splits:
         lines.append(("splits", ", ".join(f"{k} {v}" for k, v in found.splits.items())))
     if found.groups:
         lines.append(("groups", str(found.groups)))
     if found.clean is not None:
         lines.append(("nothing in it", f"{found.clean:.1%}"))
-    if found.objects_a_photograph is not None:
-        least, mean, most = found.objects_a_photograph
-        lines.append(("objects a photograph", f"{least} to {most}, {mean:.2f} on average"))
+    if found.objects_an_image is not None:
+        least, mean, most = found.objects_an_image
+        lines.append(("objects an image", f"{least} to {most}, {mean:.2f} on average"))
     if found.object_share is not None:
         low, middle, high = found.object_share
         lines.append(
-            ("an object's box", f"{middle:.1%} of the photograph (5% below {low:.2%}, 5% above {high:.1%})")
+            ("an object's box", f"{middle:.1%} of the image (5% below {low:.2%}, 5% above {high:.1%})")
         )
     for side, (least, middle, most) in found.sides.items():
         lines.append((side, f"{least} to {most} pixels, half below {middle:.0f}"))

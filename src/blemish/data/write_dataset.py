@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.formats import formats, get_format
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.read_context import SPLITS
@@ -39,14 +39,14 @@ class ConversionLoss:
 
     Attributes:
         what: in one sentence, without where.
-        samples: ids of the photographs concerned; empty where it concerns the whole set.
+        samples: ids of the images concerned; empty where it concerns the whole set.
     """
 
     what: str
     samples: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """What, and in which photographs."""
+        """What, and in which images."""
         return f"{self.what}: {some_of(self.samples)}" if self.samples else self.what
 
 
@@ -57,14 +57,14 @@ class Written:
     Attributes:
         root: where.
         format: in which.
-        photographs: how many.
+        images: how many.
         losses: what the format could not hold.
-        damaged: ids of photographs whose files are broken, and were copied as they are.
+        damaged: ids of images whose files are broken, and were copied as they are.
     """
 
     root: Path
     format: str
-    photographs: int
+    images: int
     losses: tuple[ConversionLoss, ...]
     damaged: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Written:
         return {
             "root": self.root.as_posix(),
             "format": self.format,
-            "photographs": self.photographs,
+            "images": self.images,
             "losses": [{"what": x.what, "samples": list(x.samples)} for x in self.losses],
             "damaged": list(self.damaged),
         }
@@ -85,9 +85,9 @@ class WriteContext:
 
     Attributes:
         root: the folder to write into, empty.
-        link: make hard links to the photographs instead of copies, where the disk allows it.
-        suffixes: the right file ending of photographs that have a wrong one, by sample id.
-        lost: ids of photographs by what they lost.
+        link: make hard links to the images instead of copies, where the disk allows it.
+        suffixes: the right file ending of images that have a wrong one, by sample id.
+        lost: ids of images by what they lost.
     """
 
     root: Path
@@ -102,10 +102,10 @@ class WriteContext:
             samples.append(sample.id)
 
     def put(self, sample: Sample, target: Path) -> None:
-        """Bring a sample's photograph to `target`, as it is."""
+        """Bring a sample's image to `target`, as it is."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not sample.path.exists():  # a set opened with missing="keep"
-            self.lose("the photograph is not there and was not copied", sample)
+            self.lose("the image is not there and was not copied", sample)
             return
         if self.link:
             try:
@@ -120,7 +120,7 @@ class Writer(Protocol):
     """What a format that can be written does, beside reading."""
 
     def write(self, dataset: Dataset, writing: WriteContext) -> None:
-        """Write photographs and labels below `writing.root`, and tell `writing` what is lost."""
+        """Write images and labels below `writing.root`, and tell `writing` what is lost."""
 
 
 def write_dataset(
@@ -131,14 +131,14 @@ def write_dataset(
     link: bool = False,
     suffixes: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write photographs and labels as a data set of `format`.
+    """Write images and labels as a data set of `format`.
 
     Args:
         dataset: what to write.
         root: a folder that is not there yet, or empty.
         format: `folders`, `csv`, `coco`, `voc` or `yolo`.
-        link: hard links to the photographs where possible; else copies.
-        suffixes: the right file ending of photographs that have a wrong one, by sample id.
+        link: hard links to the images where possible; else copies.
+        suffixes: the right file ending of images that have a wrong one, by sample id.
 
     Raises:
         UnknownName: no format of that name can be written.
@@ -198,13 +198,13 @@ def check_output(root: Path, sources: Iterable[Path | None]) -> None:
         # Asked of the files themselves, since names may differ in case or lead through links.
         if folder is not None and folder.exists() and any(p.samefile(folder) for p in there):
             raise BadInput(
-                f"{root}: it lies inside {folder}, whose photographs and labels are read, and the copy would"
+                f"{root}: it lies inside {folder}, whose images and labels are read, and the copy would"
                 " count among them the next time; choose a folder outside to write to"
             )
 
 
 def _damaged(dataset: Dataset) -> tuple[str, ...]:
-    """The ids of photographs that are there and that a look at their files shows to be broken."""
+    """The ids of images that are there and that a look at their files shows to be broken."""
     samples = [s for s in dataset.samples if s.path.exists()]
     looks = read_all_header_info([s.path for s in samples])
     return tuple(
@@ -247,7 +247,7 @@ def split_folders(dataset: Dataset) -> bool:
     """Whether the set has splits, all of names that every format knows.
 
     Raises:
-        BadInput: some photographs have a split and others none, or a split has another name.
+        BadInput: some images have a split and others none, or a split has another name.
     """
     splits = {s.split for s in dataset.samples}
     if splits == {None}:
@@ -273,7 +273,7 @@ def check_split_names(dataset: Dataset) -> None:
 def file_names(dataset: Dataset, writing: WriteContext) -> dict[str, str]:
     """A file name for each sample id, unique by stem also where case does not count.
 
-    Photographs keep their own names; where two would meet, the folders they lay in go before the name.
+    Images keep their own names; where two would meet, the folders they lay in go before the name.
     """
     own = {s.id: _with_suffix(s.path.name, writing.suffixes.get(s.id)) for s in dataset.samples}
     out: dict[str, str] = {}
@@ -330,9 +330,9 @@ def lose_extras(dataset: Dataset, writing: WriteContext, held: Mapping[str, bool
     """
     held = held or {}
     for sample in dataset.samples:
-        truth = sample.truth
-        if truth is None:
-            writing.lose("the photograph has no label, and counts as one with nothing in it", sample)
+        ground_truth = sample.ground_truth
+        if ground_truth is None:
+            writing.lose("the image has no label, and counts as one with nothing in it", sample)
             continue
         if sample.group is not None and not held.get("group"):
             writing.lose("the group is not kept", sample)
@@ -340,23 +340,25 @@ def lose_extras(dataset: Dataset, writing: WriteContext, held: Mapping[str, bool
             for column in sample.columns:
                 writing.lose(f"the column {column!r} is not kept", sample)
         for flag in ("crowd", "difficult", "truncated"):
-            if getattr(truth, flag).any() and not held.get(flag):
+            if getattr(ground_truth, flag).any() and not held.get(flag):
                 writing.lose(f"which objects are {flag} is not kept", sample)
-        if truth.masks is not None and not held.get("masks"):
+        if ground_truth.masks is not None and not held.get("masks"):
             writing.lose("the outlines are not kept, boxes are", sample)
-    if not held.get("areas") and any(s.truth is not None and s.truth.areas.size for s in dataset.samples):
+    if not held.get("areas") and any(
+        s.ground_truth is not None and s.ground_truth.areas.size for s in dataset.samples
+    ):
         writing.lose("the areas that the data state are not kept; they are counted when needed")
     labels = dataset.labels
-    if labels.titles != labels_with_titles(labels.names).titles:
-        writing.lose(f"the titles {', '.join(labels.titles)} are not kept")
+    if labels.display_names != labels_with_display_names(labels.names).display_names:
+        writing.lose(f"the titles {', '.join(labels.display_names)} are not kept")
 
 
 def lose_order(dataset: Dataset, writing: WriteContext, order: Callable[[str], Any] | None = None) -> None:
-    """Note labels that no photograph has, and an order of labels that is not that of their names."""
-    used = {n for s in dataset.samples if s.truth is not None for n in s.truth.label_names}
+    """Note labels that no image has, and an order of labels that is not that of their names."""
+    used = {n for s in dataset.samples if s.ground_truth is not None for n in s.ground_truth.label_names}
     for name in dataset.labels.names:
         if name not in used:
-            writing.lose(f"the label {name!r} is not kept, since no photograph has it")
+            writing.lose(f"the label {name!r} is not kept, since no image has it")
     kept = [n for n in dataset.labels.names if n in used]
     if kept != sorted(kept, key=order):
         writing.lose("the order of the labels is not kept; they are read in the order of their names")

@@ -1,4 +1,4 @@
-"""From a network's raw outputs to predictions, in pixels of the photograph.
+"""From a network's raw outputs to predictions, in pixels of the image.
 
 One file for each kind of output: `scores` (image-level), `point` (one box), `dense` (boxes and scores
 before suppression), `final` (suppressed in the graph), `set` (no suppression), `label_maps` (boxes of one of

@@ -1,4 +1,4 @@
-"""What every decoder of boxes does: the least score, the form of the boxes, and the way to the photograph."""
+"""What every decoder of boxes does: the least score, the form of the boxes, and the way to the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BoxSettings:
 
     Attributes:
         floor: candidates that score less are left out.
-        most: the best of a photograph that are given.
+        most: the best of an image that are given.
         form: of the network's boxes; see `corners`.
         normalized: whether they are shares of the input's sides, or network pixels.
     """
@@ -56,14 +56,14 @@ class BoxSettings:
     def place(
         self, boxes: NDArray[Any], placement: Placement
     ) -> tuple[NDArray[Any], FloatArray, NDArray[np.bool_]]:
-        """Boxes in the photograph.
+        """Boxes in the image.
 
         Args:
             boxes: (n, 4) as the network gave them.
-            placement: of the photograph.
+            placement: of the image.
 
         Returns:
-            (n, 4) corners as the network means them; (n, 4) float64 the part of them inside the photograph,
+            (n, 4) corners as the network means them; (n, 4) float64 the part of them inside the image,
             its pixels; and (n,) bool whether anything is left: what lies wholly in the border of a
             letterbox has nothing.
 
@@ -71,7 +71,7 @@ class BoxSettings:
             BadModelFile: boxes that are not finite, or of a form nobody knows.
         """
         taken = corners(finite(boxes, "boxes"), self.form)
-        placed = in_photograph(taken, placement, normalized=self.normalized)
+        placed = in_image(taken, placement, normalized=self.normalized)
         return taken, placed, (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
 
 
@@ -83,12 +83,12 @@ def boxes_prediction(
     label_index: IntArray,
     masks: Sequence[Mask] | None = None,
 ) -> Prediction:
-    """A prediction of boxes that are already in the photograph, best first.
+    """A prediction of boxes that are already in the image, best first.
 
     Args:
         contract: labels, task and thresholds.
-        placement: of the photograph.
-        boxes_xyxy: (n, 4) pixels of the photograph, inside it.
+        placement: of the image.
+        boxes_xyxy: (n, 4) pixels of the image, inside it.
         scores: (n,), descending.
         label_index: (n,).
         masks: one a box, or None.
@@ -131,12 +131,12 @@ def corners(boxes: NDArray[Any], form: str) -> NDArray[Any]:
     return np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
 
 
-def in_photograph(boxes_xyxy: NDArray[Any], placement: Placement, *, normalized: bool) -> FloatArray:
-    """(n, 4) float64, cut at the photograph's edge, from network pixels or shares of the input's sides."""
+def in_image(boxes_xyxy: NDArray[Any], placement: Placement, *, normalized: bool) -> FloatArray:
+    """(n, 4) float64, cut at the image's edge, from network pixels or shares of the input's sides."""
     boxes = np.asarray(boxes_xyxy, np.float64)
     input_height, input_width = placement.input_hw
     if normalized:
         boxes = boxes * (input_width, input_height, input_width, input_height)
-    boxes = placement.to_photograph(boxes)
+    boxes = placement.to_image(boxes)
     height, width = placement.size_hw
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float64))

@@ -23,7 +23,7 @@ class DetectionFilter:
 
     Attributes:
         min_score: boxes below it are left out; the file's own floor where not given.
-        max_detections: the best boxes of a photograph; the file's own number where not given.
+        max_detections: the best boxes of an image; the file's own number where not given.
 
     Raises:
         BadInput: a value that selects nothing.
@@ -60,12 +60,12 @@ def decode(
     placements: Sequence[Placement],
     selection: DetectionFilter = EVERYTHING,
 ) -> list[Prediction]:
-    """What a network's outputs say of each photograph of a batch.
+    """What a network's outputs say of each image of a batch.
 
     Args:
         contract: names the decoder, its settings and each output's role.
         outputs: by output name, the first axis being the batch.
-        placements: one a photograph: where it lies in the network's first input.
+        placements: one an image: where it lies in the network's first input.
         selection: which boxes are wanted.
 
     Raises:
@@ -80,8 +80,7 @@ def decode(
             raise BadModelFile(f"the network gives no output {spec.name!r}, which its contract promises")
         if len(outputs[spec.name]) != len(placements):
             raise BadModelFile(
-                f"the output {spec.name!r} has {len(outputs[spec.name])} rows "
-                f"for {len(placements)} photographs"
+                f"the output {spec.name!r} has {len(outputs[spec.name])} rows for {len(placements)} images"
             )
     return function(contract, outputs, placements, selection)
 

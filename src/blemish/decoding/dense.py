@@ -19,7 +19,7 @@ from blemish.model_file import Contract
 from blemish.preprocessing import Placement
 from blemish.structures import Prediction, Task
 
-MAX_CANDIDATES = 30_000  # what goes into suppression a photograph, best first
+MAX_CANDIDATES = 30_000  # what goes into suppression an image, best first
 
 
 @decoder("dense")

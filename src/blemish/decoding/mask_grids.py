@@ -22,16 +22,16 @@ def mask_in_box(
     size_hw: tuple[int, int],
     threshold: float,
 ) -> Mask:
-    """The pixels of a box, by their centres, where a grid laid over the photograph is above a threshold.
+    """The pixels of a box, by their centres, where a grid laid over the image is above a threshold.
 
     Between the centres of its cells the grid is interpolated bilinearly, beyond the outermost it goes on.
 
     Args:
         grid: (h, w) float32, one value a cell.
-        scale_xy: grid = photograph * scale + offset, in cells.
+        scale_xy: grid = image * scale + offset, in cells.
         offset_xy: likewise.
-        box_xyxy: (4,) pixels of the photograph, inside it.
-        size_hw: of the photograph.
+        box_xyxy: (4,) pixels of the image, inside it.
+        size_hw: of the image.
         threshold: pixels above it belong to the mask.
     """
     (left, right), (top, bottom) = (
@@ -62,8 +62,8 @@ def over_input(
 
     Args:
         grid: (h, w); with `weights`, (k, h, w) prototypes, which are summed only under the box.
-        box_xyxy: (4,) pixels of the photograph, inside it.
-        placement: of the photograph.
+        box_xyxy: (4,) pixels of the image, inside it.
+        placement: of the image.
         threshold: pixels above it belong to the mask.
         weights: (k,).
     """
@@ -96,9 +96,9 @@ def over_box(
 
     Args:
         grid: (h, w) float, probabilities.
-        whole_xyxy: (4,) the box that the grid covers, pixels of the photograph; it may leave it.
-        box_xyxy: (4,) the part of it inside the photograph.
-        size_hw: of the photograph.
+        whole_xyxy: (4,) the box that the grid covers, pixels of the image; it may leave it.
+        box_xyxy: (4,) the part of it inside the image.
+        size_hw: of the image.
         threshold: pixels above it belong to the mask.
 
     Source:

@@ -1,4 +1,4 @@
-"""One box a photograph, and nothing else."""
+"""One box an image, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blemish.decoding.box_predictions import boxes_prediction, corners, in_photograph
+from blemish.decoding.box_predictions import boxes_prediction, corners, in_image
 from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, required
 from blemish.decoding.scores import sigmoid
 from blemish.geometry import clip_boxes
@@ -28,10 +28,10 @@ def decode_point(
         box_format: `cxcywh` (the default), `xywh` or `xyxy`.
         normalized: whether the numbers are shares of the input's width and height (the default) or
             network pixels.
-        coord_max: where given, the numbers are shares of this many pixels of the photograph itself, whatever
+        coord_max: where given, the numbers are shares of this many pixels of the image itself, whatever
             was cut off or resized on its way into the network.
 
-    An output of activation `logits` goes through a sigmoid first. The box is cut at the photograph's edge.
+    An output of activation `logits` goes through a sigmoid first. The box is cut at the image's edge.
     """
     raw, spec = required(contract, outputs, "box", (len(placements), 4))
     values = finite(np.asarray(raw, np.float64), "boxes")
@@ -43,7 +43,7 @@ def decode_point(
     predictions = []
     for box, placement in zip(boxes, placements, strict=True):
         if coord_max is None:
-            placed = in_photograph(box[None], placement, normalized=normalized)
+            placed = in_image(box[None], placement, normalized=normalized)
         else:
             placed = clip_boxes(box[None] * float(coord_max), placement.size_hw)
         predictions.append(boxes_prediction(contract, placement, placed, np.ones(1), np.zeros(1, np.int64)))

@@ -60,7 +60,7 @@ def decode_final(
             grids = masks[0][i][there]
             grids = sigmoid(grids) if masks[1].activation == "logits" else grids
             sides = np.tile(placement.input_hw[::-1], 2) if of_boxes.normalized else np.ones(4)
-            whole = placement.to_photograph(corner * sides)
+            whole = placement.to_image(corner * sides)
             drawn = [
                 over_box(grid, uncut, box, placement.size_hw, threshold)
                 for grid, uncut, box in zip(grids, whole, placed, strict=True)

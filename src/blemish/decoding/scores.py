@@ -38,7 +38,7 @@ def probabilities(
         [[0.5, 1.0]]
     """
     if not task.is_image_level:
-        raise WrongTask(f"{task} has no probability per label of the whole photograph")
+        raise WrongTask(f"{task} has no probability per label of the whole image")
     values: FloatArray = finite(np.asarray(raw, np.float64), "scores")
     if activation == "probabilities":
         values = np.clip(values, 0.0, 1.0)

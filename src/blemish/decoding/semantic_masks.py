@@ -22,7 +22,7 @@ def decode_label_maps(
     A detection whose map holds nothing inside its box keeps its place, with an empty mask.
 
     Roles:
-        label_maps: (B, L, h, w) logits, each covering the whole photograph, stretched.
+        label_maps: (B, L, h, w) logits, each covering the whole image, stretched.
         those of the decoder of the boxes.
 
     Settings:

@@ -1,4 +1,4 @@
-"""A Truth or a Prediction on its photograph."""
+"""A Truth or a Prediction on its image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blemish.drawing.label_strip import side_by_side, with_strip
 from blemish.drawing.object_overlay import draw_objects, place_labels
 from blemish.drawing.palette import PALETTE, label_colour
 from blemish.errors import BadInput
-from blemish.imaging import Photograph, open_image
+from blemish.imaging import LoadedImage, open_image
 from blemish.structures import Annotation, Prediction
 
 __all__ = ["PALETTE", "draw", "label_colour", "place_labels", "reduced", "side_by_side"]
@@ -24,17 +24,17 @@ BAND = 256  # rows of the smaller picture that are made at once
 
 
 def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> Image.Image:
-    """The photograph with everything an annotation says of it.
+    """The image with everything an annotation says of it.
 
-    Boxes and masks are outlined and named where they are; what concerns the whole photograph stands on a
+    Boxes and masks are outlined and named where they are; what concerns the whole image stands on a
     strip below it: bars with the verdict for a prediction, the labels for a truth.
 
     Args:
         annotation: a Truth or a Prediction.
-        image: a Photograph, a PIL image, an array ((h, w, 3) uint8, or (h, w) uint8 or uint16), or a path;
+        image: a Image, a PIL image, an array ((h, w, 3) uint8, or (h, w) uint8 or uint16), or a path;
             `annotation.path` is opened where it is not given. Upright; where its size differs from
             `annotation.size_hw`, boxes and masks are scaled along.
-        min_side: photographs whose longer side is shorter are drawn enlarged to it, pixels.
+        min_side: images whose longer side is shorter are drawn enlarged to it, pixels.
 
     Returns:
         A new PIL image in RGB.
@@ -46,7 +46,7 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     Example:
         >>> from blemish.data.synthetic import panels
         >>> panel = next(panels(1, size_hw=(96, 128)))
-        >>> draw(panel.truth, panel.photograph).size
+        >>> draw(panel.ground_truth, panel.image).size
         (480, 360)
     """
     picture = _picture(annotation, image)
@@ -71,14 +71,14 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     return picture
 
 
-def reduced(photo: Photograph, max_pixels: int) -> Photograph:
-    """The photograph by a whole factor smaller, such that it has at most `max_pixels`; itself where it has.
+def reduced(photo: LoadedImage, max_pixels: int) -> LoadedImage:
+    """The image by a whole factor smaller, such that it has at most `max_pixels`; itself where it has.
 
-    A photograph of 100 megapixels takes 400 MB as a picture, and drawing needs two of them. This makes the
+    An image of 100 megapixels takes 400 MB as a picture, and drawing needs two of them. This makes the
     smaller one band by band, so that only it takes memory.
 
     Example:
-        >>> reduced(Photograph(np.zeros((100, 60, 3), np.uint8)), 2000).size_hw
+        >>> reduced(LoadedImage(np.zeros((100, 60, 3), np.uint8)), 2000).size_hw
         (50, 30)
     """
     height, width = photo.size_hw
@@ -102,7 +102,7 @@ def _zoom(picture: Image.Image, annotation: Annotation, width: int) -> float:
         if abs(picture.height * width - picture.width * height) > max(picture.size) * max(width, height) / 50:
             raise BadInput(
                 f"the image has {picture.width} x {picture.height} pixels and the annotation was made on "
-                f"{width} x {height}; give the same photograph, upright"
+                f"{width} x {height}; give the same image, upright"
             )
     return picture.width / width
 
@@ -112,16 +112,16 @@ def _picture(annotation: Annotation, image: Any) -> Image.Image:
     if image is None:
         path = annotation.path if isinstance(annotation, Prediction) else None
         if path is None:
-            raise BadInput("there is no photograph to draw on; give it as image")
+            raise BadInput("there is no image to draw on; give it as image")
         image = path
     if isinstance(image, (str, Path)):
         image = open_image(image)
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint8 and image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, 2)
-        image = Photograph(image)
-    if isinstance(image, Photograph):
-        # For the eye a 16-bit photograph is stretched: cameras seldom use all of the range.
+        image = LoadedImage(image)
+    if isinstance(image, LoadedImage):
+        # For the eye a 16-bit image is stretched: cameras seldom use all of the range.
         white = int(max(np.percentile(image.pixels[::4, ::4], 99.8), 1)) if image.is_16bit else 65535
         return image.to_pil(white)
     if isinstance(image, Image.Image):

@@ -1,4 +1,4 @@
-"""What is said of a whole photograph, on a strip below it; and pictures beside each other."""
+"""What is said of a whole image, on a strip below it; and pictures beside each other."""
 
 from __future__ import annotations
 
@@ -88,18 +88,18 @@ def _bars(prediction: Prediction, width: int, letters: int) -> Image.Image:
     rows = len(shown) + (len(order) > len(shown))
     strip = Image.new("RGB", (width, int(2.6 * letters) + row * rows + pad), PAPER)
     pen = ImageDraw.Draw(strip)
-    said = [prediction.labels.titles[i] for i in order if verdict[i]]
+    said = [prediction.labels.display_names[i] for i in order if verdict[i]]
     headline = int(1.25 * letters)
     text = shortened(", ".join(said) or "none of the labels", headline, width - 2 * pad)
     pen.text(
         (pad, 1.5 * letters), text, INK, font(headline), "lm", stroke_width=letters / 45, stroke_fill=INK
     )
 
-    titles = [prediction.labels.titles[i] for i in shown]
+    display_names = [prediction.labels.display_names[i] for i in shown]
     number = text_width(">99 %", letters) + pad // 2
-    column = min(max((text_width(t, letters) for t in titles), default=0), int(0.45 * width))
+    column = min(max((text_width(t, letters) for t in display_names), default=0), int(0.45 * width))
     left, right = pad + column + pad, width - pad - number
-    for place, (index, title) in enumerate(zip(shown, titles, strict=True)):
+    for place, (index, title) in enumerate(zip(shown, display_names, strict=True)):
         y = int(2.6 * letters) + row * place + row // 2
         yes = bool(verdict[index])
         ink = INK if yes else FAINT
@@ -153,7 +153,7 @@ def _bar(
 def _named(annotation: Annotation, width: int, letters: int) -> Image.Image:
     """Each label that holds as a chip, in as many lines as they need."""
     pad, row = letters, int(2 * letters)
-    names = [(annotation.labels.titles[i], int(i)) for i in annotation.label_index]
+    names = [(annotation.labels.display_names[i], int(i)) for i in annotation.label_index]
     lines: list[list[tuple[int, str, int]]] = [[]]
     x = pad
     for title, index in names or [("none of the labels", -1)]:

@@ -16,7 +16,7 @@ from blemish.structures import Annotation, GroundTruth, Prediction
 
 FINE = 3  # lines are drawn this many times as fine as the pixels,
 FINE_BELOW = 1_000_000  # on sheets of fewer pixels than these: on larger ones nobody sees the steps
-FILL = 0.26  # how much of its colour a mask lays over the photograph
+FILL = 0.26  # how much of its colour a mask lays over the image
 
 Rectangle = tuple[int, int, int, int]
 
@@ -25,9 +25,9 @@ def draw_objects(picture: Image.Image, annotation: Annotation, zoom: float, line
     """Draw every object of an annotation, in place, the best one last and on top.
 
     Args:
-        picture: RGB, the photograph times `zoom`.
+        picture: RGB, the image times `zoom`.
         annotation: with boxes.
-        zoom: pixels of the picture for one of the photograph.
+        zoom: pixels of the picture for one of the image.
         line: width of lines, pixels of the picture.
         letters: height of letters, pixels of the picture.
     """
@@ -125,7 +125,7 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
 
 
 def _text(annotation: Annotation, row: int) -> str:
-    words = [annotation.labels.titles[annotation.label_index[row]]] if len(annotation.labels) else []
+    words = [annotation.labels.display_names[annotation.label_index[row]]] if len(annotation.labels) else []
     if isinstance(annotation, Prediction):
         words.append(percent(float(annotation.scores[row])))
     elif isinstance(annotation, GroundTruth):

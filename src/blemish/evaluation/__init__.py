@@ -1,8 +1,8 @@
 """Predictions beside truths: a typed report, as JSON and as a page.
 
 Example:
-    >>> from blemish.evaluation import score  # predictions and truths in memory
-    >>> from blemish.evaluation import evaluate  # a model file on labelled photographs
+    >>> from blemish.evaluation import score  # predictions and ground_truths in memory
+    >>> from blemish.evaluation import evaluate  # a model file on labelled images
 """
 
 from blemish.evaluation.build_report import score

@@ -16,7 +16,7 @@ from blemish.structures import GroundTruth, Prediction, Task
 
 def score(
     predictions: Sequence[Prediction],
-    truths: Sequence[GroundTruth],
+    ground_truths: Sequence[GroundTruth],
     *,
     groups: Sequence[str | None] | None = None,
     ids: Sequence[str] | None = None,
@@ -31,10 +31,10 @@ def score(
     those of the same metrics that training watches.
 
     Args:
-        predictions: one a photograph, all of one model.
-        truths: one a photograph, in the same order; their labels are matched by name.
-        groups: what each photograph shows; where given, intervals draw whole groups.
-        ids: names for the photographs; their positions where not given.
+        predictions: one an image, all of one model.
+        ground_truths: one an image, in the same order; their labels are matched by name.
+        groups: what each image shows; where given, intervals draw whole groups.
+        ids: names for the images; their positions where not given.
         intervals: whether to bootstrap 95 % intervals.
         resamples: how many.
         seed: of the resampling.
@@ -48,18 +48,18 @@ def score(
         UnknownName: a label of the truths that the model does not know.
         WrongTask: predictions and truths of different tasks.
     """
-    if len(predictions) != len(truths):
-        raise BadInput(f"{len(predictions)} predictions for {len(truths)} truths: give one each")
+    if len(predictions) != len(ground_truths):
+        raise BadInput(f"{len(predictions)} predictions for {len(ground_truths)} truths: give one each")
     if not predictions:
-        raise BadInput("there is nothing to score: no photograph has both a prediction and a truth")
+        raise BadInput("there is nothing to score: no image has both a prediction and a truth")
     task = predictions[0].task
-    for other in {t.task for t in truths} | {p.task for p in predictions}:
+    for other in {t.task for t in ground_truths} | {p.task for p in predictions}:
         if not answers(task, other):
             raise WrongTask(f"predictions of {task} cannot be scored on truths of {other}")
-    match = match_labels(predictions[0].labels, truths[0].labels, map_labels)
-    kept = [(i, t) for i, t in ((i, match.apply(t)) for i, t in enumerate(truths)) if t is not None]
+    match = match_labels(predictions[0].labels, ground_truths[0].labels, map_labels)
+    kept = [(i, t) for i, t in ((i, match.apply(t)) for i, t in enumerate(ground_truths)) if t is not None]
     if not kept:
-        raise BadInput("there is nothing to score: every photograph's label was left out")
+        raise BadInput("there is nothing to score: every image's label was left out")
     positions = [i for i, _ in kept]
     drawn = _groups(groups, positions, ids)
     # Of a single group every resample is the same, and its interval would claim certainty.
@@ -67,9 +67,9 @@ def score(
     pairs = EvalInput(
         task=task,
         labels=match.model,
-        known=match.known if truths[0].labels.names else tuple(range(len(match.model))),
+        known=match.known if ground_truths[0].labels.names else tuple(range(len(match.model))),
         predictions=tuple(predictions[i] for i in positions),
-        truths=tuple(t for _, t in kept),
+        ground_truths=tuple(t for _, t in kept),
         ids=tuple(ids[i] if ids is not None else str(i) for i in positions),
         groups=drawn,
         resamples=resamples if intervals and units > 1 else 0,
@@ -81,16 +81,14 @@ def score(
         stamps.append(
             ReportWarning("note", f"the data do not know the model's {_listed(match.absent)}: not scored")
         )
-    if len(kept) < len(truths):
-        left = len(truths) - len(kept)
-        stamps.append(
-            ReportWarning("note", f"{left} photographs of labels that were left out are not scored")
-        )
+    if len(kept) < len(ground_truths):
+        left = len(ground_truths) - len(kept)
+        stamps.append(ReportWarning("note", f"{left} images of labels that were left out are not scored"))
     settings: dict[str, Any] = {
         "resamples": pairs.resamples,
         "seed": seed,
         "level": 0.95,
-        "resampled": "groups" if pairs.groups is not None else "photographs",
+        "resampled": "groups" if pairs.groups is not None else "images",
         "map_labels": dict(map_labels or {}),
     }
     return replace(
@@ -123,13 +121,13 @@ def _scorer(task: Task) -> Callable[[EvalInput], Report]:
 def _groups(
     groups: Sequence[str | None] | None, positions: Sequence[int], ids: Sequence[str] | None
 ) -> tuple[str, ...] | None:
-    """A group for each kept photograph; one whose group is unknown is a group of its own."""
+    """A group for each kept image; one whose group is unknown is a group of its own."""
     if groups is None or all(g is None for g in groups):
         return None
     names = []
     for i in positions:
         group = groups[i]
-        names.append(f"photograph:{ids[i] if ids is not None else i}" if group is None else f"group:{group}")
+        names.append(f"image:{ids[i] if ids is not None else i}" if group is None else f"group:{group}")
     return tuple(names)
 
 

@@ -66,8 +66,8 @@ def reliability(bins: dict[str, list[float]], title: str) -> Markup:
     """Accuracy over confidence: on the diagonal a score means what it says; a dot's area is its share."""
     parts = _frame("score", "share that is right")
     parts.append(f'<line class="guide" x1="{_across(0)}" y1="{_up(0)}" x2="{_across(1)}" y2="{_up(1)}"/>')
-    largest = max(bins["photographs"], default=0) or 1
-    for count, sure, right in zip(bins["photographs"], bins["confidence"], bins["accuracy"], strict=True):
+    largest = max(bins["images"], default=0) or 1
+    for count, sure, right in zip(bins["images"], bins["confidence"], bins["accuracy"], strict=True):
         if count:
             radius = 2.5 + 7 * (count / largest) ** 0.5
             x, y, diagonal = _across(sure), _up(right), _up(sure)

@@ -1,4 +1,4 @@
-"""Several model files on the same photographs: how good, how fast, how large, under which licence."""
+"""Several model files on the same images: how good, how fast, how large, under which licence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ComparedModel:
         report: what its evaluation found.
         figures: what is compared, by name; of boxes where a model of masks stands beside one of boxes.
         labels: for each label the figure that is compared.
-        milliseconds: median for one photograph after another, from file to prediction.
+        milliseconds: median for one image after another, from file to prediction.
         bytes: size of the file.
         licences: of weights, data and code, as the file states them.
     """
@@ -102,14 +102,14 @@ class Comparison:
         headline: the figure they are ordered by.
         contenders: one a model file.
         data: facts of the data set.
-        photographs: how many were scored.
+        images: how many were scored.
         of_boxes: whether models of masks are compared by their boxes.
     """
 
     headline: str
     contenders: tuple[ComparedModel, ...]
     data: Mapping[str, Any]
-    photographs: int
+    images: int
     of_boxes: bool = False
 
     @property
@@ -121,7 +121,7 @@ class Comparison:
         """One word a thing."""
         return {
             "headline": self.headline,
-            "photographs": self.photographs,
+            "images": self.images,
             "of_boxes": self.of_boxes,
             "data": dict(self.data),
             "models": [contender.to_dict() for contender in self.contenders],
@@ -129,10 +129,17 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """The table as a page of documentation takes it."""
-        from blemish.evaluation.metric_names import number, title_of
+        from blemish.evaluation.metric_names import display_name_of, number
 
         names = tuple(self.contenders[0].figures)
-        head = ["model", *(title_of(n) for n in names), *self.label_names, "ms", "MB", "code's licence"]
+        head = [
+            "model",
+            *(display_name_of(n) for n in names),
+            *self.label_names,
+            "ms",
+            "MB",
+            "code's licence",
+        ]
         head.append("weights' licence")
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for c in self.contenders:
@@ -185,7 +192,7 @@ def compare(
     limits: Limits = LIMITS,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Comparison:
-    """Evaluate several model files on the same photographs.
+    """Evaluate several model files on the same images.
 
     Args:
         models: model files, or their `hf://` addresses, of one task; detection and segmentation may stand
@@ -200,9 +207,9 @@ def compare(
         backend: likewise.
         device: likewise.
         threads: likewise.
-        tiling: likewise; then the time of a photograph is that of all its tiles.
-        limits: what photographs are refused.
-        progress: called with a model's name, how many photographs are done, and how many there are.
+        tiling: likewise; then the time of an image is that of all its tiles.
+        limits: what images are refused.
+        progress: called with a model's name, how many images are done, and how many there are.
 
     Raises:
         BadInput: no model, or nothing that could be scored.
@@ -245,7 +252,7 @@ def compare(
             tiling=tiling,
         )
         broken = {identity for identity, _ in report.broken}
-        paths = [s.path for s in chosen if s.truth is not None and s.id not in broken][:TIMED]
+        paths = [s.path for s in chosen if s.ground_truth is not None and s.id not in broken][:TIMED]
         milliseconds = latency(predictor, paths, tiling)
         contenders.append(_contender(name, file.path, report, milliseconds, predictor, of_boxes=of_boxes))
         del predictor  # one network at a time in memory
@@ -253,7 +260,7 @@ def compare(
     headline = COMPARED[files[0].contract.task][0]
     contenders.sort(key=lambda c: -(c.figures[headline].value or 0.0))
     first = contenders[0].report
-    return Comparison(headline, tuple(contenders), first.data, first.photographs, of_boxes)
+    return Comparison(headline, tuple(contenders), first.data, first.images, of_boxes)
 
 
 def distinct_names(files: Sequence[ModelFile]) -> list[str]:
@@ -267,7 +274,7 @@ def distinct_names(files: Sequence[ModelFile]) -> list[str]:
 
 
 def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None = None) -> float:
-    """Median milliseconds for one photograph after another, from file to prediction."""
+    """Median milliseconds for one image after another, from file to prediction."""
     for path in paths[:WARM_UP]:
         predictor.predict(path)
     seconds = [outcome.timing.total for path in paths for outcome in looked_at(predictor, [path], tiling)]
@@ -308,14 +315,17 @@ def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path |
 def _outlined(dataset: Dataset) -> Dataset:
     """Boxes as outlines, so that models of masks can be scored on them, by their boxes alone."""
 
-    def drawn(truth: GroundTruth) -> GroundTruth:
-        assert truth.boxes_xyxy is not None and truth.size_hw is not None  # noqa: S101  (the task has both)
-        size_hw = truth.size_hw
-        corners = truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
+    def drawn(ground_truth: GroundTruth) -> GroundTruth:
+        assert ground_truth.boxes_xyxy is not None and ground_truth.size_hw is not None  # noqa: S101  (the task has both)
+        size_hw = ground_truth.size_hw
+        corners = ground_truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
         masks = tuple(PolygonMask(size_hw, (corner,), stands_in=True) for corner in corners)
-        return replace(truth, task=Task.SEGMENTATION, masks=masks)
+        return replace(ground_truth, task=Task.SEGMENTATION, masks=masks)
 
-    samples = tuple(s if s.truth is None else replace(s, truth=drawn(s.truth)) for s in dataset.samples)
+    samples = tuple(
+        s if s.ground_truth is None else replace(s, ground_truth=drawn(s.ground_truth))
+        for s in dataset.samples
+    )
     return replace(dataset, task=Task.SEGMENTATION, samples=samples)
 
 

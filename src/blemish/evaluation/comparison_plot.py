@@ -6,7 +6,7 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from blemish.evaluation.metric_names import title_of
+from blemish.evaluation.metric_names import display_name_of
 
 if TYPE_CHECKING:
     from blemish.evaluation.comparison import ComparedModel, Comparison
@@ -29,7 +29,7 @@ circle { fill: #b5431b; stroke: #fcfbf8; stroke-width: 1.5; }
 
 
 def speed_plot(comparison: Comparison) -> str:
-    """SVG that stands alone: the headline figure over milliseconds a photograph, a dot a model.
+    """SVG that stands alone: the headline figure over milliseconds an image, a dot a model.
 
     Args:
         comparison: with one model or more; names in it are untrusted and are escaped.
@@ -75,11 +75,9 @@ def speed_plot(comparison: Comparison) -> str:
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>')
         at, line, anchor = _beside(x, y, contender.name, taken)
         parts.append(_text(at, line, contender.name, anchor))
-    title = title_of(comparison.headline) + (" of boxes" if comparison.of_boxes else "")
+    title = display_name_of(comparison.headline) + (" of boxes" if comparison.of_boxes else "")
     parts.append(_text(LEFT, TOP - 14, title, "start"))
-    parts.append(
-        _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "milliseconds a photograph", "middle", "soft")
-    )
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "milliseconds an image", "middle", "soft"))
     inside = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '

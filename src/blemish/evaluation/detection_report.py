@@ -34,14 +34,18 @@ Array = NDArray[Any]
 def score_detection(pairs: EvalInput) -> Report:
     """A report for tasks whose answer is scored boxes, with or without masks."""
     known = pairs.known
-    labels = Labels(tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.titles[i] for i in known))
+    labels = Labels(
+        tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.display_names[i] for i in known)
+    )
     thresholds = pairs.predictions[0].thresholds[np.array(known, np.int64)]
     masks = pairs.task is Task.SEGMENTATION
-    matches = rename(match_objects(pairs.predictions, pairs.truths, masks=masks, known=known), known)
+    matches = rename(match_objects(pairs.predictions, pairs.ground_truths, masks=masks, known=known), known)
     figures = pairs.figures(_statistic(matches, thresholds))
     whole = _as_coco_says(figures, matches)
     if masks:
-        of_boxes = rename(match_objects(pairs.predictions, pairs.truths, masks=False, known=known), known)
+        of_boxes = rename(
+            match_objects(pairs.predictions, pairs.ground_truths, masks=False, known=known), known
+        )
         found = pairs.figures(_box_statistic(of_boxes))
         whole |= {f"box_{name}": figure for name, figure in _as_coco_says(found, of_boxes).items()}
         figures |= {"label_box_ap": found["label_ap"]}
@@ -52,7 +56,7 @@ def score_detection(pairs: EvalInput) -> Report:
         task=pairs.task,
         labels=labels,
         headline="ap",
-        photographs=len(pairs),
+        images=len(pairs),
         figures=whole,
         label_rows=_label_rows(labels, thresholds, matches, figures),
         confusion=ConfusionTable(
@@ -84,9 +88,9 @@ def _statistic(matches: Matches, thresholds: Array) -> Statistic:
             **_twelve(of_labels),
             **counts.average("micro"),
             **{f"macro_{name}": value for name, value in counts.average("macro").items()},
-            "photograph_precision": anything.precision[0],
-            "photograph_recall": anything.recall[0],
-            "photograph_f1": anything.f1[0],
+            "image_precision": anything.precision[0],
+            "image_recall": anything.recall[0],
+            "image_f1": anything.f1[0],
             "label_ap": of_labels["ap"],
             "label_ap50": of_labels["ap50"],
             **{f"label_{name}": values for name, values in counts.of_labels().items()},
@@ -115,7 +119,7 @@ def _voc_statistic(pairs: EvalInput, known: Sequence[int]) -> Statistic:
     label_count, chosen = len(pairs.labels), list(known)
     matches = VocMatches.of(
         ObjectArrays.of_predictions(pairs.predictions, label_count),
-        ObjectArrays.of_truths(pairs.truths, label_count),
+        ObjectArrays.of_ground_truths(pairs.ground_truths, label_count),
     )
 
     def statistic(weights: Array) -> dict[str, Array]:
@@ -128,7 +132,7 @@ def _voc_statistic(pairs: EvalInput, known: Sequence[int]) -> Statistic:
 def _label_rows(
     labels: Labels, thresholds: Array, matches: Matches, figures: dict[str, Any]
 ) -> tuple[LabelRow, ...]:
-    counts = counts_at(matches, thresholds, np.ones((matches.truths.photographs, 1)))
+    counts = counts_at(matches, thresholds, np.ones((matches.ground_truths.images, 1)))
     said = counts.hits + counts.false_alarms
     shown = [*OF_LABEL, *(["box_ap"] if "label_box_ap" in figures else [])]
     return tuple(
@@ -141,7 +145,7 @@ def _label_rows(
             threshold=float(thresholds[i]),
             figures={figure: figures[f"label_{figure}"][i] for figure in shown},
         )
-        for i, (name, title) in enumerate(zip(labels.names, labels.titles, strict=True))
+        for i, (name, title) in enumerate(zip(labels.names, labels.display_names, strict=True))
     )
 
 
@@ -174,29 +178,33 @@ def _charts(matches: Matches, labels: Labels) -> dict[str, Any]:
 def _worst(
     pairs: EvalInput, matches: Matches, verdict: Verdicts, labels: Labels, thresholds: Array
 ) -> tuple[ErrorExample, ...]:
-    """The photographs with the most missed objects and the surest false alarms."""
-    found, truths = matches.found, matches.truths
+    """The images with the most missed objects and the surest false alarms."""
+    found, ground_truths = matches.found, matches.ground_truths
     n = len(pairs)
-    alarms = np.bincount(found.photograph[verdict.alarms], found.score[verdict.alarms], n)
-    missed = np.bincount(truths.photograph[verdict.missed], minlength=n)
+    alarms = np.bincount(found.image[verdict.alarms], found.score[verdict.alarms], n)
+    missed = np.bincount(ground_truths.image[verdict.missed], minlength=n)
     sure = found.score >= thresholds[found.label]
-    things = np.bincount(found.photograph[sure], minlength=n) + np.bincount(truths.photograph, minlength=n)
+    things = np.bincount(found.image[sure], minlength=n) + np.bincount(ground_truths.image, minlength=n)
     cost = alarms + missed
     order = [int(i) for i in np.argsort(-cost, kind="stable")[:MOST_WORST] if cost[i] > 0]
     out = []
     for i in order:
-        wrong = [r for r in verdict.alarms if found.photograph[r] == i]
-        left = [labels.titles[truths.label[r]] for r in verdict.missed if truths.photograph[r] == i]
-        named = [f"{labels.titles[found.label[r]]} ({found.score[r]:.2f})" for r in wrong]
+        wrong = [r for r in verdict.alarms if found.image[r] == i]
+        left = [
+            labels.display_names[ground_truths.label[r]]
+            for r in verdict.missed
+            if ground_truths.image[r] == i
+        ]
+        named = [f"{labels.display_names[found.label[r]]} ({found.score[r]:.2f})" for r in wrong]
         parts = [f"missed: {_counted(left)}"] * bool(left) + [f"false alarm: {_listed(named)}"] * bool(named)
-        said = np.flatnonzero(sure & (found.photograph == i))
+        said = np.flatnonzero(sure & (found.image == i))
         out.append(
             ErrorExample(
                 i,
                 pairs.ids[i],
                 float(cost[i] / things[i]),
                 "; ".join(parts),
-                tuple(labels.names[truths.label[r]] for r in np.flatnonzero(truths.photograph == i)),
+                tuple(labels.names[ground_truths.label[r]] for r in np.flatnonzero(ground_truths.image == i)),
                 tuple((labels.names[found.label[r]], float(found.score[r])) for r in said),
             )
         )

@@ -24,8 +24,8 @@ class EvalInput:
         task: of the predictions.
         labels: of the model.
         known: indices of the labels that the data know; the others are not scored.
-        predictions: one a photograph.
-        truths: likewise, in the model's labels.
+        predictions: one an image.
+        ground_truths: likewise, in the model's labels.
         ids: likewise.
         groups: likewise, or None.
         resamples: of the bootstrap; 0 for no intervals.
@@ -36,7 +36,7 @@ class EvalInput:
     labels: Labels
     known: tuple[int, ...]
     predictions: tuple[Prediction, ...]
-    truths: tuple[GroundTruth, ...]
+    ground_truths: tuple[GroundTruth, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None
     resamples: int

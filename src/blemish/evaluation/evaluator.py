@@ -1,4 +1,4 @@
-"""A model file on labelled photographs: predict, compare, score, report."""
+"""A model file on labelled images: predict, compare, score, report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PREFERRED_SPLITS = ("test", "val")
 
 @dataclass(eq=False)
 class _Answers:
-    """What came of looking at each photograph."""
+    """What came of looking at each image."""
 
     samples: list[Sample] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
@@ -60,37 +60,37 @@ def evaluate(
     threads: int | None = None,
     tiling: Tiling | None = None,
 ) -> Report:
-    """How a model does on labelled photographs.
+    """How a model does on labelled images.
 
-    Truth and model are matched by label name. Photographs that cannot be read are listed and not scored;
+    Truth and model are matched by label name. Images that cannot be read are listed and not scored;
     those that the model has learned from are found by their fingerprints and stamped on the report.
 
     Args:
         model: the model file, its `hf://` address, or a predictor.
         data: a data set, or the path of one.
-        split: which photographs; `all` for every one. Where not given, `test`, else `val`, else all.
+        split: which images; `all` for every one. Where not given, `test`, else `val`, else all.
             In a set that has no splits, `train` and `val` are what the model file remembers of training,
             and `test` is what it has never seen.
         output: a folder for `report.json` and `report.html`.
         map_labels: names of the data's labels to the model's, where they differ; "" leaves a label out.
-        batch_size: photographs that go through the network together.
-        progress: called with how many photographs are done, and how many there are.
+        batch_size: images that go through the network together.
+        progress: called with how many images are done, and how many there are.
         format: of the data, where it should not be recognised.
-        images: the folder of photographs, where it is not beside the labels.
+        images: the folder of images, where it is not beside the labels.
         intervals: whether to bootstrap 95 % intervals.
         resamples: how many.
         seed: of the resampling.
-        pictures: whether the report shows the worst photographs.
+        pictures: whether the report shows the worst images.
         backend: what runs the model; see `blemish.load`.
         device: likewise.
         threads: likewise.
-        tiling: how large photographs are cut; None to look at whole ones.
+        tiling: how large images are cut; None to look at whole ones.
 
     Returns:
         The report.
 
     Raises:
-        BadInput: no photograph could be scored, or a label of the data that the model does not know.
+        BadInput: no image could be scored, or a label of the data that the model does not know.
         WrongTask: data of another task than the model's.
     """
     from blemish import inference
@@ -111,15 +111,15 @@ def evaluate(
     if split in SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
         dataset = split_as_in_training(dataset, file.fingerprints)
     chosen, split = choose_split(dataset, split)
-    labelled = [s for s in chosen if s.truth is not None]
+    labelled = [s for s in chosen if s.ground_truth is not None]
     if not labelled:
-        raise BadInput(f"{dataset.root}: no photograph has a truth; there is nothing to compare with")
+        raise BadInput(f"{dataset.root}: no image has a truth; there is nothing to compare with")
     found = _look(predictor, labelled, batch_size, progress, tiling)
     if not found.predictions:
-        raise BadInput(f"none of {len(labelled)} photographs could be read; the first: {found.broken[0][1]}")
+        raise BadInput(f"none of {len(labelled)} images could be read; the first: {found.broken[0][1]}")
     report = score(
         found.predictions,
-        [s.truth for s in found.samples if s.truth is not None],
+        [s.ground_truth for s in found.samples if s.ground_truth is not None],
         groups=[s.group for s in found.samples],
         ids=[s.id for s in found.samples],
         intervals=intervals,
@@ -144,7 +144,7 @@ def evaluate(
             "path": dataset.root.as_posix(),
             "format": dataset.format,
             "split": split or "",
-            "photographs": len(chosen),
+            "images": len(chosen),
         },
         leaks=leaks.to_dict(),
         broken=tuple(found.broken),
@@ -160,7 +160,7 @@ def evaluate(
 
 
 def choose_split(dataset: Dataset, split: str | None) -> tuple[Dataset, str | None]:
-    """The photographs to evaluate, and the name of their split, None for all of them.
+    """The images to evaluate, and the name of their split, None for all of them.
 
     Raises:
         UnknownName: the set has no split of that name.
@@ -186,8 +186,7 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
         largest = f"largest difference {certificate.largest_difference:.1e}"
         parity = {
             "passed": certificate.passed,
-            "text": f"{state} on {certificate.photographs} photographs: {changed}, {largest} "
-            f"({certificate.backend})",
+            "text": f"{state} on {certificate.images} images: {changed}, {largest} ({certificate.backend})",
         }
     return {
         "name": contract.name or (file.path.stem if file is not None else ""),
@@ -208,7 +207,7 @@ def open_for(path: Path | str, task: Task, name: str | None, images: Path | str 
     """The data set at `path`, as a model of `task` is scored on it; see `open_dataset`."""
     from blemish.data import as_task, open_dataset
 
-    # A test set may hold photographs of one label only; and outlines size the truths of detection.
+    # A test set may hold images of one label only; and outlines size the truths of detection.
     wanted = None if task is Task.DETECTION else task
     dataset = open_dataset(path, format=name, images=images, task=wanted, minimum_labels=1)
     return dataset if answers(task, dataset.task) else as_task(dataset, task)
@@ -221,22 +220,22 @@ def _look(
     progress: Callable[[int, int], None] | None,
     tiling: Tiling | None,
 ) -> _Answers:
-    """Predict every photograph, and take its fingerprints where the file has some to compare with."""
+    """Predict every image, and take its fingerprints where the file has some to compare with."""
     from blemish.data.image_hashes import detail_hash, perceptual_hash, pixel_hash
 
     compare = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
     found = _Answers()
-    outcomes = looked_at(predictor, [s.path for s in samples], tiling, batch_size, keep_photographs=compare)
+    outcomes = looked_at(predictor, [s.path for s in samples], tiling, batch_size, keep_images=compare)
     for done, (sample, outcome) in enumerate(zip(samples, outcomes, strict=True), 1):
         if outcome.prediction is None:
             found.broken.append((sample.id, str(outcome.error)))
         else:
             found.samples.append(sample)
             found.predictions.append(outcome.prediction)
-            if outcome.photograph is not None:
-                found.pixel.append(pixel_hash(outcome.photograph))
-                found.perceptual.append(perceptual_hash(outcome.photograph))
-                found.detail.append(detail_hash(outcome.photograph))
+            if outcome.image is not None:
+                found.pixel.append(pixel_hash(outcome.image))
+                found.perceptual.append(perceptual_hash(outcome.image))
+                found.detail.append(detail_hash(outcome.image))
         if progress is not None:
             progress(done, len(samples))
     return found
@@ -248,16 +247,14 @@ def looked_at(
     tiling: Tiling | None = None,
     batch_size: int | None = None,
     *,
-    keep_photographs: bool = False,
+    keep_images: bool = False,
 ) -> Iterator[PredictionResult]:
-    """What a model says of photographs, whole or tile by tile."""
+    """What a model says of images, whole or tile by tile."""
     if tiling is None:
-        return predictor.predict_many(paths, batch_size, keep_photographs=keep_photographs)
+        return predictor.predict_many(paths, batch_size, keep_images=keep_images)
     from blemish.inference.tiles import predict_many_tiled
 
-    return predict_many_tiled(
-        predictor, paths, tiling, batch_size=batch_size or 1, keep_photographs=keep_photographs
-    )
+    return predict_many_tiled(predictor, paths, tiling, batch_size=batch_size or 1, keep_images=keep_images)
 
 
 def _in_tiles(tiling: Tiling | None) -> tuple[ReportWarning, ...]:
@@ -289,12 +286,12 @@ def _left_out(found: _Answers, unlabelled: int) -> tuple[ReportWarning, ...]:
     out = []
     if found.broken:
         count = len(found.broken)
-        text = "1 photograph" if count == 1 else f"{count} photographs"
+        text = "1 image" if count == 1 else f"{count} images"
         out.append(
             ReportWarning(
                 "broken", f"{text} could not be read and {'is' if count == 1 else 'are'} not scored"
             )
         )
     if unlabelled:
-        out.append(ReportWarning("note", f"{unlabelled} photographs without a truth are not scored"))
+        out.append(ReportWarning("note", f"{unlabelled} images without a truth are not scored"))
     return tuple(out)

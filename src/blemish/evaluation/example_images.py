@@ -1,4 +1,4 @@
-"""Photographs of the report: the worst ones, small, with truth beside prediction."""
+"""Images of the report: the worst ones, small, with truth beside prediction."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ QUALITY = 82
 def draw_worst(
     report: Report, samples: Sequence[Sample], predictions: Sequence[Prediction], white_level: int = 65535
 ) -> dict[str, bytes]:
-    """JPEG bytes of the worst photographs, by id.
+    """JPEG bytes of the worst images, by id.
 
     Args:
-        report: what was found; its mistakes say which photographs.
+        report: what was found; its mistakes say which images.
         samples: those that were scored.
         predictions: likewise.
-        white_level: what becomes white in 16-bit photographs.
+        white_level: what becomes white in 16-bit images.
     """
     out = {}
     place = {sample.id: i for i, sample in enumerate(samples)}
@@ -47,26 +47,26 @@ def draw_worst(
 def draw_pair(
     sample: Sample, prediction: Prediction, white_level: int = 65535, *, side: int | None = None
 ) -> Image:
-    """Truth beside prediction, for tasks with boxes; the photograph alone for the others.
+    """Truth beside prediction, for tasks with boxes; the image alone for the others.
 
     Args:
         sample: with its truth.
-        prediction: of the same photograph.
-        white_level: what becomes white in 16-bit photographs.
-        side: longer side in pixels of one picture; the photograph's own where not given.
+        prediction: of the same image.
+        white_level: what becomes white in 16-bit images.
+        side: longer side in pixels of one picture; the image's own where not given.
 
     Raises:
-        BadImage: the photograph cannot be read.
+        BadImage: the image cannot be read.
     """
     from blemish.imaging import open_image
 
     image = open_image(sample.path).to_pil(white_level)
     if side is not None:  # before drawing, so that letters keep their size
         image.thumbnail((side, side))
-    if not prediction.task.has_boxes or sample.truth is None:
+    if not prediction.task.has_boxes or sample.ground_truth is None:
         return image
     from blemish.drawing import draw, side_by_side
 
     least = {} if side is None else {"min_side": side}
-    drawn = [draw(said, image, **least) for said in (sample.truth, prediction.at_least())]
+    drawn = [draw(said, image, **least) for said in (sample.ground_truth, prediction.at_least())]
     return side_by_side(drawn, ["truth", "prediction"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from blemish._version import __version__
 from blemish.errors import MissingExtra
-from blemish.evaluation.metric_names import interval, leading_figures, meaning_of, number, title_of
+from blemish.evaluation.metric_names import display_name_of, interval, leading_figures, meaning_of, number
 from blemish.evaluation.report import ConfusionTable, LabelRow, Report
 from blemish.structures import Task
 
@@ -47,9 +47,13 @@ def render(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(
-        charts=charts, title_of=title_of, meaning_of=meaning_of, number=number, interval=interval
+        charts=charts,
+        display_name_of=display_name_of,
+        meaning_of=meaning_of,
+        number=number,
+        interval=interval,
     )
-    titles = dict(zip(report.labels.names, report.labels.titles, strict=True))
+    display_names = dict(zip(report.labels.names, report.labels.display_names, strict=True))
     leading = leading_figures(report)
     averages = ("macro", "weighted", "micro")
     in_table = {f"{a}_{n}" for a in averages for n in ("precision", "recall", "f1")}
@@ -63,7 +67,7 @@ def render(report: Report) -> str:
     return environment.get_template("report.html.jinja").render(
         report=report,
         version=__version__,
-        titles=titles,
+        display_names=display_names,
         leading=leading,
         averages=averages if in_table <= set(report.figures) else (),
         others=[n for n in report.figures if n not in {*in_table, *leading, *of_sizes, report.headline}],
@@ -74,7 +78,7 @@ def render(report: Report) -> str:
         pictures={name: _data_uri(jpeg) for name, jpeg in report.pictures.items()},
         facts=_facts(report),
         objects=not report.task.is_image_level,
-        matrix_titles=lambda names: [titles.get(name, name) for name in names],
+        matrix_titles=lambda names: [display_names.get(name, name) for name in names],
         breakdown_rows=_breakdown_rows(report),
     )
 
@@ -94,19 +98,19 @@ def _breakdown_rows(report: Report) -> list[tuple[str, float]]:
     """Each kind of mistake with how often it happened, and what it costs."""
     counts = report.settings.get("mistakes", {})
     return [
-        (f"{title_of(name)} ({counts.get(name, 0):,})", figure.value or 0.0)
+        (f"{display_name_of(name)} ({counts.get(name, 0):,})", figure.value or 0.0)
         for name, figure in report.breakdown.items()
     ]
 
 
 def _own_matrices(report: Report) -> list[tuple[LabelRow, ConfusionTable]]:
-    """A matrix of yes and no for each label, where a photograph may hold several."""
+    """A matrix of yes and no for each label, where an image may hold several."""
     if report.task is not Task.MULTILABEL or len(report.label_rows) > MOST_OWN_MATRICES:
         return []
     out = []
     for row in report.label_rows:
         misses, alarms = row.support - row.hits, row.said - row.hits
-        rest = report.photographs - row.hits - misses - alarms
+        rest = report.images - row.hits - misses - alarms
         counts = np.array([[row.hits, misses], [alarms, rest]], np.float64)
         out.append((row, ConfusionTable(("yes", "no"), ("yes", "no"), counts)))
     return out
@@ -116,9 +120,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     """How this was measured: name and value, as a colophon."""
     model, data, settings = report.model, report.data, report.settings
     certificate = model.get("certificate") or {}
-    drawn = (
-        f"{settings.get('resamples', 0)} bootstrap resamples of {settings.get('resampled', 'photographs')}"
-    )
+    drawn = f"{settings.get('resamples', 0)} bootstrap resamples of {settings.get('resampled', 'images')}"
     entries = [
         ("Model file", model.get("path")),
         ("Model digest", model.get("model_digest")),

@@ -21,22 +21,24 @@ Array = NDArray[Any]
 
 
 def score_image_level(pairs: EvalInput) -> Report:
-    """A report for tasks whose answer is a probability per label for the whole photograph."""
+    """A report for tasks whose answer is a probability per label for the whole image."""
     single = pairs.task is Task.CLASSIFICATION
-    # With one label a photograph a label that the data do not know is still a wrong answer.
+    # With one label an image a label that the data do not know is still a wrong answer.
     known = tuple(range(len(pairs.labels))) if single else pairs.known
-    labels = Labels(tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.titles[i] for i in known))
+    labels = Labels(
+        tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.display_names[i] for i in known)
+    )
     columns = np.array(known, np.int64)
     scores = np.array([p.label_scores for p in pairs.predictions], np.float64)[:, columns]
     said = np.array([p.verdict() for p in pairs.predictions], bool)[:, columns]
-    holds = np.array([t.holds() for t in pairs.truths], bool)[:, columns]
+    holds = np.array([t.holds() for t in pairs.ground_truths], bool)[:, columns]
     thresholds = None if single else pairs.predictions[0].thresholds[columns]
     target = holds.argmax(1) if single else holds
     figures = pairs.figures(_statistic(scores, said, holds, target))
     rows = tuple(
         LabelRow(
             label=labels.names[i],
-            title=labels.titles[i],
+            title=labels.display_names[i],
             support=int(holds[:, i].sum()),
             said=int(said[:, i].sum()),
             hits=int((said & holds)[:, i].sum()),
@@ -51,7 +53,7 @@ def score_image_level(pairs: EvalInput) -> Report:
         task=pairs.task,
         labels=labels,
         headline="macro_f1",
-        photographs=len(pairs),
+        images=len(pairs),
         figures={name: figure for name, figure in figures.items() if not name.startswith("label_")},
         label_rows=rows,
         confusion=_confusion(said, holds, labels, single=single),
@@ -112,15 +114,15 @@ def _charts(scores: Array, said: Array, holds: Array, labels: Labels, *, single:
     curves = []
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     for i, name in enumerate(labels.names):
-        of_label, truth = scores[:, i], holds[:, i]
+        of_label, ground_truth = scores[:, i], holds[:, i]
         curves.append(
             {
                 "label": name,
-                "precision_recall": thinned(precision_recall_curve(of_label, truth)),
-                "roc": thinned(roc_curve(of_label, truth)),
+                "precision_recall": thinned(precision_recall_curve(of_label, ground_truth)),
+                "roc": thinned(roc_curve(of_label, ground_truth)),
                 "histogram": {
-                    "true": np.histogram(of_label[truth], edges)[0].tolist(),
-                    "untrue": np.histogram(of_label[~truth], edges)[0].tolist(),
+                    "true": np.histogram(of_label[ground_truth], edges)[0].tolist(),
+                    "untrue": np.histogram(of_label[~ground_truth], edges)[0].tolist(),
                 },
             }
         )
@@ -133,7 +135,7 @@ def _charts(scores: Array, said: Array, holds: Array, labels: Labels, *, single:
     return {
         "curves": curves,
         "reliability": {
-            "photographs": bins.photographs.astype(int).tolist(),
+            "images": bins.images.astype(int).tolist(),
             "confidence": bins.confidence.tolist(),
             "accuracy": bins.accuracy.tolist(),
         },
@@ -169,7 +171,7 @@ def _worst(
     order = [int(i) for i in np.argsort(-severity, kind="stable") if wrong[i].any()][:MOST_WORST]
     out = []
     for i in order:
-        truth = tuple(labels.names[j] for j in np.flatnonzero(holds[i]))
+        ground_truth = tuple(labels.names[j] for j in np.flatnonzero(holds[i]))
         verdict = tuple((labels.names[j], float(scores[i, j])) for j in np.flatnonzero(said[i]))
         out.append(
             ErrorExample(
@@ -177,7 +179,7 @@ def _worst(
                 pairs.ids[i],
                 float(np.clip(severity[i], 0, 1)),
                 _what(scores[i], said[i], holds[i], labels, single=thresholds is None),
-                truth,
+                ground_truth,
                 verdict,
             )
         )
@@ -186,12 +188,12 @@ def _worst(
 
 def _what(scores: Array, said: Array, holds: Array, labels: Labels, *, single: bool) -> str:
     """One line: what was said wrongly, and what was not said."""
-    titles = labels.titles
+    display_names = labels.display_names
     if single:
         s, t = int(said.argmax()), int(holds.argmax())
-        return f"said {titles[s]} ({scores[s]:.2f}), is {titles[t]} ({scores[t]:.2f})"
-    alarms = [f"{titles[j]} ({scores[j]:.2f})" for j in np.flatnonzero(said & ~holds)]
-    misses = [f"{titles[j]} ({scores[j]:.2f})" for j in np.flatnonzero(holds & ~said)]
+        return f"said {display_names[s]} ({scores[s]:.2f}), is {display_names[t]} ({scores[t]:.2f})"
+    alarms = [f"{display_names[j]} ({scores[j]:.2f})" for j in np.flatnonzero(said & ~holds)]
+    misses = [f"{display_names[j]} ({scores[j]:.2f})" for j in np.flatnonzero(holds & ~said)]
     parts = [f"false alarm: {', '.join(alarms)}"] * bool(alarms) + [f"missed: {', '.join(misses)}"] * bool(
         misses
     )

@@ -30,24 +30,24 @@ class LabelMatch:
         """Indices of the model's labels that the data know, ascending."""
         return tuple(sorted({i for i in self.place if i is not None}))
 
-    def apply(self, truth: GroundTruth) -> GroundTruth | None:
-        """`truth` in the model's labels; None where its only label is left out.
+    def apply(self, ground_truth: GroundTruth) -> GroundTruth | None:
+        """`ground_truth` in the model's labels; None where its only label is left out.
 
-        Objects of a label that is left out are dropped, and so is a photograph whose one label it is.
+        Objects of a label that is left out are dropped, and so is an image whose one label it is.
         """
-        if not truth.labels.names:  # localization of sets without labels: the one object has index 0
-            return replace(truth, labels=self.model)
-        if truth.labels.names == self.model.names and self.place == tuple(range(len(self.model))):
-            return truth
-        places = [self.place[i] for i in truth.label_index]
+        if not ground_truth.labels.names:  # localization of sets without labels: the one object has index 0
+            return replace(ground_truth, labels=self.model)
+        if ground_truth.labels.names == self.model.names and self.place == tuple(range(len(self.model))):
+            return ground_truth
+        places = [self.place[i] for i in ground_truth.label_index]
         kept = np.array([p is not None for p in places], bool)
-        if truth.task is Task.CLASSIFICATION and not kept.all():
+        if ground_truth.task is Task.CLASSIFICATION and not kept.all():
             return None
         index = np.array([p for p in places if p is not None], np.int64)
-        if truth.task is Task.MULTILABEL:
+        if ground_truth.task is Task.MULTILABEL:
             none = np.zeros(0, bool)
             return replace(
-                truth,
+                ground_truth,
                 labels=self.model,
                 label_index=np.unique(index),
                 crowd=none,
@@ -57,7 +57,7 @@ class LabelMatch:
             )
         from blemish.data.clean import rows_of
 
-        return replace(rows_of(truth, kept), labels=self.model, label_index=index)
+        return replace(rows_of(ground_truth, kept), labels=self.model, label_index=index)
 
 
 def match_labels(model: Labels, data: Labels, mapping: Mapping[str, str] | None = None) -> LabelMatch:

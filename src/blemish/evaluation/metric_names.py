@@ -16,10 +16,10 @@ FIGURES: dict[str, tuple[str, str]] = {
     "micro_f1": ("Micro F1", "F1 over all labels counted as one"),
     "micro_precision": ("Micro precision", "precision over all labels counted as one"),
     "micro_recall": ("Micro recall", "recall over all labels counted as one"),
-    "accuracy": ("Accuracy", "the share of photographs whose label is right"),
-    "exact_match": ("Exact match", "the share of photographs all of whose labels are right"),
+    "accuracy": ("Accuracy", "the share of images whose label is right"),
+    "exact_match": ("Exact match", "the share of images all of whose labels are right"),
     "macro_ap": ("Mean AP", "average precision of each label, averaged: how well scores rank"),
-    "macro_auroc": ("Mean AUROC", "the chance that a true photograph scores above an untrue one"),
+    "macro_auroc": ("Mean AUROC", "the chance that a true image scores above an untrue one"),
     "log_loss": ("Log loss", "mean surprise at the truth, in nats; lower is better"),
     "brier": ("Brier score", "mean squared error of the probabilities; lower is better"),
     "calibration_error": (
@@ -27,22 +27,22 @@ FIGURES: dict[str, tuple[str, str]] = {
         "mean distance of score and share that is right; lower is better",
     ),
     "mean_iou": ("Mean IoU", "overlap of the predicted with the true box"),
-    "iou_50": ("IoU ≥ .50", "share of photographs whose box overlaps by half or more"),
-    "iou_75": ("IoU ≥ .75", "share of photographs whose box overlaps by three quarters or more"),
+    "iou_50": ("IoU ≥ .50", "share of images whose box overlaps by half or more"),
+    "iou_75": ("IoU ≥ .75", "share of images whose box overlaps by three quarters or more"),
     "error_x": ("Error in x", "mean absolute error of the left edge, pixels"),
     "error_y": ("Error in y", "mean absolute error of the upper edge, pixels"),
     "error_width": ("Error in width", "mean absolute error, pixels"),
     "error_height": ("Error in height", "mean absolute error, pixels"),
     "relative_accuracy": ("Relative accuracy", "1 less the mean of error / truth over all coordinates"),
-    "photograph_precision": (
-        "Photograph precision",
-        "of photographs in which anything is found, those that hold anything",
+    "image_precision": (
+        "Image precision",
+        "of images in which anything is found, those that hold anything",
     ),
-    "photograph_recall": (
-        "Photograph recall",
-        "of photographs that hold anything, those in which anything is found",
+    "image_recall": (
+        "Image recall",
+        "of images that hold anything, those in which anything is found",
     ),
-    "photograph_f1": ("Photograph F1", "the harmonic mean of the two"),
+    "image_f1": ("Image F1", "the harmonic mean of the two"),
     "ap50": ("AP50", "average precision at an overlap of .50"),
     "ap75": ("AP75", "average precision at an overlap of .75"),
     "voc_ap50": ("VOC AP50", "area under the curve at an overlap of .50, difficult objects ignored; boxes"),
@@ -57,7 +57,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "recall": ("Recall", "of what is true, the share that was said"),
     "f1": ("F1", "the harmonic mean of precision and recall"),
     "ap": ("AP", "average precision; of objects, the mean over overlaps from .50 to .95"),
-    "auroc": ("AUROC", "the chance that a true photograph scores above an untrue one"),
+    "auroc": ("AUROC", "the chance that a true image scores above an untrue one"),
 }
 LEADING: dict[Task, tuple[str, ...]] = {
     Task.CLASSIFICATION: ("accuracy", "macro_auroc", "macro_ap", "log_loss", "calibration_error"),
@@ -77,15 +77,15 @@ SIZES = {
 }
 
 
-def title_of(name: str) -> str:
+def display_name_of(name: str) -> str:
     """What people read for a figure's name.
 
     Example:
-        >>> title_of("macro_f1"), title_of("box_ap_small"), title_of("ar_10")
+        >>> display_name_of("macro_f1"), display_name_of("box_ap_small"), display_name_of("ar_10")
         ('Macro F1', 'Box AP small', 'AR 10')
     """
     if name.startswith("box_"):
-        return f"Box {title_of(name.removeprefix('box_'))}"
+        return f"Box {display_name_of(name.removeprefix('box_'))}"
     if name.startswith(("ap_", "ar_")):
         return f"{name[:2].upper()} {name[3:]}"
     return FIGURES.get(name, (name.replace("_", " ").capitalize(), ""))[0]
@@ -100,7 +100,7 @@ def meaning_of(name: str) -> str:
     if kind == "ar" and rest in SIZES:
         return f"{of}average recall of objects {SIZES[rest]}"
     if kind == "ar":
-        return f"{of}average recall with at most {rest} detections a photograph and label"
+        return f"{of}average recall with at most {rest} detections an image and label"
     if of:
         return of + meaning_of(name.removeprefix("box_"))
     return FIGURES.get(name, ("", ""))[1]

@@ -51,7 +51,7 @@ class LabelRow:
     Attributes:
         label: its name.
         title: what people read.
-        support: how often it is true: photographs, or objects for tasks with boxes.
+        support: how often it is true: images, or objects for tasks with boxes.
         said: how often the verdict holds it.
         hits: how often it is true and the verdict holds it.
         threshold: the score from which the verdict is yes; None where the best label is the verdict.
@@ -104,14 +104,14 @@ class ConfusionTable:
 
 @dataclass(frozen=True)
 class ErrorExample:
-    """One photograph on which the model was wrong.
+    """One image on which the model was wrong.
 
     Attributes:
-        position: which of the scored photographs.
+        position: which of the scored images.
         id: the sample's, or its position as text.
         severity: in [0, 1]; how sure the model was of what is wrong, or how far off it was.
         what: one line for people: `taken for scratch (0.94), is dent`.
-        truth: names of what is true.
+        ground_truth: names of what is true.
         said: names and scores of what was said.
     """
 
@@ -119,7 +119,7 @@ class ErrorExample:
     id: str
     severity: float
     what: str
-    truth: tuple[str, ...] = ()
+    ground_truth: tuple[str, ...] = ()
     said: tuple[tuple[str, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class ErrorExample:
             "id": self.id,
             "severity": self.severity,
             "what": self.what,
-            "truth": list(self.truth),
+            "truth": list(self.ground_truth),
             "said": [{"label": label, "score": score} for label, score in self.said],
         }
 
@@ -138,8 +138,8 @@ class ReportWarning:
     """Something a reader must know before believing a figure.
 
     Attributes:
-        kind: `leak` (photographs the model learned from), `tuned` (split used to choose epoch or
-            thresholds), `broken` (photographs that could not be read), `note`.
+        kind: `leak` (images the model learned from), `tuned` (split used to choose epoch or
+            thresholds), `broken` (images that could not be read), `note`.
         text: one sentence.
     """
 
@@ -155,7 +155,7 @@ class Report:
         task: what was asked.
         labels: in the order of the model; those that the data know.
         headline: the name of the figure that counts: `macro_f1`, `mean_iou`, `ap`.
-        photographs: how many were scored.
+        images: how many were scored.
         groups: how many objects they show, where known.
         figures: of all labels together, by name.
         label_rows: one a label.
@@ -166,16 +166,16 @@ class Report:
         stamps: what a reader must know.
         model: facts of the model file; empty where predictions came from elsewhere.
         data: facts of the data set.
-        leaks: photographs the model learned from: `exact`, `near` and their ids.
-        broken: photographs that could not be read: id, and why.
+        leaks: images the model learned from: `exact`, `near` and their ids.
+        broken: images that could not be read: id, and why.
         settings: how intervals were drawn, and other choices.
-        pictures: JPEG bytes of the worst photographs by id, for the page.
+        pictures: JPEG bytes of the worst images by id, for the page.
     """
 
     task: Task
     labels: Labels
     headline: str
-    photographs: int
+    images: int
     figures: Mapping[str, MetricValue]
     groups: int | None = None
     label_rows: tuple[LabelRow, ...] = ()
@@ -209,7 +209,7 @@ class Report:
         return {
             "report_version": REPORT_VERSION,
             "task": str(self.task),
-            "photographs": self.photographs,
+            "images": self.images,
             "groups": self.groups,
             "headline": {"name": self.headline, **self.figures[self.headline].to_dict()},
             "stamps": [{"kind": stamp.kind, "text": stamp.text} for stamp in self.stamps],

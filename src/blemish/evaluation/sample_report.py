@@ -1,4 +1,4 @@
-"""One photograph of a data set: its truth beside the prediction, with the numbers."""
+"""One image of a data set: its truth beside the prediction, with the numbers."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SampleReport:
-    """One photograph, truth beside prediction.
+    """One image, truth beside prediction.
 
     Attributes:
         sample: as the data have it.
-        truth: in the model's labels.
+        ground_truth: in the model's labels.
         prediction: of the model.
         lines: what there is to say, one line each.
         picture: both drawn, in RGB.
     """
 
     sample: Sample
-    truth: GroundTruth
+    ground_truth: GroundTruth
     prediction: Prediction
     lines: tuple[str, ...]
     picture: Image
 
     def to_dict(self) -> dict[str, Any]:
         """One word a thing."""
-        truth: dict[str, Any] = {"labels": list(self.truth.label_names)}
-        if self.truth.boxes_xyxy is not None:
-            truth["boxes_xyxy"] = self.truth.boxes_xyxy.tolist()
+        ground_truth: dict[str, Any] = {"labels": list(self.ground_truth.label_names)}
+        if self.ground_truth.boxes_xyxy is not None:
+            ground_truth["boxes_xyxy"] = self.ground_truth.boxes_xyxy.tolist()
         return {
             "id": self.sample.id,
-            "truth": truth,
+            "truth": ground_truth,
             "prediction": self.prediction.to_dict(),
             "lines": list(self.lines),
         }
@@ -50,7 +50,7 @@ class SampleReport:
 def show(
     predictor: Predictor, dataset: Dataset, name: str, map_labels: Mapping[str, str] | None = None
 ) -> SampleReport:
-    """Look at one photograph of a data set.
+    """Look at one image of a data set.
 
     Args:
         predictor: the model.
@@ -61,22 +61,24 @@ def show(
     Raises:
         UnknownName: no sample of that name.
         BadInput: several samples of that name, or the sample has no truth.
-        BadImage: the photograph cannot be used.
+        BadImage: the image cannot be used.
     """
     from blemish.drawing import draw, side_by_side
     from blemish.imaging import open_image
 
     sample = find_sample(dataset, name)
-    if sample.truth is None:
+    if sample.ground_truth is None:
         raise BadInput(f"{sample.id} has no truth to compare with")
-    truth = match_labels(predictor.labels, dataset.labels, map_labels).apply(sample.truth)
-    if truth is None:
+    ground_truth = match_labels(predictor.labels, dataset.labels, map_labels).apply(sample.ground_truth)
+    if ground_truth is None:
         raise BadInput(f"{sample.id}: its label is left out")
     photo = open_image(sample.path)
     prediction = predictor.predict(photo)
     image = photo.to_pil(predictor.contract.inputs[0].white_level)
-    picture = side_by_side([draw(truth, image), draw(prediction.at_least(), image)], ["truth", "prediction"])
-    return SampleReport(sample, truth, prediction, tuple(compare(truth, prediction)), picture)
+    picture = side_by_side(
+        [draw(ground_truth, image), draw(prediction.at_least(), image)], ["truth", "prediction"]
+    )
+    return SampleReport(sample, ground_truth, prediction, tuple(compare(ground_truth, prediction)), picture)
 
 
 def find_sample(dataset: Dataset, name: str) -> Sample:
@@ -86,18 +88,18 @@ def find_sample(dataset: Dataset, name: str) -> Sample:
             return sample
     ends = [s for s in dataset if s.id.endswith(f"/{name}") or s.path.stem == name or s.path.name == name]
     if len(ends) > 1:
-        raise BadInput(f"{name!r} stands for {len(ends)} photographs, such as {ends[0].id} and {ends[1].id}")
+        raise BadInput(f"{name!r} stands for {len(ends)} images, such as {ends[0].id} and {ends[1].id}")
     if not ends:
-        raise UnknownName("photograph", name, [s.id for s in dataset], where=str(dataset.root))
+        raise UnknownName("image", name, [s.id for s in dataset], where=str(dataset.root))
     return ends[0]
 
 
-def compare(truth: GroundTruth, prediction: Prediction) -> list[str]:
-    """What there is to say of a truth and a prediction of one photograph, one line each."""
+def compare(ground_truth: GroundTruth, prediction: Prediction) -> list[str]:
+    """What there is to say of a truth and a prediction of one image, one line each."""
     if prediction.task.is_image_level:
-        holds, verdict = truth.holds(), prediction.verdict()
+        holds, verdict = ground_truth.holds(), prediction.verdict()
         lines = []
-        for i, title in enumerate(prediction.labels.titles):
+        for i, title in enumerate(prediction.labels.display_names):
             against = "" if prediction.task is Task.CLASSIFICATION else f" of {prediction.thresholds[i]:.4f}"
             said, true = ("yes" if verdict[i] else "no"), ("yes" if holds[i] else "no")
             mark = "" if verdict[i] == holds[i] else "  <- wrong"
@@ -105,19 +107,19 @@ def compare(truth: GroundTruth, prediction: Prediction) -> list[str]:
             lines.append(f"{title}: truth {true}, model {said} (score {score:.4f}{against}){mark}")
         return lines
     if prediction.task is Task.LOCALIZATION:
-        return _compare_one_box(truth, prediction)
+        return _compare_one_box(ground_truth, prediction)
     from blemish.evaluation.matched_objects import compare_objects
 
-    return compare_objects(truth, prediction)
+    return compare_objects(ground_truth, prediction)
 
 
-def _compare_one_box(truth: GroundTruth, prediction: Prediction) -> list[str]:
+def _compare_one_box(ground_truth: GroundTruth, prediction: Prediction) -> list[str]:
     from blemish.metrics.localization import COORDINATES, BoxErrors
 
-    assert truth.boxes_xyxy is not None and prediction.boxes_xyxy is not None  # noqa: S101
-    errors = BoxErrors.of(prediction.boxes_xyxy, truth.boxes_xyxy)
+    assert ground_truth.boxes_xyxy is not None and prediction.boxes_xyxy is not None  # noqa: S101
+    errors = BoxErrors.of(prediction.boxes_xyxy, ground_truth.boxes_xyxy)
     values = []
-    for boxes in (truth.boxes_xyxy, prediction.boxes_xyxy):
+    for boxes in (ground_truth.boxes_xyxy, prediction.boxes_xyxy):
         x1, y1, x2, y2 = boxes[0]
         values.append((x1, y1, x2 - x1, y2 - y1))
     lines = [

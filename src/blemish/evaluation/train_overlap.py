@@ -1,4 +1,4 @@
-"""Photographs of a test that the model has seen before: the same pixels, or nearly the same picture."""
+"""Images of a test that the model has seen before: the same pixels, or nearly the same picture."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CHUNK_CELLS = 20_000_000
 
 @dataclass(frozen=True)
 class TrainOverlap:
-    """Which evaluated photographs the model file has fingerprints of.
+    """Which evaluated images the model file has fingerprints of.
 
     Attributes:
         compared: how many fingerprints the file carries.
-        evaluated: how many photographs were compared with them.
-        train: ids of photographs that were learned from.
+        evaluated: how many images were compared with them.
+        train: ids of images that were learned from.
         near_train: ids of others that are near-identical to one that was learned from.
-        val: ids of photographs on which epoch and thresholds were chosen.
+        val: ids of images on which epoch and thresholds were chosen.
         near_val: ids of others that are near-identical to one of those.
     """
 
@@ -57,7 +57,7 @@ class TrainOverlap:
             if self.train:
                 whole = len(self.train) == self.evaluated
                 count = f"all {self.evaluated}" if whole else f"{len(self.train)} of {self.evaluated}"
-                parts.append(f"{count} photographs are among those the model learned from")
+                parts.append(f"{count} images are among those the model learned from")
             if self.near_train:
                 more = f"{len(self.near_train)} more are" if self.train else f"{len(self.near_train)} are"
                 parts.append(f"{more} near-identical to one it learned from")
@@ -69,7 +69,7 @@ class TrainOverlap:
             out.append(
                 ReportWarning(
                     "tuned",
-                    f"{number} of {self.evaluated} photographs are those on which epoch, temperature or "
+                    f"{number} of {self.evaluated} images are those on which epoch, temperature or "
                     "thresholds were chosen, or near-identical to one: the figures lean to the good side",
                 )
             )
@@ -86,15 +86,15 @@ def find_leaks(
     max_bits: int = NEAR_BITS,
     max_detail_bits: int = NEAR_DETAIL_BITS,
 ) -> TrainOverlap:
-    """Compare evaluated photographs with the model file's fingerprints.
+    """Compare evaluated images with the model file's fingerprints.
 
     Args:
-        ids: (n,) names of the photographs.
+        ids: (n,) names of the images.
         pixel: (n,) uint64 pixel hashes.
         perceptual: (n,) uint64 perceptual hashes.
         detail: (n, 4) uint64 detailed hashes.
         known: what the model file carries.
-        max_bits: near-identical photographs differ in at most so many bits of the perceptual hash,
+        max_bits: near-identical images differ in at most so many bits of the perceptual hash,
         max_detail_bits: and in at most so many of the detailed one.
     """
     if not len(known.pixel):
@@ -121,11 +121,11 @@ def find_leaks(
 
 
 def split_as_in_training(dataset: Dataset, known: Fingerprints) -> Dataset:
-    """The photographs in the splits that they had when a model was trained.
+    """The images in the splits that they had when a model was trained.
 
     For a set that names no splits itself, which training divided: `train` and `val` as the model file
-    remembers them by fingerprints, and `test` for photographs that it has never seen, nor anything near
-    them. Photographs that cannot be opened are in `test`, where evaluation lists them.
+    remembers them by fingerprints, and `test` for images that it has never seen, nor anything near
+    them. Images that cannot be opened are in `test`, where evaluation lists them.
     """
     ids = [s.id for s in dataset]
     prints = fingerprints(dataset)
@@ -143,7 +143,7 @@ def _near(
     max_bits: int,
     max_detail_bits: int,
 ) -> NDArray[np.bool_]:
-    """(n,) bool: whether any known photograph differs in few bits of both hashes."""
+    """(n,) bool: whether any known image differs in few bits of both hashes."""
     hashes, details = ours
     out = np.zeros(len(hashes), bool)
     step = max(1, CHUNK_CELLS // max(len(known[0]), 1))

@@ -1,4 +1,4 @@
-"""Maps as colours: perceptually uniform by default, jet on request, over the photograph."""
+"""Maps as colours: perceptually uniform by default, jet on request, over the image."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def colour_table(name: str) -> NDArray[np.uint8]:
 def overlay(
     image: Image.Image, values: NDArray[np.floating], *, colours: str = "viridis", strength: float = 0.5
 ) -> Image.Image:
-    """The photograph with a map over it, RGB, of the photograph's size.
+    """The image with a map over it, RGB, of the image's size.
 
     Args:
-        image: the upright photograph.
-        values: (h, w) in [0, 1], of the photograph's size.
+        image: the upright image.
+        values: (h, w) in [0, 1], of the image's size.
         colours: `viridis`, `inferno`, `cividis` or `jet`.
-        strength: 0 shows the photograph alone, 1 the map alone.
+        strength: 0 shows the image alone, 1 the map alone.
     """
     table = colour_table(colours)
     painted = table[np.clip(values * 255, 0, 255).round().astype(np.uint8)]

@@ -1,4 +1,4 @@
-"""Why a model file says what it says: one map for each label or object of a photograph."""
+"""Why a model file says what it says: one map for each label or object of an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blemish.explanation.activation_maps import ACTIVATION_METHODS
 from blemish.explanation.faithfulness import LOOKS, deletion_insertion
 from blemish.explanation.gradient_graph import GradientGraph, GradientSource, explanation_path
 from blemish.explanation.heatmap import Heatmap
-from blemish.explanation.heatmap_coordinates import resample, to_photograph
+from blemish.explanation.heatmap_coordinates import resample, to_image
 from blemish.explanation.masked_inference import (
     MaskedPredictor,
     Progress,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BUDGETS = {"occlusion": 256, "rise": 1000, "score-cam": 512}
 METHODS = (*ACTIVATION_METHODS, *BUDGETS)
 NEEDS_GRAPH = (*ACTIVATION_METHODS, "score-cam")
-MOST_TARGETS = 5  # objects of one photograph that are explained where no label is named
+MOST_TARGETS = 5  # objects of one image that are explained where no label is named
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Explainer:
         backend: runs the file.
         model_file: its contract and digests.
         gradients: where feature maps and gradients come from; the graph beside the file by default.
-        batch_size: versions of a photograph that the model sees at once.
+        batch_size: versions of an image that the model sees at once.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Explainer:
                 raise UnknownName("layer", layer, known)
 
     def looks(self, method: str, budget: int | None = None, *, judge: bool = True) -> int:
-        """At most how many versions of a photograph one map costs."""
+        """At most how many versions of an image one map costs."""
         return (budget or BUDGETS[method] if method in BUDGETS else 1) + (LOOKS if judge else 0)
 
     def explain(
@@ -124,15 +124,15 @@ class Explainer:
         most_targets: int = MOST_TARGETS,
         progress: Progress | None = None,
     ) -> list[Heatmap]:
-        """Maps for one photograph: of the named label, or of everything the model says of it.
+        """Maps for one image: of the named label, or of everything the model says of it.
 
         Args:
-            source: a path, or an encoded photograph.
+            source: a path, or an encoded image.
             method: one of `METHODS`; see `default_method`.
             label: its name; by default every label of the verdict, or the likeliest where there is none.
                 Of a detector's label the objects it is sure of, or the likeliest.
             layer: one of the gradient source's; by default all, each map divided by its peak, averaged.
-            budget: versions of the photograph that a map may cost; by default 256 for occlusion, 1,000 for
+            budget: versions of the image that a map may cost; by default 256 for occlusion, 1,000 for
                 RISE, 512 for Score-CAM.
             seed: of RISE's masks.
             judge: whether to measure deletion and insertion, 32 more looks.
@@ -143,12 +143,12 @@ class Explainer:
             One explanation a label or object; empty where a detector finds nothing.
 
         Raises:
-            BadImage: the photograph cannot be read.
+            BadImage: the image cannot be read.
         """
         method = method or self.default_method()
         self.check(method, label, layer)
         if budget is not None and budget < 2:
-            raise BadInput(f"the budget is {budget} looks a photograph; give at least 2")
+            raise BadInput(f"the budget is {budget} looks an image; give at least 2")
         photo = open_image(source)
         asker = MaskedPredictor(
             self.backend, self.contract, photo, batch_size=self.batch_size, progress=progress
@@ -212,7 +212,7 @@ class Explainer:
         budget: int | None,
         seed: int,
     ) -> tuple[NDArray[np.float32], str]:
-        """The map over the photograph, and the layer it was read from."""
+        """The map over the image, and the layer it was read from."""
         if method == "occlusion":
             grid = occlusion(asker, target.question, budget=budget or BUDGETS[method])
         elif method == "rise":
@@ -221,14 +221,14 @@ class Explainer:
             layers = self.gradients.layers if layer is None else (layer,)
             grids = self._layer_maps(asker, target, method, layers, budget)
             maps = [
-                to_photograph(grid, self._placement(asker, name), self.gradients.lattice(name))
+                to_image(grid, self._placement(asker, name), self.gradients.lattice(name))
                 for grid, name in zip(grids, layers, strict=True)
             ]
             return _merged(maps).astype(np.float32), " + ".join(layers)
         return resample(grid, self._placement(asker).size_hw).astype(np.float32), ""
 
     def _placement(self, asker: MaskedPredictor, layer: str = "") -> Placement:
-        """Where the photograph lies in the input a layer sees: the one it is named after, or the first."""
+        """Where the image lies in the input a layer sees: the one it is named after, or the first."""
         first = self.contract.inputs[0].name
         return asker.placements.get(layer.partition(".")[0], asker.placements[first])
 

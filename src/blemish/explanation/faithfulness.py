@@ -10,8 +10,8 @@ from blemish.explanation.heatmap_coordinates import resample
 from blemish.explanation.masked_inference import MaskedPredictor, Question
 
 STEPS = 16
-CELLS = 56  # the map is judged on this grid over the photograph
-LOOKS = 2 * STEPS  # what judging one map costs beyond the photograph itself, seen whole and covered
+CELLS = 56  # the map is judged on this grid over the image
+LOOKS = 2 * STEPS  # what judging one map costs beyond the image itself, seen whole and covered
 
 
 def deletion_insertion(
@@ -20,16 +20,16 @@ def deletion_insertion(
     """How the answer falls as the map's places are hidden, and rises as they are shown, highest first.
 
     Args:
-        asker: the photograph.
+        asker: the image.
         question: whose answer the map explains.
-        values: (h, w), the map over the photograph.
+        values: (h, w), the map over the image.
 
     Returns:
         Areas under the two curves over the share of places: deletion (lower is better) and insertion
         (higher is better). A map that ranks places at random has both near the curve's mean.
 
     Source:
-        Petsiuk et al., RISE (BMVC 2018), section 4.2; hidden places have the photograph's mean colour.
+        Petsiuk et al., RISE (BMVC 2018), section 4.2; hidden places have the image's mean colour.
     """
     grid = resample(values, (CELLS, CELLS)) if min(values.shape) < CELLS else _means(values)
     order = np.argsort(-grid.reshape(-1), kind="stable")

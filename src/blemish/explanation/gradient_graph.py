@@ -27,7 +27,7 @@ class GradientSource(Protocol):
 
     Attributes:
         layers: the network's own names of the layers, one a feature map.
-        output_count: how many numbers the network says of a photograph.
+        output_count: how many numbers the network says of an image.
     """
 
     layers: tuple[str, ...]
@@ -48,7 +48,7 @@ class GradientSource(Protocol):
             feeds: by input name, (b, c, h, w) float32.
             selector: (b, output_count) float32, the weight of each output in the explained score.
             near_xyxy: (b, 4) corners in pixels of the first input: of which object's score, for detectors
-                and segmenters, whose scores are otherwise those of the photograph's best candidate.
+                and segmenters, whose scores are otherwise those of the image's best candidate.
         """
 
 

@@ -27,15 +27,15 @@ class Heatmap:
         label: whose score is explained; "" for a localization model without labels.
         label_index: its place among the model's labels.
         layer: the network's name of the layer whose features were read; "" where none was.
-        values: (h, w) float32 of the photograph's size; positive speaks for the label, in the method's
+        values: (h, w) float32 of the image's size; positive speaks for the label, in the method's
             own unit, not normalised.
         score: what the model gave the label or the object.
         box_xyxy: the object that is explained, pixels, for tasks with boxes.
         model_digest: the model file that decided.
-        path: the photograph, if it came from a file.
+        path: the image, if it came from a file.
         deletion: area under the score as the map's places are hidden, highest first; lower is better.
         insertion: the same as they are shown; higher is better.
-        looks: versions of the photograph that the model answered.
+        looks: versions of the image that the model answered.
         seconds: what it took.
     """
 
@@ -66,16 +66,16 @@ class Heatmap:
         return np.asarray(positive / np.float32(peak) if peak > 0 else positive, np.float32)
 
     def plot(self, image: Any = None, *, colours: str = "viridis", strength: float = 0.5) -> Image.Image:
-        """The photograph with the map over it, RGB; the explained object outlined.
+        """The image with the map over it, RGB; the explained object outlined.
 
         Args:
             image: a PIL image; `path` is opened where it is not given.
             colours: `viridis`, `inferno`, `cividis` or `jet`.
-            strength: 0 shows the photograph alone, 1 the map alone.
+            strength: 0 shows the image alone, 1 the map alone.
         """
         if image is None:
             if self.path is None:
-                raise ValueError("give the photograph: this explanation was made from memory")
+                raise ValueError("give the image: this explanation was made from memory")
             image = open_image(self.path).to_pil()
         drawn = overlay(image, self.normalised(), colours=colours, strength=strength)
         if self.box_xyxy is not None:
@@ -84,7 +84,7 @@ class Heatmap:
         return drawn
 
     def _repr_png_(self) -> bytes | None:
-        """The picture a notebook shows; None where the photograph is not at hand."""
+        """The picture a notebook shows; None where the image is not at hand."""
         if self.path is None or not self.path.exists():
             return None
         buffer = io.BytesIO()

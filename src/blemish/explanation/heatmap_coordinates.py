@@ -1,4 +1,4 @@
-"""Maps between three frames: the photograph, the network's input, and coarse grids over either."""
+"""Maps between three frames: the image, the network's input, and coarse grids over either."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ReceptiveGrid:
 
     Convolutions of odd kernels that halve an even map look half a cell further up and left than cells
     that cover the input evenly would: drawn as if they did, a map of 5 x 5 cells is a tenth of the
-    photograph off.
+    image off.
 
     Attributes:
         start_yx: of the first cell, as shares of the input's height and width.
@@ -34,18 +34,18 @@ class ReceptiveGrid:
         return cls((0.5 / cells_hw[0], 0.5 / cells_hw[1]), (1 / cells_hw[0], 1 / cells_hw[1]))
 
 
-def to_photograph(
+def to_image(
     grid: NDArray[np.floating], placement: Placement, lattice: ReceptiveGrid | None = None
 ) -> NDArray[np.float32]:
-    """A map over the network's input, as the photograph sees it.
+    """A map over the network's input, as the image sees it.
 
     Args:
         grid: (h, w), such as a feature map.
-        placement: where the photograph lies in that input.
+        placement: where the image lies in that input.
         lattice: where the cells look; evenly over the input where nobody knows.
 
     Returns:
-        (H, W) float32 of the photograph's size, bilinear between the cells' centres; 0 where the network
+        (H, W) float32 of the image's size, bilinear between the cells' centres; 0 where the network
         did not look, such as outside a centre crop.
     """
     height, width = placement.size_hw
@@ -58,12 +58,12 @@ def to_photograph(
 
 
 def to_network(grids: NDArray[np.floating], placement: Placement, *, outside: float = 1.0) -> FloatArray:
-    """Maps over the photograph, as the network's input sees them.
+    """Maps over the image, as the network's input sees them.
 
     Args:
-        grids: (n, h, w), their cells covering the photograph evenly.
-        placement: where the photograph lies in the input.
-        outside: the value of the input's border, where no photograph is.
+        grids: (n, h, w), their cells covering the image evenly.
+        placement: where the image lies in the input.
+        outside: the value of the input's border, where no image is.
 
     Returns:
         (n, H, W) float64 of the input's size, bilinear between the cells' centres.
@@ -122,5 +122,5 @@ def _between(at: FloatArray, count: int) -> FloatArray:
 
 
 def _positions(count: int, scale: float, offset: float, extent: int) -> FloatArray:
-    """Where each pixel's centre of the photograph lies in the input, as a share of its extent."""
+    """Where each pixel's centre of the image lies in the input, as a share of its extent."""
     return ((np.arange(count) + 0.5) * scale + offset) / extent

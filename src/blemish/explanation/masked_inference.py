@@ -1,4 +1,4 @@
-"""Asking a model file about masked versions of one photograph."""
+"""Asking a model file about masked versions of one image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blemish.arrays import FloatArray
 from blemish.decoding import decode
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_network
 from blemish.geometry import pairwise_iou
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.model_file import Contract
 from blemish.preprocessing import prepare
 from blemish.structures import Prediction, Task
@@ -25,19 +25,19 @@ Progress = Callable[[int], None]
 
 
 class MaskedPredictor:
-    """One photograph in front of a model, and how often the model has looked at it.
+    """One image in front of a model, and how often the model has looked at it.
 
     Attributes:
-        feeds: by input name, (c, h, w) float32, as the network takes the photograph.
-        placements: by input name, where the photograph lies in it.
-        looks: versions of the photograph that the model has answered.
+        feeds: by input name, (c, h, w) float32, as the network takes the image.
+        placements: by input name, where the image lies in it.
+        looks: versions of the image that the model has answered.
     """
 
     def __init__(
         self,
         backend: Backend,
         contract: Contract,
-        photo: Photograph,
+        photo: LoadedImage,
         *,
         batch_size: int = 16,
         progress: Progress | None = None,
@@ -57,7 +57,7 @@ class MaskedPredictor:
         prepared = {spec.name: prepare(photo, spec) for spec in contract.inputs}
         self.feeds = {name: array for name, (array, _) in prepared.items()}
         self.placements = {name: placement for name, (_, placement) in prepared.items()}
-        # What covers a place: the photograph's own mean colour, which is the least unlike a photograph.
+        # What covers a place: the image's own mean colour, which is the least unlike an image.
         self._fill = {
             name: array.mean((1, 2), keepdims=True, dtype=np.float64) for name, array in self.feeds.items()
         }
@@ -72,10 +72,10 @@ class MaskedPredictor:
         """The answer for each masked version.
 
         Args:
-            masks: (n, h, w) in [0, 1]: 1 shows the photograph, 0 its mean colour.
+            masks: (n, h, w) in [0, 1]: 1 shows the image, 0 its mean colour.
             question: from the model's verdict to a number.
             lattice: where the masks' cells lie over the network's input; None where they cover the
-                photograph evenly.
+                image evenly.
 
         Returns:
             (n,) float64.
@@ -92,7 +92,7 @@ class MaskedPredictor:
         return np.array(answers, np.float64)
 
     def verdict(self) -> Prediction:
-        """What the model says of the photograph as it is."""
+        """What the model says of the image as it is."""
         outputs = self.backend.run({name: array[None] for name, array in self.feeds.items()})
         self.looks += 1
         self.progress(1)

@@ -1,6 +1,6 @@
-"""Maps from what happens to the answer when parts of the photograph are hidden; any model file, any task.
+"""Maps from what happens to the answer when parts of the image are hidden; any model file, any task.
 
-All work on a `MaskedPredictor` and a question, take a budget of looks, and give a map over the photograph or
+All work on a `MaskedPredictor` and a question, take a budget of looks, and give a map over the image or
 the network's input. The result depends on the budget and the seed only, never on the machine's speed.
 """
 
@@ -17,7 +17,7 @@ from blemish.explanation.masked_inference import MaskedPredictor, Question
 
 RISE_CELLS = 7  # the paper's grid
 RISE_KEPT = 0.5  # the paper's share of cells shown
-RISE_MAP = 56  # cells a side of the map over the photograph
+RISE_MAP = 56  # cells a side of the map over the image
 WINDOW_CELLS = 2  # an occluding window's side; it moves by one cell: every place is hidden 4 times
 
 
@@ -27,14 +27,14 @@ def occlusion(asker: MaskedPredictor, question: Question, *, budget: int = 256) 
     The grid is as fine as the budget allows: `side` cells need (side + 1)^2 looks and one for the whole.
 
     Returns:
-        (side, side) float64 over the photograph; negative where hiding helps.
+        (side, side) float64 over the image; negative where hiding helps.
 
     Source:
         Zeiler and Fergus, Visualizing and Understanding Convolutional Networks (ECCV 2014), section 4.2.
     """
     side = math.isqrt(budget - 1) - 1 if budget > 1 else 0
     if side < 2:
-        raise BadInput(f"occlusion needs at least 10 looks a photograph, not {budget}")
+        raise BadInput(f"occlusion needs at least 10 looks an image, not {budget}")
     whole = asker.ask(np.ones((1, side, side)), question)[0]
     starts = [
         (row, column) for row in range(1 - WINDOW_CELLS, side) for column in range(1 - WINDOW_CELLS, side)
@@ -51,14 +51,14 @@ def rise(asker: MaskedPredictor, question: Question, *, budget: int = 1000, seed
     """The mean answer of random masks, weighted by what they showed, less the mean answer of all.
 
     Returns:
-        (56, 56) float64 over the photograph; above 0 where showing a place raises the answer.
+        (56, 56) float64 over the image; above 0 where showing a place raises the answer.
 
     Source:
         Petsiuk et al., RISE (BMVC 2018), equation 6, and D-RISE for detections; centred, because
         otherwise a place's value is mostly how often it was shown.
     """
     if budget < 2:
-        raise BadInput(f"rise needs at least 2 looks a photograph, not {budget}")
+        raise BadInput(f"rise needs at least 2 looks an image, not {budget}")
     generator = np.random.default_rng(seed)
     weighted, shown, total = np.zeros((RISE_MAP, RISE_MAP)), np.zeros((RISE_MAP, RISE_MAP)), 0.0
     for start in range(0, budget, asker.batch_size):
@@ -78,10 +78,10 @@ def score_cam(
     budget: int = 512,
     lattice: ReceptiveGrid | None = None,
 ) -> FloatArray:
-    """Feature maps weighted by the answer to the photograph as seen through each of them.
+    """Feature maps weighted by the answer to the image as seen through each of them.
 
     Args:
-        asker: the photograph.
+        asker: the image.
         question: for a label's score.
         features: (c, h, w) over the network's input.
         budget: how many channels are asked: those that vary most.

@@ -23,7 +23,7 @@ def strays(before: Prediction, after: Prediction) -> tuple[int, int]:
 
     Args:
         before: of a detector.
-        after: of the same photograph.
+        after: of the same image.
 
     Returns:
         Both counted on both sides.

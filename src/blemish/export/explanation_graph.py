@@ -24,7 +24,7 @@ UNLIKE_BATCH = 5  # neither 2 outputs nor 3 channels
 
 
 def explains(network: Network) -> bool:
-    """Whether gradient methods apply: one answer for the whole photograph, and feature maps to look at."""
+    """Whether gradient methods apply: one answer for the whole image, and feature maps to look at."""
     whole = network.task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
     return whole and bool(network.feature_layers)
 

@@ -56,7 +56,7 @@ def import_weights(
         output: where to.
         task: None for the architecture's only one.
         options: of the architecture.
-        samples: photographs to certify the file on; none leaves it without a certificate. Truths of another
+        samples: images to certify the file on; none leaves it without a certificate. Truths of another
             task, or of labels that are not the model's, are passed over.
         allow_unused: whether the file may hold tensors that the network has no place for.
         licence: of the weights; None for what the registry says of published ones.
@@ -88,7 +88,9 @@ def import_weights(
         name=architecture,
         architecture=architecture,
         task=asked,
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names.names, names.titles, strict=True)),
+        labels=tuple(
+            LabelSpec(name=n, title=t) for n, t in zip(names.names, names.display_names, strict=True)
+        ),
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,
@@ -104,8 +106,8 @@ def import_weights(
         return _with_explanation(network, write_model_file(output, graph, contract))
 
     known = [
-        s if s.truth is None or (s.truth.task is asked and set(s.truth.labels) <= set(names))
-        else replace(s, truth=None)
+        s if s.ground_truth is None or (s.ground_truth.task is asked and set(s.ground_truth.labels) <= set(names))
+        else replace(s, ground_truth=None)
         for s in samples
     ]  # fmt: skip
 

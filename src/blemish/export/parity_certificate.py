@@ -1,4 +1,4 @@
-"""The parity certificate: proof, on real photographs, that a file decides as the network it came from."""
+"""The parity certificate: proof, on real images, that a file decides as the network it came from."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from blemish.structures import Prediction, Sample, Task
 Pair = tuple[Prediction, Prediction, Sample]
 Judge = Callable[[ModelFile], Contract]
 SAME_BOX_IOU = 0.9  # two detections are one object from here
-SAME_PLACE = 0.01  # of the photograph's longer side: how far a localized corner may move
-SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over photographs is near-constant
+SAME_PLACE = 0.01  # of the image's longer side: how far a localized corner may move
+SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over images is near-constant
 
 
 @dataclass
 class OutputSpreadBackend(Backend):
     """A backend that also keeps, for each output, the least and the greatest value of each element.
 
-    A fresh or broken network can answer every photograph alike, and then any file agrees with it.
+    A fresh or broken network can answer every image alike, and then any file agrees with it.
     """
 
     backend: Backend
-    photographs: int = 0
+    images: int = 0
     least: dict[str, np.ndarray] = field(default_factory=dict)
     most: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -50,12 +50,12 @@ class OutputSpreadBackend(Backend):
             if name in self.least and self.least[name].shape == low.shape:
                 low, high = np.minimum(low, self.least[name]), np.maximum(high, self.most[name])
             self.least[name], self.most[name] = low, high
-        self.photographs += len(next(iter(feeds.values())))
+        self.images += len(next(iter(feeds.values())))
         return outputs
 
     def near_constant(self) -> bool:
-        """Whether no output tells photographs apart, two or more having been seen."""
-        if self.photographs < 2:
+        """Whether no output tells images apart, two or more having been seen."""
+        if self.images < 2:
             return False
         return not any(
             (self.most[name] - self.least[name]).max(initial=0)
@@ -96,16 +96,16 @@ def compare(
         before: the network, or the file that another is made from.
         after: the file.
         model_file: its contract and digest; the certificate is bound to its `graph_digest`.
-        samples: validation photographs; with truths, the headline metric is scored too.
+        samples: validation images; with truths, the headline metric is scored too.
         precision: of the file's weights: `fp32`, `fp16`.
         max_drop: how far the headline metric may fall. None: not one verdict may change, and detections
             must have a twin each, whatever they score; see `strays`.
 
     Returns:
-        The certificate, and both predictions of every photograph that could be read.
+        The certificate, and both predictions of every image that could be read.
 
     Raises:
-        BadInput: there is no photograph that can be read, so nothing can be proved.
+        BadInput: there is no image that can be read, so nothing can be proved.
     """
     judges = OutputSpreadBackend(before), OutputSpreadBackend(after)
     changed, largest, count = 0, 0.0, 0
@@ -125,14 +125,14 @@ def compare(
             lost, both = strays(first.prediction, second.prediction)
             alone, detections = alone + lost, detections + both
     if not count and not any(judge.not_finite() for judge in judges):
-        raise BadInput("the file cannot be certified: none of the validation photographs can be read")
+        raise BadInput("the file cannot be certified: none of the validation images can be read")
     metric, scores = _headline(kept)
     reasons = _reasons(judges, changed, scores, metric, max_drop)
     if too_many(alone, detections):
         reasons.append(f"{alone} of {detections} detections moved, changed their score or their mask")
     parity = ParityCertificate(
         passed=not reasons,
-        photographs=count,
+        images=count,
         verdicts_changed=changed,
         largest_difference=largest,
         metric=metric,
@@ -162,7 +162,7 @@ def write_certified(
         target: the file.
         graph: a serialised ModelProto.
         contract: as it stands before the certificate.
-        fingerprints: of the training photographs.
+        fingerprints: of the training images.
         judge: from a candidate file to its contract with the certificate.
         force: write it although it did not pass.
 
@@ -182,10 +182,10 @@ def write_certified(
 
 
 def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """How many decisions about one photograph differ, and the largest difference of any score.
+    """How many decisions about one image differ, and the largest difference of any score.
 
     Image-level: one decision a label that changes sides. Localization: one, where a corner moved by more
-    than a hundredth of the photograph. Detection and segmentation: the objects above their label's
+    than a hundredth of the image. Detection and segmentation: the objects above their label's
     threshold that the other side does not have, an object being the same where the label is and the boxes
     overlap by .9.
     """
@@ -226,12 +226,16 @@ def _headline(kept: Sequence[Pair]) -> tuple[str, tuple[float | None, float | No
     """The headline metric's name and its value before and after; nothing where nobody knows the truth."""
     from blemish.evaluation.build_report import score
 
-    known = [(first, second, sample.truth) for first, second, sample in kept if sample.truth is not None]
+    known = [
+        (first, second, sample.ground_truth)
+        for first, second, sample in kept
+        if sample.ground_truth is not None
+    ]
     if not known:
         return "", (None, None)
-    truths = [truth for _, _, truth in known]
-    before = score([first for first, _, _ in known], truths, intervals=False)
-    after = score([second for _, second, _ in known], truths, intervals=False)
+    ground_truths = [ground_truth for _, _, ground_truth in known]
+    before = score([first for first, _, _ in known], ground_truths, intervals=False)
+    after = score([second for _, second, _ in known], ground_truths, intervals=False)
     return before.headline, (before.value(before.headline), after.value(after.headline))
 
 
@@ -246,7 +250,7 @@ def _reasons(
     if any(judge.not_finite() for judge in judges):
         reasons.append("an output is not a number")
     elif any(judge.near_constant() for judge in judges):
-        reasons.append("the outputs are near-constant: every photograph gets the same answer")
+        reasons.append("the outputs are near-constant: every image gets the same answer")
     if max_drop is None and changed:
         reasons.append(f"{changed} verdicts changed")
     before, after = scores
@@ -263,6 +267,6 @@ def refusal(path: Path, certificate: ParityCertificate | None) -> str:
     if certificate is None:
         return f"{path} was not written: nothing proves that it decides as the network does"
     return (
-        f"{path} was not written: {'; '.join(certificate.reasons)} (on {certificate.photographs} validation "
-        f"photographs, {certificate.backend}, {certificate.precision}); --force writes it all the same"
+        f"{path} was not written: {'; '.join(certificate.reasons)} (on {certificate.images} validation "
+        f"images, {certificate.backend}, {certificate.precision}); --force writes it all the same"
     )

@@ -33,14 +33,14 @@ def export_trained(
     explanation: bool = True,
     force: bool = False,
 ) -> ModelFile:
-    """Write `output/model.onnx` and `output/weights.safetensors`, once the file is proved on photographs.
+    """Write `output/model.onnx` and `output/weights.safetensors`, once the file is proved on images.
 
     Args:
         network: with its best weights, on any device.
         output: the run's folder.
         contract: everything but the certificate; temperature and thresholds already chosen.
-        samples: the validation photographs that the file must decide as the network does.
-        fingerprints: of the photographs it learned from.
+        samples: the validation images that the file must decide as the network does.
+        fingerprints: of the images it learned from.
         explanation: whether to write the explanation graph beside the file, where the task has one.
         force: write a file that did not pass, with the failure in its certificate.
 
@@ -91,19 +91,19 @@ def without_folders(value: Any) -> Any:
 
 
 def _with_intervals(kept: Sequence[Pair], *, tuned: bool) -> dict[str, Any]:
-    """Every figure of the file on the validation photographs, with its 95 % interval."""
+    """Every figure of the file on the validation images, with its 95 % interval."""
     from blemish.evaluation.build_report import score
 
-    known = [(prediction, sample) for _, prediction, sample in kept if sample.truth is not None]
+    known = [(prediction, sample) for _, prediction, sample in kept if sample.ground_truth is not None]
     if not known:
         return {}
     report = score(
         [prediction for prediction, _ in known],
-        [sample.truth for _, sample in known if sample.truth is not None],
+        [sample.ground_truth for _, sample in known if sample.ground_truth is not None],
         groups=[sample.group for _, sample in known],
     )
     figures = {name: figure.to_dict() for name, figure in report.figures.items() if figure.value is not None}
-    return {"val with intervals": {**figures, "photographs": len(known), "tuned": tuned}}
+    return {"val with intervals": {**figures, "images": len(known), "tuned": tuned}}
 
 
 def write_weights(network: Network, path: Path) -> None:

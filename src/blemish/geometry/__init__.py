@@ -1,4 +1,4 @@
-"""Boxes, polygons, masks and run lengths: pure functions, xyxy pixels of the upright photograph.
+"""Boxes, polygons, masks and run lengths: pure functions, xyxy pixels of the upright image.
 
 Pixel (0, 0) covers the square from (0, 0) to (1, 1). Every function is held against torchvision.ops or
 pycocotools in the tests; none of them is needed to run it.

@@ -1,4 +1,4 @@
-"""Boxes: (n, 4) arrays, x1 y1 x2 y2 in pixels of the upright photograph."""
+"""Boxes: (n, 4) arrays, x1 y1 x2 y2 in pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def generalized_iou(first: ArrayLike, second: ArrayLike) -> FloatArray:
 
 
 def clip_boxes(boxes: ArrayLike, size_hw: tuple[int, int]) -> FloatArray:
-    """The part of every box that lies inside the photograph; without area where none does.
+    """The part of every box that lies inside the image; without area where none does.
 
     Args:
         boxes: (n, 4) float, xyxy pixels.
-        size_hw: height and width of the photograph.
+        size_hw: height and width of the image.
 
     Returns:
         (n, 4) float64 within [0, width] and [0, height].

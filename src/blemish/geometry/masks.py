@@ -1,4 +1,4 @@
-"""Masks as run lengths: made, read, measured and compared without arrays of the photograph's size."""
+"""Masks as run lengths: made, read, measured and compared without arrays of the image's size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mask_from_array(array: ArrayLike) -> Mask:
     """The region where `array` is true.
 
     Args:
-        array: (h, w) bool or numbers, of the whole photograph.
+        array: (h, w) bool or numbers, of the whole image.
 
     Source:
         Equals pycocotools.mask.encode.
@@ -32,7 +32,7 @@ def mask_from_array(array: ArrayLike) -> Mask:
 
 
 def mask_to_array(mask: Mask) -> BoolArray:
-    """(h, w) bool of the whole photograph; for one mask at a time, they are large."""
+    """(h, w) bool of the whole image; for one mask at a time, they are large."""
     height, width = mask.size_hw
     values = np.zeros(mask.counts.size, bool)
     values[1::2] = True
@@ -40,12 +40,12 @@ def mask_to_array(mask: Mask) -> BoolArray:
 
 
 def paste_window(window: ArrayLike, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Mask:
-    """A mask that is known inside a window only; what lies outside the photograph is cut off.
+    """A mask that is known inside a window only; what lies outside the image is cut off.
 
     Args:
         window: (h, w) bool or numbers.
-        corner_xy: where the window's first pixel lies in the photograph, pixels; may be negative.
-        size_hw: height and width of the photograph.
+        corner_xy: where the window's first pixel lies in the image, pixels; may be negative.
+        size_hw: height and width of the image.
     """
     (x, y), (height, width) = corner_xy, size_hw
     inside = np.asarray(window)[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
@@ -61,7 +61,7 @@ def crop_window(mask: Mask) -> tuple[BoolArray, tuple[int, int]]:
     """The smallest window that holds a mask, and where it lies; `paste_window` is the way back.
 
     Returns:
-        (h, w) bool, and x and y of its first pixel in the photograph. (0, 0) bool for an empty mask.
+        (h, w) bool, and x and y of its first pixel in the image. (0, 0) bool for an empty mask.
     """
     x1, y1, x2, y2 = (int(v) for v in mask_box(mask))
     if x1 == x2:
@@ -100,22 +100,22 @@ def mask_iou(first: Sequence[Mask], second: Sequence[Mask], crowd: ArrayLike | N
     """Overlap of every mask of `first` with every mask of `second`, on the runs themselves.
 
     Args:
-        first: n masks of one photograph; the predictions, where `crowd` is given.
-        second: m masks of the same photograph.
+        first: n masks of one image; the predictions, where `crowd` is given.
+        second: m masks of the same image.
         crowd: (m,) bool; for those of `second` the overlap is divided by the area of `first` alone.
 
     Returns:
         (n, m) float64 in [0, 1]; 0 where both masks are empty.
 
     Raises:
-        BadInput: masks of different photograph sizes.
+        BadInput: masks of different image sizes.
 
     Source:
         Equals pycocotools.mask.iou.
     """
     n, m = len(first), len(second)
     if len({mask.size_hw for mask in (*first, *second)}) > 1:
-        raise BadInput("masks of photographs of different sizes cannot be compared")
+        raise BadInput("masks of images of different sizes cannot be compared")
     if not n or not m:
         return np.zeros((n, m))
     areas_a = np.array([mask.area for mask in first], np.float64)
@@ -159,7 +159,7 @@ def rle_from_text(text: str | bytes, size_hw: tuple[int, int]) -> Mask:
 
     Args:
         text: as `rle_to_text` gives it.
-        size_hw: height and width of the photograph.
+        size_hw: height and width of the image.
 
     Raises:
         BadInput: letters that do not occur in it, an unfinished number, or runs that do not add up.
@@ -171,7 +171,7 @@ def rle_from_text(text: str | bytes, size_hw: tuple[int, int]) -> Mask:
     last = np.flatnonzero((letters & 0x20) == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     place = np.arange(letters.size) - np.repeat(first, last - first + 1)
-    if place.max() > 11:  # 12 digits of 5 bits: more than any photograph
+    if place.max() > 11:  # 12 digits of 5 bits: more than any image
         raise BadInput("compressed run lengths hold a number that is too large")
     values = np.add.reduceat((letters & 0x1F) << (5 * place), first)
     values -= np.where(letters[last] & 0x10, np.int64(1) << (5 * (place[last] + 1)), 0)
@@ -187,7 +187,7 @@ def union_of_intervals(starts: IntArray, stops: IntArray, size_hw: tuple[int, in
     Args:
         starts: (n,) int64 positions in column-major order.
         stops: (n,) int64, one past the last pixel of each.
-        size_hw: height and width of the photograph.
+        size_hw: height and width of the image.
     """
     order = np.argsort(starts, kind="stable")
     starts, stops = starts[order], np.maximum.accumulate(stops[order])
@@ -205,7 +205,7 @@ def mask_from_edges(edges: NDArray[Any], size_hw: tuple[int, int]) -> Mask:
 
     Args:
         edges: (2n,) int64 ascending positions in column-major order.
-        size_hw: height and width of the photograph.
+        size_hw: height and width of the image.
     """
     touching = edges[1:-1:2] == edges[2::2]
     if touching.any():

@@ -19,8 +19,8 @@ def mask_from_polygons(polygons: Sequence[ArrayLike], size_hw: tuple[int, int]) 
     """The pixels that at least one of the polygons covers.
 
     Args:
-        polygons: each (k, 2) float, x y pixels, k >= 3; may leave the photograph.
-        size_hw: height and width of the photograph.
+        polygons: each (k, 2) float, x y pixels, k >= 3; may leave the image.
+        size_hw: height and width of the image.
 
     Raises:
         BadInput: a polygon has fewer than three points, another shape, or a point that is not finite or

@@ -1,7 +1,7 @@
-"""The one safe way to open a photograph.
+"""The one safe way to open an image.
 
 Byte and pixel limits are read from the header before anything is decoded; EXIF orientation is undone;
-grey photographs of 16 bits keep their 16 bits; everything else becomes RGB. Whatever is wrong with a file,
+grey images of 16 bits keep their 16 bits; everything else becomes RGB. Whatever is wrong with a file,
 what comes out is a `BadImage` with its path. Pillow's global settings are neither relied on nor changed.
 """
 
@@ -10,7 +10,7 @@ from blemish.imaging.load_image import (
     LIMITS,
     Header,
     Limits,
-    Photograph,
+    LoadedImage,
     Source,
     open_image,
     read_header,
@@ -22,7 +22,7 @@ __all__ = [
     "LIMITS",
     "Header",
     "Limits",
-    "Photograph",
+    "LoadedImage",
     "Source",
     "open_image",
     "read_header",

@@ -1,4 +1,4 @@
-"""Opening a photograph, and reading its header."""
+"""Opening an image, and reading its header."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ FOREIGN = {
     "HEIC or AVIF, which is not supported; save it as JPEG": ((4, b"ftyp"),),
     "a GIF, which is not supported; save it as PNG": ((0, b"GIF8"),),
     "a PDF; save its pictures as PNG or JPEG": ((0, b"%PDF"),),
-    "a pointer of Git LFS and not the photograph itself; run git lfs pull": ((0, b"version https://"),),
-    "a web page; download the photograph itself": ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
+    "a pointer of Git LFS and not the image itself; run git lfs pull": ((0, b"version https://"),),
+    "a web page; download the image itself": ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
 }
 GREY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -64,16 +64,16 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Header:
-    """What a photograph says of itself before it is decoded.
+    """What an image says of itself before it is decoded.
 
     Attributes:
         format: `JPEG`, `PNG`, `WEBP`, `TIFF` or `BMP`.
         mode: Pillow's name for the pixels as stored: `RGB`, `L`, `P`, `CMYK`, `I;16`, ...
-        size_hw: height and width of the upright photograph, pixels.
+        size_hw: height and width of the upright image, pixels.
         stored_size_hw: as they lie in the file, before the EXIF orientation is undone.
         orientation: EXIF's, 1 to 8; 1 is upright.
         bits: of one channel: 1, 8, 16 or 32.
-        frames: how many pictures the file holds; the first is the photograph.
+        frames: how many pictures the file holds; the first is the image.
     """
 
     format: str
@@ -86,12 +86,12 @@ class Header:
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
-    """A photograph that was opened: upright, read-only.
+class LoadedImage:
+    """An image that was opened: upright, read-only.
 
     Attributes:
-        pixels: (h, w, 3) uint8 RGB, or (h, w) uint16 for grey photographs of 16 bits.
-        path: the file, or None for a photograph from memory.
+        pixels: (h, w, 3) uint8 RGB, or (h, w) uint16 for grey images of 16 bits.
+        path: the file, or None for an image from memory.
         header: what the file said of itself; None for pixels that came from no file.
 
     Raises:
@@ -126,10 +126,10 @@ class Photograph:
         return bool(self.pixels.dtype == np.uint16)
 
     def to_pil(self, white_level: int = 65535) -> Image.Image:
-        """The photograph as an RGB picture of 8 bits, for people to look at.
+        """The image as an RGB picture of 8 bits, for people to look at.
 
         Args:
-            white_level: what becomes white in a 16-bit photograph; brighter values are white too.
+            white_level: what becomes white in a 16-bit image; brighter values are white too.
         """
         if not self.is_16bit:
             return Image.fromarray(self.pixels)
@@ -137,11 +137,11 @@ class Photograph:
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
 
-def open_image(source: Source, limits: Limits = LIMITS) -> Photograph:
-    """The photograph in a file, upright, as RGB of 8 bits or grey of 16.
+def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
+    """The image in a file, upright, as RGB of 8 bits or grey of 16.
 
     Transparent places become white; of several frames the first is taken; channels of 16 bits in colour
-    photographs are cut to 8.
+    images are cut to 8.
 
     Args:
         source: a path, or the bytes of a file.
@@ -150,8 +150,8 @@ def open_image(source: Source, limits: Limits = LIMITS) -> Photograph:
     Raises:
         BadImage: no such file, a folder, an empty file, or one that cannot be read.
         ImageTooLarge: over a limit; nothing was decoded.
-        ImageTruncated: begins as a photograph and ends too early.
-        ImageUndecodable: no photograph, a damaged one, or one of a kind that is not supported.
+        ImageTruncated: begins as an image and ends too early.
+        ImageUndecodable: no image, a damaged one, or one of a kind that is not supported.
 
     Example:
         >>> buffer = io.BytesIO()
@@ -162,11 +162,11 @@ def open_image(source: Source, limits: Limits = LIMITS) -> Photograph:
     """
     with _opened(source, limits) as (image, header, path):
         pixels = _pixels(image, header, path)
-    return Photograph(pixels, path, header)
+    return LoadedImage(pixels, path, header)
 
 
 def read_header(source: Source, limits: Limits = LIMITS) -> Header:
-    """What a photograph says of itself; nothing is decoded.
+    """What an image says of itself; nothing is decoded.
 
     Args:
         source: a path, or the bytes of a file.
@@ -181,11 +181,11 @@ def read_header(source: Source, limits: Limits = LIMITS) -> Header:
 
 @contextmanager
 def _opened(source: Source, limits: Limits) -> Iterator[tuple[ImageFile.ImageFile, Header, Path | None]]:
-    """A photograph whose header was read and found within the limits; only named errors leave the block."""
+    """An image whose header was read and found within the limits; only named errors leave the block."""
     path = None if isinstance(source, bytes) else Path(source)
     with _file(source, path, limits) as (file, size):
         reader: Any = StrictFile(file) if ImageFile.LOAD_TRUNCATED_IMAGES else file
-        image_format = "photograph"
+        image_format = "image"
         try:
             with quiet_here():
                 image_format = _format(file, path)
@@ -231,9 +231,9 @@ def _file(source: Source, path: Path | None, limits: Limits) -> Iterator[tuple[I
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise BadImage(path, "this is a folder; give a photograph in it")
+            raise BadImage(path, "this is a folder; give an image in it")
         if not stat.S_ISREG(status.st_mode):
-            raise BadImage(path, "this is no ordinary file; give a photograph")
+            raise BadImage(path, "this is no ordinary file; give an image")
         _check_bytes(status.st_size, path, limits)
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -280,13 +280,11 @@ def _format(file: IO[bytes], path: Path | None) -> str:
             return name
     if known := foreign(prefix):
         raise ImageUndecodable(path, f"this is {known}")
-    raise ImageUndecodable(
-        path, "this is no photograph in JPEG, PNG, WebP, TIFF or BMP; save it as one of these"
-    )
+    raise ImageUndecodable(path, "this is no image in JPEG, PNG, WebP, TIFF or BMP; save it as one of these")
 
 
 def foreign(prefix: bytes) -> str | None:
-    """What a file is that people take for a photograph, and what to do with it; None for all others."""
+    """What a file is that people take for an image, and what to do with it; None for all others."""
     for kind, starts in FOREIGN.items():
         if any(prefix[place : place + len(mark)] == mark for place, mark in starts):
             return kind
@@ -355,7 +353,7 @@ def _orientation(image: ImageFile.ImageFile, file: IO[bytes], image_format: str)
             value = found.get(ORIENTATION_TAG)
         else:
             value = image.getexif().get(ORIENTATION_TAG)
-    except Exception:  # damaged EXIF is no reason to refuse a photograph
+    except Exception:  # damaged EXIF is no reason to refuse an image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

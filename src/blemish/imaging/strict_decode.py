@@ -21,7 +21,7 @@ class StrictFile(io.BufferedIOBase):
     """A file that does not end quietly.
 
     Someone else in this process may have set ImageFile.LOAD_TRUNCATED_IMAGES, and then Pillow fills what is
-    missing of a photograph with grey. It asks for more bytes first, and here it does not get away with it.
+    missing of an image with grey. It asks for more bytes first, and here it does not get away with it.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

@@ -36,7 +36,7 @@ def load(
         device: `auto`, `cpu`, `cuda`, `cuda:1`; for OpenVINO its own names too.
         threads: for the network; every core this process may use where not given.
         spinning: whether ONNX Runtime's waiting threads keep their cores busy; see its backend.
-        limits: what photographs are refused.
+        limits: what images are refused.
 
     Raises:
         BadModelFile: no model file, a damaged one, or one that the backend cannot run.

@@ -16,7 +16,7 @@ from blemish.inference.predictor import Predictor, Timing
 
 STAGES = tuple(field.name for field in fields(Timing))
 PERCENTILES = (50, 95, 99)
-WARM_UP = 3  # photographs that are not counted: the first runs allocate
+WARM_UP = 3  # images that are not counted: the first runs allocate
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,21 @@ class BenchmarkResult:
     Attributes:
         backend: its name, with version and device.
         precision: of its arithmetic.
-        photographs: how many were timed.
-        latency_ms: by stage and `total`, then `mean`, `p50`, `p95`, `p99`: milliseconds for one photograph
+        images: how many were timed.
+        latency_ms: by stage and `total`, then `mean`, `p50`, `p95`, `p99`: milliseconds for one image
             after another, nothing beside it.
         batch_size: of the stream below.
-        photographs_per_second: as a stream, the next ones being read while the network works.
+        images_per_second: as a stream, the next ones being read while the network works.
         peak_memory_mib: of this process; None where the system does not say.
         load_seconds: to open the model file and make the network ready.
     """
 
     backend: str
     precision: str
-    photographs: int
+    images: int
     latency_ms: Mapping[str, Mapping[str, float]]
     batch_size: int
-    photographs_per_second: float
+    images_per_second: float
     peak_memory_mib: float | None
     load_seconds: float
 
@@ -52,20 +52,20 @@ class BenchmarkResult:
 def measure(
     predictor: Predictor, sources: Sequence[Path], *, batch_size: int = 1, load_seconds: float = 0.0
 ) -> BenchmarkResult:
-    """Time a predictor on photographs, first one by one, then as a stream.
+    """Time a predictor on images, first one by one, then as a stream.
 
     Args:
         predictor: ready.
-        sources: photographs that can be read.
+        sources: images that can be read.
         batch_size: of the stream.
         load_seconds: what making the predictor took.
 
     Raises:
-        BadImage: a photograph cannot be used.
+        BadImage: an image cannot be used.
         BadInput: there are none.
     """
     if not sources:
-        raise BadInput("there is no photograph to measure with")
+        raise BadInput("there is no image to measure with")
     for source in sources[:WARM_UP]:
         _one(predictor, source)
     timings = [_one(predictor, source) for source in sources]
@@ -77,10 +77,10 @@ def measure(
     return BenchmarkResult(
         backend=predictor.backend.name,
         precision=predictor.backend.precision,
-        photographs=len(sources),
+        images=len(sources),
         latency_ms={stage: _figures(values) for stage, values in columns.items()},
         batch_size=batch_size if predictor.contract.dynamic_batch else 1,
-        photographs_per_second=done / seconds,
+        images_per_second=done / seconds,
         peak_memory_mib=peak_memory_mib(),
         load_seconds=load_seconds,
     )

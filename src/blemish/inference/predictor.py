@@ -1,4 +1,4 @@
-"""From photographs to predictions: read, prepare, run, decode; one at a time or as a stream."""
+"""From images to predictions: read, prepare, run, decode; one at a time or as a stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from blemish.decoding import EVERYTHING, DetectionFilter, decode
 from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
-from blemish.imaging import LIMITS, Limits, Photograph
+from blemish.imaging import LIMITS, Limits, LoadedImage
 from blemish.inference.backend import Backend, available_cores
 from blemish.inference.inputs import Source, as_image
 from blemish.inference.prefetch import prefetched
@@ -22,12 +22,12 @@ from blemish.model_file import Contract, ModelFile
 from blemish.preprocessing import Placement, prepare
 from blemish.structures import Labels, Prediction, Task
 
-DEVICE_BATCH = 16  # on a processor one photograph at a time is as fast and needs less memory
+DEVICE_BATCH = 16  # on a processor one image at a time is as fast and needs less memory
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a photograph took, stage by stage; its share, where it went through in a batch.
+    """Seconds an image took, stage by stage; its share, where it went through in a batch.
 
     Attributes:
         read: from file to pixels.
@@ -49,11 +49,11 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class PreparedInput:
-    """A photograph as the network takes it.
+    """An image as the network takes it.
 
     Attributes:
         feeds: by input name, (c, h, w) float32.
-        placement: where the photograph lies in the first input.
+        placement: where the image lies in the first input.
         path: the file, or None.
     """
 
@@ -64,42 +64,42 @@ class PreparedInput:
 
 @dataclass(frozen=True, eq=False)
 class PredictionResult:
-    """What became of one photograph of a stream: a prediction or an error, never both.
+    """What became of one image of a stream: a prediction or an error, never both.
 
     Attributes:
         source: as it was given.
         prediction: None where it failed.
         error: why, in one sentence with the path; None where it went well.
         timing: of each stage that was reached.
-        photograph: its pixels, where they were asked for.
+        image: its pixels, where they were asked for.
     """
 
     source: Any
     prediction: Prediction | None
     error: BlemishError | None
     timing: Timing
-    photograph: Photograph | None = None
+    image: LoadedImage | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A photograph that was read and prepared, or the error."""
+    """An image that was read and prepared, or the error."""
 
     source: Any
     prepared: PreparedInput | None
     error: BlemishError | None
     timing: Timing
-    photograph: Photograph | None
+    image: LoadedImage | None
 
 
 class Predictor:
-    """Looks at photographs with one model; may be shared by threads.
+    """Looks at images with one model; may be shared by threads.
 
     Attributes:
         backend: what runs the network.
         contract: what the model file promises.
         digest: of the model file, or "".
-        limits: what photographs are refused.
+        limits: what images are refused.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Predictor:
         Args:
             backend: runs the network that the contract speaks of.
             model: an opened model file, or only a contract, while a network is still being trained.
-            limits: what photographs are refused.
+            limits: what images are refused.
             readers: threads that read and prepare ahead of the network; one a core, at most 8, where not
                 given.
         """
@@ -153,16 +153,16 @@ class Predictor:
     def predict(
         self, source: Source, *, min_score: float | None = None, max_detections: int | None = None
     ) -> Prediction:
-        """What the model says of one photograph.
+        """What the model says of one image.
 
         Args:
-            source: a path, the bytes of a file, a PIL image, an array, or a photograph; see
+            source: a path, the bytes of a file, a PIL image, an array, or an image; see
                 `as_image`.
             min_score: boxes below it are left out; the model's own floor where not given.
             max_detections: the best boxes; the model's own number where not given.
 
         Raises:
-            BadImage: the photograph cannot be used.
+            BadImage: the image cannot be used.
             BadModelFile: the network's outputs are not what its contract says.
             WrongTask: a choice among boxes of a model that gives none.
         """
@@ -177,20 +177,20 @@ class Predictor:
         *,
         min_score: float | None = None,
         max_detections: int | None = None,
-        keep_photographs: bool = False,
+        keep_images: bool = False,
     ) -> Iterator[PredictionResult]:
-        """What the model says of each photograph of a stream, in order, however long.
+        """What the model says of each image of a stream, in order, however long.
 
-        Photographs are read and prepared in threads, a few ahead of the network. One that cannot be used
+        Images are read and prepared in threads, a few ahead of the network. One that cannot be used
         becomes an outcome with an error, and the rest goes on.
 
         Args:
             sources: as `predict` takes them; taken from as the stream goes.
-            batch_size: photographs that go through the network together, where it can; 1 on processors
+            batch_size: images that go through the network together, where it can; 1 on processors
                 and 16 on devices where not given.
             min_score: see `predict`.
             max_detections: likewise.
-            keep_photographs: whether outcomes hold the pixels, for drawing.
+            keep_images: whether outcomes hold the pixels, for drawing.
 
         Raises:
             BadInput: a batch size below 1. Raised by the call itself, as WrongTask.
@@ -201,9 +201,7 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise BadInput(f"the batch size is {batch_size}; give 1 or more")
         size = batch_size or (1 if "CPU" in self.backend.name.upper() else DEVICE_BATCH)
-        return self._stream(
-            iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_photographs
-        )
+        return self._stream(iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_images)
 
     def selection(self, min_score: float | None = None, max_detections: int | None = None) -> DetectionFilter:
         """Which boxes are wanted; WrongTask for a choice among boxes of a model that gives none."""
@@ -215,8 +213,8 @@ class Predictor:
             )
         return DetectionFilter(min_score, max_detections)
 
-    def prepare(self, photo: Photograph) -> PreparedInput:
-        """A photograph as the network takes it, for each of its inputs."""
+    def prepare(self, photo: LoadedImage) -> PreparedInput:
+        """An image as the network takes it, for each of its inputs."""
         feeds, placements = {}, []
         for spec in self.contract.inputs:
             feeds[spec.name], placement = prepare(photo, spec)
@@ -226,12 +224,12 @@ class Predictor:
     def predict_prepared(
         self, batch: Sequence[PreparedInput], selection: DetectionFilter = EVERYTHING
     ) -> list[Prediction]:
-        """What the model says of photographs that were prepared, in one run where it can take them so."""
+        """What the model says of images that were prepared, in one run where it can take them so."""
         outputs = self.run(batch)
         return self._decoded(batch, outputs, selection)
 
     def run(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
-        """The network's raw outputs for photographs that were prepared, by name, the first axis the batch."""
+        """The network's raw outputs for images that were prepared, by name, the first axis the batch."""
         if len(batch) > 1 and not self.contract.dynamic_batch:
             single = [self.run([one]) for one in batch]
             return {name: np.concatenate([outputs[name] for outputs in single]) for name in single[0]}
@@ -254,7 +252,7 @@ class Predictor:
         def read(source: Source) -> _Read:
             return self._read(source, keep)
 
-        ahead = size + self.readers - 1  # the next batch, and a photograph for each reader
+        ahead = size + self.readers - 1  # the next batch, and an image for each reader
         ready = prefetched(read, sources, threads=self.readers, ahead=ahead)
         try:
             while batch := list(itertools.islice(ready, size)):
@@ -278,7 +276,7 @@ class Predictor:
         return _Read(source, prepared, None, timing, photo if keep else None)
 
     def _answered(self, batch: Sequence[_Read], selection: DetectionFilter) -> Iterator[PredictionResult]:
-        """An outcome a photograph, in order; the broken ones do not go through the network."""
+        """An outcome an image, in order; the broken ones do not go through the network."""
         answers = iter(self._answers([one.prepared for one in batch if one.prepared is not None], selection))
         for one in batch:
             if one.prepared is None:
@@ -287,14 +285,14 @@ class Predictor:
             answer, infer, decoded = next(answers)
             timing = replace(one.timing, infer=infer, decode=decoded)
             if isinstance(answer, Prediction):
-                yield PredictionResult(one.source, answer, None, timing, one.photograph)
+                yield PredictionResult(one.source, answer, None, timing, one.image)
             else:
                 yield PredictionResult(one.source, None, answer, timing)
 
     def _answers(
         self, batch: Sequence[PreparedInput], selection: DetectionFilter
     ) -> list[tuple[Prediction | BlemishError, float, float]]:
-        """A prediction or an error for each photograph, and the seconds in network and decoder."""
+        """A prediction or an error for each image, and the seconds in network and decoder."""
         if not batch:
             return []
         started = time.perf_counter()
@@ -304,7 +302,7 @@ class Predictor:
         try:
             predictions: Sequence[Prediction | BlemishError] = self._decoded(batch, outputs, selection)
         except BadModelFile:
-            # Something about one photograph; the others of the batch keep their answers.
+            # Something about one image; the others of the batch keep their answers.
             predictions = [
                 self._alone(one, {name: rows[i : i + 1] for name, rows in outputs.items()}, selection)
                 for i, one in enumerate(batch)
@@ -318,4 +316,4 @@ class Predictor:
         try:
             return self._decoded([one], outputs, selection)[0]
         except BadModelFile as error:
-            return BadModelFile(f"{one.path or 'photograph'}: {error}")
+            return BadModelFile(f"{one.path or 'image'}: {error}")

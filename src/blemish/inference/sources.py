@@ -1,4 +1,4 @@
-"""What the user pointed at, as photographs: files, folders, patterns, a list on standard input."""
+"""What the user pointed at, as images: files, folders, patterns, a list on standard input."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 
 def find_sources(sources: Sequence[str | Path], stdin: Iterable[str] | None = None) -> Iterator[Path]:
-    """The photographs that sources name, in the order given, folders and patterns in natural order.
+    """The images that sources name, in the order given, folders and patterns in natural order.
 
     Args:
-        sources: files (of any suffix); folders, searched to the bottom for suffixes of photographs;
+        sources: files (of any suffix); folders, searched to the bottom for suffixes of images;
             patterns such as `photos/*.jpg` and `**/*.png` (for shells that do not expand them); `-` for
             `stdin`.
-        stdin: one path a line, read as the photographs are asked for.
+        stdin: one path a line, read as the images are asked for.
 
     Returns:
         Paths, lazily; those from `stdin` are not looked at here.
 
     Raises:
-        BadInput: a source does not exist, or there is no photograph in all of them. Raised by the call
+        BadInput: a source does not exist, or there is no image in all of them. Raised by the call
             itself, before the first path.
     """
     if not sources:
-        raise BadInput("no photographs given; name a file, a folder, a pattern, or - for a list on stdin")
+        raise BadInput("no images given; name a file, a folder, a pattern, or - for a list on stdin")
     parts = [_part(str(source), stdin) for source in sources]
     found = itertools.chain.from_iterable(parts)
     first = next(found, None)
     if first is None:
         names = ", ".join(str(s) for s in sources)
-        raise BadInput(f"{names}: no photograph found; known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise BadInput(f"{names}: no image found; known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}")
     return itertools.chain([first], found)
 
 
@@ -75,7 +75,7 @@ def _part(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The photographs below a folder, folder by folder; hidden ones are left out, links are not followed."""
+    """The images below a folder, folder by folder; hidden ones are left out, links are not followed."""
 
     def refuse(error: OSError) -> None:
         raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error

@@ -1,4 +1,4 @@
-"""Photographs too large for the network: looked at tile by tile, what crosses a border put together again."""
+"""Images too large for the network: looked at tile by tile, what crosses a border put together again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from blemish.decoding.box_predictions import boxes_prediction
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import box_area, clip_boxes, crop_window, pairwise_iou, paste_window
 from blemish.geometry.masks import union_of_intervals
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.inference.inputs import Source, as_image
 from blemish.inference.predictor import PredictionResult, Predictor, PreparedInput, Timing
 from blemish.inference.prefetch import prefetched
@@ -25,18 +25,18 @@ from blemish.preprocessing import Placement
 from blemish.structures import Prediction, Task
 
 NEAR_BORDER = 3  # pixels from a tile's border: what ends there may go on beyond
-SAME_IOU = 0.5  # two finds are one thing from here, in the part of the photograph that both tiles show
+SAME_IOU = 0.5  # two finds are one thing from here, in the part of the image that both tiles show
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a photograph is cut.
+    """How an image is cut.
 
     Attributes:
-        side: of a tile, pixels of the photograph.
+        side: of a tile, pixels of the image.
         overlap: of neighbouring tiles, a share of `side`; an object should fit into the overlap, or at
             least a good part of it.
-        whole: whether the network also looks at the whole photograph at once, for what is larger than a
+        whole: whether the network also looks at the whole image at once, for what is larger than a
             tile.
 
     Raises:
@@ -54,7 +54,7 @@ class Tiling:
             raise BadInput(f"the tiles' overlap is {self.overlap:g}; give a share from 0 to .9")
 
     def regions(self, size_hw: tuple[int, int]) -> IntArray:
-        """(n, 4) int64 xyxy: the tiles of a photograph, row by row; they cover it and are evenly spread.
+        """(n, 4) int64 xyxy: the tiles of an image, row by row; they cover it and are evenly spread.
 
         Example:
             >>> Tiling(side=60, overlap=0.25).regions((50, 100)).tolist()
@@ -80,14 +80,14 @@ class Tiling:
 
 def predict_tiled(
     predictor: Predictor,
-    photo: Photograph,
+    photo: LoadedImage,
     tiling: Tiling,
     selection: DetectionFilter = EVERYTHING,
     *,
     batch_size: int = 1,
     advance: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """What a model of boxes says of a large photograph.
+    """What a model of boxes says of a large image.
 
     Tiles overlap. What two of them show of one label, and what agrees where both can see, is one thing: its
     box and mask are joined, and the better score counts. So a scratch across three tiles comes out whole.
@@ -96,7 +96,7 @@ def predict_tiled(
         predictor: of a detection or segmentation model.
         photo: of any size.
         tiling: how to cut it.
-        selection: which boxes are wanted; `max_detections` counts for the whole photograph.
+        selection: which boxes are wanted; `max_detections` counts for the whole image.
         batch_size: tiles that go through the network together.
         advance: told tiles done and tiles in all, after each batch.
 
@@ -114,7 +114,7 @@ def predict_tiled(
 
     def prepare(region: IntArray) -> PreparedInput:
         left, top, right, bottom = region
-        return predictor.prepare(Photograph(photo.pixels[top:bottom, left:right]))
+        return predictor.prepare(LoadedImage(photo.pixels[top:bottom, left:right]))
 
     in_tile = replace(selection, max_detections=None)
     ready = prefetched(prepare, regions, threads=predictor.readers, ahead=batch_size + predictor.readers - 1)
@@ -146,7 +146,7 @@ def predict_many_tiled(
     selection: DetectionFilter = EVERYTHING,
     *,
     batch_size: int = 1,
-    keep_photographs: bool = False,
+    keep_images: bool = False,
     advance: Callable[[int, int], None] | None = None,
 ) -> Iterator[PredictionResult]:
     """As `Predictor.predict_many`, tile by tile; the time that tiles take counts as the network's."""
@@ -162,11 +162,11 @@ def predict_many_tiled(
             yield PredictionResult(source, None, error, Timing(read=time.perf_counter() - started))
             continue
         timing = Timing(read=read - started, infer=time.perf_counter() - read)
-        yield PredictionResult(source, found, None, timing, photo if keep_photographs else None)
+        yield PredictionResult(source, found, None, timing, photo if keep_images else None)
 
 
 class _Finds:
-    """What all tiles gave, in pixels of the photograph."""
+    """What all tiles gave, in pixels of the image."""
 
     def __init__(self) -> None:
         self.boxes: list[FloatArray] = [np.zeros((0, 4))]
@@ -181,7 +181,7 @@ class _Finds:
         assert answer.boxes_xyxy is not None  # noqa: S101  (the task has boxes)
         boxes = answer.boxes_xyxy + np.tile(region[:2], 2)
         self.boxes.append(boxes)
-        # At a border of the tile that is none of the photograph's.
+        # At a border of the tile that is none of the image's.
         edges = np.array([0, 0, size_hw[1], size_hw[0]])
         self.cut.append(((np.abs(boxes - region) <= NEAR_BORDER) & (region != edges)).any(1))
         self.scores.append(answer.scores)
@@ -264,7 +264,7 @@ def _best_pairs(agree: NDArray[Any]) -> Iterator[tuple[int, int]]:
 
 
 def _overlapping(regions: IntArray, used: IntArray) -> Iterator[tuple[int, int]]:
-    """Pairs of tiles that show a common part of the photograph."""
+    """Pairs of tiles that show a common part of the image."""
     for i, first in enumerate(used):
         others = used[i + 1 :]
         low = np.maximum(regions[first, :2], regions[others, :2])

@@ -1,4 +1,4 @@
-"""Films: frames as photographs, and photographs as a film."""
+"""Films: frames as images, and images as a film."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, MissingExtra, StorageFull
-from blemish.imaging import LIMITS, Limits, Photograph
+from blemish.imaging import LIMITS, Limits, LoadedImage
 from blemish.inference.inputs import Frame
 
 TICK = Fraction(1, 1000)  # seconds; the clock of films that are written
@@ -53,7 +53,7 @@ def _frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[Frame]:
                 _limit(frame, path, limits)  # which may be larger than the film's header says
                 seconds = float(frame.time if frame.time is not None else index / (stream.average_rate or 25))
                 if index % step == 0:
-                    yield Frame(path, index, seconds, _photograph(frame, path))
+                    yield Frame(path, index, seconds, _image(frame, path))
         if index < 0:
             raise ImageTruncated(path, "the film holds no frame")
     except FileNotFoundError:
@@ -76,11 +76,11 @@ def _limit(shown: Any, path: Path, limits: Limits) -> None:
         )
 
 
-def _photograph(frame: Any, path: Path) -> Photograph:
+def _image(frame: Any, path: Path) -> LoadedImage:
     array = frame.to_ndarray(format="rgb24")
     # The display matrix says how a telephone was held: degrees counter-clockwise.
     turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    return Photograph(np.rot90(array, turns), path)
+    return LoadedImage(np.rot90(array, turns), path)
 
 
 class VideoWriter:

@@ -70,13 +70,13 @@ def accumulate(matches: Matches) -> AccumulatedMatches:
     Source:
         pycocotools.cocoeval.COCOeval.accumulate; nan stands for its -1.
     """
-    labels, (_, areas, ious) = matches.truths.label_count, matches.outcome.shape
+    labels, (_, areas, ious) = matches.ground_truths.label_count, matches.outcome.shape
     precision = np.full((labels, areas, ious, len(RECALLS)), np.nan)
     recall = np.full((labels, areas, ious, len(MOST)), np.nan)
     order = np.lexsort((-matches.found.score, matches.found.label))
     borders = np.searchsorted(matches.found.label[order], np.arange(labels + 1))
     for label in range(labels):
-        positives = (~matches.ignored[matches.truths.label == label]).sum(0)  # (a,)
+        positives = (~matches.ignored[matches.ground_truths.label == label]).sum(0)  # (a,)
         rows = order[borders[label] : borders[label + 1]]
         outcome = matches.outcome[rows]
         for area in np.flatnonzero(positives):

@@ -1,4 +1,4 @@
-"""Figures of detection on resampled photographs, counted from stored matches: nothing is matched again."""
+"""Figures of detection on resampled images, counted from stored matches: nothing is matched again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def label_figures(matches: Matches, weights: Array) -> dict[str, FloatArray]:
 
     Args:
         matches: done once.
-        weights: (photographs, r) whole numbers, how often each photograph counts.
+        weights: (images, r) whole numbers, how often each image counts.
     """
-    weights = ones_if_none(weights, matches.truths.photographs)
+    weights = ones_if_none(weights, matches.ground_truths.images)
     precision = {area: precisions(matches, weights, area=area) for area in matches.areas}
     figures = {}
     for name, (kind, iou, area, most) in FIGURES.items():
@@ -48,19 +48,19 @@ def recalls(matches: Matches, weights: Array, *, area: str = "all", most: int = 
 
     Args:
         matches: done once.
-        weights: (photographs, r), how often each photograph counts.
+        weights: (images, r), how often each image counts.
         area: name of the range of areas.
-        most: detections considered for each photograph and label.
+        most: detections considered for each image and label.
     """
     a = matches.areas.index(area)
     rows = matches.rank < most
-    found, truths = matches.found, matches.truths
+    found, ground_truths = matches.found, matches.ground_truths
     hits = (matches.outcome[rows, a] == HIT).sum(1)
-    shape = (truths.label_count, truths.photographs)
+    shape = (ground_truths.label_count, ground_truths.images)
     held, there = np.zeros(shape), np.zeros(shape)
-    np.add.at(held, (found.label[rows], found.photograph[rows]), hits)
+    np.add.at(held, (found.label[rows], found.image[rows]), hits)
     counted = ~matches.ignored[:, a]
-    np.add.at(there, (truths.label[counted], truths.photograph[counted]), len(matches.ious))
+    np.add.at(there, (ground_truths.label[counted], ground_truths.image[counted]), len(matches.ious))
     positives = there @ weights
     return np.where(positives > 0, (held @ weights) / np.maximum(positives, 1), np.nan)
 
@@ -70,18 +70,18 @@ def precisions(matches: Matches, weights: Array, *, area: str = "all") -> FloatA
 
     Args:
         matches: done once.
-        weights: (photographs, r) whole numbers, how often each photograph counts.
+        weights: (images, r) whole numbers, how often each image counts.
         area: name of the range of areas.
 
     Returns:
         (L, t, r) float64 in [0, 1]; nan where a label has no truths in a resample.
 
     Source:
-        pycocotools.cocoeval.COCOeval.accumulate, on a set in which photographs are repeated as often as the
+        pycocotools.cocoeval.COCOeval.accumulate, on a set in which images are repeated as often as the
         weights say; where scores tie, the copies of one detection stand together here.
     """
-    weights = ones_if_none(weights, matches.truths.photographs)
-    labels, ious = matches.truths.label_count, len(matches.ious)
+    weights = ones_if_none(weights, matches.ground_truths.images)
+    labels, ious = matches.ground_truths.label_count, len(matches.ious)
     out = np.full((labels, ious, weights.shape[1]), np.nan)
     a = matches.areas.index(area)
     order = np.lexsort((-matches.found.score, matches.found.label))
@@ -93,7 +93,7 @@ def precisions(matches: Matches, weights: Array, *, area: str = "all") -> FloatA
         step = max(1, CHUNK_CELLS // max(len(rows), 1))
         for start in range(0, weights.shape[1], step):
             columns = slice(start, start + step)
-            of_rows = weights[matches.found.photograph[rows], columns]
+            of_rows = weights[matches.found.image[rows], columns]
             out[label, :, columns] = _label_precisions(
                 matches.outcome[rows, a], of_rows, positives[columns].astype(np.int64)
             )
@@ -106,48 +106,48 @@ def counts_at(matches: Matches, thresholds: Array, weights: Array) -> Counts:
     Args:
         matches: done once; the first of their overlaps counts.
         thresholds: (L,).
-        weights: (photographs, r), how often each photograph counts.
+        weights: (images, r), how often each image counts.
 
     Returns:
         Counts of shape (L, r); crowds are neither found nor missed.
     """
-    labels = matches.truths.label_count
+    labels = matches.ground_truths.label_count
     said = matches.found.score >= np.asarray(thresholds)[matches.found.label]
     outcome = matches.outcome[:, 0, 0]
 
-    def per_label(rows: Array, photograph: Array, label: Array) -> Array:
-        member = np.zeros((labels, matches.truths.photographs))
-        np.add.at(member, (label[rows], photograph[rows]), 1)
+    def per_label(rows: Array, image: Array, label: Array) -> Array:
+        member = np.zeros((labels, matches.ground_truths.images))
+        np.add.at(member, (label[rows], image[rows]), 1)
         return np.asarray(member @ weights)
 
-    found, truths = matches.found, matches.truths
-    hits = per_label(said & (outcome == HIT), found.photograph, found.label)
-    alarms = per_label(said & (outcome != HIT) & (outcome != IGNORED), found.photograph, found.label)
-    positives = per_label(~matches.ignored[:, 0], truths.photograph, truths.label)
+    found, ground_truths = matches.found, matches.ground_truths
+    hits = per_label(said & (outcome == HIT), found.image, found.label)
+    alarms = per_label(said & (outcome != HIT) & (outcome != IGNORED), found.image, found.label)
+    positives = per_label(~matches.ignored[:, 0], ground_truths.image, ground_truths.label)
     return Counts(hits, alarms, positives - hits)
 
 
 def verdicts(matches: Matches, thresholds: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Whether anything was found in each photograph, and whether anything is there.
+    """Whether anything was found in each image, and whether anything is there.
 
     Args:
-        matches: of every photograph.
+        matches: of every image.
         thresholds: (L,) scores from which a detection counts.
 
     Returns:
-        Two (photographs,) bool arrays: said, true.
+        Two (images,) bool arrays: said, true.
     """
-    said = np.zeros(matches.truths.photographs, bool)
+    said = np.zeros(matches.ground_truths.images, bool)
     sure = matches.found.score >= np.asarray(thresholds)[matches.found.label]
-    said[matches.found.photograph[sure]] = True
-    true = np.zeros(matches.truths.photographs, bool)
-    true[matches.truths.photograph] = True
+    said[matches.found.image[sure]] = True
+    true = np.zeros(matches.ground_truths.images, bool)
+    true[matches.ground_truths.image] = True
     return said, true
 
 
 def _positives(matches: Matches, label: int, area: int, weights: Array) -> Array:
-    rows = (matches.truths.label == label) & ~matches.ignored[:, area]
-    return np.asarray(weights[matches.truths.photograph[rows]].sum(0))
+    rows = (matches.ground_truths.label == label) & ~matches.ignored[:, area]
+    return np.asarray(weights[matches.ground_truths.image[rows]].sum(0))
 
 
 def _label_precisions(outcome: Array, weights: Array, positives: Array) -> Array:

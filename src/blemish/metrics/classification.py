@@ -25,7 +25,7 @@ class Counts:
 
     Source:
         sklearn.metrics.precision_recall_fscore_support with zero_division=0. As there for one label a
-        photograph, labels that stand neither in a truth nor in a prediction take no part in macro averages.
+        image, labels that stand neither in a truth nor in a prediction take no part in macro averages.
     """
 
     hits: Array
@@ -93,13 +93,13 @@ def one_hot(index: Array, label_count: int) -> NDArray[np.bool_]:
     return out
 
 
-def count(said: Array, truth: Array, weights: Array | None = None) -> Counts:
+def count(said: Array, ground_truth: Array, weights: Array | None = None) -> Counts:
     """Hits, false alarms and misses of each label.
 
     Args:
         said: (n, L) bool, which labels the verdicts hold.
-        truth: (n, L) bool, which labels are true.
-        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+        ground_truth: (n, L) bool, which labels are true.
+        weights: (n,) or (n, r), how often each image counts; once where not given.
 
     Returns:
         Counts of shape (L,) or (L, r).
@@ -108,30 +108,30 @@ def count(said: Array, truth: Array, weights: Array | None = None) -> Counts:
         >>> count(np.array([[True], [True]]), np.array([[True], [False]])).precision.tolist()
         [0.5]
     """
-    said, truth = _pair(said, truth)
+    said, ground_truth = _pair(said, ground_truth)
     weights = ones_if_none(weights, len(said))
     return Counts(
-        (said & truth).T.astype(np.float64) @ weights,
-        (said & ~truth).T.astype(np.float64) @ weights,
-        (~said & truth).T.astype(np.float64) @ weights,
+        (said & ground_truth).T.astype(np.float64) @ weights,
+        (said & ~ground_truth).T.astype(np.float64) @ weights,
+        (~said & ground_truth).T.astype(np.float64) @ weights,
     )
 
 
 def confusion_matrix(
-    said: Array, truth: Array, label_count: int, weights: Array | None = None
+    said: Array, ground_truth: Array, label_count: int, weights: Array | None = None
 ) -> NDArray[np.float64]:
     """How often label i was taken for label j.
 
     Args:
         said: (n,) int, the label of each verdict.
-        truth: (n,) int, the true label.
+        ground_truth: (n,) int, the true label.
         label_count: L.
-        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+        weights: (n,) or (n, r), how often each image counts; once where not given.
 
     Returns:
         (L, L) or (L, L, r) float64; rows are truth, columns are verdicts.
     """
-    cell = np.asarray(truth, np.int64) * label_count + np.asarray(said, np.int64)
+    cell = np.asarray(ground_truth, np.int64) * label_count + np.asarray(said, np.int64)
     if weights is None:
         flat = np.bincount(cell, minlength=label_count**2).astype(np.float64)
         return flat.reshape(label_count, label_count)
@@ -140,30 +140,30 @@ def confusion_matrix(
     return flat.reshape(label_count, label_count, *weights.shape[1:])
 
 
-def exact_match(said: Array, truth: Array, weights: Array | None = None) -> Array:
-    """The share of photographs whose whole verdict is right: with one label a photograph, the accuracy.
+def exact_match(said: Array, ground_truth: Array, weights: Array | None = None) -> Array:
+    """The share of images whose whole verdict is right: with one label an image, the accuracy.
 
     Args:
         said: (n, L) bool.
-        truth: (n, L) bool.
-        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+        ground_truth: (n, L) bool.
+        weights: (n,) or (n, r), how often each image counts; once where not given.
 
     Returns:
-        () or (r,) float64 in [0, 1]; 0 without photographs.
+        () or (r,) float64 in [0, 1]; 0 without images.
     """
-    said, truth = _pair(said, truth)
-    return mean((said == truth).all(1), weights)
+    said, ground_truth = _pair(said, ground_truth)
+    return mean((said == ground_truth).all(1), weights)
 
 
 def mean(values: Array, weights: Array | None = None) -> Array:
-    """The weighted mean over photographs.
+    """The weighted mean over images.
 
     Args:
-        values: (n,) or (n, L), one a photograph.
-        weights: (n,) or (n, r), how often each photograph counts; once where not given.
+        values: (n,) or (n, L), one an image.
+        weights: (n,) or (n, r), how often each image counts; once where not given.
 
     Returns:
-        () or (r,), or with labels (L,) or (L, r), float64; 0 without photographs.
+        () or (r,), or with labels (L,) or (L, r), float64; 0 without images.
     """
     values = np.asarray(values, np.float64)
     weights = ones_if_none(weights, len(values))
@@ -175,12 +175,12 @@ def decide(probabilities: Array, thresholds: Array | float) -> NDArray[np.bool_]
     return np.asarray(probabilities) >= thresholds
 
 
-def macro_f1_at(probabilities: Array, truth: Array, thresholds: Array | float = 0.5) -> float:
+def macro_f1_at(probabilities: Array, ground_truth: Array, thresholds: Array | float = 0.5) -> float:
     """Macro F1 as training watches it.
 
     Args:
         probabilities: (n, L) in [0, 1].
-        truth: (n,) int for one label a photograph: the most probable label is the verdict; or (n, L) bool.
+        ground_truth: (n,) int for one label an image: the most probable label is the verdict; or (n, L) bool.
         thresholds: from which a multilabel verdict is yes; one for all, or (L,).
 
     Returns:
@@ -190,14 +190,14 @@ def macro_f1_at(probabilities: Array, truth: Array, thresholds: Array | float = 
         >>> macro_f1_at(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
         1.0
     """
-    probabilities, truth = np.asarray(probabilities), np.asarray(truth)
+    probabilities, ground_truth = np.asarray(probabilities), np.asarray(ground_truth)
     label_count = probabilities.shape[1]
-    if truth.ndim == 1:
+    if ground_truth.ndim == 1:
         said = one_hot(probabilities.argmax(1), label_count)
-        truth = one_hot(truth, label_count)
+        ground_truth = one_hot(ground_truth, label_count)
     else:
         said = decide(probabilities, thresholds)
-    return float(count(said, truth).average("macro")["f1"])
+    return float(count(said, ground_truth).average("macro")["f1"])
 
 
 def ones_if_none(weights: Array | None, n: int) -> NDArray[np.float64]:
@@ -206,12 +206,14 @@ def ones_if_none(weights: Array | None, n: int) -> NDArray[np.float64]:
         return np.ones(n)
     weights = np.asarray(weights, np.float64)
     if weights.ndim not in (1, 2) or len(weights) != n:
-        raise BadInput(f"weights of shape {weights.shape} for {n} photographs: give (n,) or (n, resamples)")
+        raise BadInput(f"weights of shape {weights.shape} for {n} images: give (n,) or (n, resamples)")
     return weights
 
 
-def _pair(said: Array, truth: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    said, truth = np.asarray(said, bool), np.asarray(truth, bool)
-    if said.shape != truth.shape or said.ndim != 2:
-        raise BadInput(f"verdicts of shape {said.shape} for truths of shape {truth.shape}: both are (n, L)")
-    return said, truth
+def _pair(said: Array, ground_truth: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    said, ground_truth = np.asarray(said, bool), np.asarray(ground_truth, bool)
+    if said.shape != ground_truth.shape or said.ndim != 2:
+        raise BadInput(
+            f"verdicts of shape {said.shape} for truths of shape {ground_truth.shape}: both are (n, L)"
+        )
+    return said, ground_truth

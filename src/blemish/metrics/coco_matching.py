@@ -26,12 +26,12 @@ FALSE_ALARM, HIT, IGNORED = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Detections, best first within each photograph and label, and what became of each.
+    """Detections, best first within each image and label, and what became of each.
 
     Attributes:
-        found: the detections, at most 100 a photograph and label.
-        truths: as they were given.
-        rank: (n,) int64, the detection's place in its photograph and label, from 0.
+        found: the detections, at most 100 an image and label.
+        ground_truths: as they were given.
+        rank: (n,) int64, the detection's place in its image and label, from 0.
         outcome: (n, a, t) int8 for each area range and overlap: FALSE_ALARM, HIT or IGNORED.
         ignored: (m, a) bool, truths that are neither found nor missed: crowds, and those out of the range.
         taken: (n,) int64, the truth that each detection found at the first overlap whatever its area, or -1.
@@ -40,7 +40,7 @@ class Matches:
     """
 
     found: ObjectArrays
-    truths: ObjectArrays
+    ground_truths: ObjectArrays
     rank: IntArray
     outcome: NDArray[np.int8]
     ignored: NDArray[np.bool_]
@@ -51,12 +51,14 @@ class Matches:
     @property
     def positives(self) -> IntArray:
         """(L,) int64: how many objects of each label can be found, whatever their area."""
-        return np.bincount(self.truths.label[~self.ignored[:, 0]], minlength=self.truths.label_count)
+        return np.bincount(
+            self.ground_truths.label[~self.ignored[:, 0]], minlength=self.ground_truths.label_count
+        )
 
 
 def match(
     found: ObjectArrays,
-    truths: ObjectArrays,
+    ground_truths: ObjectArrays,
     *,
     ious: FloatArray = IOUS,
     areas: dict[str, tuple[float, float]] = AREAS,
@@ -64,7 +66,7 @@ def match(
 ) -> Matches:
     """Match detections with truths.
 
-    Within a photograph and a label, detections take their pick from the best down: of the truths still free
+    Within an image and a label, detections take their pick from the best down: of the truths still free
     that overlap enough, the one that overlaps most, the later one where two overlap the same. Truths that
     are ignored (crowds, and those whose area is out of the range) come only after all others. What takes an
     ignored truth is ignored, and so is what finds nothing and is itself out of the range. A crowd can be
@@ -72,30 +74,34 @@ def match(
 
     Args:
         found: the detections.
-        truths: the truths.
+        ground_truths: the truths.
         ious: (t,) overlaps from which a truth is found.
         areas: for each name of a range the smallest and the largest area in square pixels, both included;
             the first is taken for the whole.
-        most: detections considered for each photograph and label.
+        most: detections considered for each image and label.
 
     Source:
         pycocotools.cocoeval.COCOeval.evaluateImg.
     """
-    group = found.photograph * max(found.label_count, 1) + found.label
+    group = found.image * max(found.label_count, 1) + found.label
     order = np.lexsort((np.arange(len(found)), -found.score, group))
     rank = _place_in_run(group[order])
     order, rank = order[rank < most], rank[rank < most]
     found = found.take(order)
     limits = np.array(list(areas.values()), np.float64).reshape(-1, 2)
-    outside = [(o.area[:, None] < limits[:, 0]) | (o.area[:, None] > limits[:, 1]) for o in (found, truths)]
-    ignored = truths.crowd[:, None] | outside[1]
-    pairs = overlapping_pairs(found, truths, min_iou=float(ious.min(initial=1)))
-    taken = _taken(pairs, rank, ignored, truths.crowd, ious)
+    outside = [
+        (o.area[:, None] < limits[:, 0]) | (o.area[:, None] > limits[:, 1]) for o in (found, ground_truths)
+    ]
+    ignored = ground_truths.crowd[:, None] | outside[1]
+    pairs = overlapping_pairs(found, ground_truths, min_iou=float(ious.min(initial=1)))
+    taken = _taken(pairs, rank, ignored, ground_truths.crowd, ious)
     outcome = np.where(outside[0][:, :, None], IGNORED, FALSE_ALARM).astype(np.int8)
     outcome = np.repeat(outcome, len(ious), axis=2)
     row, area, iou = np.nonzero(taken >= 0)
     outcome[row, area, iou] = np.where(ignored[taken[row, area, iou], area], IGNORED, HIT)
-    return Matches(found, truths, rank, outcome, ignored, taken[:, 0, 0].astype(np.int64), ious, tuple(areas))
+    return Matches(
+        found, ground_truths, rank, outcome, ignored, taken[:, 0, 0].astype(np.int64), ious, tuple(areas)
+    )
 
 
 def _taken(
@@ -107,13 +113,13 @@ def _taken(
 ) -> NDArray[np.int32]:
     """(n, a, t): the truth each detection takes, or -1.
 
-    Every step lets the detections of one rank, in all photographs and labels at once, take their pick.
+    Every step lets the detections of one rank, in all images and labels at once, take their pick.
     """
     count, area_count = len(rank), ignored.shape[1]
     taken = np.full((count, area_count, len(ious)), -1, np.int32)
     # Within a detection the pairs stand by preference, so that the pick is the last that is free.
-    order = np.lexsort((pairs.truth, pairs.iou, pairs.found))
-    found, truth, iou = pairs.found[order], pairs.truth[order], pairs.iou[order]
+    order = np.lexsort((pairs.ground_truth, pairs.iou, pairs.found))
+    found, ground_truth, iou = pairs.found[order], pairs.ground_truth[order], pairs.iou[order]
     enough = iou[:, None] >= np.minimum(ious, 1 - 1e-10)
     free = np.ones((len(ignored), area_count, len(ious)), bool)
     by_rank = np.argsort(rank[found], kind="stable")
@@ -124,11 +130,13 @@ def _taken(
         rows = by_rank[low:high]
         begins = np.flatnonzero(np.append(True, np.diff(found[rows]) != 0))
         place = np.arange(1, len(rows) + 1, dtype=np.int32)[:, None, None]
-        preferred = np.where(ignored[truth[rows]], 0, len(rows)).astype(np.int32)[:, :, None]
-        possible = enough[rows][:, None, :] & (free[truth[rows]] | crowd[truth[rows]][:, None, None])
+        preferred = np.where(ignored[ground_truth[rows]], 0, len(rows)).astype(np.int32)[:, :, None]
+        possible = enough[rows][:, None, :] & (
+            free[ground_truth[rows]] | crowd[ground_truth[rows]][:, None, None]
+        )
         best = np.maximum.reduceat(np.where(possible, place + preferred, 0), begins, axis=0)
         which, area, level = np.nonzero(best)
-        pick = truth[rows[(best[which, area, level] - 1) % len(rows)]]
+        pick = ground_truth[rows[(best[which, area, level] - 1) % len(rows)]]
         taken[found[rows[begins]][which], area, level] = pick
         free[pick, area, level] = False
     return taken

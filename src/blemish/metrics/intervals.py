@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over photographs, or over the objects photographed."""
+"""How sure a figure is: bootstrap intervals over images, or over the objects imageed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CHUNK_CELLS = 2_000_000
 def resample(
     n: int, *, groups: Sequence[Any] | Array | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[NDArray[np.float64]]:
-    """How often each photograph is drawn in each resample.
+    """How often each image is drawn in each resample.
 
     Args:
-        n: photographs.
-        groups: (n,) what each photograph shows; whole groups are drawn, so that ten photographs of one
-            vehicle do not pass for ten vehicles. None draws photographs.
+        n: images.
+        groups: (n,) what each image shows; whole groups are drawn, so that ten images of one
+            vehicle do not pass for ten vehicles. None draws images.
         resamples: how many.
         seed: the same seed draws the same.
 
@@ -34,7 +34,7 @@ def resample(
         member, count = np.arange(n), n
     else:
         if len(groups) != n:
-            raise BadInput(f"{len(groups)} groups for {n} photographs: give one each")
+            raise BadInput(f"{len(groups)} groups for {n} images: give one each")
         _, member = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
         count = int(member.max()) + 1 if n else 0
     if not count:
@@ -63,7 +63,7 @@ def bootstrap(
 
     Args:
         statistic: from (n, r) weights to named figures, each (..., r).
-        n: photographs.
+        n: images.
         groups: see `resample`.
         resamples: how many.
         seed: likewise.

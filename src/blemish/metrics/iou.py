@@ -1,4 +1,4 @@
-"""How much each detection overlaps each truth it could be compared with, for many photographs at once."""
+"""How much each detection overlaps each truth it could be compared with, for many images at once."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class OverlapPairs:
 
     Attributes:
         found: (p,) int64 rows of the detections, ascending.
-        truth: (p,) int64 rows of the truths.
+        ground_truth: (p,) int64 rows of the truths.
         iou: (p,) float64; for a crowd the share of the detection inside it.
     """
 
     found: IntArray
-    truth: IntArray
+    ground_truth: IntArray
     iou: FloatArray
 
 
 def overlapping_pairs(
-    found: ObjectArrays, truths: ObjectArrays, *, min_iou: float, across_labels: bool = False
+    found: ObjectArrays, ground_truths: ObjectArrays, *, min_iou: float, across_labels: bool = False
 ) -> OverlapPairs:
-    """Every detection and truth of one photograph that overlap by `min_iou` or more.
+    """Every detection and truth of one image that overlap by `min_iou` or more.
 
     Args:
         found: the detections, with masks where masks are to be compared.
-        truths: likewise.
+        ground_truths: likewise.
         min_iou: pairs below it are left out; pairs without overlap always are.
         across_labels: whether to compare objects of different labels too.
 
@@ -48,19 +48,19 @@ def overlapping_pairs(
         Overlaps equal pycocotools.mask.iou, of boxes and of masks.
     """
     labels = 1 if across_labels else max(found.label_count, 1)
-    keys = [o.photograph * labels + (0 if across_labels else o.label) for o in (found, truths)]
+    keys = [o.image * labels + (0 if across_labels else o.label) for o in (found, ground_truths)]
     order = np.argsort(keys[1], kind="stable")
     sorted_keys = keys[1][order]
     first = np.searchsorted(sorted_keys, keys[0], side="left")
     count = np.searchsorted(sorted_keys, keys[0], side="right") - first
     parts = []
-    for rows in _chunks(found, truths, count):
+    for rows in _chunks(found, ground_truths, count):
         per_row = count[rows]
         a = np.repeat(rows, per_row)
         starts = np.cumsum(per_row) - per_row
         b = order[np.arange(len(a)) - np.repeat(starts - first[rows], per_row)]
         compare = _box_iou if found.masks is None else _mask_iou
-        iou = compare(found, truths, a, b, min_iou)
+        iou = compare(found, ground_truths, a, b, min_iou)
         kept = (iou >= min_iou) & (iou > 0)
         parts.append((a[kept], b[kept], iou[kept]))
     if not parts:
@@ -70,33 +70,33 @@ def overlapping_pairs(
     return OverlapPairs(joined[0], joined[1], joined[2])
 
 
-def _chunks(found: ObjectArrays, truths: ObjectArrays, count: IntArray) -> Iterator[IntArray]:
-    """Rows of the detections, whole photographs at a time, few enough to stay small in memory."""
+def _chunks(found: ObjectArrays, ground_truths: ObjectArrays, count: IntArray) -> Iterator[IntArray]:
+    """Rows of the detections, whole images at a time, few enough to stay small in memory."""
     if not len(found):
         return
-    ends = np.searchsorted(found.photograph, np.arange(found.photographs), side="right")
+    ends = np.searchsorted(found.image, np.arange(found.images), side="right")
     load = np.concatenate([[0], np.cumsum(count)])[ends] / CHUNK_PAIRS
-    if found.masks is not None and truths.masks is not None:
-        for objects, masks in ((found, found.masks), (truths, truths.masks)):
-            runs = np.bincount(objects.photograph, [m.counts.size for m in masks], found.photographs)
+    if found.masks is not None and ground_truths.masks is not None:
+        for objects, masks in ((found, found.masks), (ground_truths, ground_truths.masks)):
+            runs = np.bincount(objects.image, [m.counts.size for m in masks], found.images)
             load = load + np.cumsum(runs) / CHUNK_RUNS
-    # A photograph belongs to the chunk in which its load ends.
+    # An image belongs to the chunk in which its load ends.
     borders = np.flatnonzero(np.diff(np.floor(load))) + 1
-    for low, high in pairwise([0, *borders.tolist(), found.photographs]):
+    for low, high in pairwise([0, *borders.tolist(), found.images]):
         start, stop = (0 if low == 0 else ends[low - 1]), ends[high - 1]
         if stop > start:
             yield np.arange(start, stop)
 
 
 def _box_iou(
-    found: ObjectArrays, truths: ObjectArrays, a: IntArray, b: IntArray, min_iou: float
+    found: ObjectArrays, ground_truths: ObjectArrays, a: IntArray, b: IntArray, min_iou: float
 ) -> FloatArray:
-    """(p,) overlap of box a of `found` with box b of `truths`."""
-    first, second = found.boxes[a], truths.boxes[b]
+    """(p,) overlap of box a of `found` with box b of `ground_truths`."""
+    first, second = found.boxes[a], ground_truths.boxes[b]
     shared = _shared_box(first, second)
     area = (first[:, 2] - first[:, 0]) * (first[:, 3] - first[:, 1])
     other = (second[:, 2] - second[:, 0]) * (second[:, 3] - second[:, 1])
-    return _divided(shared, area, other, truths.crowd[b])
+    return _divided(shared, area, other, ground_truths.crowd[b])
 
 
 def _shared_box(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -111,17 +111,17 @@ def _divided(shared: FloatArray, area: FloatArray, other: FloatArray, crowd: NDA
 
 
 def _mask_iou(
-    found: ObjectArrays, truths: ObjectArrays, a: IntArray, b: IntArray, min_iou: float
+    found: ObjectArrays, ground_truths: ObjectArrays, a: IntArray, b: IntArray, min_iou: float
 ) -> FloatArray:
-    """(p,) overlap of mask a of `found` with mask b of `truths`; 0 where it must be below `min_iou`."""
-    assert found.masks is not None and truths.masks is not None  # noqa: S101  (the caller looked)
+    """(p,) overlap of mask a of `found` with mask b of `ground_truths`; 0 where it must be below `min_iou`."""
+    assert found.masks is not None and ground_truths.masks is not None  # noqa: S101  (the caller looked)
     if not len(a):  # no detection and truth of one label in this whole chunk
         return np.zeros(0)
     rows_a, at_a = np.unique(a, return_inverse=True)
     rows_b, at_b = np.unique(b, return_inverse=True)
     first = _Runs.of([found.masks[i] for i in rows_a.tolist()])
-    second = _Runs.of([truths.masks[i] for i in rows_b.tolist()])
-    crowd = truths.crowd[b]
+    second = _Runs.of([ground_truths.masks[i] for i in rows_b.tolist()])
+    crowd = ground_truths.crowd[b]
     # At most so many pixels can be shared; most pairs need no look at their runs.
     most = np.minimum(_shared_box(first.box[at_a], second.box[at_b]), first.area[at_a])
     most = np.minimum(most, second.area[at_b])
@@ -206,7 +206,7 @@ def _boxes_of_runs(
     column = start // h
     top = start - column * h
     bottom = top + inside[rows]
-    wraps = bottom > h  # goes round a corner of the photograph, so it touches both borders
+    wraps = bottom > h  # goes round a corner of the image, so it touches both borders
     last = start[ends] + inside[rows[ends]] - 1
     out[held, 0] = column[begins]
     out[held, 2] = last // height[held] + 1

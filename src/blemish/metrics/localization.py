@@ -17,7 +17,7 @@ COORDINATES = ("x", "y", "width", "height")
 
 @dataclass(frozen=True, eq=False)
 class BoxErrors:
-    """Predicted boxes beside true ones, one pair a photograph.
+    """Predicted boxes beside true ones, one pair an image.
 
     Attributes:
         iou: (n,) float64 in [0, 1].
@@ -30,8 +30,8 @@ class BoxErrors:
     relative: NDArray[np.float64]
 
     @classmethod
-    def of(cls, predicted: Array, truth: Array) -> BoxErrors:
-        """Compare (n, 4) predicted with (n, 4) true boxes, both xyxy in pixels of the photograph.
+    def of(cls, predicted: Array, ground_truth: Array) -> BoxErrors:
+        """Compare (n, 4) predicted with (n, 4) true boxes, both xyxy in pixels of the image.
 
         Raises:
             BadInput: the shapes differ.
@@ -41,18 +41,18 @@ class BoxErrors:
             >>> errors.iou.tolist(), errors.absolute.tolist()
             ([0.5], [[0.0, 5.0, 0.0, 5.0]])
         """
-        predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
-        if predicted.shape != truth.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
+        predicted, ground_truth = np.asarray(predicted, np.float64), np.asarray(ground_truth, np.float64)
+        if predicted.shape != ground_truth.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
             raise BadInput(
-                f"predicted boxes of shape {predicted.shape} for true boxes of {truth.shape}: both are (n, 4)"
+                f"predicted boxes of shape {predicted.shape} for true boxes of {ground_truth.shape}: both are (n, 4)"
             )
-        absolute = np.abs(_xywh(predicted) - _xywh(truth))
-        true = np.abs(_xywh(truth))
+        absolute = np.abs(_xywh(predicted) - _xywh(ground_truth))
+        true = np.abs(_xywh(ground_truth))
         relative = np.divide(absolute, true, out=np.full(true.shape, np.nan), where=true > 0)
-        return cls(paired_iou(predicted, truth), absolute, relative)
+        return cls(paired_iou(predicted, ground_truth), absolute, relative)
 
     @property
-    def zero_truths(self) -> int:
+    def zero_ground_truths(self) -> int:
         """How many true coordinates are 0, and take no part in the relative accuracy."""
         return int(np.isnan(self.relative).sum())
 
@@ -60,10 +60,10 @@ class BoxErrors:
         """Every figure.
 
         Args:
-            weights: (n,) or (n, r), how often each photograph counts; once where not given.
+            weights: (n,) or (n, r), how often each image counts; once where not given.
 
         Returns:
-            `mean_iou`, `iou_50` and `iou_75` (shares of photographs at or above), `error_x`, `error_y`,
+            `mean_iou`, `iou_50` and `iou_75` (shares of images at or above), `error_x`, `error_y`,
             `error_width`, `error_height` (mean absolute, pixels) and `relative_accuracy` (1 less the mean of
             error / truth; below 0 for errors larger than the truth); each () or (r,) float64.
         """

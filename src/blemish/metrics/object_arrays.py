@@ -1,4 +1,4 @@
-"""The objects of many photographs as flat arrays, which is how the metrics of detection take them."""
+"""The objects of many images as flat arrays, which is how the metrics of detection take them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from blemish.structures import Annotation, GroundTruth, Prediction
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ObjectArrays:
-    """Objects in the order of their photographs.
+    """Objects in the order of their images.
 
     Attributes:
-        photographs: how many photographs there are, with objects or without.
+        images: how many images there are, with objects or without.
         label_count: how many labels there are.
-        photograph: (n,) int64, which photograph each object stands in, ascending.
+        image: (n,) int64, which image each object stands in, ascending.
         label: (n,) int64.
         boxes: (n, 4) float64 xyxy pixels.
         area: (n,) float64 square pixels, by which objects count as small, medium or large.
@@ -30,9 +30,9 @@ class ObjectArrays:
         masks: n masks, or None.
     """
 
-    photographs: int
+    images: int
     label_count: int
-    photograph: IntArray
+    image: IntArray
     label: IntArray
     boxes: FloatArray
     area: FloatArray
@@ -45,17 +45,19 @@ class ObjectArrays:
         return len(self.label)
 
     @classmethod
-    def of_truths(
-        cls, truths: Sequence[GroundTruth], label_count: int, *, masks: bool = False
+    def of_ground_truths(
+        cls, ground_truths: Sequence[GroundTruth], label_count: int, *, masks: bool = False
     ) -> ObjectArrays:
         """The objects of truths; `masks` says whether masks are compared, or boxes."""
-        objects = _flat(truths, label_count, masks=masks)
-        stated = _joined([t.areas if t.areas.size else np.full(len(t), np.nan) for t in truths], np.float64)
+        objects = _flat(ground_truths, label_count, masks=masks)
+        stated = _joined(
+            [t.areas if t.areas.size else np.full(len(t), np.nan) for t in ground_truths], np.float64
+        )
         return replace(
             objects,
             area=np.where(np.isfinite(stated), stated, objects.area),
-            crowd=_joined([t.crowd for t in truths], np.bool_),
-            difficult=_joined([t.difficult for t in truths], np.bool_),
+            crowd=_joined([t.crowd for t in ground_truths], np.bool_),
+            difficult=_joined([t.difficult for t in ground_truths], np.bool_),
         )
 
     @classmethod
@@ -69,7 +71,7 @@ class ObjectArrays:
     def take(self, rows: NDArray[Any]) -> Self:
         """The objects at `rows`, an (m,) index or an (n,) bool, in that order."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        names = ("photograph", "label", "boxes", "area", "score", "crowd", "difficult")
+        names = ("image", "label", "boxes", "area", "score", "crowd", "difficult")
         masks = None if self.masks is None else tuple(self.masks[i] for i in rows.tolist())
         return replace(self, masks=masks, **{name: getattr(self, name)[rows] for name in names})
 
@@ -86,9 +88,9 @@ def _flat(annotations: Sequence[Annotation], label_count: int, *, masks: bool) -
         area = np.array([m.area for m in held], np.float64)
     n = int(counts.sum())
     return ObjectArrays(
-        photographs=len(annotations),
+        images=len(annotations),
         label_count=label_count,
-        photograph=np.repeat(np.arange(len(annotations)), counts),
+        image=np.repeat(np.arange(len(annotations)), counts),
         label=_joined([a.label_index for a in annotations], np.int64),
         boxes=boxes,
         area=area,

@@ -15,29 +15,29 @@ PLAIN = 0.5
 LEAST_OF_OBJECTS = 0.05
 
 
-def choose_thresholds(scores: Array, truth: Array, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
+def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
     """For each label the threshold with the best F1.
 
     A threshold stands midway between two neighbouring scores, so that rounding in another runtime turns no
     verdict. Among equally good ones the widest gap wins, then the higher threshold. Figures on the
-    photographs a threshold was chosen on are tuned: better than the truth.
+    images a threshold was chosen on are tuned: better than the truth.
 
     Args:
         scores: (n, L) in [0, 1].
-        truth: (n, L) bool.
+        ground_truth: (n, L) bool.
         min_gap: neighbouring scores nearer than this are not parted, unless all are that near.
 
     Returns:
         (L,) float64 in [0, 1]; near .5, in a gap, for a label that is never true.
 
     Example:
-        >>> scores, truth = np.array([[0.9], [0.7], [0.2]]), np.array([[True], [True], [False]])
-        >>> choose_thresholds(scores, truth).round(2).tolist()
+        >>> scores, ground_truth = np.array([[0.9], [0.7], [0.2]]), np.array([[True], [True], [False]])
+        >>> choose_thresholds(scores, ground_truth).round(2).tolist()
         [0.45]
     """
-    scores, truth = np.asarray(scores, np.float64), np.asarray(truth, bool)
+    scores, ground_truth = np.asarray(scores, np.float64), np.asarray(ground_truth, bool)
     return np.array(
-        [choose_threshold(scores[:, i], truth[:, i], min_gap=min_gap) for i in range(scores.shape[1])]
+        [choose_threshold(scores[:, i], ground_truth[:, i], min_gap=min_gap) for i in range(scores.shape[1])]
     )
 
 
@@ -47,7 +47,7 @@ def choose_object_thresholds(
     """For each label the threshold with the best F1 over objects, at an overlap of .5.
 
     Args:
-        matches: of the photographs to choose on, with .5 as the first overlap.
+        matches: of the images to choose on, with .5 as the first overlap.
         least: no threshold is lower. Where a network has not learned a label, F1 is often best where
             thousands of boxes are let through for the few that are right: nobody could look at them.
         min_gap: as in `choose_thresholds`.
@@ -73,7 +73,7 @@ def choose_object_thresholds(
 
 def choose_threshold(
     scores: Array,
-    truth: Array,
+    ground_truth: Array,
     *,
     misses: int = 0,
     min_gap: float = 1e-4,
@@ -83,15 +83,15 @@ def choose_threshold(
     """The threshold of one label; see `choose_thresholds`.
 
     Args:
-        scores: (n,) in [0, 1], of photographs or of boxes.
-        truth: (n,) bool.
+        scores: (n,) in [0, 1], of images or of boxes.
+        ground_truth: (n,) bool.
         misses: true things that have no score at all (objects that no box found).
         min_gap: as in `choose_thresholds`.
         least: no cut is lower, and no score is.
         unheard: the highest score that `least` leaves out; a cut keeps away from it too.
     """
-    ranking = Ranking.of(scores, truth)
-    if not ranking.truth.any():
+    ranking = Ranking.of(scores, ground_truth)
+    if not ranking.ground_truth.any():
         return _gap_around(ranking.scores, PLAIN, min_gap)
     hits, alarms = ranking.cumulated()
     f1 = 2 * hits / (hits + alarms + hits[-1] + misses)

@@ -44,8 +44,8 @@ def confusion_of_objects(matches: Matches, thresholds: NDArray[Any]) -> Verdicts
         matches: done once.
         thresholds: (L,) scores from which a detection counts.
     """
-    found, truths = matches.found, matches.truths
-    labels, outcome = truths.label_count, matches.outcome[:, 0, 0]
+    found, ground_truths = matches.found, matches.ground_truths
+    labels, outcome = ground_truths.label_count, matches.outcome[:, 0, 0]
     said = found.score >= np.asarray(thresholds)[found.label]
     counts = np.zeros((labels + 1, labels + 1))
     hits = said & (outcome == HIT)
@@ -54,15 +54,17 @@ def confusion_of_objects(matches: Matches, thresholds: NDArray[Any]) -> Verdicts
     free[matches.taken[hits]] = False
     missed = np.flatnonzero(free)
     alarms = np.flatnonzero(said & (outcome == FALSE_ALARM))
-    pairs = overlapping_pairs(found.take(alarms), truths.take(missed), min_iou=MIN_IOU, across_labels=True)
+    pairs = overlapping_pairs(
+        found.take(alarms), ground_truths.take(missed), min_iou=MIN_IOU, across_labels=True
+    )
     left_alarms, left_missed = np.ones(len(alarms), bool), np.ones(len(missed), bool)
     for i in np.argsort(-pairs.iou, kind="stable"):
-        a, m = pairs.found[i], pairs.truth[i]
+        a, m = pairs.found[i], pairs.ground_truth[i]
         if left_alarms[a] and left_missed[m]:
             left_alarms[a] = left_missed[m] = False
-            counts[truths.label[missed[m]], found.label[alarms[a]]] += 1
+            counts[ground_truths.label[missed[m]], found.label[alarms[a]]] += 1
     counts[labels] += np.bincount(found.label[alarms[left_alarms]], minlength=labels + 1)
-    counts[:, labels] += np.bincount(truths.label[missed[left_missed]], minlength=labels + 1)
+    counts[:, labels] += np.bincount(ground_truths.label[missed[left_missed]], minlength=labels + 1)
     return Verdicts(counts, alarms, missed)
 
 
@@ -97,15 +99,15 @@ def breakdown(matches: Matches) -> TideBreakdown:
     Source:
         Bolya et al. 2020, TIDE: A General Toolbox for Identifying Object Detection Errors; tidecv.
     """
-    found, truths = matches.found, matches.truths
+    found, ground_truths = matches.found, matches.ground_truths
     outcome = matches.outcome[:, 0, 0]
     wanted = np.flatnonzero(~matches.ignored[:, 0])
     wrong = np.flatnonzero(outcome == FALSE_ALARM)
-    used = np.zeros(len(truths), bool)
+    used = np.zeros(len(ground_truths), bool)
     used[matches.taken[outcome == HIT]] = True
     kind, target = _kinds(matches, wrong, wanted, used)
     fixed_by = _fixed_by(found.score[wrong], kind, target, used)
-    usable = np.zeros(len(truths), bool)
+    usable = np.zeros(len(ground_truths), bool)
     usable[target[fixed_by]] = True
     missed = wanted[~used[wanted] & ~usable[wanted]]
     plain = _mean_ap(matches, outcome, found.label, matches.positives)
@@ -113,13 +115,15 @@ def breakdown(matches: Matches) -> TideBreakdown:
     for i, name in enumerate(KINDS):
         positives, label, mended = matches.positives, found.label.copy(), outcome.copy()
         if name == "missed":
-            positives = positives - np.bincount(truths.label[missed], minlength=truths.label_count)
+            positives = positives - np.bincount(
+                ground_truths.label[missed], minlength=ground_truths.label_count
+            )
             count[name] = len(missed)
         else:
             mended[wrong[kind == i]] = IGNORED
             right = fixed_by & (kind == i)
             mended[wrong[right]] = HIT
-            label[wrong[right]] = truths.label[target[right]]
+            label[wrong[right]] = ground_truths.label[target[right]]
             count[name] = int((kind == i).sum())
         cost[name] = max(_mean_ap(matches, mended, label, positives) - plain, 0.0)
     return TideBreakdown(plain, cost, count)
@@ -129,15 +133,15 @@ def _kinds(
     matches: Matches, wrong: IntArray, wanted: IntArray, used: NDArray[np.bool_]
 ) -> tuple[IntArray, IntArray]:
     """For each wrong detection its place in KINDS, and the truth it should have found, or -1."""
-    found, truths = matches.found, matches.truths
+    found, ground_truths = matches.found, matches.ground_truths
     pairs = overlapping_pairs(
-        found.take(wrong), truths.take(wanted), min_iou=BACKGROUND_IOU, across_labels=True
+        found.take(wrong), ground_truths.take(wanted), min_iou=BACKGROUND_IOU, across_labels=True
     )
-    truth = wanted[pairs.truth]
-    same = found.label[wrong][pairs.found] == truths.label[truth]
-    of_label, place_of_label = _best(len(wrong), pairs.found, pairs.iou, truth, same)
-    of_other, place_of_other = _best(len(wrong), pairs.found, pairs.iou, truth, ~same)
-    of_used, _ = _best(len(wrong), pairs.found, pairs.iou, truth, same & used[truth])
+    ground_truth = wanted[pairs.ground_truth]
+    same = found.label[wrong][pairs.found] == ground_truths.label[ground_truth]
+    of_label, place_of_label = _best(len(wrong), pairs.found, pairs.iou, ground_truth, same)
+    of_other, place_of_other = _best(len(wrong), pairs.found, pairs.iou, ground_truth, ~same)
+    of_used, _ = _best(len(wrong), pairs.found, pairs.iou, ground_truth, same & used[ground_truth])
     of_any = np.maximum(of_label, of_other)
     conditions = [
         (of_label >= BACKGROUND_IOU) & (of_label <= MIN_IOU),
@@ -152,15 +156,15 @@ def _kinds(
 
 
 def _best(
-    n: int, row: IntArray, iou: FloatArray, truth: IntArray, chosen: NDArray[np.bool_]
+    n: int, row: IntArray, iou: FloatArray, ground_truth: IntArray, chosen: NDArray[np.bool_]
 ) -> tuple[FloatArray, IntArray]:
     """The largest overlap of each row among chosen pairs, and its truth; 0 and -1 where there is none."""
     best, place = np.zeros(n), np.full(n, -1, np.int64)
     rows = np.flatnonzero(chosen)
     order = rows[
-        np.lexsort((-truth[rows], iou[rows], row[rows]))
+        np.lexsort((-ground_truth[rows], iou[rows], row[rows]))
     ]  # of equal overlaps the first truth is last
-    best[row[order]], place[row[order]] = iou[order], truth[order]
+    best[row[order]], place[row[order]] = iou[order], ground_truth[order]
     return best, place
 
 

@@ -27,7 +27,7 @@ class VocMatches:
     Attributes:
         found: the detections that count, best first.
         hit: (n,) bool, whether each is right.
-        truths: those that count.
+        ground_truths: those that count.
 
     Source:
         VOCdevkit, VOCevaldet.m.
@@ -35,46 +35,46 @@ class VocMatches:
 
     found: ObjectArrays
     hit: NDArray[np.bool_]
-    truths: ObjectArrays
+    ground_truths: ObjectArrays
 
     @classmethod
-    def of(cls, found: ObjectArrays, truths: ObjectArrays) -> Self:
+    def of(cls, found: ObjectArrays, ground_truths: ObjectArrays) -> Self:
         """Match detections, all of them, with truths."""
-        pairs = overlapping_pairs(found, truths, min_iou=MIN_IOU)
+        pairs = overlapping_pairs(found, ground_truths, min_iou=MIN_IOU)
         best = np.full(len(found), -1, np.int64)
         # Of equal overlaps the first truth stands last.
-        order = np.lexsort((-pairs.truth, pairs.iou, pairs.found))
-        best[pairs.found[order]] = pairs.truth[order]
-        aside = truths.difficult | truths.crowd
+        order = np.lexsort((-pairs.ground_truth, pairs.iou, pairs.found))
+        best[pairs.found[order]] = pairs.ground_truth[order]
+        aside = ground_truths.difficult | ground_truths.crowd
         by_score = np.argsort(-found.score, kind="stable")
         _, first = np.unique(best[by_score], return_index=True)
         hit = np.zeros(len(found), bool)
         hit[by_score[first]] = True
         hit &= best >= 0
-        ignored = (best >= 0) & aside[best] if len(truths) else np.zeros(len(found), bool)
+        ignored = (best >= 0) & aside[best] if len(ground_truths) else np.zeros(len(found), bool)
         kept = by_score[~ignored[by_score]]
-        return cls(found.take(kept), hit[kept], truths.take(np.flatnonzero(~aside)))
+        return cls(found.take(kept), hit[kept], ground_truths.take(np.flatnonzero(~aside)))
 
     def average_precisions(self, weights: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
         """AP50 of each label by VOC's two rules.
 
         Args:
-            weights: (photographs, r) whole numbers, how often each photograph counts.
+            weights: (images, r) whole numbers, how often each image counts.
 
         Returns:
             Two arrays (L, r) float64: the area under the interpolated curve (VOC 2010 and later), and the
             mean of the precision at 11 recalls (VOC 2007); nan for a label without truths that count.
         """
-        truths = self.truths
-        area, eleven = np.full((2, truths.label_count, weights.shape[1]), np.nan)
-        for label in range(truths.label_count):
+        ground_truths = self.ground_truths
+        area, eleven = np.full((2, ground_truths.label_count, weights.shape[1]), np.nan)
+        for label in range(ground_truths.label_count):
             rows = np.flatnonzero(self.found.label == label)
-            positives = weights[truths.photograph[truths.label == label]].sum(0)  # (r,)
+            positives = weights[ground_truths.image[ground_truths.label == label]].sum(0)  # (r,)
             step = max(1, CHUNK_CELLS // max(len(rows), 1))
             for start in range(0, weights.shape[1], step):
                 columns = np.arange(start, min(start + step, weights.shape[1]))
                 columns = columns[positives[columns] > 0]
-                times = weights[np.ix_(self.found.photograph[rows], columns)]
+                times = weights[np.ix_(self.found.image[rows], columns)]
                 hits = np.cumsum(times * self.hit[rows, None], axis=0)
                 recall = hits / positives[columns]
                 precision = hits / np.maximum(np.cumsum(times, axis=0), 1)

@@ -32,7 +32,7 @@ class LabelSpec(ContractModel):
 
 
 class InputSpec(ContractModel):
-    """How a photograph becomes one named input of the network.
+    """How an image becomes one named input of the network.
 
     Attributes:
         name: the graph's input.
@@ -45,7 +45,7 @@ class InputSpec(ContractModel):
         std: likewise; what is left is divided by it.
         channels: 3 for RGB, 1 for grey.
         scale: `unit` brings values to [0, 1], 1 being white; `byte` to 0..255.
-        white_level: what counts as 1.0 in 16-bit photographs.
+        white_level: what counts as 1.0 in 16-bit images.
         pad_value: 0..255, the border of a letterbox.
         letterbox_align: `center` pads both sides, `corner` only right and below.
     """
@@ -90,11 +90,11 @@ class ParityCertificate(ContractModel):
 
     Attributes:
         passed: no verdict changed, detections stayed where they were, and the outputs are not near-constant.
-        photographs: how many were compared.
+        images: how many were compared.
         verdicts_changed: how many decisions differ.
         largest_difference: of any score.
         metric: the headline metric's name.
-        metric_before: with the network, on those photographs.
+        metric_before: with the network, on those images.
         metric_after: with the file.
         backend: what ran the file: `onnxruntime 1.31 CPUExecutionProvider`.
         precision: `fp32`, `fp16`.
@@ -104,7 +104,7 @@ class ParityCertificate(ContractModel):
     """
 
     passed: bool
-    photographs: int
+    images: int
     verdicts_changed: int
     largest_difference: float
     metric: str = ""
@@ -143,7 +143,7 @@ class Contract(ContractModel):
             the best label is the verdict.
         thresholds_tuned_on: the split they were chosen on, or "".
         score_floor: boxes below it are not in the outputs.
-        dynamic_batch: whether the graph takes more than one photograph at once.
+        dynamic_batch: whether the graph takes more than one image at once.
         feature_layer: the layer that explanations look at.
         recipe: as resolved.
         training: seed, best epoch, versions, weights, device and the like.

@@ -1,4 +1,4 @@
-"""What a model file keeps of the photographs it learned from."""
+"""What a model file keeps of the images it learned from."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from blemish.errors import BadModelFile
 
-FINGERPRINT_BYTES = 49  # of one photograph: 1 + 1 + 4 words and its split
+FINGERPRINT_BYTES = 49  # of one image: 1 + 1 + 4 words and its split
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """What is kept of the photographs a model learned from, so that a test set can be compared.
+    """What is kept of the images a model learned from, so that a test set can be compared.
 
     Attributes:
         pixel: (n,) uint64, the first 8 bytes of the SHA-256 of the upright pixels.
-        perceptual: (n,) uint64, a perceptual hash: near-identical photographs differ in few bits.
+        perceptual: (n,) uint64, a perceptual hash: near-identical images differ in few bits.
         detail: (n, 4) uint64, a finer one, which tells apart what only looks alike at first sight.
         split: (n,) uint8, 0 for train, 1 for val.
     """
@@ -50,6 +50,6 @@ class Fingerprints:
 
     @classmethod
     def none(cls) -> Fingerprints:
-        """Of no photograph at all."""
+        """Of no image at all."""
         words = np.zeros(0, np.uint64)
         return cls(words, words, np.zeros((0, 4), np.uint64), np.zeros(0, np.uint8))

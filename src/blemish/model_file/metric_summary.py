@@ -35,14 +35,14 @@ class MetricSummary:
 
     Attributes:
         split: as the contract names it.
-        tuned: whether thresholds were chosen on these very photographs.
-        photographs: how many; None where the contract does not say.
+        tuned: whether thresholds were chosen on these very images.
+        images: how many; None where the contract does not say.
         figures: the telling ones first.
     """
 
     split: str
     tuned: bool
-    photographs: int | None
+    images: int | None
     figures: tuple[MetricLine, ...]
 
 
@@ -61,7 +61,7 @@ def measured(contract: Contract, most: int) -> Iterator[MetricSummary]:
         figures.sort(
             key=lambda figure: first.get(figure.name, len(first))
         )  # stable: the others in their order
-        yield MetricSummary(split, bool(found.get("tuned")), found.get("photographs"), tuple(figures[:most]))
+        yield MetricSummary(split, bool(found.get("tuned")), found.get("images"), tuple(figures[:most]))
 
 
 def _figure(name: str, value: Any) -> MetricLine | None:
@@ -73,7 +73,7 @@ def _figure(name: str, value: Any) -> MetricLine | None:
 
 
 def counts_of(contract: Contract) -> str:
-    """How many photographs each split has, in the order of their use.
+    """How many images each split has, in the order of their use.
 
     Example:
         >>> from types import SimpleNamespace

@@ -82,7 +82,7 @@ def write_model_file(
         path: where to; an existing file is replaced only once the new one is safely on disk.
         graph: a serialised ONNX ModelProto; Blemish's own metadata in it are replaced.
         contract: what to promise.
-        fingerprints: of the photographs it learned from.
+        fingerprints: of the images it learned from.
 
     Raises:
         BadModelFile: `graph` is no ONNX model.

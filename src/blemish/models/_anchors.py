@@ -79,7 +79,7 @@ def clip(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return torch.stack((x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)), -1)
 
 
-def match(truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
+def match(ground_truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
     """The truth that each default box answers for.
 
     A box answers for the truth it overlaps most, if by at least `min_iou`. Besides, every truth gets the
@@ -87,24 +87,24 @@ def match(truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
     place have a box each. A truth that overlaps nothing gets none.
 
     Args:
-        truths: (m, 4) corners.
+        ground_truths: (m, 4) corners.
         anchors: (n, 4) corners.
         min_iou: in (0, 1].
 
     Returns:
-        (n,) int64 row of `truths`, -1 for background.
+        (n,) int64 row of `ground_truths`, -1 for background.
 
     Source:
         SSD, section 2.2, and its Caffe implementation (bipartite first).
     """
     found = torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-    if len(truths) == 0:
+    if len(ground_truths) == 0:
         return found
-    iou = box_iou(with_area(truths), anchors)  # (m, n)
+    iou = box_iou(with_area(ground_truths), anchors)  # (m, n)
     overlap, best = iou.max(0)
     found = torch.where(overlap >= min_iou, best, found)
     free = iou.clone()
-    for _ in range(len(truths)):
+    for _ in range(len(ground_truths)):
         pair = free.argmax()
         row, column = pair // free.shape[1], pair % free.shape[1]
         # No `if`: reading a value back would make a GPU wait.
@@ -114,19 +114,19 @@ def match(truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
     return found
 
 
-def encode(truths: Tensor, anchors: Tensor, variances: tuple[float, float]) -> Tensor:
-    """(n, 4) offsets that `decode` turns back into `truths`.
+def encode(ground_truths: Tensor, anchors: Tensor, variances: tuple[float, float]) -> Tensor:
+    """(n, 4) offsets that `decode` turns back into `ground_truths`.
 
     Args:
-        truths: (n, 4) corners, one a default box; sides under a tenth of a pixel count as that.
+        ground_truths: (n, 4) corners, one a default box; sides under a tenth of a pixel count as that.
         anchors: (n, 4) centres and sizes.
         variances: of centre and size; offsets are divided by them.
 
     Source:
         SSD, equation 2; equals torchvision's BoxCoder with the variances' reciprocals as weights.
     """
-    centre = (truths[:, :2] + truths[:, 2:]) / 2
-    side = (truths[:, 2:] - truths[:, :2]).clamp(min=SMALLEST_SIDE)
+    centre = (ground_truths[:, :2] + ground_truths[:, 2:]) / 2
+    side = (ground_truths[:, 2:] - ground_truths[:, :2]).clamp(min=SMALLEST_SIDE)
     shift = (centre - anchors[:, :2]) / (anchors[:, 2:] * variances[0])
     return torch.cat((shift, torch.log(side / anchors[:, 2:]) / variances[1]), -1)
 

@@ -73,7 +73,7 @@ def explained_scores(network: Network, outputs: Sequence[Tensor], near: Tensor |
     Returns:
         (b, n): the logits of image-level tasks; the four numbers of a box for localization; for detectors
         each label's score of the candidate that is the object `near` (the best product of overlap and
-        score), or of the best candidate of the photograph.
+        score), or of the best candidate of the image.
     """
     if network.task.is_image_level or network.task == "localization":
         return outputs[0]

@@ -1,4 +1,4 @@
-"""Networks that answer for the whole photograph: a backbone's pooled features and a head.
+"""Networks that answer for the whole image: a backbone's pooled features and a head.
 
 Classification, multilabel and localization differ in the head's width, the outputs' names and the decoder;
 a family gives the backbone, its stages and its feature layers.
@@ -78,7 +78,7 @@ class ImageNetwork(Network):
 
 
 def answer_width(task: Task, label_count: int) -> int:
-    """How many numbers the head gives a photograph.
+    """How many numbers the head gives an image.
 
     Raises:
         BadRecipe: labels that cannot be told apart.
@@ -113,7 +113,7 @@ def image_input(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> InputSpec:
-    """How a photograph becomes one input, from the options and the family's own defaults.
+    """How an image becomes one input, from the options and the family's own defaults.
 
     Raises:
         BadRecipe: mean and std that are not three numbers.

@@ -19,7 +19,7 @@ class LayerInfo:
     Attributes:
         stage: its name for freezing and learning rates.
         kind: the modules in it that have weights, counted.
-        output: shape for one photograph, `channels x height x width`; empty where it cannot be told.
+        output: shape for one image, `channels x height x width`; empty where it cannot be told.
         parameters: how many.
     """
 
@@ -34,7 +34,7 @@ class LayerInfo:
 
 
 def layer_table(network: Network) -> list[LayerInfo]:
-    """The stages from the photograph to the head, each with the shape it gives.
+    """The stages from the image to the head, each with the shape it gives.
 
     Example:
         >>> from blemish.models import create

@@ -19,10 +19,10 @@ class Network(nn.Module):
     Attributes:
         task: what it answers.
         label_count: how many labels; background, where an architecture needs one, is its own affair.
-        inputs: one for each argument of `forward`, in order: how a photograph becomes that argument.
+        inputs: one for each argument of `forward`, in order: how an image becomes that argument.
         outputs: one for each tensor that `forward` gives, in order.
         decoder: how those tensors become a prediction.
-        stages: module-name prefixes by stage, from the photograph to the head, for freezing and for
+        stages: module-name prefixes by stage, from the image to the head, for freezing and for
             learning rates; together they cover every parameter exactly once. The last is `head`.
         feature_layers: names of the modules whose feature maps explanations look at.
         owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
@@ -66,7 +66,7 @@ class Network(nn.Module):
 
         Args:
             inputs: as `forward` takes them.
-            targets: one a photograph: `boxes` (n, 4) float32 xyxy in network pixels of the first input,
+            targets: one an image: `boxes` (n, 4) float32 xyxy in network pixels of the first input,
                 `labels` (n,) int64 from 0, for segmentation `masks` (n, h, w) uint8 in those
                 of the input `mask_input`.
 

@@ -44,7 +44,7 @@ def create_app(
     """The service for model files.
 
     The contracts are read here, so that a file that is none is refused at once; networks are loaded when
-    the application starts, and `/api/v1/health/ready` tells when they have answered a photograph.
+    the application starts, and `/api/v1/health/ready` tells when they have answered an image.
 
     Args:
         models: path of a model file by the name it is served under; the first is the default.

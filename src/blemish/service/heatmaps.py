@@ -26,10 +26,10 @@ _GRADIENT_METHODS = ("grad-cam",)
 
 @dataclass(frozen=True, eq=False)
 class HeatmapResult:
-    """A map over a photograph.
+    """A map over an image.
 
     Attributes:
-        map: (h, w) uint8, 255 where it mattered most; the photograph's shape, perhaps smaller.
+        map: (h, w) uint8, 255 where it mattered most; the image's shape, perhaps smaller.
         method: that made it.
         label: whose score it explains; None for a model without labels.
         title: what people read for `label`.
@@ -42,7 +42,7 @@ class HeatmapResult:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing in the photograph speaks for the label."""
+        """Whether nothing in the image speaks for the label."""
         return not self.map.any()
 
 
@@ -66,16 +66,16 @@ class HeatmapService:
     def make(
         self,
         predictor: Predictor,
-        photograph: bytes,
+        image: bytes,
         prediction: Prediction,
         label: str | None,
         look_seconds: float,
     ) -> HeatmapResult:
-        """The map of one label of one photograph.
+        """The map of one label of one image.
 
         Args:
             predictor: the model that answered.
-            photograph: the file's bytes.
+            image: the file's bytes.
             prediction: its answer.
             label: by name; None takes the best.
             look_seconds: what one look of the model takes.
@@ -99,7 +99,7 @@ class HeatmapService:
         method = explainer.default_method()
         if method in _GRADIENT_METHODS:
             try:
-                found = explainer.explain(photograph, method=method, label=label, judge=False)
+                found = explainer.explain(image, method=method, label=label, judge=False)
             except Exception:  # whatever is wrong with that graph, the model itself can still be asked
                 log.exception("the explanation graph beside the model cannot be used")
                 method = "occlusion"
@@ -107,7 +107,7 @@ class HeatmapService:
             looks = self._looks(look_seconds)
             targets = min(targets, looks // _FEWEST_LOOKS)
             found = explainer.explain(
-                photograph,
+                image,
                 method=method,
                 label=label,
                 budget=min(looks // targets, _MOST_LOOKS),

@@ -1,4 +1,4 @@
-"""From the bytes of a photograph to its answer, off the event loop, inside its deadline."""
+"""From the bytes of an image to its answer, off the event loop, inside its deadline."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ OnStage = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """What is asked of one photograph.
+    """What is asked of one image.
 
     Attributes:
-        photograph: its bytes as sent.
+        image: its bytes as sent.
         model: that answers.
         request_id: for the answer and the log.
         reading_seconds: that the upload took.
@@ -48,7 +48,7 @@ class InferenceRequest:
         jet: whether the map has the colours of DamageLens'.
     """
 
-    photograph: bytes
+    image: bytes
     model: ServedModel
     request_id: str
     reading_seconds: float = 0.0
@@ -64,7 +64,7 @@ class InferenceResult:
 
     Attributes:
         body: of `POST /api/v1/predict`.
-        prediction: of the photograph.
+        prediction: of the image.
         tokens: of its links, by kind of picture.
     """
 
@@ -124,7 +124,7 @@ class InferenceService:
         """The answer to `question`; the caller has entered the model's gate.
 
         Raises:
-            Problem: the photograph cannot be used, or there was not enough time.
+            Problem: the image cannot be used, or there was not enough time.
         """
         try:
             async with asyncio.timeout(self.settings.deadline_seconds):
@@ -146,7 +146,7 @@ class InferenceService:
             raise not_ready(served)
         began = time.perf_counter()
         on_stage("decoding", {})
-        opened: PreparedImage = await loop.run_in_executor(self.eyes, served.prepare, question.photograph)
+        opened: PreparedImage = await loop.run_in_executor(self.eyes, served.prepare, question.image)
         on_stage("queued", {"ahead": batcher.waiting})
         seen: TimedPrediction = await batcher.ask(opened, lambda size: on_stage("inferring", {"batch": size}))
         inferred = time.perf_counter()
@@ -159,7 +159,7 @@ class InferenceService:
                     self.explainers,
                     self.heat.make,
                     served.loaded,
-                    question.photograph,
+                    question.image,
                     seen.prediction,
                     question.label,
                     seen.seconds,
@@ -220,7 +220,7 @@ class InferenceService:
             "timing_ms": {stage: round(max(seconds, 0.0) * 1000, 3) for stage, seconds in parts.items()},
         }
         if self.keeper.keeps:
-            await loop.run_in_executor(self.eyes, self.keeper.keep, question.photograph, body)
+            await loop.run_in_executor(self.eyes, self.keeper.keep, question.image, body)
         return InferenceResult(body, seen.prediction, tokens)
 
     def _links(self, question: InferenceRequest, prediction: Prediction, heat: Any) -> Mapping[Kind, str]:
@@ -228,7 +228,7 @@ class InferenceService:
         if heat is not None:
             kinds += ("map", "map_overlay")
         shown = prediction.at_least(question.min_score)
-        return self.shelf.put(LinkedResult(question.photograph, shown, heat, jet=question.jet), kinds)
+        return self.shelf.put(LinkedResult(question.image, shown, heat, jet=question.jet), kinds)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:
         """What is told of a model."""

@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class AdmissionQueue:
-    """How many photographs are worked or waited on at once: by a model, or by those who draw pictures.
+    """How many images are worked or waited on at once: by a model, or by those who draw pictures.
 
     Attributes:
         capacity: the most.
@@ -66,7 +66,7 @@ class AdmissionQueue:
             self.leave(amount)
 
     def learn(self, seconds_each: float) -> None:
-        """Take in how long a photograph took, for Retry-After."""
+        """Take in how long an image took, for Retry-After."""
         self._seconds_each += 0.1 * (seconds_each - self._seconds_each)
 
 
@@ -182,7 +182,7 @@ class MicroBatcher(Generic[Item, Answer]):
             began = time.perf_counter()
             self._answer(batch)
             self._on_batch(size, time.perf_counter() - began)
-            del batch  # its photographs must not live on while the thread waits
+            del batch  # its images must not live on while the thread waits
 
     def _answer(self, batch: Sequence[_Job[Item, Answer]]) -> None:
         try:

@@ -85,13 +85,13 @@ class Problem(Exception):
         }
 
 
-def of_bad_image(error: BadImage, *, start: bytes, looks_like_photograph: bool, max_pixels: int) -> Problem:
-    """The problem of a photograph that cannot be used.
+def of_bad_image(error: BadImage, *, start: bytes, looks_like_image: bool, max_pixels: int) -> Problem:
+    """The problem of an image that cannot be used.
 
     Args:
         error: what the image door said; its text stays here.
         start: the first bytes, at least 16 of them where there are so many.
-        looks_like_photograph: whether the bytes begin as one of the formats that are read.
+        looks_like_image: whether the bytes begin as one of the formats that are read.
         max_pixels: the limit, for the sentence.
     """
     if isinstance(error, ImageTooLarge):
@@ -103,7 +103,7 @@ def of_bad_image(error: BadImage, *, start: bytes, looks_like_photograph: bool, 
         )
     if isinstance(error, ImageTruncated):
         return Problem("image_truncated", "The photograph ends before its last pixel; send it again, whole.")
-    if isinstance(error, ImageUndecodable) and not looks_like_photograph:
+    if isinstance(error, ImageUndecodable) and not looks_like_image:
         known = foreign(start)
         return Problem(
             "not_a_photograph",

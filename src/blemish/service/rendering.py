@@ -1,4 +1,4 @@
-"""The pictures behind an answer's links, drawn when somebody looks, without the photograph's metadata."""
+"""The pictures behind an answer's links, drawn when somebody looks, without the image's metadata."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def paint(record: LinkedResult, kind: Kind, settings: Settings) -> tuple[bytes, 
     """A picture of an answer, and its media type.
 
     Args:
-        record: the photograph and what was said of it.
-        kind: `photograph`: upright, JPEG; `overlay`: with the answer drawn on it; `map`: grey, white where
-            it mattered most; `map_overlay`: the photograph under the map in colours.
-        settings: the limits that the photograph passed once already.
+        record: the image and what was said of it.
+        kind: `image`: upright, JPEG; `overlay`: with the answer drawn on it; `map`: grey, white where
+            it mattered most; `map_overlay`: the image under the map in colours.
+        settings: the limits that the image passed once already.
     """
     if kind == "map":
         return _png(_heat(record)), "image/png"
     # A new image from the pixels alone: EXIF, and with it the place, stays behind.
-    upright = open_upload(record.photograph, settings).to_pil().convert("RGB")
+    upright = open_upload(record.image, settings).to_pil().convert("RGB")
     if kind == "photograph":
         with io.BytesIO() as buffer:
             Image.fromarray(np.asarray(upright)).save(buffer, "JPEG", quality=90)
@@ -43,7 +43,7 @@ def paint(record: LinkedResult, kind: Kind, settings: Settings) -> tuple[bytes, 
 
 
 def _heat(record: LinkedResult) -> Image.Image:
-    """The map in the size of the photograph."""
+    """The map in the size of the image."""
     height, width = record.prediction.size_hw or record.heat.shape
     image = Image.fromarray(record.heat)
     return (

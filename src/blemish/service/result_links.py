@@ -1,6 +1,6 @@
 """Private links to the pictures of an answer: random, expiring, in memory, made only when somebody looks.
 
-An answer costs nothing but its tokens: the photograph's bytes and the prediction are kept for as long as
+An answer costs nothing but its tokens: the image's bytes and the prediction are kept for as long as
 the links live, and the picture is drawn when the link is opened.
 """
 
@@ -24,16 +24,16 @@ class LinkedResult:
     """What the links of one answer are made from.
 
     Attributes:
-        photograph: the bytes as uploaded.
+        image: the bytes as uploaded.
         prediction: what was said.
-        heat: (h, w) uint8 map over the photograph, or over a grid on it; None where none was made.
+        heat: (h, w) uint8 map over the image, or over a grid on it; None where none was made.
         jet: whether its colours are those of DamageLens' maps.
         expires: on the shelf's clock.
         size: bytes it takes, roughly.
         tokens: of its links.
     """
 
-    photograph: bytes
+    image: bytes
     prediction: Prediction
     heat: Any = None
     jet: bool = False
@@ -65,7 +65,7 @@ class LinkStore:
 
     def put(self, record: LinkedResult, kinds: tuple[Kind, ...]) -> dict[Kind, str]:
         """A token a kind of picture, or none where links are off or the record alone is over the capacity."""
-        record.size = len(record.photograph) + _prediction_bytes(record.prediction) + 1024
+        record.size = len(record.image) + _prediction_bytes(record.prediction) + 1024
         if record.heat is not None:
             record.size += record.heat.nbytes
         if self.seconds <= 0 or record.size > self.capacity:

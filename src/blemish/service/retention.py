@@ -1,4 +1,4 @@
-"""Photographs and answers on disk, only where the operator asked, and only for as long."""
+"""Images and answers on disk, only where the operator asked, and only for as long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SWEEP_SECONDS = 300.0
 
 
 class RetentionStore:
-    """A folder of photographs as they were sent, each with its answer, and a sweep of what is too old.
+    """A folder of images as they were sent, each with its answer, and a sweep of what is too old.
 
     Attributes:
         keeps: whether anything is kept at all.
@@ -35,7 +35,7 @@ class RetentionStore:
             folder.mkdir(parents=True, exist_ok=True)
             self.sweep()
 
-    def keep(self, photograph: bytes, answer: dict[str, Any]) -> None:
+    def keep(self, image: bytes, answer: dict[str, Any]) -> None:
         """Keep one; a full disk is logged and does not stop the answer."""
         if self._folder is None:
             return
@@ -44,7 +44,7 @@ class RetentionStore:
         stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{answer['sha256'][:16]}"
         kept = {name: value for name, value in answer.items() if name not in ("links", "map")}
         try:
-            write_atomically(self._folder / f"{stem}.photograph", photograph)
+            write_atomically(self._folder / f"{stem}.photograph", image)
             write_atomically(self._folder / f"{stem}.json", json.dumps(kept, ensure_ascii=False).encode())
         except StorageFull:
             log.exception("a photograph could not be kept")

@@ -57,7 +57,7 @@ _ANSWERING = refusals(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 def form_schema(*, several: bool = False) -> dict[str, Any]:
-    """The request body of a route that takes photographs, for the OpenAPI document."""
+    """The request body of a route that takes images, for the OpenAPI document."""
     one = {"type": "string", "format": "binary"}
     field = {"type": "array", "items": one, "minItems": 1} if several else one
     return {
@@ -88,7 +88,7 @@ def build(desk: InferenceService) -> APIRouter:
 
     @router.get("/health/ready", tags=["health"], response_model=schemas.Ready, responses=refusals(503))
     async def ready() -> Response:
-        """Answer 200 once every model has answered a warm-up photograph."""
+        """Answer 200 once every model has answered a warm-up image."""
         if desk.draining:
             raise Problem("draining", "The server is stopping.", retry_after_seconds=5)
         for served in desk.models.values():
@@ -155,7 +155,7 @@ def build(desk: InferenceService) -> APIRouter:
         min_score: MinScore = None,
         stream: Stream = False,
     ) -> Response:
-        """Look at one photograph."""
+        """Look at one image."""
         served = desk.model(model)
         _check_label(served, label)
         served.gate.check()
@@ -172,7 +172,7 @@ def build(desk: InferenceService) -> APIRouter:
             desk.budget.give_back(form.held)
 
         question = InferenceRequest(
-            photograph=form.photographs[0],
+            image=form.images[0],
             model=served,
             request_id=request_id_of(request.scope),
             reading_seconds=time.perf_counter() - began,
@@ -207,7 +207,7 @@ def build(desk: InferenceService) -> APIRouter:
         label: MapLabel = None,
         min_score: MinScore = None,
     ) -> Response:
-        """Look at several photographs; each has a result or a problem."""
+        """Look at several images; each has a result or a problem."""
         served = desk.model(model)
         _check_label(served, label)
         served.gate.check()
@@ -218,10 +218,10 @@ def build(desk: InferenceService) -> APIRouter:
         reading = time.perf_counter() - began
         request_id = request_id_of(request.scope)
         try:
-            with served.gate.entered(len(form.photographs)):
+            with served.gate.entered(len(form.images)):
                 questions = [
                     InferenceRequest(
-                        photograph=photograph,
+                        image=image,
                         model=served,
                         request_id=request_id,
                         reading_seconds=reading,
@@ -229,7 +229,7 @@ def build(desk: InferenceService) -> APIRouter:
                         label=label,
                         min_score=min_score,
                     )
-                    for photograph in form.photographs
+                    for image in form.images
                 ]
                 items = await unless_gone(request, _items(desk, questions))
         finally:

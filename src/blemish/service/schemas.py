@@ -42,7 +42,7 @@ class ProblemDocument(Shape):
 
 
 class LabelScore(Shape):
-    """One label and how probable it is that it stands in the photograph."""
+    """One label and how probable it is that it stands in the image."""
 
     label: str
     title: str
@@ -52,7 +52,7 @@ class LabelScore(Shape):
 
 
 class DetectionSchema(Shape):
-    """One thing found in the photograph."""
+    """One thing found in the image."""
 
     id: int = Field(ge=1)
     label: str | None
@@ -77,7 +77,7 @@ class Verdict(Shape):
 class Links(Shape):
     """Private pictures of the answer."""
 
-    photograph: str
+    image: str
     overlay: str
     expires_at: str
 
@@ -106,7 +106,7 @@ class Timing(Shape):
 
 
 class PredictionResponse(Shape):
-    """What a model says of one photograph."""
+    """What a model says of one image."""
 
     request_id: str
     model: str
@@ -127,7 +127,7 @@ class PredictionResponse(Shape):
 
 
 class BatchItem(Shape):
-    """The answer to one photograph of several."""
+    """The answer to one image of several."""
 
     index: int
     status: int
@@ -136,7 +136,7 @@ class BatchItem(Shape):
 
 
 class BatchResponse(Shape):
-    """The answers to several photographs, in their order."""
+    """The answers to several images, in their order."""
 
     request_id: str
     items: list[BatchItem]
@@ -200,7 +200,7 @@ class Live(Shape):
 
 
 class Ready(Shape):
-    """Every model has answered a photograph."""
+    """Every model has answered an image."""
 
     status: Literal["ready"]
     models: dict[str, str]

@@ -20,10 +20,10 @@ def version_of(model_file: ModelFile) -> str:
 
 
 def say(prediction: Prediction, *, min_score: float) -> dict[str, Any]:
-    """The part of an answer that speaks of the photograph alone.
+    """The part of an answer that speaks of the image alone.
 
     Args:
-        prediction: of one photograph.
+        prediction: of one image.
         min_score: objects below it are left out.
     """
     said = prediction.to_dict()
@@ -55,7 +55,7 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
             {
                 "id": len(rows) + 1,
                 "label": labels.names[index] if len(labels) else None,
-                "title": labels.titles[index] if len(labels) else None,
+                "title": labels.display_names[index] if len(labels) else None,
                 "score": float(score),
                 "verdict": bool(score >= prediction.thresholds[index]) if len(labels) else True,
                 "box_xyxy": [round(v, 2) for v in (x1, y1, x2, y2)],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from blemish import inference
 from blemish.errors import BadImage
-from blemish.imaging import Limits, Photograph, open_image
+from blemish.imaging import Limits, LoadedImage, open_image
 from blemish.inference import Predictor
 from blemish.model_file import ModelFile
 from blemish.service import serializers
@@ -18,13 +18,13 @@ from blemish.service.micro_batch import AdmissionQueue, MicroBatcher
 from blemish.service.problem_details import of_bad_image
 from blemish.service.service_metrics import SIZES, ServiceMetrics
 from blemish.service.settings import Settings
-from blemish.service.uploads import looks_like_photograph
+from blemish.service.uploads import looks_like_image
 from blemish.structures import Prediction
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """A photograph as the network takes it.
+    """An image as the network takes it.
 
     Attributes:
         prepared: its inputs.
@@ -45,8 +45,8 @@ class TimedPrediction:
     seconds: float
 
 
-def open_upload(data: bytes, settings: Settings) -> Photograph:
-    """The upright photograph in an upload.
+def open_upload(data: bytes, settings: Settings) -> LoadedImage:
+    """The upright image in an upload.
 
     Raises:
         Problem: it is none, damaged, cut short, or too large; known before decoding where the header tells.
@@ -58,7 +58,7 @@ def open_upload(data: bytes, settings: Settings) -> Photograph:
         raise of_bad_image(
             error,
             start=data[:16],
-            looks_like_photograph=looks_like_photograph(data),
+            looks_like_image=looks_like_image(data),
             max_pixels=settings.max_pixels,
         ) from error
 
@@ -72,7 +72,7 @@ class ServedModel:
         predictor: that runs it; None until it is loaded.
         gate: its bounded queue.
         batcher: its thread; None until it is loaded.
-        ready: whether it has answered the warm-up photograph.
+        ready: whether it has answered the warm-up image.
         failure: why it never will, or "".
     """
 
@@ -96,11 +96,11 @@ class ServedModel:
         )
 
     def start(self, *, backend: str = "auto", threads: int | None = None) -> None:
-        """Load the network and have it answer a photograph; takes a while, so call it in a thread."""
+        """Load the network and have it answer an image; takes a while, so call it in a thread."""
         predictor = inference.load(self.model_file, backend=backend, threads=threads)
         self.predictor = predictor
         contract = predictor.contract
-        seen = self.look([self.prepare(_warm_up_photograph(contract.inputs[0].size_hw))])
+        seen = self.look([self.prepare(_warm_up_image(contract.inputs[0].size_hw))])
         self.batcher = MicroBatcher(
             self.look,
             largest=self.settings.largest_batch if contract.dynamic_batch else 1,
@@ -119,7 +119,7 @@ class ServedModel:
             self.batcher.close()
 
     def prepare(self, data: bytes) -> PreparedImage:
-        """The photograph in an upload as the network takes it; safe to call from many threads."""
+        """The image in an upload as the network takes it; safe to call from many threads."""
         began = time.perf_counter()
         prepared = self.loaded.prepare(open_upload(data, self.settings))
         digest = hashlib.sha256(data).hexdigest()
@@ -150,7 +150,7 @@ class ServedModel:
         )
 
 
-def _warm_up_photograph(size_hw: tuple[int, int]) -> bytes:
+def _warm_up_image(size_hw: tuple[int, int]) -> bytes:
     """A grey JPEG somewhat larger than the network's input."""
     from PIL import Image
 

@@ -13,25 +13,25 @@ class Settings:
     """The service's limits and habits.
 
     Attributes:
-        max_upload_bytes: of one photograph as sent.
-        max_pixels: of one photograph as its header says, before decoding.
-        max_batch: photographs in one `predict:batch`.
-        queue_size: photographs a model works or waits on at once; the next one is refused with 429.
-        largest_batch: photographs that go through a network together.
+        max_upload_bytes: of one image as sent.
+        max_pixels: of one image as its header says, before decoding.
+        max_batch: images in one `predict:batch`.
+        queue_size: images a model works or waits on at once; the next one is refused with 429.
+        largest_batch: images that go through a network together.
         deadline_seconds: from the upload's last byte to the answer.
         read_timeout_seconds: for reading a whole request.
         explain_seconds: that a map may take where the model has to be asked many times.
         upload_memory_bytes: of all uploads that are being read or worked on.
         link_seconds: how long a link in an answer works; 0 gives none.
-        link_memory_bytes: of all photographs kept for their links; the oldest go first.
-        keep_folder: where photographs and answers are kept; None keeps nothing.
+        link_memory_bytes: of all images kept for their links; the oldest go first.
+        keep_folder: where images and answers are kept; None keeps nothing.
         keep_hours: for how long.
         cors_origins: that browsers may call from; none by default.
         frame_ancestors: that may show the page in a frame; none by default.
-        decoding_threads: that open and shrink photographs; None takes one a processor.
+        decoding_threads: that open and shrink images; None takes one a processor.
 
     Raises:
-        BadInput: a limit is not positive, or photographs are kept without saying for how long.
+        BadInput: a limit is not positive, or images are kept without saying for how long.
     """
 
     max_upload_bytes: int = 32 * 1024 * 1024

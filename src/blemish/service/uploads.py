@@ -13,9 +13,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from blemish.service.problem_details import Problem
 from blemish.service.settings import Settings
 
-PHOTOGRAPH_FIELDS = ("image", "file")
+IMAGE_FIELDS = ("image", "file")
 _PARTS = 64
-_OTHER_BYTES = 64 * 1024  # of all fields that are no photograph
+_OTHER_BYTES = 64 * 1024  # of all fields that are no image
 _FRAMING_BYTES = 64 * 1024  # boundaries and part headers
 
 
@@ -49,14 +49,14 @@ class MemoryBudget:
 
 @dataclass
 class MultipartForm:
-    """What a form held: the photographs, in order; and how many bytes of the budget they take."""
+    """What a form held: the images, in order; and how many bytes of the budget they take."""
 
-    photographs: list[bytes] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
     held: int = 0
 
 
 class _Reader:
-    """The parser's callbacks: sorts bytes into photographs and the rest, and stops at the first limit."""
+    """The parser's callbacks: sorts bytes into images and the rest, and stops at the first limit."""
 
     def __init__(self, boundary: bytes, settings: Settings, budget: MemoryBudget, most: int) -> None:
         self.settings, self.budget, self.most = settings, budget, most
@@ -95,9 +95,9 @@ class _Reader:
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
 
     def _headers_finished(self) -> None:
-        if self._name not in PHOTOGRAPH_FIELDS:
+        if self._name not in IMAGE_FIELDS:
             return
-        if len(self.form.photographs) >= self.most:
+        if len(self.form.images) >= self.most:
             raise Problem(
                 "too_many_photographs",
                 f"The form has more than {self.most} photograph{'s' * (self.most > 1)}; send them in parts.",
@@ -123,7 +123,7 @@ class _Reader:
 
     def _end(self) -> None:
         if self._chunks is not None:
-            self.form.photographs.append(b"".join(self._chunks))
+            self.form.images.append(b"".join(self._chunks))
             self._chunks = None
 
     def _finish(self) -> None:
@@ -131,7 +131,7 @@ class _Reader:
 
 
 def too_large(settings: Settings) -> Problem:
-    """The problem of a photograph over the limit."""
+    """The problem of an image over the limit."""
     return Problem(
         "upload_too_large",
         f"The photograph is larger than the {megabytes(settings.max_upload_bytes)} this server takes; "
@@ -150,7 +150,7 @@ async def read_form(
     *,
     most: int = 1,
 ) -> MultipartForm:
-    """The photographs of a multipart form.
+    """The images of a multipart form.
 
     The caller gives `form.held` bytes back to `budget` once it is done with them; where this raises,
     nothing is held.
@@ -160,7 +160,7 @@ async def read_form(
         stream: the body as it arrives.
         settings: the limits.
         budget: of all uploads together.
-        most: how many photographs the form may hold.
+        most: how many images the form may hold.
 
     Raises:
         Problem: whatever is wrong with the form, or slow about it.
@@ -197,7 +197,7 @@ async def read_form(
             ) from error
         if not reader.finished:
             raise Problem("bad_upload", "The multipart form ends before its last boundary; send it again.")
-        if not reader.form.photographs:
+        if not reader.form.images:
             raise Problem("no_photograph", "The form has no field 'image' or 'file' with a photograph.")
     except BaseException:  # a client that went away cancels the request: its bytes go too
         if reader is not None:
@@ -215,6 +215,6 @@ def megabytes(amount: int) -> str:
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def looks_like_photograph(data: bytes | Any) -> bool:
+def looks_like_image(data: bytes | Any) -> bool:
     """Whether the bytes begin as one of the formats that are read, whatever their name or header says."""
     return bytes(data[:8]).startswith(_BEGINNINGS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")

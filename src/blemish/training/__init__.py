@@ -1,4 +1,4 @@
-"""From a recipe and labelled photographs to a run: weights, curves and a model file. Needs the extra `train`.
+"""From a recipe and labelled images to a run: weights, curves and a model file. Needs the extra `train`.
 
 Reading a recipe loads no torch, so that a mistake in one is told at once.
 """

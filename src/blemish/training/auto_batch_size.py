@@ -16,28 +16,28 @@ SHARE = {"cpu": 0.25, "cuda": 0.7}  # of the memory that is free
 _PROBE = 2
 
 
-def find_batch_size(network: Network, device: torch.device, photographs: int) -> int:
+def find_batch_size(network: Network, device: torch.device, images: int) -> int:
     """The batch size that the recipe stores in place of `auto`.
 
-    What one photograph takes is counted, not tried: the bytes that a backward pass keeps for a batch of two.
+    What one image takes is counted, not tried: the bytes that a backward pass keeps for a batch of two.
 
     Args:
         network: as it will learn; left as it was.
         device: where.
-        photographs: of the training split; a batch is never larger.
+        images: of the training split; a batch is never larger.
     """
-    each = bytes_per_photograph(network)
+    each = bytes_per_image(network)
     fixed = 4 * sum(p.numel() * p.element_size() for p in network.parameters())  # gradient, two moments
     room = SHARE.get(device.type, 0.25) * free_bytes(device) - fixed
-    most = min(MOST_ON_CPU if device.type == "cpu" else MOST, max(photographs, 1))
+    most = min(MOST_ON_CPU if device.type == "cpu" else MOST, max(images, 1))
     size = 1
     while size * 2 <= most and size * 2 * each <= room:
         size *= 2
     return size
 
 
-def bytes_per_photograph(network: Network) -> float:
-    """What the backward pass of one photograph keeps in memory, counted on the CPU."""
+def bytes_per_image(network: Network) -> float:
+    """What the backward pass of one image keeps in memory, counted on the CPU."""
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ class SignalHandler(Callback):  # type: ignore[misc]
 
 
 class ProgressBar(Callback):  # type: ignore[misc]
-    """One line that moves: epoch, photographs, time left, milliseconds a photograph; then one line an epoch.
+    """One line that moves: epoch, images, time left, milliseconds an image; then one line an epoch.
 
     Args:
         epochs: of the whole training.
@@ -195,7 +195,7 @@ class ProgressBar(Callback):  # type: ignore[misc]
             self._task,
             advance=1,
             description=f"epoch {pl_module.epoch + 1}/{self.epochs}",
-            pace=f"{pace:.1f} ms/photograph",
+            pace=f"{pace:.1f} ms/image",
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -207,7 +207,7 @@ class ProgressBar(Callback):  # type: ignore[misc]
         mark = " [bold green]best[/]" if pl_module.is_best else ""
         self._bar.console.print(
             f"epoch {row['epoch']:.0f}/{self.epochs}  loss {row['train_loss']:.4f}  "
-            f"validation {row['val_loss']:.4f}  {shown}  {row['ms_per_photograph']:.1f} ms/photograph{mark}",
+            f"validation {row['val_loss']:.4f}  {shown}  {row['ms_per_image']:.1f} ms/image{mark}",
             highlight=False,
             soft_wrap=True,
         )

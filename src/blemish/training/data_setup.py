@@ -1,4 +1,4 @@
-"""All that stands before the first step: photographs checked and split, the network built and filled."""
+"""All that stands before the first step: images checked and split, the network built and filled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blemish._version import __version__
 from blemish.config.image_level_options import IMAGENET_MEAN, IMAGENET_STD
 from blemish.config.recipe import Recipe
 from blemish.data import open_dataset, split_dataset
-from blemish.data.image_hashes import fingerprints as hash_photographs
+from blemish.data.image_hashes import fingerprints as hash_images
 from blemish.errors import BadDataset, BadInput, BadRecipe, suggestion
 from blemish.evaluation.train_overlap import find_leaks
 from blemish.imaging import LIMITS
@@ -45,9 +45,9 @@ class TrainingData:
     """What is learned from.
 
     Attributes:
-        dataset: all of it, every photograph in a split.
-        train: photographs to learn from.
-        validation: photographs to judge by; none of the test split is ever opened.
+        dataset: all of it, every image in a split.
+        train: images to learn from.
+        validation: images to judge by; none of the test split is ever opened.
         fingerprints: of both.
     """
 
@@ -58,14 +58,14 @@ class TrainingData:
 
 
 def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData:
-    """The photographs of a recipe, split, and each proved to open.
+    """The images of a recipe, split, and each proved to open.
 
     Args:
         recipe: its data part.
         split_file: of a run that goes on: the split is taken from it.
 
     Raises:
-        BadDataset: no data, no label, or photographs that cannot be opened; all of them are listed.
+        BadDataset: no data, no label, or images that cannot be opened; all of them are listed.
     """
     part = recipe.data
     if part.path is None:
@@ -90,19 +90,18 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData
     for name in ("train", "val"):
         if not splits.get(name):
             raise BadDataset(
-                f"{part.path}: the split {name!r} holds no photograph; give data.split.fractions, "
-                "or more photographs"
+                f"{part.path}: the split {name!r} holds no image; give data.split.fractions, or more images"
             )
     _check_names(dataset)
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     check_targets((*train, *validation), dataset.task)
     check_objects(train, validation, dataset.task, watched_of(recipe, dataset.task))
     limits = LIMITS if part.tiles is None else part.tiles.limits
-    prints = hash_photographs((*train, *validation), limits=limits)
+    prints = hash_images((*train, *validation), limits=limits)
     if prints.unreadable:
         listed = "\n".join(f"  {bad}" for bad in prints.unreadable)
         raise BadDataset(
-            f"{len(prints.unreadable)} photographs cannot be opened; mend them or take them out before "
+            f"{len(prints.unreadable)} images cannot be opened; mend them or take them out before "
             f"training:\n{listed}"
         )
     side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
@@ -124,9 +123,9 @@ def _on_both_sides(
     if not seen:
         return ()
     said = (
-        f"{len(seen)} of {len(ids)} validation photographs show what training photographs show (one group, "
+        f"{len(seen)} of {len(ids)} validation images show what training images show (one group, "
         "or near-identical): validation figures are better than the truth; "
-        "data.split.group_by=near-duplicates keeps such photographs together where Blemish makes the split"
+        "data.split.group_by=near-duplicates keeps such images together where Blemish makes the split"
     )
     return (said,)
 
@@ -138,7 +137,7 @@ def _check_names(dataset: Dataset) -> None:
             sample.id.encode()
         except UnicodeEncodeError:
             raise BadDataset(
-                f"{dataset.root}: the name {sample.id!r} cannot be written as text; rename the photograph"
+                f"{dataset.root}: the name {sample.id!r} cannot be written as text; rename the image"
             ) from None
 
 
@@ -155,7 +154,7 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
         missing = [s.id for s in dataset if s.id not in split_of]
         if missing or len(split_of) != len(dataset):
             raise BadDataset(
-                f"{dataset.root}: the photographs are no longer those the run began with "
+                f"{dataset.root}: the images are no longer those the run began with "
                 f"({len(dataset)} now, {len(split_of)} in {split_file}); begin a new run"
             )
         return dataset.with_splits(split_of)
@@ -177,7 +176,7 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
 
 
 def write_split(dataset: Dataset, path: Path) -> None:
-    """`split.csv`: id and split of every photograph."""
+    """`split.csv`: id and split of every image."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("id", "split"))
@@ -186,7 +185,7 @@ def write_split(dataset: Dataset, path: Path) -> None:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """By id, the split of every photograph of a run, from what `write_split` left.
+    """By id, the split of every image of a run, from what `write_split` left.
 
     Raises:
         BadInput: it was changed or damaged since.
@@ -197,7 +196,7 @@ def read_split(path: Path) -> dict[str, str]:
     except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(
             f"{path}: this is no table of id and split, as training writes it; restore it, or give "
-            "photographs with --data"
+            "images with --data"
         ) from error
 
 
@@ -206,7 +205,7 @@ def build_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path]) -
 
     Args:
         recipe: its model part.
-        data: labels, and the photographs that `dataset` normalisation measures.
+        data: labels, and the images that `dataset` normalisation measures.
         weights: files, as `locate` gives them.
     """
     model, part = recipe.model, recipe.data
@@ -261,12 +260,12 @@ def _image_options(recipe: Recipe, data: TrainingData) -> dict[str, Any]:
 def measure_channels(
     network: Network, samples: Sequence[Sample]
 ) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Mean and standard deviation by channel of the training photographs, for each input, in [0, 1]."""
+    """Mean and standard deviation by channel of the training images, for each input, in [0, 1]."""
     source = FileImageSource()
     sums = [np.zeros((2, spec.channels)) for spec in network.inputs]
     for sample in samples:
         for total, spec in zip(sums, network.inputs, strict=True):
-            pixels, _ = resize(source.photograph(sample), spec)
+            pixels, _ = resize(source.image(sample), spec)
             white = 255.0 if pixels.dtype == np.uint8 else 1.0
             values = pixels.reshape(-1, spec.channels).astype(np.float64) / white
             total += [values.mean(0), (values**2).mean(0)]
@@ -287,7 +286,9 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
         name=recipe.name,
         architecture=recipe.model.name,
         task=network.task,
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.titles, strict=True)),
+        labels=tuple(
+            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+        ),
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,

@@ -1,4 +1,4 @@
-"""Loaders of a training: how many processes, how many photographs a step, and Lightning's way to ask."""
+"""Loaders of a training: how many processes, how many images a step, and Lightning's way to ask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DataModule(pl.LightningDataModule):  # type: ignore[misc]
         train: items by (epoch, position).
         validation: likewise, nothing of it random.
         part: batch sizes, workers and how they start.
-        weights: how often each training photograph is drawn; None for once each.
+        weights: how often each training image is drawn; None for once each.
         first_epoch: where a resumed training goes on.
         workers: processes; see `worker_count`.
         pinned: whether batches are put where a GPU copies them from fastest.
@@ -65,7 +65,7 @@ class DataModule(pl.LightningDataModule):  # type: ignore[misc]
         size = self.part.validation_batch_size or self.part.batch_size
         assert isinstance(size, int)  # noqa: S101
         count = len(self.validation)  # type: ignore[arg-type]
-        # A process without a photograph would never come to where all gather what they saw, and all would
+        # A process without an image would never come to where all gather what they saw, and all would
         # wait for it: it repeats another's, and each prediction counts once.
         world = min(world, count)
         batches = EpochBatchSampler(count, size, shuffle=False, rank=rank % world, world=world)
@@ -88,7 +88,7 @@ class DataModule(pl.LightningDataModule):  # type: ignore[misc]
 
 
 def worker_count(part: TrainingConfig, *, on_cpu: bool) -> int:
-    """Processes that load photographs.
+    """Processes that load images.
 
     Args:
         part: the recipe's wish.

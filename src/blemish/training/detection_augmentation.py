@@ -1,7 +1,7 @@
-"""Random changes for detectors: which part of the photograph is seen, and where its boxes and masks go.
+"""Random changes for detectors: which part of the image is seen, and where its boxes and masks go.
 
-A region of the photograph, or one larger than it, is drawn and rendered by `preprocessing`'s one resize;
-flips, rotation and colour follow as for whole photographs.
+A region of the image, or one larger than it, is drawn and rendered by `preprocessing`'s one resize;
+flips, rotation and colour follow as for whole images.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ ROUNDS = 20  # of overlaps, before the whole is taken
 
 @dataclass(frozen=True)
 class CropParams:
-    """What is seen of one photograph in one epoch.
+    """What is seen of one image in one epoch.
 
     Attributes:
-        region_xyxy: pixels of the photograph; what lies beyond it becomes border. None for the whole.
+        region_xyxy: pixels of the image; what lies beyond it becomes border. None for the whole.
         change: flips, rotation and colour of what is seen.
     """
 
@@ -70,13 +70,13 @@ def check_changes(part: AugmentationConfig, task: Task) -> None:
 def draw_view(
     part: AugmentationConfig, random: np.random.Generator, size_hw: tuple[int, int], boxes_xyxy: FloatArray
 ) -> CropParams:
-    """What is seen of one photograph.
+    """What is seen of one image.
 
     Args:
         part: probabilities and ranges.
         random: every draw comes from it, in one order.
-        size_hw: of the photograph, pixels.
-        boxes_xyxy: (n, 4) pixels of the photograph.
+        size_hw: of the image, pixels.
+        boxes_xyxy: (n, 4) pixels of the image.
     """
     height, width = size_hw
     whole: Region = (0.0, 0.0, float(width), float(height))
@@ -98,14 +98,14 @@ def see(
     """The picture that a view gives.
 
     Args:
-        source: of photographs.
+        source: of images.
         sample: which.
         spec: the network's input.
         view: without region the picture equals that of prediction, but for `view.change`.
 
     Returns:
-        (H, W, C) uint8, or float32 in [0, 1]; where the photograph lies in it before flips and rotation;
-        and the part of the input that shows the photograph, pixels of the input.
+        (H, W, C) uint8, or float32 in [0, 1]; where the image lies in it before flips and rotation;
+        and the part of the input that shows the image, pixels of the input.
     """
     height, width = spec.size_hw
     if view.region_xyxy is None:
@@ -133,7 +133,7 @@ def see(
 
 @dataclass(frozen=True)
 class TrainingObjects:
-    """The objects of one photograph as a detector learns them.
+    """The objects of one image as a detector learns them.
 
     Attributes:
         boxes: (n, 4) float64 corners in pixels of the input, each with an area.
@@ -159,26 +159,26 @@ class TrainingObjects:
 def objects_of(
     sample: Sample, placement: Placement, shown: Region, change: AugmentationParams, *, masks: bool
 ) -> TrainingObjects:
-    """The objects of a photograph after a view.
+    """The objects of an image after a view.
 
     An object stays if its centre is shown, and its box and mask are cut to what is shown; a crowd is
     left out, since nobody says how many objects it holds.
 
     Args:
         sample: with its truth.
-        placement: where the photograph lies before `change`.
-        shown: the part of the input that shows the photograph.
+        placement: where the image lies before `change`.
+        shown: the part of the input that shows the image.
         change: flips and rotation.
         masks: whether to draw them.
     """
-    truth = sample.truth
+    ground_truth = sample.ground_truth
     height, width = placement.input_hw
-    if truth is None or truth.boxes_xyxy is None:
+    if ground_truth is None or ground_truth.boxes_xyxy is None:
         none = np.zeros((0, height, width), bool) if masks else None
         return TrainingObjects(np.zeros((0, 4)), np.zeros(0, np.int64), none)
-    placed = placement.to_network(truth.boxes_xyxy)
+    placed = placement.to_network(ground_truth.boxes_xyxy)
     centre = (placed[:, :2] + placed[:, 2:]) / 2
-    inside = (centre >= shown[:2]).all(1) & (centre <= shown[2:]).all(1) & ~truth.crowd
+    inside = (centre >= shown[:2]).all(1) & (centre <= shown[2:]).all(1) & ~ground_truth.crowd
     cut = np.clip(placed, (shown[0], shown[1]) * 2, (shown[2], shown[3]) * 2)
     tight = (cut != placed).any(1) | bool(change.angle)
     boxes = np.clip(move_boxes(change, cut, placement.input_hw), 0, (width, height) * 2)
@@ -186,18 +186,20 @@ def objects_of(
     if masks:
         drawn = np.zeros((len(boxes), height, width), bool)
         for row in np.flatnonzero(inside):
-            if truth.masks is None:
+            if ground_truth.masks is None:
                 x1, y1, x2, y2 = cut[row].round().astype(int)
                 drawn[row, y1:y2, x1:x2] = True
             else:
-                draw_mask(drawn[row], truth.masks[row], placement, shown)
+                draw_mask(drawn[row], ground_truth.masks[row], placement, shown)
             drawn[row] = _change_mask(change, drawn[row])
             if not drawn[row].any():
                 inside[row] = False
             elif tight[row]:
                 boxes[row] = _box_of(drawn[row])
     keep = inside & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return TrainingObjects(boxes[keep], truth.label_index[keep], None if drawn is None else drawn[keep])
+    return TrainingObjects(
+        boxes[keep], ground_truth.label_index[keep], None if drawn is None else drawn[keep]
+    )
 
 
 def draw_mask(canvas: NDArray[np.bool_], mask: Mask, placement: Placement, shown: Region) -> None:
@@ -218,7 +220,7 @@ def draw_mask(canvas: NDArray[np.bool_], mask: Mask, placement: Placement, shown
     # A ring of zeros wider than a pixel of the input, whose pixels need not begin where the window does.
     ring = [math.ceil(1 / s) + 1 for s in placement.scale_xy]
     padded = np.pad(window, ((ring[1],) * 2, (ring[0],) * 2))
-    back = placement.to_photograph(np.array([[*first, *last]], np.float64))[0]
+    back = placement.to_image(np.array([[*first, *last]], np.float64))[0]
     box = back - np.array([left - ring[0], top - ring[1]] * 2)
     box = np.clip(box, 0, (padded.shape[1], padded.shape[0]) * 2)
     image = Image.fromarray(padded.astype(np.uint8) * np.uint8(255))

@@ -1,4 +1,4 @@
-"""What detections on the validation photographs are worth: by the metrics of `evaluate`."""
+"""What detections on the validation images are worth: by the metrics of `evaluate`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def detection_figures(predictions: Sequence[Prediction], samples: Sequence[Sampl
         predictions: in the order of the samples.
         samples: with truths; those without are passed over, and nothing is known of none.
     """
-    kept, truths = _known(predictions, samples)
+    kept, ground_truths = _known(predictions, samples)
     if not kept:
         return dict.fromkeys(NAMES, math.nan)
     figures: dict[str, float] = {}
     segmentation = kept[0].task is Task.SEGMENTATION
     for prefix, masks in (("", True), ("box_", False)) if segmentation else (("", False),):
-        found = accumulate(match_objects(kept, truths, masks=masks))
+        found = accumulate(match_objects(kept, ground_truths, masks=masks))
         figures |= {f"{prefix}{name}": found.figure(name) for name in NAMES}
     return figures
 
@@ -42,5 +42,7 @@ def best_thresholds(predictions: Sequence[Prediction], samples: Sequence[Sample]
 def _known(
     predictions: Sequence[Prediction], samples: Sequence[Sample]
 ) -> tuple[list[Prediction], list[GroundTruth]]:
-    pairs = [(p, s.truth) for p, s in zip(predictions, samples, strict=True) if s.truth is not None]
+    pairs = [
+        (p, s.ground_truth) for p, s in zip(predictions, samples, strict=True) if s.ground_truth is not None
+    ]
     return [p for p, _ in pairs], [t for _, t in pairs]

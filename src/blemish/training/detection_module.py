@@ -1,4 +1,4 @@
-"""Learning to detect: photographs with boxes and masks, losses in parts, validation by COCO's rules."""
+"""Learning to detect: images with boxes and masks, losses in parts, validation by COCO's rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from blemish.training.rng import RngPurpose, stream
 
 
 class DetectionImageDataset(TrainingImageDataset):
-    """Photographs by (epoch, position), their targets being dictionaries as `Network.loss` takes them.
+    """Images by (epoch, position), their targets being dictionaries as `Network.loss` takes them.
 
     Args:
         network: whose inputs and task they are for.
@@ -39,7 +39,7 @@ class DetectionImageDataset(TrainingImageDataset):
         sample = self.samples[position]
         view = CropParams()
         if self.augmentation is not None:
-            known = None if sample.truth is None else sample.truth.boxes_xyxy
+            known = None if sample.ground_truth is None else sample.ground_truth.boxes_xyxy
             boxes = np.zeros((0, 4)) if known is None else known
             random = stream(self.seed, RngPurpose.AUGMENTATION, *key)
             view = draw_view(self.augmentation, random, self.source.size_hw(sample), boxes)
@@ -146,7 +146,7 @@ def _no_target(*_: Any) -> None:
 def decode_batch(
     contract: Contract, answers: Sequence[Tensor], placement_rows: np.ndarray
 ) -> list[Prediction]:
-    """Predictions of a batch, in the photographs' own pixels.
+    """Predictions of a batch, in the images' own pixels.
 
     Args:
         contract: names the decoder.

@@ -1,4 +1,4 @@
-"""A frozen trunk sees each photograph once: its features are kept, and the head learns from them."""
+"""A frozen trunk sees each image once: its features are kept, and the head learns from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blemish.training.image_dataset import EpochBatchSampler, Key, TrainingImage
 
 
 class CachedFeatures(Dataset[dict[str, Any]]):
-    """The items of a set of photographs, with the trunk's features in place of the pixels.
+    """The items of a set of images, with the trunk's features in place of the pixels.
 
     Args:
         features: (n, f) float32.
@@ -57,27 +57,25 @@ def can_keep_features(network: Network, recipe: Recipe) -> bool:
         if not frozen:
             raise BadRecipe("training.feature_cache: on needs a frozen trunk; set model.trainable to []")
         if mixed:
-            raise BadRecipe("training.feature_cache: on cannot mix photographs; leave mixup and cutmix out")
+            raise BadRecipe("training.feature_cache: on cannot mix images; leave mixup and cutmix out")
         return True
     return frozen and recipe.augmentation.is_off and not mixed
 
 
 @torch.no_grad()
 def keep_features(
-    network: Network, photographs: TrainingImageDataset, batch_size: int, device: torch.device, workers: int
+    network: Network, images: TrainingImageDataset, batch_size: int, device: torch.device, workers: int
 ) -> CachedFeatures:
-    """The features of every photograph, unchanged, by the trunk in evaluation mode.
+    """The features of every image, unchanged, by the trunk in evaluation mode.
 
     Args:
         network: moved to `device` while it works.
-        photographs: their augmentation is left out.
-        batch_size: photographs at once.
+        images: their augmentation is left out.
+        batch_size: images at once.
         device: where the trunk runs.
         workers: processes that load.
     """
-    plain = TrainingImageDataset(
-        photographs.samples, photographs.inputs, photographs.target, source=photographs.source
-    )
+    plain = TrainingImageDataset(images.samples, images.inputs, images.target, source=images.source)
     loader: DataLoader[Any] = DataLoader(
         plain,
         batch_sampler=EpochBatchSampler(len(plain), batch_size, shuffle=False),

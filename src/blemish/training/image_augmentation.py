@@ -1,7 +1,7 @@
-"""Random changes of training photographs: drawn once a photograph, then made in each of its inputs.
+"""Random changes of training images: drawn once an image, then made in each of its inputs.
 
 An `AugmentationParams` is drawn from (recipe, generator) alone and made with torchvision's v2 kernels on the
-small uint8 picture, so that two inputs of one photograph are changed alike and boxes move with it.
+small uint8 picture, so that two inputs of one image are changed alike and boxes move with it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torchvision.transforms.v2 import functional as kernels
 from blemish.arrays import FloatArray
 from blemish.config.schema import AugmentationConfig, CropConfig
 
-CROP_ATTEMPTS = 50  # a crop that keeps enough of the box is found in a few, or the whole photograph is taken
+CROP_ATTEMPTS = 50  # a crop that keeps enough of the box is found in a few, or the whole image is taken
 COLOUR = ("brightness", "contrast", "saturation", "hue")
 
 
 @dataclass(frozen=True)
 class AugmentationParams:
-    """What happens to one photograph in one epoch.
+    """What happens to one image in one epoch.
 
     Attributes:
-        crop_xyxy: the part that is stretched to the input, pixels of the photograph; None for the whole.
+        crop_xyxy: the part that is stretched to the input, pixels of the image; None for the whole.
         flip_horizontal: left becomes right.
         flip_vertical: top becomes bottom.
         angle: degrees counter-clockwise, about the centre of the input.
@@ -49,13 +49,13 @@ def draw_change(
     size_hw: tuple[int, int] | None = None,
     boxes_xyxy: FloatArray | None = None,
 ) -> AugmentationParams:
-    """What happens to one photograph.
+    """What happens to one image.
 
     Args:
         part: probabilities and ranges.
         random: every draw comes from it, in one order.
-        size_hw: of the photograph, pixels; needed for a crop.
-        boxes_xyxy: (n, 4) pixels of the photograph; enough of each must stay in the crop.
+        size_hw: of the image, pixels; needed for a crop.
+        boxes_xyxy: (n, 4) pixels of the image; enough of each must stay in the crop.
     """
     crop = None
     if part.random_resized_crop is not None and size_hw is not None:
@@ -154,7 +154,7 @@ def _colour(name: str, amount: float, picture: Tensor) -> Tensor:
 def draw_crop(
     part: CropConfig, random: np.random.Generator, size_hw: tuple[int, int], boxes_xyxy: FloatArray | None
 ) -> tuple[float, float, float, float] | None:
-    """A part of the photograph of random area and shape; None for the whole.
+    """A part of the image of random area and shape; None for the whole.
 
     Source:
         torchvision.transforms.RandomResizedCrop.get_params, with the boxes' condition added.
@@ -170,7 +170,7 @@ def draw_crop(
         crop = (float(left), float(top), float(left + w), float(top + h))
         if boxes_xyxy is None or (kept_share(boxes_xyxy, crop) >= part.min_box_share).all():
             return crop
-    # Without a crop, `shortest` would cut a wide photograph's boxes away.
+    # Without a crop, `shortest` would cut a wide image's boxes away.
     return None if boxes_xyxy is None else (0.0, 0.0, float(width), float(height))
 
 

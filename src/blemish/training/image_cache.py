@@ -1,8 +1,8 @@
-"""Large photographs decoded once: a bounded folder of reduced copies that later epochs read instead.
+"""Large images decoded once: a bounded folder of reduced copies that later epochs read instead.
 
 Without a random crop the copy is the very picture the network takes, so nothing changes by a bit. With one,
 the copy is as large as keeps the smallest crop of the recipe at the network's size, and crops are taken from
-it. A copy is named by path, size, time of change and what it was made for, so that a changed photograph, or
+it. A copy is named by path, size, time of change and what it was made for, so that a changed image, or
 another recipe, never finds it.
 """
 
@@ -24,27 +24,27 @@ from PIL import Image
 
 from blemish.config.schema import CropConfig
 from blemish.data.header_cache import cache_folder
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize
 from blemish.structures import Sample
 from blemish.training.image_augmentation import AugmentationParams
 from blemish.training.image_dataset import FileImageSource
 
-WORTH_IT = 4  # a photograph is copied for crops only where it has so many times the copy's pixels
+WORTH_IT = 4  # an image is copied for crops only where it has so many times the copy's pixels
 ABANDONED = 3600  # seconds after which nobody writes a copy any more
 _SUFFIX = ".reduced"
 _HEADERS = 256  # bytes of two arrays in NumPy's format
 
 
 class ResizedImageCache(FileImageSource):
-    """Photographs from reduced copies, made the first time each is asked for.
+    """Images from reduced copies, made the first time each is asked for.
 
     Args:
         inputs: of the network.
         crop: the recipe's random crop, or None.
-        max_bytes: of the folder; when it is full, further photographs are read from their files.
-        folder: None for `photographs` in Blemish's cache folder.
+        max_bytes: of the folder; when it is full, further images are read from their files.
+        folder: None for `images` in Blemish's cache folder.
         share: of the folder's room that this one may fill, in each process that reads from it. Nobody counts
             for all: loaders and sources write side by side, so each has its part.
     """
@@ -61,7 +61,7 @@ class ResizedImageCache(FileImageSource):
         self.crop = crop
         self.side = largest_side_needed(inputs, crop) if crop else 0
         above = cache_folder()
-        self.folder = folder or (above / "photographs" if above is not None else None)
+        self.folder = folder or (above / "images" if above is not None else None)
         self.room = 0
         if self.folder is not None and max_bytes:
             sweep(self.folder)
@@ -69,7 +69,7 @@ class ResizedImageCache(FileImageSource):
         self._has_folder = bool(self.folder is not None and max_bytes)
         self._since = time.time_ns()
         self._unused: list[tuple[int, int, Path]] | None = None
-        self._copy: tuple[str, Photograph, tuple[int, int]] | None = None
+        self._copy: tuple[str, LoadedImage, tuple[int, int]] | None = None
 
     def resized(
         self, sample: Sample, spec: InputSpec, change: AugmentationParams
@@ -89,7 +89,7 @@ class ResizedImageCache(FileImageSource):
         return pixels, placement
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:
-        """Of the upright photograph, pixels."""
+        """Of the upright image, pixels."""
         return sample.size_hw or self._reduced(sample)[1]
 
     def _cropped(
@@ -113,8 +113,8 @@ class ResizedImageCache(FileImageSource):
         scale_x, scale_y = placement.scale_xy
         return pixels, replace(placement, size_hw=size_hw, scale_xy=(scale_x * ratio_x, scale_y * ratio_y))
 
-    def _reduced(self, sample: Sample) -> tuple[Photograph, tuple[int, int]]:
-        """The copy that crops are taken from, the photograph where it is small; and the photograph's size."""
+    def _reduced(self, sample: Sample) -> tuple[LoadedImage, tuple[int, int]]:
+        """The copy that crops are taken from, the image where it is small; and the image's size."""
         if self._copy is not None and self._copy[0] == sample.id:
             return self._copy[1:]
         path = self._path(sample, f"{self.side}")
@@ -122,9 +122,9 @@ class ResizedImageCache(FileImageSource):
         if found is not None:
             pixels, numbers = found
             size_hw = (int(numbers[0]), int(numbers[1]))
-            photo = Photograph(pixels, sample.path)
+            photo = LoadedImage(pixels, sample.path)
         else:
-            photo = self.photograph(sample)
+            photo = self.image(sample)
             size_hw = photo.size_hw
             smaller = reduce(photo, self.side)
             if photo.pixels.size >= WORTH_IT * smaller.pixels.size:
@@ -192,8 +192,8 @@ def largest_side_needed(inputs: Sequence[InputSpec], crop: CropConfig) -> int:
     return round(side / math.sqrt(crop.scale[0]))
 
 
-def reduce(photo: Photograph, side: int) -> Photograph:
-    """The photograph with its shorter side `side` pixels long; itself where it is smaller."""
+def reduce(photo: LoadedImage, side: int) -> LoadedImage:
+    """The image with its shorter side `side` pixels long; itself where it is smaller."""
     height, width = photo.size_hw
     ratio = side / min(height, width)
     if ratio >= 1:

@@ -1,4 +1,4 @@
-"""Photographs as training takes them: opened, resized, changed at random, normalised; and in which order."""
+"""Images as training takes them: opened, resized, changed at random, normalised; and in which order."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch.utils.data import Sampler
 
 from blemish.arrays import FloatArray
 from blemish.config.schema import AugmentationConfig
-from blemish.imaging import Photograph, open_image
+from blemish.imaging import LoadedImage, open_image
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, normalize, place, resize
 from blemish.structures import Sample
 from blemish.training.image_augmentation import AugmentationParams, change_pixels, draw_change, move_boxes
 from blemish.training.rng import RngPurpose, stream
 
-# All that a photograph's randomness depends on: (epoch, position), and how often it was drawn before in the
+# All that an image's randomness depends on: (epoch, position), and how often it was drawn before in the
 # epoch, where it was.
 Key = tuple[int, ...]
 Target = Callable[[Sample, FloatArray | None, Placement], Any]
 
 
 class ImageSource(Protocol):
-    """Gives photographs at a network's size, from the file or from something faster."""
+    """Gives images at a network's size, from the file or from something faster."""
 
     def resized(
         self, sample: Sample, spec: InputSpec, change: AugmentationParams
@@ -38,7 +38,7 @@ class ImageSource(Protocol):
         ...
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:  # pragma: no cover
-        """Of the upright photograph, pixels."""
+        """Of the upright image, pixels."""
         ...
 
 
@@ -46,10 +46,10 @@ class FileImageSource:
     """Opens the file each time."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, Photograph] | None = None
+        self._last: tuple[str, LoadedImage] | None = None
 
-    def photograph(self, sample: Sample) -> Photograph:
-        """The photograph; the last one is kept, since several inputs ask for it in turn."""
+    def image(self, sample: Sample) -> LoadedImage:
+        """The image; the last one is kept, since several inputs ask for it in turn."""
         if self._last is None or self._last[0] != sample.id:
             self._last = sample.id, open_image(sample.path)
         return self._last[1]
@@ -58,24 +58,24 @@ class FileImageSource:
         self, sample: Sample, spec: InputSpec, change: AugmentationParams
     ) -> tuple[NDArray[Any], Placement]:
         """As `preprocessing.resize` does."""
-        return resize(self.photograph(sample), spec, change.crop_xyxy)
+        return resize(self.image(sample), spec, change.crop_xyxy)
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:
-        """Of the upright photograph, pixels."""
-        return sample.size_hw or self.photograph(sample).size_hw
+        """Of the upright image, pixels."""
+        return sample.size_hw or self.image(sample).size_hw
 
 
 class TrainingImageDataset(TorchDataset[dict[str, Any]]):
-    """Photographs by (epoch, position), as `collate` takes them.
+    """Images by (epoch, position), as `collate` takes them.
 
     Args:
         samples: with truths.
         inputs: of the network.
         target: what is learned of a sample, from its truth, its boxes in pixels of the first input, and where
-            the photograph would lie there without any change.
+            the image would lie there without any change.
         augmentation: None to change nothing: then the inputs equal those of prediction bit for bit.
         seed: of the recipe.
-        source: where photographs come from.
+        source: where images come from.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TrainingImageDataset(TorchDataset[dict[str, Any]]):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         position = key[1]
         sample = self.samples[position]
-        boxes = None if sample.truth is None else sample.truth.boxes_xyxy
+        boxes = None if sample.ground_truth is None else sample.ground_truth.boxes_xyxy
         change = AugmentationParams()
         if self.augmentation is not None:
             crops = self.augmentation.random_resized_crop is not None
@@ -143,14 +143,14 @@ class EpochBatchSampler(Sampler[list[Key]]):
     Lightning calls `set_epoch` with the number of epochs since it started, to which `first_epoch` is added.
 
     Args:
-        count: photographs.
+        count: images.
         batch_size: a device.
         seed: of the recipe.
         shuffle: whether to draw an order at all.
-        weights: (count,) how often each photograph is drawn, on average; None for once each.
+        weights: (count,) how often each image is drawn, on average; None for once each.
         first_epoch: where a resumed training goes on.
         rank: of this process among `world`.
-        world: processes that share the photographs.
+        world: processes that share the images.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         if not self.shuffle:
             return -(-len(range(self.rank, self.count, self.world)) // self.batch_size)
         whole, rest = divmod(-(-self.count // self.world), self.batch_size)
-        # Batch normalisation cannot learn from one photograph: a last batch of one waits for its next turn.
+        # Batch normalisation cannot learn from one image: a last batch of one waits for its next turn.
         return whole + (rest > 1 or (rest == 1 and whole == 0))
 
 

@@ -95,7 +95,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         self._seen: list[tuple[Any, ...]] = []
         self._losses: list[Tensor] = []
         self._started = 0.0
-        self._sizes: list[int] = []  # photographs of each batch that `_losses` counts
+        self._sizes: list[int] = []  # images of each batch that `_losses` counts
         self.is_best = False
         self.from_features = False
         self.channels_last = False
@@ -197,10 +197,10 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
             )
 
     def mean_of(self, losses: Sequence[Tensor]) -> float:
-        """The mean over the epoch's photographs, on all devices; NaN where there are none.
+        """The mean over the epoch's images, on all devices; NaN where there are none.
 
         Args:
-            losses: () of each batch, a mean over its photographs; the last batch often has fewer.
+            losses: () of each batch, a mean over its images; the last batch often has fewer.
         """
         sizes = torch.tensor(self._sizes, dtype=torch.float32, device=self.device)
         mine = torch.stack(list(losses)).float() if losses else sizes
@@ -250,9 +250,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
             **figures,
             "learning_rate": self.rate,
             "seconds": self._trained_seconds,
-            "ms_per_photograph": 1000
-            * self._trained_seconds
-            / max(sum(self._sizes) * self.trainer.world_size, 1),
+            "ms_per_image": 1000 * self._trained_seconds / max(sum(self._sizes) * self.trainer.world_size, 1),
         }
         watched = {"training.monitor": self.monitor}
         if part.schedule.name == "plateau" and part.schedule.metric:

@@ -105,11 +105,11 @@ def check_loss(task: Task, part: LossConfig) -> None:
 def cross_entropy(
     logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """() mean over photographs, each counting as much as its labels weigh.
+    """() mean over images, each counting as much as its labels weigh.
 
     Source:
-        torch.nn.functional.cross_entropy with label indices, which this equals for one label a photograph;
-        for mixed photographs torch divides by their number whatever they weigh, and this does not.
+        torch.nn.functional.cross_entropy with label indices, which this equals for one label an image;
+        for mixed images torch divides by their number whatever they weigh, and this does not.
     """
     if weights is None:
         return functional.cross_entropy(logits, target, label_smoothing=smoothing)
@@ -123,7 +123,7 @@ def smooth_binary(target: Tensor, smoothing: float) -> Tensor:
 
 
 def softmax_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
-    """() mean over photographs of -(1 - p)^gamma log p, by the share of each label.
+    """() mean over images of -(1 - p)^gamma log p, by the share of each label.
 
     Source:
         Lin et al. 2017, equation 4, with softmax; equals cross-entropy for gamma 0.
@@ -136,7 +136,7 @@ def softmax_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor 
 
 
 def sigmoid_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:
-    """() mean over photographs and labels.
+    """() mean over images and labels.
 
     Source:
         Lin et al. 2017, equation 4; equals torchvision.ops.sigmoid_focal_loss with alpha -1.
@@ -169,16 +169,16 @@ def giou_loss(answers_xywh: Tensor, target_xywh: Tensor) -> Tensor:
 
 
 def label_counts(samples: Sequence[Sample], label_count: int) -> NDArray[np.int64]:
-    """(L,) how many photographs hold each label."""
+    """(L,) how many images hold each label."""
     counts = np.zeros(label_count, np.int64)
     for sample in samples:
-        if sample.truth is not None:
-            counts[np.unique(sample.truth.label_index)] += 1
+        if sample.ground_truth is not None:
+            counts[np.unique(sample.ground_truth.label_index)] += 1
     return counts
 
 
 def label_weights(samples: Sequence[Sample], task: Task, label_count: int) -> NDArray[np.float64]:
-    """(L,) how much each label weighs, by how rare it is among the training photographs.
+    """(L,) how much each label weighs, by how rare it is among the training images.
 
     Classification: n / (L x count), as scikit-learn's `balanced`. Multilabel: negatives / positives. A
     label that never stands weighs 1.
@@ -190,16 +190,16 @@ def label_weights(samples: Sequence[Sample], task: Task, label_count: int) -> ND
         if task is Task.CLASSIFICATION
         else (n - counts) / np.maximum(counts, 1)
     )
-    # A label on every photograph has no negatives; weight 0 would stop it from being learned at all.
+    # A label on every image has no negatives; weight 0 would stop it from being learned at all.
     return np.where((counts > 0) & (rare > 0), rare, 1.0)
 
 
 def sampling_weights(samples: Sequence[Sample], label_count: int) -> NDArray[np.float64]:
-    """(n,) how often each photograph is drawn, so that every label is seen about as often as any other.
+    """(n,) how often each image is drawn, so that every label is seen about as often as any other.
 
-    A photograph of several labels counts as its rarest; photographs without any are a label of their own.
+    An image of several labels counts as its rarest; images without any are a label of their own.
     """
     counts = label_counts(samples, label_count)
-    held = [() if s.truth is None else tuple(np.unique(s.truth.label_index)) for s in samples]
+    held = [() if s.ground_truth is None else tuple(np.unique(s.ground_truth.label_index)) for s in samples]
     without = max(sum(not labels for labels in held), 1)
     return np.array([1 / (min(int(counts[i]) for i in labels) if labels else without) for labels in held])

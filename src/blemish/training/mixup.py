@@ -1,4 +1,4 @@
-"""MixUp and CutMix: two photographs of a batch made into one, their labels with them."""
+"""MixUp and CutMix: two images of a batch made into one, their labels with them."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from blemish.model_file import write_atomically
 
-_NO_CURVE = {"epoch", "train_loss", "val_loss", "seconds", "ms_per_photograph", "learning_rate"}
+_NO_CURVE = {"epoch", "train_loss", "val_loss", "seconds", "ms_per_image", "learning_rate"}
 _SHARES = {"macro_f1", "weighted_f1", "accuracy", "exact_match", "macro_ap", "calibration_error"}
 _SHARES |= {"mean_iou", "iou_50", "iou_75", "relative_accuracy"}
 

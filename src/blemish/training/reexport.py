@@ -27,14 +27,14 @@ def reexport(
     max_drop: float = MAX_DROP,
     force: bool = False,
 ) -> ModelFile:
-    """Write a model file anew, after it was compared with its source on the validation photographs.
+    """Write a model file anew, after it was compared with its source on the validation images.
 
     Args:
         source: a run's folder, or a model file.
         precision: `fp32`, from a run's weights; `fp16`, from a run or an fp32 file.
         format: `onnx`.
         output: the file to write; beside the source by default, `model-fp16.onnx` for half precision.
-        data: photographs with labels to compare on; by default the run's validation photographs.
+        data: images with labels to compare on; by default the run's validation images.
         max_drop: how far the headline metric may fall in half precision.
         force: write a file that did not pass, with the failure in its certificate.
 
@@ -67,10 +67,10 @@ def reexport(
 
 
 def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
-    """The photographs to compare on: of `data`, its `val` split where it has one; else the run's own.
+    """The images to compare on: of `data`, its `val` split where it has one; else the run's own.
 
     Raises:
-        BadInput: the file does not lie in its run, or the run's photographs are no longer there.
+        BadInput: the file does not lie in its run, or the run's images are no longer there.
     """
     if data is not None:
         from blemish.data import open_dataset
@@ -79,7 +79,7 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
         return dataset.of_split("val").samples if "val" in dataset.splits else dataset.samples
     folder = file.path.parent
     if not (folder / "recipe.yaml").is_file() or not (folder / "split.csv").is_file():
-        raise BadInput(f"{file.path}: does not lie in its run; give photographs to compare on with --data")
+        raise BadInput(f"{file.path}: does not lie in its run; give images to compare on with --data")
     return _run_data(folder).of_split("val").samples
 
 

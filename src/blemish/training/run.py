@@ -69,7 +69,7 @@ def train(
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         check_agreement(chosen.training, output)
         folder = _new_folder(output, chosen)
-    describe(chosen.model.name)  # a slip in a name is told before any photograph is opened
+    describe(chosen.model.name)  # a slip in a name is told before any image is opened
     where = choose_device(device)
     check_device(chosen, where)
     logger_classes(chosen.training.loggers)

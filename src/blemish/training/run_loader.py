@@ -13,7 +13,7 @@ from blemish.structures import Dataset
 def network_of_run(folder: Path) -> tuple[Network, ModelFile]:
     """A run's network with its best weights, in evaluation mode, and the model file it became.
 
-    The photographs it learned from are not needed.
+    The images it learned from are not needed.
 
     Raises:
         BadInput: the folder is no finished run.

@@ -1,4 +1,4 @@
-"""What is learned of each photograph, as arrays; plain objects, so that they travel to worker processes."""
+"""What is learned of each image, as arrays; plain objects, so that they travel to worker processes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LabelShares:
     label_count: int
 
     def __call__(self, sample: Sample, boxes: FloatArray | None, placement: Placement) -> NDArray[Any]:
-        """The target of one photograph."""
+        """The target of one image."""
         out = np.zeros(self.label_count, np.float32)
-        if sample.truth is not None:
-            out[sample.truth.label_index] = 1
+        if sample.ground_truth is not None:
+            out[sample.ground_truth.label_index] = 1
         return out
 
 
@@ -35,32 +35,32 @@ class OneBox:
     """(4,) float32 `xywh`: shares of the input's sides, or of the set's largest coordinate.
 
     Attributes:
-        coord_max: pixels; None for shares of the input. With it the box is that of the photograph which
+        coord_max: pixels; None for shares of the input. With it the box is that of the image which
             would give the changed input without any change, since `coord_max` counts its pixels: of
-            photographs of one size, the same input always asks for the same box.
+            images of one size, the same input always asks for the same box.
     """
 
     coord_max: float | None = None
 
     def __call__(self, sample: Sample, boxes: FloatArray | None, placement: Placement) -> NDArray[Any]:
-        """The target of one photograph.
+        """The target of one image.
 
         Args:
             sample: with its truth.
             boxes: (1, 4) pixels of the changed input.
-            placement: of the photograph without any change, as decoding knows it.
+            placement: of the image without any change, as decoding knows it.
         """
         assert boxes is not None  # noqa: S101  (sets of boxes have them, and their number was checked)
         if self.coord_max is None:
             height, width = placement.input_hw
             left, top, right, bottom = boxes[0] / (width, height, width, height)
         else:
-            left, top, right, bottom = placement.to_photograph(boxes)[0] / self.coord_max
+            left, top, right, bottom = placement.to_image(boxes)[0] / self.coord_max
         return np.array([left, top, right - left, bottom - top], np.float32)
 
 
 def target_of(network: Network) -> LabelShares | OneBox:
-    """What this network learns of a photograph."""
+    """What this network learns of an image."""
     if network.task is Task.LOCALIZATION:
         return OneBox(network.decoder.settings.get("coord_max"))
     return LabelShares(network.label_count)
@@ -70,25 +70,25 @@ def largest_coordinate(samples: Sequence[Sample]) -> float:
     """The largest of all x, y, width and height, pixels: what `coord_max` divides by."""
     largest = 0.0
     for sample in samples:
-        if sample.truth is not None and sample.truth.boxes_xyxy is not None:
-            largest = max(largest, float(sample.truth.boxes_xyxy.max(initial=0)))
+        if sample.ground_truth is not None and sample.ground_truth.boxes_xyxy is not None:
+            largest = max(largest, float(sample.ground_truth.boxes_xyxy.max(initial=0)))
     return largest
 
 
 def check_targets(samples: Sequence[Sample], task: Task) -> None:
-    """Refuse photographs that hold nothing to learn from.
+    """Refuse images that hold nothing to learn from.
 
     Raises:
-        BadDataset: a photograph without truth, or for localization without exactly one box.
+        BadDataset: an image without truth, or for localization without exactly one box.
     """
     for sample in samples:
         where = sample.origin or sample.id
-        if sample.truth is None:
-            raise BadDataset(f"{where}: the photograph has no label; label it or leave it out")
-        if task is Task.LOCALIZATION and len(sample.truth) != 1:
+        if sample.ground_truth is None:
+            raise BadDataset(f"{where}: the image has no label; label it or leave it out")
+        if task is Task.LOCALIZATION and len(sample.ground_truth) != 1:
             raise BadDataset(
-                f"{where}: localization takes one box a photograph, and this one has {len(sample.truth)}; "
-                "train a detector, or leave such photographs out"
+                f"{where}: localization takes one box an image, and this one has {len(sample.ground_truth)}; "
+                "train a detector, or leave such images out"
             )
 
 
@@ -98,28 +98,26 @@ def check_objects(
     """Refuse to learn to detect where there is nothing to find, or nothing to choose an epoch by.
 
     Args:
-        train: photographs to learn from.
-        validation: photographs to judge by.
+        train: images to learn from.
+        validation: images to judge by.
         task: others than detection and segmentation pass.
         watched: metrics that decide on an epoch or the learning rate.
 
     Raises:
-        BadDataset: the message says which photographs hold no object.
+        BadDataset: the message says which images hold no object.
     """
     if task not in (Task.DETECTION, Task.SEGMENTATION):
         return
     if not _any_object(train):
-        raise BadDataset(
-            f"none of {len(train)} training photographs holds an object: there is nothing to learn"
-        )
+        raise BadDataset(f"none of {len(train)} training images holds an object: there is nothing to learn")
     names = [name for name in watched if not name.endswith("_loss")]
     if names and not _any_object(validation):
         raise BadDataset(
-            f"none of {len(validation)} validation photographs holds an object, so {names[0]} cannot be "
+            f"none of {len(validation)} validation images holds an object, so {names[0]} cannot be "
             "measured: choose another data.split.seed, or watch val_loss (training.monitor)"
         )
 
 
 def _any_object(samples: Sequence[Sample]) -> bool:
     """Whether there is an object that counts; a crowd does not."""
-    return any(s.truth is not None and not s.truth.crowd.all() for s in samples)
+    return any(s.ground_truth is not None and not s.ground_truth.crowd.all() for s in samples)

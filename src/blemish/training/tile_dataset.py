@@ -1,7 +1,7 @@
-"""Training on tiles: large photographs are cut before the first step, and what is learned from are the tiles.
+"""Training on tiles: large images are cut before the first step, and what is learned from are the tiles.
 
-A photograph of 100 megapixels reduced to 640 pixels shows no scratch. Its tiles are written once, as lossless
-files in the run's folder, so that every step reads one tile and not the photograph.
+An image of 100 megapixels reduced to 640 pixels shows no scratch. Its tiles are written once, as lossless
+files in the run's folder, so that every step reads one tile and not the image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blemish.arrays import IntArray, Mask
 from blemish.config.schema import TilesConfig
 from blemish.errors import StorageFull
 from blemish.geometry import box_area, clip_boxes, crop_window, mask_box, paste_window
-from blemish.imaging import Photograph, open_image
+from blemish.imaging import LoadedImage, open_image
 from blemish.inference.tiles import Tiling
 from blemish.structures import GroundTruth, Sample
 from blemish.training.data_setup import TrainingData
@@ -30,10 +30,10 @@ FOLDER = "tiles"
 
 
 def on_tiles(data: TrainingData, part: TilesConfig, folder: Path, seed: int) -> TrainingData:
-    """The same data, learned from and judged by the tiles of its photographs.
+    """The same data, learned from and judged by the tiles of its images.
 
     Args:
-        data: fingerprints and split stay those of whole photographs.
+        data: fingerprints and split stay those of whole images.
         part: how to cut.
         folder: of the run.
         seed: decides which tiles without objects are left out.
@@ -47,7 +47,7 @@ def on_tiles(data: TrainingData, part: TilesConfig, folder: Path, seed: int) -> 
     kept = _fewer_empty(learned, part.empty, seed)
     judged = [tile for sample in data.validation for tile in cut(sample, part, target)]
     note = (
-        f"tiles of {part.size} px: {len(data.train)} training photographs became {len(learned)} tiles, of "
+        f"tiles of {part.size} px: {len(data.train)} training images became {len(learned)} tiles, of "
         f"which {len(learned) - len(kept)} without objects are left out; {len(data.validation)} for "
         f"validation became {len(judged)}, and validation figures are of tiles"
     )
@@ -61,7 +61,7 @@ def remove_tiles(folder: Path) -> None:
 
 
 def cut(sample: Sample, part: TilesConfig, folder: Path) -> Iterator[Sample]:
-    """The tiles of one photograph, row by row; the photograph itself where it is no larger than a tile."""
+    """The tiles of one image, row by row; the image itself where it is no larger than a tile."""
     tiling = Tiling(part.size, part.overlap)
     if sample.size_hw is not None and max(sample.size_hw) <= part.size:
         yield sample
@@ -76,30 +76,36 @@ def cut(sample: Sample, part: TilesConfig, folder: Path) -> Iterator[Sample]:
         path = folder / f"{digest}@{left},{top},{right},{bottom}.png"
         _write(photo, region, path)
         size_hw = (bottom - top, right - left)
-        truth = None if sample.truth is None else truth_in(sample.truth, region, part.min_visible)
-        yield replace(sample, id=f"{sample.id}@{left},{top}", path=path, size_hw=size_hw, truth=truth)
+        ground_truth = (
+            None
+            if sample.ground_truth is None
+            else ground_truth_in(sample.ground_truth, region, part.min_visible)
+        )
+        yield replace(
+            sample, id=f"{sample.id}@{left},{top}", path=path, size_hw=size_hw, ground_truth=ground_truth
+        )
 
 
-def truth_in(truth: GroundTruth, region: IntArray, min_visible: float) -> GroundTruth:
-    """What of a photograph's truth stands in one of its tiles.
+def ground_truth_in(ground_truth: GroundTruth, region: IntArray, min_visible: float) -> GroundTruth:
+    """What of an image's truth stands in one of its tiles.
 
     An object of which too little is shown becomes a crowd: no target, and in validation neither right nor
     wrong to find.
 
     Args:
-        truth: with boxes, and masks or None.
-        region: (4,) int64 xyxy, the tile in pixels of the photograph.
+        ground_truth: with boxes, and masks or None.
+        region: (4,) int64 xyxy, the tile in pixels of the image.
         min_visible: share of an object's area, of its mask where it has one, that must be shown.
     """
     left, top, right, bottom = map(int, region)
     size_hw = (bottom - top, right - left)
-    assert truth.boxes_xyxy is not None  # noqa: S101  (the task has boxes)
-    boxes = clip_boxes(truth.boxes_xyxy - np.array([left, top] * 2), size_hw)
-    whole = np.maximum(box_area(truth.boxes_xyxy), 1e-9)
+    assert ground_truth.boxes_xyxy is not None  # noqa: S101  (the task has boxes)
+    boxes = clip_boxes(ground_truth.boxes_xyxy - np.array([left, top] * 2), size_hw)
+    whole = np.maximum(box_area(ground_truth.boxes_xyxy), 1e-9)
     share = box_area(boxes) / whole
     masks: list[Mask] = []
-    if truth.masks is not None:
-        for row, mask in enumerate(truth.masks):
+    if ground_truth.masks is not None:
+        for row, mask in enumerate(ground_truth.masks):
             window, (x, y) = crop_window(mask)
             masks.append(paste_window(window, (x - left, y - top), size_hw))
             shown, area = int(masks[row].counts[1::2].sum()), int(window.sum())
@@ -107,16 +113,16 @@ def truth_in(truth: GroundTruth, region: IntArray, min_visible: float) -> Ground
             if shown < area:
                 boxes[row] = mask_box(masks[row])
     seen = np.flatnonzero(share > 0)
-    names = ("truncated",) if len(truth.truncated) else ()
-    cut_off = {name: getattr(truth, name)[seen] | (share[seen] < 1) for name in names}
+    names = ("truncated",) if len(ground_truth.truncated) else ()
+    cut_off = {name: getattr(ground_truth, name)[seen] | (share[seen] < 1) for name in names}
     return replace(
-        truth,
+        ground_truth,
         size_hw=size_hw,
-        label_index=truth.label_index[seen],
+        label_index=ground_truth.label_index[seen],
         boxes_xyxy=boxes[seen],
-        masks=None if truth.masks is None else tuple(masks[row] for row in seen),
-        crowd=truth.crowd[seen] | (share[seen] < min_visible),
-        difficult=truth.difficult[seen],
+        masks=None if ground_truth.masks is None else tuple(masks[row] for row in seen),
+        crowd=ground_truth.crowd[seen] | (share[seen] < min_visible),
+        difficult=ground_truth.difficult[seen],
         areas=np.zeros(0),
         **cut_off,
     )
@@ -124,7 +130,7 @@ def truth_in(truth: GroundTruth, region: IntArray, min_visible: float) -> Ground
 
 def _fewer_empty(tiles: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     """The tiles with objects, and at most so many without as `share` of them says, drawn at random."""
-    holds = [t.truth is not None and bool((~t.truth.crowd).any()) for t in tiles]
+    holds = [t.ground_truth is not None and bool((~t.ground_truth.crowd).any()) for t in tiles]
     empty = [i for i, held in enumerate(holds) if not held]
     most = round(share * sum(holds))
     random = stream(seed, RngPurpose.TILES, 0, 0)
@@ -133,16 +139,16 @@ def _fewer_empty(tiles: Sequence[Sample], share: float, seed: int) -> list[Sampl
 
 
 def _digest(sample: Sample) -> str:
-    """What names a photograph's tiles: another photograph, or the same one changed, has another."""
+    """What names an image's tiles: another image, or the same one changed, has another."""
     stat = sample.path.stat()
     return hashlib.sha256(f"{sample.id}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:40]
 
 
-def _write(photo: Photograph, region: IntArray, path: Path) -> None:
+def _write(photo: LoadedImage, region: IntArray, path: Path) -> None:
     """Write a tile, complete or not at all; one that is there is left.
 
     It is there where a run goes on, or where another process was faster: several nodes cut the same
-    photographs into one folder.
+    images into one folder.
     """
     if path.is_file():
         return

@@ -51,7 +51,7 @@ class Run:
 
     Attributes:
         path: the folder.
-        metrics: on the validation photographs, of the best epoch's weights; multilabel verdicts at .5.
+        metrics: on the validation images, of the best epoch's weights; multilabel verdicts at .5.
         model_file: the model file, proved to decide as it does; of several nodes the first writes it.
         best_epoch: counted from 1.
         history: one row of figures an epoch.
@@ -72,7 +72,7 @@ class Trainer:
 
     Attributes:
         recipe: resolved; `auto` is filled in while it runs.
-        data: photographs in their splits.
+        data: images in their splits.
         network: filled with what it starts from.
         folder: of the run.
         device: where it learns.
@@ -137,18 +137,18 @@ class Trainer:
         part = self.recipe.training
         first_epoch = 0 if state is None else int(state["epoch"])
         workers = self._workers
-        photographs = (
-            self._photographs(self.data.train, augmented=True),
-            self._photographs(self.data.validation, augmented=False),
+        images = (
+            self._images(self.data.train, augmented=True),
+            self._images(self.data.validation, augmented=False),
         )
         train: Dataset[Any]
         validation: Dataset[Any]
-        train, validation = photographs
+        train, validation = images
         kept = can_keep_features(self.network, self.recipe)
         if kept:
             size = part.validation_batch_size or self._batch_size
             train, validation = (
-                keep_features(self.network, shown, size, self.device, workers) for shown in photographs
+                keep_features(self.network, shown, size, self.device, workers) for shown in images
             )
             workers = 0
         loaders = DataModule(
@@ -199,7 +199,7 @@ class Trainer:
         half = self.recipe.training.precision != "fp32"
         return self.device.type == "cpu" or (self.device.type == "cuda" and half)
 
-    def _photographs(self, samples: Sequence[Any], *, augmented: bool) -> TrainingImageDataset:
+    def _images(self, samples: Sequence[Any], *, augmented: bool) -> TrainingImageDataset:
         how: dict[str, Any] = {
             "augmentation": self.recipe.augmentation if augmented else None,
             "seed": self.recipe.training.seed,
@@ -292,11 +292,11 @@ class Trainer:
         return contract, plain, metrics
 
     def _validation(self) -> Any:
-        photographs = self._photographs(self.data.validation, augmented=False)
-        return DataModule(photographs, photographs, self.recipe.training).val_dataloader()
+        images = self._images(self.data.validation, augmented=False)
+        return DataModule(images, images, self.recipe.training).val_dataloader()
 
     def _outputs(self, network: Network, contract: Contract) -> Any:
-        """The raw outputs of the best weights in full precision, on the validation photographs."""
+        """The raw outputs of the best weights in full precision, on the validation images."""
         backend = TorchBackend(network)
         seen = []
         for batch in self._validation():

@@ -1,4 +1,4 @@
-"""What a network's raw outputs on the validation photographs are worth: by the metrics of `evaluate`."""
+"""What a network's raw outputs on the validation images are worth: by the metrics of `evaluate`."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def check_watched(recipe: Recipe, task: Task) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Raw outputs of some photographs.
+    """Raw outputs of some images.
 
     Attributes:
         arrays: by output name, (n, …) float32.
-        placements: (n,) where each photograph lies in the first input.
+        placements: (n,) where each image lies in the first input.
         samples: (n,) with truths.
     """
 
@@ -86,11 +86,13 @@ class Outputs:
     samples: Sequence[Sample]
 
 
-def truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
-    """(n,) int64 for one label a photograph, (n, L) bool for any number."""
+def ground_truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
+    """(n,) int64 for one label an image, (n, L) bool for any number."""
     if task is Task.CLASSIFICATION:
-        return np.array([int(s.truth.label_index[0]) for s in samples if s.truth is not None], np.int64)
-    return np.array([s.truth.holds() for s in samples if s.truth is not None], bool)
+        return np.array(
+            [int(s.ground_truth.label_index[0]) for s in samples if s.ground_truth is not None], np.int64
+        )
+    return np.array([s.ground_truth.holds() for s in samples if s.ground_truth is not None], bool)
 
 
 def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
@@ -98,24 +100,28 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
 
     Args:
         contract: task, labels, decoder, temperature and thresholds.
-        outputs: of the validation photographs.
+        outputs: of the validation images.
     """
     if contract.task is Task.LOCALIZATION:
         predictions = decode(contract, outputs.arrays, outputs.placements)
         predicted = np.concatenate([p.boxes_xyxy for p in predictions if p.boxes_xyxy is not None])
         true = np.concatenate(
-            [s.truth.boxes_xyxy for s in outputs.samples if s.truth and s.truth.boxes_xyxy is not None]
+            [
+                s.ground_truth.boxes_xyxy
+                for s in outputs.samples
+                if s.ground_truth and s.ground_truth.boxes_xyxy is not None
+            ]
         )
         return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
     scores = scores_of(contract, outputs)
-    truth = truth_of(outputs.samples, contract.task)
+    ground_truth = ground_truth_of(outputs.samples, contract.task)
     single = contract.task is Task.CLASSIFICATION
     label_count = scores.shape[1]
-    holds = one_hot(truth, label_count) if single else truth
+    holds = one_hot(ground_truth, label_count) if single else ground_truth
     said = one_hot(scores.argmax(1), label_count) if single else decide(scores, contract.threshold_array())
     counts = count(said, holds)
-    # As the report has it: of the verdict for one label a photograph, else the mean over labels.
-    right = (scores.argmax(1) == truth)[:, None] if single else truth
+    # As the report has it: of the verdict for one label an image, else the mean over labels.
+    right = (scores.argmax(1) == ground_truth)[:, None] if single else ground_truth
     confidence = scores.max(1, keepdims=True) if single else scores
     errors = [expected_calibration_error(s, r) for s, r in zip(confidence.T, right.T, strict=True)]
     ranked = [Ranking.of(s, h).both()[0] for s, h in zip(scores.T, holds.T, strict=True)]
@@ -124,7 +130,7 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
         "weighted_f1": float(counts.average("weighted")["f1"]),
         "accuracy" if single else "exact_match": float(exact_match(said, holds)),
         "macro_ap": mean_of_known(ranked),
-        "log_loss": float(log_losses(scores, truth).mean()),
+        "log_loss": float(log_losses(scores, ground_truth).mean()),
         "calibration_error": float(np.mean(errors)),
     }
 
@@ -142,16 +148,16 @@ def scores_of(contract: Contract, outputs: Outputs) -> NDArray[np.float64]:
 
 
 def tuned(contract: Contract, outputs: Outputs, *, split: str = "val") -> Contract:
-    """The contract with the temperature and, for multilabel, the thresholds that suit these photographs."""
+    """The contract with the temperature and, for multilabel, the thresholds that suit these images."""
     if not contract.task.is_image_level:
         return contract
     spec = next(s for s in contract.outputs if s.role == "scores")
-    truth = truth_of(outputs.samples, contract.task)
-    temperature = float(fit_temperature(outputs.arrays[spec.name], truth))
+    ground_truth = ground_truth_of(outputs.samples, contract.task)
+    temperature = float(fit_temperature(outputs.arrays[spec.name], ground_truth))
     contract = contract.model_copy(update={"temperature": temperature})
     if contract.task is not Task.MULTILABEL:
         return contract
-    chosen = choose_thresholds(scores_of(contract, outputs), truth)
+    chosen = choose_thresholds(scores_of(contract, outputs), ground_truth)
     names = [label.name for label in contract.labels]
     thresholds = dict(zip(names, map(float, chosen), strict=True))
     return contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": split})

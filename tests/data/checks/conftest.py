@@ -41,12 +41,12 @@ class Planted:
 
     root: Path
 
-    def photographs(self):
+    def images(self):
         return sorted(p for p in self.root.rglob("*.png"))
 
     def replace(self, image, name=None, position=3, **save):
-        """Put another picture in the place of one photograph; its labels stay."""
-        path = self.photographs()[position]
+        """Put another picture in the place of one image; its labels stay."""
+        path = self.images()[position]
         image(Image.open(path).convert("RGB")).save(path if name is None else path.with_name(name), **save)
         return path
 
@@ -67,9 +67,9 @@ class Planted:
         path.write_text(json.dumps(content), "utf-8")
         return path
 
-    def label_of(self, photograph):
-        """The text file of a photograph of YOLO."""
-        return Path(str(photograph).replace("/images/", "/labels/")).with_suffix(".txt")
+    def label_of(self, image):
+        """The text file of an image of YOLO."""
+        return Path(str(image).replace("/images/", "/labels/")).with_suffix(".txt")
 
     def page_with_box(self):
         """An XML file whose boxes lie beyond the middle, so that half the size cannot hold them."""

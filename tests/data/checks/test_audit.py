@@ -12,7 +12,7 @@ from blemish.data.audit import check
 def test_a_clean_set_has_no_findings(plant, base):
     found = check(plant(base).root)
     assert [f.sentence() for f in found] == []
-    assert found.photographs == 60
+    assert found.images == 60
 
 
 def test_a_set_that_cannot_be_read_at_all(tmp_path):
@@ -30,8 +30,8 @@ def test_findings_are_remembered_until_a_file_changes(plant, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(audit, "audit", None)  # nothing is looked at again
         assert check(planted.root).to_dict() == first.to_dict()
-    planted.truncate(planted.photographs()[0])
-    assert set(check(planted.root).counts) == {"truncated-photograph"}
+    planted.truncate(planted.images()[0])
+    assert set(check(planted.root).counts) == {"truncated-image"}
 
 
 def test_every_finding_is_documented_and_planted():
@@ -60,8 +60,8 @@ def test_what_lies_elsewhere_is_looked_at_every_time(plant, tmp_path, monkeypatc
     text = (planted.root / "data.yaml").read_text("utf-8")
     (pointer / "data.yaml").write_text(text.replace("path: .", f"path: {planted.root.as_posix()}"))
     assert check(pointer, duplicates=False).counts == {}
-    planted.truncate(planted.photographs()[0])
-    assert check(pointer, duplicates=False).counts == {"truncated-photograph": 1}
+    planted.truncate(planted.images()[0])
+    assert check(pointer, duplicates=False).counts == {"truncated-image": 1}
 
 
 def test_a_link_back_to_the_set_ends(plant, tmp_path, monkeypatch):

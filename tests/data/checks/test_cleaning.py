@@ -34,13 +34,13 @@ def another_annotation(**fields):
     )
 
 
-def photograph(change):
-    return lambda planted: change(planted.photographs()[5])
+def image(change):
+    return lambda planted: change(planted.images()[5])
 
 
 def turned(planted):
-    """A photograph that lies turned in its file, under labels of the size it has there."""
-    path = planted.photographs()[3]
+    """An image that lies turned in its file, under labels of the size it has there."""
+    path = planted.images()[3]
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(path).convert("RGB").resize((64, 48)).save(path, exif=exif)
@@ -72,7 +72,7 @@ def halved(text):
 
 
 def of_another_shape(planted):
-    """Labels of a wide picture, beyond the edge of the photograph beside them."""
+    """Labels of a wide picture, beyond the edge of the image beside them."""
     path = planted.page_with_box()
     text = path.read_text().replace("<width>64<", "<width>400<")
     path.write_text(text.replace("<xmax>", "<xmax>3"))
@@ -80,7 +80,7 @@ def of_another_shape(planted):
 
 def another(planted):
     pixels = np.random.default_rng(9).integers(0, 255, (64, 64, 3), np.uint8)
-    Image.fromarray(pixels).save(planted.photographs()[0].with_name("extra.png"))
+    Image.fromarray(pixels).save(planted.images()[0].with_name("extra.png"))
 
 
 def line_again(planted):
@@ -109,7 +109,7 @@ def half_a_box(text):
 
 
 def leak(planted):
-    train = planted.photographs()[0]
+    train = planted.images()[0]
     copy = planted.root / "images/val/copy.png"
     shutil.copy(train, copy)
     shutil.copy(planted.label_of(train), planted.label_of(copy))
@@ -120,15 +120,15 @@ def listed_ghost(planted):
 
 
 MENDED = [
-    ("missing-photograph", "csv", photograph(Path.unlink)),
-    ("missing-photograph", "voc-splits", listed_ghost),
-    ("photograph-without-label", "csv", another),
-    ("label-without-photograph", "coco", another_annotation(image_id=12345)),
-    ("empty-file", "yolo", photograph(lambda p: p.write_bytes(b""))),
-    ("broken-photograph", "coco", photograph(lambda p: p.write_bytes(b"<html>"))),
-    ("truncated-photograph", "voc", photograph(lambda p: p.write_bytes(p.read_bytes()[:-400]))),
-    ("tiny-photograph", "csv", photograph(lambda p: Image.open(p).resize((9, 9)).save(p))),
-    ("wrong-extension", "folders", photograph(lambda p: Image.open(p).convert("RGB").save(p, "JPEG"))),
+    ("missing-image", "csv", image(Path.unlink)),
+    ("missing-image", "voc-splits", listed_ghost),
+    ("image-without-label", "csv", another),
+    ("label-without-image", "coco", another_annotation(image_id=12345)),
+    ("empty-file", "yolo", image(lambda p: p.write_bytes(b""))),
+    ("broken-image", "coco", image(lambda p: p.write_bytes(b"<html>"))),
+    ("truncated-image", "voc", image(lambda p: p.write_bytes(p.read_bytes()[:-400]))),
+    ("tiny-image", "csv", image(lambda p: Image.open(p).resize((9, 9)).save(p))),
+    ("wrong-extension", "folders", image(lambda p: Image.open(p).convert("RGB").save(p, "JPEG"))),
     ("labels-not-upright", "coco", turned),
     ("labels-in-another-scale", "voc", stated(0.5, halved)),
     ("labels-in-another-scale", "voc", of_another_shape),
@@ -151,7 +151,7 @@ MENDED = [
     ("unknown-label", "yolo", lines_of(lambda _: ["17 0.5 0.5 0.1 0.1"])),
     ("empty-label", "voc", stated(1, lambda t: re.sub(r"<name>\w+<", "<name><", t, count=1))),
     ("empty-cell", "csv", gap),
-    ("exact-duplicate", "folders", photograph(lambda p: shutil.copy(p, p.with_name("again.png")))),
+    ("exact-duplicate", "folders", image(lambda p: shutil.copy(p, p.with_name("again.png")))),
     ("split-leak", "yolo", leak),
     ("other-filename", "voc", stated(1, lambda t: t.replace("<filename>", "<filename>other"))),
 ]
@@ -171,9 +171,9 @@ def test_a_mended_fault_is_gone(plant, tmp_path, code, base, spoil):
 
 def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
     planted = plant("yolo")
-    photographs = planted.photographs()
-    with_objects = [p for p in photographs if planted.label_of(p).read_text()]
-    planted.truncate(photographs[0])
+    images = planted.images()
+    with_objects = [p for p in images if planted.label_of(p).read_text()]
+    planted.truncate(images[0])
     Image.open(with_objects[8]).convert("RGB").save(with_objects[8], format="JPEG", quality=95)
     lines = planted.label_of(with_objects[9]).read_text()
     planted.label_of(with_objects[9]).write_text(lines + lines.splitlines()[0] + "\n0 1 2\n")
@@ -186,20 +186,20 @@ def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
     result = clean(planted.root, tmp_path / "clean")
     assert {p: p.read_bytes() for p in planted.root.rglob("*") if p.is_file()} == before
     assert result.found.counts.keys() >= {
-        "truncated-photograph",
+        "truncated-image",
         "wrong-extension",
         "repeated-object",
         "bad-line",
         "split-leak",
     }
-    assert set(result.dropped) == {"truncated-photograph", "split-leak"}
+    assert set(result.dropped) == {"truncated-image", "split-leak"}
     again = check(tmp_path / "clean")
     assert set(again.counts) <= {"few-examples"}
-    assert again.photographs == 59
+    assert again.images == 59
 
 
 def two_files(root, names, category=("dent", "dent")):
-    """COCO files of train and val that list those photographs, each with one object of that label."""
+    """COCO files of train and val that list those images, each with one object of that label."""
     (root / "annotations").mkdir()
     for (split, listed), label in zip(names.items(), category, strict=True):
         content = {
@@ -214,7 +214,7 @@ def two_files(root, names, category=("dent", "dent")):
 
 
 @pytest.mark.parametrize("duplicates", [True, False])
-def test_a_photograph_listed_in_two_splits_stays_on_one_side(draw, tmp_path, duplicates):
+def test_an_image_listed_in_two_splits_stays_on_one_side(draw, tmp_path, duplicates):
     for name in ("a.png", "b.png", "c.png"):
         draw(f"set/{name}")
     two_files(tmp_path / "set", {"train": ["a.png", "b.png"], "val": ["a.png", "c.png"]})
@@ -231,7 +231,7 @@ def test_contradicting_labels_are_left_to_people(draw, tmp_path):
     result = clean(tmp_path / "set", tmp_path / "clean")
     assert not result.dropped
     assert {"contradicting-labels"} == {f.code for f in result.left.errors}
-    assert result.written.photographs == 3
+    assert result.written.images == 3
 
 
 def test_a_leak_with_contradicting_labels_is_left_to_people(draw, tmp_path):

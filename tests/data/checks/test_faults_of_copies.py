@@ -1,4 +1,4 @@
-"""Photographs that are there twice, and objects on both sides of a split."""
+"""Images that are there twice, and objects on both sides of a split."""
 
 import shutil
 
@@ -11,13 +11,13 @@ from blemish.data.audit import check
 
 def test_copies_inside_a_split_and_across(plant):
     planted = plant("folders")
-    path = planted.photographs()[0]
+    path = planted.images()[0]
     shutil.copy(path, path.with_name("again.png"))
     found = check(planted.root)
     assert set(found.counts) == {"exact-duplicate"}
 
     Image.open(path).convert("RGB").save(path.with_name("again.png"), format="PNG")
-    other = next(p for p in planted.photographs() if p.parent != path.parent)
+    other = next(p for p in planted.images() if p.parent != path.parent)
     path.with_name("again.png").rename(other.with_name("again.png"))
     found = check(planted.root)
     assert set(found.counts) == {"exact-duplicate", "contradicting-labels"}
@@ -31,12 +31,12 @@ def test_a_leak_between_splits_is_an_error(plant):
     shutil.copy(planted.label_of(train), planted.label_of(copy))
     found = check(planted.root)
     assert set(found.counts) == {"split-leak"}
-    assert found.errors[0].path == train  # the training photograph can go, the measuring one stays
+    assert found.errors[0].path == train  # the training image can go, the measuring one stays
 
 
 def test_a_near_copy_without_splits_is_a_note(plant):
     planted = plant("folders")
-    path = planted.photographs()[0]
+    path = planted.images()[0]
     Image.open(path).convert("RGB").save(path.with_name("again.jpg"), quality=70)
     found = check(planted.root)
     assert [(f.code, str(f.severity)) for f in found] == [("near-duplicate", "note")]
@@ -77,7 +77,7 @@ def test_a_stem_that_two_lists_of_voc_name(plant):
 @pytest.mark.parametrize(
     ("header", "label"), [("file,label,split", "dent"), ("file,label,x1,y1,x2,y2,split", "dent,1,2,9,9")]
 )
-def test_a_photograph_that_a_table_puts_into_two_splits(draw, table, header, label):
+def test_an_image_that_a_table_puts_into_two_splits(draw, table, header, label):
     for name in ("a.png", "b.png"):
         draw(name)
     other = label.replace("dent", "rust")

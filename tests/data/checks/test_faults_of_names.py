@@ -1,4 +1,4 @@
-"""Label names that look like mistakes, and labels with too few photographs."""
+"""Label names that look like mistakes, and labels with too few images."""
 
 import shutil
 import time
@@ -44,7 +44,7 @@ def test_a_label_that_nobody_has_and_one_that_few_have(plant):
     Image.fromarray(np.random.default_rng(9).integers(0, 255, (64, 64, 3), np.uint8)).save(extra)
     found = check(planted.root)
     assert "few-examples" in set(found.counts)
-    assert "stands in 1 photographs" in found.of("few-examples")[0].message
+    assert "stands in 1 images" in found.of("few-examples")[0].message
 
 
 def test_imbalance(draw, tmp_path):

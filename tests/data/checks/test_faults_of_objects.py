@@ -134,10 +134,10 @@ def test_an_object_without_name_and_a_file_that_is_no_xml(plant):
     assert found.findings[0].origin == f"{page}:{text[: text.index('<object')].count(chr(10)) + 1}"
     page.write_text(text[:-30])
     found = check(planted.root)
-    assert set(found.counts) - {"photograph-without-label"} == {"bad-file"}
+    assert set(found.counts) - {"image-without-label"} == {"bad-file"}
 
 
-def test_an_xml_file_that_names_another_photograph(plant):
+def test_an_xml_file_that_names_another_image(plant):
     planted = plant("voc")
     page = planted.page_with_box()
     page.write_text(re.sub(r"<filename>.*</filename>", "<filename>other.jpg</filename>", page.read_text()))

@@ -1,4 +1,4 @@
-"""Faults of photographs, planted: found, named by file, and nothing else named."""
+"""Faults of images, planted: found, named by file, and nothing else named."""
 
 import zlib
 
@@ -24,16 +24,16 @@ def trailing(path):
     ("code", "spoil"),
     [
         ("empty-file", lambda p: p.write_bytes(b"")),
-        ("broken-photograph", lambda p: p.write_bytes(b"<html>not found</html>")),
-        ("truncated-photograph", lambda p: p.write_bytes(p.read_bytes()[:-400])),
-        ("damaged-photograph", corrupt),
+        ("broken-image", lambda p: p.write_bytes(b"<html>not found</html>")),
+        ("truncated-image", lambda p: p.write_bytes(p.read_bytes()[:-400])),
+        ("damaged-image", corrupt),
         ("trailing-bytes", trailing),
     ],
 )
 @pytest.mark.parametrize("base", ["csv", "yolo", "coco"])
 def test_a_spoilt_file(plant, base, code, spoil):
     planted = plant(base)
-    path = planted.photographs()[5]
+    path = planted.images()[5]
     spoil(path)
     found = check(planted.root)
     assert [(f.code, f.path) for f in found] == [(code, path)]
@@ -43,7 +43,7 @@ def test_a_spoilt_file(plant, base, code, spoil):
 
 def test_damage_that_only_decoding_shows(plant):
     planted = plant("csv")
-    path = planted.photographs()[5]
+    path = planted.images()[5]
     data = bytearray(path.read_bytes())
     at = data.index(b"IDAT")
     length = int.from_bytes(data[at - 4 : at], "big")
@@ -51,14 +51,14 @@ def test_damage_that_only_decoding_shows(plant):
     data[at + 4 + length : at + 8 + length] = zlib.crc32(data[at : at + 4 + length]).to_bytes(4, "big")
     path.write_bytes(bytes(data))
     assert set(check(planted.root, duplicates=False).counts) == set()
-    assert [(f.code, f.path) for f in check(planted.root)] == [("damaged-photograph", path)]
+    assert [(f.code, f.path) for f in check(planted.root)] == [("damaged-image", path)]
 
 
-def test_an_oversized_photograph(plant):
+def test_an_oversized_image(plant):
     planted = plant("csv")
     planted.replace(lambda i: i.resize((65, 64)))
     found = check(planted.root, limits=Limits(max_pixels=64 * 64))
-    assert set(found.counts) == {"oversized-photograph"}
+    assert set(found.counts) == {"oversized-image"}
 
 
 def exif(orientation):
@@ -74,10 +74,10 @@ def exif(orientation):
         ("palette", lambda i: i.quantize(200), {}),
         ("exif-orientation", lambda i: i.rotate(90), {"exif": exif(6)}),
         ("sixteen-bit", lambda i: Image.fromarray(np.asarray(i.convert("L")).astype(np.uint16) * 257), {}),
-        ("tiny-photograph", lambda i: i.resize((9, 40)), {}),
+        ("tiny-image", lambda i: i.resize((9, 40)), {}),
     ],
 )
-def test_an_unusual_photograph(plant, code, image, save):
+def test_an_unusual_image(plant, code, image, save):
     planted = plant("csv")
     path = planted.replace(image, **save)
     assert [(f.code, f.path) for f in check(planted.root)] == [(code, path)]
@@ -95,7 +95,7 @@ def test_an_unusual_photograph(plant, code, image, save):
         ),
     ],
 )
-def test_an_unusual_photograph_of_another_format(plant, code, name, image, save):
+def test_an_unusual_image_of_another_format(plant, code, name, image, save):
     planted = plant("csv")
     path = planted.replace(image, name, **save)
     path.unlink()
@@ -103,54 +103,52 @@ def test_an_unusual_photograph_of_another_format(plant, code, name, image, save)
     assert [(f.code, f.path.name) for f in check(planted.root)] == [(code, name)]
 
 
-def test_a_missing_photograph_is_named_by_line(plant):
+def test_a_missing_image_is_named_by_line(plant):
     planted = plant("csv")
-    path = planted.photographs()[3]
+    path = planted.images()[3]
     path.unlink()
     line = next(
         i for i, t in enumerate((planted.root / "labels.csv").read_text().splitlines(), 1) if path.name in t
     )
     found = check(planted.root)
-    assert [(f.code, f.origin) for f in found] == [
-        ("missing-photograph", f"{planted.root / 'labels.csv'}:{line}")
-    ]
+    assert [(f.code, f.origin) for f in found] == [("missing-image", f"{planted.root / 'labels.csv'}:{line}")]
     assert path.name in found.findings[0].message
 
 
 @pytest.mark.parametrize("base", ["coco", "voc"])
-def test_a_missing_photograph_of_other_formats(plant, base):
+def test_a_missing_image_of_other_formats(plant, base):
     planted = plant(base)
-    planted.photographs()[3].unlink()
-    assert set(check(planted.root).counts) == {"missing-photograph"}
+    planted.images()[3].unlink()
+    assert set(check(planted.root).counts) == {"missing-image"}
 
 
 def test_an_image_set_that_lists_what_is_not_there(plant):
     planted = plant("voc-splits")
     planted.edit("ImageSets/Main/train.txt", lambda t: t + "ghost\n")
     found = check(planted.root)
-    assert set(found.counts) == {"missing-photograph"}
+    assert set(found.counts) == {"missing-image"}
     assert "ghost" in found.findings[0].message
 
 
 @pytest.mark.parametrize("base", ["csv", "boxes", "coco", "voc", "folders"])
-def test_a_photograph_without_label(plant, base):
+def test_an_image_without_label(plant, base):
     planted = plant(base)
-    folder = planted.root if base == "folders" else planted.photographs()[0].parent
+    folder = planted.root if base == "folders" else planted.images()[0].parent
     extra = folder / "extra.png"
     Image.fromarray(np.random.default_rng(9).integers(0, 255, (64, 64, 3), np.uint8)).save(extra)
     found = check(planted.root)
-    assert set(found.counts) == {"photograph-without-label"}
+    assert set(found.counts) == {"image-without-label"}
     assert found.findings[0].path in (extra, folder)
 
 
-def test_a_label_without_photograph(plant):
+def test_a_label_without_image(plant):
     planted = plant("yolo")
-    orphan = planted.label_of(planted.photographs()[0]).with_name("orphan.txt")
+    orphan = planted.label_of(planted.images()[0]).with_name("orphan.txt")
     orphan.write_text("0 .5 .5 .1 .1\n")
-    assert [(f.code, f.path) for f in check(planted.root)] == [("label-without-photograph", orphan)]
+    assert [(f.code, f.path) for f in check(planted.root)] == [("label-without-image", orphan)]
 
     planted = plant("coco")
     planted.coco(lambda c: c["annotations"].append(c["annotations"][0] | {"id": 999, "image_id": 12345}))
     found = check(planted.root)
-    assert set(found.counts) == {"label-without-photograph"}
+    assert set(found.counts) == {"label-without-image"}
     assert "annotation 999" in found.findings[0].origin

@@ -15,9 +15,9 @@ def exif(orientation):
     return out
 
 
-def test_labels_drawn_before_a_photograph_was_turned_upright(plant):
+def test_labels_drawn_before_an_image_was_turned_upright(plant):
     planted = plant("coco")
-    path = planted.photographs()[3]
+    path = planted.images()[3]
     stored = Image.open(path).convert("RGB").resize((64, 48))
     stored.save(path, exif=exif(6))
 
@@ -37,13 +37,13 @@ def test_labels_drawn_before_a_photograph_was_turned_upright(plant):
     dataset = open_dataset(planted.root)
     sample = next(s for s in dataset if s.path == path)
     assert sample.size_hw == (64, 48)
-    assert sample.truth.boxes_xyxy[0].tolist() == [48 - 20, 4, 48 - 8, 24]
+    assert sample.ground_truth.boxes_xyxy[0].tolist() == [48 - 20, 4, 48 - 8, 24]
     assert any("turned" in n for n in dataset.notes)
 
 
 def test_an_orientation_that_labels_say_nothing_about(plant):
     planted = plant("yolo")
-    image = next(p for p in planted.photographs() if planted.label_of(p).read_text())
+    image = next(p for p in planted.images() if planted.label_of(p).read_text())
     Image.open(image).save(image, exif=exif(3))
     found = check(planted.root)
     assert set(found.counts) == {"orientation-ambiguous", "exif-orientation"}

@@ -149,7 +149,7 @@ def build(desk: InferenceService) -> APIRouter:
 
 def probabilities(prediction: Prediction) -> dict[str, float]:
     """Title: probability, the most probable first."""
-    pairs = zip(prediction.labels.titles, prediction.label_scores.tolist(), strict=True)
+    pairs = zip(prediction.labels.display_names, prediction.label_scores.tolist(), strict=True)
     return {title: round(score, 4) for title, score in sorted(pairs, key=lambda pair: -pair[1])}
 
 
@@ -158,7 +158,7 @@ def detections(prediction: Prediction) -> list[dict[str, Any]]:
     boxes = () if prediction.boxes_xyxy is None else prediction.boxes_xyxy.tolist()
     return [
         {
-            "label": prediction.labels.titles[index] if len(prediction.labels) else "damage",
+            "label": prediction.labels.display_names[index] if len(prediction.labels) else "damage",
             "confidence": round(float(score), 4),
             "box": [round(side) for side in box],
         }
@@ -170,7 +170,7 @@ def detections(prediction: Prediction) -> list[dict[str, Any]]:
 async def _ask(
     desk: InferenceService, request: Request, models: list[ServedModel], *, mapped: bool = False
 ) -> list[InferenceResult]:
-    """One photograph, read once, answered by each model in turn; the first one also says where it looked."""
+    """One image, read once, answered by each model in turn; the first one also says where it looked."""
     for served in models:
         served.gate.check()
     began = time.perf_counter()
@@ -181,7 +181,7 @@ async def _ask(
         for place, served in enumerate(models):
             with served.gate.entered():
                 question = InferenceRequest(
-                    photograph=form.photographs[0],
+                    image=form.images[0],
                     model=served,
                     request_id=request_id_of(request.scope),
                     reading_seconds=reading,

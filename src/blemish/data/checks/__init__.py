@@ -1,1 +1,1 @@
-"""The kinds of faults that a check looks for: in photographs, objects, label names and copies."""
+"""The kinds of faults that a check looks for: in images, objects, label names and copies."""

@@ -1,4 +1,4 @@
-"""Objects that cannot be right: outside the photograph, without area, drawn twice, masks of a few pixels."""
+"""Objects that cannot be right: outside the image, without area, drawn twice, masks of a few pixels."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def look_at_objects(
     reading: ReadContext,
     told: Counter[str],
 ) -> BoolArray:
-    """Tell `reading` what is wrong with one photograph's objects; (n,) bool, which of them can be kept.
+    """Tell `reading` what is wrong with one image's objects; (n,) bool, which of them can be kept.
 
     Args:
-        one: the photograph, for where each object stands in its file.
-        boxes: (n, 4) xyxy in pixels of the upright photograph.
+        one: the image, for where each object stands in its file.
+        boxes: (n, 4) xyxy in pixels of the upright image.
         regions: outlines or masks, likewise.
-        size_hw: of the upright photograph, where known.
+        size_hw: of the upright image, where known.
         reading: told about each fault.
-        told: counts photographs by the sentence that people shall read once.
+        told: counts images by the sentence that people shall read once.
     """
     keep = _without_area(one, boxes, reading, told)
     reach = boxes
@@ -108,7 +108,7 @@ def _outside(
         reading.problem(
             "box-outside",
             f"its box or outline reaches over {np.round(boxes[row], 1).tolist()},"
-            f" {'wholly' if wholly else 'partly'} outside its photograph of {width} x {height}",
+            f" {'wholly' if wholly else 'partly'} outside its image of {width} x {height}",
             origin=one.origins[row],
             path=one.path,
             remedy="correct it" if wholly else "correct it or cut it at the edge",

@@ -1,4 +1,4 @@
-"""Photographs that are there twice, and objects that stand on both sides of a split."""
+"""Images that are there twice, and objects that stand on both sides of a split."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check_listed_twice(samples: Sequence[Sample]) -> Iterator[Finding]:
 
 
 def check_groups(dataset: Dataset) -> Iterator[Finding]:
-    """Groups whose photographs stand in more than one split."""
+    """Groups whose images stand in more than one split."""
     sides: dict[str, dict[str, Sample]] = {}
     for sample in dataset.samples:
         if sample.group is not None and sample.split is not None:
@@ -123,4 +123,4 @@ def _how(pair: Pair) -> str:
 
 
 def _labels(sample: Sample) -> list[str]:
-    return [] if sample.truth is None else sorted(sample.truth.label_names)
+    return [] if sample.ground_truth is None else sorted(sample.ground_truth.label_names)

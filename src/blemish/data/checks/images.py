@@ -1,4 +1,4 @@
-"""Photographs that cannot be used, or not as they stand."""
+"""Images that cannot be used, or not as they stand."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SUFFIXES_OF = {
     "BMP": (".bmp",),
 }
 FEWEST_PIXELS_A_SIDE = 10
-NO_PHOTOGRAPH_MODES = ("F", "LAB")
+NO_IMAGE_MODES = ("F", "LAB")
 
 
-def check_photographs(paths: Sequence[Path], looks: Sequence[HeaderInfo]) -> Iterator[Finding]:
+def check_images(paths: Sequence[Path], looks: Sequence[HeaderInfo]) -> Iterator[Finding]:
     """What a look at each file without decoding it shows."""
     for path, look in zip(paths, looks, strict=True):
         finding = _unusable(path, look)
@@ -37,15 +37,15 @@ def _unusable(path: Path, look: HeaderInfo) -> Finding | None:
     if look.error and look.size_bytes == 0 and "empty" in reason:
         return error("empty-file", "the file is empty", "copy or download it again")
     if look.error == "ImageTooLarge":
-        return error("oversized-photograph", reason, remedy)
+        return error("oversized-image", reason, remedy)
     if look.error == "ImageTruncated" or look.fault == "truncated":
-        return error("truncated-photograph", "the file ends too early", "copy or download it again")
+        return error("truncated-image", "the file ends too early", "copy or download it again")
     if look.error:
-        return error("broken-photograph", reason, remedy or "replace it")
+        return error("broken-image", reason, remedy or "replace it")
     if look.fault == "checksum":
-        return error("damaged-photograph", "a checksum in the file is wrong", "copy or download it again")
-    if look.header is not None and look.header.mode in NO_PHOTOGRAPH_MODES:
-        return error("broken-photograph", f"its pixels are {look.header.mode}", "save it as RGB or as grey")
+        return error("damaged-image", "a checksum in the file is wrong", "copy or download it again")
+    if look.header is not None and look.header.mode in NO_IMAGE_MODES:
+        return error("broken-image", f"its pixels are {look.header.mode}", "save it as RGB or as grey")
     return None
 
 
@@ -71,7 +71,7 @@ def _unusual(path: Path, look: HeaderInfo) -> Iterator[Finding]:
     if min(header.size_hw) < FEWEST_PIXELS_A_SIDE:
         height, width = header.size_hw
         yield note(
-            "tiny-photograph",
+            "tiny-image",
             f"it is {width} x {height} pixels",
             "replace or drop it",
             Severity.WARNING,

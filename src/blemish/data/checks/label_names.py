@@ -1,4 +1,4 @@
-"""Label names that look like mistakes, and labels with too few photographs to learn or to measure."""
+"""Label names that look like mistakes, and labels with too few images to learn or to measure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from blemish.data.findings import Finding, Severity
 from blemish.structures import Dataset, Task
 
-FEWEST_PHOTOGRAPHS = 10
+FEWEST_IMAGES = 10
 FEWEST_TO_MEASURE = 5
 FEWEST_LETTERS = 4  # shorter words differ in a letter because they are others
 MOST_IMBALANCE = 20.0
@@ -91,36 +91,36 @@ def check_counts(dataset: Dataset) -> Iterator[Finding]:
     """Labels that nobody has, that are rare, or that a split for measuring lacks."""
     if not dataset.labels.names or dataset.task is Task.LOCALIZATION:
         return
-    held = np.array([s.truth.holds() for s in dataset.samples if s.truth is not None], bool)
+    held = np.array([s.ground_truth.holds() for s in dataset.samples if s.ground_truth is not None], bool)
     held = held.reshape(-1, len(dataset.labels))
-    splits = np.array([s.split or "" for s in dataset.samples if s.truth is not None])
+    splits = np.array([s.split or "" for s in dataset.samples if s.ground_truth is not None])
     totals = held.sum(0)
     for label, total in zip(dataset.labels.names, totals.tolist(), strict=True):
         if total == 0:
             yield Finding(
                 "unused-label",
                 Severity.WARNING,
-                f"the label {label!r} stands in no photograph",
+                f"the label {label!r} stands in no image",
                 dataset.root,
                 remedy="label some, or take the name out",
             )
-        elif total < FEWEST_PHOTOGRAPHS:
+        elif total < FEWEST_IMAGES:
             yield Finding(
                 "few-examples",
                 Severity.WARNING,
-                f"the label {label!r} stands in {total} photographs, too few to learn or to measure",
+                f"the label {label!r} stands in {total} images, too few to learn or to measure",
                 dataset.root,
-                remedy=f"label at least {FEWEST_PHOTOGRAPHS}",
+                remedy=f"label at least {FEWEST_IMAGES}",
             )
     for split in [s for s in ("val", "test") if (splits == s).any()]:
         for label, total, whole in zip(
             dataset.labels.names, held[splits == split].sum(0).tolist(), totals.tolist(), strict=True
         ):
-            if total < FEWEST_TO_MEASURE and whole >= FEWEST_PHOTOGRAPHS:
+            if total < FEWEST_TO_MEASURE and whole >= FEWEST_IMAGES:
                 yield Finding(
                     "few-examples",
                     Severity.WARNING,
-                    f"the label {label!r} stands in {total} photographs of {split}, too few to measure",
+                    f"the label {label!r} stands in {total} images of {split}, too few to measure",
                     dataset.root,
                     remedy=f"divide the set anew, so that at least {FEWEST_TO_MEASURE} are there",
                 )
@@ -133,7 +133,7 @@ def check_counts(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(
             "imbalance",
             Severity.NOTE,
-            f"{most!r} stands in {used.max()} photographs and {least!r} in {used.min()}",
+            f"{most!r} stands in {used.max()} images and {least!r} in {used.min()}",
             dataset.root,
             remedy="weigh the classes in training, or label more of the rare one",
         )

@@ -16,7 +16,7 @@ from blemish.errors import BadInput
 from blemish.geometry import mask_box, rle_from_text
 from blemish.geometry.polygons import FARTHEST
 
-ABSENT = RawAnnotations(id="", path=Path())  # stands for an image whose photograph nobody finds
+ABSENT = RawAnnotations(id="", path=Path())  # stands for an image whose image nobody finds
 YES = (1, "1")  # as some write numbers; True is 1
 MOST_AREA = FARTHEST**2
 
@@ -33,7 +33,7 @@ def read_annotations(
     categories: Mapping[Any, int],
     reading: ReadContext,
 ) -> None:
-    """Give every photograph its objects."""
+    """Give every image its objects."""
     for entry in content["annotations"]:
         origin = f"{file}: annotation {entry.get('id')}"
         drawn, category = taken.get(key_of(entry.get("image_id"))), key_of(entry.get("category_id"))
@@ -41,7 +41,7 @@ def read_annotations(
             continue
         if drawn is None:
             reading.problem(
-                "label-without-photograph",
+                "label-without-image",
                 f"it belongs to image {entry.get('image_id')!r}, which is not listed",
                 origin=origin,
                 remedy="list the image or drop the annotation",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.coco_annotations import ABSENT, is_size, key_of, read_annotations
@@ -51,10 +51,10 @@ class CocoReader:
             taken = _read_images(file, split, content, shelf, root, reading, missing)
             read_annotations(file, content, taken, categories[split], reading)
             drawn += taken.values()
-        reading.missing_photographs(missing, shelf.root, shelf)
+        reading.missing_images(missing, shelf.root, shelf)
         if not drawn:
             raise BadDataset(
-                f"{path}: it names no photograph that lies in {shelf.root}; say where they are with images="
+                f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
             )
         task = boxes_or_masks(drawn, reading)
         samples = place_all(drawn, task, labels, reading)
@@ -84,17 +84,17 @@ def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> di
     """A data set of boxes or masks as the content of one COCO file; ids count from 1 in its order.
 
     Args:
-        dataset: every photograph's size is known.
+        dataset: every image's size is known.
         names: the `file_name` of each sample id; the ids themselves where not given.
 
     Raises:
-        BadInput: the size of a photograph is not known.
+        BadInput: the size of an image is not known.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, sample in enumerate(dataset.samples, 1):
         if sample.size_hw is None:
-            raise BadInput(f"{sample.path}: its size is not known; restore the photograph or leave it out")
+            raise BadInput(f"{sample.path}: its size is not known; restore the image or leave it out")
         image: dict[str, Any] = {
             "id": number,
             "file_name": sample.id if names is None else names[sample.id],
@@ -104,9 +104,9 @@ def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> di
         if sample.group is not None:
             image["group"] = sample.group
         images.append(image)
-        truth = sample.truth
-        for row in range(0 if truth is None else len(truth)):
-            annotations.append(_annotation(truth, row, number, len(annotations) + 1))  # type: ignore[arg-type]
+        ground_truth = sample.ground_truth
+        for row in range(0 if ground_truth is None else len(ground_truth)):
+            annotations.append(_annotation(ground_truth, row, number, len(annotations) + 1))  # type: ignore[arg-type]
     categories = [{"id": i, "name": n, "supercategory": ""} for i, n in enumerate(dataset.labels.names, 1)]
     return {
         "info": {},
@@ -117,30 +117,30 @@ def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> di
     }
 
 
-def _annotation(truth: GroundTruth, row: int, image: int, number: int) -> dict[str, Any]:
-    x1, y1, x2, y2 = truth.boxes_xyxy[row].tolist()  # type: ignore[index]
+def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = ground_truth.boxes_xyxy[row].tolist()  # type: ignore[index]
     out: dict[str, Any] = {
         "id": number,
         "image_id": image,
-        "category_id": int(truth.label_index[row]) + 1,
+        "category_id": int(ground_truth.label_index[row]) + 1,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": (x2 - x1) * (y2 - y1),
-        "iscrowd": int(truth.crowd[row]),
+        "iscrowd": int(ground_truth.crowd[row]),
         "segmentation": [],
     }
-    mask = None if truth.masks is None else truth.masks[row]
+    mask = None if ground_truth.masks is None else ground_truth.masks[row]
     if isinstance(mask, PolygonMask):
         if not mask.stands_in:
             out["segmentation"] = [p.reshape(-1).tolist() for p in mask.polygons]
             out["area"] = mask.area
     elif mask is not None:
-        counts = mask.counts.tolist() if truth.crowd[row] else rle_to_text(mask)
+        counts = mask.counts.tolist() if ground_truth.crowd[row] else rle_to_text(mask)
         out["segmentation"] = {"size": list(mask.size_hw), "counts": counts}
         out["area"] = mask.area
-    if truth.areas.size and np.isfinite(truth.areas[row]):
-        out["area"] = float(truth.areas[row])
+    if ground_truth.areas.size and np.isfinite(ground_truth.areas[row]):
+        out["area"] = float(ground_truth.areas[row])
     for flag in ("difficult", "truncated"):  # not COCO's own; whoever does not know them passes over them
-        values = getattr(truth, flag)
+        values = getattr(ground_truth, flag)
         if values.size and values[row]:
             out[flag] = 1
     return out
@@ -197,7 +197,7 @@ def _begins_as_coco(file: Path) -> bool:
 
 
 def _root_of(file: Path) -> Path:
-    """The folder that photographs are named from: above `annotations/`, and above a split's own folder."""
+    """The folder that images are named from: above `annotations/`, and above a split's own folder."""
     return file.parent.parent if file.parent.name in FOLDERS else file.parent
 
 
@@ -269,7 +269,7 @@ def _categories(
             by_file[split][key] = name
             if name not in names:
                 names.append(name)
-    labels = labels_with_titles(names)
+    labels = labels_with_display_names(names)
     return labels, {s: {k: labels.index(n) for k, n in m.items()} for s, m in by_file.items()}
 
 
@@ -282,30 +282,30 @@ def _read_images(
     reading: ReadContext,
     missing: list[tuple[str, str]],
 ) -> dict[Any, RawAnnotations]:
-    """The photographs of a file by their ids; those that nobody finds are added to `missing`."""
+    """The images of a file by their ids; those that nobody finds are added to `missing`."""
     taken: dict[Any, RawAnnotations] = {}
     near = file.parent.name
     seen: dict[Path, Any] = {}
     for entry in content["images"]:
         name, key = str(entry.get("file_name") or ""), key_of(entry.get("id"))
         origin = f"{file}: image {key}"
-        photograph = shelf.by_name(name, near)
-        if photograph is None:
+        image = shelf.by_name(name, near)
+        if image is None:
             if reading.missing != "keep" or reading.lenient:
                 missing.append((name, origin))
                 continue
-            photograph = shelf.root / name
-        if key in taken or photograph in seen:
+            image = shelf.root / name
+        if key in taken or image in seen:
             reading.problem(
                 "repeated-line",
-                f"{name!r} is listed twice" if photograph in seen else f"two images have the id {key}",
+                f"{name!r} is listed twice" if image in seen else f"two images have the id {key}",
                 origin=origin,
-                path=photograph,
+                path=image,
                 remedy="drop one, and give its annotations to the other",
                 fix="drops the later one",
             )
             continue
-        seen[photograph] = key
+        seen[image] = key
         height, width = entry.get("height"), entry.get("width")
         stated = (int(height), int(width)) if is_size(height) and is_size(width) else None
         if stated is None and any(side not in UNSTATED for side in (height, width)):
@@ -313,13 +313,13 @@ def _read_images(
                 "wrong-stated-size",
                 f"width {width!r} and height {height!r} are no size in pixels"[:200],
                 origin=origin,
-                path=photograph,
+                path=image,
                 remedy="correct the size",
                 severity=Severity.WARNING,
-                fix="states the photograph's size",
+                fix="states the image's size",
             )
         taken[key] = RawAnnotations(
-            id=sample_id(photograph, root), path=photograph, split=split, origin=origin, stated_hw=stated
+            id=sample_id(image, root), path=image, split=split, origin=origin, stated_hw=stated
         )
         if isinstance(entry.get("group"), str):
             taken[key].group = entry["group"]

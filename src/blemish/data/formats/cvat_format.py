@@ -1,4 +1,4 @@
-"""CVAT's own XML, "CVAT for images 1.1": one file for all photographs."""
+"""CVAT's own XML, "CVAT for images 1.1": one file for all images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.arrays import FloatArray
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.polygon_masks import ellipse_outline, outlines_box, rectangle_outline
@@ -34,7 +34,7 @@ COMMENT = re.compile(rb"<!(?:--.*?--|\[CDATA\[.*?\]\])>", re.DOTALL)
 
 @dataclass
 class Content:
-    """What the files say, before photographs are looked for.
+    """What the files say, before images are looked for.
 
     Attributes:
         names: labels in the order of the task's list, then those that only shapes name.
@@ -61,7 +61,7 @@ class Image:
 
 @register("cvat", rank=35, says="annotations.xml of CVAT for images 1.1")
 class CvatReader:
-    """Boxes, polygons, ellipses and masks of a task or project, or the tags of whole photographs."""
+    """Boxes, polygons, ellipses and masks of a task or project, or the tags of whole images."""
 
     def recognises(self, path: Path) -> bool:
         """Whether it is, or holds, an XML file that begins as CVAT's do."""
@@ -78,18 +78,18 @@ class CvatReader:
             split = split_named(file.stem) if len(files) > 1 else None
             _read_file(file, split, content, reading)
         if not content.names:
-            raise BadDataset(f"{path}: it names no label; label some photographs first")
+            raise BadDataset(f"{path}: it names no label; label some images first")
         for kind, count in content.left_out.items():
             reading.note(f"{count} shapes of kind {kind} have no area and were left out")
         shelf = ImageIndex(reading.images or root)
         placed = _placed(content.images, shelf, root, reading)
         if not placed:
             raise BadDataset(
-                f"{path}: it names no photograph that lies in {shelf.root}; say where they are with images="
+                f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
             )
         if any(image.shapes for image, _ in placed):
             return _objects(placed, content, root, reading)
-        return _whole_photographs(placed, content, root)
+        return _whole_images(placed, content, root)
 
 
 def _files(path: Path) -> list[Path]:
@@ -131,7 +131,7 @@ def _read_file(file: Path, split: str | None, content: Content, reading: ReadCon
                 if name and not element.findtext("parent"):  # a skeleton's parts name theirs
                     content.names.setdefault(name)
             elif element.tag == "image":
-                element.clear()  # what a hundred thousand photographs leave behind fills the memory
+                element.clear()  # what a hundred thousand images leave behind fills the memory
                 image = None
     except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
         if isinstance(error, BadDataset):
@@ -188,68 +188,68 @@ def _note_shape(
 def _placed(
     images: list[Image], shelf: ImageIndex, root: Path, reading: ReadContext
 ) -> list[tuple[Image, RawAnnotations]]:
-    """Each image with its photograph; those that nobody finds, or that stand there twice, are told."""
+    """Each entry with its image; those that nobody finds, or that stand there twice, are told."""
     missing: list[tuple[str, str]] = []
     placed: dict[Path, tuple[Image, RawAnnotations]] = {}
-    for image in images:
-        photograph = shelf.by_name(image.name)
-        if photograph is None:
+    for entry in images:
+        image = shelf.by_name(entry.name)
+        if image is None:
             if reading.missing != "keep" or reading.lenient:
-                missing.append((image.name, image.origin))
+                missing.append((entry.name, entry.origin))
                 continue
-            photograph = shelf.root / image.name
-        first = placed[photograph][0] if photograph in placed else None
-        if first is not None and first.split and image.split and first.split != image.split:
-            if _says(first) != _says(image):
+            image = shelf.root / entry.name
+        first = placed[image][0] if image in placed else None
+        if first is not None and first.split and entry.split and first.split != entry.split:
+            if _says(first) != _says(entry):
                 reading.problem(
                     "contradicting-labels",
-                    f"{image.name!r} stands in {first.split} and in {image.split}, with other labels in each",
-                    origin=image.origin,
-                    path=photograph,
+                    f"{entry.name!r} stands in {first.split} and in {entry.split}, with other labels in each",
+                    origin=entry.origin,
+                    path=image,
                     remedy="decide which are right, and list it in one subset only",
                 )
             if (
-                reading.in_two_splits(image.name, first.split, image.split, origin=image.origin)
+                reading.in_two_splits(entry.name, first.split, entry.split, origin=entry.origin)
                 == first.split
             ):
                 continue
         elif first is not None:
             reading.problem(
                 "repeated-line",
-                f"{image.name!r} is listed twice",
-                origin=image.origin,
-                path=photograph,
+                f"{entry.name!r} is listed twice",
+                origin=entry.origin,
+                path=image,
                 remedy="drop one, and give its shapes to the other",
                 fix="drops the later one",
             )
             continue
         one = RawAnnotations(
-            id=sample_id(photograph, root),
-            path=photograph,
-            split=image.split,
-            origin=image.origin,
-            stated_hw=image.stated_hw,
+            id=sample_id(image, root),
+            path=image,
+            split=entry.split,
+            origin=entry.origin,
+            stated_hw=entry.stated_hw,
         )
-        placed[photograph] = (image, one)
-    reading.missing_photographs(missing, shelf.root, shelf)
+        placed[image] = (entry, one)
+    reading.missing_images(missing, shelf.root, shelf)
     return list(placed.values())
 
 
 def _says(image: Image) -> list[object]:
-    """What stands in a photograph, to compare."""
+    """What stands in an image, to compare."""
     return [*image.tags, *((name, element.tag, element.attrib) for name, element, _ in image.shapes)]
 
 
-def _whole_photographs(placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path) -> Dataset:
-    """A multilabel set from the tags of photographs in which nothing is drawn."""
-    labels = labels_with_titles(content.names)
+def _whole_images(placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path) -> Dataset:
+    """A multilabel set from the tags of images in which nothing is drawn."""
+    labels = labels_with_display_names(content.names)
     samples = tuple(
         Sample(
             id=one.id,
             path=one.path,
             split=one.split,
             origin=one.origin,
-            truth=GroundTruth(
+            ground_truth=GroundTruth(
                 task=Task.MULTILABEL,
                 labels=labels,
                 label_index=np.array(sorted({labels.index(n) for n in image.tags}), np.int64),
@@ -263,11 +263,11 @@ def _whole_photographs(placed: list[tuple[Image, RawAnnotations]], content: Cont
 def _objects(
     placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path, reading: ReadContext
 ) -> Dataset:
-    labels = labels_with_titles(content.names)
+    labels = labels_with_display_names(content.names)
     index = {n: i for i, n in enumerate(labels.names)}
     tags = sum(len(image.tags) for image, _ in placed)
     if tags:
-        reading.note(f"{tags} tags of whole photographs were left out, since others have shapes")
+        reading.note(f"{tags} tags of whole images were left out, since others have shapes")
     for image, one in placed:
         for name, element, origin in image.shapes:
             read = _read_shape(element, origin, one, reading)
@@ -373,7 +373,7 @@ def _mask(element: ET.Element, one: RawAnnotations) -> tuple[Box, Region]:
     if not fits or (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
         total = sum(runs.tolist())
         raise ValueError(
-            f"a window inside the photograph and runs that fill it, not {total} of {width} x {height}"
+            f"a window inside the image and runs that fill it, not {total} of {width} x {height}"
         )
     window = np.zeros(width * height, bool)
     ends = np.cumsum(runs).tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.read_context import SPLITS, ImageIndex, ReadContext, is_image_name, sample_id, split_named
@@ -22,12 +22,12 @@ from blemish.errors import BadDataset
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 
-@register("folders", rank=90, says="a folder for each label, with photographs in it")
+@register("folders", rank=90, says="a folder for each label, with images in it")
 class FoldersReader:
-    """Photographs sorted into folders; the folder's name is the label."""
+    """Images sorted into folders; the folder's name is the label."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether two levels down, or three below split folders, there are photographs."""
+        """Whether two levels down, or three below split folders, there are images."""
         return path.is_dir() and any(
             is_image_name(f.name)
             for folder in _folders(path)
@@ -36,55 +36,51 @@ class FoldersReader:
         )
 
     def read(self, path: Path, reading: ReadContext) -> Dataset:
-        """One sample for each photograph, in the order of split, label and name."""
+        """One sample for each image, in the order of split, label and name."""
         top, levels = _levels(path, reading)
         names = sorted({label.name for folder in levels.values() for label in _folders(folder)})
-        labels = labels_with_titles(names)
+        labels = labels_with_display_names(names)
         samples: list[Sample] = []
         counts = dict.fromkeys(names, 0)
         for split, folder in levels.items():
             stray = [f.name for f in sorted(folder.iterdir()) if f.is_file() and is_image_name(f.name)]
             if stray:
                 reading.problem(
-                    "photograph-without-label",
-                    f"{len(stray)} photographs lie beside the label folders, such as {stray[0]!r}",
+                    "image-without-label",
+                    f"{len(stray)} images lie beside the label folders, such as {stray[0]!r}",
                     path=folder,
                     remedy="move each into a label's folder",
                     severity=Severity.WARNING,
                     fix="leaves them out",
                 )
-                reading.note(
-                    f"{len(stray)} photographs in {folder} lie in no label's folder and were left out"
-                )
+                reading.note(f"{len(stray)} images in {folder} lie in no label's folder and were left out")
             for label in _folders(folder):
-                truth = GroundTruth(
+                ground_truth = GroundTruth(
                     task=Task.CLASSIFICATION, labels=labels, label_index=np.array([labels.index(label.name)])
                 )
-                for photograph in ImageIndex(label).files.values():
+                for image in ImageIndex(label).files.values():
                     counts[label.name] += 1
                     samples.append(
                         Sample(
-                            id=sample_id(photograph, top),
-                            path=photograph,
+                            id=sample_id(image, top),
+                            path=image,
                             split=split or None,
-                            truth=truth,
+                            ground_truth=ground_truth,
                             origin=str(label),
                         )
                     )
         if not samples:
-            raise BadDataset(
-                f"{path}: there are no photographs in its folders; put some in, one folder a label"
-            )
+            raise BadDataset(f"{path}: there are no images in its folders; put some in, one folder a label")
         for name, count in counts.items():
             if count == 0:
                 reading.problem(
                     "empty-label",
-                    f"the label folder {name!r} holds no photograph",
+                    f"the label folder {name!r} holds no image",
                     path=top,
                     remedy="fill or remove it",
                     severity=Severity.WARNING,
                 )
-                reading.note(f"the label folder {name!r} holds no photograph")
+                reading.note(f"the label folder {name!r} holds no image")
         return Dataset(
             task=Task.CLASSIFICATION,
             labels=labels,
@@ -108,10 +104,10 @@ class FoldersReader:
             for split in dataset.splits if splits else ("",):
                 (writing.root / split / name).mkdir(parents=True, exist_ok=True)
         for sample in dataset.samples:
-            if sample.truth is None:
-                writing.lose("the photograph has no label and is left out", sample)
+            if sample.ground_truth is None:
+                writing.lose("the image has no label and is left out", sample)
                 continue
-            folder = writing.root / (sample.split or "") / sample.truth.label_names[0]
+            folder = writing.root / (sample.split or "") / sample.ground_truth.label_names[0]
             writing.put(sample, folder / names[sample.id])
 
 

@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each photograph, beside it."""
+"""LabelMe: a JSON file for each image, beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.polygon_masks import ellipse_outline, outlines_box
@@ -41,10 +41,10 @@ class LabelMeFile:
 
     Attributes:
         path: the file.
-        says_name: the photograph that it names, a path from its own folder.
+        says_name: the image that it names, a path from its own folder.
         stated_hw: size of the picture that the shapes were drawn on.
         shapes: as they stand in the file.
-        flags: which labels hold for the whole photograph.
+        flags: which labels hold for the whole image.
     """
 
     path: Path
@@ -54,9 +54,9 @@ class LabelMeFile:
     flags: dict[str, bool] = field(default_factory=dict)
 
 
-@register("labelme", rank=50, says="LabelMe's .json files beside their photographs")
+@register("labelme", rank=50, says="LabelMe's .json files beside their images")
 class LabelMeReader:
-    """Polygons, rectangles, circles and masks of LabelMe and its kin, or flags of whole photographs."""
+    """Polygons, rectangles, circles and masks of LabelMe and its kin, or flags of whole images."""
 
     def recognises(self, path: Path) -> bool:
         """Whether one of the first JSON files of the folder, or of those below, begins as LabelMe's do."""
@@ -75,7 +75,7 @@ class LabelMeReader:
         shelf = ImageIndex(reading.images or root)
         if any(page.shapes for page in pages):
             return _objects(root, pages, shelf, reading)
-        return _whole_photographs(root, pages, shelf, reading)
+        return _whole_images(root, pages, shelf, reading)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
@@ -137,7 +137,7 @@ def _bad_file(file: Path, what: str, origin: str, reading: ReadContext) -> None:
         origin=origin,
         path=file,
         remedy="mend or remove it",
-        fix="leaves the photograph out",
+        fix="leaves the image out",
     )
 
 
@@ -145,8 +145,8 @@ def _is_size(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 1 <= value < 1e6
 
 
-def _photograph(page: LabelMeFile, shelf: ImageIndex, root: Path, reading: ReadContext) -> Path | None:
-    """The photograph of a page: as it names it from its own folder, else that of its stem, else by name.
+def _image(page: LabelMeFile, shelf: ImageIndex, root: Path, reading: ReadContext) -> Path | None:
+    """The image of a page: as it names it from its own folder, else that of its stem, else by name.
 
     A path that leads out of the data set's surroundings is not followed: whoever opens a set that somebody
     else made does not want it to take in, and later copy, what else lies on the disk.
@@ -176,12 +176,12 @@ def _photograph(page: LabelMeFile, shelf: ImageIndex, root: Path, reading: ReadC
 
 
 def _placed(candidate: Path, shelf: ImageIndex, root: Path) -> Path | None:
-    """The photograph at a path, if one lies there, below the shelf, the data set or the folder around it."""
+    """The image at a path, if one lies there, below the shelf, the data set or the folder around it."""
     plain = Path(os.path.abspath(candidate))  # noqa: PTH100 - links stay, of which some sets are made
     below = Path(os.path.abspath(shelf.root))  # noqa: PTH100
     if not is_image_name(plain.name) or not plain.is_file():
         return None
-    if plain.is_relative_to(below):  # as the shelf lists it, so that one photograph has one path
+    if plain.is_relative_to(below):  # as the shelf lists it, so that one image has one path
         return shelf.find(plain.relative_to(below).as_posix()) or candidate
     around = Path(os.path.abspath(root)).parent  # noqa: PTH100 - "../images/a.png" is LabelMe's habit
     return plain if plain.is_relative_to(around) and around != Path(around.anchor) else None
@@ -190,73 +190,69 @@ def _placed(candidate: Path, shelf: ImageIndex, root: Path) -> Path | None:
 def _found(
     pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext, root: Path
 ) -> Iterator[tuple[LabelMeFile, Path, str | None]]:
-    """(page, photograph, split) of each page whose photograph is there; the others are told."""
+    """(page, image, split) of each page whose image is there; the others are told."""
     missing: list[tuple[str, str]] = []
     first: dict[Path, Path] = {}
     out = []
     for page in pages:
-        photograph = _photograph(page, shelf, root, reading)
-        if photograph is None:
+        image = _image(page, shelf, root, reading)
+        if image is None:
             if reading.missing != "keep" or reading.lenient:
                 missing.append((page.says_name or page.path.stem, str(page.path)))
                 continue
-            photograph = page.path.parent / (page.says_name or f"{page.path.stem}.jpg")
-        if photograph in first:
+            image = page.path.parent / (page.says_name or f"{page.path.stem}.jpg")
+        if image in first:
             reading.problem(
                 "repeated-line",
-                f"it names {photograph.name!r}, as {first[photograph].name} does",
+                f"it names {image.name!r}, as {first[image].name} does",
                 origin=str(page.path),
-                path=photograph,
+                path=image,
                 remedy="correct imagePath, or drop one",
                 fix="drops the later one",
             )
             continue
-        first[photograph] = page.path
+        first[image] = page.path
         below = page.path.parts[len(root.parts) : -1]
-        out.append((page, photograph, next((s for s in map(split_named, below) if s), None)))
-    reading.missing_photographs(missing, shelf.root, shelf)
+        out.append((page, image, next((s for s in map(split_named, below) if s), None)))
+    reading.missing_images(missing, shelf.root, shelf)
     if not out:
-        raise BadDataset(
-            f"{root}: none of its photographs lies in {shelf.root}; say where they are with images="
-        )
+        raise BadDataset(f"{root}: none of its images lies in {shelf.root}; say where they are with images=")
     yield from out
 
 
-def _whole_photographs(
-    root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext
-) -> Dataset:
-    """A multilabel set from the flags of photographs in which nothing is drawn."""
+def _whole_images(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext) -> Dataset:
+    """A multilabel set from the flags of images in which nothing is drawn."""
     names = list(dict.fromkeys(n for page in pages for n in page.flags))
     if not names:
-        raise BadDataset(f"{root}: no file holds a shape or a flag; label some photographs first")
-    labels = labels_with_titles(names)
+        raise BadDataset(f"{root}: no file holds a shape or a flag; label some images first")
+    labels = labels_with_display_names(names)
     samples = tuple(
         Sample(
-            id=sample_id(photograph, root),
-            path=photograph,
+            id=sample_id(image, root),
+            path=image,
             split=split,
             origin=str(page.path),
-            truth=GroundTruth(
+            ground_truth=GroundTruth(
                 task=Task.MULTILABEL,
                 labels=labels,
                 label_index=np.array(sorted(labels.index(n) for n, v in page.flags.items() if v), np.int64),
             ),
         )
-        for page, photograph, split in _found(pages, shelf, reading, root)
+        for page, image, split in _found(pages, shelf, reading, root)
     )
     return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="labelme")
 
 
 def _objects(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext) -> Dataset:
     names = {str(s.get("label") or "").strip() for page in pages for s in page.shapes}
-    labels = labels_with_titles(sorted(names - {""}))
+    labels = labels_with_display_names(sorted(names - {""}))
     index = {n: i for i, n in enumerate(labels.names)}
     left_out: Counter[str] = Counter()
     drawn = []
-    for page, photograph, split in _found(pages, shelf, reading, root):
+    for page, image, split in _found(pages, shelf, reading, root):
         one = RawAnnotations(
-            id=sample_id(photograph, root),
-            path=photograph,
+            id=sample_id(image, root),
+            path=image,
             split=split,
             origin=str(page.path),
             stated_hw=page.stated_hw,
@@ -277,7 +273,7 @@ def _draw(
     left_out: Counter[str],
     reading: ReadContext,
 ) -> None:
-    """Give a photograph the shapes of its page; parts of one group and label are one object."""
+    """Give an image the shapes of its page; parts of one group and label are one object."""
     parts: dict[tuple[str, object], int] = {}
     for number, shape in enumerate(page.shapes):
         origin = f"{page.path}: shape {number}"
@@ -366,7 +362,7 @@ def _painted(
         return None
     window = _unpacked(value, page.stated_hw)
     if window is None:
-        wrong("bad-run-lengths", "its mask is no picture of black and white inside the photograph")
+        wrong("bad-run-lengths", "its mask is no picture of black and white inside the image")
         return None
     x, y = np.rint(corner_xy).astype(int).tolist()
     mask = paste_window(window, (x, y), page.stated_hw)

@@ -1,4 +1,4 @@
-"""Tables of labels: a line for each photograph (or each box), columns found by their header."""
+"""Tables of labels: a line for each image (or each box), columns found by their header."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
 @register("csv", rank=60, says="a .csv or .tsv file with a header, or a folder with one")
 class TableReader:
-    """CSV and TSV: one label a photograph, several, or boxes."""
+    """CSV and TSV: one label an image, several, or boxes."""
 
     def recognises(self, path: Path) -> bool:
         """Whether it is a table, or a folder with one."""
@@ -29,19 +29,17 @@ class TableReader:
         return path.is_dir() and bool(_tables_in(path))
 
     def read(self, path: Path, reading: ReadContext) -> Dataset:
-        """One sample for each photograph, in the order of the lines."""
+        """One sample for each image, in the order of the lines."""
         files = [path] if path.is_file() else _chosen(path)
         tables = [read_table(f, reading) for f in files]
         root = files[0].parent
         folder = reading.images or root
         if not folder.is_dir():
-            raise BadDataset(
-                f"{folder}: there is no such folder of photographs; say where they are with images="
-            )
+            raise BadDataset(f"{folder}: there is no such folder of images; say where they are with images=")
         shelf = ImageIndex(folder)
         if reading.images is None and not shelf.files:
             raise BadDataset(
-                f"{folder}: no photographs lie beside {files[0].name}; say where they are with images="
+                f"{folder}: no images lie beside {files[0].name}; say where they are with images="
             )
         roles = [find_roles(t, reading) for t in tables]
         splits = [split_named(f.stem) if len(files) > 1 else None for f in files]
@@ -50,7 +48,7 @@ class TableReader:
         return read(parts, shelf, root, reading)
 
     def write(self, dataset: Dataset, writing: WriteContext) -> None:
-        """`labels.csv` beside `images`: a line for each photograph, or for each box."""
+        """`labels.csv` beside `images`: a line for each image, or for each box."""
         write_table(dataset, writing)
 
 

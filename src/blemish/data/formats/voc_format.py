@@ -1,12 +1,12 @@
-"""Pascal VOC: an XML file for each photograph, lists in ImageSets, painted masks where there are any."""
+"""Pascal VOC: an XML file for each image, lists in ImageSets, painted masks where there are any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from blemish.data.display_names import labels_with_titles
-from blemish.data.findings import DROPS_PHOTOGRAPH, Severity
+from blemish.data.display_names import labels_with_display_names
+from blemish.data.findings import DROPS_IMAGE, Severity
 from blemish.data.formats import register
 from blemish.data.formats.voc_writer import write_voc
 from blemish.data.formats.voc_xml import VocAnnotation, read_page
@@ -22,14 +22,14 @@ YEARS = ("VOC2007", "VOC2012")
 
 @register("voc", rank=30, says="Annotations/*.xml beside JPEGImages, or VOCdevkit")
 class VocReader:
-    """One year, several years side by side, or XML files beside their photographs."""
+    """One year, several years side by side, or XML files beside their images."""
 
     def recognises(self, path: Path) -> bool:
         """Whether there are XML files where VOC keeps them."""
         return path.is_dir() and bool(_years(path))
 
     def read(self, path: Path, reading: ReadContext) -> Dataset:
-        """One sample for each photograph, year by year, in the order of the stems."""
+        """One sample for each image, year by year, in the order of the stems."""
         years = _years(path) if path.is_dir() else []
         if not years:
             raise BadDataset(
@@ -43,17 +43,15 @@ class VocReader:
         names = {o.name for _, page in pages for o in page.objects}
         if not names:
             raise BadDataset(f"{path}: no XML file holds an object; label some first")
-        labels = labels_with_titles(sorted(names))
+        labels = labels_with_display_names(sorted(names))
         _other_names([page for _, page in pages], reading)
         shift = _first_pixel([page for _, page in pages], reading)
         drawn, painted, missing = _drawn(
             path, years, pages, {n: i for i, n in enumerate(labels.names)}, shift, reading
         )
-        reading.missing_photographs(missing, reading.images or path)
+        reading.missing_images(missing, reading.images or path)
         if not drawn:
-            raise BadDataset(
-                f"{path}: none of its XML files has a photograph; say where they are with images="
-            )
+            raise BadDataset(f"{path}: none of its XML files has an image; say where they are with images=")
         task = Task.DETECTION
         with_objects = [d for d in drawn if len(d)]
         if (painted or not with_objects) and reading.task in (None, Task.SEGMENTATION):
@@ -63,8 +61,7 @@ class VocReader:
                 drawn = _with_masks(drawn, painted, reading)
             else:
                 reading.note(
-                    f"{len(painted)} of {len(drawn)} photographs have painted masks; task=segmentation"
-                    f" reads those"
+                    f"{len(painted)} of {len(drawn)} images have painted masks; task=segmentation reads those"
                 )
         samples = place_all(drawn, task, labels, reading)
         return Dataset(task=task, labels=labels, samples=samples, root=path, format="voc")
@@ -104,15 +101,15 @@ def _xml_files(year: Path) -> list[Path]:
 
 
 def _other_names(pages: list[VocAnnotation], reading: ReadContext) -> None:
-    """One note on files whose <filename> is that of another photograph."""
+    """One note on files whose <filename> is that of another image."""
     other = [p for p in pages if p.says_name and Path(p.says_name.replace("\\", "/")).stem != p.path.stem]
     if other and reading.lenient:
         reading.problem(
             "other-filename",
-            f"{len(other)} of {len(pages)} XML files name another photograph in <filename>,"
+            f"{len(other)} of {len(pages)} XML files name another image in <filename>,"
             f" {other[0].says_name!r} here",
             origin=str(other[0].path),
-            remedy="nothing need be done: photographs are found by the name of the XML file",
+            remedy="nothing need be done: images are found by the name of the XML file",
             severity=Severity.NOTE,
             fix="writes the right name",
         )
@@ -136,7 +133,7 @@ def _drawn(
     shift: float,
     reading: ReadContext,
 ) -> tuple[list[RawAnnotations], dict[Path, Path], list[tuple[str, str]]]:
-    """(photographs with their boxes, the painted mask of those that have one, absent photographs)."""
+    """(images with their boxes, the painted mask of those that have one, absent images)."""
     drawn: list[RawAnnotations] = []
     painted: dict[Path, Path] = {}
     missing: list[tuple[str, str]] = []
@@ -148,16 +145,16 @@ def _drawn(
         seen: set[str] = set()
         for _, page in (p for p in pages if p[0] == year):
             stem = page.path.stem
-            photograph = _photograph(page, shelf)
-            seen |= {stem} if photograph is None else {stem, photograph.stem}  # they may differ in case
-            if photograph is None:
+            image = _image(page, shelf)
+            seen |= {stem} if image is None else {stem, image.stem}  # they may differ in case
+            if image is None:
                 if reading.missing != "keep" or reading.lenient:
                     missing.append((stem, str(page.path)))
                     continue
-                photograph = folder / f"{stem}.jpg"
+                image = folder / f"{stem}.jpg"
             one = RawAnnotations(
-                id=sample_id(photograph, path),
-                path=photograph,
+                id=sample_id(image, path),
+                path=image,
                 split=splits.get(stem),
                 origin=str(page.path),
                 stated_hw=page.stated_hw,
@@ -174,24 +171,24 @@ def _drawn(
                 )
             if splits and stem not in splits and reading.lenient:
                 reading.problem(
-                    "photograph-not-listed",
+                    "image-not-listed",
                     "it has an XML file, and no list of ImageSets names it, as they name others",
                     origin=str(page.path),
-                    path=photograph,
+                    path=image,
                     remedy="list it, or divide the set anew: blemish data split",
                     severity=Severity.WARNING,
-                    fix=DROPS_PHOTOGRAPH,
+                    fix=DROPS_IMAGE,
                 )
             drawn.append(one)
             if stem in masks:
-                painted[photograph] = masks[stem]
+                painted[image] = masks[stem]
         _unlabelled(year, shelf, splits, seen, reading)
         _of_one_stem(shelf, seen, {d.path for d in drawn}, reading)
     return drawn, painted, missing
 
 
-def _photograph(page: VocAnnotation, shelf: ImageIndex) -> Path | None:
-    """The photograph of the page's stem; of several, the one that it names.
+def _image(page: VocAnnotation, shelf: ImageIndex) -> Path | None:
+    """The image of the page's stem; of several, the one that it names.
 
     <filename> is wrong too often to be asked for more.
     """
@@ -204,16 +201,16 @@ def _photograph(page: VocAnnotation, shelf: ImageIndex) -> Path | None:
 
 
 def _of_one_stem(shelf: ImageIndex, seen: set[str], taken: set[Path], reading: ReadContext) -> None:
-    """Photographs that share their stem with one that an XML file is for: nothing says what is in them."""
+    """Images that share their stem with one that an XML file is for: nothing says what is in them."""
     if not reading.lenient:
         return
     own = [p for p in shelf.files.values() if not any("Segmentation" in part for part in p.parts[-3:-1])]
-    for photograph in own:
-        if photograph.stem in seen and photograph not in taken:
+    for image in own:
+        if image.stem in seen and image not in taken:
             reading.problem(
-                "photograph-without-label",
-                "its XML file is for another photograph of the same name",
-                path=photograph,
+                "image-without-label",
+                "its XML file is for another image of the same name",
+                path=image,
                 remedy="give it a name and an XML file of its own, or take it away",
                 severity=Severity.WARNING,
                 fix="leaves it out",
@@ -246,14 +243,14 @@ def _splits(year: Path, reading: ReadContext) -> dict[str, str]:
 def _unlabelled(
     year: Path, shelf: ImageIndex, splits: Mapping[str, str], seen: set[str], reading: ReadContext
 ) -> None:
-    """Photographs that a list or the folder names and no XML file."""
+    """Images that a list or the folder names and no XML file."""
     stems = {Path(f).stem: p for f, p in shelf.files.items() if "Segmentation" not in f}
     absent = sorted(s for s in splits if s not in seen and s not in stems)
     bare = sorted(s for s in {*splits, *stems} if s not in seen and s in stems)
     for stem in absent:
         reading.problem(
-            "missing-photograph",
-            f"ImageSets lists {stem!r}, and there is neither a photograph nor an XML file of it",
+            "missing-image",
+            f"ImageSets lists {stem!r}, and there is neither an image nor an XML file of it",
             origin=str(year / "ImageSets"),
             remedy="drop the line or restore both",
             severity=Severity.WARNING,
@@ -261,8 +258,8 @@ def _unlabelled(
         )
     for stem in bare:
         reading.problem(
-            "photograph-without-label",
-            "there is no XML file for the photograph",
+            "image-without-label",
+            "there is no XML file for the image",
             path=stems[stem],
             remedy="label it, or write an XML file without objects",
             severity=Severity.WARNING,
@@ -270,19 +267,19 @@ def _unlabelled(
         )
     if absent:
         reading.note(
-            f"{len(absent)} stems of ImageSets have neither photograph nor XML file, such as {absent[0]!r}"
+            f"{len(absent)} stems of ImageSets have neither image nor XML file, such as {absent[0]!r}"
         )
     if bare:
-        reading.note(f"{len(bare)} photographs have no XML file and were left out, such as {bare[0]!r}")
+        reading.note(f"{len(bare)} images have no XML file and were left out, such as {bare[0]!r}")
 
 
 def _with_masks(
     drawn: list[RawAnnotations], painted: Mapping[Path, Path], reading: ReadContext
 ) -> list[RawAnnotations]:
-    """The photographs whose objects are painted, with a mask for each: object k has the value k from 1."""
+    """The images whose objects are painted, with a mask for each: object k has the value k from 1."""
     kept = [d for d in drawn if d.path in painted or not len(d)]
     if len(kept) < len(drawn):
-        reading.note(f"{len(drawn) - len(kept)} photographs without painted masks were left out")
+        reading.note(f"{len(drawn) - len(kept)} images without painted masks were left out")
     for one in kept:
         if one.path in painted:
             size_hw = one.stated_hw or (0, 0)

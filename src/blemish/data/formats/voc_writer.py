@@ -37,8 +37,8 @@ def write_voc(dataset: Dataset, writing: WriteContext) -> None:
         writing.put(sample, writing.root / "JPEGImages" / name)
         text = page_text(sample, name)
         (writing.root / "Annotations" / f"{stem}.xml").write_text(text, "utf-8")
-        if sample.truth is not None and sample.truth.masks and sample.size_hw is not None:
-            paint_masks(sample.truth, sample.size_hw, writing.root, stem, sample, writing)
+        if sample.ground_truth is not None and sample.ground_truth.masks and sample.size_hw is not None:
+            paint_masks(sample.ground_truth, sample.size_hw, writing.root, stem, sample, writing)
         lists.setdefault(sample.split or "", []).append(stem)
     for split, stems in lists.items() if splits else ():
         folders = ("Main", "Segmentation") if dataset.task is Task.SEGMENTATION else ("Main",)
@@ -49,13 +49,18 @@ def write_voc(dataset: Dataset, writing: WriteContext) -> None:
 
 
 def paint_masks(
-    truth: GroundTruth, size_hw: tuple[int, int], root: Path, stem: str, sample: Sample, writing: WriteContext
+    ground_truth: GroundTruth,
+    size_hw: tuple[int, int],
+    root: Path,
+    stem: str,
+    sample: Sample,
+    writing: WriteContext,
 ) -> None:
     """Paint object k with k + 1, and its class with its label's number + 1, in two palette pictures."""
     from PIL import Image
 
-    masks = truth.masks or ()
-    if len(masks) > MOST_PAINTED or len(truth.labels) > MOST_PAINTED:
+    masks = ground_truth.masks or ()
+    if len(masks) > MOST_PAINTED or len(ground_truth.labels) > MOST_PAINTED:
         writing.lose(
             f"a painted mask holds {MOST_PAINTED} objects and labels, the rest have boxes only", sample
         )
@@ -67,7 +72,7 @@ def paint_masks(
         if not region.any():
             writing.lose("an empty mask is not kept", sample)
         objects[region] = row + 1
-        classes[region] = min(int(truth.label_index[row]) + 1, MOST_PAINTED)
+        classes[region] = min(int(ground_truth.label_index[row]) + 1, MOST_PAINTED)
     for folder, painted in (("SegmentationObject", objects), ("SegmentationClass", classes)):
         (root / folder).mkdir(exist_ok=True)
         picture = Image.fromarray(painted)  # a grey picture; with a palette it becomes one of colours

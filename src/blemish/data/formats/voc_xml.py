@@ -1,4 +1,4 @@
-"""One page of Pascal VOC: the XML file of a photograph, read and written."""
+"""One page of Pascal VOC: the XML file of an image, read and written."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
             origin=f"{file}:{line}",
             path=file,
             remedy="mend it, save it in UTF-8, or remove it",
-            fix="leaves the photograph out",
+            fix="leaves the image out",
         )
         return None
     if root.tag.casefold() != "annotation":
@@ -61,7 +61,7 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
             origin=str(file),
             path=file,
             remedy="write it again or remove it",
-            fix="leaves the photograph out",
+            fix="leaves the image out",
         )
         return None
     page = VocAnnotation(
@@ -130,7 +130,7 @@ def _flag(element: ET.Element, name: str) -> bool:
 
 
 def page_text(sample: Sample, name: str) -> str:
-    """The XML file of a sample; its pixels count from 1, as the first one of the photograph does in VOC."""
+    """The XML file of a sample; its pixels count from 1, as the first one of the image does in VOC."""
     page = ET.Element("annotation")
     ET.SubElement(page, "folder").text = "JPEGImages"
     ET.SubElement(page, "filename").text = name
@@ -140,15 +140,17 @@ def page_text(sample: Sample, name: str) -> str:
         size = ET.SubElement(page, "size")
         for side, value in (("width", sample.size_hw[1]), ("height", sample.size_hw[0]), ("depth", 3)):
             ET.SubElement(size, side).text = str(value)
-    truth = sample.truth
-    ET.SubElement(page, "segmented").text = str(int(truth is not None and truth.masks is not None))
-    for row, label in enumerate(() if truth is None else truth.label_names):
+    ground_truth = sample.ground_truth
+    ET.SubElement(page, "segmented").text = str(
+        int(ground_truth is not None and ground_truth.masks is not None)
+    )
+    for row, label in enumerate(() if ground_truth is None else ground_truth.label_names):
         thing = ET.SubElement(page, "object")
         ET.SubElement(thing, "name").text = label
-        truncated = bool(truth.truncated[row]) if truth.truncated.size else False  # type: ignore[union-attr]
+        truncated = bool(ground_truth.truncated[row]) if ground_truth.truncated.size else False  # type: ignore[union-attr]
         ET.SubElement(thing, "truncated").text = str(int(truncated))
-        ET.SubElement(thing, "difficult").text = str(int(truth.difficult[row]))  # type: ignore[union-attr]
-        corners = truth.boxes_xyxy[row] + np.array([1, 1, 0, 0])  # type: ignore[union-attr, index]
+        ET.SubElement(thing, "difficult").text = str(int(ground_truth.difficult[row]))  # type: ignore[union-attr]
+        corners = ground_truth.boxes_xyxy[row] + np.array([1, 1, 0, 0])  # type: ignore[union-attr, index]
         box = ET.SubElement(thing, "bndbox")
         for corner, value in zip(("xmin", "ymin", "xmax", "ymax"), corners.tolist(), strict=True):
             ET.SubElement(box, corner).text = str(int(value)) if value == int(value) else repr(value)

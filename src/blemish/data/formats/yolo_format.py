@@ -1,4 +1,4 @@
-"""YOLO text files: a line for each object, in shares of the photograph's width and height."""
+"""YOLO text files: a line for each object, in shares of the image's width and height."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from blemish.arrays import FloatArray, Mask
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.yolo_layout import (
@@ -47,18 +47,18 @@ class YoloReader:
         return path.is_dir() and (find_yaml(path) is not None or looks_like_tree(path))
 
     def read(self, path: Path, reading: ReadContext) -> Dataset:
-        """One sample for each photograph, split by split, in the order of the names."""
+        """One sample for each image, split by split, in the order of the names."""
         file = path if path.is_file() else find_yaml(path)
         plan = plan_of_yaml(file, reading) if file is not None else plan_of_tree(path)
         drawn: list[RawAnnotations] = []
         label_files: set[str] = set()
         most = -1
-        for split, photographs in each_once(plan, reading).items():
-            for photograph in photographs:
-                text = label_file(photograph)
+        for split, images in each_once(plan, reading).items():
+            for image in images:
+                text = label_file(image)
                 one = RawAnnotations(
-                    id=sample_id(photograph, plan.root),
-                    path=photograph,
+                    id=sample_id(image, plan.root),
+                    path=image,
                     split=split,
                     origin=text,
                     relative=True,
@@ -69,20 +69,18 @@ class YoloReader:
                     most = max(most, _read_lines(content, one, plan, reading))
                 elif reading.lenient:
                     reading.problem(
-                        "photograph-without-label",
-                        f"there is no {Path(text).name} for it; it counts as a photograph with nothing in it",
-                        path=photograph,
+                        "image-without-label",
+                        f"there is no {Path(text).name} for it; it counts as an image with nothing in it",
+                        path=image,
                         remedy="label it, or write an empty file to say that it holds nothing",
                         severity=Severity.NOTE,
                     )
                 drawn.append(one)
         if not drawn:
-            raise BadDataset(
-                f"{path}: there are no photographs where it says; correct {file or 'the folders'}"
-            )
+            raise BadDataset(f"{path}: there are no images where it says; correct {file or 'the folders'}")
         if not label_files:
             raise BadDataset(
-                f"{path}: no photograph has a label file, {label_file(drawn[0].path)} for one; add them"
+                f"{path}: no image has a label file, {label_file(drawn[0].path)} for one; add them"
             )
         _orphans(label_files, {os.fspath(d.path) for d in drawn}, reading)
         names = plan.names
@@ -94,7 +92,7 @@ class YoloReader:
         if not names:
             raise BadDataset(f"{path}: there is no label in it; write names: in data.yaml")
         task = boxes_or_masks(drawn, reading)
-        labels = labels_with_titles(names)
+        labels = labels_with_display_names(names)
         samples = place_all(drawn, task, labels, reading)
         return Dataset(task=task, labels=labels, samples=samples, root=plan.root, format="yolo")
 
@@ -125,15 +123,15 @@ class YoloReader:
             (writing.root / "classes.txt").write_text("".join(f"{n}\n" for n in lines), "utf-8")
 
 
-def label_file(photograph: Path) -> str:
-    """The text file of a photograph: `images` replaced by `labels` in its path, or else beside it.
+def label_file(image: Path) -> str:
+    """The text file of an image: `images` replaced by `labels` in its path, or else beside it.
 
     Example:
         >>> label_file(Path("set/images/train/a.jpg")).replace(os.sep, "/")
         'set/labels/train/a.txt'
     """
     # Text and no Path, which takes longer to put together than the file takes to read.
-    text = os.fspath(photograph)
+    text = os.fspath(image)
     before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}images{os.sep}")
     if found:
         text = f"{before}{os.sep}labels{os.sep}{after}"[1:]
@@ -142,23 +140,24 @@ def label_file(photograph: Path) -> str:
 
 def object_lines(sample: Sample, writing: WriteContext) -> list[str]:
     """The lines of a sample's text file: label, centre, width and height, or label and outline, in shares."""
-    truth = sample.truth
-    if truth is None or truth.boxes_xyxy is None or not len(truth):
+    ground_truth = sample.ground_truth
+    if ground_truth is None or ground_truth.boxes_xyxy is None or not len(ground_truth):
         return []
     if sample.size_hw is None:
-        raise BadInput(f"{sample.path}: its size is not known; restore the photograph or leave it out")
+        raise BadInput(f"{sample.path}: its size is not known; restore the image or leave it out")
     scale = np.array([sample.size_hw[1], sample.size_hw[0]], np.float64)
     lines = []
     bare = [
-        m is None or (isinstance(m, PolygonMask) and m.stands_in) for m in truth.masks or [None] * len(truth)
+        m is None or (isinstance(m, PolygonMask) and m.stands_in)
+        for m in ground_truth.masks or [None] * len(ground_truth)
     ]
     mixed = any(bare) and not all(bare)
     if mixed:
         writing.lose("a file of YOLO holds boxes or outlines, so boxes were written as rectangles", sample)
-    for row, label in enumerate(truth.label_index.tolist()):
-        mask = None if truth.masks is None else truth.masks[row]
+    for row, label in enumerate(ground_truth.label_index.tolist()):
+        mask = None if ground_truth.masks is None else ground_truth.masks[row]
         if mask is None or (bare[row] and not mixed):
-            low, high = truth.boxes_xyxy[row, :2] / scale, truth.boxes_xyxy[row, 2:] / scale
+            low, high = ground_truth.boxes_xyxy[row, :2] / scale, ground_truth.boxes_xyxy[row, 2:] / scale
             low, high = _inside(low, sample, writing), _inside(high, sample, writing)
             numbers = np.concatenate([(low + high) / 2, high - low])
         else:
@@ -166,7 +165,7 @@ def object_lines(sample: Sample, writing: WriteContext) -> list[str]:
             if outline is None:
                 continue
             around = np.concatenate([outline.min(0), outline.max(0)])
-            if np.abs(around - truth.boxes_xyxy[row]).max() > SAME_BOX_PIXELS:
+            if np.abs(around - ground_truth.boxes_xyxy[row]).max() > SAME_BOX_PIXELS:
                 writing.lose("a box that is not the one around its outline becomes that one", sample)
             numbers = _inside(outline / scale, sample, writing).reshape(-1)
         lines.append(" ".join([str(label), *(f"{v:.12g}" for v in numbers)]))
@@ -175,7 +174,7 @@ def object_lines(sample: Sample, writing: WriteContext) -> list[str]:
 
 def _inside(shares: FloatArray, sample: Sample, writing: WriteContext) -> FloatArray:
     if shares.min() < -SLACK or shares.max() > 1 + SLACK:
-        writing.lose("what reaches over the edge of the photograph was cut off", sample)
+        writing.lose("what reaches over the edge of the image was cut off", sample)
     return np.clip(shares, 0, 1)
 
 
@@ -209,7 +208,7 @@ def _content(text: str) -> str | None:
 
 
 def _read_lines(content: str, one: RawAnnotations, plan: YoloLayout, reading: ReadContext) -> int:
-    """Give a photograph the objects of its text file; the highest number of a label in it, or -1."""
+    """Give an image the objects of its text file; the highest number of a label in it, or -1."""
     highest = -1
     kinds: dict[bool, int] = {}
     for number, line in enumerate(content.splitlines(), 1):
@@ -280,12 +279,12 @@ def _fault(values: list[float], plan: YoloLayout) -> str:
     if len(values) == 5 and min(values[3:]) < 0:
         return f"the box is {values[3]:g} wide and {values[4]:g} high"
     if max(values[1:]) > 2:
-        return f"coordinates are shares of the photograph, up to 1, not {max(values[1:]):g}"
+        return f"coordinates are shares of the image, up to 1, not {max(values[1:]):g}"
     return ""
 
 
 def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
-    """Text files that no photograph belongs to, and those whose photograph is listed nowhere."""
+    """Text files that no image belongs to, and those whose image is listed nowhere."""
     orphans = sorted(
         file
         for folder in {os.path.dirname(f) for f in used}  # noqa: PTH120 - see label_file
@@ -294,37 +293,37 @@ def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
         if (file := os.path.join(folder, name)) not in used  # noqa: PTH118
     )
     shelves: dict[str, dict[str, str]] = {}
-    spare = {o: p for o in orphans if (p := _photograph_of(o, shelves)) is not None and p not in listed}
-    for orphan, photograph in spare.items():
+    spare = {o: p for o in orphans if (p := _image_of(o, shelves)) is not None and p not in listed}
+    for orphan, image in spare.items():
         reading.problem(
-            "photograph-not-listed",
+            "image-not-listed",
             "it and its label file lie there, and no list of data.yaml names it",
             origin=orphan,
-            path=Path(photograph),
+            path=Path(image),
             remedy="list it, or leave it at that",
             severity=Severity.NOTE,
             fix="leaves it out",
         )
     if spare:
-        reading.note(f"{len(spare)} photographs have label files and are listed nowhere, and were left out")
+        reading.note(f"{len(spare)} images have label files and are listed nowhere, and were left out")
     orphans = [o for o in orphans if o not in spare]
     if not orphans:
         return
     for orphan in orphans:
         reading.problem(
-            "label-without-photograph",
-            "there is no photograph for the label file",
+            "label-without-image",
+            "there is no image for the label file",
             origin=orphan,
             path=Path(orphan),
-            remedy="restore the photograph or remove the file",
+            remedy="restore the image or remove the file",
             severity=Severity.WARNING,
             fix="leaves it out",
         )
-    reading.note(f"{len(orphans)} label files have no photograph, such as {Path(orphans[0]).name}")
+    reading.note(f"{len(orphans)} label files have no image, such as {Path(orphans[0]).name}")
 
 
-def _photograph_of(text: str, shelves: dict[str, dict[str, str]]) -> str | None:
-    """The photograph that a text file is for, in `images` for `labels`, or else beside it."""
+def _image_of(text: str, shelves: dict[str, dict[str, str]]) -> str | None:
+    """The image that a text file is for, in `images` for `labels`, or else beside it."""
     before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}labels{os.sep}")
     for place in ([f"{before}{os.sep}images{os.sep}{after}"[1:]] if found else []) + [text]:
         folder, name = os.path.split(place)

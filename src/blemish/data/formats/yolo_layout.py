@@ -1,4 +1,4 @@
-"""What a set of YOLO consists of: data.yaml, or else the tree, says labels, splits and photographs."""
+"""What a set of YOLO consists of: data.yaml, or else the tree, says labels, splits and images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class YoloLayout:
     """What data.yaml, or else the tree, says.
 
     Attributes:
-        root: that photographs are named from.
+        root: that images are named from.
         names: the labels in the order of their numbers; None where nobody names them.
-        images: the photographs of each split, None being the split of a set without splits.
+        images: the images of each split, None being the split of a set without splits.
         says: the file that names the labels.
         has_keypoints: whether the lines go on after the box with points that are no outline.
     """
@@ -45,7 +45,7 @@ def find_yaml(path: Path) -> Path | None:
 
 
 def has_names(file: Path) -> bool:
-    """Whether a YAML file names labels and says where photographs are; it need not be valid for that."""
+    """Whether a YAML file names labels and says where images are; it need not be valid for that."""
     try:
         raw = file.read_bytes()
     except OSError:
@@ -124,10 +124,10 @@ def plan_of_yaml(file: Path, reading: ReadContext) -> YoloLayout:
         if entries:
             listed = entries if isinstance(entries, list) else [entries]
             plan.images.setdefault(split, []).extend(
-                p for e in listed for p in _photographs_of(str(e), key, root, file, reading)
+                p for e in listed for p in _images_of(str(e), key, root, file, reading)
             )
     if not plan.images:
-        raise BadDataset(f"{file}: it names neither train, val nor test; say where their photographs are")
+        raise BadDataset(f"{file}: it names neither train, val nor test; say where their images are")
     if reading.images is not None:
         plan.images = {None: list(ImageIndex(reading.images).files.values())}
     return plan
@@ -167,8 +167,8 @@ def _text(file: Path) -> str:
         raise BadDataset(f"{file}:{line}: not in UTF-8; save it in UTF-8") from error
 
 
-def _photographs_of(entry: str, key: str, root: Path, file: Path, reading: ReadContext) -> list[Path]:
-    """The photographs that a line of data.yaml means: a folder, or a text file that lists them."""
+def _images_of(entry: str, key: str, root: Path, file: Path, reading: ReadContext) -> list[Path]:
+    """The images that a line of data.yaml means: a folder, or a text file that lists them."""
     plain = entry.replace("\\", "/")
     tail = "/".join(p for p in plain.split("/") if p not in ("..", "."))
     for place in (root / plain, root / tail, file.parent / tail):
@@ -187,52 +187,50 @@ def _listed(listing: Path, root: Path, reading: ReadContext) -> list[Path]:
     found, missing = [], []
     for number, line in enumerate(_text(listing).splitlines(), 1):
         if line.strip():
-            photograph = shelf.find(line)
-            if photograph is None:
+            image = shelf.find(line)
+            if image is None:
                 missing.append((line.strip(), f"{listing}:{number}"))
             else:
-                found.append(photograph)
-    reading.missing_photographs(missing, root, shelf)
+                found.append(image)
+    reading.missing_images(missing, root, shelf)
     return found
 
 
 def plan_of_tree(path: Path) -> YoloLayout:
-    """What the tree says: photographs wherever they lie, labels in a file of one line each."""
+    """What the tree says: images wherever they lie, labels in a file of one line each."""
     says = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
     # A blank line between labels is a label without a name: were it passed over, the others would move up.
     names = None if says is None else _names(_text(says).rstrip().splitlines(), says)
     plan = YoloLayout(path, names, says=says)
-    for photograph in ImageIndex(path).files.values():
-        below = photograph.relative_to(path).parts[:-1]
+    for image in ImageIndex(path).files.values():
+        below = image.relative_to(path).parts[:-1]
         split = next((s for s in map(split_named, below) if s), None)
-        plan.images.setdefault(split, []).append(photograph)
+        plan.images.setdefault(split, []).append(image)
     return plan
 
 
 def each_once(plan: YoloLayout, reading: ReadContext) -> dict[str | None, list[Path]]:
-    """The photographs of each split; one that stands in several is kept in the last, to measure with."""
-    last: dict[Path, str | None] = {
-        p: split for split, photographs in plan.images.items() for p in photographs
-    }
+    """The images of each split; one that stands in several is kept in the last, to measure with."""
+    last: dict[Path, str | None] = {p: split for split, images in plan.images.items() for p in images}
     if len(last) == sum(map(len, plan.images.values())):
         return plan.images
     if set(last.values()) != set(plan.images):  # the last split holds all of another: the first one counts
-        for split, photographs in reversed(plan.images.items()):
-            last.update(dict.fromkeys(photographs, split))
+        for split, images in reversed(plan.images.items()):
+            last.update(dict.fromkeys(images, split))
     out: dict[str | None, list[Path]] = {}
     twice: dict[tuple[str | None, str | None], int] = {}
-    for split, photographs in plan.images.items():
-        out[split] = [p for p in dict.fromkeys(photographs) if last[p] == split]
-        for photograph in photographs:
-            if last[photograph] != split:
-                pair = (split, last[photograph])
+    for split, images in plan.images.items():
+        out[split] = [p for p in dict.fromkeys(images) if last[p] == split]
+        for image in images:
+            if last[image] != split:
+                pair = (split, last[image])
                 twice[pair] = twice.get(pair, 0) + 1
     for (split, kept), count in twice.items():
-        reading.note(f"{count} photographs stand in {split} and in {kept}, and count for {kept} only")
+        reading.note(f"{count} images stand in {split} and in {kept}, and count for {kept} only")
         if reading.lenient:
             reading.problem(
                 "split-leak",
-                f"{count} photographs stand in {split} and in {kept}",
+                f"{count} images stand in {split} and in {kept}",
                 origin=str(plan.says or plan.root),
                 remedy="list each in one split only: blemish data split",
                 fix=f"drops them from {split}",

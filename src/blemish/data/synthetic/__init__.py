@@ -9,7 +9,7 @@ from blemish.data.synthetic.panels import PANEL_LABELS, panels
 from blemish.data.synthetic.specimen import Flaw, Specimen
 from blemish.data.synthetic.specimen_writer import (
     LAYOUTS,
-    save_photograph,
+    save_image,
     write_cells,
     write_panels,
     write_specimens,
@@ -26,7 +26,7 @@ __all__ = [
     "Specimen",
     "cells",
     "panels",
-    "save_photograph",
+    "save_image",
     "vehicles",
     "write_cells",
     "write_panels",

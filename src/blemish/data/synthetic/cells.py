@@ -9,9 +9,16 @@ import numpy as np
 
 from blemish.arrays import FloatArray
 from blemish.data.synthetic.brush import Canvas, darken, fill, grid, smooth_noise, stroke, to_uint8, wander
-from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
+from blemish.data.synthetic.specimen import (
+    Flaw,
+    Specimen,
+    check_request,
+    ground_truth_of,
+    labels_of,
+    make_flaw,
+)
 from blemish.errors import BadInput
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import Labels, Task
 
 CELL_LABELS = Labels(("crack", "inactive"), ("Crack", "Inactive"))
@@ -52,12 +59,12 @@ def cells(
         count: how many.
         seed: the same seed draws the same pixels.
         size: height and width, pixels.
-        bits: 8 for RGB photographs with equal channels, 16 for grey ones of uint16.
+        bits: 8 for RGB images with equal channels, 16 for grey ones of uint16.
         task: any; labels are `crack` and `inactive`, for classification `functional` before them (a cell
             with both counts as `crack`), for localization `damage`, and then every cell has one.
 
     Example:
-        >>> [cell.truth.label_names for cell in cells(5)]
+        >>> [cell.ground_truth.label_names for cell in cells(5)]
         [(), ('crack',), ('inactive',), (), ('crack', 'inactive')]
     """
     task = Task(task)
@@ -74,11 +81,11 @@ def cells(
         canvas, flaws = _cell(rng, module, size, kinds)
         if bits == 16:
             pixels = (np.clip(canvas, 0, 1) * np.float32(60_000) + np.float32(0.5)).astype(np.uint16)
-            photograph = Photograph(pixels)
+            image = LoadedImage(pixels)
         else:
-            photograph = Photograph(to_uint8(canvas))
-        truth = truth_of(flaws, labels, task, (size, size))
-        yield Specimen(f"cell-{number:05d}", photograph, truth, module.serial, tuple(flaws))
+            image = LoadedImage(to_uint8(canvas))
+        ground_truth = ground_truth_of(flaws, labels, task, (size, size))
+        yield Specimen(f"cell-{number:05d}", image, ground_truth, module.serial, tuple(flaws))
 
 
 def _module(seed: int, number: int) -> _Module:

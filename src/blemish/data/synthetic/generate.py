@@ -36,7 +36,7 @@ def synthesize(
             not given.
         format: any that can hold the task; csv for image-level tasks, coco for others and a folder a label
             for vehicles where not given.
-        count: how many photographs.
+        count: how many images.
         seed: the same seed draws the same.
         size: height and width, pixels.
         bits: 8, or 16 for cells.
@@ -50,7 +50,7 @@ def synthesize(
         raise UnknownName("kind of data", kind, KINDS)
     if count < 1 or not 32 <= size <= 4096:
         raise BadInput(
-            f"{count} photographs of {size} pixels cannot be drawn; ask for at least 1, of 32 to 4096 pixels"
+            f"{count} images of {size} pixels cannot be drawn; ask for at least 1, of 32 to 4096 pixels"
         )
     if bits not in (8, 16) or (bits == 16 and kind != "cells"):
         raise BadInput(f"{kind} of {bits} bits cannot be drawn; cells have 8 or 16, others 8")
@@ -64,11 +64,11 @@ def synthesize(
     target = format or ("folders" if kind == "vehicles" else "csv" if wanted.is_image_level else "coco")
     with tempfile.TemporaryDirectory() as folder:
         if kind == "cells":
-            drawn = write_cells(folder, count, seed, layout="photographs", task=wanted, size=size, bits=bits)
+            drawn = write_cells(folder, count, seed, layout="images", task=wanted, size=size, bits=bits)
         elif kind == "panels":
-            drawn = write_panels(folder, count, seed, layout="photographs", task=wanted, size_hw=(size, size))
+            drawn = write_panels(folder, count, seed, layout="images", task=wanted, size_hw=(size, size))
         else:
-            drawn = write_vehicles(folder, count, seed, layout="photographs", size_hw=(size, size))
+            drawn = write_vehicles(folder, count, seed, layout="images", size_hw=(size, size))
         if fractions:
             drawn = split_dataset(drawn, fractions=fractions, seed=seed)
         return write_dataset(drawn, output, target)

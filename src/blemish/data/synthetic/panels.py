@@ -19,9 +19,16 @@ from blemish.data.synthetic.brush import (
     to_uint8,
     wander,
 )
-from blemish.data.synthetic.specimen import Flaw, Specimen, check_request, labels_of, make_flaw, truth_of
+from blemish.data.synthetic.specimen import (
+    Flaw,
+    Specimen,
+    check_request,
+    ground_truth_of,
+    labels_of,
+    make_flaw,
+)
 from blemish.geometry import pairwise_iou
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import Labels, Task
 
 PANEL_LABELS = Labels(("chip", "dent", "scratch"), ("Chip", "Dent", "Scratch"))
@@ -69,7 +76,7 @@ def panels(
             none to four.
 
     Example:
-        >>> [panel.truth.label_names for panel in panels(4, task="classification")]
+        >>> [panel.ground_truth.label_names for panel in panels(4, task="classification")]
         [('clean',), ('chip',), ('dent',), ('scratch',)]
     """
     task = Task(task)
@@ -81,9 +88,9 @@ def panels(
         canvas = painted(rng, vehicle_paint(seed, vehicle), size_hw)
         flaws = _damage(rng, canvas, _kinds(rng, number, task))
         canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
-        truth = truth_of(flaws, labels, task, size_hw)
-        photograph = Photograph(to_uint8(canvas))
-        yield Specimen(f"panel-{number:05d}", photograph, truth, f"vehicle-{vehicle:04d}", tuple(flaws))
+        ground_truth = ground_truth_of(flaws, labels, task, size_hw)
+        image = LoadedImage(to_uint8(canvas))
+        yield Specimen(f"panel-{number:05d}", image, ground_truth, f"vehicle-{vehicle:04d}", tuple(flaws))
 
 
 def vehicle_paint(seed: int, vehicle: int) -> Canvas:

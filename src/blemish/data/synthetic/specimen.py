@@ -1,4 +1,4 @@
-"""What a generator draws: a photograph, and everything that is true of it."""
+"""What a generator draws: an image, and everything that is true of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from blemish.arrays import FloatArray, Mask
 from blemish.errors import BadInput
 from blemish.geometry import mask_box, mask_from_polygons
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import GroundTruth, Labels, Task
 
 
@@ -31,19 +31,19 @@ class Flaw:
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """A drawn photograph with its truth.
+    """A drawn image with its truth.
 
     Attributes:
         id: `cell-00012`; unique in one run of a generator.
-        photograph: as `open_photograph` would give it.
-        truth: for the task that was asked for.
-        group: the object photographed, shared by several specimens.
+        image: as `open_image` would give it.
+        ground_truth: for the task that was asked for.
+        group: the object imageed, shared by several specimens.
         flaws: all that was drawn, whatever the task.
     """
 
     id: str
-    photograph: Photograph
-    truth: GroundTruth
+    image: LoadedImage
+    ground_truth: GroundTruth
     group: str
     flaws: tuple[Flaw, ...] = ()
 
@@ -54,14 +54,16 @@ def make_flaw(label_index: int, polygons: Sequence[FloatArray], size_hw: tuple[i
     return Flaw(label_index, tuple(polygons), mask) if mask.area >= 4 else None
 
 
-def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]) -> GroundTruth:
+def ground_truth_of(
+    flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]
+) -> GroundTruth:
     """What `flaws` mean for a task; classification takes its label from the first flaw.
 
     Args:
         flaws: in any order.
-        labels: of the damage; for classification preceded by the label of photographs without any.
+        labels: of the damage; for classification preceded by the label of images without any.
         task: what is asked.
-        size_hw: of the photograph.
+        size_hw: of the image.
     """
     index = np.array([flaw.label_index for flaw in flaws], np.int64)
     if task is Task.CLASSIFICATION:
@@ -81,7 +83,7 @@ def truth_of(flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[i
 def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
     """The labels a task speaks of: with the name and title of clean ones, without, or only "damage"."""
     if task is Task.CLASSIFICATION:
-        return Labels((clean[0], *damage.names), (clean[1], *damage.titles))
+        return Labels((clean[0], *damage.names), (clean[1], *damage.display_names))
     if task is Task.LOCALIZATION:
         return Labels(("damage",), ("Damage",))
     return damage
@@ -90,6 +92,6 @@ def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
 def check_request(count: int, size: int) -> None:
     """BadInput for what no generator can draw."""
     if count < 0:
-        raise BadInput(f"{count} photographs cannot be drawn; ask for 0 or more")
+        raise BadInput(f"{count} images cannot be drawn; ask for 0 or more")
     if size < 32:
-        raise BadInput(f"photographs of {size} px are too small to show damage; ask for 32 or more")
+        raise BadInput(f"images of {size} px are too small to show damage; ask for 32 or more")

@@ -16,11 +16,11 @@ from blemish.data.synthetic.panels import panels
 from blemish.data.synthetic.specimen import Specimen
 from blemish.data.synthetic.vehicles import vehicles
 from blemish.errors import BadInput, StorageFull, UnknownName
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 LAYOUTS = {
-    "photographs": tuple(Task),
+    "images": tuple(Task),
     "folders": (Task.CLASSIFICATION,),
     "csv": (Task.CLASSIFICATION,),
     "multilabel-csv": (Task.MULTILABEL,),
@@ -53,7 +53,7 @@ def write_cells(
         size: height and width, pixels.
         bits: 8 or 16.
         splits: as for `write_specimens`.
-        suffix: of the photographs; 16 bits take `.png` or `.tif`.
+        suffix: of the images; 16 bits take `.png` or `.tif`.
     """
     drawn = cells(count, seed, size=size, bits=bits, task=_task(layout, task))
     return write_specimens(drawn, root, layout=layout, splits=splits, suffix=suffix)
@@ -96,7 +96,7 @@ def write_specimens(
     specimens: Iterable[Specimen],
     root: Path | str,
     *,
-    layout: str = "photographs",
+    layout: str = "images",
     splits: Splits = None,
     suffix: str = ".png",
 ) -> Dataset:
@@ -104,7 +104,7 @@ def write_specimens(
 
     Layouts, with `SPLIT/` only where there are splits:
 
-        photographs     images/ID.png; the truths stand in the data set that comes back, and nowhere else
+        images     images/ID.png; the truths stand in the data set that comes back, and nowhere else
         folders         SPLIT/LABEL/ID.png
         csv             images/ID.png, labels.csv: path,label,split
         multilabel-csv  images/ID.png, labels.csv: filename;crack;inactive, and split
@@ -115,7 +115,7 @@ def write_specimens(
         root: the folder; made where it does not exist.
         layout: one of the above.
         splits: the share of each split, such as {"train": .6, "val": .2, "test": .2}; groups stay together.
-        suffix: of the photographs.
+        suffix: of the images.
 
     Returns:
         The data set, with paths, sizes, groups, splits and truths.
@@ -132,24 +132,24 @@ def write_specimens(
     root, drawn = Path(root), iter(specimens)
     first = next(drawn, None)
     if first is None:
-        raise BadInput("no photographs to write; ask for 1 or more")
-    task, labels = first.truth.task, first.truth.labels
+        raise BadInput("no images to write; ask for 1 or more")
+    task, labels = first.ground_truth.task, first.ground_truth.labels
     _task(layout, task)
     samples: list[Sample] = []
     try:
         # The shares need the number of groups, so folders of splits are filled at the end.
         for specimen in itertools.chain([first], drawn):
-            folder = specimen.truth.label_names[0] if layout == "folders" else "images"
+            folder = specimen.ground_truth.label_names[0] if layout == "folders" else "images"
             path = root / folder / f"{specimen.id}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_photograph(specimen.photograph, path)
+            save_image(specimen.image, path)
             samples.append(
                 Sample(
                     id=path.relative_to(root).as_posix(),
                     path=path,
-                    size_hw=specimen.photograph.size_hw,
+                    size_hw=specimen.image.size_hw,
                     group=specimen.group,
-                    truth=specimen.truth,
+                    ground_truth=specimen.ground_truth,
                 )
             )
         if splits:
@@ -165,31 +165,31 @@ def write_specimens(
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format=layout)
 
 
-def save_photograph(photograph: Photograph, path: Path) -> None:
-    """Write a photograph in the format of the path's suffix: 16 bits as such, equal channels as grey."""
-    pixels = photograph.pixels
-    if photograph.is_16bit:
+def save_image(image: LoadedImage, path: Path) -> None:
+    """Write an image in the format of the path's suffix: 16 bits as such, equal channels as grey."""
+    pixels = image.pixels
+    if image.is_16bit:
         if path.suffix not in (".png", ".tif"):
             raise BadInput(f"{path.suffix} files do not hold 16 bits; take .png or .tif")
         Image.fromarray(pixels).save(path)
         return
     grey = bool((pixels[..., :1] == pixels[..., 1:]).all())
-    image = Image.fromarray(pixels[..., 0] if grey else pixels)
+    raster = Image.fromarray(pixels[..., 0] if grey else pixels)
     if path.suffix == ".webp":
-        image.save(path, lossless=True)
+        raster.save(path, lossless=True)
     elif path.suffix == ".jpg":
-        image.save(path, quality=92)
+        raster.save(path, quality=92)
     elif path.suffix == ".png":
-        image.save(path, compress_level=3)
+        raster.save(path, compress_level=3)
     else:
-        image.save(path)
+        raster.save(path)
 
 
 def _task(layout: str, task: Task | str | None) -> Task:
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     known = LAYOUTS[layout]
-    chosen = Task.SEGMENTATION if layout == "photographs" else known[0]
+    chosen = Task.SEGMENTATION if layout == "images" else known[0]
     chosen = chosen if task is None else Task(task)
     if chosen not in known:
         raise BadInput(f"the layout {layout!r} cannot hold {chosen}; it holds {', '.join(known)}")
@@ -230,7 +230,7 @@ def _write_table(samples: list[Sample], root: Path, layout: str) -> None:
         writer = csv.writer(file, delimiter=";" if layout == "multilabel-csv" else ",", lineterminator="\n")
         header = {
             "csv": ["path", "label"],
-            "multilabel-csv": ["filename", *_truth(samples[0]).labels.names],
+            "multilabel-csv": ["filename", *_ground_truth(samples[0]).labels.names],
             "boxes-csv": ["filename", "width", "height", "class", "x", "y", "w", "h"],
         }[layout]
         writer.writerow(header + ["split"] * with_splits)
@@ -240,19 +240,19 @@ def _write_table(samples: list[Sample], root: Path, layout: str) -> None:
 
 
 def _rows(sample: Sample, layout: str) -> list[list[object]]:
-    truth = _truth(sample)
+    ground_truth = _ground_truth(sample)
     if layout == "csv":
-        return [[sample.id, truth.label_names[0]]]
+        return [[sample.id, ground_truth.label_names[0]]]
     if layout == "multilabel-csv":
-        return [[sample.id, *(int(v) for v in truth.holds())]]
-    boxes = np.zeros((0, 4)) if truth.boxes_xyxy is None else truth.boxes_xyxy
+        return [[sample.id, *(int(v) for v in ground_truth.holds())]]
+    boxes = np.zeros((0, 4)) if ground_truth.boxes_xyxy is None else ground_truth.boxes_xyxy
     height, width = sample.size_hw or (0, 0)
     return [
         [sample.id, width, height, name, x1, y1, x2 - x1, y2 - y1]
-        for name, (x1, y1, x2, y2) in zip(truth.label_names, boxes.tolist(), strict=True)
+        for name, (x1, y1, x2, y2) in zip(ground_truth.label_names, boxes.tolist(), strict=True)
     ]
 
 
-def _truth(sample: Sample) -> GroundTruth:
-    assert sample.truth is not None  # noqa: S101 - every specimen has one
-    return sample.truth
+def _ground_truth(sample: Sample) -> GroundTruth:
+    assert sample.ground_truth is not None  # noqa: S101 - every specimen has one
+    return sample.ground_truth

@@ -20,7 +20,7 @@ from blemish.data.synthetic.brush import (
 )
 from blemish.data.synthetic.panels import painted, vehicle_paint
 from blemish.data.synthetic.specimen import Specimen, check_request
-from blemish.imaging import Photograph
+from blemish.imaging import LoadedImage
 from blemish.structures import GroundTruth, Labels, Task
 
 VEHICLE_LABELS = Labels(
@@ -32,7 +32,7 @@ VEHICLE_LABELS = Labels(
 def vehicles(count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128)) -> Iterator[Specimen]:
     """Fronts and rears of vehicles for classification with six labels, in turn.
 
-    A photograph depends on `seed` and its own number only.
+    An image depends on `seed` and its own number only.
 
     Args:
         count: how many.
@@ -40,7 +40,7 @@ def vehicles(count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128)
         size_hw: height and width, pixels.
 
     Example:
-        >>> [v.truth.label_names[0] for v in vehicles(3)]
+        >>> [v.ground_truth.label_names[0] for v in vehicles(3)]
         ['F_Breakage', 'F_Crushed', 'F_Normal']
     """
     check_request(count, min(size_hw))
@@ -55,13 +55,15 @@ def vehicles(count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128)
         elif state == "Crushed":
             canvas = _crush(rng, canvas)
         canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
-        truth = GroundTruth(
+        ground_truth = GroundTruth(
             task=Task.CLASSIFICATION,
             labels=VEHICLE_LABELS,
             label_index=np.array([label], np.int64),
             size_hw=size_hw,
         )
-        yield Specimen(f"vehicle-{number:05d}", Photograph(to_uint8(canvas)), truth, f"vehicle-{number:04d}")
+        yield Specimen(
+            f"vehicle-{number:05d}", LoadedImage(to_uint8(canvas)), ground_truth, f"vehicle-{number:04d}"
+        )
 
 
 def _front(canvas: Canvas) -> list[FloatArray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.raw_annotations import RawAnnotations, place_all
 from blemish.data.read_context import ImageIndex, ReadContext, sample_id
 from blemish.data.tables.image_rows import Parts, split_and_group, split_of_both
@@ -15,24 +15,24 @@ from blemish.structures import Dataset, Labels, Task
 
 
 def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext) -> Dataset:
-    """A localization set where every photograph has exactly one box, else a detection set."""
+    """A localization set where every image has exactly one box, else a detection set."""
     names = sorted({cell for t, r, _ in parts if r.label is not None for cell in t.column(r.label) if cell})
-    labels = labels_with_titles(names) if names else Labels(("object",), ("Object",))
+    labels = labels_with_display_names(names) if names else Labels(("object",), ("Object",))
     drawn: dict[Path, RawAnnotations] = {}
     missing: list[tuple[str, str]] = []
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
-            photograph = shelf.find(cells[roles.path])
-            if photograph is None:
+            image = shelf.find(cells[roles.path])
+            if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
             written = [cells[i] for i in roles.box.values()]
-            if photograph not in drawn:
+            if image not in drawn:
                 split, group = split_and_group(cells, roles, file_split, origin, reading)
-                drawn[photograph] = RawAnnotations(
-                    id=sample_id(photograph, root),
-                    path=photograph,
+                drawn[image] = RawAnnotations(
+                    id=sample_id(image, root),
+                    path=image,
                     group=group,
                     split=split,
                     origin=origin,
@@ -40,9 +40,9 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             elif roles.split is not None or file_split:
-                one = drawn[photograph]
+                one = drawn[image]
                 one.split = split_of_both(one.split, cells, roles, file_split, origin, reading)
-            if not any(written):  # a photograph with nothing in it
+            if not any(written):  # an image with nothing in it
                 continue
             numbers = _numbers(written)
             if numbers is None:
@@ -50,7 +50,7 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                     "bad-box",
                     f"a box takes four finite numbers, not {', '.join(map(repr, written))}",
                     origin=origin,
-                    path=photograph,
+                    path=image,
                     remedy="correct them, with a point for the decimals",
                     fix="drops the box",
                 )
@@ -61,7 +61,7 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                     "box-inside-out",
                     f"the box {[round(v, 2) for v in box]} ends before it begins",
                     origin=origin,
-                    path=photograph,
+                    path=image,
                     remedy="correct its corners, or say the order with box_order=",
                     fix="swaps its corners",
                 )
@@ -76,10 +76,10 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                     fix="drops the box",
                 )
                 continue
-            drawn[photograph].add(labels.index(label), box, origin=origin)
-    reading.missing_photographs(missing, shelf.root, shelf)
+            drawn[image].add(labels.index(label), box, origin=origin)
+    reading.missing_images(missing, shelf.root, shelf)
     if not drawn:
-        raise BadDataset(f"{parts[0][0].path}: none of its lines has a photograph in {shelf.root}")
+        raise BadDataset(f"{parts[0][0].path}: none of its lines has an image in {shelf.root}")
     one_each = Counter(len(d) for d in drawn.values()).keys() == {1}
     task = Task.LOCALIZATION if one_each and reading.task is not Task.DETECTION else Task.DETECTION
     samples = place_all(list(drawn.values()), task, labels, reading)

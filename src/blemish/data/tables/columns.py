@@ -12,7 +12,7 @@ from blemish.errors import BadDataset, UnknownName
 
 PATH_NAMES = (
     *("filename", "file_name", "file", "filepath", "file_path", "path", "image", "image_path", "imagepath"),
-    *("image_name", "image_file", "img", "img_path", "photo", "photograph", "picture", "image_id", "id"),
+    *("image_name", "image_file", "img", "img_path", "photo", "image", "picture", "image_id", "id"),
 )
 LABEL_NAMES = ("label", "class", "category", "target", "label_name", "class_name", "name", "damage", "y")
 LABELS_NAMES = ("labels", "classes", "tags", "categories", "defects", "targets")
@@ -40,15 +40,15 @@ class ColumnRoles:
     """Which column is what, by position.
 
     Attributes:
-        path: the photograph.
+        path: the image.
         label: one label's name, or None.
         labels: several labels' names in one cell, or None.
         flags: columns of 0 and 1, one a label.
         blank_means_no: whether an empty cell of these means no: nobody writes 0, only marks what is there.
         tags: further columns that hold a label's name or nothing.
         box: `x`, `y`, `w`, `h` or `x1`, `y1`, `x2`, `y2` to positions; empty for image-level tables.
-        size_wh: the columns of the photograph's width and height, or None.
-        group: the object photographed, or None.
+        size_wh: the columns of the image's width and height, or None.
+        group: the object imageed, or None.
         split: train, val or test, or None.
         rest: further columns.
     """
@@ -80,7 +80,7 @@ def find_roles(table: Table, reading: ReadContext) -> ColumnRoles:
     """What each column is, by option, then by header, then by what stands in it.
 
     Raises:
-        BadDataset: no column of photographs or of labels, or several that could be.
+        BadDataset: no column of images or of labels, or several that could be.
         UnknownName: an option names a column that is not there.
     """
     names = [plain(h) for h in table.header]
@@ -161,7 +161,7 @@ def _path_column(table: Table, names: list[str], left: list[int]) -> int:
         return i
     shown = ", ".join(h or "(empty)" for h in table.header)
     raise BadDataset(
-        f"{table.path}:1: no column holds photographs (columns: {shown}); name one filename, or say which"
+        f"{table.path}:1: no column holds images (columns: {shown}); name one filename, or say which"
         f" with"
         " columns={'path': ...}"
     )
@@ -170,7 +170,7 @@ def _path_column(table: Table, names: list[str], left: list[int]) -> int:
 def _box_columns(
     table: Table, names: list[str], left: list[int], chosen: dict[str, int], reading: ReadContext
 ) -> tuple[dict[str, int], tuple[int, int] | None]:
-    """The four columns of a box, and those of the photograph's size."""
+    """The four columns of a box, and those of the image's size."""
     found: dict[str, int] = {r: i for r, i in chosen.items() if r in BOX_NAMES}
     for role, candidates in BOX_NAMES.items():
         if role not in found:

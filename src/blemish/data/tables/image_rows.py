@@ -1,4 +1,4 @@
-"""Tables with one line for each photograph: one label, or any number."""
+"""Tables with one line for each image: one label, or any number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.display_names import labels_with_titles
+from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.read_context import ImageIndex, ReadContext, sample_id, split_named
 from blemish.data.tables.columns import NO, YES, ColumnRoles
@@ -31,37 +31,37 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, reading: Read
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
-            photograph = shelf.find(cells[roles.path])
-            if photograph is None:
+            image = shelf.find(cells[roles.path])
+            if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
             index = _label_index(table, roles, row, labels, origin, reading)
             if index is None:
                 continue
-            if photograph in first_line:
-                at = first_line[photograph][2]
+            if image in first_line:
+                at = first_line[image][2]
                 samples[at] = replace(
                     samples[at],
                     split=split_of_both(samples[at].split, cells, roles, file_split, origin, reading),
                 )
-                _seen_twice(first_line[photograph][:2], index, photograph, origin, reading)
+                _seen_twice(first_line[image][:2], index, image, origin, reading)
                 continue
-            first_line[photograph] = (origin, index, len(samples))
+            first_line[image] = (origin, index, len(samples))
             split, group = split_and_group(cells, roles, file_split, origin, reading)
             samples.append(
                 Sample(
-                    id=sample_id(photograph, root),
-                    path=photograph,
+                    id=sample_id(image, root),
+                    path=image,
                     group=group,
                     split=split,
-                    truth=GroundTruth(task=task, labels=labels, label_index=np.array(index, np.int64)),
+                    ground_truth=GroundTruth(task=task, labels=labels, label_index=np.array(index, np.int64)),
                     origin=origin,
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             )
-    reading.missing_photographs(missing, shelf.root, shelf)
+    reading.missing_images(missing, shelf.root, shelf)
     if not samples:
-        raise BadDataset(f"{parts[0][0].path}: none of its lines has a photograph in {shelf.root}")
+        raise BadDataset(f"{parts[0][0].path}: none of its lines has an image in {shelf.root}")
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format="csv")
 
 
@@ -91,7 +91,7 @@ def split_of_both(
     origin: str,
     reading: ReadContext,
 ) -> str | None:
-    """The split of a photograph that an earlier line put into `first`; a leak is told."""
+    """The split of an image that an earlier line put into `first`; a leak is told."""
     second = file_split
     if roles.split is not None and cells[roles.split]:
         second = split_named(cells[roles.split])
@@ -110,7 +110,7 @@ def _labels(parts: Parts, reading: ReadContext) -> Labels:
                 raise BadDataset(
                     f"{other.path}:1: its label columns differ from those of {table.path}; name them alike"
                 )
-        return labels_with_titles(_without_suffix(headers))
+        return labels_with_display_names(_without_suffix(headers))
     found: set[str] = set()
     for table, roles, _ in parts:
         if roles.label is not None:
@@ -124,7 +124,7 @@ def _labels(parts: Parts, reading: ReadContext) -> Labels:
         raise BadDataset(
             f"{table.path}: no line holds a label; write them in, or say which column with columns="
         )
-    return labels_with_titles(sorted(found, key=natural))
+    return labels_with_display_names(sorted(found, key=natural))
 
 
 def _label_index(
@@ -172,7 +172,7 @@ def _label_index(
 def _seen_twice(
     first: tuple[str, tuple[int, ...]],
     index: tuple[int, ...],
-    photograph: Path,
+    image: Path,
     origin: str,
     reading: ReadContext,
 ) -> None:
@@ -180,9 +180,9 @@ def _seen_twice(
     if before == index:
         reading.problem(
             "repeated-line",
-            f"{photograph.name!r} stands here and at {where} with the same labels",
+            f"{image.name!r} stands here and at {where} with the same labels",
             origin=origin,
-            path=photograph,
+            path=image,
             remedy="drop one",
             severity=Severity.WARNING,
             fix="drops the later line",
@@ -191,9 +191,9 @@ def _seen_twice(
         return
     reading.problem(
         "contradicting-labels",
-        f"{photograph.name!r} has other labels here than at {where}",
+        f"{image.name!r} has other labels here than at {where}",
         origin=origin,
-        path=photograph,
+        path=image,
         remedy="keep the right line",
     )
 

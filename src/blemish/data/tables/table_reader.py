@@ -49,7 +49,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
     """
     text = _text(path)
     if not text.strip():
-        raise BadDataset(f"{path}: the file is empty; write a header and a line for each photograph")
+        raise BadDataset(f"{path}: the file is empty; write a header and a line for each image")
     said = re.match(r"sep=(.)\r?\n", text)  # Excel's own line; blank, so that line numbers stay
     if said is not None:
         text = text[said.end(1) :]
@@ -66,7 +66,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
     if any(is_image_name(_last_part(cell)) for cell in first):
         if not by_position:
             raise BadDataset(
-                f"{path}:{number}: the first line already holds a photograph ({_image_cell(first)!r})"
+                f"{path}:{number}: the first line already holds an image ({_image_cell(first)!r})"
                 f" where the header"
                 " should be; add a header such as filename,label or give the columns by position"
             )
@@ -89,7 +89,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
         rows.append((*cells[: len(header)], *([""] * (len(header) - len(cells)))))
         numbers.append(number)
     if not rows:
-        raise BadDataset(f"{path}: a header and no line below it; write a line for each photograph")
+        raise BadDataset(f"{path}: a header and no line below it; write a line for each image")
     return Table(path, header, tuple(rows), tuple(numbers))
 
 

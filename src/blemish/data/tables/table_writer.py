@@ -88,17 +88,17 @@ def write_table(dataset: Dataset, writing: WriteContext) -> None:
 
 
 def _label_cells(dataset: Dataset, sample: Sample, *, flags: bool) -> Iterator[list[str]]:
-    held = () if sample.truth is None else sample.truth.label_names
+    held = () if sample.ground_truth is None else sample.ground_truth.label_names
     yield [str(int(n in held)) for n in dataset.labels] if flags else ["|".join(held)]
 
 
 def _box_cells(sample: Sample) -> Iterator[list[str]]:
     size = ["", ""] if sample.size_hw is None else [str(sample.size_hw[1]), str(sample.size_hw[0])]
-    truth = sample.truth
-    if truth is None or truth.boxes_xyxy is None or not len(truth):
+    ground_truth = sample.ground_truth
+    if ground_truth is None or ground_truth.boxes_xyxy is None or not len(ground_truth):
         yield ["", *size, "", "", "", ""]
         return
-    for label, box in zip(truth.label_names, truth.boxes_xyxy.tolist(), strict=True):
+    for label, box in zip(ground_truth.label_names, ground_truth.boxes_xyxy.tolist(), strict=True):
         yield [label, *size, *(repr(v) for v in box)]
 
 

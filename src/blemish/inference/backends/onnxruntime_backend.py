@@ -49,8 +49,8 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = threads or available_cores()
-        # Threads that wait busily take the cores from those that decode the next photographs: ResNet-18 on
-        # two cores that others use too ran at 3.6 photographs a second with it, at 6 without.
+        # Threads that wait busily take the cores from those that decode the next images: ResNet-18 on
+        # two cores that others use too ran at 3.6 images a second with it, at 6 without.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         options.log_severity_level = 3  # what matters comes as an exception
         self._place = model if isinstance(model, Path | str) else "the graph"

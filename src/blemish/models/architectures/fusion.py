@@ -1,4 +1,4 @@
-"""`fusion`: EfficientNetV2-S and ConvNeXt-Small look at one photograph at two sizes, one head decides.
+"""`fusion`: EfficientNetV2-S and ConvNeXt-Small look at one image at two sizes, one head decides.
 
 torchvision's EfficientNetV2-S, averaged to 1280, beside its ConvNeXt-Small, averaged and then layer-normed
 to 768: the pooled output of Hugging Face's ConvNeXt. Weights come from torchvision's files, or from one

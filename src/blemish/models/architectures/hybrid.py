@@ -1,6 +1,6 @@
-"""The hybrid: boxes from any detector of the registry, masks from U-Net++ on the whole photograph.
+"""The hybrid: boxes from any detector of the registry, masks from U-Net++ on the whole image.
 
-Both look at the photograph at a size of their own, learn together and stand in one graph. U-Net++ says for
+Both look at the image at a size of their own, learn together and stand in one graph. U-Net++ says for
 every pixel which labels hold, one channel a label; a detection's mask is its label's channel inside its box.
 """
 
@@ -29,8 +29,8 @@ BOX_OPTIONS = {"input_size", "resize", "resize_to", "score_floor", "suppress_iou
 class Hybrid(Network):
     """A detector, and U-Net++ beside it.
 
-    Inputs are the detector's and `mask_image`, the photograph stretched. Outputs are the detector's and
-    `label_maps` (b, L, h, w), logits over the whole photograph.
+    Inputs are the detector's and `mask_image`, the image stretched. Outputs are the detector's and
+    `label_maps` (b, L, h, w), logits over the whole image.
     """
 
     owns_loss = True

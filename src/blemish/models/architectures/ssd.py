@@ -1,4 +1,4 @@
-"""SSD: one look at the photograph, boxes from maps of falling size.
+"""SSD: one look at the image, boxes from maps of falling size.
 
 Three maps of a backbone (layer2, layer3 and layer4 of a ResNet-50: 38, 19 and 10 cells for 300 px) and
 three auxiliary ones (5, 3, 1). At every cell two 3 x 3 convolutions say, for each default box, four
@@ -158,9 +158,9 @@ def multibox_loss(
         offsets: (b, n, 4).
         labels: (b, n) int64, 0 for background.
         wanted: (b, n, 4) encoded truths, read only where a label stands.
-        negatives_a_positive: background boxes learned from, a positive box of the same photograph: those
-            with the largest loss. A photograph without any truth gives as many as one with one positive
-            box would, so that clean photographs teach too.
+        negatives_a_positive: background boxes learned from, a positive box of the same image: those
+            with the largest loss. An image without any truth gives as many as one with one positive
+            box would, so that clean images teach too.
 
     Returns:
         `box_loss`: smooth L1 summed over positives; `label_loss`: cross-entropy summed over positives and
@@ -168,7 +168,7 @@ def multibox_loss(
         the inputs are.
 
     Source:
-        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss where every photograph has a truth.
+        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss where every image has a truth.
     """
     logits, offsets = logits.float(), offsets.float()  # sums over thousands of boxes overflow half floats
     positive = labels > 0

@@ -1,7 +1,7 @@
 """Faster and Mask R-CNN: torchvision's modules, weights and losses; the way from them to boxes written anew.
 
 torchvision resizes inside the network and gives lists of any length, which one graph with a dynamic batch
-cannot say. Here the photograph comes as our preprocessing made it, and every stage gives a fixed number
+cannot say. Here the image comes as our preprocessing made it, and every stage gives a fixed number
 of rows, the empty ones with score 0: same boxes, one path for training, validation and file.
 """
 
@@ -52,7 +52,7 @@ LOSS_NAMES = {
 class RCNN(Network):
     """Proposals from a feature pyramid, then a label, a box and a mask for each.
 
-    Outputs for n = `max_detections` rows a photograph, best first, empty rows with score 0 and label -1:
+    Outputs for n = `max_detections` rows an image, best first, empty rows with score 0 and label -1:
     `boxes` (b, n, 4) corners in network pixels, `scores` (b, n), `labels` (b, n) int64, and for segmentation
     `masks` (b, n, 28, 28), probabilities inside each box.
     """
@@ -128,7 +128,7 @@ class RCNN(Network):
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         """`objectness_loss`, `proposal_loss`, `label_loss`, `box_loss` and, for segmentation, `mask_loss`.
 
-        In evaluation mode nothing is learned of the photographs (running statistics stay), and the
+        In evaluation mode nothing is learned of the images (running statistics stay), and the
         second stage's random choice of proposals is the same every time.
 
         Source:
@@ -203,7 +203,7 @@ class RCNN(Network):
         boxes = clip(boxes, self.inputs[0].size_hw).transpose(1, 2)  # (b, L, p, 4)
         scores = (scores * found[..., None]).transpose(1, 2)  # (b, L, p)
         scores = scores.masked_fill(_too_small(boxes, SMALLEST_BOX), 0.0)
-        # Every label of every photograph is a group of its own.
+        # Every label of every image is a group of its own.
         groups = boxes.flatten(0, 1), scores.flatten(0, 1)
         keep = suppress(*groups, self.suppress_iou, self.score_floor, self.max_detections)
         flat = scores.flatten(1) * keep.view(batch, -1)  # (b, L * p)
@@ -266,7 +266,7 @@ def without_epsilon(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _with_owner(boxes: Tensor) -> Tensor:
-    """(b * n, 5): number of the photograph and box, from (b, n, 4)."""
+    """(b * n, 5): number of the image and box, from (b, n, 4)."""
     batch, count = boxes.shape[:2]
     owner = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)[:, None, None]
     return torch.cat((owner.expand(-1, count, 1), boxes), -1).flatten(0, 1)
