@@ -1,25 +1,29 @@
-"""Everything Blemish raises on purpose.
+"""The exceptions that Blemish raises on purpose, each with a stable `code`.
 
-    BlemishError
-    ├── BadInput                  the user's input is wrong: the command line exits with 2
-    │   ├── BadImage              an image cannot be used; carries its path
-    │   │   ├── ImageTooLarge     over the byte or pixel limit, known from the header
-    │   │   ├── ImageUndecodable  no image, or one in a format that is not supported
-    │   │   └── ImageTruncated    begins as an image and ends too early
-    │   ├── BadDataset            labels and images that cannot be read as a data set
-    │   ├── BadRecipe             a recipe key, value or combination that is not possible
-    │   ├── BadModelFile          no model file, a damaged one, or one of a later format
-    │   ├── BadWeights            weights that do not fit the network, or are no weights
-    │   ├── WrongTask             a thing of one task handed to a verb of another
-    │   └── UnknownName           a label, architecture, format or option that does not exist
-    ├── MissingExtra              a part of Blemish that is not installed; says what to install
-    ├── NoNetwork                 a download that could not be made; says what to do without
-    ├── StorageFull               the disk is full or read-only; what was there before is intact
-    ├── ExportRefused             the exported file does not decide as the network does
-    └── TrainingFailed            training cannot go on; the last good checkpoint is intact
+    BlemishError                  code "error"
+    ├── BadInput                  "bad-input"          the user's input is wrong
+    │   ├── BadImage              "bad-image"          an image cannot be used; carries its path
+    │   │   ├── ImageTooLarge     "image-too-large"    over the byte or pixel limit, known from the header
+    │   │   ├── ImageUndecodable  "image-undecodable"  not an image, or in a format that is not supported
+    │   │   └── ImageTruncated    "image-truncated"    starts as an image and ends too early
+    │   ├── BadDataset            "bad-dataset"        labels and images that cannot be read as a data set
+    │   ├── BadRecipe             "bad-recipe"         an impossible recipe key, value or combination
+    │   ├── BadModelFile          "bad-model-file"     not a model file, damaged, or of a later format
+    │   ├── BadWeights            "bad-weights"        weights that do not fit the network, or are not weights
+    │   ├── WrongTask             "wrong-task"         an object of one task passed to a function of another
+    │   └── UnknownName           "unknown-name"       a label, architecture, format or option that does not exist
+    ├── DuplicateName             "duplicate-name"     two plug-ins register one name
+    ├── MissingExtra              "missing-extra"      an optional dependency is not installed
+    ├── NoNetwork                 "no-network"         a download failed
+    ├── StorageFull               "storage-full"       the disk is full or read-only; earlier files are intact
+    ├── ExportRefused             "export-refused"     the exported file does not decide as the network does
+    └── TrainingFailed            "training-failed"    training cannot continue; the last checkpoint is intact
 
-An error's text is one sentence that says what is wrong, where, and what to do. Every one of them
-makes the command line exit with 2; 1 is for work that was done in part.
+The message is one sentence that says what is wrong, where, and what to do. On the command line every
+one of them exits with code 2; exit code 1 means that part of the work was done.
+
+Programs should branch on `error.code`, never on the message. A raise site may refine the code of its class
+with a suffix after a dot ("bad-recipe.unknown-key"); `error.code.startswith("bad-recipe")` still holds.
 """
 
 from __future__ import annotations
@@ -27,73 +31,129 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 
 class BlemishError(Exception):
-    """Whatever Blemish raises on purpose."""
+    """Base class of every exception that Blemish raises on purpose.
+
+    Args:
+        message: one sentence: what is wrong, where, and what to do.
+        reason: a short kebab-case suffix that refines the class's code, such as "unknown-key"; empty for none.
+
+    Attributes:
+        code: stable identifier of the kind of error: the class's code, then "." and `reason` if there is one.
+    """
+
+    class_code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        self.code = f"{self.class_code}.{reason}" if reason else self.class_code
+        super().__init__(message)
 
 
 class BadInput(BlemishError, ValueError):
     """The user's input is wrong."""
+
+    class_code = "bad-input"
 
 
 class BadImage(BadInput):
     """An image cannot be used.
 
     Attributes:
-        path: the file, or None for an image from memory.
-        reason: what is wrong with it, without the path.
+        path: the file, or None for an image in memory.
+        detail: what is wrong with it, without the path.
     """
 
-    def __init__(self, path: Path | str | None, reason: str) -> None:
+    class_code = "bad-image"
+
+    def __init__(self, path: Path | str | None, detail: str, *, reason: str = "") -> None:
         self.path = None if path is None else Path(path)
-        self.reason = reason
-        super().__init__(f"{path if path is not None else 'image'}: {reason}")
+        self.detail = detail
+        super().__init__(f"{path if path is not None else 'image'}: {detail}", reason=reason)
 
 
 class ImageTooLarge(BadImage):
-    """Over the byte or pixel limit; known before decoding."""
+    """An image is over the byte or pixel limit; known before decoding."""
+
+    class_code = "image-too-large"
 
 
 class ImageUndecodable(BadImage):
-    """No image, or one in a format that is not supported."""
+    """A file is not an image, or is in a format that is not supported."""
+
+    class_code = "image-undecodable"
 
 
 class ImageTruncated(BadImage):
-    """Begins as an image and ends too early."""
+    """A file starts as an image and ends too early."""
+
+    class_code = "image-truncated"
 
 
 class BadDataset(BadInput):
-    """Labels and images that cannot be read as a data set."""
+    """Labels and images cannot be read as a data set."""
+
+    class_code = "bad-dataset"
 
 
 class BadRecipe(BadInput):
-    """A recipe key, value or combination that is not possible."""
+    """A recipe key, value or combination is not possible."""
+
+    class_code = "bad-recipe"
 
 
 class BadModelFile(BadInput):
-    """No model file, a damaged one, or one of a later format."""
+    """A file is not a model file, is damaged, or is of a later format version."""
+
+    class_code = "bad-model-file"
 
 
 class BadWeights(BadInput):
-    """Weights that do not fit the network, or are no weights."""
+    """Weights do not fit the network, or are not weights."""
+
+    class_code = "bad-weights"
 
 
 class WrongTask(BadInput):
-    """A thing of one task handed to a verb of another."""
+    """An object of one task was passed to a function of another."""
+
+    class_code = "wrong-task"
 
 
 class UnknownName(BadInput):
-    """A label, architecture, format or option that does not exist."""
+    """A label, architecture, format or option does not exist.
+
+    Attributes:
+        kind: what was looked up, such as "architecture".
+        name: the name that does not exist.
+        nearest: the closest existing name, or None.
+    """
+
+    class_code = "unknown-name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        names = [str(n) for n in known]
+        self.kind = kind
         self.name = name
+        self.nearest = nearest_name(name, names)
         at = f" in {where}" if where else ""
-        super().__init__(f"unknown {kind} {name!r}{at}{suggestion(name, known)}")
+        super().__init__(
+            f"unknown {kind} {name!r}{at}{suggestion(name, names)}", reason=kind.replace(" ", "-").casefold()
+        )
+
+
+class DuplicateName(BlemishError):
+    """Two registrations use one name."""
+
+    class_code = "duplicate-name"
 
 
 class MissingExtra(BlemishError, ImportError):
-    """A part of Blemish that is not installed."""
+    """An optional dependency is not installed."""
+
+    class_code = "missing-extra"
 
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
@@ -103,23 +163,43 @@ class MissingExtra(BlemishError, ImportError):
 
 
 class NoNetwork(BlemishError):
-    """A download that could not be made."""
+    """A download failed."""
+
+    class_code = "no-network"
 
 
 class StorageFull(BlemishError, OSError):
     """The disk is full or read-only; what was there before is intact."""
 
+    class_code = "storage-full"
+
 
 class ExportRefused(BlemishError):
     """The exported file does not decide as the network does."""
 
+    class_code = "export-refused"
+
 
 class TrainingFailed(BlemishError):
-    """Training cannot go on; the last good checkpoint is intact."""
+    """Training cannot continue; the last good checkpoint is intact."""
+
+    class_code = "training-failed"
 
 
-def suggestion(name: str, known: Iterable[str], most: int = 12) -> str:
-    """The end of an error's sentence about a name that does not exist: the nearest one, or all of a few.
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the name in `known` that is closest to `name`, or None.
+
+    Example:
+        >>> nearest_name("dents", ["dent", "scratch"])
+        'dent'
+    """
+    folded = {str(n).casefold(): str(n) for n in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
+
+
+def suggestion(name: str, known: Iterable[str], max_names: int = 12) -> str:
+    """Return the end of an error message about an unknown name: the nearest name, or a list of a few.
 
     Example:
         >>> suggestion("dents", ["dent", "scratch"])
@@ -128,11 +208,10 @@ def suggestion(name: str, known: Iterable[str], most: int = 12) -> str:
         '; known are dent, scratch'
     """
     names = [str(n) for n in known]
-    folded = {n.casefold(): n for n in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    if near:
-        return f"; did you mean {folded[near[0]]!r}?"
+    nearest = nearest_name(name, names)
+    if nearest is not None:
+        return f"; did you mean {nearest!r}?"
     if not names:
         return ""
-    shown = ", ".join(names[:most])
-    return f"; known are {shown}" + (f" and {len(names) - most} more" if len(names) > most else "")
+    shown = ", ".join(names[:max_names])
+    return f"; known are {shown}" + (f" and {len(names) - max_names} more" if len(names) > max_names else "")

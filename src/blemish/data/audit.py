@@ -178,7 +178,7 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
 
 
 def _undecodable(error: BadImage) -> Finding:
-    reason, _, remedy = error.reason.partition("; ")
+    reason, _, remedy = error.detail.partition("; ")
     code = "truncated-image" if isinstance(error, ImageTruncated) else "damaged-image"
     return Finding(code, Severity.ERROR, reason, error.path, remedy=remedy, fix="leaves it out")
 

@@ -138,7 +138,7 @@ def _slowly(path: Path | str, size: int, changed: int, limits: Limits, fault: st
     try:
         return HeaderInfo(size, changed, read_header(path, limits), fault=fault)
     except BadImage as error:
-        return HeaderInfo(size, changed, error=type(error).__name__, reason=error.reason, fault=fault)
+        return HeaderInfo(size, changed, error=type(error).__name__, reason=error.detail, fault=fault)
 
 
 def _rest(file: int, length: int) -> bytes:

@@ -81,6 +81,6 @@ def _drawn(sample: Sample, tile: int) -> Image.Image:
             picture = draw(sample.ground_truth, sample.path)
     except BadImage as error:
         picture = Image.new("RGB", (tile, tile), "lightgrey")
-        ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.reason[:60], fill=INK)
+        ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.detail[:60], fill=INK)
     picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
     return picture

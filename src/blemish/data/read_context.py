@@ -123,7 +123,9 @@ class ReadContext:
         remedy = "put them there, say where they are with images=, or drop their lines"
         if self.lenient:
             for name, origin in missing:
-                near = "" if listed is None else suggestion(PurePosixPath(name).name, listed.names, most=0)
+                near = (
+                    "" if listed is None else suggestion(PurePosixPath(name).name, listed.names, max_names=0)
+                )
                 self.problem(
                     "missing-image",
                     f"there is no image {name!r} in {looked_in}{near if 'mean' in near else ''}",
