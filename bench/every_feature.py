@@ -224,7 +224,7 @@ class Verbs:
 
 
 def objects(said: dict) -> list[dict]:
-    return said["objects"]
+    return said["detections"]
 
 
 def answer(said: str) -> dict:

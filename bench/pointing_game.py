@@ -56,7 +56,7 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
         for sample in test[: given.shown]:
             prediction = predictor.predict(sample.path)
             for name in sample.ground_truth.label_names:
-                if not prediction.verdict()[prediction.labels.index(name)]:
+                if not prediction.decide()[prediction.labels.index(name)]:
                     continue  # what was not found cannot be explained
                 (made,) = explainer.explain(
                     sample.path, method=method, label=name, judge=False, budget=given.looks

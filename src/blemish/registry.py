@@ -207,8 +207,8 @@ def load_plugins(kind: str) -> tuple[Plugin, ...]:
         except Exception as failure:  # a third party's module may raise anything
             error = f"{type(failure).__name__}: {failure}"
             warnings.warn(
-                f"plug-in {point.name!r} ({kind}) of {distribution} cannot be loaded: {error}; update or "
-                f"uninstall it, or set {NO_PLUGINS}=1",
+                f"plug-in {point.name!r} ({kind}) of {distribution} cannot be loaded: {error}. "
+                f"Install another version of it, uninstall it, or set {NO_PLUGINS}=1.",
                 PluginWarning,
                 stacklevel=2,
             )

@@ -147,7 +147,7 @@ class Annotation:
         """The name of each row of `label_index`."""
         return tuple(self.labels.names[i] for i in self.label_index)
 
-    def holds(self) -> BoolArray:
+    def presence_mask(self) -> BoolArray:
         """(L,) bool: whether each label stands in the image at all."""
         out = np.zeros(len(self.labels), bool)
         out[self.label_index] = True
@@ -244,29 +244,29 @@ class Prediction(Annotation):
             "labels": [
                 {
                     "label": name,
-                    "title": title,
+                    "display_name": title,
                     "score": float(score),
                     "threshold": float(threshold),
-                    "verdict": bool(holds),
+                    "positive": bool(holds),
                 }
                 for name, title, score, threshold, holds in zip(
                     self.labels.names,
                     self.labels.display_names,
                     self.label_scores,
                     self.thresholds,
-                    self.verdict(),
+                    self.decide(),
                     strict=True,
                 )
             ],
             "model_digest": self.model_digest,
         }
         if self.boxes_xyxy is not None:
-            out["objects"] = [
+            out["detections"] = [
                 {
                     "label": self.labels.names[index] if self.labels.names else None,
-                    "title": self.labels.display_names[index] if self.labels.names else None,
+                    "display_name": self.labels.display_names[index] if self.labels.names else None,
                     "score": float(score),
-                    "verdict": bool(score >= self.thresholds[index]) if self.labels.names else True,
+                    "positive": bool(score >= self.thresholds[index]) if self.labels.names else True,
                     "box_xyxy": [float(v) for v in box],
                     **({} if self.masks is None else {"area": self.masks[row].area}),
                 }
@@ -276,13 +276,13 @@ class Prediction(Annotation):
             ]
         return out
 
-    def verdict(self) -> BoolArray:
+    def decide(self) -> BoolArray:
         """(L,) bool: what the model says at its own thresholds."""
         if self.task is Task.CLASSIFICATION:
-            return self.holds()
+            return self.presence_mask()
         return self.label_scores >= self.thresholds
 
-    def at_least(self, min_score: float | None = None) -> Prediction:
+    def filter_scores(self, min_score: float | None = None) -> Prediction:
         """This prediction with its surer objects only; itself where the task has none.
 
         Args:
@@ -312,7 +312,7 @@ class Prediction(Annotation):
         """
         from blemish.drawing import draw
 
-        return draw(self.at_least(min_score), image)
+        return draw(self.filter_scores(min_score), image)
 
     def _repr_png_(self) -> bytes | None:
         """The picture a notebook shows; None where the image is not at hand."""

@@ -229,9 +229,9 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     assert isinstance(result.exception, BadInput)
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--json", "--max-detections", 2)
-    assert [o["score"] for o in json.loads(result.stdout)["objects"]] == pytest.approx([0.9, 0.7])
-    assert len(answer.at_least()) == 3
-    assert len(answer.at_least(0.8)) == 1
+    assert [o["score"] for o in json.loads(result.stdout)["detections"]] == pytest.approx([0.9, 0.7])
+    assert len(answer.filter_scores()) == 3
+    assert len(answer.filter_scores(0.8)) == 1
     run(tmp_path, "-m", tmp_path / "m.onnx", "-o", tmp_path / "own")
     run(tmp_path, "-m", tmp_path / "m.onnx", "-o", tmp_path / "all", "--min-score", 0.1)
     own, everything = (np.asarray(Image.open(tmp_path / x / "p.blemish.jpg"), int) for x in ("own", "all"))
@@ -261,8 +261,8 @@ def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
     write_model_file(tmp_path / "m.onnx", graph, promise)
     Image.new("RGB", (80, 40)).save(tmp_path / "p.png")
     result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json")
-    (found,) = json.loads(result.stdout)["objects"]
-    assert (found["label"], found["title"], found["verdict"]) == ("fine", "Fine", True)
+    (found,) = json.loads(result.stdout)["detections"]
+    assert (found["label"], found["display_name"], found["positive"]) == ("fine", "Fine", True)
     assert found["box_xyxy"] == [10, 5, 50, 35]
     assert len(found["polygons"]) == 2
     drawn = pycoco.decode(found["rle"])
@@ -330,10 +330,10 @@ def test_tiles_from_the_command_line(tmp_path, tiny):
     arguments = (tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", "--tile", 16, "--tile-overlap", 0)
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    boxes = {tuple(o["box_xyxy"]) for o in json.loads(result.stdout)["objects"]}
+    boxes = {tuple(o["box_xyxy"]) for o in json.loads(result.stdout)["detections"]}
     assert {(4.0 + x, 4.0 + y, 8.0 + x, 8.0 + y) for x in range(0, 64, 16) for y in (0, 16)} <= boxes
     few = run(*arguments, "--max-detections", 3, "--batch-size", 4)
-    assert len(json.loads(few.stdout)["objects"]) == 3
+    assert len(json.loads(few.stdout)["detections"]) == 3
     (tmp_path / "broken.png").write_bytes(b"x")
     both = run(tmp_path / "broken.png", *arguments)
     assert both.exit_code == 1

@@ -30,7 +30,7 @@ def multilabel():
 
 
 def counts(dataset):
-    return np.array([s.ground_truth.holds() for s in dataset]).sum(0)
+    return np.array([s.ground_truth.presence_mask() for s in dataset]).sum(0)
 
 
 def test_every_label_is_spread_evenly(multilabel):

@@ -88,7 +88,7 @@ def test_multilabel_says_every_label_at_its_threshold():
     )
     (found,) = decode(promise, {"out": np.array([[0.25, 0.49, 0.75]])}, [WHOLE])
     assert found.label_names == ("l0", "l2")
-    assert found.verdict().tolist() == [True, False, True]
+    assert found.decide().tolist() == [True, False, True]
     assert found.scores.tolist() == [0.25, 0.75]
     (found,) = decode(promise, {"out": np.array([[0.2499999, 0.49, 0.7499999]])}, [WHOLE])
     assert found.label_names == ()

@@ -71,7 +71,7 @@ def test_one_image_is_shown(blemish, data, tmp_path):
     assert "<- wrong" in out
     assert (tmp_path / "out" / "002.shown.png").exists()
     code, out, _ = blemish("-d", data, "--show", "000", "-o", tmp_path / "out", "--json")
-    assert json.loads(out)["prediction"]["labels"][0]["verdict"] is True
+    assert json.loads(out)["prediction"]["labels"][0]["positive"] is True
 
 
 def test_labels_can_be_mapped(blemish, data):

@@ -271,7 +271,7 @@ def test_the_cost_is_stated_and_kept(tmp_path):
 
 def test_box_question_is_overlap_times_score(tmp_path):
     asker = MaskedPredictor(Detector(), detector_file().contract, bright_spot(3, 13))
-    prediction = asker.verdict()
+    prediction = asker.decide()
     score = prediction.label_scores[0]
     assert box_question(np.array([13.0, 3, 19, 9]), 0)(prediction) == pytest.approx(score, abs=1e-6)
     half = box_question(np.array([13.0, 3, 19, 6]), 0)(prediction)

@@ -46,7 +46,7 @@ def test_the_answer_is_the_model_s_own(client, tools, model_folder, model):
     assert answer["model_digest"] == ground_truth.model_digest
     assert answer["model_version"].endswith(ground_truth.model_digest[:12])
     assert answer["verdict"]["labels"] == [
-        n for n, v in zip(ground_truth.labels, ground_truth.verdict(), strict=True) if v
+        n for n, v in zip(ground_truth.labels, ground_truth.decide(), strict=True) if v
     ]
     if ground_truth.boxes_xyxy is None:
         assert answer["objects"] is None
@@ -104,9 +104,9 @@ def test_min_score_leaves_out_objects_and_never_goes_below_the_floor(client, too
 def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
     prediction = load(model_folder / "masks.onnx", threads=1).predict(tools.image())
     assert prediction.scores.tolist() == pytest.approx([0.9, 0.4, 0.2])
-    assert prediction.at_least().scores.tolist() == pytest.approx([0.9, 0.4])
-    assert len(prediction.at_least(0.1)) == len(prediction.at_least(0.1).masks) == 3
-    assert len(prediction.at_least(0.95)) == 0
+    assert prediction.filter_scores().scores.tolist() == pytest.approx([0.9, 0.4])
+    assert len(prediction.filter_scores(0.1)) == len(prediction.filter_scores(0.1).masks) == 3
+    assert len(prediction.filter_scores(0.95)) == 0
 
 
 def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):

@@ -38,7 +38,7 @@ def json_line(outcome: PredictionResult, drawn: Path | None = None) -> str:
         return json.dumps({**place, "error": str(outcome.error)})
     answer = place | outcome.prediction.to_dict()
     if outcome.prediction.masks is not None:
-        for found, mask in zip(answer["objects"], outcome.prediction.masks, strict=True):
+        for found, mask in zip(answer["detections"], outcome.prediction.masks, strict=True):
             found["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
             found["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
     if drawn is not None:
@@ -59,7 +59,7 @@ def verdict(prediction: Prediction) -> str:
     if prediction.task is Task.CLASSIFICATION:
         return f"{display_names[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
     if prediction.task is Task.MULTILABEL:
-        held = prediction.verdict()
+        held = prediction.decide()
         order = (-scores).argsort()
         yes = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if held[i])
         no = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if not held[i])
@@ -67,7 +67,7 @@ def verdict(prediction: Prediction) -> str:
     assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
     if prediction.task is Task.LOCALIZATION:
         return "box " + " ".join(f"{x:.1f}" for x in prediction.boxes_xyxy[0])
-    sure = prediction.at_least()
+    sure = prediction.filter_scores()
     if not len(sure):
         return "nothing found"
     counts = Counter(sure.label_index.tolist())
@@ -117,7 +117,7 @@ class Pictures:
 
         assert outcome.prediction is not None and outcome.image is not None  # noqa: S101
         photo = reduced(outcome.image, DRAWN_PIXELS)
-        picture = draw(outcome.prediction.at_least(self.min_score), photo.to_pil(self.white_level))
+        picture = draw(outcome.prediction.filter_scores(self.min_score), photo.to_pil(self.white_level))
         if isinstance(outcome.source, Frame):
             return self._add_frame(outcome.source, picture)
         self.__exit__(None)

@@ -94,7 +94,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
     """
     ground_truths = [s.ground_truth for s in dataset.samples]
     known = [t for t in ground_truths if t is not None]
-    held = np.array([t.holds() for t in known], bool).reshape(len(known), len(dataset.labels))
+    held = np.array([t.presence_mask() for t in known], bool).reshape(len(known), len(dataset.labels))
     splits = np.array(
         [s.split or "" for s, t in zip(dataset.samples, ground_truths, strict=True) if t is not None]
     )

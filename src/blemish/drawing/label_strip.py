@@ -83,7 +83,7 @@ def _bars(prediction: Prediction, width: int, letters: int) -> Image.Image:
     """The verdict, then the labels from the most to the least likely, each with its threshold."""
     order = np.argsort(-prediction.label_scores, kind="stable")
     shown = order[:MOST_ROWS]
-    verdict = prediction.verdict()
+    verdict = prediction.decide()
     pad, row = letters, int(1.75 * letters)
     rows = len(shown) + (len(order) > len(shown))
     strip = Image.new("RGB", (width, int(2.6 * letters) + row * rows + pad), PAPER)

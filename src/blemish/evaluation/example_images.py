@@ -68,5 +68,5 @@ def draw_pair(
     from blemish.drawing import draw, side_by_side
 
     least = {} if side is None else {"min_side": side}
-    drawn = [draw(said, image, **least) for said in (sample.ground_truth, prediction.at_least())]
+    drawn = [draw(said, image, **least) for said in (sample.ground_truth, prediction.filter_scores())]
     return side_by_side(drawn, ["truth", "prediction"])

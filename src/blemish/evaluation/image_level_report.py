@@ -30,8 +30,8 @@ def score_image_level(pairs: EvalInput) -> Report:
     )
     columns = np.array(known, np.int64)
     scores = np.array([p.label_scores for p in pairs.predictions], np.float64)[:, columns]
-    said = np.array([p.verdict() for p in pairs.predictions], bool)[:, columns]
-    holds = np.array([t.holds() for t in pairs.ground_truths], bool)[:, columns]
+    said = np.array([p.decide() for p in pairs.predictions], bool)[:, columns]
+    holds = np.array([t.presence_mask() for t in pairs.ground_truths], bool)[:, columns]
     thresholds = None if single else pairs.predictions[0].thresholds[columns]
     target = holds.argmax(1) if single else holds
     figures = pairs.figures(_statistic(scores, said, holds, target))

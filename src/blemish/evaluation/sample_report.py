@@ -76,7 +76,7 @@ def show(
     prediction = predictor.predict(photo)
     image = photo.to_pil(predictor.contract.inputs[0].white_level)
     picture = side_by_side(
-        [draw(ground_truth, image), draw(prediction.at_least(), image)], ["truth", "prediction"]
+        [draw(ground_truth, image), draw(prediction.filter_scores(), image)], ["truth", "prediction"]
     )
     return SampleReport(sample, ground_truth, prediction, tuple(compare(ground_truth, prediction)), picture)
 
@@ -97,7 +97,7 @@ def find_sample(dataset: Dataset, name: str) -> Sample:
 def compare(ground_truth: GroundTruth, prediction: Prediction) -> list[str]:
     """What there is to say of a truth and a prediction of one image, one line each."""
     if prediction.task.is_image_level:
-        holds, verdict = ground_truth.holds(), prediction.verdict()
+        holds, verdict = ground_truth.presence_mask(), prediction.decide()
         lines = []
         for i, title in enumerate(prediction.labels.display_names):
             against = "" if prediction.task is Task.CLASSIFICATION else f" of {prediction.thresholds[i]:.4f}"

@@ -153,7 +153,7 @@ class Explainer:
         asker = MaskedPredictor(
             self.backend, self.contract, photo, batch_size=self.batch_size, progress=progress
         )
-        prediction = asker.verdict()
+        prediction = asker.decide()
         out = []
         for target in self._targets(prediction, label)[:most_targets]:
             start, before = time.perf_counter(), asker.looks
@@ -187,7 +187,7 @@ class Explainer:
     def _targets(self, prediction: Prediction, label: str | None) -> list[Target]:
         wanted = None if label is None else prediction.labels.index(label)
         if prediction.task.is_image_level:
-            chosen = [wanted] if wanted is not None else np.flatnonzero(prediction.verdict()).tolist()
+            chosen = [wanted] if wanted is not None else np.flatnonzero(prediction.decide()).tolist()
             chosen = chosen or [int(prediction.label_scores.argmax())]
             return [Target(i, label_question(i), float(prediction.label_scores[i])) for i in chosen]
         assert prediction.boxes_xyxy is not None  # noqa: S101  (a task with boxes)

@@ -193,7 +193,7 @@ def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
     if before.task is Task.CLASSIFICATION:
         return int(before.label_index[0] != after.label_index[0]), scores
     if before.task is Task.MULTILABEL:
-        return int((before.verdict() != after.verdict()).sum()), scores
+        return int((before.decide() != after.decide()).sum()), scores
     assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (tasks with boxes)
     if before.task is Task.LOCALIZATION:
         longer = max(before.size_hw or (1, 1))
@@ -208,7 +208,7 @@ def cpu_capability() -> str:
 
 
 def _changed_objects(before: Prediction, after: Prediction) -> int:
-    first, second = before.at_least(), after.at_least()
+    first, second = before.filter_scores(), after.filter_scores()
     assert first.boxes_xyxy is not None and second.boxes_xyxy is not None  # noqa: S101  (a detector's)
     overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
     same = overlap >= SAME_BOX_IOU

@@ -227,7 +227,7 @@ class InferenceService:
         kinds: tuple[Kind, ...] = ("photograph", "overlay")
         if heat is not None:
             kinds += ("map", "map_overlay")
-        shown = prediction.at_least(question.min_score)
+        shown = prediction.filter_scores(question.min_score)
         return self.shelf.put(LinkedResult(question.image, shown, heat, jet=question.jet), kinds)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:

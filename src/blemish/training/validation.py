@@ -92,7 +92,7 @@ def ground_truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
         return np.array(
             [int(s.ground_truth.label_index[0]) for s in samples if s.ground_truth is not None], np.int64
         )
-    return np.array([s.ground_truth.holds() for s in samples if s.ground_truth is not None], bool)
+    return np.array([s.ground_truth.presence_mask() for s in samples if s.ground_truth is not None], bool)
 
 
 def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:

@@ -91,7 +91,9 @@ def check_counts(dataset: Dataset) -> Iterator[Finding]:
     """Labels that nobody has, that are rare, or that a split for measuring lacks."""
     if not dataset.labels.names or dataset.task is Task.LOCALIZATION:
         return
-    held = np.array([s.ground_truth.holds() for s in dataset.samples if s.ground_truth is not None], bool)
+    held = np.array(
+        [s.ground_truth.presence_mask() for s in dataset.samples if s.ground_truth is not None], bool
+    )
     held = held.reshape(-1, len(dataset.labels))
     splits = np.array([s.split or "" for s in dataset.samples if s.ground_truth is not None])
     totals = held.sum(0)

@@ -244,7 +244,7 @@ def _rows(sample: Sample, layout: str) -> list[list[object]]:
     if layout == "csv":
         return [[sample.id, ground_truth.label_names[0]]]
     if layout == "multilabel-csv":
-        return [[sample.id, *(int(v) for v in ground_truth.holds())]]
+        return [[sample.id, *(int(v) for v in ground_truth.presence_mask())]]
     boxes = np.zeros((0, 4)) if ground_truth.boxes_xyxy is None else ground_truth.boxes_xyxy
     height, width = sample.size_hw or (0, 0)
     return [
