@@ -91,7 +91,7 @@ class MaskedPredictor:
             self.progress(len(chunk))
         return np.array(answers, np.float64)
 
-    def verdict(self) -> Prediction:
+    def decide(self) -> Prediction:
         """What the model says of the image as it is."""
         outputs = self.backend.run({name: array[None] for name, array in self.feeds.items()})
         self.looks += 1

@@ -34,8 +34,8 @@ def say(prediction: Prediction, *, min_score: float) -> dict[str, Any]:
         "labels": said["labels"],
         "objects": objects,
         "verdict": {
-            "labels": [row["label"] for row in said["labels"] if row["verdict"]],
-            "objects": [row["id"] for row in objects or () if row["verdict"]],
+            "labels": [row["label"] for row in said["labels"] if row["positive"]],
+            "objects": [row["id"] for row in objects or () if row["positive"]],
         },
     }
 
@@ -57,7 +57,7 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
                 "label": labels.names[index] if len(labels) else None,
                 "title": labels.display_names[index] if len(labels) else None,
                 "score": float(score),
-                "verdict": bool(score >= prediction.thresholds[index]) if len(labels) else True,
+                "positive": bool(score >= prediction.thresholds[index]) if len(labels) else True,
                 "box_xyxy": [round(v, 2) for v in (x1, y1, x2, y2)],
                 "polygons": None
                 if mask is None
