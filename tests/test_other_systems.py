@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from blemish.data import header_cache
-from blemish.data.write_dataset import check_folder_name
+from blemish.data.write_context import check_folder_name
 from blemish.errors import BadDataset, BadInput, BadRecipe, StorageFull
 from blemish.imaging import open_image
 from blemish.model_file import InputSpec, read_write, write_atomically

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blemish.data import open_dataset
-from blemish.data.raw_annotations import turned, turned_points
+from blemish.data.coordinates import turned, turned_points
 from blemish.geometry import mask_box, mask_from_array, mask_to_array
 from blemish.imaging import upright
 

@@ -8,7 +8,7 @@ from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.data.formats import get_format
 from blemish.data.merge import read_map
-from blemish.data.write_dataset import WriteContext
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset, BadInput
 from blemish.structures import Labels
 

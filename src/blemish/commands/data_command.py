@@ -372,7 +372,7 @@ def _print_written(written: Written) -> None:
     for loss in written.losses:
         typer.echo(f"not kept: {loss.sentence()}")
     if written.damaged:
-        from blemish.data.write_dataset import some_of
+        from blemish.data.write_context import some_of
 
         typer.echo(
             f"warning: {len(written.damaged)} images are broken and were copied as they are:"

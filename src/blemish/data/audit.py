@@ -15,9 +15,10 @@ from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.header_cache import cache_folder, load_json, save_json, short_digest
 from blemish.data.image_hashes import in_parallel
 from blemish.data.image_headers import read_all_header_info
+from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.jpeg_integrity import stream_damage
 from blemish.data.load_dataset import named_task, read_dataset
-from blemish.data.read_context import ImageIndex, ReadContext, files_below
+from blemish.data.read_context import ReadContext
 from blemish.data.tables.columns import ORDERS
 from blemish.errors import BadImage, BadInput, ImageTruncated, UnknownName
 from blemish.imaging import LIMITS, Limits, open_image

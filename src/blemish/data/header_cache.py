@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from blemish.data.image_headers import HeaderInfo
+from blemish.data.header_info import HeaderInfo
+from blemish.imaging import Header
 
 VERSION = 1
 WORTH_IT = 500  # below so many images, looking again is faster than remembering
@@ -111,9 +111,6 @@ class HeaderCache:
 
     def known(self) -> dict[str, HeaderInfo]:
         """Earlier looks by path."""
-        from blemish.data.image_headers import HeaderInfo
-        from blemish.imaging import Header
-
         out: dict[str, HeaderInfo] = {}
         with suppress(TypeError, ValueError, KeyError):
             for path, (size, changed, header, error, reason, fault) in self._rows.items():

@@ -8,11 +8,12 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
+from blemish.data.header_cache import HeaderCache
+from blemish.data.header_info import HeaderInfo
+from blemish.errors import BadImage
 from blemish.imaging import LIMITS, Header, Limits, read_header
 
 THREADS = min(8, (os.cpu_count() or 1) + 1)
@@ -33,34 +34,6 @@ PNG_MODES = {
 SLOW_PNG_CHUNKS = frozenset({b"eXIf", b"acTL"})
 TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 TURNING_TEXTS = (b"Raw profile type", b"XML:com.adobe.xmp")  # they may hold an orientation
-ERRORS: dict[str, type[BadImage]] = {
-    e.__name__: e for e in (BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable)
-}
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderInfo:
-    """What a look at a file without decoding it shows.
-
-    Attributes:
-        size_bytes: of the file; with `changed_ns` it tells whether the file is still the same.
-        changed_ns: when it was last changed.
-        header: what it says of itself, or None where it cannot be used.
-        error: the name of the error, where it cannot.
-        reason: its reason.
-        fault: what is wrong although the header can be read: `truncated`, `checksum`, `trailing`, or "".
-    """
-
-    size_bytes: int
-    changed_ns: int
-    header: Header | None = None
-    error: str = ""
-    reason: str = ""
-    fault: str = ""
-
-    def bad(self, path: Path) -> BadImage | None:
-        """The error, where there is one."""
-        return ERRORS[self.error](path, self.reason) if self.error else None
 
 
 def read_headers(paths: Iterable[Path], *, limits: Limits = LIMITS) -> list[Header | BadImage]:
@@ -74,8 +47,6 @@ def read_headers(paths: Iterable[Path], *, limits: Limits = LIMITS) -> list[Head
 
 def read_all_header_info(paths: Sequence[Path], *, limits: Limits = LIMITS) -> list[HeaderInfo]:
     """A look at each file, in parallel, in the order of `paths`; a cache spares those that did not change."""
-    from blemish.data.header_cache import HeaderCache
-
     with HeaderCache.of(paths, limits) as cache:
         known = cache.known()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from blemish.data.formats import Format, formats, get_format
-from blemish.data.read_context import ImageIndex, ReadContext
+from blemish.data.image_index import ImageIndex
+from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset, BlemishError, UnknownName, WrongTask
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 

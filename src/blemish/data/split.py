@@ -11,7 +11,7 @@ import numpy as np
 from blemish.arrays import FloatArray, IntArray
 from blemish.data.duplicates import find_copies, signatures
 from blemish.data.image_hashes import linked_groups
-from blemish.data.read_context import SPLITS
+from blemish.data.split_names import SPLITS
 from blemish.errors import BadDataset, BadInput, UnknownName, suggestion
 from blemish.structures import Dataset
 

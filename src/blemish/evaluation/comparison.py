@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blemish.data.coordinates import RECTANGLE
 from blemish.data.polygon_masks import PolygonMask
-from blemish.data.raw_annotations import RECTANGLE
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.evaluator import choose_split, evaluate, looked_at, open_for
 from blemish.evaluation.label_mapping import match_labels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.read_context import SPLITS
+from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.build_report import answers, score
 from blemish.evaluation.label_mapping import match_labels

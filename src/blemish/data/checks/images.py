@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blemish.data.findings import Finding, Severity
-from blemish.data.image_headers import HeaderInfo
+from blemish.data.header_info import HeaderInfo
 
 SUFFIXES_OF = {
     "JPEG": (".jpg", ".jpeg"),

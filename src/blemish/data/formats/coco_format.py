@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.coco_annotations import ABSENT, is_size, key_of, read_annotations
+from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.polygon_masks import PolygonMask
-from blemish.data.raw_annotations import RawAnnotations, boxes_or_masks, place_all
-from blemish.data.read_context import ImageIndex, ReadContext, sample_id, split_named
-from blemish.data.write_dataset import WriteContext, file_names, lose_extras, require_task, split_folders
+from blemish.data.raw_annotations import RawAnnotations
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
+from blemish.data.write_context import WriteContext, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
 from blemish.geometry import rle_to_text
 from blemish.structures import Dataset, GroundTruth, Labels, Task

@@ -9,8 +9,10 @@ import numpy as np
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
-from blemish.data.read_context import SPLITS, ImageIndex, ReadContext, is_image_name, sample_id, split_named
-from blemish.data.write_dataset import (
+from blemish.data.image_index import ImageIndex, is_image_name, sample_id
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import SPLITS, split_named
+from blemish.data.write_context import (
     WriteContext,
     check_folder_name,
     file_names,

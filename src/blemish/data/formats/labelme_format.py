@@ -18,12 +18,15 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray
+from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import ellipse_outline, outlines_box
-from blemish.data.raw_annotations import Box, RawAnnotations, Region, boxes_or_masks, place_all
-from blemish.data.read_context import ImageIndex, ReadContext, is_image_name, sample_id, split_named
+from blemish.data.raw_annotations import Box, RawAnnotations, Region
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
 from blemish.geometry.polygons import FARTHEST

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.formats import register
-from blemish.data.read_context import ImageIndex, ReadContext, split_named
+from blemish.data.image_index import ImageIndex
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
 from blemish.data.tables.box_rows import read_boxes
 from blemish.data.tables.columns import ColumnRoles, find_roles
 from blemish.data.tables.image_rows import read_image_labels
 from blemish.data.tables.table_reader import Table, read_table
 from blemish.data.tables.table_writer import write_table
-from blemish.data.write_dataset import WriteContext
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 

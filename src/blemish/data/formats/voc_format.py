@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from blemish.data.coordinates import place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import DROPS_IMAGE, Severity
 from blemish.data.formats import register
 from blemish.data.formats.voc_writer import write_voc
 from blemish.data.formats.voc_xml import VocAnnotation, read_page
+from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import RasterMask
-from blemish.data.raw_annotations import Box, RawAnnotations, place_all
-from blemish.data.read_context import ImageIndex, ReadContext, is_image_name, sample_id, split_named
-from blemish.data.write_dataset import WriteContext
+from blemish.data.raw_annotations import Box, RawAnnotations
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset, Task
 

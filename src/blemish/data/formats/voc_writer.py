@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.data.formats.voc_xml import page_text
-from blemish.data.write_dataset import (
+from blemish.data.write_context import (
     WriteContext,
     file_names,
     lose_extras,

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from blemish.arrays import FloatArray, Mask
+from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
@@ -23,10 +24,12 @@ from blemish.data.formats.yolo_layout import (
     plan_of_tree,
     plan_of_yaml,
 )
+from blemish.data.image_index import is_image_name, sample_id
 from blemish.data.polygon_masks import PolygonMask
-from blemish.data.raw_annotations import RawAnnotations, boxes_or_masks, place_all
-from blemish.data.read_context import SPLITS, ReadContext, is_image_name, sample_id
-from blemish.data.write_dataset import WriteContext, file_names, lose_extras, require_task, split_folders
+from blemish.data.raw_annotations import RawAnnotations
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import SPLITS
+from blemish.data.write_context import WriteContext, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
 from blemish.geometry import mask_to_polygons, mask_to_rings
 from blemish.structures import Dataset, Sample, Task

@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 from blemish.data.findings import Severity
-from blemish.data.read_context import ImageIndex, ReadContext, split_named
+from blemish.data.image_index import ImageIndex
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from blemish.data.coordinates import place_all
 from blemish.data.display_names import labels_with_display_names
-from blemish.data.raw_annotations import RawAnnotations, place_all
-from blemish.data.read_context import ImageIndex, ReadContext, sample_id
+from blemish.data.image_index import ImageIndex, sample_id
+from blemish.data.raw_annotations import RawAnnotations
+from blemish.data.read_context import ReadContext
 from blemish.data.tables.image_rows import Parts, split_and_group, split_of_both
 from blemish.errors import BadDataset
 from blemish.geometry.polygons import FARTHEST

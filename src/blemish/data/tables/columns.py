@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from blemish.data.read_context import ReadContext, is_image_name
+from blemish.data.image_index import is_image_name
+from blemish.data.read_context import ReadContext
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset, UnknownName
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
-from blemish.data.read_context import ImageIndex, ReadContext, sample_id, split_named
+from blemish.data.image_index import ImageIndex, sample_id
+from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
 from blemish.data.tables.columns import NO, YES, ColumnRoles
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset

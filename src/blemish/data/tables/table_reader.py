@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blemish.data.read_context import ReadContext, is_image_name
+from blemish.data.image_index import is_image_name
+from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset
 
 DELIMITERS = ",;\t|"

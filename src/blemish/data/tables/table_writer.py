@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 
-from blemish.data.read_context import is_image_name
+from blemish.data.image_index import is_image_name
 from blemish.data.tables.columns import (
     BOX_NAMES,
     GROUP_NAMES,
@@ -19,7 +19,7 @@ from blemish.data.tables.columns import (
     plain,
 )
 from blemish.data.tables.image_rows import natural
-from blemish.data.write_dataset import (
+from blemish.data.write_context import (
     WriteContext,
     check_split_names,
     file_names,
