@@ -57,7 +57,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "titles", tuple(self.display_names) or self.names)
+        object.__setattr__(self, "display_names", tuple(self.display_names) or self.names)
         if len(self.display_names) != len(self.names):
             raise BadInput(
                 f"{len(self.names)} labels and {len(self.display_names)} titles: give one title a label"
