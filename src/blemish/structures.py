@@ -333,7 +333,7 @@ class Sample:
         id: unique within the data set; the path below its root, with forward slashes.
         path: the image.
         size_hw: of the upright image, where known.
-        group: the object imageed (vehicle, claim, module serial), where known.
+        group: the object photographed (vehicle, claim, module serial), where known.
         split: `train`, `val` or `test`, where the data set says so.
         ground_truth: what people say, where known.
         origin: where the label was read: `labels.csv:14`.

@@ -71,7 +71,7 @@ def perceptual_hash(photo: LoadedImage) -> int:
 def detail_hash(photo: LoadedImage) -> UInt64Array:
     """(4,) uint64, 256 bits: what tells two images apart that look alike at first sight.
 
-    Surfaces imageed in series (solar cells, panels of one car park) share their coarse structure, and
+    Surfaces photographed in series (solar cells, panels of one car park) share their coarse structure, and
     64 bits take them for one another; the finer frequencies hold grain and damage.
     """
     return _to_words(spectrum(grey_copy(photo, DETAIL_REDUCED), DETAIL_KEPT))

@@ -55,7 +55,7 @@ class Statistics:
         together: (L, L) in how many images two labels stand together; a label with itself, how many.
         mean: of red, green and blue (or grey of 16 bits, three times), in [0, 1]; None where not asked for.
         deviation: likewise.
-        groups: how many objects were imageed, where known.
+        groups: how many objects were photographed, where known.
     """
 
     task: str

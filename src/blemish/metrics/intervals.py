@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over images, or over the objects imageed."""
+"""How sure a figure is: bootstrap intervals over images, or over the objects photographed."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Specimen:
         id: `cell-00012`; unique in one run of a generator.
         image: as `open_image` would give it.
         ground_truth: for the task that was asked for.
-        group: the object imageed, shared by several specimens.
+        group: the object photographed, shared by several specimens.
         flaws: all that was drawn, whatever the task.
     """
 

@@ -49,7 +49,7 @@ class ColumnRoles:
         tags: further columns that hold a label's name or nothing.
         box: `x`, `y`, `w`, `h` or `x1`, `y1`, `x2`, `y2` to positions; empty for image-level tables.
         size_wh: the columns of the image's width and height, or None.
-        group: the object imageed, or None.
+        group: the object photographed, or None.
         split: train, val or test, or None.
         rest: further columns.
     """

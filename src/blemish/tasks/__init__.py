@@ -1,0 +1,20 @@
+"""The tasks: one module each, with everything that differs between them.
+
+A task's module defines a `Task` with its `TaskFields`: what the ground truth must contain, the losses, the
+metrics and which of them is primary, and its behaviors ("hooks"). Every other package asks the task.
+
+Behaviors are functions of these signatures:
+
+| hook | signature | does |
+|---|---|---|
+| `convert` | `(ground_truth, where) -> GroundTruth` | read the ground truth of another task as this one's |
+| `synthesize` | `(label_index, boxes_xyxy, masks, labels, size_hw) -> GroundTruth` | say what drawn damage means |
+| `synthetic_labels` | `(damage, clean) -> Labels` | the labels of a drawn data set |
+| `describe` | `(prediction) -> str` | say in one line what the model decided |
+| `check_sample` | `(sample, where) -> None` | refuse a training image without the ground truth needed |
+| `target_encoder` | `(network) -> (sample, boxes, placement) -> array` | encode the training target |
+| `validate` | `(contract, outputs) -> dict[str, float]` | measure a validation epoch |
+| `report` | `(eval_input) -> Report` | measure predictions for a report |
+| `decision_differences` | `(before, after) -> (int, float)` | count decisions that an export changed |
+
+"""
