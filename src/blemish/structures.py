@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -18,26 +17,7 @@ from numpy.typing import NDArray
 
 from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
 from blemish.errors import BadInput, UnknownName
-
-
-class Task(StrEnum):
-    """What is asked of an image."""
-
-    CLASSIFICATION = "classification"
-    MULTILABEL = "multilabel"
-    LOCALIZATION = "localization"
-    DETECTION = "detection"
-    SEGMENTATION = "segmentation"
-
-    @property
-    def has_boxes(self) -> bool:
-        """Whether truths and predictions of this task hold boxes."""
-        return self in (Task.LOCALIZATION, Task.DETECTION, Task.SEGMENTATION)
-
-    @property
-    def is_image_level(self) -> bool:
-        """Whether the answer is a probability per label for the whole image."""
-        return self in (Task.CLASSIFICATION, Task.MULTILABEL)
+from blemish.task import Task as Task
 
 
 @dataclass(frozen=True)
@@ -121,9 +101,9 @@ class Annotation:
         if index.size and not (0 <= index.min() and index.max() < max(len(self.labels), 1)):
             wrong = index.min() if index.min() < 0 else index.max()
             raise BadInput(f"label index {wrong} is not among {len(self.labels)} labels")
-        if self.task is Task.CLASSIFICATION and index.shape != (1,):
+        if self.task.has_one_label and index.shape != (1,):
             raise BadInput(f"classification takes one label an image, not {index.size}")
-        if self.task is Task.MULTILABEL and (np.diff(index) <= 0).any():
+        if self.task.has_label_set and (np.diff(index) <= 0).any():
             raise BadInput("multilabel indices ascend, each at most once")
         if self.boxes_xyxy is not None:
             boxes = _frozen(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
@@ -278,7 +258,7 @@ class Prediction(Annotation):
 
     def decide(self) -> BoolArray:
         """(L,) bool: what the model says at its own thresholds."""
-        if self.task is Task.CLASSIFICATION:
+        if self.task.has_one_label:
             return self.presence_mask()
         return self.label_scores >= self.thresholds
 

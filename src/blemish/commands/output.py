@@ -12,7 +12,6 @@ from blemish.geometry import mask_to_rings, rle_to_text
 from blemish.inference.inputs import Frame
 from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
-from blemish.structures import Task
 
 if TYPE_CHECKING:
     from blemish.inference import PredictionResult
@@ -56,16 +55,16 @@ def line(outcome: PredictionResult) -> str:
 def verdict(prediction: Prediction) -> str:
     """What the model says at its own thresholds, in a few words."""
     display_names, scores = prediction.labels.display_names, prediction.label_scores
-    if prediction.task is Task.CLASSIFICATION:
+    if prediction.task.has_one_label:
         return f"{display_names[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
-    if prediction.task is Task.MULTILABEL:
+    if prediction.task.has_label_set:
         held = prediction.decide()
         order = (-scores).argsort()
         yes = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if held[i])
         no = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if not held[i])
         return (yes or "nothing found") + (f" (not: {no})" if no else "")
     assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
-    if prediction.task is Task.LOCALIZATION:
+    if prediction.task.has_one_box:
         return "box " + " ".join(f"{x:.1f}" for x in prediction.boxes_xyxy[0])
     sure = prediction.filter_scores()
     if not len(sure):

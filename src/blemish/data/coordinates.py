@@ -36,7 +36,9 @@ STATED = "the size that their labels state is wrong, the labels fit the images a
 def boxes_or_masks(drawn: Sequence[RawAnnotations], reading: ReadContext) -> Task:
     """Detection or segmentation, by what is drawn and what was asked."""
     drawn_regions = [r is not None for d in drawn for r in d.regions]
-    asked = reading.task is Task.SEGMENTATION and not drawn_regions  # nothing is drawn at all
+    asked = (
+        reading.task is not None and reading.task.has_masks and not drawn_regions
+    )  # nothing is drawn at all
     if reading.task is Task.DETECTION or not (asked or any(drawn_regions)):
         return Task.DETECTION
     bare = drawn_regions.count(False)
@@ -76,7 +78,7 @@ def _place(
     regions = list(one.regions)
     size_hw = one.stated_hw if isinstance(header, BadImage) else header.size_hw
     if size_hw is None:  # only masks and shares of a size need to know it
-        if one.relative or task is Task.SEGMENTATION:
+        if one.relative or task.has_masks:
             told["they cannot be opened, so their objects cannot be placed; left out"] += 1
             # A check goes on with the image alone, to say what is wrong with it.
             return (
@@ -102,7 +104,7 @@ def _place(
         label_index=np.array(one.label_index, np.int64),
         size_hw=size_hw,
         boxes_xyxy=boxes,
-        masks=None if task is not Task.SEGMENTATION or size_hw is None else _masks(regions, boxes, size_hw),
+        masks=None if not task.has_masks or size_hw is None else _masks(regions, boxes, size_hw),
         crowd=_flags(one.crowd),
         difficult=_flags(one.difficult),
         truncated=_flags(one.truncated),

@@ -121,14 +121,14 @@ def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
         return sample
     where = sample.origin or sample.id
     new: GroundTruth
-    if wanted is Task.MULTILABEL:
+    if wanted.has_label_set:
         new = GroundTruth(
             task=wanted,
             labels=ground_truth.labels,
             label_index=np.unique(ground_truth.label_index),
             size_hw=ground_truth.size_hw,
         )
-    elif wanted is Task.CLASSIFICATION:
+    elif wanted.has_one_label:
         held = np.unique(ground_truth.label_index)
         if held.size != 1:
             raise WrongTask(
@@ -138,12 +138,12 @@ def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
         new = GroundTruth(
             task=wanted, labels=ground_truth.labels, label_index=held, size_hw=ground_truth.size_hw
         )
-    elif wanted is Task.SEGMENTATION or not given.has_boxes:
-        need = "outlines" if wanted is Task.SEGMENTATION else "boxes"
+    elif wanted.has_masks or not given.has_boxes:
+        need = "outlines" if wanted.has_masks else "boxes"
         raise WrongTask(
             f"{where}: this is a {given} set, and {wanted} needs {need}; label them or choose another task"
         )
-    elif wanted is Task.LOCALIZATION and len(ground_truth) != 1:
+    elif wanted.has_one_box and len(ground_truth) != 1:
         raise WrongTask(
             f"{where}: {len(ground_truth)} objects in {sample.id}, and localization takes exactly one; use detection"
         )
@@ -185,7 +185,7 @@ def _recognise(path: Path) -> Format:
 
 
 def _check_labels(dataset: Dataset, path: Path, minimum: int) -> None:
-    if dataset.task is not Task.CLASSIFICATION:
+    if not dataset.task.has_one_label:
         return
     held = {
         name for s in dataset.samples if s.ground_truth is not None for name in s.ground_truth.label_names

@@ -125,7 +125,7 @@ def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) 
         )
     kept = rows_of(ground_truth, keep)
     index = np.array([labels.index(n) for n in new_names if n], np.int64)
-    if ground_truth.task is Task.MULTILABEL:
+    if ground_truth.task.has_label_set:
         index = np.unique(index)
         return GroundTruth(
             task=ground_truth.task, labels=labels, label_index=index, size_hw=ground_truth.size_hw

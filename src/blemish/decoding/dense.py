@@ -17,7 +17,7 @@ from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.structures import Prediction, Task
+from blemish.structures import Prediction
 
 MAX_CANDIDATES = 30_000  # what goes into suppression an image, best first
 
@@ -81,7 +81,7 @@ def _one(
     kept = inside[nms(taken[inside], score[inside], label[inside], max_iou, of_boxes.most)]
     placed = placed[kept]
     masks = None
-    if contract.task is Task.SEGMENTATION:
+    if contract.task.has_masks:
         if coefficients is None or prototypes is None:
             raise BadModelFile("segmentation needs outputs of the roles 'coefficients' and 'prototypes'")
         masks = [

@@ -41,7 +41,7 @@ def decode_set(
     raw, spec = required(contract, outputs, "scores", (count, None, None))
     boxes, _ = required(contract, outputs, "boxes", (count, raw.shape[1], 4))
     masks = output_of(contract, outputs, "masks", (count, raw.shape[1], None, None))
-    if contract.task is Task.SEGMENTATION and masks is None:
+    if contract.task.has_masks and masks is None:
         raise BadModelFile("segmentation needs an output of the role 'masks'")
     columns = _columns(contract, raw.shape[2])
     of_boxes = BoxSettings.of(contract, selection, form="cxcywh", normalized=True)
@@ -56,7 +56,7 @@ def decode_set(
         left = np.flatnonzero(inside)[: of_boxes.most]
         query, label, best, placed = query[left], label[left], best[left], placed[left]
         drawn = None
-        if contract.task is Task.SEGMENTATION and masks is not None:
+        if contract.task.has_masks and masks is not None:
             drawn = [over_input(masks[0][i][q], box, placement) for q, box in zip(query, placed, strict=True)]
         predictions.append(boxes_prediction(contract, placement, placed, flat[best], label, drawn))
     return predictions

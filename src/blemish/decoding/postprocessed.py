@@ -13,7 +13,7 @@ from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.structures import Prediction, Task
+from blemish.structures import Prediction
 
 
 @decoder("final")
@@ -42,7 +42,7 @@ def decode_final(
     scores, _ = required(contract, outputs, "scores", (count, boxes.shape[1]))
     labels, _ = required(contract, outputs, "labels", (count, boxes.shape[1]))
     masks = output_of(contract, outputs, "masks", (count, boxes.shape[1], None, None))
-    if contract.task is Task.SEGMENTATION and masks is None:
+    if contract.task.has_masks and masks is None:
         raise BadModelFile("segmentation needs an output of the role 'masks'")
     of_boxes = BoxSettings.of(contract, selection)
     threshold = float(settings.get("mask_threshold", 0.5))
@@ -56,7 +56,7 @@ def decode_final(
         left = np.flatnonzero(inside)[: of_boxes.most]
         there, corner, placed = there[left], corner[left], placed[left]
         drawn = None
-        if contract.task is Task.SEGMENTATION and masks is not None:
+        if contract.task.has_masks and masks is not None:
             grids = masks[0][i][there]
             grids = sigmoid(grids) if masks[1].activation == "logits" else grids
             sides = np.tile(placement.input_hw[::-1], 2) if of_boxes.normalized else np.ones(4)

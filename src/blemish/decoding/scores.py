@@ -46,12 +46,12 @@ def probabilities(
             return values
         tiny = np.finfo(np.float64).tiny
         values = np.log(np.maximum(values, tiny)) - (
-            0.0 if task is Task.CLASSIFICATION else np.log(np.maximum(1.0 - values, tiny))
+            0.0 if task.has_one_label else np.log(np.maximum(1.0 - values, tiny))
         )
     elif activation != "logits":
         raise BadModelFile(f"the output's activation is {activation!r}; scores are logits or probabilities")
     values = values / temperature
-    if task is Task.CLASSIFICATION:
+    if task.has_one_label:
         values = np.exp(values - values.max(1, keepdims=True))
         return np.asarray(values / values.sum(1, keepdims=True))
     return sigmoid(values)
@@ -77,7 +77,7 @@ def decode_scores(
     scores = probabilities(raw, contract.task, spec.activation, contract.temperature)
     predictions = []
     for row, placement in zip(scores, placements, strict=True):
-        single = contract.task is Task.CLASSIFICATION
+        single = contract.task.has_one_label
         index = np.array([row.argmax()]) if single else np.flatnonzero(row >= thresholds)
         predictions.append(
             Prediction(

@@ -20,7 +20,7 @@ from blemish.drawing.palette import (
     text_width,
 )
 from blemish.errors import BadInput
-from blemish.structures import Annotation, Prediction, Task
+from blemish.structures import Annotation, Prediction
 
 MOST_ROWS = 8  # labels that get a bar; the others are counted
 
@@ -107,7 +107,7 @@ def _bars(prediction: Prediction, width: int, letters: int) -> Image.Image:
         pen.text((width - pad, y), percent(float(prediction.label_scores[index])), ink, font(letters), "rm")
         if right - left > 4 * letters:
             threshold = None
-            if prediction.task is not Task.CLASSIFICATION:
+            if not prediction.task.has_one_label:
                 threshold = float(prediction.thresholds[index])
             score = float(prediction.label_scores[index])
             _bar(strip, (left, right), y, letters, score, threshold, int(index), yes=yes)

@@ -101,7 +101,7 @@ def score(
 
 def answers(task: Task, data_task: Task) -> bool:
     """Whether truths of `data_task` can score a model of `task`: masks hold boxes too."""
-    return task is data_task or (task is Task.DETECTION and data_task is Task.SEGMENTATION)
+    return task is data_task or (task is Task.DETECTION and data_task.has_masks)
 
 
 def _scorer(task: Task) -> Callable[[EvalInput], Report]:
@@ -109,7 +109,7 @@ def _scorer(task: Task) -> Callable[[EvalInput], Report]:
         from blemish.evaluation.image_level_report import score_image_level
 
         return score_image_level
-    if task is Task.LOCALIZATION:
+    if task.has_one_box:
         from blemish.evaluation.localization_report import score_localization
 
         return score_localization

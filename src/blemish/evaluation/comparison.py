@@ -284,7 +284,7 @@ def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None =
 def _contender(
     name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, of_boxes: bool
 ) -> ComparedModel:
-    prefix = "box_" if of_boxes and report.task is Task.SEGMENTATION else ""
+    prefix = "box_" if of_boxes and report.task.has_masks else ""
     names = [n for n in COMPARED[report.task] if not (of_boxes and n == "f1")]
     of_label = LABEL_FIGURE.get(report.task)
     labels = {}

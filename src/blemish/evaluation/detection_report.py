@@ -22,7 +22,7 @@ from blemish.metrics.object_arrays import ObjectArrays
 from blemish.metrics.ranking import Curve
 from blemish.metrics.tide import KINDS, Verdicts, breakdown, confusion_of_objects
 from blemish.metrics.voc_average_precision import VocMatches
-from blemish.structures import Labels, Task
+from blemish.structures import Labels
 
 MOST_WORST = 48
 FALSE_ALARM_NAME, MISSED_NAME = "false alarm", "missed"
@@ -38,7 +38,7 @@ def score_detection(pairs: EvalInput) -> Report:
         tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.display_names[i] for i in known)
     )
     thresholds = pairs.predictions[0].thresholds[np.array(known, np.int64)]
-    masks = pairs.task is Task.SEGMENTATION
+    masks = pairs.task.has_masks
     matches = rename(match_objects(pairs.predictions, pairs.ground_truths, masks=masks, known=known), known)
     figures = pairs.figures(_statistic(matches, thresholds))
     whole = _as_coco_says(figures, matches)

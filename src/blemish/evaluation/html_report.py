@@ -11,7 +11,6 @@ from blemish._version import __version__
 from blemish.errors import MissingExtra
 from blemish.evaluation.metric_names import display_name_of, interval, leading_figures, meaning_of, number
 from blemish.evaluation.report import ConfusionTable, LabelRow, Report
-from blemish.structures import Task
 
 MOST_ROWS_OF_CURVES = 40
 MOST_OWN_MATRICES = 8
@@ -105,7 +104,7 @@ def _breakdown_rows(report: Report) -> list[tuple[str, float]]:
 
 def _own_matrices(report: Report) -> list[tuple[LabelRow, ConfusionTable]]:
     """A matrix of yes and no for each label, where an image may hold several."""
-    if report.task is not Task.MULTILABEL or len(report.label_rows) > MOST_OWN_MATRICES:
+    if not report.task.has_label_set or len(report.label_rows) > MOST_OWN_MATRICES:
         return []
     out = []
     for row in report.label_rows:

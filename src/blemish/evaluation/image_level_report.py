@@ -11,7 +11,7 @@ from blemish.evaluation.eval_input import EvalInput
 from blemish.evaluation.report import ConfusionTable, ErrorExample, LabelRow, Report
 from blemish.metrics import calibration, classification
 from blemish.metrics.ranking import Curve, Ranking, precision_recall_curve, roc_curve
-from blemish.structures import Labels, Task
+from blemish.structures import Labels
 
 MOST_WORST = 48
 CURVE_POINTS = 200
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 def score_image_level(pairs: EvalInput) -> Report:
     """A report for tasks whose answer is a probability per label for the whole image."""
-    single = pairs.task is Task.CLASSIFICATION
+    single = pairs.task.has_one_label
     # With one label an image a label that the data do not know is still a wrong answer.
     known = tuple(range(len(pairs.labels))) if single else pairs.known
     labels = Labels(

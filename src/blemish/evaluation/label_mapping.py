@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from blemish.errors import BadInput, UnknownName, suggestion
-from blemish.structures import GroundTruth, Labels, Task
+from blemish.structures import GroundTruth, Labels
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class LabelMatch:
             return ground_truth
         places = [self.place[i] for i in ground_truth.label_index]
         kept = np.array([p is not None for p in places], bool)
-        if ground_truth.task is Task.CLASSIFICATION and not kept.all():
+        if ground_truth.task.has_one_label and not kept.all():
             return None
         index = np.array([p for p in places if p is not None], np.int64)
-        if ground_truth.task is Task.MULTILABEL:
+        if ground_truth.task.has_label_set:
             none = np.zeros(0, bool)
             return replace(
                 ground_truth,

@@ -10,7 +10,7 @@ import numpy as np
 from blemish.metrics.coco_matching import FALSE_ALARM, HIT, Matches, match
 from blemish.metrics.iou import overlapping_pairs
 from blemish.metrics.object_arrays import ObjectArrays
-from blemish.structures import GroundTruth, Prediction, Task
+from blemish.structures import GroundTruth, Prediction
 
 
 def match_objects(
@@ -29,7 +29,7 @@ def match_objects(
         known: indices of the labels that the truths could hold; detections of others are left out.
     """
     label_count = len(predictions[0].labels) if predictions else 0
-    compare_masks = bool(predictions) and predictions[0].task is Task.SEGMENTATION if masks is None else masks
+    compare_masks = bool(predictions) and predictions[0].task.has_masks if masks is None else masks
     found = ObjectArrays.of_predictions(predictions, label_count, masks=compare_masks)
     if known is not None and len(known) < label_count:
         found = found.take(np.isin(found.label, known))

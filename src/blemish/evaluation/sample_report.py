@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from blemish.errors import BadInput, UnknownName
 from blemish.evaluation.label_mapping import match_labels
-from blemish.structures import Dataset, GroundTruth, Prediction, Sample, Task
+from blemish.structures import Dataset, GroundTruth, Prediction, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,13 +100,13 @@ def compare(ground_truth: GroundTruth, prediction: Prediction) -> list[str]:
         holds, verdict = ground_truth.presence_mask(), prediction.decide()
         lines = []
         for i, title in enumerate(prediction.labels.display_names):
-            against = "" if prediction.task is Task.CLASSIFICATION else f" of {prediction.thresholds[i]:.4f}"
+            against = "" if prediction.task.has_one_label else f" of {prediction.thresholds[i]:.4f}"
             said, true = ("yes" if verdict[i] else "no"), ("yes" if holds[i] else "no")
             mark = "" if verdict[i] == holds[i] else "  <- wrong"
             score = prediction.label_scores[i]
             lines.append(f"{title}: truth {true}, model {said} (score {score:.4f}{against}){mark}")
         return lines
-    if prediction.task is Task.LOCALIZATION:
+    if prediction.task.has_one_box:
         return _compare_one_box(ground_truth, prediction)
     from blemish.evaluation.matched_objects import compare_objects
 

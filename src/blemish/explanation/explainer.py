@@ -236,7 +236,7 @@ class Explainer:
         self, asker: MaskedPredictor, target: Target, method: str, layers: Sequence[str], budget: int | None
     ) -> list[NDArray[np.floating]]:
         source = self.gradients
-        if self.contract.task is Task.LOCALIZATION:
+        if self.contract.task.has_one_box:
             selector = np.eye(source.output_count, dtype=np.float32)  # one map a coordinate
         else:
             selector = np.eye(source.output_count, dtype=np.float32)[[target.label_index]]
@@ -271,8 +271,8 @@ def _merged(maps: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
 
 
 def _many(task: Task) -> bool:
-    return task in (Task.DETECTION, Task.SEGMENTATION)
+    return task.has_objects
 
 
 def _sure(prediction: Prediction, index: int, score: float) -> bool:
-    return prediction.task is Task.LOCALIZATION or score >= prediction.thresholds[index]
+    return prediction.task.has_one_box or score >= prediction.thresholds[index]

@@ -45,7 +45,7 @@ class MaskedPredictor:
         self.backend = backend
         self.contract = contract
         # Questions are about boxes: three hundred masks a look would cost more than the network.
-        masks_apart = contract.task is Task.SEGMENTATION and contract.decoder.name in (
+        masks_apart = contract.task.has_masks and contract.decoder.name in (
             "dense",
             "final",
             "set",
@@ -128,7 +128,7 @@ def box_question(box_xyxy: FloatArray, label_index: int) -> Question:
         if not same.any():
             return 0.0
         overlap = pairwise_iou(box_xyxy[None], prediction.boxes_xyxy[same])[0]
-        weight = 1.0 if prediction.task is Task.LOCALIZATION else prediction.scores[same]
+        weight = 1.0 if prediction.task.has_one_box else prediction.scores[same]
         return float((overlap * weight).max())
 
     return answer

@@ -16,7 +16,7 @@ from blemish.geometry import pairwise_iou
 from blemish.inference.backend import Backend
 from blemish.inference.predictor import Predictor
 from blemish.model_file import Contract, Fingerprints, ModelFile, ParityCertificate, write_model_file
-from blemish.structures import Prediction, Sample, Task
+from blemish.structures import Prediction, Sample
 
 Pair = tuple[Prediction, Prediction, Sample]
 Judge = Callable[[ModelFile], Contract]
@@ -121,7 +121,7 @@ def compare(
         differs, distance = difference(first.prediction, second.prediction)
         changed, largest = changed + differs, max(largest, distance)
         kept.append((first.prediction, second.prediction, sample))
-        if max_drop is None and model_file.contract.task in (Task.DETECTION, Task.SEGMENTATION):
+        if max_drop is None and model_file.contract.task.has_objects:
             lost, both = strays(first.prediction, second.prediction)
             alone, detections = alone + lost, detections + both
     if not count and not any(judge.not_finite() for judge in judges):
@@ -190,12 +190,12 @@ def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
     overlap by .9.
     """
     scores = float(np.abs(before.label_scores - after.label_scores).max(initial=0))
-    if before.task is Task.CLASSIFICATION:
+    if before.task.has_one_label:
         return int(before.label_index[0] != after.label_index[0]), scores
-    if before.task is Task.MULTILABEL:
+    if before.task.has_label_set:
         return int((before.decide() != after.decide()).sum()), scores
     assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (tasks with boxes)
-    if before.task is Task.LOCALIZATION:
+    if before.task.has_one_box:
         longer = max(before.size_hw or (1, 1))
         moved = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
         return int(moved > SAME_PLACE), max(scores, moved)

@@ -206,7 +206,7 @@ class Predictor:
     def selection(self, min_score: float | None = None, max_detections: int | None = None) -> DetectionFilter:
         """Which boxes are wanted; WrongTask for a choice among boxes of a model that gives none."""
         chosen = min_score is not None or max_detections is not None
-        if chosen and self.task not in (Task.DETECTION, Task.SEGMENTATION):
+        if chosen and not self.task.has_objects:
             raise WrongTask(
                 "a least score and a number of detections choose among boxes; "
                 f"this model's task is {self.task}"

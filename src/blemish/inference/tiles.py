@@ -22,7 +22,7 @@ from blemish.inference.inputs import Source, as_image
 from blemish.inference.predictor import PredictionResult, Predictor, PreparedInput, Timing
 from blemish.inference.prefetch import prefetched
 from blemish.preprocessing import Placement
-from blemish.structures import Prediction, Task
+from blemish.structures import Prediction
 
 NEAR_BORDER = 3  # pixels from a tile's border: what ends there may go on beyond
 SAME_IOU = 0.5  # two finds are one thing from here, in the part of the image that both tiles show
@@ -104,7 +104,7 @@ def predict_tiled(
         WrongTask: the model gives no boxes that could be put together.
     """
     contract = predictor.contract
-    if contract.task not in (Task.DETECTION, Task.SEGMENTATION):
+    if not contract.task.has_objects:
         raise WrongTask(f"tiles are for detection and segmentation; this model's task is {contract.task}")
     height, width = photo.size_hw
     everything = np.array([[0, 0, width, height]], np.int64)
@@ -132,7 +132,7 @@ def predict_tiled(
     boxes, scores, labels, masks = finds.joined(regions, photo.size_hw)
     most = selection.max_detections
     placement = Placement(photo.size_hw, photo.size_hw, (1.0, 1.0), (0.0, 0.0))
-    is_masked = contract.task is Task.SEGMENTATION
+    is_masked = contract.task.has_masks
     prediction = boxes_prediction(
         contract, placement, boxes[:most], scores[:most], labels[:most], masks[:most] if is_masked else None
     )

@@ -83,16 +83,16 @@ def answer_width(task: Task, label_count: int) -> int:
     Raises:
         BadRecipe: labels that cannot be told apart.
     """
-    if task is Task.LOCALIZATION:
+    if task.has_one_box:
         return 4
-    if label_count < (2 if task is Task.CLASSIFICATION else 1):
+    if label_count < (2 if task.has_one_label else 1):
         raise BadRecipe(f"{task} needs at least two labels, and the data hold {label_count}")
     return label_count
 
 
 def answers(task: Task, options: ImageOptions) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
     """The outputs and the decoder of an image-level task."""
-    if task is not Task.LOCALIZATION:
+    if not task.has_one_box:
         return (OutputSpec(name="logits", role="scores", activation="logits"),), DecoderSpec(name="scores")
     settings: dict[str, object] = {"box_format": "xywh", "normalized": True}
     if options.box_scale == "coord_max":

@@ -27,7 +27,7 @@ from blemish.models._network import Network
 from blemish.models._registry import create, describe
 from blemish.models._weights import load_weights
 from blemish.preprocessing import resize
-from blemish.structures import Dataset, Sample, Task
+from blemish.structures import Dataset, Sample
 from blemish.training.detection_augmentation import check_changes
 from blemish.training.image_dataset import FileImageSource
 from blemish.training.losses import check_loss
@@ -78,7 +78,7 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData
         task=recipe.task,
         **part.options,
     )
-    if part.tiles is not None and dataset.task not in (Task.DETECTION, Task.SEGMENTATION):
+    if part.tiles is not None and not dataset.task.has_objects:
         raise BadRecipe(
             f"data.tiles is for detection and segmentation, and the task is {dataset.task}; leave it out"
         )

@@ -61,7 +61,7 @@ def check_changes(part: AugmentationConfig, task: Task) -> None:
     """
     mixes, views = ("mixup", "cutmix"), ("scale_jitter", "iou_crop", "zoom_out")
     for name in (*mixes, *views):
-        fits = task.is_image_level if name in mixes else task in (Task.DETECTION, Task.SEGMENTATION)
+        fits = task.is_image_level if name in mixes else task.has_objects
         if getattr(part, name) and not fits:
             whom = "classification and multilabel" if name in mixes else "detection and segmentation"
             raise BadRecipe(f"augmentation.{name} is for {whom}; leave it out")

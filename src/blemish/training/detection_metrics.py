@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blemish.evaluation.matched_objects import match_objects
 from blemish.metrics.average_precision import accumulate
 from blemish.metrics.thresholds import choose_object_thresholds
-from blemish.structures import GroundTruth, Prediction, Sample, Task
+from blemish.structures import GroundTruth, Prediction, Sample
 
 NAMES = ("ap", "ap50", "ap75", "ar_100")
 
@@ -27,7 +27,7 @@ def detection_figures(predictions: Sequence[Prediction], samples: Sequence[Sampl
     if not kept:
         return dict.fromkeys(NAMES, math.nan)
     figures: dict[str, float] = {}
-    segmentation = kept[0].task is Task.SEGMENTATION
+    segmentation = kept[0].task.has_masks
     for prefix, masks in (("", True), ("box_", False)) if segmentation else (("", False),):
         found = accumulate(match_objects(kept, ground_truths, masks=masks))
         figures |= {f"{prefix}{name}": found.figure(name) for name in NAMES}

@@ -13,7 +13,7 @@ from blemish.decoding import decode
 from blemish.model_file import Contract
 from blemish.models._network import Network
 from blemish.preprocessing import normalize
-from blemish.structures import Prediction, Sample, Task
+from blemish.structures import Prediction, Sample
 from blemish.training.detection_augmentation import CropParams, draw_view, objects_of, see
 from blemish.training.detection_metrics import best_thresholds, detection_figures
 from blemish.training.image_dataset import Key, TrainingImageDataset
@@ -31,7 +31,7 @@ class DetectionImageDataset(TrainingImageDataset):
 
     def __init__(self, samples: Sequence[Sample], network: Network, **how: Any) -> None:
         super().__init__(samples, network.inputs, _no_target, **how)
-        self.masks = network.task is Task.SEGMENTATION
+        self.masks = network.task.has_masks
         self.mask_input = network.mask_input
 
     def __getitem__(self, key: Key) -> dict[str, Any]:

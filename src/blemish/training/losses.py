@@ -60,7 +60,7 @@ class ImageLoss(nn.Module):
             target = smooth_binary(target, self.part.label_smoothing)
             return functional.binary_cross_entropy_with_logits(answers, target, pos_weight=self.weights)
         if self.name == "focal":
-            loss = softmax_focal if self.task is Task.CLASSIFICATION else sigmoid_focal
+            loss = softmax_focal if self.task.has_one_label else sigmoid_focal
             return loss(answers, target, self.part.gamma, self.weights)
         if self.name == "smooth-l1":
             return functional.smooth_l1_loss(answers, target, beta=0.1)  # shares: .1 of a side is much
@@ -187,7 +187,7 @@ def label_weights(samples: Sequence[Sample], task: Task, label_count: int) -> ND
     n = len(samples)
     rare = (
         n / (label_count * np.maximum(counts, 1))
-        if task is Task.CLASSIFICATION
+        if task.has_one_label
         else (n - counts) / np.maximum(counts, 1)
     )
     # A label on every image has no negatives; weight 0 would stop it from being learned at all.

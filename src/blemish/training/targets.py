@@ -61,7 +61,7 @@ class OneBox:
 
 def target_of(network: Network) -> LabelShares | OneBox:
     """What this network learns of an image."""
-    if network.task is Task.LOCALIZATION:
+    if network.task.has_one_box:
         return OneBox(network.decoder.settings.get("coord_max"))
     return LabelShares(network.label_count)
 
@@ -85,7 +85,7 @@ def check_targets(samples: Sequence[Sample], task: Task) -> None:
         where = sample.origin or sample.id
         if sample.ground_truth is None:
             raise BadDataset(f"{where}: the image has no label; label it or leave it out")
-        if task is Task.LOCALIZATION and len(sample.ground_truth) != 1:
+        if task.has_one_box and len(sample.ground_truth) != 1:
             raise BadDataset(
                 f"{where}: localization takes one box an image, and this one has {len(sample.ground_truth)}; "
                 "train a detector, or leave such images out"
@@ -106,7 +106,7 @@ def check_objects(
     Raises:
         BadDataset: the message says which images hold no object.
     """
-    if task not in (Task.DETECTION, Task.SEGMENTATION):
+    if not task.has_objects:
         return
     if not _any_object(train):
         raise BadDataset(f"none of {len(train)} training images holds an object: there is nothing to learn")

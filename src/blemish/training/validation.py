@@ -65,7 +65,7 @@ def check_watched(recipe: Recipe, task: Task) -> None:
         watched["training.schedule.metric"] = part.schedule.metric
     for key, name in watched.items():
         # A detector's loss has parts, which it names once it learns.
-        of_a_part = task in (Task.DETECTION, Task.SEGMENTATION) and str(name).startswith(("train_", "val_"))
+        of_a_part = task.has_objects and str(name).startswith(("train_", "val_"))
         of_a_part = of_a_part and str(name).endswith("_loss")
         if name is not None and name not in known and not of_a_part:
             raise BadRecipe(f"{key}: {task} has no metric {name!r}{suggestion(name, known)}")
@@ -88,7 +88,7 @@ class Outputs:
 
 def ground_truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
     """(n,) int64 for one label an image, (n, L) bool for any number."""
-    if task is Task.CLASSIFICATION:
+    if task.has_one_label:
         return np.array(
             [int(s.ground_truth.label_index[0]) for s in samples if s.ground_truth is not None], np.int64
         )
@@ -102,7 +102,7 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
         contract: task, labels, decoder, temperature and thresholds.
         outputs: of the validation images.
     """
-    if contract.task is Task.LOCALIZATION:
+    if contract.task.has_one_box:
         predictions = decode(contract, outputs.arrays, outputs.placements)
         predicted = np.concatenate([p.boxes_xyxy for p in predictions if p.boxes_xyxy is not None])
         true = np.concatenate(
@@ -115,7 +115,7 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
         return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
     scores = scores_of(contract, outputs)
     ground_truth = ground_truth_of(outputs.samples, contract.task)
-    single = contract.task is Task.CLASSIFICATION
+    single = contract.task.has_one_label
     label_count = scores.shape[1]
     holds = one_hot(ground_truth, label_count) if single else ground_truth
     said = one_hot(scores.argmax(1), label_count) if single else decide(scores, contract.threshold_array())
@@ -155,7 +155,7 @@ def tuned(contract: Contract, outputs: Outputs, *, split: str = "val") -> Contra
     ground_truth = ground_truth_of(outputs.samples, contract.task)
     temperature = float(fit_temperature(outputs.arrays[spec.name], ground_truth))
     contract = contract.model_copy(update={"temperature": temperature})
-    if contract.task is not Task.MULTILABEL:
+    if not contract.task.has_label_set:
         return contract
     chosen = choose_thresholds(scores_of(contract, outputs), ground_truth)
     names = [label.name for label in contract.labels]

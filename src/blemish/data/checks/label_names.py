@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from blemish.data.findings import Finding, Severity
-from blemish.structures import Dataset, Task
+from blemish.structures import Dataset
 
 FEWEST_IMAGES = 10
 FEWEST_TO_MEASURE = 5
@@ -89,7 +89,7 @@ def _plain(name: str) -> str:
 
 def check_counts(dataset: Dataset) -> Iterator[Finding]:
     """Labels that nobody has, that are rare, or that a split for measuring lacks."""
-    if not dataset.labels.names or dataset.task is Task.LOCALIZATION:
+    if not dataset.labels.names or dataset.task.has_one_box:
         return
     held = np.array(
         [s.ground_truth.presence_mask() for s in dataset.samples if s.ground_truth is not None], bool

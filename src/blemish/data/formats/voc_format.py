@@ -59,7 +59,7 @@ class VocReader:
         with_objects = [d for d in drawn if len(d)]
         if (painted or not with_objects) and reading.task in (None, Task.SEGMENTATION):
             whole = bool(painted) and all(d.path in painted for d in with_objects)
-            if whole or reading.task is Task.SEGMENTATION:
+            if whole or (reading.task is not None and reading.task.has_masks):
                 task = Task.SEGMENTATION
                 drawn = _with_masks(drawn, painted, reading)
             else:

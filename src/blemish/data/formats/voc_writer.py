@@ -41,7 +41,7 @@ def write_voc(dataset: Dataset, writing: WriteContext) -> None:
             paint_masks(sample.ground_truth, sample.size_hw, writing.root, stem, sample, writing)
         lists.setdefault(sample.split or "", []).append(stem)
     for split, stems in lists.items() if splits else ():
-        folders = ("Main", "Segmentation") if dataset.task is Task.SEGMENTATION else ("Main",)
+        folders = ("Main", "Segmentation") if dataset.task.has_masks else ("Main",)
         for folder in folders:
             file = writing.root / "ImageSets" / folder / f"{split}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)

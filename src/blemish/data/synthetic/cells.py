@@ -76,7 +76,7 @@ def cells(
         module = _module(seed, number // CELLS_A_MODULE)
         rng = np.random.default_rng([seed, 11, number])
         kinds = ROUND[number % len(ROUND)]
-        if task is Task.LOCALIZATION:
+        if task.has_one_box:
             kinds = kinds[:1] or (CRACK,)
         canvas, flaws = _cell(rng, module, size, kinds)
         if bits == 16:

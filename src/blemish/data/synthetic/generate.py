@@ -59,7 +59,7 @@ def synthesize(
         wanted = default if task is None else Task(task)
     except ValueError:
         raise UnknownName("task", str(task), [str(t) for t in Task]) from None
-    if kind == "vehicles" and wanted is not Task.CLASSIFICATION:
+    if kind == "vehicles" and not wanted.has_one_label:
         raise BadInput(f"vehicles are drawn for classification, not for {wanted}; panels serve any task")
     target = format or ("folders" if kind == "vehicles" else "csv" if wanted.is_image_level else "coco")
     with tempfile.TemporaryDirectory() as folder:

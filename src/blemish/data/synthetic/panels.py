@@ -134,12 +134,12 @@ def _seam(rng: np.random.Generator, canvas: Canvas) -> None:
 
 def _kinds(rng: np.random.Generator, number: int, task: Task) -> tuple[int, ...]:
     """Which damage to draw, in the order of drawing."""
-    if task is Task.CLASSIFICATION:
+    if task.has_one_label:
         kind = number % 4 - 1
         return () if kind < 0 else (kind,) * int(rng.integers(2, 4))
-    if task is Task.LOCALIZATION:
+    if task.has_one_box:
         return (number % 3,)
-    if task is Task.MULTILABEL:
+    if task.has_label_set:
         return ROUND[number % len(ROUND)]
     # Every eighth panel is clean; the others begin with each kind in turn, so that none is missing.
     if number % 8 == 7:

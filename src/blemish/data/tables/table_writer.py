@@ -51,7 +51,7 @@ OWN_COLUMNS = ("filename", "label", "labels", "split", "group", "width", "height
 
 def write_table(dataset: Dataset, writing: WriteContext) -> None:
     """`labels.csv` beside `images`; splits and groups are columns, and so is whatever the samples bring."""
-    require_task(dataset, "csv", *(t for t in Task if t is not Task.SEGMENTATION), Task.SEGMENTATION)
+    require_task(dataset, "csv", *(t for t in Task if not t.has_masks), Task.SEGMENTATION)
     boxes = dataset.task.has_boxes
     check_split_names(dataset)
     lose_extras(dataset, writing, {"group": True, "columns": True})
@@ -61,18 +61,14 @@ def write_table(dataset: Dataset, writing: WriteContext) -> None:
         columns = _further_columns(dataset, writing)
     splits = any(s.split for s in dataset.samples)
     groups = any(s.group for s in dataset.samples)
-    flags = dataset.task is Task.MULTILABEL and _can_be_flags(dataset, columns)
+    flags = dataset.task.has_label_set and _can_be_flags(dataset, columns)
     if not flags:
         lose_order(dataset, writing, natural)
         _check_names(dataset)
     if boxes:
         what = ["label", "width", "height", "x1", "y1", "x2", "y2"]
     else:
-        what = (
-            list(dataset.labels.names)
-            if flags
-            else ["label" if dataset.task is Task.CLASSIFICATION else "labels"]
-        )
+        what = list(dataset.labels.names) if flags else ["label" if dataset.task.has_one_label else "labels"]
     header = ["filename", *what, *["split"] * splits, *["group"] * groups, *columns]
     path = writing.root / "labels.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -131,11 +127,11 @@ def _can_be_flags(dataset: Dataset, columns: list[str]) -> bool:
 
 def _check_names(dataset: Dataset) -> None:
     for name in dataset.labels:
-        if dataset.task is Task.MULTILABEL and re.search(r"[|;,]", name):
+        if dataset.task.has_label_set and re.search(r"[|;,]", name):
             raise BadInput(
                 f"the label {name!r} cannot stand in a list of labels, which , ; and | divide; rename it"
             )
-        if dataset.task is Task.CLASSIFICATION and "|" in name:
+        if dataset.task.has_one_label and "|" in name:
             raise BadInput(f"the label {name!r} cannot stand in a table, where | divides labels; rename it")
         if name != name.strip():
             raise BadInput(f"the label {name!r} begins or ends with a space; rename it")

@@ -78,7 +78,7 @@ class RFDETR(Network):
             num_select=options.queries or plain.num_queries,
             **({} if options.query_groups is None else {"group_detr": options.query_groups}),
         )
-        segments = task is Task.SEGMENTATION
+        segments = task.has_masks
         training = package.config.SegmentationTrainConfig if segments else package.config.TrainConfig
         how = training(dataset_dir=".", output_dir=".")
         self.model = package.lwdetr.build_model_from_config(config, how)
@@ -93,7 +93,7 @@ class RFDETR(Network):
             OutputSpec(name="scores", role="scores", activation="logits"),
             OutputSpec(name="boxes", role="boxes"),
         )
-        if task is Task.SEGMENTATION:
+        if task.has_masks:
             self.outputs += (OutputSpec(name="masks", role="masks", activation="logits"),)
         self.decoder = DecoderSpec(
             name="set",
@@ -116,7 +116,7 @@ class RFDETR(Network):
             return (logits, boxes, *masks)
         found = self.model(inputs[0])
         answers = found["pred_logits"], found["pred_boxes"]
-        return (*answers, found["pred_masks"]) if self.task is Task.SEGMENTATION else answers
+        return (*answers, found["pred_masks"]) if self.task.has_masks else answers
 
     def for_export(self) -> nn.Module:
         """A copy on the package's own way for graphs: no padding masks, positions computed once."""
@@ -139,7 +139,7 @@ class RFDETR(Network):
                 "labels": target["labels"].to(image.device),
                 "boxes": to_centres(target["boxes"].to(image)) / side,
             }
-            if self.task is Task.SEGMENTATION:
+            if self.task.has_masks:
                 row["masks"] = target["masks"].to(image.device).bool()
             rows.append(row)
         criterion = self._criterion[0].to(image.device).train(self.training)

@@ -77,7 +77,7 @@ class RCNN(Network):
             OutputSpec(name="scores", role="scores", activation="probabilities"),
             OutputSpec(name="labels", role="labels"),
         )
-        if task is Task.SEGMENTATION:
+        if task.has_masks:
             self.outputs += (OutputSpec(name="masks", role="masks", activation="probabilities"),)
         self.decoder = DecoderSpec(
             name="final",
@@ -121,7 +121,7 @@ class RCNN(Network):
         maps = list(self.backbone(inputs[0]).values())
         proposals, found = self._proposals(maps)
         boxes, scores, labels = self._finds(maps, proposals, found)
-        if self.task is not Task.SEGMENTATION:
+        if not self.task.has_masks:
             return boxes, scores, labels
         return boxes, scores, labels, self._masks(maps, boxes, scores, labels)
 
@@ -140,7 +140,7 @@ class RCNN(Network):
         rows = []
         for target in targets:
             row = {"boxes": with_area(target["boxes"].float()), "labels": target["labels"] + 1}
-            if self.task is Task.SEGMENTATION:
+            if self.task.has_masks:
                 row["masks"] = target["masks"]
             rows.append(row)
         maps = self.backbone(image)
@@ -323,9 +323,9 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
         count = generator.num_anchors_per_location()[0]
         parts["rpn_head"] = RPNHead(wide, count, conv_depth=2)
         parts["box_head"] = FastRCNNConvFCHead((wide, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d)
-        if task is Task.SEGMENTATION:
+        if task.has_masks:
             parts["mask_head"] = MaskRCNNHeads(wide, [256] * 4, 1, norm_layer=nn.BatchNorm2d)
-    build = MaskRCNN if task is Task.SEGMENTATION else FasterRCNN
+    build = MaskRCNN if task.has_masks else FasterRCNN
     return build(backbone, label_count + 1, **parts)
 
 

@@ -56,7 +56,7 @@ class YOLO(Network):
                 f"model.input_size: {name} takes sides that are multiples of {COARSEST} px, "
                 f"such as {' x '.join(str(max(round(s / COARSEST), 1) * COARSEST) for s in spec.size_hw)}"
             )
-        build = ultralytics.SegmentationModel if task is Task.SEGMENTATION else ultralytics.DetectionModel
+        build = ultralytics.SegmentationModel if task.has_masks else ultralytics.DetectionModel
         self.model = build(f"{name}.yaml", nc=label_count, verbose=False)
         self.model.args = SimpleNamespace(**GAINS, overlap_mask=False)
         height, width = spec.size_hw
@@ -74,7 +74,7 @@ class YOLO(Network):
         self.register_buffer("points", torch.cat(points).T.contiguous(), persistent=False)  # (2, n) cells
         self.register_buffer("strides", torch.cat(strides), persistent=False)  # (n,) pixels
         self.outputs = (OutputSpec(name="candidates", role="combined", activation="probabilities"),)
-        if task is Task.SEGMENTATION:
+        if task.has_masks:
             self.outputs += (OutputSpec(name="prototypes", role="prototypes"),)
         self.decoder = DecoderSpec(
             name="dense",
@@ -103,7 +103,7 @@ class YOLO(Network):
         low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
         boxes = torch.cat(((low + high) / 2, high - low), 1) * self.strides
         parts = [boxes, raw["scores"].sigmoid()]
-        if self.task is not Task.SEGMENTATION:
+        if not self.task.has_masks:
             return (torch.cat(parts, 1),)
         return torch.cat([*parts, raw["mask_coefficient"]], 1), raw["proto"]
 
@@ -118,7 +118,7 @@ class YOLO(Network):
         image = inputs[0]
         raw = self._raw(image)
         batch = self._batch(image, targets)
-        if self.task is Task.SEGMENTATION:
+        if self.task.has_masks:
             batch["masks"] = _masks(targets, raw["proto"])
             total, _ = v8SegmentationLoss(self.model)(raw, batch)
             box, mask, label, distribution = (total / len(image))[:4]
@@ -150,7 +150,7 @@ class YOLO(Network):
             kept.append(x if layer.i in self.model.save else None)
         maps = _inputs_of(head, x, kept)
         raw: dict[str, Any] = head.forward_head(maps, **head.one2many)
-        if self.task is Task.SEGMENTATION:
+        if self.task.has_masks:
             raw["proto"] = head.proto(maps[0])
         return raw
 
