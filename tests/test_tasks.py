@@ -74,7 +74,15 @@ def test_define_adds_a_task_that_every_lookup_sees():
 )
 def test_properties_follow_from_the_ground_truth(kind, properties):
     (task,) = (t for t in Task if t.fields.ground_truth == kind)
-    names = "is_image_level has_one_label has_label_set has_boxes has_one_box has_objects has_masks".split()
+    names = [
+        "is_image_level",
+        "has_one_label",
+        "has_label_set",
+        "has_boxes",
+        "has_one_box",
+        "has_objects",
+        "has_masks",
+    ]
     assert {n for n in names if getattr(task, n)} == set(properties.split())
 
 
