@@ -1,6 +1,10 @@
-"""Predictions and truths in, numbers out.
+"""Metrics: pure functions from ground truths and predictions to numbers.
 
-Every metric is a pure function of arrays. Those that have an interval take `weights`: how often each
-image counts, (n,) for the data as they are, or (n, r) for r resamples at once, which is how a thousand
-bootstrap resamples cost little more than one.
+Metrics that have a bootstrap interval take `weights`, the number of times that each image counts: (n,) for
+one set of images, or (n, r) for r resamples at once. Thereby a thousand resamples cost little more than one.
+`METRICS` lists every metric with its meaning and direction.
 """
+
+from blemish.metrics.metric_table import METRICS, MetricSpec, metric_direction, register_metric
+
+__all__ = ["METRICS", "MetricSpec", "metric_direction", "register_metric"]
