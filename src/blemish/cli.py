@@ -1,44 +1,25 @@
-"""The command line: `blemish VERB`. Every verb lives in `commands/`; here they meet, and errors are told.
+"""The command line `blemish COMMAND`: it finds the command, runs it and reports errors.
 
-Only the verb that was called is imported, so that `blemish --help` and `blemish predict` start without
-paying for the others.
+The commands are in `commands/` and in plug-ins. Only the command that was called is imported, so that
+`blemish --help` and `blemish predict` do not pay for the others.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from blemish._version import __version__
+from blemish.commands import BUILTIN, COMMANDS
 from blemish.errors import BlemishError, MissingExtra
+from blemish.registry import PluginWarning
 
-# verb: (module below blemish.commands, attribute, one line for the overview)
-VERBS: dict[str, tuple[str, str, str]] = {
-    "demo": ("demo_command", "demo", "Train, measure and explain a model on 2,624 real solar cells."),
-    "data": ("data_command", "app", "Labelled images: check, stats, preview, split, convert, ..."),
-    "train": ("train_command", "train", "From labelled images to a measured model file."),
-    "predict": ("predict_command", "predict", "Look at images with a model file."),
-    "evaluate": ("evaluate_command", "evaluate", "Measure a model file on labelled images."),
-    "explain": ("explain_command", "explain", "Show what a model looked at."),
-    "serve": ("serve_command", "serve", "A REST service and a page for browsers."),
-    "models": ("models_command", "models", "The architectures that can be trained."),
-    "info": ("info_command", "info", "What a model file is, and what was promised of it."),
-    "export": ("export_command", "export", "Write a run's or file's model again, in another precision."),
-    "import": ("import_command", "import_model", "Make a model file of weights that were trained elsewhere."),
-    "push": ("push_command", "push", "Publish a model file on the Hugging Face Hub."),
-    "benchmark": (
-        "benchmark_command",
-        "benchmark",
-        "How fast a model file is on this machine, stage by stage.",
-    ),
-    "compare": ("compare_command", "compare", "Model files side by side on the same images."),
-}
-# which extra brings a package that a verb may find missing
+# The extra that installs a package which a command may not find.
 EXTRA_OF = {
     "torch": "train", "torchvision": "train", "lightning": "train", "timm": "train", "onnx": "train",
     "safetensors": "train", "jinja2": "eval", "matplotlib": "train", "fastapi": "serve",
@@ -46,9 +27,9 @@ EXTRA_OF = {
     "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
     "elpv_dataset": "demo",
 }  # fmt: skip
-OVERVIEW = """Finds damage and defects in images: what, where, how sure, and why.
+OVERVIEW = """Find damage and defects in images: what, where, how certain, and why.
 
-Start with [bold]blemish demo[/bold], or with images of your own:
+Start with [bold]blemish demo[/bold], or with your own images:
 
   blemish train --data photos/ --model resnet18 --output runs/cars
 
@@ -56,10 +37,17 @@ Start with [bold]blemish demo[/bold], or with images of your own:
 
   blemish evaluate --model runs/cars/model.onnx --data photos/ --split test
 """
+INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+# Typer 0.15 raises Click's errors, later versions their own copies of them; both are bases of this class.
+_CLICK_ERRORS: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
-def build(arguments: Sequence[str]) -> typer.Typer:
-    """The command line, with the verb that `arguments` name imported and the others as their one line."""
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application with the called command imported, or else with one line for every command.
+
+    Args:
+        arguments: the arguments after `blemish`.
+    """
     app = typer.Typer(
         name="blemish",
         help=OVERVIEW,
@@ -69,49 +57,87 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    called = next((a for a in arguments if not a.startswith("-")), None)
-    for verb, (module, attribute, line) in VERBS.items():
-        if verb != called:
-            app.command(verb, help=line)(_not_called)
+    called = arguments[0] if arguments else ""
+    # A built-in command needs neither the overview nor the plug-ins.
+    commands = {called: BUILTIN[called]} if called in BUILTIN else dict(COMMANDS.items())
+    for name, command in commands.items():
+        if name != called:
+            app.command(name, help=command.summary)(_not_called)
             continue
-        command = getattr(importlib.import_module(f"blemish.commands.{module}"), attribute)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=verb, help=line)
+        function = command.load()
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=name, help=command.summary)
         else:
-            app.command(verb)(command)
+            app.command(name)(function)
     return app
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence on standard error, with exit code 2."""
+    """Run the command line and exit.
+
+    An error is one message on standard error and exit code 2. With `--json`, standard output gets the error
+    as JSON too.
+    """
     arguments = sys.argv[1:]
-    if hasattr(sys.stdout, "reconfigure"):  # names that the terminal cannot show must not stop the run
+    if hasattr(sys.stdout, "reconfigure"):  # a label that the terminal cannot show must not stop the run
         sys.stdout.reconfigure(errors="backslashreplace")
+    as_json = "--json" in arguments
+    with warnings.catch_warnings():
+        warnings.showwarning = _warning_printer(warnings.showwarning)
+        sys.exit(_run(arguments, as_json=as_json))
+
+
+def _run(arguments: list[str], *, as_json: bool) -> int:
+    """Run one command and return its exit code."""
     try:
-        build(arguments)()
+        code = build_app(arguments)(standalone_mode=not as_json)
+        code = code if isinstance(code, int) else 0
+        return _fail("interrupted", "interrupted", code, as_json=True) if code == INTERRUPTED else code
     except BlemishError as error:
-        _say(str(error))
-        sys.exit(2)
+        return _fail(error.code, str(error), 2, as_json=as_json)
+    except _CLICK_ERRORS as error:  # an unknown option or a value of the wrong type; only with --json
+        return _fail("usage", error.format_message(), error.exit_code, as_json=as_json)
     except ModuleNotFoundError as error:
         extra = EXTRA_OF.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        _say(str(MissingExtra(extra, f"blemish {' '.join(arguments[:1])}")))
-        sys.exit(2)
-    except BrokenPipeError:  # `blemish predict … | head`: whoever was reading has gone
+        missing = MissingExtra(extra, f"blemish {' '.join(arguments[:1])}")
+        return _fail(missing.code, str(missing), 2, as_json=as_json)
+    except BrokenPipeError:  # `blemish predict … | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _say("stopped")
-        sys.exit(130)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", "interrupted", INTERRUPTED, as_json=as_json)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}")
-        sys.exit(2)
+        return _fail("system", f"{where}{error.strerror or error}", 2, as_json=as_json)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _fail(code: str, message: str, exit_code: int, *, as_json: bool) -> int:
+    """Report an error and return the exit code."""
+    typer.echo(f"blemish: {message}", err=True)
+    if as_json:
+        from blemish.commands.json_output import error_fields, print_json
+
+        print_json(error_fields(code, message))
+        sys.stdout.flush()
+    return exit_code
+
+
+def _warning_printer(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that prints a warning about a plug-in as one line, and any other with `show`."""
+
+    def print_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, PluginWarning):
+            typer.echo(f"blemish: warning: {message}", err=True)
+        else:
+            show(message, category, *rest)
+
+    return print_warning
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"blemish {__version__}")
         raise typer.Exit
 
@@ -122,15 +148,11 @@ def _options(
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Hold the options that stand before a verb."""
+    """Declare the options that come before a command."""
 
 
 def _not_called() -> None:
-    """Stand in for a verb in the overview."""
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"blemish: {sentence}", err=True)
+    """Take the place of a command that was not called."""
 
 
 if __name__ == "__main__":

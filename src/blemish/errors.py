@@ -19,16 +19,15 @@
     ├── ExportRefused             "export-refused"     the exported file does not decide as the network does
     └── TrainingFailed            "training-failed"    training cannot continue; the last checkpoint is intact
 
-The message is one sentence that says what is wrong, where, and what to do. On the command line every
-one of them exits with code 2; exit code 1 means that part of the work was done.
+The message is one sentence or two: what is wrong, where, and what to do. On the command line every
+error exits with code 2; exit code 1 means that part of the work was done.
 
 Programs should branch on `error.code`, never on the message. A raise site may refine the code of its class
-with a suffix after a dot ("bad-recipe.unknown-key"); `error.code.startswith("bad-recipe")` still holds.
+with a suffix after a dot ("bad-recipe.unknown-key"); `error.code.startswith("bad-recipe")` stays true.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -151,15 +150,17 @@ class DuplicateName(BlemishError):
 
 
 class MissingExtra(BlemishError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: the extra of the package that installs it, such as "train".
+    """
 
     class_code = "missing-extra"
 
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
-        super().__init__(
-            f"{purpose} needs the extra '{extra}': install it with pip install 'blemish[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs the extra {extra!r}. Run {install_command(extra)}.")
 
 
 class NoNetwork(BlemishError):
@@ -186,6 +187,24 @@ class TrainingFailed(BlemishError):
     class_code = "training-failed"
 
 
+ON_PYPI = False  # set to True in the commit of the first release
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that installs Blemish with some extras.
+
+    Before the first release on PyPI, only a checkout can be installed.
+
+    Example:
+        >>> install_command("train", "yolo")
+        "pip install '.[train,yolo]' in a checkout of Blemish"
+    """
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    if ON_PYPI:
+        return f"pip install 'blemish{wanted}'"
+    return f"pip install '.{wanted}' in a checkout of Blemish"
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the name in `known` that is closest to `name`, or None.
 
@@ -193,6 +212,8 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
         >>> nearest_name("dents", ["dent", "scratch"])
         'dent'
     """
+    import difflib  # here, because most runs of a command never need it
+
     folded = {str(n).casefold(): str(n) for n in known}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None

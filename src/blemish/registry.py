@@ -15,12 +15,14 @@ the program keeps working.
 from __future__ import annotations
 
 import os
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
-from pkgutil import iter_modules
+from importlib import import_module
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from blemish.errors import DuplicateName, UnknownName
@@ -104,7 +106,7 @@ class Registry(Generic[T]):
 
         Args:
             name: what users write.
-            entry: the thing itself.
+            entry: the object that `get` returns.
             module: the module that registers it, for the error about a duplicate.
 
         Raises:
@@ -163,6 +165,8 @@ class Registry(Generic[T]):
         self._state = "loading"  # a module that looks something up while it is imported does not recurse
         try:
             if self._builtin:
+                from pkgutil import iter_modules
+
                 package = import_module(self._builtin)
                 for module in iter_modules(package.__path__):
                     import_module(f"{self._builtin}.{module.name}")
@@ -196,8 +200,10 @@ def load_plugins(kind: str) -> tuple[Plugin, ...]:
     Warns:
         PluginWarning: one for each entry point that cannot be loaded.
     """
-    if os.environ.get(NO_PLUGINS, "") not in ("", "0"):
+    if os.environ.get(NO_PLUGINS, "") not in ("", "0") or not _may_have_plugins(kind):
         return ()
+    from importlib import metadata  # 10 ms, which most commands do not have to pay
+
     found = []
     for point in sorted(metadata.entry_points(group=f"blemish.{kind}"), key=lambda p: p.name):
         distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
@@ -214,6 +220,30 @@ def load_plugins(kind: str) -> tuple[Plugin, ...]:
             )
         found.append(Plugin(kind, point.name, point.value, distribution, error))
     return tuple(found)
+
+
+def _may_have_plugins(kind: str) -> bool:
+    """Return False only if no distribution on the import path declares an entry point of this kind.
+
+    Reading the declarations directly takes a fifth of the time of `importlib.metadata.entry_points`, and on
+    most machines there is no plug-in.
+    """
+    header = re.compile(rb"^\[\s*blemish\." + kind.encode() + rb"\s*\]", re.MULTILINE)
+    for folder in dict.fromkeys(sys.path):
+        try:
+            with os.scandir(folder or ".") as entries:
+                infos = [e.path for e in entries if e.name.endswith((".dist-info", ".egg-info"))]
+        except NotADirectoryError:
+            return True  # a zip archive, which only importlib.metadata can read
+        except OSError:
+            continue
+        for info in infos:
+            try:
+                if header.search(Path(info, "entry_points.txt").read_bytes()):
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def installed_plugins() -> tuple[Plugin, ...]:

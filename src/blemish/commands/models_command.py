@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from blemish.errors import install_command
+
 
 def models(
     name: Annotated[str | None, typer.Argument(help="One architecture; all of them where not given.")] = None,
@@ -76,7 +78,7 @@ def _print_one(row: dict[str, Any]) -> None:
     typer.echo(f"  stages      {', '.join(row['stages'])}")
     typer.echo(f"  licence     {row['licence']}; weights: {row['weights_licence'] or 'none published'}")
     if row["extra"]:
-        typer.echo(f"  needs       pip install 'blemish[{row['extra']}]'")
+        typer.echo(f"  needs       {install_command(row['extra'])}")
     if "layers" in row:
         typer.echo("")
         _table(
