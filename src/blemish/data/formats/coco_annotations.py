@@ -31,7 +31,7 @@ def read_annotations(
     content: dict[str, Any],
     taken: dict[Any, RawAnnotations],
     categories: Mapping[Any, int],
-    reading: ReadContext,
+    context: ReadContext,
 ) -> None:
     """Give every image its objects."""
     for entry in content["annotations"]:
@@ -40,7 +40,7 @@ def read_annotations(
         if drawn is ABSENT:
             continue
         if drawn is None:
-            reading.problem(
+            context.problem(
                 "label-without-image",
                 f"it belongs to image {entry.get('image_id')!r}, which is not listed",
                 origin=origin,
@@ -49,7 +49,7 @@ def read_annotations(
             )
             continue
         if category not in categories:
-            reading.problem(
+            context.problem(
                 "unknown-label",
                 f"its category {category!r} is not listed",
                 origin=origin,
@@ -58,8 +58,8 @@ def read_annotations(
                 fix="drops it",
             )
             continue
-        region = _region(entry.get("segmentation"), drawn, origin, reading)
-        box = _box(entry.get("bbox"), region, drawn, origin, reading)
+        region = _region(entry.get("segmentation"), drawn, origin, context)
+        box = _box(entry.get("bbox"), region, drawn, origin, context)
         if box is None:
             continue
         drawn.add(
@@ -87,7 +87,7 @@ def _area(value: Any) -> float:
     return float(value) if number else float("nan")
 
 
-def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, reading: ReadContext) -> Box | None:
+def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, context: ReadContext) -> Box | None:
     numbers = (
         [float(v) for v in value] if isinstance(value, list) and all(_is_number(v) for v in value) else []
     )
@@ -99,7 +99,7 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, reading
                 else np.concatenate([_all(region).min(0), _all(region).max(0)])
             ).tolist()
             return x1, y1, x2, y2
-        reading.problem(
+        context.problem(
             "bad-box",
             f"a box takes four finite numbers, not {value!r}"[:200],
             origin=origin,
@@ -110,7 +110,7 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, reading
         return None
     x, y, width, height = numbers
     if width < 0 or height < 0:
-        reading.problem(
+        context.problem(
             "box-inside-out",
             f"the box {numbers} has a negative side",
             origin=origin,
@@ -122,12 +122,12 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, reading
     return x, y, x + width, y + height
 
 
-def _region(value: Any, drawn: RawAnnotations, origin: str, reading: ReadContext) -> Region:
+def _region(value: Any, drawn: RawAnnotations, origin: str, context: ReadContext) -> Region:
     """Outlines as written, or a mask of run lengths; None where there is neither."""
     if isinstance(value, dict):
-        return _run_lengths(value, drawn, origin, reading)
+        return _run_lengths(value, drawn, origin, context)
     if not isinstance(value, list) and value is not None:
-        reading.problem(
+        context.problem(
             "bad-run-lengths",
             f"its segmentation is {value!r}"[:80] + ", neither outlines nor run lengths",
             origin=origin,
@@ -145,7 +145,7 @@ def _region(value: Any, drawn: RawAnnotations, origin: str, reading: ReadContext
         if whole:
             outlines.append(np.array(flat, np.float64).reshape(-1, 2))
             continue
-        reading.problem(
+        context.problem(
             "empty-polygon",
             f"outline {number} takes at least three points, x and y of each in pixels",
             origin=origin,
@@ -154,11 +154,11 @@ def _region(value: Any, drawn: RawAnnotations, origin: str, reading: ReadContext
             severity=Severity.WARNING,
             fix="drops the outline",
         )
-        reading.note("outlines with fewer than three points were left out")
+        context.note("outlines with fewer than three points were left out")
     return tuple(outlines) or None
 
 
-def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, reading: ReadContext) -> Region:
+def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, context: ReadContext) -> Region:
     counts, size = value.get("counts"), value.get("size")
     try:
         if not isinstance(size, list) or len(size) != 2 or not all(is_size(v) for v in size):
@@ -172,7 +172,7 @@ def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, read
                 raise BadInput("counts is no list of whole numbers")
             mask = Mask((height, width), runs.astype(np.int64))
     except (BadInput, TypeError, ValueError, OverflowError) as error:
-        reading.problem(
+        context.problem(
             "bad-run-lengths",
             f"its run lengths cannot be read ({error})",
             origin=origin,
@@ -182,7 +182,7 @@ def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, read
         )
         return None
     if drawn.stated_hw is not None and drawn.stated_hw != (height, width):
-        reading.problem(
+        context.problem(
             "bad-run-lengths",
             f"its run lengths are of {width} x {height} pixels, its image states"
             f" {drawn.stated_hw[1]} x {drawn.stated_hw[0]}",

@@ -30,57 +30,57 @@ UNSTATED = (None, 0, "")  # what some write for a size that they do not know
 FOLDERS = ("annotations", "labels", "raw")
 
 
-@register("coco", rank=20, says="annotations.json, _annotations.coco.json or annotations/instances_*.json")
+@register("coco", rank=20, description="annotations.json, _annotations.coco.json or annotations/instances_*.json")
 class CocoReader:
     """COCO's own layout, that of Roboflow's exports, and files of any other name given by path."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether a file in one of the usual places begins as COCO does."""
         return bool(_annotation_files(path))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each image, in the order of the files and of the images in them."""
         files = _annotation_files(path) or ({None: path} if path.is_file() else {})
         if not files:
             raise BadDataset(f"{path}: no COCO file in it; give the path of the JSON file")
         root = path if path.is_dir() else _root_of(path)
         contents = {split: _load(file) for split, file in files.items()}
-        labels, categories = _categories(files, contents, reading)
-        shelf = ImageIndex(reading.images or root)
+        labels, categories = _categories(files, contents, context)
+        shelf = ImageIndex(context.images or root)
         drawn: list[RawAnnotations] = []
         missing: list[tuple[str, str]] = []
         for split, file in files.items():
             content = contents.pop(split)
-            taken = _read_images(file, split, content, shelf, root, reading, missing)
-            read_annotations(file, content, taken, categories[split], reading)
+            taken = _read_images(file, split, content, shelf, root, context, missing)
+            read_annotations(file, content, taken, categories[split], context)
             drawn += taken.values()
-        reading.missing_images(missing, shelf.root, shelf)
+        context.missing_images(missing, shelf.root, shelf)
         if not drawn:
             raise BadDataset(
                 f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
             )
-        task = boxes_or_masks(drawn, reading)
-        samples = place_all(drawn, task, labels, reading)
+        task = boxes_or_masks(drawn, context)
+        samples = place_all(drawn, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=root, format="coco")
 
-    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """`annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
         require_task(dataset, "coco", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
-        names = file_names(dataset, writing)
+        names = file_names(dataset, context)
         lose_extras(
             dataset,
-            writing,
+            context,
             dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks", "areas"), True),
         )
         for split in dataset.splits if splits else (None,):
             part = dataset.of_split(split) if split else dataset
             for sample in part.samples:
-                writing.put(sample, writing.root / "images" / (split or "") / names[sample.id])
+                context.put(sample, root / "images" / (split or "") / names[sample.id])
             text = json.dumps(coco_content(part, names), ensure_ascii=False)
             file = f"annotations/instances_{split}.json" if split else "annotations.json"
-            (writing.root / file).parent.mkdir(exist_ok=True)
-            (writing.root / file).write_text(text, "utf-8")
+            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).write_text(text, "utf-8")
 
 
 def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _categories(
-    files: Mapping[str | None, Path], contents: Mapping[str | None, dict[str, Any]], reading: ReadContext
+    files: Mapping[str | None, Path], contents: Mapping[str | None, dict[str, Any]], context: ReadContext
 ) -> tuple[Labels, dict[str | None, dict[Any, int]]]:
     """The labels of all files, in the order of their ids, and where each file's ids stand among them."""
     names: list[str] = []
@@ -245,17 +245,17 @@ def _categories(
                 and key not in used
                 and any(c.get("supercategory") == name != "" for c in entries if c is not entry)
             ):
-                reading.note(
+                context.note(
                     f"the category {name!r} with id 0 and no object, which Roboflow adds, was dropped"
                 )
                 continue
             if not name:
-                reading.problem(
+                context.problem(
                     "empty-label", f"category {key} has no name", origin=str(files[split]), remedy="name it"
                 )
                 name = f"category_{key}"
             if key in by_file[split]:
-                reading.problem(
+                context.problem(
                     "repeated-label",
                     f"two categories have the id {key!r}, {by_file[split][key]!r} and {name!r}",
                     origin=str(files[split]),
@@ -263,7 +263,7 @@ def _categories(
                 )
                 continue
             if name in by_file[split].values():
-                reading.problem(
+                context.problem(
                     "repeated-label",
                     f"two categories are named {name!r}",
                     origin=str(files[split]),
@@ -282,7 +282,7 @@ def _read_images(
     content: dict[str, Any],
     shelf: ImageIndex,
     root: Path,
-    reading: ReadContext,
+    context: ReadContext,
     missing: list[tuple[str, str]],
 ) -> dict[Any, RawAnnotations]:
     """The images of a file by their ids; those that nobody finds are added to `missing`."""
@@ -294,12 +294,12 @@ def _read_images(
         origin = f"{file}: image {key}"
         image = shelf.by_name(name, near)
         if image is None:
-            if reading.missing != "keep" or reading.lenient:
+            if context.missing != "keep" or context.lenient:
                 missing.append((name, origin))
                 continue
             image = shelf.root / name
         if key in taken or image in seen:
-            reading.problem(
+            context.problem(
                 "repeated-line",
                 f"{name!r} is listed twice" if image in seen else f"two images have the id {key}",
                 origin=origin,
@@ -312,7 +312,7 @@ def _read_images(
         height, width = entry.get("height"), entry.get("width")
         stated = (int(height), int(width)) if is_size(height) and is_size(width) else None
         if stated is None and any(side not in UNSTATED for side in (height, width)):
-            reading.problem(
+            context.problem(
                 "wrong-stated-size",
                 f"width {width!r} and height {height!r} are no size in pixels"[:200],
                 origin=origin,

@@ -62,15 +62,15 @@ class Image:
     tags: list[str] = field(default_factory=list)
 
 
-@register("cvat", rank=35, says="annotations.xml of CVAT for images 1.1")
+@register("cvat", rank=35, description="annotations.xml of CVAT for images 1.1")
 class CvatReader:
     """Boxes, polygons, ellipses and masks of a task or project, or the tags of whole images."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether it is, or holds, an XML file that begins as CVAT's do."""
         return bool(_files(path))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each `<image>`, in the order of the files."""
         files = _files(path)
         if not files:
@@ -79,19 +79,19 @@ class CvatReader:
         content = Content()
         for file in files:
             split = split_named(file.stem) if len(files) > 1 else None
-            _read_file(file, split, content, reading)
+            _read_file(file, split, content, context)
         if not content.names:
             raise BadDataset(f"{path}: it names no label; label some images first")
         for kind, count in content.left_out.items():
-            reading.note(f"{count} shapes of kind {kind} have no area and were left out")
-        shelf = ImageIndex(reading.images or root)
-        placed = _placed(content.images, shelf, root, reading)
+            context.note(f"{count} shapes of kind {kind} have no area and were left out")
+        shelf = ImageIndex(context.images or root)
+        placed = _placed(content.images, shelf, root, context)
         if not placed:
             raise BadDataset(
                 f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
             )
         if any(image.shapes for image, _ in placed):
-            return _objects(placed, content, root, reading)
+            return _objects(placed, content, root, context)
         return _whole_images(placed, content, root)
 
 
@@ -105,7 +105,7 @@ def _begins_as_cvat(file: Path) -> bool:
         return b"<annotations" in stream.read(HEAD_BYTES)
 
 
-def _read_file(file: Path, split: str | None, content: Content, reading: ReadContext) -> None:
+def _read_file(file: Path, split: str | None, content: Content, context: ReadContext) -> None:
     raw = file.read_bytes()
     lines = _lines(raw)
     try:
@@ -125,7 +125,7 @@ def _read_file(file: Path, split: str | None, content: Content, reading: ReadCon
                     image = _image(element, origin, split)
                     content.images.append(image)
                 elif image is not None and parents[-1] == "image":
-                    _note_shape(element, origin, image, content, reading)
+                    _note_shape(element, origin, image, content, context)
                 parents.append(element.tag)
                 continue
             parents.pop()
@@ -164,7 +164,7 @@ def _image(element: ET.Element, origin: str, split: str | None) -> Image:
 
 
 def _note_shape(
-    element: ET.Element, origin: str, image: Image, content: Content, reading: ReadContext
+    element: ET.Element, origin: str, image: Image, content: Content, context: ReadContext
 ) -> None:
     if element.tag in LEFT_OUT:
         content.left_out[element.tag] += 1
@@ -173,7 +173,7 @@ def _note_shape(
         return
     name = element.get("label", "").strip()
     if not name:
-        reading.problem(
+        context.problem(
             "empty-label",
             f"the {element.tag} has no label",
             origin=origin,
@@ -189,7 +189,7 @@ def _note_shape(
 
 
 def _placed(
-    images: list[Image], shelf: ImageIndex, root: Path, reading: ReadContext
+    images: list[Image], shelf: ImageIndex, root: Path, context: ReadContext
 ) -> list[tuple[Image, RawAnnotations]]:
     """Each entry with its image; those that nobody finds, or that stand there twice, are told."""
     missing: list[tuple[str, str]] = []
@@ -197,14 +197,14 @@ def _placed(
     for entry in images:
         image = shelf.by_name(entry.name)
         if image is None:
-            if reading.missing != "keep" or reading.lenient:
+            if context.missing != "keep" or context.lenient:
                 missing.append((entry.name, entry.origin))
                 continue
             image = shelf.root / entry.name
         first = placed[image][0] if image in placed else None
         if first is not None and first.split and entry.split and first.split != entry.split:
             if _says(first) != _says(entry):
-                reading.problem(
+                context.problem(
                     "contradicting-labels",
                     f"{entry.name!r} stands in {first.split} and in {entry.split}, with other labels in each",
                     origin=entry.origin,
@@ -212,12 +212,12 @@ def _placed(
                     remedy="decide which are right, and list it in one subset only",
                 )
             if (
-                reading.in_two_splits(entry.name, first.split, entry.split, origin=entry.origin)
+                context.in_two_splits(entry.name, first.split, entry.split, origin=entry.origin)
                 == first.split
             ):
                 continue
         elif first is not None:
-            reading.problem(
+            context.problem(
                 "repeated-line",
                 f"{entry.name!r} is listed twice",
                 origin=entry.origin,
@@ -234,7 +234,7 @@ def _placed(
             stated_hw=entry.stated_hw,
         )
         placed[image] = (entry, one)
-    reading.missing_images(missing, shelf.root, shelf)
+    context.missing_images(missing, shelf.root, shelf)
     return list(placed.values())
 
 
@@ -264,26 +264,26 @@ def _whole_images(placed: list[tuple[Image, RawAnnotations]], content: Content, 
 
 
 def _objects(
-    placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path, reading: ReadContext
+    placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path, context: ReadContext
 ) -> Dataset:
     labels = labels_with_display_names(content.names)
     index = {n: i for i, n in enumerate(labels.names)}
     tags = sum(len(image.tags) for image, _ in placed)
     if tags:
-        reading.note(f"{tags} tags of whole images were left out, since others have shapes")
+        context.note(f"{tags} tags of whole images were left out, since others have shapes")
     for image, one in placed:
         for name, element, origin in image.shapes:
-            read = _read_shape(element, origin, one, reading)
+            read = _read_shape(element, origin, one, context)
             if read is not None:
                 one.add(index[name], read[0], region=read[1], origin=origin)
     drawn = [one for _, one in placed]
-    task = boxes_or_masks(drawn, reading)
-    samples = place_all(drawn, task, labels, reading)
+    task = boxes_or_masks(drawn, context)
+    samples = place_all(drawn, task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="cvat")
 
 
 def _read_shape(
-    element: ET.Element, origin: str, one: RawAnnotations, reading: ReadContext
+    element: ET.Element, origin: str, one: RawAnnotations, context: ReadContext
 ) -> tuple[Box, Region] | None:
     """The box and outline of a shape, pixels of the picture it was drawn on; None where it cannot be read."""
     code, message, severity = "bad-box", "", Severity.ERROR
@@ -296,7 +296,7 @@ def _read_shape(
             code, message, severity = "empty-polygon", "at least three points", Severity.WARNING
             raise ValueError
     except ValueError as error:
-        reading.problem(
+        context.problem(
             code,
             f"the {element.tag} cannot be read: it takes {message or error}",
             origin=origin,
@@ -310,7 +310,7 @@ def _read_shape(
     if element.tag == "box":
         x1, y1, x2, y2 = numbers
         if x2 < x1 or y2 < y1:
-            reading.problem(
+            context.problem(
                 "box-inside-out",
                 f"the box {numbers} ends before it begins",
                 origin=origin,

@@ -57,28 +57,28 @@ class LabelMeFile:
     flags: dict[str, bool] = field(default_factory=dict)
 
 
-@register("labelme", rank=50, says="LabelMe's .json files beside their images")
+@register("labelme", rank=50, description="LabelMe's .json files beside their images")
 class LabelMeReader:
     """Polygons, rectangles, circles and masks of LabelMe and its kin, or flags of whole images."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether one of the first JSON files of the folder, or of those below, begins as LabelMe's do."""
         if path.is_file():
             return _begins_as_labelme(path)
         # More than one, since the first may be the one that is broken.
         return path.is_dir() and any(map(_begins_as_labelme, islice(_json_files(path), LOOKED_AT)))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each JSON file, in the order of their paths."""
         root = path if path.is_dir() else path.parent
         files = [path] if path.is_file() else list(_json_files(path))
-        pages = [page for file in files if (page := _read_page(file, reading)) is not None]
+        pages = [page for file in files if (page := _read_page(file, context)) is not None]
         if not pages:
             raise BadDataset(f"{path}: no file of LabelMe in it; give the folder that holds them")
-        shelf = ImageIndex(reading.images or root)
+        shelf = ImageIndex(context.images or root)
         if any(page.shapes for page in pages):
-            return _objects(root, pages, shelf, reading)
-        return _whole_images(root, pages, shelf, reading)
+            return _objects(root, pages, shelf, context)
+        return _whole_images(root, pages, shelf, context)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
@@ -101,22 +101,22 @@ def _begins_as_labelme(file: Path) -> bool:
     return head.startswith(b"{") and (b'"shapes"' in head or b'"imageData"' in head)
 
 
-def _read_page(file: Path, reading: ReadContext) -> LabelMeFile | None:
+def _read_page(file: Path, context: ReadContext) -> LabelMeFile | None:
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        _bad_file(file, f"no valid JSON ({_why(error)})", f"{file}{line}", reading)
+        _bad_file(file, f"no valid JSON ({_why(error)})", f"{file}{line}", context)
         return None
     if not isinstance(content, dict):
-        _bad_file(file, "no file of LabelMe, which holds one JSON object", str(file), reading)
+        _bad_file(file, "no file of LabelMe, which holds one JSON object", str(file), context)
         return None
     shapes = content.get("shapes")
     if shapes is None:
-        reading.note(f"{file.name} has no shapes and was passed over")
+        context.note(f"{file.name} has no shapes and was passed over")
         return None
     if not isinstance(shapes, list) or not all(isinstance(s, dict) for s in shapes):
-        _bad_file(file, "its 'shapes' is no list of objects", str(file), reading)
+        _bad_file(file, "its 'shapes' is no list of objects", str(file), context)
         return None
     height, width, flags = (content.get(key) for key in ("imageHeight", "imageWidth", "flags"))
     stated = (int(height), int(width)) if _is_size(height) and _is_size(width) else None
@@ -133,8 +133,8 @@ def _why(error: ValueError | RecursionError) -> str:
     return "not in UTF-8" if isinstance(error, UnicodeDecodeError) else "a number has too many digits"
 
 
-def _bad_file(file: Path, what: str, origin: str, reading: ReadContext) -> None:
-    reading.problem(
+def _bad_file(file: Path, what: str, origin: str, context: ReadContext) -> None:
+    context.problem(
         "bad-file",
         what,
         origin=origin,
@@ -148,7 +148,7 @@ def _is_size(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 1 <= value < 1e6
 
 
-def _image(page: LabelMeFile, shelf: ImageIndex, root: Path, reading: ReadContext) -> Path | None:
+def _image(page: LabelMeFile, shelf: ImageIndex, root: Path, context: ReadContext) -> Path | None:
     """The image of a page: as it names it from its own folder, else that of its stem, else by name.
 
     A path that leads out of the data set's surroundings is not followed: whoever opens a set that somebody
@@ -163,7 +163,7 @@ def _image(page: LabelMeFile, shelf: ImageIndex, root: Path, reading: ReadContex
     if meant is None:
         meant = beside[0] if beside else None
     elif beside and meant not in beside and meant.with_suffix(".json").is_file():
-        reading.problem(
+        context.problem(
             "other-filename",
             f"it names {page.says_name!r}, which has a file of its own",
             origin=str(page.path),
@@ -191,21 +191,21 @@ def _placed(candidate: Path, shelf: ImageIndex, root: Path) -> Path | None:
 
 
 def _found(
-    pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext, root: Path
+    pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext, root: Path
 ) -> Iterator[tuple[LabelMeFile, Path, str | None]]:
     """(page, image, split) of each page whose image is there; the others are told."""
     missing: list[tuple[str, str]] = []
     first: dict[Path, Path] = {}
     out = []
     for page in pages:
-        image = _image(page, shelf, root, reading)
+        image = _image(page, shelf, root, context)
         if image is None:
-            if reading.missing != "keep" or reading.lenient:
+            if context.missing != "keep" or context.lenient:
                 missing.append((page.says_name or page.path.stem, str(page.path)))
                 continue
             image = page.path.parent / (page.says_name or f"{page.path.stem}.jpg")
         if image in first:
-            reading.problem(
+            context.problem(
                 "repeated-line",
                 f"it names {image.name!r}, as {first[image].name} does",
                 origin=str(page.path),
@@ -217,13 +217,13 @@ def _found(
         first[image] = page.path
         below = page.path.parts[len(root.parts) : -1]
         out.append((page, image, next((s for s in map(split_named, below) if s), None)))
-    reading.missing_images(missing, shelf.root, shelf)
+    context.missing_images(missing, shelf.root, shelf)
     if not out:
         raise BadDataset(f"{root}: none of its images lies in {shelf.root}; say where they are with images=")
     yield from out
 
 
-def _whole_images(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext) -> Dataset:
+def _whole_images(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext) -> Dataset:
     """A multilabel set from the flags of images in which nothing is drawn."""
     names = list(dict.fromkeys(n for page in pages for n in page.flags))
     if not names:
@@ -241,18 +241,18 @@ def _whole_images(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, readi
                 label_index=np.array(sorted(labels.index(n) for n, v in page.flags.items() if v), np.int64),
             ),
         )
-        for page, image, split in _found(pages, shelf, reading, root)
+        for page, image, split in _found(pages, shelf, context, root)
     )
     return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="labelme")
 
 
-def _objects(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: ReadContext) -> Dataset:
+def _objects(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext) -> Dataset:
     names = {str(s.get("label") or "").strip() for page in pages for s in page.shapes}
     labels = labels_with_display_names(sorted(names - {""}))
     index = {n: i for i, n in enumerate(labels.names)}
     left_out: Counter[str] = Counter()
     drawn = []
-    for page, image, split in _found(pages, shelf, reading, root):
+    for page, image, split in _found(pages, shelf, context, root):
         one = RawAnnotations(
             id=sample_id(image, root),
             path=image,
@@ -260,12 +260,12 @@ def _objects(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, reading: R
             origin=str(page.path),
             stated_hw=page.stated_hw,
         )
-        _draw(page, one, index, left_out, reading)
+        _draw(page, one, index, left_out, context)
         drawn.append(one)
     for kind, count in left_out.items():
-        reading.note(f"{count} shapes of type {kind} have no area and were left out")
-    task = boxes_or_masks(drawn, reading)
-    samples = place_all(drawn, task, labels, reading)
+        context.note(f"{count} shapes of type {kind} have no area and were left out")
+    task = boxes_or_masks(drawn, context)
+    samples = place_all(drawn, task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="labelme")
 
 
@@ -274,7 +274,7 @@ def _draw(
     one: RawAnnotations,
     index: dict[str, int],
     left_out: Counter[str],
-    reading: ReadContext,
+    context: ReadContext,
 ) -> None:
     """Give an image the shapes of its page; parts of one group and label are one object."""
     parts: dict[tuple[str, object], int] = {}
@@ -285,11 +285,11 @@ def _draw(
             left_out[kind] += 1
             continue
         if not name:
-            reading.problem(
+            context.problem(
                 "empty-label", "the shape has no label", origin=origin, remedy="name it", fix="drops it"
             )
             continue
-        read = _read_shape(kind, shape, page, origin, one, reading)
+        read = _read_shape(kind, shape, page, origin, one, context)
         if read is None:
             continue
         box, region = read
@@ -311,12 +311,12 @@ def _read_shape(
     page: LabelMeFile,
     origin: str,
     one: RawAnnotations,
-    reading: ReadContext,
+    context: ReadContext,
 ) -> tuple[Box, Region] | None:
     """The box and outline of a shape, pixels of the picture it was drawn on; None where it cannot be read."""
 
     def wrong(code: str, message: str, severity: Severity = Severity.ERROR) -> None:
-        reading.problem(
+        context.problem(
             code,
             message,
             origin=origin,

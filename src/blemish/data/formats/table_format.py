@@ -20,38 +20,38 @@ from blemish.structures import Dataset
 SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
 
-@register("csv", rank=60, says="a .csv or .tsv file with a header, or a folder with one")
+@register("csv", rank=60, description="a .csv or .tsv file with a header, or a folder with one")
 class TableReader:
     """CSV and TSV: one label an image, several, or boxes."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether it is a table, or a folder with one."""
         if path.is_file():
             return path.suffix.casefold() in SUFFIXES
         return path.is_dir() and bool(_tables_in(path))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each image, in the order of the lines."""
         files = [path] if path.is_file() else _chosen(path)
-        tables = [read_table(f, reading) for f in files]
+        tables = [read_table(f, context) for f in files]
         root = files[0].parent
-        folder = reading.images or root
+        folder = context.images or root
         if not folder.is_dir():
             raise BadDataset(f"{folder}: there is no such folder of images; say where they are with images=")
         shelf = ImageIndex(folder)
-        if reading.images is None and not shelf.files:
+        if context.images is None and not shelf.files:
             raise BadDataset(
                 f"{folder}: no images lie beside {files[0].name}; say where they are with images="
             )
-        roles = [find_roles(t, reading) for t in tables]
+        roles = [find_roles(t, context) for t in tables]
         splits = [split_named(f.stem) if len(files) > 1 else None for f in files]
         parts: list[tuple[Table, ColumnRoles, str | None]] = list(zip(tables, roles, splits, strict=True))
         read = read_boxes if roles[0].box else read_image_labels
-        return read(parts, shelf, root, reading)
+        return read(parts, shelf, root, context)
 
-    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """`labels.csv` beside `images`: a line for each image, or for each box."""
-        write_table(dataset, writing)
+        write_table(dataset, root, context)
 
 
 def _tables_in(path: Path) -> list[Path]:

@@ -23,15 +23,15 @@ from blemish.structures import Dataset, Task
 YEARS = ("VOC2007", "VOC2012")
 
 
-@register("voc", rank=30, says="Annotations/*.xml beside JPEGImages, or VOCdevkit")
+@register("voc", rank=30, description="Annotations/*.xml beside JPEGImages, or VOCdevkit")
 class VocReader:
     """One year, several years side by side, or XML files beside their images."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether there are XML files where VOC keeps them."""
         return path.is_dir() and bool(_years(path))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each image, year by year, in the order of the stems."""
         years = _years(path) if path.is_dir() else []
         if not years:
@@ -41,37 +41,37 @@ class VocReader:
         pages: list[tuple[Path, VocAnnotation]] = []
         for year in years:
             pages += [
-                (year, page) for file in _xml_files(year) if (page := read_page(file, reading)) is not None
+                (year, page) for file in _xml_files(year) if (page := read_page(file, context)) is not None
             ]
         names = {o.name for _, page in pages for o in page.objects}
         if not names:
             raise BadDataset(f"{path}: no XML file holds an object; label some first")
         labels = labels_with_display_names(sorted(names))
-        _other_names([page for _, page in pages], reading)
-        shift = _first_pixel([page for _, page in pages], reading)
+        _other_names([page for _, page in pages], context)
+        shift = _first_pixel([page for _, page in pages], context)
         drawn, painted, missing = _drawn(
-            path, years, pages, {n: i for i, n in enumerate(labels.names)}, shift, reading
+            path, years, pages, {n: i for i, n in enumerate(labels.names)}, shift, context
         )
-        reading.missing_images(missing, reading.images or path)
+        context.missing_images(missing, context.images or path)
         if not drawn:
             raise BadDataset(f"{path}: none of its XML files has an image; say where they are with images=")
         task = Task.DETECTION
         with_objects = [d for d in drawn if len(d)]
-        if (painted or not with_objects) and reading.task in (None, Task.SEGMENTATION):
+        if (painted or not with_objects) and context.task in (None, Task.SEGMENTATION):
             whole = bool(painted) and all(d.path in painted for d in with_objects)
-            if whole or (reading.task is not None and reading.task.has_masks):
+            if whole or (context.task is not None and context.task.has_masks):
                 task = Task.SEGMENTATION
-                drawn = _with_masks(drawn, painted, reading)
+                drawn = _with_masks(drawn, painted, context)
             else:
-                reading.note(
+                context.note(
                     f"{len(painted)} of {len(drawn)} images have painted masks; task=segmentation reads those"
                 )
-        samples = place_all(drawn, task, labels, reading)
+        samples = place_all(drawn, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=path, format="voc")
 
-    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """Annotations, JPEGImages, ImageSets; for segmentation also the two folders of painted masks."""
-        write_voc(dataset, writing)
+        write_voc(dataset, root, context)
 
 
 def _years(path: Path) -> list[Path]:
@@ -103,11 +103,11 @@ def _xml_files(year: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.casefold() == ".xml" and not f.name.startswith("."))
 
 
-def _other_names(pages: list[VocAnnotation], reading: ReadContext) -> None:
+def _other_names(pages: list[VocAnnotation], context: ReadContext) -> None:
     """One note on files whose <filename> is that of another image."""
     other = [p for p in pages if p.says_name and Path(p.says_name.replace("\\", "/")).stem != p.path.stem]
-    if other and reading.lenient:
-        reading.problem(
+    if other and context.lenient:
+        context.problem(
             "other-filename",
             f"{len(other)} of {len(pages)} XML files name another image in <filename>,"
             f" {other[0].says_name!r} here",
@@ -118,12 +118,12 @@ def _other_names(pages: list[VocAnnotation], reading: ReadContext) -> None:
         )
 
 
-def _first_pixel(pages: list[VocAnnotation], reading: ReadContext) -> float:
+def _first_pixel(pages: list[VocAnnotation], context: ReadContext) -> float:
     """What to take from the near corner: VOC counts pixels from 1, far corner included; many tools from 0."""
     if pages and all(p.says_first_pixel for p in pages):
         return 1.0
     if any(min(o.corners[:2]) == 0 for p in pages for o in p.objects):
-        reading.note("its boxes count pixels from 0, not from 1 as Pascal VOC does, and were read so")
+        context.note("its boxes count pixels from 0, not from 1 as Pascal VOC does, and were read so")
         return 0.0
     return 1.0
 
@@ -134,16 +134,16 @@ def _drawn(
     pages: list[tuple[Path, VocAnnotation]],
     labels: Mapping[str, int],
     shift: float,
-    reading: ReadContext,
+    context: ReadContext,
 ) -> tuple[list[RawAnnotations], dict[Path, Path], list[tuple[str, str]]]:
     """(images with their boxes, the painted mask of those that have one, absent images)."""
     drawn: list[RawAnnotations] = []
     painted: dict[Path, Path] = {}
     missing: list[tuple[str, str]] = []
     for year in years:
-        folder = reading.images or (year / "JPEGImages" if (year / "JPEGImages").is_dir() else year)
+        folder = context.images or (year / "JPEGImages" if (year / "JPEGImages").is_dir() else year)
         shelf = ImageIndex(folder)
-        splits = _splits(year, reading)
+        splits = _splits(year, context)
         masks = {f.stem: f for f in sorted((year / "SegmentationObject").glob("*.png"))}
         seen: set[str] = set()
         for _, page in (p for p in pages if p[0] == year):
@@ -151,7 +151,7 @@ def _drawn(
             image = _image(page, shelf)
             seen |= {stem} if image is None else {stem, image.stem}  # they may differ in case
             if image is None:
-                if reading.missing != "keep" or reading.lenient:
+                if context.missing != "keep" or context.lenient:
                     missing.append((stem, str(page.path)))
                     continue
                 image = folder / f"{stem}.jpg"
@@ -172,8 +172,8 @@ def _drawn(
                     truncated=written.truncated,
                     origin=f"{page.path}:{written.line}",
                 )
-            if splits and stem not in splits and reading.lenient:
-                reading.problem(
+            if splits and stem not in splits and context.lenient:
+                context.problem(
                     "image-not-listed",
                     "it has an XML file, and no list of ImageSets names it, as they name others",
                     origin=str(page.path),
@@ -185,8 +185,8 @@ def _drawn(
             drawn.append(one)
             if stem in masks:
                 painted[image] = masks[stem]
-        _unlabelled(year, shelf, splits, seen, reading)
-        _of_one_stem(shelf, seen, {d.path for d in drawn}, reading)
+        _unlabelled(year, shelf, splits, seen, context)
+        _of_one_stem(shelf, seen, {d.path for d in drawn}, context)
     return drawn, painted, missing
 
 
@@ -203,14 +203,14 @@ def _image(page: VocAnnotation, shelf: ImageIndex) -> Path | None:
     return named if is_image_name(name) and named.is_file() else found
 
 
-def _of_one_stem(shelf: ImageIndex, seen: set[str], taken: set[Path], reading: ReadContext) -> None:
+def _of_one_stem(shelf: ImageIndex, seen: set[str], taken: set[Path], context: ReadContext) -> None:
     """Images that share their stem with one that an XML file is for: nothing says what is in them."""
-    if not reading.lenient:
+    if not context.lenient:
         return
     own = [p for p in shelf.files.values() if not any("Segmentation" in part for part in p.parts[-3:-1])]
     for image in own:
         if image.stem in seen and image not in taken:
-            reading.problem(
+            context.problem(
                 "image-without-label",
                 "its XML file is for another image of the same name",
                 path=image,
@@ -220,7 +220,7 @@ def _of_one_stem(shelf: ImageIndex, seen: set[str], taken: set[Path], reading: R
             )
 
 
-def _splits(year: Path, reading: ReadContext) -> dict[str, str]:
+def _splits(year: Path, context: ReadContext) -> dict[str, str]:
     """The split of each stem that ImageSets lists; trainval is train where nothing says more."""
     out: dict[str, str] = {}
     listed: dict[tuple[str, str], str] = {}  # Segmentation may be divided in another way than Main
@@ -235,7 +235,7 @@ def _splits(year: Path, reading: ReadContext) -> dict[str, str]:
                         if name != "trainval":  # which holds those of train and val
                             first = listed.setdefault((folder, stem), split)
                             if first != split:
-                                reading.in_two_splits(stem, first, split, origin=str(file))
+                                context.in_two_splits(stem, first, split, origin=str(file))
                         out[stem] = split
     if not out:
         own = split_named(year.name)
@@ -244,14 +244,14 @@ def _splits(year: Path, reading: ReadContext) -> dict[str, str]:
 
 
 def _unlabelled(
-    year: Path, shelf: ImageIndex, splits: Mapping[str, str], seen: set[str], reading: ReadContext
+    year: Path, shelf: ImageIndex, splits: Mapping[str, str], seen: set[str], context: ReadContext
 ) -> None:
     """Images that a list or the folder names and no XML file."""
     stems = {Path(f).stem: p for f, p in shelf.files.items() if "Segmentation" not in f}
     absent = sorted(s for s in splits if s not in seen and s not in stems)
     bare = sorted(s for s in {*splits, *stems} if s not in seen and s in stems)
     for stem in absent:
-        reading.problem(
+        context.problem(
             "missing-image",
             f"ImageSets lists {stem!r}, and there is neither an image nor an XML file of it",
             origin=str(year / "ImageSets"),
@@ -260,7 +260,7 @@ def _unlabelled(
             fix="drops the line",
         )
     for stem in bare:
-        reading.problem(
+        context.problem(
             "image-without-label",
             "there is no XML file for the image",
             path=stems[stem],
@@ -269,20 +269,20 @@ def _unlabelled(
             fix="leaves it out",
         )
     if absent:
-        reading.note(
+        context.note(
             f"{len(absent)} stems of ImageSets have neither image nor XML file, such as {absent[0]!r}"
         )
     if bare:
-        reading.note(f"{len(bare)} images have no XML file and were left out, such as {bare[0]!r}")
+        context.note(f"{len(bare)} images have no XML file and were left out, such as {bare[0]!r}")
 
 
 def _with_masks(
-    drawn: list[RawAnnotations], painted: Mapping[Path, Path], reading: ReadContext
+    drawn: list[RawAnnotations], painted: Mapping[Path, Path], context: ReadContext
 ) -> list[RawAnnotations]:
     """The images whose objects are painted, with a mask for each: object k has the value k from 1."""
     kept = [d for d in drawn if d.path in painted or not len(d)]
     if len(kept) < len(drawn):
-        reading.note(f"{len(drawn) - len(kept)} images without painted masks were left out")
+        context.note(f"{len(drawn) - len(kept)} images without painted masks were left out")
     for one in kept:
         if one.path in painted:
             size_hw = one.stated_hw or (0, 0)

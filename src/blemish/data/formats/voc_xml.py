@@ -36,8 +36,8 @@ class VocAnnotation:
     objects: list[Written] = field(default_factory=list)
 
 
-def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
-    """What an XML file says, or None where it cannot be read, which `reading` is told."""
+def read_page(file: Path, context: ReadContext) -> VocAnnotation | None:
+    """What an XML file says, or None where it cannot be read, which `context` is told."""
     raw = file.read_bytes()
     try:
         if b"<!ENTITY" in raw:
@@ -45,7 +45,7 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
         root = ET.fromstring(raw)  # noqa: S314 - entities are refused above
     except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
         line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
-        reading.problem(
+        context.problem(
             "bad-file",
             f"no valid XML ({error})",
             origin=f"{file}:{line}",
@@ -55,7 +55,7 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
         )
         return None
     if root.tag.casefold() != "annotation":
-        reading.problem(
+        context.problem(
             "bad-file",
             f"no page of Pascal VOC, it begins with <{root.tag}> and not with <annotation>"[:200],
             origin=str(file),
@@ -76,12 +76,12 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
     lines = [n for n, text in enumerate(raw.split(b"\n"), 1) for _ in range(text.count(b"<object"))]
     for number, element in enumerate(root.iter("object")):
         line = lines[number] if number < len(lines) else 1
-        corners = _corners(element, file, line, reading)
+        corners = _corners(element, file, line, context)
         name = (element.findtext("name") or "").strip()
         if corners is None:
             continue
         if not name:
-            reading.problem(
+            context.problem(
                 "empty-label",
                 "the object has no name",
                 origin=f"{file}:{line}",
@@ -95,7 +95,7 @@ def read_page(file: Path, reading: ReadContext) -> VocAnnotation | None:
 
 
 def _corners(
-    element: ET.Element, file: Path, line: int, reading: ReadContext
+    element: ET.Element, file: Path, line: int, context: ReadContext
 ) -> tuple[float, float, float, float] | None:
     texts = [element.findtext(f"bndbox/{c}") for c in ("xmin", "ymin", "xmax", "ymax")]
     try:
@@ -104,7 +104,7 @@ def _corners(
     except ValueError:
         finite = False
     if not finite:
-        reading.problem(
+        context.problem(
             "bad-box",
             f"a bndbox takes xmin, ymin, xmax and ymax, not {texts}",
             origin=f"{file}:{line}",
@@ -114,7 +114,7 @@ def _corners(
         )
         return None
     if x2 < x1 or y2 < y1:
-        reading.problem(
+        context.problem(
             "box-inside-out",
             f"the box {[x1, y1, x2, y2]} ends before it begins",
             origin=f"{file}:{line}",

@@ -39,24 +39,24 @@ SAME_BOX_PIXELS = 1.0  # boxes of outlines are written in whole pixels as often 
 SLACK = 1e-6  # shares may leave [0, 1] by rounding
 
 
-@register("yolo", rank=40, says="data.yaml, or images/ beside labels/ with .txt files")
+@register("yolo", rank=40, description="data.yaml, or images/ beside labels/ with .txt files")
 class YoloReader:
     """Boxes and outlines as Ultralytics and Darknet read them."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether there is a data.yaml with names, or text files in `labels` beside `images`."""
         if path.is_file():
             return path.suffix.casefold() in (".yaml", ".yml") and has_names(path)
         return path.is_dir() and (find_yaml(path) is not None or looks_like_tree(path))
 
-    def read(self, path: Path, reading: ReadContext) -> Dataset:
+    def read(self, path: Path, context: ReadContext) -> Dataset:
         """One sample for each image, split by split, in the order of the names."""
         file = path if path.is_file() else find_yaml(path)
-        plan = plan_of_yaml(file, reading) if file is not None else plan_of_tree(path)
+        plan = plan_of_yaml(file, context) if file is not None else plan_of_tree(path)
         drawn: list[RawAnnotations] = []
         label_files: set[str] = set()
         most = -1
-        for split, images in each_once(plan, reading).items():
+        for split, images in each_once(plan, context).items():
             for image in images:
                 text = label_file(image)
                 one = RawAnnotations(
@@ -69,9 +69,9 @@ class YoloReader:
                 content = _content(text)
                 if content is not None:
                     label_files.add(text)
-                    most = max(most, _read_lines(content, one, plan, reading))
-                elif reading.lenient:
-                    reading.problem(
+                    most = max(most, _read_lines(content, one, plan, context))
+                elif context.lenient:
+                    context.problem(
                         "image-without-label",
                         f"there is no {Path(text).name} for it; it counts as an image with nothing in it",
                         path=image,
@@ -85,45 +85,45 @@ class YoloReader:
             raise BadDataset(
                 f"{path}: no image has a label file, {label_file(drawn[0].path)} for one; add them"
             )
-        _orphans(label_files, {os.fspath(d.path) for d in drawn}, reading)
+        _orphans(label_files, {os.fspath(d.path) for d in drawn}, context)
         names = plan.names
         if names is None:
             names = [str(i) for i in range(most + 1)]
-            reading.note(
+            context.note(
                 "nobody names its labels, so they are called by their numbers; write names: in data.yaml"
             )
         if not names:
             raise BadDataset(f"{path}: there is no label in it; write names: in data.yaml")
-        task = boxes_or_masks(drawn, reading)
+        task = boxes_or_masks(drawn, context)
         labels = labels_with_display_names(names)
-        samples = place_all(drawn, task, labels, reading)
+        samples = place_all(drawn, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=plan.root, format="yolo")
 
-    def write(self, dataset: Dataset, writing: WriteContext) -> None:
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """`images/` beside `labels/`, with a data.yaml where the set has splits, else a classes.txt."""
         require_task(dataset, "yolo", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
-        names = file_names(dataset, writing)
-        lose_extras(dataset, writing, {"masks": True})
+        names = file_names(dataset, context)
+        lose_extras(dataset, context, {"masks": True})
         for sample in dataset.samples:
-            image = writing.root / "images" / (sample.split or "") / names[sample.id]
-            writing.put(sample, image)
-            text = writing.root / label_file(image.relative_to(writing.root))
+            image = root / "images" / (sample.split or "") / names[sample.id]
+            context.put(sample, image)
+            text = root / label_file(image.relative_to(root))
             text.parent.mkdir(parents=True, exist_ok=True)
-            lines = object_lines(sample, writing)
+            lines = object_lines(sample, context)
             text.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         if splits:
             content: dict[str, object] = {"path": "."}
             content |= {s: f"images/{s}" for s in SPLITS if s in dataset.splits}
             content["names"] = dict(enumerate(dataset.labels.names))
             text_of = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-            (writing.root / "data.yaml").write_text(text_of, "utf-8")
+            (root / "data.yaml").write_text(text_of, "utf-8")
         else:
-            writing.lose("there is no data.yaml, which takes splits; divide the set to get one")
+            context.lose("there is no data.yaml, which takes splits; divide the set to get one")
             lines = [" ".join(name.splitlines()) for name in dataset.labels]
             if lines != list(dataset.labels.names):
-                writing.lose("classes.txt takes a line for each label, so labels of several became one line")
-            (writing.root / "classes.txt").write_text("".join(f"{n}\n" for n in lines), "utf-8")
+                context.lose("classes.txt takes a line for each label, so labels of several became one line")
+            (root / "classes.txt").write_text("".join(f"{n}\n" for n in lines), "utf-8")
 
 
 def label_file(image: Path) -> str:
@@ -141,7 +141,7 @@ def label_file(image: Path) -> str:
     return text[: text.rindex(".")] + ".txt"
 
 
-def object_lines(sample: Sample, writing: WriteContext) -> list[str]:
+def object_lines(sample: Sample, context: WriteContext) -> list[str]:
     """The lines of a sample's text file: label, centre, width and height, or label and outline, in shares."""
     ground_truth = sample.ground_truth
     if ground_truth is None or ground_truth.boxes_xyxy is None or not len(ground_truth):
@@ -156,32 +156,32 @@ def object_lines(sample: Sample, writing: WriteContext) -> list[str]:
     ]
     mixed = any(bare) and not all(bare)
     if mixed:
-        writing.lose("a file of YOLO holds boxes or outlines, so boxes were written as rectangles", sample)
+        context.lose("a file of YOLO holds boxes or outlines, so boxes were written as rectangles", sample)
     for row, label in enumerate(ground_truth.label_index.tolist()):
         mask = None if ground_truth.masks is None else ground_truth.masks[row]
         if mask is None or (bare[row] and not mixed):
             low, high = ground_truth.boxes_xyxy[row, :2] / scale, ground_truth.boxes_xyxy[row, 2:] / scale
-            low, high = _inside(low, sample, writing), _inside(high, sample, writing)
+            low, high = _inside(low, sample, context), _inside(high, sample, context)
             numbers = np.concatenate([(low + high) / 2, high - low])
         else:
-            outline = _one_outline(mask, sample, writing)
+            outline = _one_outline(mask, sample, context)
             if outline is None:
                 continue
             around = np.concatenate([outline.min(0), outline.max(0)])
             if np.abs(around - ground_truth.boxes_xyxy[row]).max() > SAME_BOX_PIXELS:
-                writing.lose("a box that is not the one around its outline becomes that one", sample)
-            numbers = _inside(outline / scale, sample, writing).reshape(-1)
+                context.lose("a box that is not the one around its outline becomes that one", sample)
+            numbers = _inside(outline / scale, sample, context).reshape(-1)
         lines.append(" ".join([str(label), *(f"{v:.12g}" for v in numbers)]))
     return lines
 
 
-def _inside(shares: FloatArray, sample: Sample, writing: WriteContext) -> FloatArray:
+def _inside(shares: FloatArray, sample: Sample, context: WriteContext) -> FloatArray:
     if shares.min() < -SLACK or shares.max() > 1 + SLACK:
-        writing.lose("what reaches over the edge of the image was cut off", sample)
+        context.lose("what reaches over the edge of the image was cut off", sample)
     return np.clip(shares, 0, 1)
 
 
-def _one_outline(mask: Mask, sample: Sample, writing: WriteContext) -> FloatArray | None:
+def _one_outline(mask: Mask, sample: Sample, context: WriteContext) -> FloatArray | None:
     """(k, 2) one outline for a whole mask: parts are joined by bridges without width, holes are filled."""
     if isinstance(mask, PolygonMask):
         parts = list(mask.polygons)
@@ -189,13 +189,13 @@ def _one_outline(mask: Mask, sample: Sample, writing: WriteContext) -> FloatArra
         rings = mask_to_rings(mask)
         parts = mask_to_polygons(mask)
         if len(rings) > len(parts):
-            writing.lose("a YOLO polygon has no holes, they were filled", sample)
+            context.lose("a YOLO polygon has no holes, they were filled", sample)
     if not parts:
-        writing.lose("an empty mask was left out", sample)
+        context.lose("an empty mask was left out", sample)
         return None
     if len(parts) == 1:
         return parts[0]
-    writing.lose("a YOLO polygon has one part, several were joined by bridges without width", sample)
+    context.lose("a YOLO polygon has one part, several were joined by bridges without width", sample)
     start = parts[0][:1]
     bridged = [np.concatenate([part, part[:1], start]) for part in parts[1:]]
     return np.concatenate([parts[0], start, *bridged])
@@ -210,7 +210,7 @@ def _content(text: str) -> str | None:
         return None
 
 
-def _read_lines(content: str, one: RawAnnotations, plan: YoloLayout, reading: ReadContext) -> int:
+def _read_lines(content: str, one: RawAnnotations, plan: YoloLayout, context: ReadContext) -> int:
     """Give an image the objects of its text file; the highest number of a label in it, or -1."""
     highest = -1
     kinds: dict[bool, int] = {}
@@ -229,7 +229,7 @@ def _read_lines(content: str, one: RawAnnotations, plan: YoloLayout, reading: Re
             fault = _fault(values, plan)
         if fault:
             unknown = fault.startswith("label")
-            reading.problem(
+            context.problem(
                 "unknown-label" if unknown else "bad-line",
                 fault,
                 origin=f"{one.origin}:{number}",
@@ -251,8 +251,8 @@ def _read_lines(content: str, one: RawAnnotations, plan: YoloLayout, reading: Re
             points = np.array(values[1:]).reshape(-1, 2)
             x1, y1, x2, y2 = np.concatenate([points.min(0), points.max(0)]).tolist()
             one.add(label, (x1, y1, x2, y2), region=(points,), origin=origin)
-    if len(kinds) > 1 and reading.lenient:
-        reading.problem(
+    if len(kinds) > 1 and context.lenient:
+        context.problem(
             "mixed-lines",
             "boxes and outlines stand in one file, which Ultralytics refuses",
             origin=f"{one.origin}:{max(kinds.values())}",
@@ -286,7 +286,7 @@ def _fault(values: list[float], plan: YoloLayout) -> str:
     return ""
 
 
-def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
+def _orphans(used: set[str], listed: set[str], context: ReadContext) -> None:
     """Text files that no image belongs to, and those whose image is listed nowhere."""
     orphans = sorted(
         file
@@ -298,7 +298,7 @@ def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
     shelves: dict[str, dict[str, str]] = {}
     spare = {o: p for o in orphans if (p := _image_of(o, shelves)) is not None and p not in listed}
     for orphan, image in spare.items():
-        reading.problem(
+        context.problem(
             "image-not-listed",
             "it and its label file lie there, and no list of data.yaml names it",
             origin=orphan,
@@ -308,12 +308,12 @@ def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
             fix="leaves it out",
         )
     if spare:
-        reading.note(f"{len(spare)} images have label files and are listed nowhere, and were left out")
+        context.note(f"{len(spare)} images have label files and are listed nowhere, and were left out")
     orphans = [o for o in orphans if o not in spare]
     if not orphans:
         return
     for orphan in orphans:
-        reading.problem(
+        context.problem(
             "label-without-image",
             "there is no image for the label file",
             origin=orphan,
@@ -322,7 +322,7 @@ def _orphans(used: set[str], listed: set[str], reading: ReadContext) -> None:
             severity=Severity.WARNING,
             fix="leaves it out",
         )
-    reading.note(f"{len(orphans)} label files have no image, such as {Path(orphans[0]).name}")
+    context.note(f"{len(orphans)} label files have no image, such as {Path(orphans[0]).name}")
 
 
 def _image_of(text: str, shelves: dict[str, dict[str, str]]) -> str | None:

@@ -75,7 +75,7 @@ def looks_like_tree(path: Path) -> bool:
     )
 
 
-def plan_of_yaml(file: Path, reading: ReadContext) -> YoloLayout:
+def plan_of_yaml(file: Path, context: ReadContext) -> YoloLayout:
     """What data.yaml says.
 
     Raises:
@@ -97,14 +97,14 @@ def plan_of_yaml(file: Path, reading: ReadContext) -> YoloLayout:
         raise BadDataset(f"{file}: it is no mapping; write names:, train: and val:")
     names = _names(content.get("names"), file)
     if "nc" in content and str(content["nc"]).strip() != str(len(names)):
-        reading.problem(
+        context.problem(
             "unknown-label",
             f"nc is {content['nc']}, and names holds {len(names)}",
             origin=str(file),
             remedy="correct one of them",
             severity=Severity.WARNING,
         )
-        reading.note(f"{file.name} says nc: {content['nc']} and names {len(names)} labels")
+        context.note(f"{file.name} says nc: {content['nc']} and names {len(names)} labels")
     root = file.parent
     if content.get("path"):
         stated = Path(str(content["path"]))
@@ -114,24 +114,24 @@ def plan_of_yaml(file: Path, reading: ReadContext) -> YoloLayout:
         ):
             found = file.parent / stated if (file.parent / stated).is_dir() else None
         if found is None:
-            reading.note(
+            context.note(
                 f"the path {str(stated)!r} in {file.name} does not exist here; its own folder was taken"
             )
         root = found or file.parent
-    plan = YoloLayout(root, names, says=file, has_keypoints=bool(content.get("kpt_shape")))
+    plan = YoloLayout(root, names, description=file, has_keypoints=bool(content.get("kpt_shape")))
     if plan.has_keypoints:
-        reading.note("keypoints were left out")
+        context.note("keypoints were left out")
     for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
         entries = content.get(key)
         if entries:
             listed = entries if isinstance(entries, list) else [entries]
             plan.images.setdefault(split, []).extend(
-                p for e in listed for p in _images_of(str(e), key, root, file, reading)
+                p for e in listed for p in _images_of(str(e), key, root, file, context)
             )
     if not plan.images:
         raise BadDataset(f"{file}: it names neither train, val nor test; say where their images are")
-    if reading.images is not None:
-        plan.images = {None: list(ImageIndex(reading.images).files.values())}
+    if context.images is not None:
+        plan.images = {None: list(ImageIndex(context.images).files.values())}
     return plan
 
 
@@ -169,7 +169,7 @@ def _text(file: Path) -> str:
         raise BadDataset(f"{file}:{line}: not in UTF-8; save it in UTF-8") from error
 
 
-def _images_of(entry: str, key: str, root: Path, file: Path, reading: ReadContext) -> list[Path]:
+def _images_of(entry: str, key: str, root: Path, file: Path, context: ReadContext) -> list[Path]:
     """The images that a line of data.yaml means: a folder, or a text file that lists them."""
     plain = entry.replace("\\", "/")
     tail = "/".join(p for p in plain.split("/") if p not in ("..", "."))
@@ -177,14 +177,14 @@ def _images_of(entry: str, key: str, root: Path, file: Path, reading: ReadContex
         if place.is_dir():
             return list(ImageIndex(place).files.values())
         if place.is_file():
-            return _listed(place, root, reading)
+            return _listed(place, root, context)
     if key == "test":  # exports often name a test split that they do not hold
-        reading.note(f"{file.name} names a test split in {entry!r} that does not exist")
+        context.note(f"{file.name} names a test split in {entry!r} that does not exist")
         return []
     raise BadDataset(f"{file}: {key}: there is no folder or list {entry!r} below {root}; correct it")
 
 
-def _listed(listing: Path, root: Path, reading: ReadContext) -> list[Path]:
+def _listed(listing: Path, root: Path, context: ReadContext) -> list[Path]:
     shelf = ImageIndex(root)
     found, missing = [], []
     for number, line in enumerate(_text(listing).splitlines(), 1):
@@ -194,7 +194,7 @@ def _listed(listing: Path, root: Path, reading: ReadContext) -> list[Path]:
                 missing.append((line.strip(), f"{listing}:{number}"))
             else:
                 found.append(image)
-    reading.missing_images(missing, root, shelf)
+    context.missing_images(missing, root, shelf)
     return found
 
 
@@ -203,7 +203,7 @@ def plan_of_tree(path: Path) -> YoloLayout:
     says = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
     # A blank line between labels is a label without a name: were it passed over, the others would move up.
     names = None if says is None else _names(_text(says).rstrip().splitlines(), says)
-    plan = YoloLayout(path, names, says=says)
+    plan = YoloLayout(path, names, description=says)
     for image in ImageIndex(path).files.values():
         below = image.relative_to(path).parts[:-1]
         split = next((s for s in map(split_named, below) if s), None)
@@ -211,7 +211,7 @@ def plan_of_tree(path: Path) -> YoloLayout:
     return plan
 
 
-def each_once(plan: YoloLayout, reading: ReadContext) -> dict[str | None, list[Path]]:
+def each_once(plan: YoloLayout, context: ReadContext) -> dict[str | None, list[Path]]:
     """The images of each split; one that stands in several is kept in the last, to measure with."""
     last: dict[Path, str | None] = {p: split for split, images in plan.images.items() for p in images}
     if len(last) == sum(map(len, plan.images.values())):
@@ -228,9 +228,9 @@ def each_once(plan: YoloLayout, reading: ReadContext) -> dict[str | None, list[P
                 pair = (split, last[image])
                 twice[pair] = twice.get(pair, 0) + 1
     for (split, kept), count in twice.items():
-        reading.note(f"{count} images stand in {split} and in {kept}, and count for {kept} only")
-        if reading.lenient:
-            reading.problem(
+        context.note(f"{count} images stand in {split} and in {kept}, and count for {kept} only")
+        if context.lenient:
+            context.problem(
                 "split-leak",
                 f"{count} images stand in {split} and in {kept}",
                 origin=str(plan.says or plan.root),

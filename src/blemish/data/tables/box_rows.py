@@ -16,7 +16,7 @@ from blemish.geometry.polygons import FARTHEST
 from blemish.structures import Dataset, Labels, Task
 
 
-def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext) -> Dataset:
+def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, context: ReadContext) -> Dataset:
     """A localization set where every image has exactly one box, else a detection set."""
     names = sorted({cell for t, r, _ in parts if r.label is not None for cell in t.column(r.label) if cell})
     labels = labels_with_display_names(names) if names else Labels(("object",), ("Object",))
@@ -31,7 +31,7 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                 continue
             written = [cells[i] for i in roles.box.values()]
             if image not in drawn:
-                split, group = split_and_group(cells, roles, file_split, origin, reading)
+                split, group = split_and_group(cells, roles, file_split, origin, context)
                 drawn[image] = RawAnnotations(
                     id=sample_id(image, root),
                     path=image,
@@ -43,12 +43,12 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                 )
             elif roles.split is not None or file_split:
                 one = drawn[image]
-                one.split = split_of_both(one.split, cells, roles, file_split, origin, reading)
+                one.split = split_of_both(one.split, cells, roles, file_split, origin, context)
             if not any(written):  # an image with nothing in it
                 continue
             numbers = _numbers(written)
             if numbers is None:
-                reading.problem(
+                context.problem(
                     "bad-box",
                     f"a box takes four finite numbers, not {', '.join(map(repr, written))}",
                     origin=origin,
@@ -59,7 +59,7 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                 continue
             box = _corners(dict(zip(roles.box, numbers, strict=True)))
             if box[2] < box[0] or box[3] < box[1]:
-                reading.problem(
+                context.problem(
                     "box-inside-out",
                     f"the box {[round(v, 2) for v in box]} ends before it begins",
                     origin=origin,
@@ -70,7 +70,7 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                 box = (min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3]))
             label = cells[roles.label] if roles.label is not None else "object"
             if not label:
-                reading.problem(
+                context.problem(
                     "empty-label",
                     "the box has no label",
                     origin=origin,
@@ -79,12 +79,12 @@ def read_boxes(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext
                 )
                 continue
             drawn[image].add(labels.index(label), box, origin=origin)
-    reading.missing_images(missing, shelf.root, shelf)
+    context.missing_images(missing, shelf.root, shelf)
     if not drawn:
         raise BadDataset(f"{parts[0][0].path}: none of its lines has an image in {shelf.root}")
     one_each = Counter(len(d) for d in drawn.values()).keys() == {1}
-    task = Task.LOCALIZATION if one_each and reading.task is not Task.DETECTION else Task.DETECTION
-    samples = place_all(list(drawn.values()), task, labels, reading)
+    task = Task.LOCALIZATION if one_each and context.task is not Task.DETECTION else Task.DETECTION
+    samples = place_all(list(drawn.values()), task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="csv")
 
 

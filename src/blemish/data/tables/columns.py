@@ -77,7 +77,7 @@ def plain(header: str) -> str:
     return re.sub(r"[^0-9a-z]+", "_", header.casefold()).strip("_")
 
 
-def find_roles(table: Table, reading: ReadContext) -> ColumnRoles:
+def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
     """What each column is, by option, then by header, then by what stands in it.
 
     Raises:
@@ -85,7 +85,7 @@ def find_roles(table: Table, reading: ReadContext) -> ColumnRoles:
         UnknownName: an option names a column that is not there.
     """
     names = [plain(h) for h in table.header]
-    chosen = {role: _position(table, names, role, column) for role, column in reading.columns.items()}
+    chosen = {role: _position(table, names, role, column) for role, column in context.columns.items()}
     left = [i for i in range(len(names)) if i not in chosen.values() and not _is_index(table, names, i)]
 
     def take(role: str, candidates: Iterable[str]) -> int | None:
@@ -104,7 +104,7 @@ def find_roles(table: Table, reading: ReadContext) -> ColumnRoles:
         left.remove(path)
     split = take("split", SPLIT_COLUMNS)
     group = take("group", GROUP_NAMES)
-    box, size_wh = _box_columns(table, names, left, chosen, reading)
+    box, size_wh = _box_columns(table, names, left, chosen, context)
     for i in (*box.values(), *(size_wh or ())):
         if i in left:
             left.remove(i)
@@ -169,7 +169,7 @@ def _path_column(table: Table, names: list[str], left: list[int]) -> int:
 
 
 def _box_columns(
-    table: Table, names: list[str], left: list[int], chosen: dict[str, int], reading: ReadContext
+    table: Table, names: list[str], left: list[int], chosen: dict[str, int], context: ReadContext
 ) -> tuple[dict[str, int], tuple[int, int] | None]:
     """The four columns of a box, and those of the image's size."""
     found: dict[str, int] = {r: i for r, i in chosen.items() if r in BOX_NAMES}
@@ -192,17 +192,17 @@ def _box_columns(
     for roles in (ORDERS["xyxy"], ORDERS["xywh"]):
         if all(r in found for r in roles):
             return {r: found[r] for r in roles}, size_wh
-    if reading.box_order is None:
+    if context.box_order is None:
         return {}, None
-    if reading.box_order not in ORDERS:
-        raise UnknownName("box order", reading.box_order, ORDERS)
+    if context.box_order not in ORDERS:
+        raise UnknownName("box order", context.box_order, ORDERS)
     columns = [i for i in left if i not in (width, height) and _numeric(table.column(i))]
     if len(columns) < 4:
         raise BadDataset(
-            f"{table.path}:1: box_order={reading.box_order!r} needs four columns of numbers, not"
+            f"{table.path}:1: box_order={context.box_order!r} needs four columns of numbers, not"
             f" {len(columns)}"
         )
-    return dict(zip(ORDERS[reading.box_order], columns[-4:], strict=True)), size_wh
+    return dict(zip(ORDERS[context.box_order], columns[-4:], strict=True)), size_wh
 
 
 def _label_columns(

@@ -22,11 +22,11 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 Parts = Sequence[tuple[Table, ColumnRoles, str | None]]
 
 
-def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, reading: ReadContext) -> Dataset:
+def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, context: ReadContext) -> Dataset:
     """A classification set from a column of labels, a multilabel set from anything else."""
     single = all(roles.label is not None for _, roles, _ in parts)
     task = Task.CLASSIFICATION if single else Task.MULTILABEL
-    labels = _labels(parts, reading)
+    labels = _labels(parts, context)
     samples: list[Sample] = []
     missing: list[tuple[str, str]] = []
     first_line: dict[Path, tuple[str, tuple[int, ...], int]] = {}
@@ -37,19 +37,19 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, reading: Read
             if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
-            index = _label_index(table, roles, row, labels, origin, reading)
+            index = _label_index(table, roles, row, labels, origin, context)
             if index is None:
                 continue
             if image in first_line:
                 at = first_line[image][2]
                 samples[at] = replace(
                     samples[at],
-                    split=split_of_both(samples[at].split, cells, roles, file_split, origin, reading),
+                    split=split_of_both(samples[at].split, cells, roles, file_split, origin, context),
                 )
-                _seen_twice(first_line[image][:2], index, image, origin, reading)
+                _seen_twice(first_line[image][:2], index, image, origin, context)
                 continue
             first_line[image] = (origin, index, len(samples))
-            split, group = split_and_group(cells, roles, file_split, origin, reading)
+            split, group = split_and_group(cells, roles, file_split, origin, context)
             samples.append(
                 Sample(
                     id=sample_id(image, root),
@@ -61,21 +61,21 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, reading: Read
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             )
-    reading.missing_images(missing, shelf.root, shelf)
+    context.missing_images(missing, shelf.root, shelf)
     if not samples:
         raise BadDataset(f"{parts[0][0].path}: none of its lines has an image in {shelf.root}")
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format="csv")
 
 
 def split_and_group(
-    cells: Sequence[str], roles: ColumnRoles, file_split: str | None, origin: str, reading: ReadContext
+    cells: Sequence[str], roles: ColumnRoles, file_split: str | None, origin: str, context: ReadContext
 ) -> tuple[str | None, str | None]:
     """The split and the group that a line names."""
     split = file_split
     if roles.split is not None and cells[roles.split]:
         split = split_named(cells[roles.split])
         if split is None:
-            reading.problem(
+            context.problem(
                 "unknown-split",
                 f"the split {cells[roles.split]!r} is none of train, val, test",
                 origin=origin,
@@ -91,7 +91,7 @@ def split_of_both(
     roles: ColumnRoles,
     file_split: str | None,
     origin: str,
-    reading: ReadContext,
+    context: ReadContext,
 ) -> str | None:
     """The split of an image that an earlier line put into `first`; a leak is told."""
     second = file_split
@@ -99,10 +99,10 @@ def split_of_both(
         second = split_named(cells[roles.split])
     if first is None or second is None or first == second:
         return first
-    return reading.in_two_splits(cells[roles.path], first, second, origin=origin)
+    return context.in_two_splits(cells[roles.path], first, second, origin=origin)
 
 
-def _labels(parts: Parts, reading: ReadContext) -> Labels:
+def _labels(parts: Parts, context: ReadContext) -> Labels:
     """Every label of the table: flag columns in their order, names sorted."""
     table, roles, _ = parts[0]
     if roles.flags:
@@ -130,13 +130,13 @@ def _labels(parts: Parts, reading: ReadContext) -> Labels:
 
 
 def _label_index(
-    table: Table, roles: ColumnRoles, row: int, labels: Labels, origin: str, reading: ReadContext
+    table: Table, roles: ColumnRoles, row: int, labels: Labels, origin: str, context: ReadContext
 ) -> tuple[int, ...] | None:
     """The labels of one line, ascending; None where it has none and needs one."""
     cells = table.rows[row]
     if roles.label is not None:
         if not cells[roles.label]:
-            reading.problem(
+            context.problem(
                 "empty-label",
                 f"there is no label for {cells[roles.path]!r}",
                 origin=origin,
@@ -154,7 +154,7 @@ def _label_index(
             empty = ", ".join(
                 repr(table.header[i]) for i, c in zip(roles.flags, folded, strict=True) if not c
             )
-            reading.problem(
+            context.problem(
                 "empty-cell",
                 f"the cell under {empty} is empty for {cells[roles.path]!r} where others hold 0 or 1",
                 origin=origin,
@@ -176,11 +176,11 @@ def _seen_twice(
     index: tuple[int, ...],
     image: Path,
     origin: str,
-    reading: ReadContext,
+    context: ReadContext,
 ) -> None:
     where, before = first
     if before == index:
-        reading.problem(
+        context.problem(
             "repeated-line",
             f"{image.name!r} stands here and at {where} with the same labels",
             origin=origin,
@@ -189,9 +189,9 @@ def _seen_twice(
             severity=Severity.WARNING,
             fix="drops the later line",
         )
-        reading.note("lines that repeat an earlier one were dropped")
+        context.note("lines that repeat an earlier one were dropped")
         return
-    reading.problem(
+    context.problem(
         "contradicting-labels",
         f"{image.name!r} has other labels here than at {where}",
         origin=origin,

@@ -42,7 +42,7 @@ class Table:
         return [row[position] for row in self.rows]
 
 
-def read_table(path: Path, reading: ReadContext) -> Table:
+def read_table(path: Path, context: ReadContext) -> Table:
     """The table in a file.
 
     Raises:
@@ -54,7 +54,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
     said = re.match(r"sep=(.)\r?\n", text)  # Excel's own line; blank, so that line numbers stay
     if said is not None:
         text = text[said.end(1) :]
-    delimiter = reading.delimiter or (_delimiter(text) if said is None else said[1])
+    delimiter = context.delimiter or (_delimiter(text) if said is None else said[1])
     if len(delimiter) != 1:
         raise BadDataset(f"{path}: the delimiter {delimiter!r} is not one character")
     lines = list(_lines(text, delimiter, path))
@@ -63,7 +63,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
         seen = next((d for d in DELIMITERS if d != delimiter and d in first[0]), None)
         hint = f"use delimiter={seen!r}" if seen else "separate the columns with , or ; or a tab"
         raise BadDataset(f"{path}:{number}: the header has one column only, split at {delimiter!r}; {hint}")
-    by_position = bool(reading.columns) and all(isinstance(v, int) for v in reading.columns.values())
+    by_position = bool(context.columns) and all(isinstance(v, int) for v in context.columns.values())
     if any(is_image_name(_last_part(cell)) for cell in first):
         if not by_position:
             raise BadDataset(
@@ -79,7 +79,7 @@ def read_table(path: Path, reading: ReadContext) -> Table:
     for number, cells in lines:
         extra = cells[len(header) :]
         if any(extra):
-            reading.problem(
+            context.problem(
                 "bad-line",
                 f"{len(cells)} cells under {len(header)} columns",
                 origin=f"{path}:{number}",

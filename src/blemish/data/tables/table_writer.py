@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from blemish.data.image_index import is_image_name
 from blemish.data.tables.columns import (
@@ -49,28 +50,28 @@ TAKEN = frozenset(
 OWN_COLUMNS = ("filename", "label", "labels", "split", "group", "width", "height", "x1", "y1", "x2", "y2")
 
 
-def write_table(dataset: Dataset, writing: WriteContext) -> None:
+def write_table(dataset: Dataset, root: Path, context: WriteContext) -> None:
     """`labels.csv` beside `images`; splits and groups are columns, and so is whatever the samples bring."""
     require_task(dataset, "csv", *(t for t in Task if not t.has_masks), Task.SEGMENTATION)
     boxes = dataset.task.has_boxes
     check_split_names(dataset)
-    lose_extras(dataset, writing, {"group": True, "columns": True})
-    names = file_names(dataset, writing)
-    columns = [] if boxes else _further_columns(dataset, writing)
+    lose_extras(dataset, context, {"group": True, "columns": True})
+    names = file_names(dataset, context)
+    columns = [] if boxes else _further_columns(dataset, context)
     if boxes and any(s.columns for s in dataset.samples):
-        columns = _further_columns(dataset, writing)
+        columns = _further_columns(dataset, context)
     splits = any(s.split for s in dataset.samples)
     groups = any(s.group for s in dataset.samples)
     flags = dataset.task.has_label_set and _can_be_flags(dataset, columns)
     if not flags:
-        lose_order(dataset, writing, natural)
+        lose_order(dataset, context, natural)
         _check_names(dataset)
     if boxes:
         what = ["label", "width", "height", "x1", "y1", "x2", "y2"]
     else:
         what = list(dataset.labels.names) if flags else ["label" if dataset.task.has_one_label else "labels"]
     header = ["filename", *what, *["split"] * splits, *["group"] * groups, *columns]
-    path = writing.root / "labels.csv"
+    path = root / "labels.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(header)
@@ -80,7 +81,7 @@ def write_table(dataset: Dataset, writing: WriteContext) -> None:
             rest += [sample.columns.get(c, "") for c in columns]
             for cells in _box_cells(sample) if boxes else _label_cells(dataset, sample, flags=flags):
                 lines.writerow([name, *cells, *rest])
-            writing.put(sample, writing.root / name)
+            context.put(sample, root / name)
 
 
 def _label_cells(dataset: Dataset, sample: Sample, *, flags: bool) -> Iterator[list[str]]:
@@ -98,14 +99,14 @@ def _box_cells(sample: Sample) -> Iterator[list[str]]:
         yield [label, *size, *(repr(v) for v in box)]
 
 
-def _further_columns(dataset: Dataset, writing: WriteContext) -> list[str]:
+def _further_columns(dataset: Dataset, context: WriteContext) -> list[str]:
     """The samples' own columns, except those whose names mean something else in a table."""
     known = list(dict.fromkeys(c for s in dataset.samples for c in s.columns))
     kept = []
     for column in known:
         cells = [s.columns.get(column, "") for s in dataset.samples]
         if plain(column) in TAKEN or any(is_image_name(c) for c in cells):
-            writing.lose(f"the column {column!r} is not kept, since its name means something else in a table")
+            context.lose(f"the column {column!r} is not kept, since its name means something else in a table")
         else:
             kept.append(column)
     return kept
