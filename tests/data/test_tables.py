@@ -45,7 +45,7 @@ def test_numbers_as_labels_are_in_the_order_of_numbers(three, table):
 
 
 @pytest.mark.parametrize(
-    ("text", "names", "titles"),
+    ("text", "names", "display_names"),
     [
         (
             "filename;crack;inactive\na.png;0;0\nb.png;1;0\nc.png;1;1\n",

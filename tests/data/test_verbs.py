@@ -259,7 +259,7 @@ def test_what_no_reader_foresaw_names_the_set(labelled, monkeypatch):
     def surprised(self, path, reading):
         raise OverflowError("int too large to convert to float")
 
-    monkeypatch.setattr(type(get_format("csv").reader), "read", surprised)
+    monkeypatch.setattr(type(get_format("csv").implementation), "read", surprised)
     with pytest.raises(BadDataset, match=r"cannot be read as csv.*too large"):
         open_dataset(labelled, format="csv")
 

@@ -86,8 +86,10 @@ def test_a_label_of_two_lines_is_told_when_written(tree, tmp_path):
     dataset = open_dataset(root)
     labels = Labels(("a\nb", "rust"), ("A", "Rust"))
     sample = replace(dataset[0], ground_truth=replace(dataset[0].ground_truth, labels=labels))
-    writing = WriteContext(tmp_path / "out")
-    get_format("yolo").reader.write(replace(dataset, labels=labels, samples=(sample,)), writing)
+    writing = WriteContext()
+    get_format("yolo").implementation.write(
+        replace(dataset, labels=labels, samples=(sample,)), tmp_path / "out", writing
+    )
     assert any("became one line" in what for what in writing.lost)
     assert open_dataset(tmp_path / "out").labels.names == ("a b", "rust")
 

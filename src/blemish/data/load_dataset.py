@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.formats import Format, formats, get_format
+from blemish.data.formats import Format, formats_by_rank, get_format
 from blemish.data.image_index import ImageIndex
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset, BlemishError, UnknownName, WrongTask
@@ -76,7 +76,7 @@ def read_dataset(path: Path | str, format: str | None, reading: ReadContext) -> 
     if not path.exists():
         raise BadDataset(f"{path}: no such file or folder; check the path")
     try:
-        dataset = chosen.reader.read(path, reading)
+        dataset = chosen.implementation.read(path, reading)
     except OSError as error:
         raise BadDataset(
             f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
@@ -165,9 +165,9 @@ def named_task(task: Task | str | None) -> Task | None:
 def _recognise(path: Path) -> Format:
     if not path.exists():
         raise BadDataset(f"{path}: no such file or folder; check the path")
-    for candidate in formats().values():
+    for candidate in formats_by_rank():
         try:
-            if candidate.reader.recognises(path):
+            if candidate.implementation.recognizes(path):
                 return candidate
         except OSError:
             continue
@@ -180,7 +180,7 @@ def _recognise(path: Path) -> Format:
                 f" table such"
                 " as labels.csv beside them"
             )
-    known = ", ".join(f.says for f in formats().values())
+    known = ", ".join(f.description for f in formats_by_rank())
     raise BadDataset(f"{path}: no data set that can be recognised; known are {known}")
 
 

@@ -52,13 +52,11 @@ class WriteContext:
     """One writing of a data set.
 
     Attributes:
-        root: the folder to write into, empty.
         link: make hard links to the images instead of copies, where the disk allows it.
         suffixes: the right file ending of images that have a wrong one, by sample id.
         lost: ids of images by what they lost.
     """
 
-    root: Path
     link: bool = False
     suffixes: Mapping[str, str] = field(default_factory=dict)
     lost: dict[str, list[str]] = field(default_factory=dict)

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, cast
 
-from blemish.data.formats import formats, get_format
+from blemish.data.formats import WritableFormat, formats_by_rank, get_format
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.write_context import ConversionLoss, WriteContext
 from blemish.errors import BadInput, BlemishError, StorageFull, UnknownName
@@ -46,13 +46,6 @@ class Written:
         }
 
 
-class Writer(Protocol):
-    """What a format that can be written does, beside reading."""
-
-    def write(self, dataset: Dataset, writing: WriteContext) -> None:
-        """Write images and labels below `writing.root`, and tell `writing` what is lost."""
-
-
 def write_dataset(
     dataset: Dataset,
     root: Path | str,
@@ -78,18 +71,15 @@ def write_dataset(
     """
     root = Path(root)
     chosen = get_format(format)
-    writer: Any = chosen.reader
-    if not hasattr(writer, "write"):
-        raise UnknownName(
-            "format to write", format, [n for n, f in formats().items() if hasattr(f.reader, "write")]
-        )
+    if not chosen.is_writable:
+        raise UnknownName("format to write", format, [f.name for f in formats_by_rank() if f.is_writable])
     check_output(root, (dataset.root,))
     damaged = _damaged(dataset)
-    writing = WriteContext(root, link, suffixes or {})
+    writing = WriteContext(link, suffixes or {})
     was_there = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        writer.write(dataset, writing)
+        cast("WritableFormat", chosen.implementation).write(dataset, root, writing)
     except BlemishError:
         _take_back(root, was_there=was_there)
         raise
@@ -155,6 +145,6 @@ def _take_back(root: Path, *, was_there: bool) -> None:
 
 def format_to_write(dataset: Dataset) -> str:
     """The set's own format where it can be written, else one that can hold its task."""
-    if hasattr(get_format(dataset.format).reader, "write"):
+    if get_format(dataset.format).is_writable:
         return dataset.format
     return "csv" if dataset.task.is_image_level else "coco"

@@ -26,7 +26,7 @@ from blemish.registry import Registry
 
 if TYPE_CHECKING:
     from blemish.data.read_context import ReadContext
-    from blemish.data.write_dataset import WriteContext
+    from blemish.data.write_context import WriteContext
     from blemish.structures import Dataset
 
 

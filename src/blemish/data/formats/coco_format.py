@@ -30,7 +30,9 @@ UNSTATED = (None, 0, "")  # what some write for a size that they do not know
 FOLDERS = ("annotations", "labels", "raw")
 
 
-@register("coco", rank=20, description="annotations.json, _annotations.coco.json or annotations/instances_*.json")
+@register(
+    "coco", rank=20, description="annotations.json, _annotations.coco.json or annotations/instances_*.json"
+)
 class CocoReader:
     """COCO's own layout, that of Roboflow's exports, and files of any other name given by path."""
 
