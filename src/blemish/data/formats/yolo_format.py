@@ -276,7 +276,7 @@ def _fault(values: list[float], plan: YoloLayout) -> str:
     if values[0] < 0 or values[0] != int(values[0]):
         return f"a line begins with the number of a label, not {values[0]:g}"
     if plan.names is not None and values[0] >= len(plan.names):
-        return f"label {int(values[0])} is not among the {len(plan.names)} that {plan.says} names"
+        return f"label {int(values[0])} is not among the {len(plan.names)} that {plan.names_file} names"
     if values[0] > MOST_LABELS:
         return f"a line begins with the number of a label, and {values[0]:g} is too high for one"
     if len(values) == 5 and min(values[3:]) < 0:

@@ -26,14 +26,14 @@ class YoloLayout:
         root: that images are named from.
         names: the labels in the order of their numbers; None where nobody names them.
         images: the images of each split, None being the split of a set without splits.
-        says: the file that names the labels.
+        names_file: the file that names the labels.
         has_keypoints: whether the lines go on after the box with points that are no outline.
     """
 
     root: Path
     names: list[str] | None
     images: dict[str | None, list[Path]] = field(default_factory=dict)
-    says: Path | None = None
+    names_file: Path | None = None
     has_keypoints: bool = False
 
 
@@ -118,7 +118,7 @@ def plan_of_yaml(file: Path, context: ReadContext) -> YoloLayout:
                 f"the path {str(stated)!r} in {file.name} does not exist here; its own folder was taken"
             )
         root = found or file.parent
-    plan = YoloLayout(root, names, description=file, has_keypoints=bool(content.get("kpt_shape")))
+    plan = YoloLayout(root, names, names_file=file, has_keypoints=bool(content.get("kpt_shape")))
     if plan.has_keypoints:
         context.note("keypoints were left out")
     for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
@@ -203,7 +203,7 @@ def plan_of_tree(path: Path) -> YoloLayout:
     says = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
     # A blank line between labels is a label without a name: were it passed over, the others would move up.
     names = None if says is None else _names(_text(says).rstrip().splitlines(), says)
-    plan = YoloLayout(path, names, description=says)
+    plan = YoloLayout(path, names, names_file=says)
     for image in ImageIndex(path).files.values():
         below = image.relative_to(path).parts[:-1]
         split = next((s for s in map(split_named, below) if s), None)
@@ -233,7 +233,7 @@ def each_once(plan: YoloLayout, context: ReadContext) -> dict[str | None, list[P
             context.problem(
                 "split-leak",
                 f"{count} images stand in {split} and in {kept}",
-                origin=str(plan.says or plan.root),
+                origin=str(plan.names_file or plan.root),
                 remedy="list each in one split only: blemish data split",
                 fix=f"drops them from {split}",
             )
