@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blemish.errors import BadInput
+from blemish.testing import raises
 from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, normalize, place, prepare, resize
@@ -181,7 +181,7 @@ def test_the_crop_of_shortest_takes_the_place_of_its_centre_crop():
 
 @pytest.mark.parametrize("crop", [(-1, 0, 10, 10), (0, 0, 0, 10), (5, 5, 4, 9), (0, 0, 10, 101)])
 def test_a_crop_outside_is_refused(crop):
-    with pytest.raises(BadInput, match="not a part of an image of 100 x 100 pixels"):
+    with raises("bad-input.crop-outside-image", "100 x 100"):
         resize(picture((100, 100)), SPECS["stretch"], crop)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
         self._modules: dict[str, str] = {}
         self._state = "unloaded"
+        self._lock = threading.RLock()
 
     def register(self, name: str, entry: T, *, module: str) -> None:
         """Add an entry.
@@ -160,6 +162,12 @@ class Registry(Generic[T]):
 
     def load(self) -> None:
         """Import the built-in modules and the entry points of this kind, once."""
+        if self._state == "loaded":
+            return
+        with self._lock:  # another thread waits until every entry is there
+            self._load()
+
+    def _load(self) -> None:
         if self._state != "unloaded":
             return
         self._state = "loading"  # a module that looks something up while it is imported does not recurse

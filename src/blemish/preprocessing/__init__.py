@@ -1,0 +1,11 @@
+"""From an image to a network's input, and from network coordinates back to the image.
+
+Training, validation, prediction, explanation and the service all use this package, with one antialiased
+resize (Pillow's), so that a network receives the same pixels in training and in inference.
+"""
+
+from blemish.preprocessing.normalization import normalize, prepare
+from blemish.preprocessing.placement import Placement
+from blemish.preprocessing.image_resize import FILTERS, place, resize
+
+__all__ = ["FILTERS", "Placement", "normalize", "place", "prepare", "resize"]

@@ -1,0 +1,162 @@
+"""The one resize: stretch, letterbox or shorter side, computed by Pillow with antialiasing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from blemish.errors import BadInput
+from blemish.model_file import InputSpec
+from blemish.preprocessing.placement import Placement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blemish.imaging import LoadedImage
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+}
+
+Region = tuple[float, float, float, float]  # x1 y1 x2 y2, image pixels
+
+
+class _Plan(NamedTuple):
+    """A resize before it is computed.
+
+    Attributes:
+        size_wh: size of the resized region in the network's input, pixels.
+        start_wh: its left and top edge in the network's input, pixels.
+        region: the part of the image that is resized.
+    """
+
+    size_wh: tuple[int, int]
+    start_wh: tuple[int, int]
+    region: Region
+
+
+def resize(
+    image: LoadedImage, spec: InputSpec, crop_xyxy: Sequence[float] | None = None
+) -> tuple[NDArray[Any], Placement]:
+    """Return an image at the size of a network's input, before its values are normalized.
+
+    Args:
+        image: upright; (h, w, 3) uint8 or (h, w) uint16.
+        spec: the network's input.
+        crop_xyxy: the part to resize instead of the whole image, in image pixels, inside the image; used in
+            training. With `resize="shortest"` it replaces the center crop and is stretched.
+
+    Returns:
+        (H, W, C) contiguous: uint8 for 8-bit images, float32 in [0, 1] for 16-bit ones, in which
+        `spec.white_level` became 1; and the image's placement in it.
+
+    Raises:
+        BadInput: the crop is empty or leaves the image.
+    """
+    source = _pillow_image(image, spec)
+    plan = _plan(_crop_region(crop_xyxy, image.size_hw), spec, is_cropped=crop_xyxy is not None)
+    if plan.region == (0.0, 0.0, *map(float, source.size)) and plan.size_wh == source.size:
+        resized = source
+    else:
+        resized = source.resize(plan.size_wh, FILTERS[spec.interpolation], box=plan.region)
+    pixels = np.asarray(resized)
+    if source.mode == "F":
+        # Bicubic and Lanczos overshoot at edges, and an image may be brighter than the white level.
+        pixels = np.clip(pixels * np.float32(1 / spec.white_level), 0, 1)
+    pixels = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], spec.channels))
+    if pixels.shape[:2] != spec.size_hw:
+        pixels = _pad(pixels, plan, spec)
+    return np.ascontiguousarray(pixels), _placement(image.size_hw, spec, plan)
+
+
+def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
+    """Return the placement of a whole image in a network's input, as `resize` does, without its pixels.
+
+    Args:
+        size_hw: size of the upright image in pixels.
+        spec: the network's input.
+    """
+    return _placement(size_hw, spec, _plan(_crop_region(None, size_hw), spec, is_cropped=False))
+
+
+def _pillow_image(image: LoadedImage, spec: InputSpec) -> Image.Image:
+    """Return the image in the mode in which Pillow resizes it: RGB, L, or F for 16 bits.
+
+    Pillow's 16-bit integer modes clip.
+    """
+    if image.is_16bit:
+        return Image.fromarray(image.pixels.astype(np.float32))
+    rgb = Image.fromarray(image.pixels)
+    return rgb.convert("L") if spec.channels == 1 else rgb
+
+
+def _pad(pixels: NDArray[Any], plan: _Plan, spec: InputSpec) -> NDArray[Any]:
+    """Return (H, W, C): the resized region on a canvas of the padding value."""
+    (width, height), (left, top) = plan.size_wh, plan.start_wh
+    padding = spec.pad_value if pixels.dtype == np.uint8 else np.float32(spec.pad_value / 255)
+    canvas = np.full((*spec.size_hw, spec.channels), padding, pixels.dtype)
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
+
+
+def _crop_region(crop_xyxy: Sequence[float] | None, size_hw: tuple[int, int]) -> Region:
+    """Return the crop, or the whole image; raise `BadInput` for a crop that is not inside the image."""
+    height, width = size_hw
+    if crop_xyxy is None:
+        return 0.0, 0.0, float(width), float(height)
+    left, top, right, bottom = (float(x) for x in crop_xyxy)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise BadInput(
+            f"crop {left:g} {top:g} {right:g} {bottom:g}: expected x1 y1 x2 y2 inside an image of "
+            f"{width} x {height} pixels, with x1 < x2 and y1 < y2",
+            reason="crop-outside-image",
+        )
+    return left, top, right, bottom
+
+
+def _placement(size_hw: tuple[int, int], spec: InputSpec, plan: _Plan) -> Placement:
+    """Return the placement that a plan leads to."""
+    left, top, right, bottom = plan.region
+    scale = (plan.size_wh[0] / (right - left), plan.size_wh[1] / (bottom - top))
+    offset = (plan.start_wh[0] - left * scale[0], plan.start_wh[1] - top * scale[1])
+    return Placement(size_hw, spec.size_hw, scale, offset)
+
+
+def _plan(region: Region, spec: InputSpec, *, is_cropped: bool) -> _Plan:
+    """Return which part of the image is resized to what."""
+    height, width = spec.size_hw
+    left, top, right, bottom = region
+    if spec.resize == "stretch" or (spec.resize == "shortest" and is_cropped):
+        return _Plan((width, height), (0, 0), region)
+    if spec.resize == "letterbox":
+        ratio = min(height / (bottom - top), width / (right - left))
+        size = (
+            min(max(round((right - left) * ratio), 1), width),
+            min(max(round((bottom - top) * ratio), 1), height),
+        )
+        is_centered = spec.letterbox_align == "center"
+        start = ((width - size[0]) // 2, (height - size[1]) // 2) if is_centered else (0, 0)
+        return _Plan(size, start, region)
+    # The shorter side becomes `resize_to`, the longer side is truncated to whole pixels as in torchvision,
+    # then the center is cropped. Only the part under the crop is computed: a long strip would otherwise
+    # grow beyond memory.
+    shorter = spec.resize_to or min(height, width)
+    ratio = shorter / min(bottom - top, right - left)
+    whole = (max(int((right - left) * ratio), shorter), max(int((bottom - top) * ratio), shorter))
+    scale = (whole[0] / (right - left), whole[1] / (bottom - top))
+    size = (min(width, whole[0]), min(height, whole[1]))
+    cut = (round((whole[0] - size[0]) / 2), round((whole[1] - size[1]) / 2))
+    start = (round((width - size[0]) / 2), round((height - size[1]) / 2))
+    visible = (
+        left + cut[0] / scale[0],
+        top + cut[1] / scale[1],
+        min(left + (cut[0] + size[0]) / scale[0], right),
+        min(top + (cut[1] + size[1]) / scale[1], bottom),
+    )
+    return _Plan(size, start, visible)
