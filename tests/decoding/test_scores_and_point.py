@@ -3,10 +3,10 @@ import pytest
 
 from blemish.decoding import DECODERS, decode
 from blemish.decoding.scores import probabilities, sigmoid
-from blemish.errors import BadModelFile, UnknownName, WrongTask
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import Placement
 from blemish.structures import Task
+from blemish.testing import raises
 
 WHOLE = Placement((100, 200), (50, 50), (0.25, 0.5), (0.0, 0.0))
 
@@ -23,7 +23,7 @@ def contract(task=Task.CLASSIFICATION, count=3, **fields):
     return Contract(**{**defaults, **fields})
 
 
-def test_softmax_and_sigmoid_are_scipys():
+def test_probabilities_equal_scipy():
     special = pytest.importorskip("scipy.special")
     raw = np.random.default_rng(0).normal(0, 20, (50, 7)).astype(np.float32)
     wide = raw.astype(np.float64)
@@ -36,7 +36,7 @@ def test_softmax_and_sigmoid_are_scipys():
         assert ours.dtype == np.float64
 
 
-def test_large_logits_do_not_overflow():
+def test_probabilities_large_logits_do_not_overflow():
     raw = np.array([[1e30, -1e30, 0.0]])
     with np.errstate(over="raise"):
         assert probabilities(raw, Task.CLASSIFICATION).tolist() == [[1, 0, 0]]
@@ -46,14 +46,14 @@ def test_large_logits_do_not_overflow():
 
 @pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL])
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
-def test_probabilities_go_through_temperature_as_their_logits_do(task, temperature):
+def test_probabilities_temperature_of_probabilities_equals_temperature_of_logits(task, temperature):
     logits = np.random.default_rng(1).normal(0, 3, (20, 4))
-    given = probabilities(logits, task)
+    converted = probabilities(logits, task)
     expected = probabilities(logits, task, temperature=temperature)
-    assert np.abs(probabilities(given, task, "probabilities", temperature) - expected).max() < 1e-12
+    assert np.abs(probabilities(converted, task, "probabilities", temperature) - expected).max() < 1e-12
 
 
-def test_certain_probabilities_survive_a_temperature():
+def test_probabilities_of_0_and_1_stay_finite_with_temperature():
     out = probabilities(np.array([[1.0, 0.0]]), Task.MULTILABEL, "probabilities", 2.0)
     assert np.isfinite(out).all()
     assert out[0, 0] > 0.99
@@ -61,17 +61,17 @@ def test_certain_probabilities_survive_a_temperature():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_named(bad):
-    with pytest.raises(BadModelFile, match="not finite"):
+def test_probabilities_refuses_values_that_are_not_finite(bad):
+    with raises("bad-model-file.not-finite", "scores"):
         probabilities(np.array([[0.0, bad]]), Task.CLASSIFICATION)
 
 
-def test_boxes_have_no_probability_per_label():
-    with pytest.raises(WrongTask):
+def test_probabilities_refuses_detection():
+    with raises("wrong-task.image-level-scores", "detection"):
         probabilities(np.zeros((1, 2)), Task.DETECTION)
 
 
-def test_classification_says_the_best_label():
+def test_decode_scores_classification_returns_best_label():
     first, second = decode(contract(), {"out": np.array([[0, 2, 1], [5, 2, 1]], np.float32)}, [WHOLE, WHOLE])
     assert first.label_names == ("l1",)
     assert second.label_names == ("l0",)
@@ -80,36 +80,36 @@ def test_classification_says_the_best_label():
     assert first.thresholds.tolist() == [0.5] * 3
 
 
-def test_multilabel_says_every_label_at_its_threshold():
-    promise = contract(
+def test_decode_scores_multilabel_returns_labels_at_threshold():
+    model_contract = contract(
         Task.MULTILABEL,
         outputs=(OutputSpec(name="out", role="scores", activation="probabilities"),),
         thresholds={"l0": 0.25, "l2": 0.75},
     )
-    (found,) = decode(promise, {"out": np.array([[0.25, 0.49, 0.75]])}, [WHOLE])
-    assert found.label_names == ("l0", "l2")
-    assert found.decide().tolist() == [True, False, True]
-    assert found.scores.tolist() == [0.25, 0.75]
-    (found,) = decode(promise, {"out": np.array([[0.2499999, 0.49, 0.7499999]])}, [WHOLE])
-    assert found.label_names == ()
+    (prediction,) = decode(model_contract, {"out": np.array([[0.25, 0.49, 0.75]])}, [WHOLE])
+    assert prediction.label_names == ("l0", "l2")
+    assert prediction.decide().tolist() == [True, False, True]
+    assert prediction.scores.tolist() == [0.25, 0.75]
+    (prediction,) = decode(model_contract, {"out": np.array([[0.2499999, 0.49, 0.7499999]])}, [WHOLE])
+    assert prediction.label_names == ()
 
 
-def test_a_missing_output_a_wrong_shape_and_an_unknown_decoder_are_named():
-    with pytest.raises(BadModelFile, match="no output 'out'"):
+def test_decode_refuses_outputs_that_contradict_contract():
+    with raises("bad-model-file.missing-output", "'out'"):
         decode(contract(), {"other": np.zeros((1, 3))}, [WHOLE])
-    with pytest.raises(BadModelFile, match="shape"):
+    with raises("bad-model-file.output-shape", "'out'", "'scores'", "1 x 3", "(1, 4)"):
         decode(contract(), {"out": np.zeros((1, 4))}, [WHOLE])
-    with pytest.raises(BadModelFile, match="2 rows for 1 images"):
+    with raises("bad-model-file.output-shape", "'out'", "1 rows", "got 2"):
         decode(contract(), {"out": np.zeros((2, 3))}, [WHOLE])
-    with pytest.raises(UnknownName, match="did you mean 'dense'"):
+    with raises("unknown-name.decoder", "'dnse'", "'dense'"):
         decode(contract(decoder=DecoderSpec(name="dnse")), {"out": np.zeros((1, 3))}, [WHOLE])
     odd = contract(outputs=(OutputSpec(name="out", role="sores"),))
-    with pytest.raises(BadModelFile, match="role 'scores'"):
+    with raises("bad-model-file.missing-role", "'scores'", "sores"):
         decode(odd, {"out": np.zeros((1, 3))}, [WHOLE])
 
 
-def test_the_registry_holds_what_the_design_names():
-    assert set(DECODERS) == {"scores", "point", "dense", "final", "set", "label-maps"}
+def test_decoders_registry_names():
+    assert set(DECODERS.names()) == {"scores", "point", "dense", "final", "set", "label-maps"}
 
 
 def point(activation="none", **settings):
@@ -128,39 +128,41 @@ def point(activation="none", **settings):
         ({"box_format": "xywh"}, [0.4, 0.3, 0.2, 0.4]),
         ({"box_format": "xyxy"}, [0.4, 0.3, 0.6, 0.7]),
         ({"box_format": "xyxy", "normalized": False}, [20, 15, 30, 35]),
-        ({"box_format": "xyxy", "normalized": False}, [30, 35, 20, 15]),  # inside out
+        ({"box_format": "xyxy", "normalized": False}, [30, 35, 20, 15]),  # x1 > x2 and y1 > y2
     ],
 )
-def test_one_box_comes_back_to_the_image(settings, raw):
-    (found,) = decode(point(**settings), {"out": np.array([raw], np.float32)}, [WHOLE])
-    assert found.boxes_xyxy == pytest.approx(np.array([[80, 30, 120, 70]]), abs=1e-4)
-    assert found.scores.tolist() == [1.0]
-    assert found.label_scores.tolist() == [1.0]
+def test_decode_point_box_formats(settings, raw):
+    (prediction,) = decode(point(**settings), {"out": np.array([raw], np.float32)}, [WHOLE])
+    assert prediction.boxes_xyxy == pytest.approx(np.array([[80, 30, 120, 70]]), abs=1e-4)
+    assert prediction.scores.tolist() == [1.0]
+    assert prediction.label_scores.tolist() == [1.0]
 
 
-def test_one_box_through_a_centre_crop_and_a_letterbox():
+def test_decode_point_center_crop_and_letterbox():
     cropped = Placement((100, 200), (50, 50), (0.5, 0.5), (-25.0, 0.0))
     boxed = Placement((100, 200), (50, 50), (0.25, 0.25), (0.0, 12.5))
     raw = {"out": np.array([[0.0, 0.0, 1.0, 1.0]] * 2)}
     first, second = decode(point(box_format="xyxy"), raw, [cropped, boxed])
     assert first.boxes_xyxy.tolist() == [[50, 0, 150, 100]]
-    assert second.boxes_xyxy.tolist() == [[0, 0, 200, 100]]  # the border is cut off
+    assert second.boxes_xyxy.tolist() == [[0, 0, 200, 100]]  # the padding is clipped
 
 
-def test_one_box_of_logits_and_of_a_set_without_labels():
-    promise = point("logits").model_copy(update={"labels": ()})
-    (found,) = decode(promise, {"out": np.zeros((1, 4))}, [WHOLE])
-    assert found.boxes_xyxy.tolist() == [[50, 25, 150, 75]]
-    assert found.label_index.tolist() == [0]
+def test_decode_point_logits_without_labels():
+    model_contract = point("logits").model_copy(update={"labels": ()})
+    (prediction,) = decode(model_contract, {"out": np.zeros((1, 4))}, [WHOLE])
+    assert prediction.boxes_xyxy.tolist() == [[50, 25, 150, 75]]
+    assert prediction.label_index.tolist() == [0]
 
 
-def test_an_unknown_form_of_boxes_is_named():
-    with pytest.raises(BadModelFile, match="known are xyxy, cxcywh, xywh"):
+def test_decode_point_refuses_unknown_box_format():
+    with raises("bad-model-file.box-format", "xyxy, cxcywh, xywh", "'yxyx'"):
         decode(point(box_format="yxyx"), {"out": np.zeros((1, 4))}, [WHOLE])
 
 
-def test_one_box_in_shares_of_the_largest_coordinate_ignores_the_networks_input():
+def test_decode_point_coord_max_ignores_placement():
     cropped = Placement((100, 200), (50, 50), (0.5, 0.5), (-25.0, 0.0))
-    promise = point(box_format="xywh", coord_max=400)
-    (found,) = decode(promise, {"out": np.array([[0.1, 0.05, 0.2, 0.5]])}, [cropped])
-    assert found.boxes_xyxy == pytest.approx(np.array([[40, 20, 120, 100]]))  # 220 is below the image
+    model_contract = point(box_format="xywh", coord_max=400)
+    (prediction,) = decode(model_contract, {"out": np.array([[0.1, 0.05, 0.2, 0.5]])}, [cropped])
+    assert prediction.boxes_xyxy == pytest.approx(
+        np.array([[40, 20, 120, 100]])
+    )  # y2 = 220 is below the image

@@ -1,12 +1,33 @@
-"""From a network's raw outputs to predictions, in pixels of the image.
+"""From a network's raw outputs to predictions in image pixels.
 
-One file for each kind of output: `scores` (image-level), `point` (one box), `dense` (boxes and scores
-before suppression), `final` (suppressed in the graph), `set` (no suppression), `label_maps` (boxes of one of
-these, masks from a map a label). A new kind is one file here with one function under `@decoder(...)`,
-imported below.
+One module per kind of output: `scores` (a probability per label), `point` (one box), `dense` (boxes and
+scores before NMS), `postprocessed` (boxes after NMS in the graph), `detr` (a set of boxes without NMS) and
+`semantic_masks` (boxes of one of these, masks from one map per label). To add a decoder, write a function
+under `@decoder("name")` in a module here, or in your own package behind the entry point `blemish.decoders`.
 """
 
-from blemish.decoding import dense, detr, point, postprocessed, scores, semantic_masks  # noqa: F401  (each registers its decoder)
-from blemish.decoding.decoder import DECODERS, EVERYTHING, DetectionFilter, decode, decoder
+from blemish.decoding.decoder import (
+    DECODERS,
+    NO_FILTER,
+    DecodeFunction,
+    Decoder,
+    DetectionFilter,
+    decode,
+    decoder,
+    find_output,
+    require_finite,
+    require_output,
+)
 
-__all__ = ["DECODERS", "EVERYTHING", "DetectionFilter", "decode", "decoder"]
+__all__ = [
+    "DECODERS",
+    "NO_FILTER",
+    "DecodeFunction",
+    "Decoder",
+    "DetectionFilter",
+    "decode",
+    "decoder",
+    "find_output",
+    "require_finite",
+    "require_output",
+]

@@ -1,4 +1,4 @@
-"""What every decoder of boxes does: the least score, the form of the boxes, and the way to the image."""
+"""What all decoders of boxes share: score limit, box format, and the map back to the image."""
 
 from __future__ import annotations
 
@@ -10,69 +10,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray, IntArray, Mask
-from blemish.decoding.decoder import DetectionFilter, finite
+from blemish.decoding.decoder import DetectionFilter, require_finite
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
 from blemish.structures import Prediction
 
+BOX_FORMATS = ("xyxy", "cxcywh", "xywh")
+
 
 @dataclass(frozen=True)
 class BoxSettings:
-    """What the contract and the caller say of boxes.
+    """Box settings of a contract, restricted by the caller's filter.
 
     Attributes:
-        floor: candidates that score less are left out.
-        most: the best of an image that are given.
-        form: of the network's boxes; see `corners`.
-        normalized: whether they are shares of the input's sides, or network pixels.
+        min_score: lower-scoring candidates are removed.
+        max_detections: only the highest-scoring boxes of an image are kept.
+        box_format: format of the network's boxes; see `to_corners`.
+        normalized: whether boxes are fractions of the input's width and height instead of network pixels.
     """
 
-    floor: float
-    most: int
-    form: str
+    min_score: float
+    max_detections: int
+    box_format: str
     normalized: bool
 
     @classmethod
-    def of(
-        cls, contract: Contract, selection: DetectionFilter, *, form: str = "xyxy", normalized: bool = False
+    def from_contract(
+        cls,
+        contract: Contract,
+        detection_filter: DetectionFilter,
+        *,
+        box_format: str = "xyxy",
+        normalized: bool = False,
     ) -> Self:
-        """The settings `score_floor`, `max_detections`, `box_format` and `normalized` of a contract.
+        """Read `score_floor`, `max_detections`, `box_format` and `normalized` from the decoder's settings.
 
         Args:
-            contract: its own floor stands where its decoder has none.
-            selection: of the caller; it can raise the floor, not lower it.
-            form: where the contract does not say.
-            normalized: likewise.
+            contract: its `score_floor` applies if the decoder's settings have none.
+            detection_filter: can raise the minimum score, but not lower it.
+            box_format: default if the contract does not set it.
+            normalized: default if the contract does not set it.
         """
         settings = contract.decoder.settings
         return cls(
-            max(float(settings.get("score_floor", contract.score_floor)), selection.min_score or 0.0),
-            selection.max_detections or int(settings.get("max_detections", 300)),
-            settings.get("box_format", form),
+            max(float(settings.get("score_floor", contract.score_floor)), detection_filter.min_score or 0.0),
+            detection_filter.max_detections or int(settings.get("max_detections", 300)),
+            settings.get("box_format", box_format),
             bool(settings.get("normalized", normalized)),
         )
 
     def place(
         self, boxes: NDArray[Any], placement: Placement
     ) -> tuple[NDArray[Any], FloatArray, NDArray[np.bool_]]:
-        """Boxes in the image.
+        """Return boxes in the image.
 
         Args:
-            boxes: (n, 4) as the network gave them.
-            placement: of the image.
+            boxes: (n, 4) in the network's format.
+            placement: the image's position in the network's input.
 
         Returns:
-            (n, 4) corners as the network means them; (n, 4) float64 the part of them inside the image,
-            its pixels; and (n,) bool whether anything is left: what lies wholly in the border of a
-            letterbox has nothing.
+            (n, 4) xyxy in the network's unit; (n, 4) float64 xyxy in image pixels, clipped to the image;
+            and (n,) bool: whether any area is inside the image. A box entirely in the padding of a letterbox
+            has none.
 
         Raises:
-            BadModelFile: boxes that are not finite, or of a form nobody knows.
+            BadModelFile: boxes are not finite, or the contract names an unknown box format.
         """
-        taken = corners(finite(boxes, "boxes"), self.form)
-        placed = in_image(taken, placement, normalized=self.normalized)
-        return taken, placed, (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
+        network_boxes = to_corners(require_finite(boxes, "boxes"), self.box_format)
+        image_boxes = to_image_pixels(network_boxes, placement, normalized=self.normalized)
+        is_visible = (image_boxes[:, 2] > image_boxes[:, 0]) & (image_boxes[:, 3] > image_boxes[:, 1])
+        return network_boxes, image_boxes, is_visible
 
 
 def boxes_prediction(
@@ -83,15 +91,15 @@ def boxes_prediction(
     label_index: IntArray,
     masks: Sequence[Mask] | None = None,
 ) -> Prediction:
-    """A prediction of boxes that are already in the image, best first.
+    """Return a prediction from boxes in image pixels, sorted by descending score.
 
     Args:
-        contract: labels, task and thresholds.
-        placement: of the image.
-        boxes_xyxy: (n, 4) pixels of the image, inside it.
-        scores: (n,), descending.
-        label_index: (n,).
-        masks: one a box, or None.
+        contract: gives labels, task and thresholds.
+        placement: gives the image's size.
+        boxes_xyxy: (n, 4) image pixels, inside the image.
+        scores: (n,) in [0, 1], descending.
+        label_index: (n,) int.
+        masks: one per box, or None.
     """
     labels = contract.label_vocabulary()
     label_scores = np.zeros(len(labels), np.float64)
@@ -110,29 +118,38 @@ def boxes_prediction(
     )
 
 
-def corners(boxes: NDArray[Any], form: str) -> NDArray[Any]:
-    """(n, 4) xyxy from boxes of another form, ordered so that x1 <= x2 and y1 <= y2.
+def to_corners(boxes: NDArray[Any], box_format: str) -> NDArray[Any]:
+    """Return (n, 4) xyxy boxes with x1 <= x2 and y1 <= y2 from boxes of another format.
 
     Args:
         boxes: (n, 4) float.
-        form: `xyxy`, `cxcywh` (centre and size) or `xywh` (corner and size).
+        box_format: `xyxy`, `cxcywh` (center and size) or `xywh` (top left corner and size).
 
     Raises:
-        BadModelFile: a form nobody knows.
+        BadModelFile: the format is unknown.
     """
-    if form == "xyxy":
+    if box_format == "xyxy":
         first, second = boxes[:, :2], boxes[:, 2:]
-    elif form == "cxcywh":
+    elif box_format == "cxcywh":
         first, second = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    elif form == "xywh":
+    elif box_format == "xywh":
         first, second = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     else:
-        raise BadModelFile(f"boxes come as {form!r}; known are xyxy, cxcywh, xywh")
+        raise BadModelFile(
+            f"contract: box_format: expected {', '.join(BOX_FORMATS)}, got {box_format!r}",
+            reason="box-format",
+        )
     return np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
 
 
-def in_image(boxes_xyxy: NDArray[Any], placement: Placement, *, normalized: bool) -> FloatArray:
-    """(n, 4) float64, cut at the image's edge, from network pixels or shares of the input's sides."""
+def to_image_pixels(boxes_xyxy: NDArray[Any], placement: Placement, *, normalized: bool) -> FloatArray:
+    """Return (n, 4) float64 boxes in image pixels, clipped to the image.
+
+    Args:
+        boxes_xyxy: (n, 4) network pixels, or fractions of the input's width and height.
+        placement: the image's position in the network's input.
+        normalized: whether `boxes_xyxy` are fractions.
+    """
     boxes = np.asarray(boxes_xyxy, np.float64)
     input_height, input_width = placement.input_hw
     if normalized:

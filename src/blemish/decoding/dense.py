@@ -1,17 +1,24 @@
-"""Boxes and scores before suppression: SSD, YOLO."""
+"""Boxes and scores before NMS: SSD, YOLO."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.arrays import FloatArray
+from blemish.arrays import FloatArray, IntArray
 from blemish.decoding.box_predictions import BoxSettings, boxes_prediction
-from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, output_of, required
-from blemish.decoding.mask_grids import over_input
+from blemish.decoding.decoder import (
+    DetectionFilter,
+    Outputs,
+    decoder,
+    find_output,
+    require_finite,
+    require_output,
+)
+from blemish.decoding.mask_grids import mask_over_input
 from blemish.decoding.nms import nms
 from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
@@ -19,141 +26,176 @@ from blemish.model_file import Contract
 from blemish.preprocessing import Placement
 from blemish.structures import Prediction
 
-MAX_CANDIDATES = 30_000  # what goes into suppression an image, best first
+MAX_CANDIDATES = 30_000  # per image, highest scores first
 
 
-@decoder("dense")
+class _Candidates(NamedTuple):
+    """The network's candidates: of a batch with a leading axis B, of one image without it.
+
+    Attributes:
+        boxes: (B, n, 4).
+        scores: (B, n, L) in [0, 1].
+        coefficients: (B, n, K) of the mask prototypes, or None.
+        prototypes: (B, K, h, w), or None.
+    """
+
+    boxes: NDArray[Any]
+    scores: NDArray[Any]
+    coefficients: NDArray[Any] | None
+    prototypes: NDArray[Any] | None
+
+    def of_image(self, row: int) -> _Candidates:
+        """Return the candidates of one image of the batch."""
+        return _Candidates(
+            self.boxes[row],
+            self.scores[row],
+            None if self.coefficients is None else self.coefficients[row],
+            None if self.prototypes is None else self.prototypes[row],
+        )
+
+
+@decoder("dense", decodes_boxes_without_masks=True)
 def decode_dense(
-    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: DetectionFilter
+    contract: Contract,
+    outputs: Outputs,
+    placements: Sequence[Placement],
+    detection_filter: DetectionFilter,
 ) -> list[Prediction]:
-    """Outputs of the roles below, suppressed per label, best first.
+    """Apply NMS per label to the outputs of the roles below, and return detections by descending score.
 
-    Roles, n being the number of candidates:
+    Roles, with n candidates:
         boxes: (B, n, 4).
         scores: (B, n, L), without background.
         objectness: (B, n), multiplied into the scores; optional.
         coefficients, prototypes: (B, n, K) and (B, K, h, w), for masks; optional.
-        combined: (B, n, 4 [+ 1] + L [+ K]): boxes, objectness where the setting says so, scores and
+        combined: (B, n, 4 [+ 1] + L [+ K]): boxes, objectness if the setting says so, scores and
             coefficients in one output, instead of the roles above.
 
     Settings:
-        box_format: `xyxy` (the default), `cxcywh` or `xywh`.
-        normalized: whether boxes are shares of the input's sides; network pixels by default.
-        channels_first: whether n is the last axis of every output but the prototypes.
-        objectness: whether `combined` holds it.
-        multi_label: whether one box may say several labels (the default) or only its best one.
-        score_floor: candidates below it are left out; the contract's where not given.
-        max_iou: overlap above which the lower of two boxes of one label goes, .5 by default.
-        max_candidates: into suppression.
-        max_detections: out of it, 300 by default.
+        box_format: `xyxy` (default), `cxcywh` or `xywh`.
+        normalized: whether boxes are fractions of the input's width and height. Default: network pixels.
+        channels_first: whether n is the last axis of every output except the prototypes.
+        objectness: whether `combined` contains objectness.
+        multi_label: whether one box may have several labels (default) or only its best one.
+        score_floor: lower-scoring candidates are removed. Default: the contract's `score_floor`.
+        nms_iou: of two boxes of one label with a higher IoU, NMS removes the lower-scoring one.
+            Default: 0.5. Model files of earlier versions call it `max_iou`.
+        max_candidates: candidates that enter NMS. Default: 30,000.
+        max_detections: detections that leave NMS. Default: 300.
     """
-    predictions = []
-    parts = _parts(contract, outputs, len(placements))
-    prototypes = output_of(contract, outputs, "prototypes", (len(placements), None, None, None))
-    for i, placement in enumerate(placements):
-        boxes, scores, coefficients = (None if part is None else part[i] for part in parts)
-        assert boxes is not None and scores is not None  # noqa: S101  (required roles)
-        protos = None if prototypes is None else prototypes[0][i]
-        predictions.append(_one(contract, placement, selection, boxes, scores, coefficients, protos))
-    return predictions
+    batch = _candidates(contract, outputs, len(placements))
+    return [
+        _decode_image(contract, placement, detection_filter, batch.of_image(row))
+        for row, placement in enumerate(placements)
+    ]
 
 
-def _one(
-    contract: Contract,
-    placement: Placement,
-    selection: DetectionFilter,
-    boxes: NDArray[Any],
-    scores: NDArray[Any],
-    coefficients: NDArray[Any] | None,
-    prototypes: NDArray[Any] | None,
-) -> Prediction:
-    settings = contract.decoder.settings
-    of_boxes = BoxSettings.of(contract, selection)
-    row, label, score = candidates(
-        scores,
-        of_boxes.floor,
-        multi_label=bool(settings.get("multi_label", True)),
-        most=int(settings.get("max_candidates", MAX_CANDIDATES)),
-    )
-    taken, placed, there = of_boxes.place(boxes[row], placement)
-    inside = np.flatnonzero(there)  # what has nothing left takes no better box's place
-    max_iou = float(settings.get("max_iou", 0.5))
-    kept = inside[nms(taken[inside], score[inside], label[inside], max_iou, of_boxes.most)]
-    placed = placed[kept]
-    masks = None
-    if contract.task.has_masks:
-        if coefficients is None or prototypes is None:
-            raise BadModelFile("segmentation needs outputs of the roles 'coefficients' and 'prototypes'")
-        masks = [
-            over_input(prototypes, box, placement, weights=weights)
-            for weights, box in zip(coefficients[row[kept]], placed, strict=True)
-        ]
-    return boxes_prediction(contract, placement, placed, score[kept], label[kept], masks)
-
-
-def candidates(
-    scores: NDArray[Any], floor: float, *, multi_label: bool, most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Row, label and score of the candidates at `floor` or above, at most `most`, in the rows' order.
+def select_candidates(
+    scores: NDArray[Any], min_score: float, *, multi_label: bool, max_candidates: int
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return row, label and score of the candidates that score at least `min_score`, in order of the rows.
 
     Args:
         scores: (n, L) in [0, 1].
-        floor: in [0, 1].
-        multi_label: whether a row may give several.
-        most: the best are kept.
+        min_score: in [0, 1].
+        multi_label: whether one row may give several candidates.
+        max_candidates: only the highest-scoring ones are kept.
     """
-    best = finite(scores.max(1, initial=-1.0), "scores")
-    rows = np.flatnonzero(best >= floor)
+    best = require_finite(scores.max(1, initial=-1.0), "scores")
+    rows = np.flatnonzero(best >= min_score)
     if multi_label:
-        at, label = np.nonzero(scores[rows] >= floor)
+        at, label = np.nonzero(scores[rows] >= min_score)
         row = rows[at]
     else:
         row, label = rows, scores[rows].argmax(1)
     score = np.clip(scores[row, label].astype(np.float64), 0.0, 1.0)
-    if len(score) > most:
-        keep = np.sort(np.argsort(-score, kind="stable")[:most])
+    if len(score) > max_candidates:
+        keep = np.sort(np.argsort(-score, kind="stable")[:max_candidates])
         row, label, score = row[keep], label[keep], score[keep]
     return row, label, score
 
 
-def _parts(
-    contract: Contract, outputs: Outputs, count: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Boxes (B, n, 4), scores (B, n, L) in [0, 1] and mask coefficients (B, n, K) or None."""
+def _decode_image(
+    contract: Contract, placement: Placement, detection_filter: DetectionFilter, candidates: _Candidates
+) -> Prediction:
+    """Return the prediction of one image."""
     settings = contract.decoder.settings
-    labels = len(contract.labels)
-    first = bool(settings.get("channels_first", False))
+    box_settings = BoxSettings.from_contract(contract, detection_filter)
+    row, label, score = select_candidates(
+        candidates.scores,
+        box_settings.min_score,
+        multi_label=bool(settings.get("multi_label", True)),
+        max_candidates=int(settings.get("max_candidates", MAX_CANDIDATES)),
+    )
+    network_boxes, image_boxes, is_visible = box_settings.place(candidates.boxes[row], placement)
+    visible = np.flatnonzero(is_visible)  # a box without visible area must not suppress a visible one
+    nms_iou = float(settings.get("nms_iou", settings.get("max_iou", 0.5)))
+    kept = visible[
+        nms(
+            network_boxes[visible],
+            score[visible],
+            label[visible],
+            nms_iou,
+            max_kept=box_settings.max_detections,
+        )
+    ]
+    image_boxes = image_boxes[kept]
+    masks = None
+    if contract.task.has_masks:
+        if candidates.coefficients is None or candidates.prototypes is None:
+            raise BadModelFile(
+                "contract: segmentation needs outputs of the roles 'coefficients' and 'prototypes'",
+                reason="missing-role",
+            )
+        masks = [
+            mask_over_input(candidates.prototypes, box, placement, weights=weights)
+            for weights, box in zip(candidates.coefficients[row[kept]], image_boxes, strict=True)
+        ]
+    return boxes_prediction(contract, placement, image_boxes, score[kept], label[kept], masks)
 
-    def rows(array: NDArray[Any]) -> NDArray[Any]:
-        return array.swapaxes(1, 2) if first else array
 
-    coefficients = None
-    objectness = None
-    combined = output_of(contract, outputs, "combined", (count, None, None))
+def _candidates(contract: Contract, outputs: Outputs, batch_size: int) -> _Candidates:
+    """Return the candidates of a batch, whichever layout the contract describes."""
+    settings = contract.decoder.settings
+    label_count = len(contract.labels)
+    is_channels_first = bool(settings.get("channels_first", False))
+
+    def rows_first(array: NDArray[Any]) -> NDArray[Any]:
+        return array.swapaxes(1, 2) if is_channels_first else array
+
+    def optional(role: str, axes: int) -> NDArray[Any] | None:
+        match = find_output(contract, outputs, role, (batch_size, *[None] * axes))
+        return None if match is None else match[0]
+
+    combined = find_output(contract, outputs, "combined", (batch_size, None, None))
     if combined is not None:
-        whole, spec = rows(combined[0]), combined[1]
+        columns, spec = rows_first(combined[0]), combined[1]
         start = 5 if settings.get("objectness", False) else 4
-        if whole.shape[2] < start + labels:
-            raise BadModelFile(f"the output {spec.name!r} has {whole.shape[2]} columns for {labels} labels")
-        boxes, scores = whole[..., :4], whole[..., start : start + labels]
-        objectness = whole[..., 4] if start == 5 else None
-        coefficients = whole[..., start + labels :]
+        if columns.shape[2] < start + label_count:
+            raise BadModelFile(
+                f"output {spec.name!r}: expected at least {start + label_count} columns for {label_count} "
+                f"labels, got {columns.shape[2]}",
+                reason="output-shape",
+            )
+        boxes, scores = columns[..., :4], columns[..., start : start + label_count]
+        objectness = columns[..., 4] if start == 5 else None
+        coefficients: NDArray[Any] | None = columns[..., start + label_count :]
     else:
-        boxes = rows(required(contract, outputs, "boxes", (count, None, None))[0])
-        found, spec = required(contract, outputs, "scores", (count, None, None))
-        scores = rows(found)
-        seen = output_of(contract, outputs, "objectness", (count, None))
-        objectness = None if seen is None else seen[0]
-        given = output_of(contract, outputs, "coefficients", (count, None, None))
-        coefficients = None if given is None else rows(given[0])
-    if boxes.shape[2] != 4 or scores.shape[2] != labels or boxes.shape[1] != scores.shape[1]:
+        boxes = rows_first(require_output(contract, outputs, "boxes", (batch_size, None, None))[0])
+        raw_scores, spec = require_output(contract, outputs, "scores", (batch_size, None, None))
+        scores = rows_first(raw_scores)
+        objectness = optional("objectness", 1)
+        coefficients = optional("coefficients", 2)
+        coefficients = None if coefficients is None else rows_first(coefficients)
+    if boxes.shape[2] != 4 or scores.shape[2] != label_count or boxes.shape[1] != scores.shape[1]:
         raise BadModelFile(
-            f"the network gave boxes of shape {boxes.shape} and scores of shape {scores.shape} "
-            f"for {labels} labels"
+            f"outputs: expected boxes (n, 4) and scores (n, {label_count}) for {label_count} labels, "
+            f"got {boxes.shape[1:]} and {scores.shape[1:]}",
+            reason="output-shape",
         )
     if spec.activation == "logits":
         scores = sigmoid(scores / contract.temperature)
         objectness = None if objectness is None else sigmoid(objectness)
     if objectness is not None:
         scores = scores * objectness[..., None]
-    return boxes, scores, coefficients
+    return _Candidates(boxes, scores, coefficients, optional("prototypes", 3))

@@ -1,4 +1,4 @@
-"""A set of boxes that needs no suppression: DETR and its kin."""
+"""A set of boxes that needs no NMS: DETR and its descendants."""
 
 from __future__ import annotations
 
@@ -8,80 +8,101 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.arrays import FloatArray
 from blemish.decoding.box_predictions import BoxSettings, boxes_prediction
-from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, output_of, required
-from blemish.decoding.mask_grids import over_input
-from blemish.decoding.scores import probabilities, sigmoid
+from blemish.decoding.decoder import (
+    DetectionFilter,
+    Outputs,
+    decoder,
+    find_output,
+    require_finite,
+    require_output,
+)
+from blemish.decoding.mask_grids import mask_over_input
+from blemish.decoding.scores import sigmoid, softmax
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.structures import Prediction, Task
+from blemish.structures import Prediction
 
 
-@decoder("set")
+@decoder("set", decodes_boxes_without_masks=True)
 def decode_set(
-    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: DetectionFilter
+    contract: Contract,
+    outputs: Outputs,
+    placements: Sequence[Placement],
+    detection_filter: DetectionFilter,
 ) -> list[Prediction]:
-    """Outputs of the roles below: the best pairs of query and label, best first.
+    """Return the highest-scoring pairs of query and label, by descending score.
 
-    Roles, q being the number of queries:
+    Roles, with q queries:
         scores: (B, q, C).
         boxes: (B, q, 4).
         masks: (B, q, h, w) logits, each covering the whole input; for segmentation.
 
     Settings:
-        score_function: `sigmoid` (the default) or `softmax` over all C columns, for logits.
-        columns: which column of `scores` is each label; the first L where not given, if C is L.
-        box_format: `cxcywh` (the default), `xywh` or `xyxy`.
-        normalized: whether boxes are shares of the input's sides (the default) or network pixels.
-        score_floor: pairs below it are left out; the contract's where not given.
-        max_detections: 300 by default.
+        score_function: `sigmoid` (default) or `softmax` over all C columns, for logits.
+        columns: the column of `scores` of each label. Default: column i is label i, which needs C = L.
+        box_format: `cxcywh` (default), `xywh` or `xyxy`.
+        normalized: whether boxes are fractions of the input's width and height (default) or network pixels.
+        score_floor: lower-scoring pairs are removed. Default: the contract's `score_floor`.
+        max_detections: Default: 300.
     """
-    count = len(placements)
-    raw, spec = required(contract, outputs, "scores", (count, None, None))
-    boxes, _ = required(contract, outputs, "boxes", (count, raw.shape[1], 4))
-    masks = output_of(contract, outputs, "masks", (count, raw.shape[1], None, None))
+    batch_size = len(placements)
+    raw, spec = require_output(contract, outputs, "scores", (batch_size, None, None))
+    boxes, _ = require_output(contract, outputs, "boxes", (batch_size, raw.shape[1], 4))
+    masks = find_output(contract, outputs, "masks", (batch_size, raw.shape[1], None, None))
     if contract.task.has_masks and masks is None:
-        raise BadModelFile("segmentation needs an output of the role 'masks'")
-    columns = _columns(contract, raw.shape[2])
-    of_boxes = BoxSettings.of(contract, selection, form="cxcywh", normalized=True)
+        raise BadModelFile("contract: segmentation needs an output of role 'masks'", reason="missing-role")
+    columns = _label_columns(contract, raw.shape[2])
+    box_settings = BoxSettings.from_contract(contract, detection_filter, box_format="cxcywh", normalized=True)
     predictions = []
     for i, placement in enumerate(placements):
-        scores = _scores(raw[i], contract, spec.activation)[:, columns]
-        flat = scores.ravel()
-        best = np.flatnonzero(flat >= of_boxes.floor)
-        best = best[np.argsort(-flat[best], kind="stable")]
+        scores = _pair_scores(raw[i], contract, spec.activation)[:, columns].ravel()  # (q * L,)
+        best = np.flatnonzero(scores >= box_settings.min_score)
+        best = best[np.argsort(-scores[best], kind="stable")]
         query, label = np.divmod(best, len(columns))
-        _, placed, inside = of_boxes.place(np.asarray(boxes[i], np.float64)[query], placement)
-        left = np.flatnonzero(inside)[: of_boxes.most]
-        query, label, best, placed = query[left], label[left], best[left], placed[left]
-        drawn = None
+        _, image_boxes, is_visible = box_settings.place(np.asarray(boxes[i], np.float64)[query], placement)
+        kept = np.flatnonzero(is_visible)[: box_settings.max_detections]
+        query, label, best, image_boxes = query[kept], label[kept], best[kept], image_boxes[kept]
+        image_masks = None
         if contract.task.has_masks and masks is not None:
-            drawn = [over_input(masks[0][i][q], box, placement) for q, box in zip(query, placed, strict=True)]
-        predictions.append(boxes_prediction(contract, placement, placed, flat[best], label, drawn))
+            image_masks = [
+                mask_over_input(masks[0][i][q], box, placement)
+                for q, box in zip(query, image_boxes, strict=True)
+            ]
+        predictions.append(
+            boxes_prediction(contract, placement, image_boxes, scores[best], label, image_masks)
+        )
     return predictions
 
 
-def _scores(raw: NDArray[Any], contract: Contract, activation: str) -> NDArray[np.float64]:
-    """(q, C) float64 in [0, 1]."""
+def _pair_scores(raw: NDArray[Any], contract: Contract, activation: str) -> FloatArray:
+    """Return (q, C) float64 scores in [0, 1]."""
+    values = require_finite(np.asarray(raw, np.float64), "scores")
     if activation != "logits":
-        return np.asarray(np.clip(finite(np.asarray(raw, np.float64), "scores"), 0.0, 1.0))
+        return np.asarray(np.clip(values, 0.0, 1.0))
+    logits = values / contract.temperature
     if contract.decoder.settings.get("score_function", "sigmoid") == "softmax":
-        return probabilities(raw, Task.CLASSIFICATION, temperature=contract.temperature)
-    return sigmoid(finite(np.asarray(raw, np.float64), "scores") / contract.temperature)
+        return softmax(logits)
+    return sigmoid(logits)
 
 
-def _columns(contract: Contract, given: int) -> list[int]:
-    """Which column of the scores is each label."""
-    labels = len(contract.labels)
+def _label_columns(contract: Contract, column_count: int) -> list[int]:
+    """Return the column of the scores that belongs to each label."""
+    label_count = len(contract.labels)
     columns = contract.decoder.settings.get("columns")
     if columns is None:
-        if given != labels:
+        if column_count != label_count:
             raise BadModelFile(
-                f"the network scores {given} columns for {labels} labels, and its contract does not say "
-                "which is which"
+                f"contract: the network scores {column_count} columns for {label_count} labels; "
+                "set the decoder's 'columns'",
+                reason="score-columns",
             )
-        return list(range(labels))
-    if len(columns) != labels or not all(0 <= c < given for c in columns):
-        raise BadModelFile(f"the contract's columns {columns} do not fit {labels} labels and {given} columns")
+        return list(range(label_count))
+    if len(columns) != label_count or not all(0 <= c < column_count for c in columns):
+        raise BadModelFile(
+            f"contract: columns: expected {label_count} numbers below {column_count}, got {columns}",
+            reason="score-columns",
+        )
     return [int(c) for c in columns]

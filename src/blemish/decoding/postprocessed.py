@@ -1,4 +1,4 @@
-"""Boxes that were suppressed in the graph, because a later head needed them: Faster and Mask R-CNN."""
+"""Boxes after NMS in the graph, because a later head of the network needs them: Faster and Mask R-CNN."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from blemish.decoding.box_predictions import BoxSettings, boxes_prediction
-from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, output_of, required
-from blemish.decoding.mask_grids import over_box
+from blemish.decoding.decoder import (
+    DetectionFilter,
+    Outputs,
+    decoder,
+    find_output,
+    require_finite,
+    require_output,
+)
+from blemish.decoding.mask_grids import mask_over_box
 from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
@@ -16,58 +23,64 @@ from blemish.preprocessing import Placement
 from blemish.structures import Prediction
 
 
-@decoder("final")
+@decoder("final", decodes_boxes_without_masks=True)
 def decode_final(
-    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: DetectionFilter
+    contract: Contract,
+    outputs: Outputs,
+    placements: Sequence[Placement],
+    detection_filter: DetectionFilter,
 ) -> list[Prediction]:
-    """Outputs of the roles below, best first; rows of a label that does not exist fill up a batch.
+    """Return the boxes of the graph by descending score.
 
-    Roles, n being the number of boxes:
+    Rows whose label does not exist are padding, with which the graph fills a batch.
+
+    Roles, with n boxes:
         boxes: (B, n, 4).
         scores: (B, n) in [0, 1].
         labels: (B, n) int.
         masks: (B, n, h, w), each covering its box; for segmentation.
 
     Settings:
-        box_format: `xyxy` (the default), `cxcywh` or `xywh`.
-        normalized: whether boxes are shares of the input's sides; network pixels by default.
-        label_offset: the number of the first label in `labels`, 1 where 0 is background; 0 by default.
-        score_floor: boxes below it are left out; the contract's where not given.
-        max_detections: 300 by default.
-        mask_threshold: the probability above which a pixel belongs to the mask, .5 by default.
+        box_format: `xyxy` (default), `cxcywh` or `xywh`.
+        normalized: whether boxes are fractions of the input's width and height. Default: network pixels.
+        label_offset: number of the first label in `labels`: 1 if 0 is background. Default: 0.
+        score_floor: lower-scoring boxes are removed. Default: the contract's `score_floor`.
+        max_detections: Default: 300.
+        mask_threshold: pixels of a higher probability belong to the mask. Default: 0.5.
     """
-    count = len(placements)
+    batch_size = len(placements)
     settings = contract.decoder.settings
-    boxes, _ = required(contract, outputs, "boxes", (count, None, 4))
-    scores, _ = required(contract, outputs, "scores", (count, boxes.shape[1]))
-    labels, _ = required(contract, outputs, "labels", (count, boxes.shape[1]))
-    masks = output_of(contract, outputs, "masks", (count, boxes.shape[1], None, None))
+    boxes, _ = require_output(contract, outputs, "boxes", (batch_size, None, 4))
+    scores, _ = require_output(contract, outputs, "scores", (batch_size, boxes.shape[1]))
+    labels, _ = require_output(contract, outputs, "labels", (batch_size, boxes.shape[1]))
+    masks = find_output(contract, outputs, "masks", (batch_size, boxes.shape[1], None, None))
     if contract.task.has_masks and masks is None:
-        raise BadModelFile("segmentation needs an output of the role 'masks'")
-    of_boxes = BoxSettings.of(contract, selection)
+        raise BadModelFile("contract: segmentation needs an output of role 'masks'", reason="missing-role")
+    box_settings = BoxSettings.from_contract(contract, detection_filter)
     threshold = float(settings.get("mask_threshold", 0.5))
     predictions = []
     for i, placement in enumerate(placements):
         label = labels[i].astype(np.int64) - int(settings.get("label_offset", 0))
-        score = np.asarray(finite(scores[i], "scores"), np.float64)
-        there = np.flatnonzero((label >= 0) & (label < len(contract.labels)) & (score >= of_boxes.floor))
-        there = there[np.argsort(-score[there], kind="stable")]
-        corner, placed, inside = of_boxes.place(boxes[i][there], placement)
-        left = np.flatnonzero(inside)[: of_boxes.most]
-        there, corner, placed = there[left], corner[left], placed[left]
-        drawn = None
+        score = np.asarray(require_finite(scores[i], "scores"), np.float64)
+        is_label = (label >= 0) & (label < len(contract.labels))
+        rows = np.flatnonzero(is_label & (score >= box_settings.min_score))
+        rows = rows[np.argsort(-score[rows], kind="stable")]
+        network_boxes, image_boxes, is_visible = box_settings.place(boxes[i][rows], placement)
+        kept = np.flatnonzero(is_visible)[: box_settings.max_detections]
+        rows, network_boxes, image_boxes = rows[kept], network_boxes[kept], image_boxes[kept]
+        image_masks = None
         if contract.task.has_masks and masks is not None:
-            grids = masks[0][i][there]
+            grids = masks[0][i][rows]
             grids = sigmoid(grids) if masks[1].activation == "logits" else grids
-            sides = np.tile(placement.input_hw[::-1], 2) if of_boxes.normalized else np.ones(4)
-            whole = placement.to_image(corner * sides)
-            drawn = [
-                over_box(grid, uncut, box, placement.size_hw, threshold)
-                for grid, uncut, box in zip(grids, whole, placed, strict=True)
+            unit = np.tile(placement.input_hw[::-1], 2) if box_settings.normalized else np.ones(4)
+            unclipped = placement.to_image(network_boxes * unit)
+            image_masks = [
+                mask_over_box(grid, whole, box, placement.size_hw, threshold)
+                for grid, whole, box in zip(grids, unclipped, image_boxes, strict=True)
             ]
         predictions.append(
             boxes_prediction(
-                contract, placement, placed, np.clip(score[there], 0.0, 1.0), label[there], drawn
+                contract, placement, image_boxes, np.clip(score[rows], 0.0, 1.0), label[rows], image_masks
             )
         )
     return predictions

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray
-from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, finite, required
+from blemish.decoding.decoder import DetectionFilter, Outputs, decoder, require_finite, require_output
 from blemish.errors import BadModelFile, WrongTask
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
@@ -19,16 +19,16 @@ from blemish.structures import Prediction, Task
 def probabilities(
     raw: NDArray[Any], task: Task, activation: str = "logits", temperature: float = 1.0
 ) -> FloatArray:
-    """(B, L) float64 in [0, 1]: softmax for classification, whose rows add up to 1, sigmoid for multilabel.
+    """Return (B, L) float64 probabilities: softmax for classification, sigmoid for multilabel.
 
     Args:
         raw: (B, L) logits or probabilities.
         task: classification or multilabel.
-        activation: `logits` or `probabilities`, what `raw` holds.
-        temperature: logits are divided by it; probabilities are turned back into logits first.
+        activation: what `raw` contains: `logits` or `probabilities`.
+        temperature: divides the logits; probabilities are converted back to logits first.
 
     Raises:
-        BadModelFile: `raw` is not finite, or the activation is none that gives probabilities.
+        BadModelFile: `raw` is not finite, or the activation is neither logits nor probabilities.
         WrongTask: the task has no probability per label.
 
     Example:
@@ -38,8 +38,8 @@ def probabilities(
         [[0.5, 1.0]]
     """
     if not task.is_image_level:
-        raise WrongTask(f"{task} has no probability per label of the whole image")
-    values: FloatArray = finite(np.asarray(raw, np.float64), "scores")
+        raise WrongTask(f"expected classification or multilabel, got {task}", reason="image-level-scores")
+    values: FloatArray = require_finite(np.asarray(raw, np.float64), "scores")
     if activation == "probabilities":
         values = np.clip(values, 0.0, 1.0)
         if temperature == 1.0:
@@ -49,16 +49,25 @@ def probabilities(
             0.0 if task.has_one_label else np.log(np.maximum(1.0 - values, tiny))
         )
     elif activation != "logits":
-        raise BadModelFile(f"the output's activation is {activation!r}; scores are logits or probabilities")
+        raise BadModelFile(
+            f"contract: activation of the scores: expected logits or probabilities, got {activation!r}",
+            reason="activation",
+        )
     values = values / temperature
     if task.has_one_label:
-        values = np.exp(values - values.max(1, keepdims=True))
-        return np.asarray(values / values.sum(1, keepdims=True))
+        return softmax(values)
     return sigmoid(values)
 
 
+def softmax(logits: NDArray[Any]) -> FloatArray:
+    """Return (B, L) float64 probabilities whose rows sum to 1, without overflow for large logits."""
+    values = np.asarray(logits, np.float64)
+    values = np.exp(values - values.max(1, keepdims=True))
+    return np.asarray(values / values.sum(1, keepdims=True))
+
+
 def sigmoid(values: NDArray[Any]) -> FloatArray:
-    """1 / (1 + exp(-x)) in float64, without overflow at either end."""
+    """Return 1 / (1 + exp(-x)) in float64, without overflow for large |x|."""
     small = np.exp(-np.abs(np.asarray(values, np.float64)))
     return np.asarray(np.where(np.asarray(values) >= 0, 1.0, small) / (1.0 + small))
 
@@ -68,17 +77,21 @@ def decode_scores(
     contract: Contract,
     outputs: Outputs,
     placements: Sequence[Placement],
-    selection: DetectionFilter,
+    detection_filter: DetectionFilter,
 ) -> list[Prediction]:
-    """The output of role `scores`, (B, L): the best label, or every label at its threshold or above."""
+    """Return the best label (classification), or every label at or above its threshold (multilabel).
+
+    Roles:
+        scores: (B, L) logits or probabilities.
+    """
     labels = contract.label_vocabulary()
-    raw, spec = required(contract, outputs, "scores", (len(placements), len(labels)))
+    raw, spec = require_output(contract, outputs, "scores", (len(placements), len(labels)))
     thresholds = contract.threshold_array()
     scores = probabilities(raw, contract.task, spec.activation, contract.temperature)
     predictions = []
     for row, placement in zip(scores, placements, strict=True):
-        single = contract.task.has_one_label
-        index = np.array([row.argmax()]) if single else np.flatnonzero(row >= thresholds)
+        is_single = contract.task.has_one_label
+        index = np.array([row.argmax()]) if is_single else np.flatnonzero(row >= thresholds)
         predictions.append(
             Prediction(
                 task=contract.task,

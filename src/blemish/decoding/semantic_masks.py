@@ -1,12 +1,19 @@
-"""Boxes from one network, masks from another that says for every pixel which labels hold: the hybrid."""
+"""Boxes from one network, masks from one map per label of another network: the hybrid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from blemish.decoding.decoder import DECODERS, DetectionFilter, Outputs, decoder, finite, required
-from blemish.decoding.mask_grids import over_input
+from blemish.decoding.decoder import (
+    DECODERS,
+    DetectionFilter,
+    Outputs,
+    decoder,
+    require_finite,
+    require_output,
+)
+from blemish.decoding.mask_grids import mask_over_input
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract, DecoderSpec
 from blemish.preprocessing import Placement
@@ -15,39 +22,45 @@ from blemish.structures import Prediction, Task
 
 @decoder("label-maps")
 def decode_label_maps(
-    contract: Contract, outputs: Outputs, placements: Sequence[Placement], selection: DetectionFilter
+    contract: Contract,
+    outputs: Outputs,
+    placements: Sequence[Placement],
+    detection_filter: DetectionFilter,
 ) -> list[Prediction]:
-    """The boxes of another decoder, each with the map of its label cut to it.
+    """Return the boxes of another decoder, each with the map of its label inside it as its mask.
 
-    A detection whose map holds nothing inside its box keeps its place, with an empty mask.
+    A detection whose map is empty inside its box is kept with an empty mask.
 
     Roles:
         label_maps: (B, L, h, w) logits, each covering the whole image, stretched.
-        those of the decoder of the boxes.
+        and those of the decoder of the boxes.
 
     Settings:
-        boxes: name of the decoder of the boxes; all other settings are its own.
+        boxes: name of the decoder of the boxes, to which all other settings belong. Default: `dense`.
     """
     settings = dict(contract.decoder.settings)
     name = settings.pop("boxes", "dense")
     if name not in DECODERS or name == contract.decoder.name:
-        raise BadModelFile(f"the contract's boxes are decoded by {name!r}, which is no decoder of boxes")
-    of_boxes = contract.model_copy(
+        raise BadModelFile(
+            f"contract: boxes: expected the name of a decoder of boxes, got {name!r}", reason="box-decoder"
+        )
+    box_contract = contract.model_copy(
         update={"task": Task.DETECTION, "decoder": DecoderSpec(name=name, settings=settings)}
     )
     shape = (len(placements), len(contract.labels), None, None)
-    maps = finite(required(contract, outputs, "label_maps", shape)[0], "label maps")
+    maps = require_finite(require_output(contract, outputs, "label_maps", shape)[0], "label maps")
+    box_predictions = DECODERS.get(name).function(box_contract, outputs, placements, detection_filter)
     predictions = []
-    for found, label_maps, placement in zip(
-        DECODERS[name](of_boxes, outputs, placements, selection), maps, placements, strict=True
-    ):
+    for prediction, label_maps, placement in zip(box_predictions, maps, placements, strict=True):
         height, width = placement.size_hw
         grid_hw = (label_maps.shape[1], label_maps.shape[2])
-        over = Placement(placement.size_hw, grid_hw, (grid_hw[1] / width, grid_hw[0] / height), (0.0, 0.0))
-        assert found.boxes_xyxy is not None  # noqa: S101  (a detection has boxes)
-        masks = tuple(
-            over_input(label_maps[label], box, over)
-            for label, box in zip(found.label_index, found.boxes_xyxy, strict=True)
+        over_image = Placement(
+            placement.size_hw, grid_hw, (grid_hw[1] / width, grid_hw[0] / height), (0.0, 0.0)
         )
-        predictions.append(replace(found, task=contract.task, masks=masks))
+        assert prediction.boxes_xyxy is not None  # noqa: S101  (a detection has boxes)
+        masks = tuple(
+            mask_over_input(label_maps[label], box, over_image)
+            for label, box in zip(prediction.label_index, prediction.boxes_xyxy, strict=True)
+        )
+        predictions.append(replace(prediction, task=contract.task, masks=masks))
     return predictions

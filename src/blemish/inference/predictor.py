@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.decoding import EVERYTHING, DetectionFilter, decode
+from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
 from blemish.imaging import LIMITS, Limits, LoadedImage
 from blemish.inference.backend import Backend, available_cores
@@ -222,7 +222,7 @@ class Predictor:
         return PreparedInput(feeds, placements[0], photo.path)
 
     def predict_prepared(
-        self, batch: Sequence[PreparedInput], selection: DetectionFilter = EVERYTHING
+        self, batch: Sequence[PreparedInput], selection: DetectionFilter = NO_FILTER
     ) -> list[Prediction]:
         """What the model says of images that were prepared, in one run where it can take them so."""
         outputs = self.run(batch)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
-from blemish.decoding import EVERYTHING, DetectionFilter
+from blemish.decoding import NO_FILTER, DetectionFilter
 from blemish.decoding.box_predictions import boxes_prediction
 from blemish.errors import BadInput, WrongTask
 from blemish.geometry import box_area, clip_boxes, crop_window, pairwise_iou, paste_window
@@ -82,7 +82,7 @@ def predict_tiled(
     predictor: Predictor,
     photo: LoadedImage,
     tiling: Tiling,
-    selection: DetectionFilter = EVERYTHING,
+    selection: DetectionFilter = NO_FILTER,
     *,
     batch_size: int = 1,
     advance: Callable[[int, int], None] | None = None,
@@ -143,7 +143,7 @@ def predict_many_tiled(
     predictor: Predictor,
     sources: Iterable[Source],
     tiling: Tiling,
-    selection: DetectionFilter = EVERYTHING,
+    selection: DetectionFilter = NO_FILTER,
     *,
     batch_size: int = 1,
     keep_images: bool = False,

@@ -4,8 +4,8 @@ Training, validation, prediction, explanation and the service all use this packa
 resize (Pillow's), so that a network receives the same pixels in training and in inference.
 """
 
+from blemish.preprocessing.image_resize import FILTERS, place, resize
 from blemish.preprocessing.normalization import normalize, prepare
 from blemish.preprocessing.placement import Placement
-from blemish.preprocessing.image_resize import FILTERS, place, resize
 
 __all__ = ["FILTERS", "Placement", "normalize", "place", "prepare", "resize"]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.model_file import InputSpec
-from blemish.preprocessing.placement import Placement
 from blemish.preprocessing.image_resize import resize
+from blemish.preprocessing.placement import Placement
 
 if TYPE_CHECKING:
     from blemish.imaging import LoadedImage

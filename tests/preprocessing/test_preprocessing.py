@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blemish.testing import raises
 from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, normalize, place, prepare, resize
+from blemish.testing import raises
 
 
 def picture(size_hw, seed=0):
