@@ -123,10 +123,10 @@ def test_images_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
         raise ValueError("Paths don't have the same drive")
 
     monkeypatch.setattr(os.path, "commonpath", two_drives)
-    paths = [tmp_path / f"{i}.png" for i in range(header_cache.WORTH_IT)]
+    paths = [tmp_path / f"{i}.png" for i in range(header_cache.MIN_IMAGES)]
     assert (
-        header_cache.HeaderCache.of(paths).name
-        != header_cache.HeaderCache.of([tmp_path / "z.png", *paths]).name
+        header_cache.HeaderCache.for_paths(paths).name
+        != header_cache.HeaderCache.for_paths([tmp_path / "z.png", *paths]).name
     )
 
 

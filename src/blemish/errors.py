@@ -63,14 +63,17 @@ class BadImage(BadInput):
     Attributes:
         path: the file, or None for an image in memory.
         detail: what is wrong with it, without the path.
+        remedy: what the user can do, or "".
     """
 
     class_code = "bad-image"
 
-    def __init__(self, path: Path | str | None, detail: str, *, reason: str = "") -> None:
+    def __init__(self, path: Path | str | None, detail: str, *, reason: str = "", remedy: str = "") -> None:
         self.path = None if path is None else Path(path)
         self.detail = detail
-        super().__init__(f"{path if path is not None else 'image'}: {detail}", reason=reason)
+        self.remedy = remedy
+        where = path if path is not None else "image"
+        super().__init__(f"{where}: {detail}" + (f"; {remedy}" if remedy else ""), reason=reason)
 
 
 class ImageTooLarge(BadImage):
@@ -92,9 +95,28 @@ class ImageTruncated(BadImage):
 
 
 class BadDataset(BadInput):
-    """Labels and images cannot be read as a data set."""
+    """Labels and images cannot be read as a data set.
+
+    Args:
+        detail: what is wrong, without the place.
+        where: the file or folder, with the line if there is one: "labels.csv:14".
+        remedy: what the user can do.
+        reason: a suffix of the code; see BlemishError.
+
+    Attributes:
+        detail: what is wrong, without the place.
+        where: the place, or "" if `detail` names it.
+        remedy: what the user can do, or "" if `detail` says it.
+    """
 
     class_code = "bad-dataset"
+
+    def __init__(self, detail: str, *, where: Path | str = "", remedy: str = "", reason: str = "") -> None:
+        self.detail = detail
+        self.where = str(where)
+        self.remedy = remedy
+        place = f"{where}: " if self.where else ""
+        super().__init__(f"{place}{detail}" + (f"; {remedy}" if remedy else ""), reason=reason)
 
 
 class BadRecipe(BadInput):

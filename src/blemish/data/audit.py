@@ -12,7 +12,6 @@ from blemish.data.checks.images import check_images
 from blemish.data.checks.label_names import check_counts, check_names
 from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
 from blemish.data.findings import Finding, Findings, Severity
-from blemish.data.header_cache import cache_folder, load_json, save_json, short_digest
 from blemish.data.image_hashes import in_parallel
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.image_index import ImageIndex, files_below
@@ -20,7 +19,8 @@ from blemish.data.jpeg_integrity import stream_damage
 from blemish.data.load_dataset import named_task, read_dataset
 from blemish.data.read_context import ReadContext
 from blemish.data.tables.columns import ORDERS
-from blemish.errors import BadImage, BadInput, ImageTruncated, UnknownName
+from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
+from blemish.errors import BadDataset, BadImage, BadInput, ImageTruncated, UnknownName
 from blemish.imaging import LIMITS, Limits, open_image
 from blemish.structures import Dataset, Sample, Task
 
@@ -134,10 +134,7 @@ def audit(
         try:
             dataset = read_dataset(data, format, reading)
         except BadInput as error:
-            where, _, what = str(error).partition(": ")
-            broken = Finding(
-                "unreadable-set", Severity.ERROR, what or where, Path(data), where if what else ""
-            )
+            broken = _unreadable_set(error, Path(data))
             return Audit(Findings((*reading.findings, broken)), None)
     found = list(reading.findings)
     paths = [s.path for s in dataset.samples]
@@ -151,9 +148,7 @@ def audit(
     found += check_counts(dataset)
     found += check_groups(dataset)
     found += check_listed_twice(dataset.samples)
-    usable = [
-        s for s, k in zip(dataset.samples, looks, strict=True) if not k.error and k.fault in ("", "trailing")
-    ]
+    usable = [s for s, k in zip(dataset.samples, looks, strict=True) if not k.is_damaged]
     if duplicates:
         prints = signatures([s.path for s in usable], limits=limits)
         found += [_undecodable(e) for e in prints.errors.values()]
@@ -178,10 +173,15 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
     return [f for f in found if f is not None]
 
 
+def _unreadable_set(error: BadInput, path: Path) -> Finding:
+    if isinstance(error, BadDataset) and error.where:
+        return Finding("unreadable-set", Severity.ERROR, error.detail, path, error.where, error.remedy)
+    return Finding("unreadable-set", Severity.ERROR, str(error))
+
+
 def _undecodable(error: BadImage) -> Finding:
-    reason, _, remedy = error.detail.partition("; ")
     code = "truncated-image" if isinstance(error, ImageTruncated) else "damaged-image"
-    return Finding(code, Severity.ERROR, reason, error.path, remedy=remedy, fix="leaves it out")
+    return Finding(code, Severity.ERROR, error.detail, error.path, remedy=error.remedy, fix="leaves it out")
 
 
 def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:

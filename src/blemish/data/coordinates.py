@@ -57,7 +57,7 @@ def place_all(
     told: Counter[str] = Counter()
     samples = []
     for one, look in zip(drawn, looks, strict=True):
-        header = look.header or look.bad(one.path) or BadImage(one.path, "it cannot be read")
+        header = look.header_or_error(one.path)
         sample = _place(one, header, task, labels, reading, told)
         if sample is not None:
             samples.append(sample)

@@ -1,15 +1,8 @@
-"""What earlier looks at images showed, kept by path, size and time of change.
-
-The cache lies in the user's cache folder, never beside the images; `BLEMISH_CACHE` names another
-folder, and an empty value turns it off. Losing it costs time and nothing else.
-"""
+"""A cache of `HeaderInfo` by path, file size and time of modification."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,67 +11,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from blemish.data.header_info import HeaderInfo
+from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
 from blemish.imaging import Header
 
-VERSION = 1
-WORTH_IT = 500  # below so many images, looking again is faster than remembering
-
-
-def cache_folder() -> Path | None:
-    """Where caches lie, or None where there shall be none."""
-    named = os.environ.get("BLEMISH_CACHE")
-    if named is not None:
-        return Path(named) if named else None
-    if sys.platform == "win32":
-        above = os.environ.get("LOCALAPPDATA")
-        return Path(above) / "blemish" if above else None
-    with suppress(RuntimeError):
-        home = Path.home()
-        if sys.platform == "darwin":
-            return home / "Library" / "Caches" / "blemish"
-        return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "blemish"
-    return None
-
-
-def load_json(name: str) -> Any:
-    """What `save_json` kept under a name, or None."""
-    folder = cache_folder()
-    if folder is None:
-        return None
-    try:
-        content = json.loads((folder / name).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content.get("content") if isinstance(content, dict) and content.get("version") == VERSION else None
-
-
-def save_json(name: str, content: Any) -> None:
-    """Keep something under a name; a cache that cannot be written is no error."""
-    folder = cache_folder()
-    if folder is None:
-        return
-    beside = folder / f"{name}.{os.getpid()}.tmp"
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps({"version": VERSION, "content": content}), "utf-8")
-        beside.replace(folder / name)
-
-
-def short_digest(*parts: object) -> str:
-    """32 hex digits of what `parts` say."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(str(part).encode("utf-8", "surrogateescape"))
-        digest.update(b"\0")
-    return digest.hexdigest()[:32]
+MIN_IMAGES = 500  # reading the headers of fewer images is faster than reading a cache
 
 
 @dataclass
 class HeaderCache:
-    """Earlier looks at the images of one folder; loaded and saved by `with`.
+    """The cached header infos of the images of one folder; a `with` block loads and saves them.
 
     Attributes:
-        name: of the file in the cache folder, or None where remembering is not worth it.
+        name: name of the file in the cache folder, or None to cache nothing.
     """
 
     name: str | None
@@ -86,16 +30,21 @@ class HeaderCache:
     _changed: bool = False
 
     @classmethod
-    def of(cls, paths: Sequence[Path], limits: object = None) -> Self:
-        """The cache for these images."""
-        if len(paths) < WORTH_IT or cache_folder() is None:
+    def for_paths(cls, paths: Sequence[Path], limits: object = None) -> Self:
+        """Return the cache for these images.
+
+        Args:
+            paths: the images, sorted or at least grouped by folder.
+            limits: the limits of size that they are checked against; each value has its own cache.
+        """
+        if len(paths) < MIN_IMAGES or cache_folder() is None:
             return cls(None)
         ends = [os.path.abspath(paths[0]), os.path.abspath(paths[-1])]  # noqa: PTH100
         try:
-            above = os.path.commonpath(ends)
-        except ValueError:  # two drives of Windows have nothing in common
-            above = os.pathsep.join(ends)
-        return cls(f"looks-{short_digest(above, limits)}.json")
+            parent = os.path.commonpath(ends)
+        except ValueError:  # two drives of Windows have no common path
+            parent = os.pathsep.join(ends)
+        return cls(f"headers-{short_digest(parent, limits)}.json")
 
     def __enter__(self) -> Self:
         if self.name is not None:
@@ -109,40 +58,38 @@ class HeaderCache:
         if self.name is not None and self._changed and error is None:
             save_json(self.name, self._rows)
 
-    def known(self) -> dict[str, HeaderInfo]:
-        """Earlier looks by path."""
-        out: dict[str, HeaderInfo] = {}
+    def entries(self) -> dict[str, HeaderInfo]:
+        """Return the cached header infos by path; a damaged cache gives those before the damage."""
+        entries: dict[str, HeaderInfo] = {}
         with suppress(TypeError, ValueError, KeyError):
-            for path, (size, changed, header, error, reason, fault) in self._rows.items():
-                if header is not None:
-                    header = Header(header[0], header[1], tuple(header[2]), tuple(header[3]), *header[4:])
-                out[path] = HeaderInfo(size, changed, header, error, reason, fault)
-        return out
+            for path, (size, modified, row, *texts) in self._rows.items():
+                header = (
+                    None if row is None else Header(row[0], row[1], tuple(row[2]), tuple(row[3]), *row[4:])
+                )
+                entries[path] = HeaderInfo(size, modified, header, *texts)
+        return entries
 
-    def remember(self, paths: Sequence[Path], looks: Sequence[HeaderInfo]) -> None:
-        """Keep looks for the next time."""
+    def store(self, paths: Sequence[Path], infos: Sequence[HeaderInfo]) -> None:
+        """Add or replace the header infos of `paths`."""
         if self.name is None:
             return
-        for path, look in zip(paths, looks, strict=True):
+        for path, info in zip(paths, infos, strict=True):
             key = os.fspath(path)
             row = self._rows.get(key)
-            if row is None or row[:2] != [look.size_bytes, look.changed_ns]:
-                h = look.header
-                header = h and [
-                    h.format,
-                    h.mode,
-                    h.size_hw,
-                    h.stored_size_hw,
-                    h.orientation,
-                    h.bits,
-                    h.frames,
-                ]
-                self._rows[key] = [
-                    look.size_bytes,
-                    look.changed_ns,
-                    header,
-                    look.error,
-                    look.reason,
-                    look.fault,
-                ]
+            if row is None or row[:2] != [info.size_bytes, info.modified_ns]:
+                self._rows[key] = _row(info)
                 self._changed = True
+
+
+def _row(info: HeaderInfo) -> list[Any]:
+    h = info.header
+    header = h and [h.format, h.mode, h.size_hw, h.stored_size_hw, h.orientation, h.bits, h.frames]
+    return [
+        info.size_bytes,
+        info.modified_ns,
+        header,
+        info.error_code,
+        info.detail,
+        info.remedy,
+        info.fault,
+    ]

@@ -142,7 +142,7 @@ def statistics(dataset: Dataset, *, pixels: bool = True, limits: Limits = LIMITS
         mean=mean,
         deviation=deviation,
         groups=len({s.group for s in dataset.samples if s.group is not None}),
-        unreadable=tuple(s.id for s, k in zip(dataset.samples, looks, strict=True) if k.error),
+        unreadable=tuple(s.id for s, k in zip(dataset.samples, looks, strict=True) if k.error_code),
     )
 
 

@@ -126,10 +126,8 @@ def check_output(root: Path, sources: Iterable[Path | None]) -> None:
 def _damaged(dataset: Dataset) -> tuple[str, ...]:
     """The ids of images that are there and that a look at their files shows to be broken."""
     samples = [s for s in dataset.samples if s.path.exists()]
-    looks = read_all_header_info([s.path for s in samples])
-    return tuple(
-        s.id for s, k in zip(samples, looks, strict=True) if k.error or k.fault in ("truncated", "checksum")
-    )
+    infos = read_all_header_info([s.path for s in samples])
+    return tuple(sample.id for sample, info in zip(samples, infos, strict=True) if info.is_damaged)
 
 
 def _take_back(root: Path, *, was_there: bool) -> None:

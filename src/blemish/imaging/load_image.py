@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,14 +35,35 @@ ORIENTATION_TAG = 0x0112
 # Looking them up here, and not through Image.open, keeps Pillow's own pixel limit out of the way.
 PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin, TiffImagePlugin, BmpImagePlugin)
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-# What people bring by mistake: where its mark stands, and what to do.
-FOREIGN = {
-    "HEIC or AVIF, which is not supported; save it as JPEG": ((4, b"ftyp"),),
-    "a GIF, which is not supported; save it as PNG": ((0, b"GIF8"),),
-    "a PDF; save its pictures as PNG or JPEG": ((0, b"%PDF"),),
-    "a pointer of Git LFS and not the image itself; run git lfs pull": ((0, b"version https://"),),
-    "a web page; download the image itself": ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
-}
+
+
+class ForeignFormat(NamedTuple):
+    """A kind of file that users often supply in place of an image.
+
+    Attributes:
+        kind: a noun phrase for "this is …".
+        remedy: what the user can do.
+        marks: byte offset and bytes that identify the kind; one match is enough.
+    """
+
+    kind: str
+    remedy: str
+    marks: tuple[tuple[int, bytes], ...]
+
+
+FOREIGN_FORMATS = (
+    ForeignFormat("HEIC or AVIF, which is not supported", "save it as JPEG", ((4, b"ftyp"),)),
+    ForeignFormat("a GIF, which is not supported", "save it as PNG", ((0, b"GIF8"),)),
+    ForeignFormat("a PDF", "save its pictures as PNG or JPEG", ((0, b"%PDF"),)),
+    ForeignFormat(
+        "a pointer of Git LFS and not the image itself", "run git lfs pull", ((0, b"version https://"),)
+    ),
+    ForeignFormat(
+        "a web page",
+        "download the image itself",
+        ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
+    ),
+)
 GREY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -197,26 +218,31 @@ def _opened(source: Source, limits: Limits) -> Iterator[tuple[ImageFile.ImageFil
         except BadImage:
             raise
         except MemoryError as error:
-            raise ImageTooLarge(path, "there is not enough memory to open it; make it smaller") from error
+            raise ImageTooLarge(
+                path, "there is not enough memory to open it", reason="memory", remedy="make it smaller"
+            ) from error
         except Image.DecompressionBombError as error:
             # Newer versions of Pillow ask their own limit inside some decoders: lowered by someone, or
             # lower than ours.
             raise ImageTooLarge(
                 path,
-                f"it is over the limit of Pillow, twice Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}; "
-                "make it smaller or raise that limit",
+                f"it is over the limit of Pillow, twice Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}",
+                reason="pillow-limit",
+                remedy="make it smaller or raise that limit",
             ) from error
         except Exception as error:
             # Pillow and its codecs raise whatever they stumble over, some fifteen types on damaged files.
             if isinstance(error, EndOfFile) or ends_early(file, size, image_format):
                 raise ImageTruncated(
-                    path, f"the {image_format} file ends too early; copy or download it again"
+                    path, f"the {image_format} file ends too early", remedy="copy or download it again"
                 ) from error
             said = re.sub(r"\s+", " ", str(error)).strip()[:120]
             raise ImageUndecodable(
                 path,
                 f"the {image_format} file is damaged or of a kind that is not supported"
-                f"{f' ({said})' if said and said != 'None' else ''}; save it again as PNG or JPEG",
+                f"{f' ({said})' if said and said != 'None' else ''}",
+                reason="damaged",
+                remedy="save it again as PNG or JPEG",
             ) from error
 
 
@@ -231,33 +257,37 @@ def _file(source: Source, path: Path | None, limits: Limits) -> Iterator[tuple[I
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise BadImage(path, "this is a folder; give an image in it")
+            raise BadImage(path, "this is a folder", reason="folder", remedy="give an image in it")
         if not stat.S_ISREG(status.st_mode):
-            raise BadImage(path, "this is no ordinary file; give an image")
+            raise BadImage(path, "this is not a regular file", reason="not-a-file", remedy="give an image")
         _check_bytes(status.st_size, path, limits)
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise BadImage(path, "no such file; check the path") from error
+        raise BadImage(path, "no such file", reason="no-such-file", remedy="check the path") from error
     except OSError as error:
         raise BadImage(
-            path, f"cannot be read ({error.strerror}); check the path and its permissions"
+            path,
+            f"cannot be read ({error.strerror})",
+            reason="unreadable-file",
+            remedy="check the path and its permissions",
         ) from error
     except ValueError as error:  # a null byte in the path
         if isinstance(error, BadImage):
             raise
-        raise BadImage(path, f"this cannot be a path ({error})") from error
+        raise BadImage(path, f"this cannot be a path ({error})", reason="invalid-path") from error
     with file:
         yield file, status.st_size
 
 
 def _check_bytes(size: int, path: Path | None, limits: Limits) -> None:
     if size == 0:
-        raise BadImage(path, "the file is empty; copy or download it again")
+        raise BadImage(path, "the file is empty", reason="empty-file", remedy="copy or download it again")
     if size > limits.max_bytes:
         raise ImageTooLarge(
             path,
-            f"{size:,} bytes are over the limit of {limits.max_bytes:,}; "
-            "save it smaller or raise the limit max_bytes",
+            f"{size:,} bytes are over the limit of {limits.max_bytes:,}",
+            reason="max-bytes",
+            remedy="save it smaller or raise the limit max_bytes",
         )
 
 
@@ -266,8 +296,9 @@ def _check_pixels(size_hw: tuple[int, int] | None, path: Path | None, limits: Li
         height, width = size_hw
         raise ImageTooLarge(
             path,
-            f"{width} x {height} pixels are over the limit of {limits.max_pixels:,}; "
-            "make it smaller or raise the limit max_pixels",
+            f"{width} x {height} pixels are over the limit of {limits.max_pixels:,}",
+            reason="max-pixels",
+            remedy="make it smaller or raise the limit max_pixels",
         )
 
 
@@ -278,16 +309,23 @@ def _format(file: IO[bytes], path: Path | None) -> str:
         accept = Image.OPEN[name][1]
         if accept is None or accept(prefix) is True:
             return name
-    if known := foreign(prefix):
-        raise ImageUndecodable(path, f"this is {known}")
-    raise ImageUndecodable(path, "this is no image in JPEG, PNG, WebP, TIFF or BMP; save it as one of these")
+    if known := foreign_format(prefix):
+        raise ImageUndecodable(
+            path, f"this is {known.kind}", reason="unsupported-format", remedy=known.remedy
+        )
+    raise ImageUndecodable(
+        path,
+        "this is not an image in JPEG, PNG, WebP, TIFF or BMP",
+        reason="unsupported-format",
+        remedy="save it as one of these",
+    )
 
 
-def foreign(prefix: bytes) -> str | None:
-    """What a file is that people take for an image, and what to do with it; None for all others."""
-    for kind, starts in FOREIGN.items():
-        if any(prefix[place : place + len(mark)] == mark for place, mark in starts):
-            return kind
+def foreign_format(prefix: bytes) -> ForeignFormat | None:
+    """Return which of the common unsupported kinds of file begins with `prefix`; None for all others."""
+    for known in FOREIGN_FORMATS:
+        if any(prefix[offset : offset + len(mark)] == mark for offset, mark in known.marks):
+            return known
     return None
 
 
@@ -362,7 +400,12 @@ def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> ND
     """Decoded, on white, upright."""
     if image.mode == "F" or image.mode == "LAB":
         kind = "floating-point numbers" if image.mode == "F" else "LAB colours"
-        raise ImageUndecodable(path, f"its pixels are {kind}; save it as RGB or as grey of 8 or 16 bits")
+        raise ImageUndecodable(
+            path,
+            f"its pixels are {kind}",
+            reason="pixel-type",
+            remedy="save it as RGB or as grey of 8 or 16 bits",
+        )
     reader: Any = image.fp
     if isinstance(reader, StrictFile):
         make_strict(image)
@@ -403,7 +446,10 @@ def _grey_16(image: Image.Image, path: Path | None) -> NDArray[np.uint16]:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
             raise ImageUndecodable(
-                path, f"its values run from {low} to {high}; save it as grey of 16 bits, 0 to 65535"
+                path,
+                f"its values range from {low} to {high}",
+                reason="pixel-type",
+                remedy="save it as grey of 16 bits, 0 to 65535",
             )
     values = array.astype(np.uint16)
     clear = image.info.get("transparency")

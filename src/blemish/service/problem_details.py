@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging.load_image import FORMATS, foreign
+from blemish.imaging.load_image import FORMATS, foreign_format
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -104,10 +104,10 @@ def of_bad_image(error: BadImage, *, start: bytes, looks_like_image: bool, max_p
     if isinstance(error, ImageTruncated):
         return Problem("image_truncated", "The photograph ends before its last pixel; send it again, whole.")
     if isinstance(error, ImageUndecodable) and not looks_like_image:
-        known = foreign(start)
+        known = foreign_format(start)
         return Problem(
             "not_a_photograph",
-            f"This is {known}."
+            f"This is {known.kind}; {known.remedy}."
             if known
             else f"The content is no photograph in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.",
         )

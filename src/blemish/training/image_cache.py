@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.config.schema import CropConfig
-from blemish.data.header_cache import cache_folder
+from blemish.data.user_cache import cache_folder
 from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize

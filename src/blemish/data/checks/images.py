@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blemish.data.findings import Finding, Severity
 from blemish.data.header_info import HeaderInfo
+from blemish.errors import ImageTooLarge, ImageTruncated
 
 SUFFIXES_OF = {
     "JPEG": (".jpg", ".jpeg"),
@@ -33,14 +34,14 @@ def _unusable(path: Path, look: HeaderInfo) -> Finding | None:
     def error(code: str, message: str, remedy: str) -> Finding:
         return Finding(code, Severity.ERROR, message, path, remedy=remedy, fix="leaves it out")
 
-    reason, _, remedy = look.reason.partition("; ")
-    if look.error and look.size_bytes == 0 and "empty" in reason:
+    reason, remedy = look.detail, look.remedy
+    if look.error_code == "bad-image.empty-file":
         return error("empty-file", "the file is empty", "copy or download it again")
-    if look.error == "ImageTooLarge":
+    if look.error_class is ImageTooLarge:
         return error("oversized-image", reason, remedy)
-    if look.error == "ImageTruncated" or look.fault == "truncated":
+    if look.error_class is ImageTruncated or look.fault == "truncated":
         return error("truncated-image", "the file ends too early", "copy or download it again")
-    if look.error:
+    if look.error_code:
         return error("broken-image", reason, remedy or "replace it")
     if look.fault == "checksum":
         return error("damaged-image", "a checksum in the file is wrong", "copy or download it again")
