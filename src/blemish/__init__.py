@@ -1,7 +1,18 @@
-"""Blemish finds damage and defects in images: what, where, how sure, and why.
+"""Blemish finds damage and defects in images: what, where, how certain, and why.
 
-The public names are `load`, `predict`, `train`, `evaluate` and `open_dataset`. Importing this module loads
-neither torch nor NumPy; each name loads what it needs when it is called.
+Importing this package loads neither torch nor NumPy: each name below is imported when it is first used.
+
+| name | |
+|---|---|
+| `load`, `predict`, `explain` | run a model file |
+| `train`, `export_model` | make a model file; they need the extra `train` |
+| `evaluate`, `compare` | measure model files on labeled images |
+| `open_dataset` | read labeled images |
+| `create_app` | the REST service as an ASGI application; it needs the extra `serve` |
+| `Task`, `Labels`, `GroundTruth`, `Prediction`, `Sample`, `Dataset` | the values that all of these share |
+| `Predictor`, `PredictionResult`, `ModelFile`, `Recipe`, `Run` | what runs a model, and what training makes |
+| `Report`, `Comparison`, `Heatmap` | what measuring and explaining return |
+| `BlemishError` and its subclasses | every error, each with a stable `code` |
 
 Example:
     >>> import blemish
@@ -16,91 +27,110 @@ from typing import TYPE_CHECKING, Any
 from blemish._version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from blemish.api import explain, export_model, predict, train
+    from blemish.config.recipe import Recipe
+    from blemish.data import open_dataset
+    from blemish.errors import (
+        BadDataset,
+        BadImage,
+        BadInput,
+        BadModelFile,
+        BadRecipe,
+        BadWeights,
+        BlemishError,
+        DuplicateName,
+        ExportRefused,
+        ImageTooLarge,
+        ImageTruncated,
+        ImageUndecodable,
+        MissingExtra,
+        NoNetwork,
+        StorageFull,
+        TrainingFailed,
+        UnknownName,
+        WrongTask,
+    )
+    from blemish.evaluation import Report, evaluate
+    from blemish.evaluation.comparison import Comparison, compare
+    from blemish.explanation import Heatmap
+    from blemish.inference import PredictionResult, Predictor, load
+    from blemish.model_file import ModelFile
+    from blemish.service.app import create_app
+    from blemish.structures import Dataset, GroundTruth, Labels, Prediction, Sample, Task
+    from blemish.training.run import Run
 
-    from blemish.evaluation import Report
-    from blemish.inference import Predictor
-    from blemish.structures import Dataset, Prediction
-    from blemish.training import Run
+__all__ = [
+    "BadDataset",
+    "BadImage",
+    "BadInput",
+    "BadModelFile",
+    "BadRecipe",
+    "BadWeights",
+    "BlemishError",
+    "Comparison",
+    "Dataset",
+    "DuplicateName",
+    "ExportRefused",
+    "GroundTruth",
+    "Heatmap",
+    "ImageTooLarge",
+    "ImageTruncated",
+    "ImageUndecodable",
+    "Labels",
+    "MissingExtra",
+    "ModelFile",
+    "NoNetwork",
+    "Prediction",
+    "PredictionResult",
+    "Predictor",
+    "Recipe",
+    "Report",
+    "Run",
+    "Sample",
+    "StorageFull",
+    "Task",
+    "TrainingFailed",
+    "UnknownName",
+    "WrongTask",
+    "__version__",
+    "compare",
+    "create_app",
+    "evaluate",
+    "explain",
+    "export_model",
+    "load",
+    "open_dataset",
+    "predict",
+    "train",
+]
 
-__all__ = ["__version__", "evaluate", "load", "open_dataset", "predict", "train"]
+# Where each name comes from; names that are not listed come from `blemish.errors`.
+_HOMES = {
+    "api": ("explain", "export_model", "predict", "train"),
+    "config.recipe": ("Recipe",),
+    "data": ("open_dataset",),
+    "evaluation": ("Report", "evaluate"),
+    "evaluation.comparison": ("Comparison", "compare"),
+    "explanation": ("Heatmap",),
+    "inference": ("PredictionResult", "Predictor", "load"),
+    "model_file": ("ModelFile",),
+    "service.app": ("create_app",),
+    "structures": ("Dataset", "GroundTruth", "Labels", "Prediction", "Sample", "Task"),
+    "training.run": ("Run",),
+}
 
+if not TYPE_CHECKING:  # a type checker must see a name that does not exist as an error
 
-def load(model: Path | str, **options: Any) -> Predictor:
-    """A model file, ready to look at images.
+    def __getattr__(name: str) -> Any:
+        """Import the public name `name` when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    Args:
-        model: the file, or `hf://user/name[@revision][/file]`.
-        options: `backend`, `device` and `threads`, as `blemish.inference.load` takes them.
+        home = next((module for module, names in _HOMES.items() if name in names), "errors")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return value
 
-    Returns:
-        A predictor: `blemish.load("model.onnx").predict("photo.jpg")`.
-
-    Raises:
-        BadModelFile: missing, damaged, or without Blemish's contract.
-    """
-    from blemish import inference
-
-    return inference.load(model, **options)
-
-
-def predict(source: Any, model: Path | str, **options: Any) -> Prediction:
-    """What a model says of one image.
-
-    Args:
-        source: a path, the bytes of a file, a PIL image, or an (h, w, 3) uint8 array in RGB.
-        model: the model file. To look at many images, `load` it once.
-        options: as `load` takes them.
-
-    Raises:
-        BadImage: the image cannot be used.
-        BadModelFile: the model file cannot be used.
-    """
-    return load(model, **options).predict(source)
-
-
-def open_dataset(path: Path | str, **options: Any) -> Dataset:
-    """Labelled images, in any format that Blemish recognises.
-
-    Args:
-        path: a folder or a file of labels.
-        options: `format`, `images` and others, as `blemish.data.open_dataset` takes them.
-
-    Raises:
-        BadDataset: nothing that could be read as a data set; the message says what was looked for.
-    """
-    from blemish import data
-
-    return data.open_dataset(path, **options)
-
-
-def evaluate(model: Path | str, data: Path | str | Dataset, **options: Any) -> Report:
-    """How a model does on labelled images.
-
-    Args:
-        model: the model file.
-        data: a data set, or the path of one.
-        options: `split`, `output` and others, as `blemish.evaluation.evaluate` takes them.
-    """
-    from blemish import evaluation
-
-    return evaluation.evaluate(model, data, **options)
-
-
-def train(recipe: Any = None, **options: Any) -> Run:
-    """Train a model, and write its model file.
-
-    Args:
-        recipe: a recipe, the path of one, or None for the defaults.
-        options: `data`, `model`, `epochs`, `output`, `device` and recipe keys with dots as `set`.
-
-    Returns:
-        The run: its folder, its metrics and its model file.
-
-    Raises:
-        BadRecipe: a key or value that is not possible.
-        BadDataset: the data cannot be used.
-    """
-    from blemish import training
-
-    return training.train(recipe, **options)
+    def __dir__() -> list[str]:
+        """Return the public names, those not imported yet included."""
+        return sorted({*globals(), *__all__})

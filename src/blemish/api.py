@@ -1,0 +1,160 @@
+"""Functions of the public API that need more than one package, or a package that imports torch.
+
+`blemish` itself offers them beside the functions that it takes from other packages as they are. Each
+function imports what it needs when it is called, so that `import blemish` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from blemish.config.recipe import Recipe
+    from blemish.explanation import Heatmap
+    from blemish.model_file import ModelFile
+    from blemish.structures import Prediction
+    from blemish.training.run import Run
+
+
+def predict(
+    model: Path | str | ModelFile,
+    source: Path | str | bytes | Image | NDArray[np.uint8],
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Prediction:
+    """Return the prediction of a model file for one image.
+
+    This opens the model file for each call; `load` it once to predict many images.
+
+    Args:
+        model: the model file, or `hf://user/name[@revision][/file]`.
+        source: a path, the bytes of an image file, a PIL image, or an (h, w, 3) uint8 array in RGB.
+        backend: `onnxruntime`, `openvino`, or `auto`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; for OpenVINO its own names too.
+        threads: threads that run the network; None uses every available core.
+
+    Raises:
+        BadImage: the image cannot be used.
+        BadModelFile: the model file cannot be used.
+    """
+    from blemish.inference import load
+
+    return load(model, backend=backend, device=device, threads=threads).predict(source)
+
+
+def explain(
+    model: Path | str | ModelFile,
+    source: Path | str | bytes,
+    *,
+    method: str | None = None,
+    label: str | None = None,
+    layer: str | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+    judge: bool = True,
+    max_targets: int = 20,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> list[Heatmap]:
+    """Return heatmaps of the image regions behind a prediction.
+
+    Args:
+        model: the model file, or `hf://user/name[@revision][/file]`.
+        source: a path, or the bytes of an image file.
+        method: such as `grad-cam`, `occlusion` or `rise`; None selects `grad-cam` if the model file has an
+            explanation graph, else `occlusion`.
+        label: the label to explain; None explains every positive label or object.
+        layer: the feature map that a gradient method reads; None averages all of them.
+        budget: the maximum number of forward passes per heatmap; None selects the method's own.
+        seed: random seed of the masks of `rise`.
+        judge: whether to measure deletion and insertion, which takes 32 more forward passes.
+        max_targets: the maximum number of labels or objects to explain, those of the highest score.
+        backend: as `predict` takes it.
+        device: as `predict` takes it.
+        threads: as `predict` takes it.
+
+    Returns:
+        One heatmap per label or object; empty if a detector finds nothing.
+
+    Raises:
+        BadImage: the image cannot be used.
+        BadModelFile: the model file cannot be used, or has no explanation graph and the method needs one.
+        UnknownName: there is no such method, label or layer.
+        WrongTask: the method needs gradients, and the model file is of a detector.
+    """
+    from blemish.explanation import Explainer
+    from blemish.hub import local_file
+    from blemish.inference import load
+    from blemish.model_file import ModelFile, read_model_file
+
+    file = model if isinstance(model, ModelFile) else read_model_file(local_file(model, explanation=True))
+    predictor = load(file, backend=backend, device=device, threads=threads)
+    explainer = Explainer(predictor.backend, file)
+    return explainer.explain(
+        source,
+        method=method,
+        label=label,
+        layer=layer,
+        budget=budget,
+        seed=seed,
+        judge=judge,
+        most_targets=max_targets,
+    )
+
+
+def train(
+    recipe: Recipe | Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    model: str | None = None,
+    epochs: int | None = None,
+    weights: Path | str | None = None,
+    output: Path | str | None = None,
+    device: str = "auto",
+    set: Sequence[str] | Mapping[str, Any] = (),  # noqa: A002  (the option's name)
+    resume: Path | str | None = None,
+    progress: bool = False,
+) -> Run:
+    """Train a model and write its model file; see `blemish.training.run.train`."""
+    options = {name: value for name, value in locals().items() if name != "recipe"}
+    from blemish.training.run import train as run
+
+    return run(recipe, **options)
+
+
+def export_model(
+    source: Path,
+    *,
+    precision: str = "fp32",
+    output: Path | None = None,
+    data: Path | None = None,
+    max_drop: float = 0.005,
+    force: bool = False,
+) -> ModelFile:
+    """Write a model file again in another precision, certified against its source on validation images.
+
+    Args:
+        source: the folder of a run, or a model file.
+        precision: `fp32`, from the weights of a run; `fp16`, from a run or an fp32 model file.
+        output: the new model file; None writes it beside the source.
+        data: the data set to compare on; None takes the validation images of the run.
+        max_drop: by how much the primary metric may fall in fp16, in [0, 1].
+        force: whether to write a model file that is not certified.
+
+    Raises:
+        ExportRefused: the new model file does not decide as its source does.
+    """
+    from blemish.training.reexport import reexport
+
+    return reexport(
+        Path(source), precision=precision, output=output, data=data, max_drop=max_drop, force=force
+    )
