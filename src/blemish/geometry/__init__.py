@@ -1,7 +1,7 @@
-"""Boxes, polygons, masks and run lengths: pure functions, xyxy pixels of the upright image.
+"""Pure functions for boxes, polygons, masks and run lengths, in pixels of the upright image.
 
-Pixel (0, 0) covers the square from (0, 0) to (1, 1). Every function is held against torchvision.ops or
-pycocotools in the tests; none of them is needed to run it.
+Boxes are x1 y1 x2 y2. The pixel in column 0 and row 0 covers the square from (0, 0) to (1, 1). The tests
+compare every function with torchvision.ops or pycocotools; neither is needed at run time.
 """
 
 from blemish.geometry.boxes import (

@@ -1,4 +1,4 @@
-"""Masks as run lengths: made, read, measured and compared without arrays of the image's size."""
+"""Create, read, measure and compare run-length masks without arrays of the size of the image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from blemish.errors import BadInput
 
 
 def mask_from_array(array: ArrayLike) -> Mask:
-    """The region where `array` is true.
+    """Return the mask of the pixels where `array` is not zero.
 
     Args:
-        array: (h, w) bool or numbers, of the whole image.
+        array: (h, w) bool or numbers, one value per pixel of the image.
+
+    Raises:
+        BadInput: the array is not two-dimensional.
 
     Source:
         Equals pycocotools.mask.encode.
@@ -27,12 +30,12 @@ def mask_from_array(array: ArrayLike) -> Mask:
     """
     full = np.asarray(array)
     if full.ndim != 2:
-        raise BadInput(f"a mask has shape {full.shape}, not (h, w)")
+        raise BadInput(f"mask: expected an array of shape (h, w), got {full.shape}", reason="mask-shape")
     return paste_window(full, (0, 0), (int(full.shape[0]), int(full.shape[1])))
 
 
 def mask_to_array(mask: Mask) -> BoolArray:
-    """(h, w) bool of the whole image; for one mask at a time, they are large."""
+    """Return the mask as an (h, w) bool array of the whole image; such arrays are large."""
     height, width = mask.size_hw
     values = np.zeros(mask.counts.size, bool)
     values[1::2] = True
@@ -40,28 +43,33 @@ def mask_to_array(mask: Mask) -> BoolArray:
 
 
 def paste_window(window: ArrayLike, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Mask:
-    """A mask that is known inside a window only; what lies outside the image is cut off.
+    """Return the mask of an image that is background outside of a window.
 
     Args:
-        window: (h, w) bool or numbers.
-        corner_xy: where the window's first pixel lies in the image, pixels; may be negative.
-        size_hw: height and width of the image.
+        window: (h, w) bool or numbers; not zero where the mask is. Parts outside the image are ignored.
+        corner_xy: column and row of the window's first pixel in the image; may be negative.
+        size_hw: height and width of the image, in pixels.
+
+    Example:
+        >>> paste_window([[1, 1], [1, 1]], (-1, 1), (3, 2)).counts.tolist()
+        [1, 2, 3]
     """
     (x, y), (height, width) = corner_xy, size_hw
     inside = np.asarray(window)[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
     x, y = max(x, 0), max(y, 0)
-    padded = np.zeros((inside.shape[1], inside.shape[0] + 2), np.int8)  # (w, h + 2): columns lie together
+    padded = np.zeros((inside.shape[1], inside.shape[0] + 2), np.int8)  # (w, h + 2): a column is contiguous
     padded[:, 1:-1] = inside.T != 0
     column, row = np.nonzero(np.diff(padded, axis=1))
-    # Starts and ends alternate, as in every column they come in pairs.
+    # Starts and ends alternate, because every column has as many starts as ends.
     return mask_from_edges((column + x) * height + row + y, size_hw)
 
 
 def crop_window(mask: Mask) -> tuple[BoolArray, tuple[int, int]]:
-    """The smallest window that holds a mask, and where it lies; `paste_window` is the way back.
+    """Return the smallest window that contains a mask, and its position; `paste_window` is the inverse.
 
     Returns:
-        (h, w) bool, and x and y of its first pixel in the image. (0, 0) bool for an empty mask.
+        window: (h, w) bool; (0, 0) for an empty mask.
+        corner_xy: column and row of the window's first pixel in the image.
     """
     x1, y1, x2, y2 = (int(v) for v in mask_box(mask))
     if x1 == x2:
@@ -77,7 +85,10 @@ def crop_window(mask: Mask) -> tuple[BoolArray, tuple[int, int]]:
 
 
 def mask_box(mask: Mask) -> FloatArray:
-    """(4,) float64 xyxy pixels, the smallest box that holds a mask; zeros for an empty one.
+    """Return the smallest box that contains a mask.
+
+    Returns:
+        (4,) float64, x1 y1 x2 y2 in pixels; zeros for an empty mask.
 
     Example:
         >>> mask_box(mask_from_array([[0, 0, 0], [0, 1, 1]])).tolist()
@@ -89,46 +100,50 @@ def mask_box(mask: Mask) -> FloatArray:
     height = mask.size_hw[0]
     last = stops - 1
     x1, x2 = starts[0] // height, last[-1] // height + 1
-    if (starts // height != last // height).any():  # a run that goes round a corner touches both borders
+    if (
+        starts // height != last // height
+    ).any():  # a run over several columns touches the top and the bottom
         y1, y2 = 0, height
     else:
         y1, y2 = (starts % height).min(), (last % height).max() + 1
     return np.array([x1, y1, x2, y2], np.float64)
 
 
-def mask_iou(first: Sequence[Mask], second: Sequence[Mask], crowd: ArrayLike | None = None) -> FloatArray:
-    """Overlap of every mask of `first` with every mask of `second`, on the runs themselves.
+def mask_iou(masks_a: Sequence[Mask], masks_b: Sequence[Mask], crowd: ArrayLike | None = None) -> FloatArray:
+    """Return the intersection over union of every mask in `masks_a` with every mask in `masks_b`.
 
     Args:
-        first: n masks of one image; the predictions, where `crowd` is given.
-        second: m masks of the same image.
-        crowd: (m,) bool; for those of `second` the overlap is divided by the area of `first` alone.
+        masks_a: n masks of one image; the predictions if `crowd` is given.
+        masks_b: m masks of the same image; the ground truth if `crowd` is given.
+        crowd: (m,) bool; the intersection with a crowd mask is divided by the area of the mask of `masks_a`,
+            not by the union. Default: no mask is a crowd.
 
     Returns:
         (n, m) float64 in [0, 1]; 0 where both masks are empty.
 
     Raises:
-        BadInput: masks of different image sizes.
+        BadInput: the masks belong to images of different sizes.
 
     Source:
         Equals pycocotools.mask.iou.
     """
-    n, m = len(first), len(second)
-    if len({mask.size_hw for mask in (*first, *second)}) > 1:
-        raise BadInput("masks of images of different sizes cannot be compared")
+    n, m = len(masks_a), len(masks_b)
+    sizes = {mask.size_hw for mask in (*masks_a, *masks_b)}
+    if len(sizes) > 1:
+        raise BadInput(f"masks: expected masks of one image size, got {sorted(sizes)}", reason="mask-size")
     if not n or not m:
         return np.zeros((n, m))
-    areas_a = np.array([mask.area for mask in first], np.float64)
-    areas_b = np.array([mask.area for mask in second], np.float64)
+    areas_a = np.array([mask.area for mask in masks_a], np.float64)
+    areas_b = np.array([mask.area for mask in masks_b], np.float64)
     union = areas_a[:, None] + areas_b[None, :]
-    shared = _intersections(first, second)
+    intersection = _intersections(masks_a, masks_b)
     is_crowd = np.zeros(m, bool) if crowd is None else np.asarray(crowd, bool)
-    union = np.where(is_crowd[None, :], areas_a[:, None], union - shared)
-    return np.divide(shared, union, out=np.zeros((n, m)), where=union > 0)
+    union = np.where(is_crowd[None, :], areas_a[:, None], union - intersection)
+    return np.divide(intersection, union, out=np.zeros((n, m)), where=union > 0)
 
 
 def rle_to_text(mask: Mask) -> str:
-    """COCO's compressed run lengths.
+    """Return the mask as COCO's compressed run lengths.
 
     Source:
         rleToString of COCO's maskApi.c.
@@ -140,39 +155,47 @@ def rle_to_text(mask: Mask) -> str:
     values = mask.counts.copy()
     values[3:] -= mask.counts[1:-2]
     rest = values
-    digits, more = [], []
+    digits, used = [], []
     unfinished = np.ones(values.size, bool)
     while unfinished.any():
         digit = rest & 0x1F
         rest = rest >> 5
-        goes_on = unfinished & np.where(digit & 0x10, rest != -1, rest != 0)
-        digits.append(np.where(unfinished, digit | goes_on * 0x20, -1) + 48)
-        more.append(unfinished)
-        unfinished = goes_on
-    # (n, digits), least significant digit first; only those that are needed
-    letters = np.stack(digits, 1)[np.stack(more, 1)]
+        continues = unfinished & np.where(digit & 0x10, rest != -1, rest != 0)
+        digits.append(np.where(unfinished, digit | continues * 0x20, -1) + 48)
+        used.append(unfinished)
+        unfinished = continues
+    # (n, digits), least significant digit first; without the digits that a number does not use
+    letters = np.stack(digits, 1)[np.stack(used, 1)]
     return str(letters.astype(np.uint8).tobytes(), "ascii")
 
 
 def rle_from_text(text: str | bytes, size_hw: tuple[int, int]) -> Mask:
-    """The mask that COCO's compressed run lengths stand for.
+    """Return the mask of COCO's compressed run lengths; the inverse of `rle_to_text`.
 
     Args:
-        text: as `rle_to_text` gives it.
-        size_hw: height and width of the image.
+        text: compressed run lengths, ASCII.
+        size_hw: height and width of the image, in pixels.
 
     Raises:
-        BadInput: letters that do not occur in it, an unfinished number, or runs that do not add up.
+        BadInput: the text contains an invalid character, ends inside a number, or its runs do not add up to
+            height x width.
     """
     raw = text.encode("utf-8") if isinstance(text, str) else bytes(text)
     letters = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if letters.size == 0 or letters.min() < 0 or letters.max() > 63 or letters[-1] & 0x20:
-        raise BadInput("compressed run lengths are empty, cut short or hold letters that do not belong there")
+        raise BadInput(
+            "compressed run lengths: expected ASCII characters from '0' to 'o' that end a number, got a text "
+            "that is empty, cut short or has other characters",
+            reason="run-lengths",
+        )
     last = np.flatnonzero((letters & 0x20) == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     place = np.arange(letters.size) - np.repeat(first, last - first + 1)
-    if place.max() > 11:  # 12 digits of 5 bits: more than any image
-        raise BadInput("compressed run lengths hold a number that is too large")
+    if place.max() > 11:  # 12 digits of 5 bits are more than the pixels of any image
+        raise BadInput(
+            f"compressed run lengths: expected numbers of at most 12 digits, got {place.max() + 1} digits",
+            reason="run-lengths",
+        )
     values = np.add.reduceat((letters & 0x1F) << (5 * place), first)
     values -= np.where(letters[last] & 0x10, np.int64(1) << (5 * (place[last] + 1)), 0)
     counts = values.copy()
@@ -182,12 +205,12 @@ def rle_from_text(text: str | bytes, size_hw: tuple[int, int]) -> Mask:
 
 
 def union_of_intervals(starts: IntArray, stops: IntArray, size_hw: tuple[int, int]) -> Mask:
-    """The mask of pixels that at least one interval covers.
+    """Return the mask of the pixels in at least one interval.
 
     Args:
-        starts: (n,) int64 positions in column-major order.
-        stops: (n,) int64, one past the last pixel of each.
-        size_hw: height and width of the image.
+        starts: (n,) int64, first pixel of each interval in column-major order.
+        stops: (n,) int64, one past the last pixel of each interval.
+        size_hw: height and width of the image, in pixels.
     """
     order = np.argsort(starts, kind="stable")
     starts, stops = starts[order], np.maximum.accumulate(stops[order])
@@ -201,11 +224,11 @@ def union_of_intervals(starts: IntArray, stops: IntArray, size_hw: tuple[int, in
 
 
 def mask_from_edges(edges: NDArray[Any], size_hw: tuple[int, int]) -> Mask:
-    """The mask that begins, ends, begins, ... at some positions; touching pieces become one.
+    """Return the mask whose runs start and stop at `edges`; runs that touch are joined.
 
     Args:
-        edges: (2n,) int64 ascending positions in column-major order.
-        size_hw: height and width of the image.
+        edges: (2n,) int64 ascending positions in column-major order: start, stop, start, stop, …
+        size_hw: height and width of the image, in pixels.
     """
     touching = edges[1:-1:2] == edges[2::2]
     if touching.any():
@@ -218,33 +241,33 @@ def mask_from_edges(edges: NDArray[Any], size_hw: tuple[int, int]) -> Mask:
 
 
 def _intervals(mask: Mask) -> tuple[IntArray, IntArray]:
-    """Starts and stops of the runs that belong to the mask and are not empty."""
+    """Return starts and stops of the runs inside the mask, without empty runs."""
     ends = np.cumsum(mask.counts)
     starts, stops = ends[:-1:2], ends[1::2]
     kept = stops > starts
     return (starts, stops) if kept.all() else (starts[kept], stops[kept])
 
 
-def _intersections(first: Sequence[Mask], second: Sequence[Mask]) -> FloatArray:
-    """(n, m) pixels that each pair shares."""
-    intervals = [_intervals(mask) for mask in second]
-    boxes_b = np.array([mask_box(mask) for mask in second])
-    out = np.zeros((len(first), len(second)))
-    for row, mask in enumerate(first):
+def _intersections(masks_a: Sequence[Mask], masks_b: Sequence[Mask]) -> FloatArray:
+    """Return the number of pixels that each pair shares, (n, m) float64."""
+    intervals = [_intervals(mask) for mask in masks_b]
+    boxes_b = np.array([mask_box(mask) for mask in masks_b])
+    out = np.zeros((len(masks_a), len(masks_b)))
+    for row, mask in enumerate(masks_a):
         box = mask_box(mask)
         low, high = np.maximum(box[:2], boxes_b[:, :2]), np.minimum(box[2:], boxes_b[:, 2:])
         near = np.flatnonzero((low < high).all(1))
         if not near.size:
             continue
-        # How many pixels of `mask` lie before each position: straight lines between its runs' ends, so
-        # that interpolation is exact.
+        # The number of pixels of `mask` before each position is linear between the ends of its runs, so
+        # linear interpolation is exact.
         edges = np.concatenate([[0], np.cumsum(mask.counts)])
         inside = mask.counts.copy()
         inside[::2] = 0
         covered = np.concatenate([[0], np.cumsum(inside)])
         starts = np.concatenate([intervals[j][0] for j in near])
         stops = np.concatenate([intervals[j][1] for j in near])
-        owner = np.repeat(np.arange(near.size), [intervals[j][0].size for j in near])
+        pair_index = np.repeat(np.arange(near.size), [intervals[j][0].size for j in near])
         shared = np.interp(stops, edges, covered) - np.interp(starts, edges, covered)
-        out[row, near] = np.bincount(owner, shared, near.size)
+        out[row, near] = np.bincount(pair_index, shared, near.size)
     return out

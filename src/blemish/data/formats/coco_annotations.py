@@ -14,16 +14,16 @@ from blemish.data.raw_annotations import Box, RawAnnotations, Region
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadInput
 from blemish.geometry import mask_box, rle_from_text
-from blemish.geometry.polygons import FARTHEST
+from blemish.geometry.polygons import MAX_COORDINATE
 
 ABSENT = RawAnnotations(id="", path=Path())  # stands for an image whose image nobody finds
 YES = (1, "1")  # as some write numbers; True is 1
-MOST_AREA = FARTHEST**2
+MAX_AREA = MAX_COORDINATE**2
 
 
 def is_size(value: object) -> TypeGuard[float]:
     """Whether it is a number of pixels that a side can have."""
-    return isinstance(value, int | float) and 1 <= value < FARTHEST
+    return isinstance(value, int | float) and 1 <= value < MAX_COORDINATE
 
 
 def read_annotations(
@@ -83,7 +83,7 @@ def key_of(value: Any) -> Any:
 
 def _area(value: Any) -> float:
     """The area as written, square pixels; nan for none that can be."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MOST_AREA
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AREA
     return float(value) if number else float("nan")
 
 
@@ -197,7 +197,7 @@ def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, cont
 
 def _is_number(value: object) -> bool:
     """Whether it is a coordinate: neither nan nor so far off that arithmetic with it fails."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FARTHEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_COORDINATE
 
 
 def _all(region: tuple[Any, ...]) -> Any:

@@ -25,7 +25,7 @@ from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
-from blemish.geometry.polygons import FARTHEST
+from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 HEAD_BYTES = 2000
@@ -159,7 +159,7 @@ def _image(element: ET.Element, origin: str, split: str | None) -> Image:
         height, width = (int(element.get(side, "0")) for side in ("height", "width"))
     except ValueError:
         height = width = 0
-    stated = (height, width) if 0 < height < FARTHEST and 0 < width < FARTHEST else None
+    stated = (height, width) if 0 < height < MAX_COORDINATE and 0 < width < MAX_COORDINATE else None
     return Image(element.get("name", ""), origin, stated, split_named(element.get("subset", "")) or split)
 
 
@@ -349,7 +349,7 @@ def _numbers(element: ET.Element) -> list[float]:
             ]
     except ValueError:
         numbers = [float("nan")]
-    if not (np.abs(numbers) < FARTHEST).all():
+    if not (np.abs(numbers) < MAX_COORDINATE).all():
         names = "points x,y;x,y;..." if element.tag == "polygon" else ", ".join(NUMBERS[element.tag])
         raise ValueError(f"finite numbers: {names}")
     return numbers
@@ -371,7 +371,7 @@ def _mask(element: ET.Element, one: RawAnnotations) -> tuple[Box, Region]:
     if one.stated_hw is None:
         raise ValueError("the width and height of its image")
     fits = 0 < width <= one.stated_hw[1] + 1 and 0 < height <= one.stated_hw[0] + 1
-    fits = fits and abs(left) < FARTHEST and abs(top) < FARTHEST
+    fits = fits and abs(left) < MAX_COORDINATE and abs(top) < MAX_COORDINATE
     # Each run for itself first: a sum of very long ones turns over and looks small.
     if not fits or (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
         total = sum(runs.tolist())

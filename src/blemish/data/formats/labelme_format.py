@@ -29,7 +29,7 @@ from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
-from blemish.geometry.polygons import FARTHEST
+from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.imaging import IMAGE_SUFFIXES
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
@@ -330,7 +330,7 @@ def _read_shape(
         points = np.array(shape.get("points"), np.float64).reshape(-1, 2)
     except (OverflowError, TypeError, ValueError):
         points = np.full((1, 2), np.nan)
-    if not len(points) or not (np.abs(points) < FARTHEST).all():
+    if not len(points) or not (np.abs(points) < MAX_COORDINATE).all():
         wrong("bad-box", f"a {kind} takes points of two numbers each, pixels")
         return None
     if kind == "rectangle" and len(points) in (2, 4):  # LabelMe writes two corners, X-AnyLabeling four

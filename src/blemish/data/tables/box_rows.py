@@ -12,7 +12,7 @@ from blemish.data.raw_annotations import RawAnnotations
 from blemish.data.read_context import ReadContext
 from blemish.data.tables.image_rows import Parts, split_and_group, split_of_both
 from blemish.errors import BadDataset
-from blemish.geometry.polygons import FARTHEST
+from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.structures import Dataset, Labels, Task
 
 
@@ -94,7 +94,7 @@ def _numbers(cells: list[str]) -> list[float] | None:
         numbers = [float(c) for c in cells]
     except ValueError:
         return None
-    return numbers if all(abs(n) < FARTHEST for n in numbers) else None
+    return numbers if all(abs(n) < MAX_COORDINATE for n in numbers) else None
 
 
 def _stated(cells: list[str]) -> tuple[int, int] | None:
