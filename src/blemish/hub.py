@@ -19,7 +19,6 @@ from typing import Any
 from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork, StorageFull
 from blemish.model_file import Contract, ModelFile, read_model_file
 from blemish.model_file.metric_summary import counts_of, measured
-from blemish.structures import Task
 
 SCHEME = "hf://"
 DIGESTS = "SHA256SUMS"  # as sha256sum writes and checks it
@@ -32,13 +31,6 @@ _WHAT_TO_DO = {
     401: "log in with hf auth login, or set HF_TOKEN",
     403: "check your token's rights",
     429: "it was asked too often; wait a while",
-}
-_PIPELINES = {
-    Task.CLASSIFICATION: "image-classification",
-    Task.MULTILABEL: "image-classification",
-    Task.LOCALIZATION: "object-detection",
-    Task.DETECTION: "object-detection",
-    Task.SEGMENTATION: "image-segmentation",
 }
 
 
@@ -188,7 +180,7 @@ def _front_matter(contract: Contract) -> Iterator[str]:
     yield from (
         "---",
         "library_name: blemish",
-        f"pipeline_tag: {_PIPELINES[contract.task]}",
+        f"pipeline_tag: {contract.task.fields.hub_tag}",
         "license: other",  # weights, data and code have one each; the card's end names them
         "tags: [blemish, onnx, damage-detection, defect-detection]",
         "---",
@@ -227,10 +219,7 @@ def _body(made: ModelFile, repository: str) -> Iterator[str]:
 def _answers(contract: Contract) -> Iterator[str]:
     """Each label and when it counts as found, and what the network takes."""
     if contract.labels:
-        counts = {
-            Task.CLASSIFICATION: "the likeliest label is the verdict",
-            Task.LOCALIZATION: "every image has one",
-        }.get(contract.task)
+        counts = contract.task.fields.decision_rule
         yield "| label | title | found from |\n|---|---|---|"
         for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True):
             named = (_cell(text) for text in (label.name, label.title))

@@ -43,8 +43,8 @@ class TaskFields:
         hub_tag: the pipeline tag of the Hugging Face Hub.
         decision_rule: how a prediction becomes a decision, for a table of labels; "" for the label's threshold.
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
-            at the first use. Known names: `target_encoder`, `check_samples`, `validate`, `calibrate`, `report`,
-            `sentence`, `convert`, `synthesize`, `decision_differences`.
+            at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
+            `check_sample`, `target_encoder`, `validate`, `report`, `decision_differences` (see `blemish.tasks`).
     """
 
     summary: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +15,6 @@ from blemish.model_file import write_atomically
 if TYPE_CHECKING:
     from blemish.inference import PredictionResult
     from blemish.inference.video import VideoWriter
-    from blemish.structures import Prediction
 
 
 DRAWN_PIXELS = 25_000_000  # larger images are drawn reduced to it: for the eye, and for the memory
@@ -49,34 +47,7 @@ def line(outcome: PredictionResult) -> str:
     """One line for people: the image and the verdict, or what is wrong with it."""
     if outcome.prediction is None:
         return str(outcome.error)
-    return f"{outcome.source}: {verdict(outcome.prediction)}"
-
-
-def verdict(prediction: Prediction) -> str:
-    """What the model says at its own thresholds, in a few words."""
-    display_names, scores = prediction.labels.display_names, prediction.label_scores
-    if prediction.task.has_one_label:
-        return f"{display_names[prediction.label_index[0]]} {prediction.scores[0]:.1%}"
-    if prediction.task.has_label_set:
-        held = prediction.decide()
-        order = (-scores).argsort()
-        yes = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if held[i])
-        no = ", ".join(f"{display_names[i]} {scores[i]:.1%}" for i in order if not held[i])
-        return (yes or "nothing found") + (f" (not: {no})" if no else "")
-    assert prediction.boxes_xyxy is not None  # noqa: S101  (the other tasks have boxes)
-    if prediction.task.has_one_box:
-        return "box " + " ".join(f"{x:.1f}" for x in prediction.boxes_xyxy[0])
-    sure = prediction.filter_scores()
-    if not len(sure):
-        return "nothing found"
-    counts = Counter(sure.label_index.tolist())
-    best = {i: sure.scores[sure.label_index == i].max() for i in counts}
-    said = ", ".join(
-        f"{count} x {display_names[i]} (best {best[i]:.1%})"
-        for i, count in sorted(counts.items(), key=lambda item: -best[item[0]])
-    )
-    bare = sum(mask.area == 0 for mask in sure.masks or ())
-    return f"{said}; {bare} without an outline" if bare else said
+    return f"{outcome.source}: {outcome.prediction.task.hook('describe')(outcome.prediction)}"
 
 
 class Pictures:

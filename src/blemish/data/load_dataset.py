@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from blemish.data.formats import Format, formats_by_rank, get_format
 from blemish.data.image_index import ImageIndex
 from blemish.data.read_context import ReadContext
-from blemish.errors import BadDataset, BlemishError, UnknownName, WrongTask
+from blemish.errors import BadDataset, BlemishError, UnknownName
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 
@@ -110,46 +108,16 @@ def as_task(dataset: Dataset, task: Task | str) -> Dataset:
     wanted = named_task(task)
     if wanted is None or wanted is dataset.task:
         return dataset
-    return replace(
-        dataset, task=wanted, samples=tuple(_sample_as(s, wanted, dataset.task) for s in dataset.samples)
-    )
+    return replace(dataset, task=wanted, samples=tuple(_sample_as(s, wanted) for s in dataset.samples))
 
 
-def _sample_as(sample: Sample, wanted: Task, given: Task) -> Sample:
+def _sample_as(sample: Sample, wanted: Task) -> Sample:
     ground_truth = sample.ground_truth
     if ground_truth is None:
         return sample
     where = sample.origin or sample.id
-    new: GroundTruth
-    if wanted.has_label_set:
-        new = GroundTruth(
-            task=wanted,
-            labels=ground_truth.labels,
-            label_index=np.unique(ground_truth.label_index),
-            size_hw=ground_truth.size_hw,
-        )
-    elif wanted.has_one_label:
-        held = np.unique(ground_truth.label_index)
-        if held.size != 1:
-            raise WrongTask(
-                f"{where}: {held.size} labels stand in {sample.id}, and classification takes exactly one;"
-                f" use task=multilabel"
-            )
-        new = GroundTruth(
-            task=wanted, labels=ground_truth.labels, label_index=held, size_hw=ground_truth.size_hw
-        )
-    elif wanted.has_masks or not given.has_boxes:
-        need = "outlines" if wanted.has_masks else "boxes"
-        raise WrongTask(
-            f"{where}: this is a {given} set, and {wanted} needs {need}; label them or choose another task"
-        )
-    elif wanted.has_one_box and len(ground_truth) != 1:
-        raise WrongTask(
-            f"{where}: {len(ground_truth)} objects in {sample.id}, and localization takes exactly one; use detection"
-        )
-    else:
-        new = replace(ground_truth, task=wanted, masks=None)
-    return replace(sample, ground_truth=new)
+    converted: GroundTruth = wanted.hook("convert")(ground_truth, where)
+    return replace(sample, ground_truth=converted)
 
 
 def named_task(task: Task | str | None) -> Task | None:

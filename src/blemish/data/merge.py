@@ -12,7 +12,7 @@ import yaml
 from blemish.data.clean import rows_of
 from blemish.data.display_names import labels_with_display_names
 from blemish.errors import BadInput, UnknownName, WrongTask
-from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
+from blemish.structures import Dataset, GroundTruth, Labels, Sample
 
 
 def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None] | None = None) -> Dataset:
@@ -119,7 +119,7 @@ def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) 
     assert ground_truth is not None  # noqa: S101 - for the type checker
     new_names = [mapping.get(n, n) for n in ground_truth.label_names]
     keep = np.array([bool(n) for n in new_names], bool)
-    if ground_truth.task in (Task.CLASSIFICATION, Task.LOCALIZATION) and not keep.all():
+    if (ground_truth.task.has_one_label or ground_truth.task.has_one_box) and not keep.all():
         raise BadInput(
             f"{sample.origin or sample.id}: its only label is dropped by the map; keep it or drop the line"
         )

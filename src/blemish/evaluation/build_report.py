@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from blemish.evaluation.eval_input import EvalInput
 from blemish.evaluation.label_mapping import match_labels
 from blemish.evaluation.report import Report, ReportWarning
 from blemish.metrics.intervals import RESAMPLES
-from blemish.structures import GroundTruth, Prediction, Task
+from blemish.structures import GroundTruth, Prediction
 
 
 def score(
@@ -54,7 +54,7 @@ def score(
         raise BadInput("there is nothing to score: no image has both a prediction and a truth")
     task = predictions[0].task
     for other in {t.task for t in ground_truths} | {p.task for p in predictions}:
-        if not answers(task, other):
+        if not task.can_score(other):
             raise WrongTask(f"predictions of {task} cannot be scored on truths of {other}")
     match = match_labels(predictions[0].labels, ground_truths[0].labels, map_labels)
     kept = [(i, t) for i, t in ((i, match.apply(t)) for i, t in enumerate(ground_truths)) if t is not None]
@@ -75,7 +75,7 @@ def score(
         resamples=resamples if intervals and units > 1 else 0,
         seed=seed,
     )
-    report = _scorer(task)(pairs)
+    report: Report = task.hook("report")(pairs)
     stamps = list(report.stamps)
     if match.absent:
         stamps.append(
@@ -97,25 +97,6 @@ def score(
         stamps=tuple(stamps),
         settings={**settings, **report.settings},
     )
-
-
-def answers(task: Task, data_task: Task) -> bool:
-    """Whether truths of `data_task` can score a model of `task`: masks hold boxes too."""
-    return task is data_task or (task is Task.DETECTION and data_task.has_masks)
-
-
-def _scorer(task: Task) -> Callable[[EvalInput], Report]:
-    if task.is_image_level:
-        from blemish.evaluation.image_level_report import score_image_level
-
-        return score_image_level
-    if task.has_one_box:
-        from blemish.evaluation.localization_report import score_localization
-
-        return score_localization
-    from blemish.evaluation.detection_report import score_detection
-
-    return score_detection
 
 
 def _groups(

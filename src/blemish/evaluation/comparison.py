@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
 TIMED = 20
 WARM_UP = 2
-OBJECTS = (Task.DETECTION, Task.SEGMENTATION)
-# What of each label is compared.
-LABEL_FIGURE = {
-    Task.CLASSIFICATION: "f1",
-    Task.MULTILABEL: "f1",
-    Task.DETECTION: "ap",
-    Task.SEGMENTATION: "ap",
-}
-COMPARED = {
-    Task.CLASSIFICATION: ("macro_f1", "accuracy", "macro_auroc"),
-    Task.MULTILABEL: ("macro_f1", "exact_match", "macro_auroc"),
-    Task.LOCALIZATION: ("mean_iou", "iou_50", "iou_75"),
-    Task.DETECTION: ("ap", "ap50", "ap75", "f1"),
-    Task.SEGMENTATION: ("ap", "ap50", "ap75", "f1"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,12 +208,12 @@ def compare(
     if not files:
         raise BadInput("give at least one model file to compare")
     tasks = {file.contract.task for file in files}
-    if len(tasks) > 1 and not tasks <= set(OBJECTS):
+    if len(tasks) > 1 and not all(task.has_objects for task in tasks):
         named = ", ".join(f"{file.path} ({file.contract.task})" for file in files)
         raise WrongTask(f"models of different tasks cannot be compared: {named}")
     of_boxes = len(tasks) > 1
     dataset = data if isinstance(data, Dataset) else _open(data, tasks, format, images)
-    if of_boxes and dataset.task is Task.DETECTION:
+    if of_boxes and not dataset.task.has_masks:
         dataset = _outlined(dataset)
     chosen, split = choose_split(dataset, split)
     mappings = [_understood(map_labels, file.contract.label_vocabulary(), dataset.labels) for file in files]
@@ -257,7 +242,7 @@ def compare(
         contenders.append(_contender(name, file.path, report, milliseconds, predictor, of_boxes=of_boxes))
         del predictor  # one network at a time in memory
         gc.collect()
-    headline = COMPARED[files[0].contract.task][0]
+    headline = files[0].contract.task.primary_metric
     contenders.sort(key=lambda c: -(c.figures[headline].value or 0.0))
     first = contenders[0].report
     return Comparison(headline, tuple(contenders), first.data, first.images, of_boxes)
@@ -285,10 +270,10 @@ def _contender(
     name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, of_boxes: bool
 ) -> ComparedModel:
     prefix = "box_" if of_boxes and report.task.has_masks else ""
-    names = [n for n in COMPARED[report.task] if not (of_boxes and n == "f1")]
-    of_label = LABEL_FIGURE.get(report.task)
+    names = [n for n in report.task.fields.comparison_metrics if not (of_boxes and n == "f1")]
+    of_label = report.task.fields.label_metric
     labels = {}
-    if of_label is not None:
+    if of_label:
         labels = {row.label: row.figures[prefix + of_label] for row in report.label_rows}
     return ComparedModel(
         name=name,
@@ -306,10 +291,11 @@ def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path |
     """Data that serve all of `tasks`; where models are compared by their boxes, boxes suffice."""
     if len(tasks) == 1:
         return open_for(data, next(iter(tasks)), format, images)
+    richest_first = sorted(tasks, key=lambda task: not task.has_masks)
     try:
-        return open_for(data, Task.SEGMENTATION, format, images)
+        return open_for(data, richest_first[0], format, images)
     except WrongTask:
-        return open_for(data, Task.DETECTION, format, images)
+        return open_for(data, richest_first[-1], format, images)
 
 
 def _outlined(dataset: Dataset) -> Dataset:

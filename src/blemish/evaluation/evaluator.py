@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
-from blemish.evaluation.build_report import answers, score
+from blemish.evaluation.build_report import score
 from blemish.evaluation.label_mapping import match_labels
 from blemish.evaluation.report import Report, ReportWarning
 from blemish.evaluation.train_overlap import TrainOverlap, find_leaks, split_as_in_training
@@ -101,7 +101,7 @@ def evaluate(
         else model
     )
     dataset = data if isinstance(data, Dataset) else open_for(data, predictor.task, format, images)
-    if not answers(predictor.task, dataset.task):
+    if not predictor.task.can_score(dataset.task):
         raise WrongTask(
             f"{dataset.root} holds truths of {dataset.task}, and the model's task is {predictor.task}: "
             "give data of the same task"
@@ -208,9 +208,9 @@ def open_for(path: Path | str, task: Task, name: str | None, images: Path | str 
     from blemish.data import as_task, open_dataset
 
     # A test set may hold images of one label only; and outlines size the truths of detection.
-    wanted = None if task is Task.DETECTION else task
+    wanted = None if task.fields.scorable_ground_truth else task
     dataset = open_dataset(path, format=name, images=images, task=wanted, minimum_labels=1)
-    return dataset if answers(task, dataset.task) else as_task(dataset, task)
+    return dataset if task.can_score(dataset.task) else as_task(dataset, task)
 
 
 def _look(

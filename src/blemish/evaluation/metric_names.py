@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from blemish.evaluation.report import MetricValue, Report
-from blemish.structures import Task
 
 # name in JSON: (what people read, what it says)
 FIGURES: dict[str, tuple[str, str]] = {
@@ -58,13 +57,6 @@ FIGURES: dict[str, tuple[str, str]] = {
     "f1": ("F1", "the harmonic mean of precision and recall"),
     "ap": ("AP", "average precision; of objects, the mean over overlaps from .50 to .95"),
     "auroc": ("AUROC", "the chance that a true image scores above an untrue one"),
-}
-LEADING: dict[Task, tuple[str, ...]] = {
-    Task.CLASSIFICATION: ("accuracy", "macro_auroc", "macro_ap", "log_loss", "calibration_error"),
-    Task.MULTILABEL: ("exact_match", "macro_auroc", "macro_ap", "log_loss", "calibration_error"),
-    Task.LOCALIZATION: ("iou_50", "iou_75", "relative_accuracy"),
-    Task.DETECTION: ("ap50", "ap75", "precision", "recall", "f1"),
-    Task.SEGMENTATION: ("ap50", "ap75", "box_ap", "precision", "recall"),
 }
 DASH = "\N{EN DASH}"
 PIXELS = frozenset({"error_x", "error_y", "error_width", "error_height"})
@@ -132,4 +124,4 @@ def interval(figure: MetricValue, name: str = "") -> str:
 
 def leading_figures(report: Report) -> list[str]:
     """The names of the figures that stand beside the headline."""
-    return [name for name in LEADING[report.task] if name in report.figures]
+    return [name for name in report.task.fields.leading_metrics if name in report.figures]

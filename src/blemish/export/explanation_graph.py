@@ -18,14 +18,13 @@ from blemish.models._gradients import ScoreGradients
 from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._receptive_field import lattices
-from blemish.structures import Task
 
 UNLIKE_BATCH = 5  # neither 2 outputs nor 3 channels
 
 
 def explains(network: Network) -> bool:
     """Whether gradient methods apply: one answer for the whole image, and feature maps to look at."""
-    whole = network.task in (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
+    whole = not network.task.has_objects
     return whole and bool(network.feature_layers)
 
 

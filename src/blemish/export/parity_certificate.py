@@ -189,17 +189,38 @@ def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
     threshold that the other side does not have, an object being the same where the label is and the boxes
     overlap by .9.
     """
-    scores = float(np.abs(before.label_scores - after.label_scores).max(initial=0))
-    if before.task.has_one_label:
-        return int(before.label_index[0] != after.label_index[0]), scores
-    if before.task.has_label_set:
-        return int((before.decide() != after.decide()).sum()), scores
-    assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (tasks with boxes)
-    if before.task.has_one_box:
-        longer = max(before.size_hw or (1, 1))
-        moved = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
-        return int(moved > SAME_PLACE), max(scores, moved)
-    return _changed_objects(before, after), scores
+    changed: tuple[int, float] = before.task.hook("decision_differences")(before, after)
+    return changed
+
+
+def label_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return whether the one label of an image changes, and the largest score difference."""
+    return int(before.label_index[0] != after.label_index[0]), _score_difference(before, after)
+
+
+def threshold_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return how many labels cross their threshold, and the largest score difference."""
+    return int((before.decide() != after.decide()).sum()), _score_difference(before, after)
+
+
+def box_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return whether the one box of an image moves, and the larger of its shift and the score difference.
+
+    A box moves when a corner shifts by more than `SAME_PLACE` of the longer side.
+    """
+    assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
+    longer = max(before.size_hw or (1, 1))
+    shift = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
+    return int(shift > SAME_PLACE), max(_score_difference(before, after), shift)
+
+
+def object_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return how many objects above their threshold have no counterpart, and the largest score difference."""
+    return _changed_objects(before, after), _score_difference(before, after)
+
+
+def _score_difference(before: Prediction, after: Prediction) -> float:
+    return float(np.abs(before.label_scores - after.label_scores).max(initial=0))
 
 
 def cpu_capability() -> str:

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from blemish.model_file.contract import Contract
-from blemish.structures import Task
 
 WITH_INTERVALS = "val with intervals"
-_LEADING = {
-    Task.CLASSIFICATION: ("macro_f1", "accuracy", "macro_auroc", "log_loss", "calibration_error", "ece"),
-    Task.MULTILABEL: ("macro_f1", "macro_ap", "macro_auroc", "exact_match", "calibration_error"),
-    Task.LOCALIZATION: ("mean_iou", "iou_50", "iou_75"),
-    Task.DETECTION: ("ap", "ap50", "ap75", "ar_100", "macro_f1"),
-    Task.SEGMENTATION: ("ap", "ap50", "ap75", "box_ap", "box_ap50", "macro_f1"),
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ def measured(contract: Contract, most: int) -> Iterator[MetricSummary]:
     if WITH_INTERVALS in metrics:
         # Untuned, the plain figures are the same; tuned, they are those before thresholds were chosen.
         repeated = {"val at chosen thresholds"} | (set() if metrics[WITH_INTERVALS].get("tuned") else {"val"})
-    first = {name: place for place, name in enumerate(_LEADING[contract.task])}
+    first = {name: place for place, name in enumerate(contract.task.fields.summary_metrics)}
     for split, found in metrics.items():
         if split in repeated:
             continue

@@ -87,7 +87,6 @@ MULTILABEL = Task.define(
             "describe": describe,
             "target_encoder": "blemish.training.targets:label_shares_encoder",
             "validate": "blemish.training.validation:measure_scores",
-            "calibrate": "blemish.training.validation:choose_label_thresholds",
             "report": "blemish.evaluation.image_level_report:score_image_level",
             "decision_differences": "blemish.export.parity_certificate:threshold_differences",
         },

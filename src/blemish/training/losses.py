@@ -18,11 +18,6 @@ from blemish.structures import Sample, Task
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 _AWAY = 1e-8  # a root has no slope at 0, where a sure and right answer stands
-_BY_TASK = {
-    Task.CLASSIFICATION: ("cross-entropy", "focal"),
-    Task.MULTILABEL: ("bce", "focal"),
-    Task.LOCALIZATION: ("mse", "smooth-l1", "giou"),
-}
 _USERS = {
     "label_smoothing": ("cross-entropy", "bce"),
     "class_weights": ("cross-entropy", "bce", "focal"),
@@ -75,7 +70,7 @@ def loss_name(task: Task, part: LossConfig) -> str:
     Raises:
         BadRecipe: one that another task takes.
     """
-    fitting = _BY_TASK.get(task, ())
+    fitting = task.fields.losses
     if part.name is None:
         return fitting[0] if fitting else ""
     if part.name not in fitting:
@@ -94,7 +89,7 @@ def check_loss(task: Task, part: LossConfig) -> None:
     for key, users in _USERS.items():
         if name in users or getattr(part, key) == LossConfig.model_fields[key].default:
             continue
-        able = [n for n in _BY_TASK.get(task, ()) if n in users]
+        able = [n for n in task.fields.losses if n in users]
         other = f", or take {' or '.join(able)}" if able else ""
         raise BadRecipe(
             f"training.loss.{key}: {name or f'the loss of a network for {task}'} has no use for it;"

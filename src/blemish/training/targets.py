@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from blemish.errors import BadDataset
 from blemish.models._network import Network
 from blemish.preprocessing import Placement
 from blemish.structures import Sample, Task
+
+TargetEncoder = Callable[[Sample, FloatArray | None, Placement], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,20 @@ class OneBox:
         return np.array([left, top, right - left, bottom - top], np.float32)
 
 
-def target_of(network: Network) -> LabelShares | OneBox:
+def target_of(network: Network) -> TargetEncoder:
     """What this network learns of an image."""
-    if network.task.has_one_box:
-        return OneBox(network.decoder.settings.get("coord_max"))
+    encoder: TargetEncoder = network.task.hook("target_encoder")(network)
+    return encoder
+
+
+def label_shares_encoder(network: Network) -> LabelShares:
+    """Return the target encoder of a network that scores labels."""
     return LabelShares(network.label_count)
+
+
+def one_box_encoder(network: Network) -> OneBox:
+    """Return the target encoder of a network that predicts one box."""
+    return OneBox(network.decoder.settings.get("coord_max"))
 
 
 def largest_coordinate(samples: Sequence[Sample]) -> float:
@@ -85,11 +96,8 @@ def check_targets(samples: Sequence[Sample], task: Task) -> None:
         where = sample.origin or sample.id
         if sample.ground_truth is None:
             raise BadDataset(f"{where}: the image has no label; label it or leave it out")
-        if task.has_one_box and len(sample.ground_truth) != 1:
-            raise BadDataset(
-                f"{where}: localization takes one box an image, and this one has {len(sample.ground_truth)}; "
-                "train a detector, or leave such images out"
-            )
+        if "check_sample" in task.fields.hooks:
+            task.hook("check_sample")(sample, where)
 
 
 def check_objects(

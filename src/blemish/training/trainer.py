@@ -40,7 +40,7 @@ from blemish.training.lightning_trainer import build_trainer, rewrap_errors
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
 from blemish.training.optimizers import freeze
 from blemish.training.targets import target_of
-from blemish.training.validation import HEADLINE, measure, tuned
+from blemish.training.validation import measure, tuned
 
 _log = logging.getLogger("blemish.training")
 
@@ -230,7 +230,7 @@ class Trainer:
         return ImageLoss(task, part, weights)
 
     def _monitor(self) -> str:
-        return self.recipe.training.monitor or HEADLINE.get(self.network.task, "val_loss")
+        return self.recipe.training.monitor or self.network.task.primary_metric
 
     def _batches_per_epoch(self) -> int:
         part = self.recipe.training

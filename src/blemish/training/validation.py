@@ -22,32 +22,12 @@ from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
 from blemish.structures import Sample, Task
-from blemish.training.detection_metrics import NAMES
-
-HEADLINE = {
-    Task.CLASSIFICATION: "macro_f1",
-    Task.MULTILABEL: "macro_f1",
-    Task.LOCALIZATION: "mean_iou",
-    Task.DETECTION: "ap",
-    Task.SEGMENTATION: "ap",
-}
-_OF_SCORES = ("macro_f1", "weighted_f1", "macro_ap", "log_loss", "calibration_error")
-FIGURES = {
-    Task.CLASSIFICATION: ("accuracy", *_OF_SCORES),
-    Task.MULTILABEL: ("exact_match", *_OF_SCORES),
-    Task.LOCALIZATION: (
-        *("mean_iou", "iou_50", "iou_75", "relative_accuracy"),
-        *("error_x", "error_y", "error_width", "error_height"),
-    ),
-    Task.DETECTION: NAMES,
-    Task.SEGMENTATION: (*NAMES, *(f"box_{name}" for name in NAMES)),
-}
 
 
 def watched_of(recipe: Recipe, task: Task) -> tuple[str, ...]:
     """The metrics that decide on the best epoch, on when to stop and on the learning rate."""
     part = recipe.training
-    monitor = part.monitor or HEADLINE.get(task, "val_loss")
+    monitor = part.monitor or task.primary_metric
     plateau = (part.schedule.metric,) if part.schedule.name == "plateau" and part.schedule.metric else ()
     return (monitor, *plateau)
 
@@ -58,7 +38,7 @@ def check_watched(recipe: Recipe, task: Task) -> None:
     Raises:
         BadRecipe: the message names the key and offers the nearest metric.
     """
-    known = (*FIGURES[task], "train_loss", "val_loss")
+    known = (*task.fields.validation_metrics, "train_loss", "val_loss")
     part = recipe.training
     watched = {"training.monitor": part.monitor}
     if part.schedule.name == "plateau":
@@ -96,23 +76,35 @@ def ground_truth_of(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
 
 
 def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
-    """The figures of one validation, multilabel verdicts at the contract's thresholds (.5 in training).
+    """Return the metrics of one validation, as the task's hook `validate` computes them.
 
     Args:
         contract: task, labels, decoder, temperature and thresholds.
         outputs: of the validation images.
     """
-    if contract.task.has_one_box:
-        predictions = decode(contract, outputs.arrays, outputs.placements)
-        predicted = np.concatenate([p.boxes_xyxy for p in predictions if p.boxes_xyxy is not None])
-        true = np.concatenate(
-            [
-                s.ground_truth.boxes_xyxy
-                for s in outputs.samples
-                if s.ground_truth and s.ground_truth.boxes_xyxy is not None
-            ]
-        )
-        return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
+    metrics: dict[str, float] = contract.task.hook("validate")(contract, outputs)
+    return metrics
+
+
+def measure_box(contract: Contract, outputs: Outputs) -> dict[str, float]:
+    """Return the metrics of one predicted box per image: overlap and coordinate errors."""
+    predictions = decode(contract, outputs.arrays, outputs.placements)
+    predicted = np.concatenate([p.boxes_xyxy for p in predictions if p.boxes_xyxy is not None])
+    true = np.concatenate(
+        [
+            s.ground_truth.boxes_xyxy
+            for s in outputs.samples
+            if s.ground_truth and s.ground_truth.boxes_xyxy is not None
+        ]
+    )
+    return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
+
+
+def measure_scores(contract: Contract, outputs: Outputs) -> dict[str, float]:
+    """Return the metrics of one probability per label; multilabel decisions at the contract's thresholds.
+
+    While a network is trained, its thresholds are .5.
+    """
     scores = scores_of(contract, outputs)
     ground_truth = ground_truth_of(outputs.samples, contract.task)
     single = contract.task.has_one_label

@@ -66,27 +66,16 @@ def ground_truth_of(
         size_hw: of the image.
     """
     index = np.array([flaw.label_index for flaw in flaws], np.int64)
-    if task.has_one_label:
-        index = index[:1] + 1 if index.size else np.zeros(1, np.int64)
-        return GroundTruth(task=task, labels=labels, label_index=index, size_hw=size_hw)
-    if task.has_label_set:
-        return GroundTruth(task=task, labels=labels, label_index=np.unique(index), size_hw=size_hw)
     boxes = np.array([mask_box(flaw.mask) for flaw in flaws]).reshape(-1, 4)
-    if task.has_one_box:
-        boxes, index = boxes[:1], np.zeros(min(len(boxes), 1), np.int64)
-    masks = tuple(flaw.mask for flaw in flaws) if task.has_masks else None
-    return GroundTruth(
-        task=task, labels=labels, label_index=index, size_hw=size_hw, boxes_xyxy=boxes, masks=masks
-    )
+    masks = tuple(flaw.mask for flaw in flaws)
+    ground_truth: GroundTruth = task.hook("synthesize")(index, boxes, masks, labels, size_hw)
+    return ground_truth
 
 
 def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
     """The labels a task speaks of: with the name and title of clean ones, without, or only "damage"."""
-    if task.has_one_label:
-        return Labels((clean[0], *damage.names), (clean[1], *damage.display_names))
-    if task.has_one_box:
-        return Labels(("damage",), ("Damage",))
-    return damage
+    labels: Labels = task.hook("synthetic_labels")(damage, clean)
+    return labels
 
 
 def check_request(count: int, size: int) -> None:
