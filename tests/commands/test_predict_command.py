@@ -13,13 +13,17 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.output import Pictures, verdict
+from blemish.commands.output import Pictures
 from blemish.commands.predict_command import predict
 from blemish.errors import BadInput, BadModelFile, ImageTooLarge, StorageFull, WrongTask
 from blemish.geometry import mask_from_array
 from blemish.inference import load
 from blemish.model_file import ParityCertificate, write_model_file
 from blemish.structures import Task
+
+
+def describe(prediction):
+    return prediction.task.hook("describe")(prediction)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +208,7 @@ def test_a_multilabel_verdict_in_words(tmp_path, tiny, logits, thresholds, said)
     labels = ({"name": "F_Crushed", "title": "F Crushed"}, {"name": "R_Normal", "title": "R Normal"})
     promise = tiny.contract(Task.MULTILABEL).model_dump() | {"labels": labels, "thresholds": thresholds}
     write_model_file(tmp_path / "m.onnx", graph, tiny.contract().model_validate(promise))
-    assert verdict(load(tmp_path / "m.onnx").predict(np.zeros((5, 5, 3), np.uint8))) == said
+    assert describe(load(tmp_path / "m.onnx").predict(np.zeros((5, 5, 3), np.uint8))) == said
 
 
 def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
@@ -221,10 +225,10 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     write_model_file(tmp_path / "m.onnx", graph, promise)
     answer = load(tmp_path / "m.onnx").predict(np.zeros((8, 8, 3), np.uint8))
     assert len(answer) == 4
-    assert verdict(answer) == "2 x Fine (best 90.0%), 1 x Dented (best 70.0%)"
+    assert describe(answer) == "2 x Fine (best 90.0%), 1 x Dented (best 70.0%)"
     masks = tuple(mask_from_array(np.eye(8, dtype=bool) * (i != 1)) for i in range(4))
     drawn = replace(answer, task=Task.SEGMENTATION, masks=masks)
-    assert verdict(drawn) == f"{verdict(answer)}; 1 without an outline"
+    assert describe(drawn) == f"{describe(answer)}; 1 without an outline"
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--max-detections", 2)
     assert isinstance(result.exception, BadInput)
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
