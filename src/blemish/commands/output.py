@@ -83,10 +83,10 @@ class Pictures:
         Raises:
             StorageFull: the disk is full or read-only.
         """
-        from blemish.drawing import draw, reduced
+        from blemish.drawing import draw, reduce_image
 
         assert outcome.prediction is not None and outcome.image is not None  # noqa: S101
-        photo = reduced(outcome.image, DRAWN_PIXELS)
+        photo = reduce_image(outcome.image, DRAWN_PIXELS)
         picture = draw(outcome.prediction.filter_scores(self.min_score), photo.to_pil(self.white_level))
         if isinstance(outcome.source, Frame):
             return self._add_frame(outcome.source, picture)

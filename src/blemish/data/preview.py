@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from blemish.drawing import draw
-from blemish.drawing.palette import INK, PAPER, font, shortened
+from blemish.drawing.palette import TEXT_COLOR, BACKGROUND, font, shorten_text
 from blemish.errors import BadImage, BadInput
 from blemish.imaging import open_image
 from blemish.structures import Dataset, Sample
@@ -41,7 +41,7 @@ def preview(
     rows = -(-len(chosen) // columns)
     caption = LETTERS + 6
     step_x, step_y = tile + GAP, tile + caption + GAP
-    grid = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), PAPER)
+    grid = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), BACKGROUND)
     pen, letters = ImageDraw.Draw(grid), font(LETTERS)
     for number, sample in enumerate(chosen):
         x, y = GAP + number % columns * step_x, GAP + number // columns * step_y
@@ -50,7 +50,7 @@ def preview(
         name = (
             sample.id if sample.split is None or sample.split in sample.id else f"{sample.split}: {sample.id}"
         )
-        pen.text((x, y + tile + 3), shortened(name, LETTERS, tile), fill=INK, font=letters)
+        pen.text((x, y + tile + 3), shorten_text(name, LETTERS, tile), fill=TEXT_COLOR, font=letters)
     return grid
 
 
@@ -81,6 +81,6 @@ def _drawn(sample: Sample, tile: int) -> Image.Image:
             picture = draw(sample.ground_truth, sample.path)
     except BadImage as error:
         picture = Image.new("RGB", (tile, tile), "lightgrey")
-        ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.detail[:60], fill=INK)
+        ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.detail[:60], fill=TEXT_COLOR)
     picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
     return picture

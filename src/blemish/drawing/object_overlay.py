@@ -1,4 +1,4 @@
-"""Boxes, outlines and their labels, drawn on a picture."""
+"""Draw boxes, mask outlines and their labels on an image."""
 
 from __future__ import annotations
 
@@ -10,54 +10,62 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from blemish.arrays import FloatArray
-from blemish.drawing.palette import Colour, font, label_colour, luminance, percent, readable_on, text_width
+from blemish.drawing.palette import (
+    Color,
+    font,
+    format_score,
+    label_color,
+    luminance,
+    text_color_on,
+    text_width,
+)
 from blemish.geometry import mask_to_rings
 from blemish.structures import Annotation, GroundTruth, Prediction
 
-FINE = 3  # lines are drawn this many times as fine as the pixels,
-FINE_BELOW = 1_000_000  # on sheets of fewer pixels than these: on larger ones nobody sees the steps
-FILL = 0.26  # how much of its colour a mask lays over the image
+SUPERSAMPLING = 3  # lines are drawn at this multiple of the resolution and reduced,
+MAX_SUPERSAMPLED_PIXELS = 1_000_000  # on areas up to this size; on larger ones aliasing is not visible
+MASK_OPACITY = 0.26  # of the fill of a mask, in [0, 1]
 
 Rectangle = tuple[int, int, int, int]
 
 
-def draw_objects(picture: Image.Image, annotation: Annotation, zoom: float, line: int, letters: int) -> None:
-    """Draw every object of an annotation, in place, the best one last and on top.
+def draw_objects(canvas: Image.Image, annotation: Annotation, zoom: float, line: int, font_size: int) -> None:
+    """Draw every object of an annotation on `canvas`, in place; the first object is drawn last, on top.
 
     Args:
-        picture: RGB, the image times `zoom`.
-        annotation: with boxes.
-        zoom: pixels of the picture for one of the image.
-        line: width of lines, pixels of the picture.
-        letters: height of letters, pixels of the picture.
+        canvas: RGB, the image scaled by `zoom`.
+        annotation: of a task with boxes.
+        zoom: pixels of the canvas per pixel of the annotated image.
+        line: line width, in pixels of the canvas.
+        font_size: in pixels of the canvas.
     """
     boxes = annotation.boxes_xyxy
     if boxes is None or not len(annotation):
-        _tag(picture, "nothing found" if isinstance(annotation, Prediction) else "nothing here", letters)
+        _draw_tag(canvas, "no detections" if isinstance(annotation, Prediction) else "no objects", font_size)
         return
     boxes = boxes * zoom
-    colours = [label_colour(int(i)) for i in annotation.label_index]
+    colors = [label_color(int(i)) for i in annotation.label_index]
     tips = np.concatenate([boxes[:, :1], boxes[:, :1]], 1)
     for row in reversed(range(len(boxes))):
         masks = annotation.masks
         if masks is not None and masks[row].area:
             rings = [ring * zoom for ring in mask_to_rings(masks[row])]
-            _outline(picture, rings, line, colours[row])
+            _draw_mask(canvas, rings, line, colors[row])
             points = np.concatenate(rings)
             tips[row] = points[points[:, 1].argmin(), 0], points[points[:, 1].argmax(), 0]
             boxes[row] = *points.min(0), *points.max(0)
         else:
             x1, y1, x2, y2 = boxes[row]
             corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-            _ring(picture, corners, line, colours[row])
-    texts = [_text(annotation, row) for row in range(len(boxes))]
-    sizes = [_chip_size(t, letters) for t in texts]
-    if annotation.masks is not None:  # a label begins a little to the left of the tip it names
-        tips -= letters / 2
-    places = place_labels(boxes, sizes, picture.size, line, tips)
-    for text, place, colour in zip(texts, places, colours, strict=True):
+            _draw_ring(canvas, corners, line, colors[row])
+    texts = [_label_text(annotation, row) for row in range(len(boxes))]
+    sizes = [_chip_size(t, font_size) for t in texts]
+    if annotation.masks is not None:  # a label starts slightly to the left of the tip of its object
+        tips -= font_size / 2
+    places = place_labels(boxes, sizes, canvas.size, line, tips)
+    for text, place, color in zip(texts, places, colors, strict=True):
         if text and place is not None:
-            _chip(picture, place, text, letters, colour)
+            _draw_chip(canvas, place, text, font_size, color)
 
 
 def place_labels(
@@ -67,54 +75,54 @@ def place_labels(
     gap: int,
     tips_x: FloatArray | None = None,
 ) -> list[Rectangle | None]:
-    """Where each box's label goes, so that no label covers another one and none leaves the picture.
+    """Return the position of the label of each box: no two labels overlap, and all are inside the canvas.
 
     Args:
-        boxes: (n, 4) xyxy pixels of the picture, the most important first.
-        sizes: width and height of each label, pixels.
-        size_wh: width and height of the picture.
-        gap: between a box and its label, pixels.
-        tips_x: (n, 2) where, from left to right, the thing in each box reaches its top and its bottom; the
-            left border where not given.
+        boxes: (n, 4) float, x1 y1 x2 y2 in pixels of the canvas, in descending order of importance.
+        sizes: width and height of each label, in pixels.
+        size_wh: width and height of the canvas, in pixels.
+        gap: distance between a box and its label, in pixels.
+        tips_x: (n, 2) float, the x of the highest and of the lowest point of each object, in pixels. Default:
+            the left side of each box.
 
     Returns:
-        x1 y1 x2 y2 a label; None for one that finds no room, as in a crowd of boxes.
+        x1 y1 x2 y2 per label, in pixels; None for a label without free space.
     """
     tips = np.concatenate([boxes[:, :1], boxes[:, :1]], 1) if tips_x is None else tips_x
-    taken: list[Rectangle] = []
-    out: list[Rectangle | None] = []
+    occupied: list[Rectangle] = []
+    places: list[Rectangle | None] = []
     for row, (box, (w, h)) in enumerate(zip(boxes, sizes, strict=True)):
         best: Rectangle | None = None
-        least = np.inf
+        min_cost = np.inf
         for rank, (x, y) in enumerate(_candidates(box, tips[row], w, h, gap)):
             x = int(np.clip(x, 0, max(size_wh[0] - w, 0)))
             place = (x, int(y), x + w, int(y) + h)
-            if y < 0 or y + h > size_wh[1] or x + w > size_wh[0] or any(_overlap(place, t) for t in taken):
+            if y < 0 or y + h > size_wh[1] or x + w > size_wh[0] or any(_overlap(place, o) for o in occupied):
                 continue
-            # Better over the background than over another object, better near than far.
-            cost = _covered(place, np.delete(boxes, row, 0)) / (w * h) + 0.15 * rank
-            if cost < least:
-                best, least = place, cost
-        out.append(best)
+            # Prefer the background to another object, and near positions to distant ones.
+            cost = _covered_area(place, np.delete(boxes, row, 0)) / (w * h) + 0.15 * rank
+            if cost < min_cost:
+                best, min_cost = place, cost
+        places.append(best)
         if best is not None:
-            taken.append(best)
-    return out
+            occupied.append(best)
+    return places
 
 
 def _candidates(box: FloatArray, tips: FloatArray, w: int, h: int, gap: int) -> list[tuple[float, float]]:
-    """Top left corners to try, the preferred first."""
+    """Return top left corners to try, in descending order of preference."""
     x1, y1, x2, y2 = box
-    above, below, inside_top, inside_low = y1 - h - gap, y2 + gap, y1 + gap, y2 - h - gap
-    near = [(tips[0], above), (tips[1], below), (x1, above), (x1, below), (x2 - w, above), (x2 - w, below)]
-    near += [(x1 + gap, inside_top), (x2 - w - gap, inside_top), (x1 + gap, inside_low)]
-    near += [(x2 + gap, y1), (x1 - w - gap, y1)]
-    near += [(tips[0], above - k * (h + 1)) for k in (1, 2)] + [
+    above, below, inside_top, inside_bottom = y1 - h - gap, y2 + gap, y1 + gap, y2 - h - gap
+    corners = [(tips[0], above), (tips[1], below), (x1, above), (x1, below), (x2 - w, above), (x2 - w, below)]
+    corners += [(x1 + gap, inside_top), (x2 - w - gap, inside_top), (x1 + gap, inside_bottom)]
+    corners += [(x2 + gap, y1), (x1 - w - gap, y1)]
+    corners += [(tips[0], above - k * (h + 1)) for k in (1, 2)] + [
         (tips[1], below + k * (h + 1)) for k in (1, 2)
     ]
-    return near
+    return corners
 
 
-def _covered(place: Rectangle, boxes: FloatArray) -> float:
+def _covered_area(place: Rectangle, boxes: FloatArray) -> float:
     width = np.minimum(place[2], boxes[:, 2]) - np.maximum(place[0], boxes[:, 0])
     height = np.minimum(place[3], boxes[:, 3]) - np.maximum(place[1], boxes[:, 1])
     return float((np.maximum(width, 0) * np.maximum(height, 0)).sum())
@@ -124,93 +132,99 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _text(annotation: Annotation, row: int) -> str:
+def _label_text(annotation: Annotation, row: int) -> str:
     words = [annotation.labels.display_names[annotation.label_index[row]]] if len(annotation.labels) else []
     if isinstance(annotation, Prediction):
-        words.append(percent(float(annotation.scores[row])))
+        words.append(format_score(float(annotation.scores[row])))
     elif isinstance(annotation, GroundTruth):
         words += ["(crowd)"] * bool(annotation.crowd[row]) + ["(difficult)"] * bool(annotation.difficult[row])
     return " ".join(words)
 
 
-def _chip_size(text: str, letters: int) -> tuple[int, int]:
-    return text_width(text, letters) + letters, int(1.5 * letters)
+def _chip_size(text: str, font_size: int) -> tuple[int, int]:
+    return text_width(text, font_size) + font_size, int(1.5 * font_size)
 
 
-def _chip(picture: Image.Image, place: Rectangle, text: str, letters: int, colour: Colour) -> None:
-    """A label: its text on its colour, with round corners."""
+def _draw_chip(canvas: Image.Image, place: Rectangle, text: str, font_size: int, color: Color) -> None:
+    """Draw a label: its text on a rectangle of its color with rounded corners."""
     x1, y1, x2, y2 = place
-    sheet = Image.new("L", (FINE * (x2 - x1), FINE * (y2 - y1)))
-    corner = (0, 0, sheet.width - 1, sheet.height - 1)
-    ImageDraw.Draw(sheet).rounded_rectangle(corner, FINE * letters // 3, fill=235)
-    picture.paste(colour, (x1, y1), sheet.reduce(FINE))
-    place_of_text = ((x1 + x2) / 2, (y1 + y2) / 2)
-    ImageDraw.Draw(picture).text(place_of_text, text, readable_on(colour), font(letters), "mm")
+    layer = Image.new("L", (SUPERSAMPLING * (x2 - x1), SUPERSAMPLING * (y2 - y1)))
+    corner = (0, 0, layer.width - 1, layer.height - 1)
+    ImageDraw.Draw(layer).rounded_rectangle(corner, SUPERSAMPLING * font_size // 3, fill=235)
+    canvas.paste(color, (x1, y1), layer.reduce(SUPERSAMPLING))
+    text_center = ((x1 + x2) / 2, (y1 + y2) / 2)
+    ImageDraw.Draw(canvas).text(text_center, text, text_color_on(color), font(font_size), "mm")
 
 
-def _tag(picture: Image.Image, text: str, letters: int) -> None:
-    width, height = _chip_size(text, letters)
-    _chip(picture, (letters, letters, letters + width, letters + height), text, letters, (235, 235, 235))
+def _draw_tag(canvas: Image.Image, text: str, font_size: int) -> None:
+    width, height = _chip_size(text, font_size)
+    _draw_chip(
+        canvas,
+        (font_size, font_size, font_size + width, font_size + height),
+        text,
+        font_size,
+        (235, 235, 235),
+    )
 
 
-def _outline(picture: Image.Image, rings: Sequence[FloatArray], line: int, colour: Colour) -> None:
-    """The light fill of a mask and a line around it."""
-    sheet = _Sheet.over(picture, np.concatenate(rings), 1)
-    if sheet is None:
+def _draw_mask(canvas: Image.Image, rings: Sequence[FloatArray], line: int, color: Color) -> None:
+    """Draw the translucent fill of a mask and its outlines."""
+    layer = _Layer.covering(canvas, np.concatenate(rings), 1)
+    if layer is None:
         return
-    pen = ImageDraw.Draw(sheet.image)
-    for ring in rings:  # the largest first, so a hole cuts into what is there, and an island fills the hole
+    pen = ImageDraw.Draw(layer.image)
+    for ring in rings:  # by descending area: a hole erases its component, not a component inside the hole
         x, y = (ring - ring[0]).T
         is_hole = np.dot(x, np.roll(y, -1)) < np.dot(y, np.roll(x, -1))
-        pen.polygon(sheet.points(ring), fill=0 if is_hole else round(255 * FILL))
-    sheet.lay(picture, colour)
+        pen.polygon(layer.points(ring), fill=0 if is_hole else round(255 * MASK_OPACITY))
+    layer.blend(canvas, color)
     for ring in rings:
-        _ring(picture, ring, line, colour)
+        _draw_ring(canvas, ring, line, color)
 
 
-def _ring(picture: Image.Image, ring: FloatArray, line: int, colour: Colour) -> None:
-    """A closed line with a thin rim of the opposite brightness, so that it shows on light and on dark."""
-    sheet = _Sheet.over(picture, ring, line + 2)
-    if sheet is None:
+def _draw_ring(canvas: Image.Image, ring: FloatArray, line: int, color: Color) -> None:
+    """Draw a closed line with a thin rim of contrasting brightness, visible on light and dark images."""
+    layer = _Layer.covering(canvas, ring, line + 2)
+    if layer is None:
         return
-    # The first two points once more: the joint of the last corner is drawn like the others.
-    points = sheet.points(np.concatenate([ring, ring[:2]]))
-    rim = (0, 0, 0) if luminance(colour) > 0.13 else (255, 255, 255)
-    pen = ImageDraw.Draw(sheet.image)
-    for width, strength, tone in ((line + 1.4, 130, rim), (line, 255, colour)):
-        sheet.image.paste(0, (0, 0, *sheet.image.size))
-        pen.line(points, fill=strength, width=round(sheet.fine * width), joint="curve")
-        sheet.lay(picture, tone)
+    # Repeat the first two points, so that the last corner gets a joint as well.
+    points = layer.points(np.concatenate([ring, ring[:2]]))
+    rim = (0, 0, 0) if luminance(color) > 0.13 else (255, 255, 255)
+    pen = ImageDraw.Draw(layer.image)
+    for width, strength, tone in ((line + 1.4, 130, rim), (line, 255, color)):
+        layer.image.paste(0, (0, 0, *layer.image.size))
+        pen.line(points, fill=strength, width=round(layer.scale * width), joint="curve")
+        layer.blend(canvas, tone)
 
 
 @dataclass(frozen=True)
-class _Sheet:
-    """A transparent sheet over a part of the picture, some times as fine.
+class _Layer:
+    """A transparent layer over a part of the canvas, at a multiple of its resolution.
 
     Attributes:
-        corner: where it begins, x y pixels of the picture.
-        fine: pixels of the sheet for one of the picture.
-        image: how much of the colour is laid on, 0 to 255.
+        corner: x and y of its top left corner, in pixels of the canvas.
+        scale: pixels of the layer per pixel of the canvas.
+        image: opacity of the color, 0 to 255.
     """
 
     corner: tuple[int, int]
-    fine: int
+    scale: int
     image: Image.Image
 
     @classmethod
-    def over(cls, picture: Image.Image, points: FloatArray, margin: int) -> Self | None:
-        """Just large enough for some points and a margin; None where they lie outside the picture."""
+    def covering(cls, canvas: Image.Image, points: FloatArray, margin: int) -> Self | None:
+        """Return the smallest layer for some points and a margin, or None if it is outside the canvas."""
         x1, y1 = (int(v) for v in np.maximum(np.floor(points.min(0)) - margin, 0))
-        x2, y2 = (int(v) for v in np.minimum(np.ceil(points.max(0)) + margin, picture.size))
+        x2, y2 = (int(v) for v in np.minimum(np.ceil(points.max(0)) + margin, canvas.size))
         if x1 >= x2 or y1 >= y2:
             return None
-        fine = FINE if (x2 - x1) * (y2 - y1) < FINE_BELOW else 1
-        return cls((x1, y1), fine, Image.new("L", (fine * (x2 - x1), fine * (y2 - y1))))
+        scale = SUPERSAMPLING if (x2 - x1) * (y2 - y1) < MAX_SUPERSAMPLED_PIXELS else 1
+        return cls((x1, y1), scale, Image.new("L", (scale * (x2 - x1), scale * (y2 - y1))))
 
     def points(self, points: FloatArray) -> list[tuple[float, float]]:
-        """Points of the picture as ImageDraw takes them here: its coordinates are pixel centres."""
-        return [(x, y) for x, y in (self.fine * (points - self.corner) - 0.5).tolist()]
+        """Return points of the canvas in coordinates of ImageDraw, where a pixel's center is an integer."""
+        return [(x, y) for x, y in (self.scale * (points - self.corner) - 0.5).tolist()]
 
-    def lay(self, picture: Image.Image, colour: Colour) -> None:
-        """Lay the colour on the picture."""
-        picture.paste(colour, self.corner, self.image.reduce(self.fine) if self.fine > 1 else self.image)
+    def blend(self, canvas: Image.Image, color: Color) -> None:
+        """Paint the color on the canvas with the opacity of the layer."""
+        canvas.paste(color, self.corner, self.image.reduce(self.scale) if self.scale > 1 else self.image)
