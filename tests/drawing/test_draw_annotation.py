@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.drawing.drawing_samples import LABELS, count_pixels, prediction
 
 from blemish.data.synthetic import cells, panels
 from blemish.drawing import draw, label_color, place_labels, reduce_image
@@ -13,10 +12,10 @@ from blemish.structures import GroundTruth, Task
 from blemish.testing import raises
 
 
-def test_draw_box_changes_only_its_outline():
+def test_draw_box_changes_only_its_outline(count_pixels, labels):
     ground_truth = GroundTruth(
         task=Task.DETECTION,
-        labels=LABELS,
+        labels=labels,
         label_index=np.array([1]),
         size_hw=(500, 600),
         boxes_xyxy=np.array([[100, 200, 400, 350]]),
@@ -33,13 +32,13 @@ def test_draw_box_changes_only_its_outline():
         assert photo.min() == photo.max() == grey
 
 
-def test_draw_mask_fills_it_but_not_its_hole():
+def test_draw_mask_fills_it_but_not_its_hole(labels):
     array = np.zeros((480, 640), bool)
     array[100:300, 150:450] = True
     array[180:220, 250:350] = False
     ground_truth = GroundTruth(
         task=Task.SEGMENTATION,
-        labels=LABELS,
+        labels=labels,
         label_index=np.array([2]),
         size_hw=(480, 640),
         boxes_xyxy=np.array([[150, 100, 450, 300]]),
@@ -54,13 +53,13 @@ def test_draw_mask_fills_it_but_not_its_hole():
     assert np.abs(drawing[180, 300] - label_color(2)).max() < 40  # and the hole's
 
 
-def test_draw_enlarges_small_images_and_thickens_lines_on_large_ones():
+def test_draw_enlarges_small_images_and_thickens_lines_on_large_ones(count_pixels, labels):
     small = next(panels(1, size_hw=(64, 96)))
     assert draw(small.ground_truth, small.image).size == (480, 320)
     assert draw(small.ground_truth, small.image, min_side=96).size == (96, 64)
     ground_truth = GroundTruth(
         task=Task.DETECTION,
-        labels=LABELS,
+        labels=labels,
         label_index=np.array([0]),
         size_hw=(3000, 4000),
         boxes_xyxy=np.array([[1000, 1000, 2000, 2000]]),
@@ -69,10 +68,10 @@ def test_draw_enlarges_small_images_and_thickens_lines_on_large_ones():
     assert count_pixels(drawing, label_color(0), (950, 1500, 1050, 1501)) >= 8
 
 
-def test_draw_scales_boxes_to_the_image():
+def test_draw_scales_boxes_to_the_image(count_pixels, labels):
     ground_truth = GroundTruth(
         task=Task.DETECTION,
-        labels=LABELS,
+        labels=labels,
         label_index=np.array([0]),
         size_hw=(300, 400),
         boxes_xyxy=np.array([[100, 100, 200, 200]]),
@@ -84,14 +83,14 @@ def test_draw_scales_boxes_to_the_image():
 
 
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION])
-def test_draw_marks_a_prediction_without_detections(task):
+def test_draw_marks_a_prediction_without_detections(task, prediction):
     masks = () if task is Task.SEGMENTATION else None
     photo = np.zeros((480, 640, 3), np.uint8)
     found = prediction(task, [], [], [0, 0, 0], boxes_xyxy=np.zeros((0, 4)), masks=masks, size_hw=(480, 640))
     assert (np.asarray(draw(found, photo)) > 200).any()
 
 
-def test_draw_accepts_every_type_of_image(tmp_path):
+def test_draw_accepts_every_type_of_image(tmp_path, prediction):
     panel = next(panels(1))
     path = tmp_path / "p.png"
     panel.image.to_pil().save(path)
@@ -138,7 +137,7 @@ def test_reduce_image_in_bands_equals_reducing_at_once():
 
 
 @pytest.mark.parametrize("size_hw", [(40, 1500), (200, 6000), (1500, 120)])
-def test_draw_labels_objects_on_elongated_images(size_hw, monkeypatch):
+def test_draw_labels_objects_on_elongated_images(size_hw, monkeypatch, labels):
     placed = []
 
     def spy(*arguments):
@@ -149,7 +148,7 @@ def test_draw_labels_objects_on_elongated_images(size_hw, monkeypatch):
     height, width = size_hw
     box = np.array([[width / 4, height / 4, width / 2, height / 2]])
     ground_truth = GroundTruth(
-        task=Task.DETECTION, labels=LABELS, size_hw=size_hw, label_index=[1], boxes_xyxy=box
+        task=Task.DETECTION, labels=labels, size_hw=size_hw, label_index=[1], boxes_xyxy=box
     )
     draw(ground_truth, np.full((*size_hw, 3), 90, np.uint8))
     assert len(placed) == 1 and placed[0] is not None

@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image
-from tests.drawing.drawing_samples import LABELS, count_pixels, prediction
 
 from blemish.drawing import draw, label_color, side_by_side
 from blemish.drawing.palette import BACKGROUND
@@ -10,7 +9,7 @@ from blemish.structures import GroundTruth, Labels, Prediction, Task
 from blemish.testing import raises
 
 
-def test_strip_shows_decision_scores_and_thresholds():
+def test_strip_shows_decision_scores_and_thresholds(count_pixels, prediction):
     photo = np.zeros((480, 640, 3), np.uint8)
     answer = prediction(
         Task.MULTILABEL, [0], [0.9], [0.9, 0.2, 0.0], thresholds=np.array([0.5, 0.3, 0.5]), size_hw=(480, 640)
@@ -47,12 +46,12 @@ def test_strip_fits_many_labels_and_long_names():
     assert draw(ground_truth, np.zeros((480, 640, 3), np.uint8)).width == 640
 
 
-def test_strip_of_a_ground_truth_without_labels():
-    ground_truth = GroundTruth(task=Task.MULTILABEL, labels=LABELS, label_index=np.zeros(0, np.int64))
+def test_strip_of_a_ground_truth_without_labels(labels):
+    ground_truth = GroundTruth(task=Task.MULTILABEL, labels=labels, label_index=np.zeros(0, np.int64))
     assert draw(ground_truth, np.zeros((480, 640, 3), np.uint8)).height > 480
 
 
-def test_side_by_side_scales_to_one_height():
+def test_side_by_side_scales_to_one_height(count_pixels):
     images = [
         Image.new("RGB", (100, 200), (255, 0, 0)),
         Image.new("L", (300, 100)),

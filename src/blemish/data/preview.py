@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from blemish.drawing import draw
-from blemish.drawing.palette import TEXT_COLOR, BACKGROUND, font, shorten_text
+from blemish.drawing.palette import BACKGROUND, TEXT_COLOR, font, shorten_text
 from blemish.errors import BadImage, BadInput
 from blemish.imaging import open_image
 from blemish.structures import Dataset, Sample
@@ -81,6 +81,8 @@ def _drawn(sample: Sample, tile: int) -> Image.Image:
             picture = draw(sample.ground_truth, sample.path)
     except BadImage as error:
         picture = Image.new("RGB", (tile, tile), "lightgrey")
-        ImageDraw.Draw(picture).multiline_text((8, 8), "cannot be opened:\n" + error.detail[:60], fill=TEXT_COLOR)
+        ImageDraw.Draw(picture).multiline_text(
+            (8, 8), "cannot be opened:\n" + error.detail[:60], fill=TEXT_COLOR
+        )
     picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
     return picture

@@ -57,7 +57,7 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     font_size = int(np.clip(longer / 45, 13, 160))
     if not annotation.task.has_boxes:
         return append_label_strip(canvas, annotation, font_size)
-    # On an elongated image, such as a weld, the shorter side limits the room for labels.
+    # On an elongated image, such as a weld, the shorter side limits the size of labels.
     font_size = min(font_size, max(min(canvas.size) // 9, 13))
     width = canvas.width if annotation.size_hw is None else annotation.size_hw[1]
     zoom = _zoom(canvas, annotation, width)

@@ -93,13 +93,13 @@ def _draw_bars(prediction: Prediction, width: int, font_size: int) -> Image.Imag
     strip = Image.new("RGB", (width, int(2.6 * font_size) + row * rows + pad), BACKGROUND)
     pen = ImageDraw.Draw(strip)
     positive_names = [prediction.labels.display_names[i] for i in order if positive[i]]
-    headline = int(1.25 * font_size)
-    text = shorten_text(", ".join(positive_names) or "no label", headline, width - 2 * pad)
+    title_size = int(1.25 * font_size)
+    text = shorten_text(", ".join(positive_names) or "no label", title_size, width - 2 * pad)
     pen.text(
         (pad, 1.5 * font_size),
         text,
         TEXT_COLOR,
-        font(headline),
+        font(title_size),
         "lm",
         stroke_width=font_size / 45,
         stroke_fill=TEXT_COLOR,
