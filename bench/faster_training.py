@@ -37,7 +37,7 @@ def kept_features(cells, weights, folder):
     settings = {
         "data.path": str(cells),
         "data.normalization": "imagenet",
-        "data.photo_cache_gb": 0,
+        "data.image_cache_gb": 0,
         "model.name": "torchvision/mobilenet_v2",
         "model.weights": str(weights),
         "model.input_size": 128,
@@ -80,7 +80,7 @@ def reduced_copies(count, folder):
             "augmentation.horizontal_flip": 0.5,
             "augmentation.random_resized_crop": crop,
         }
-        each = trained({**settings, "data.photo_cache_gb": 0}, folder / f"{name} files")
+        each = trained({**settings, "data.image_cache_gb": 0}, folder / f"{name} files")
         copies = trained(settings, folder / f"{name} copies")
         out[name] = {
             "images a second": [round(1000 / from_the_second(run), 1) for run in (each, copies)],

@@ -93,7 +93,7 @@ def demonstrate(
         RECIPE,
         overrides={
             "data.path": str(table),
-            "data.licence": DATA_LICENCE,
+            "data.license": DATA_LICENCE,
             "training.epochs": epochs,
             "training.seed": seed,
         },

@@ -56,7 +56,7 @@ def torchvisions(network):
     stand_in.rpn, stand_in.roi_heads = network.rpn, network.roi_heads
     stand_in.rpn._post_nms_top_n = {"training": 2000, "testing": network.proposal_count}
     stand_in.roi_heads.score_thresh = network.score_floor
-    stand_in.roi_heads.nms_thresh = network.suppress_iou
+    stand_in.roi_heads.nms_thresh = network.nms_iou
     stand_in.roi_heads.detections_per_img = network.max_detections
     stand_in.transform = Identity(SIDE, SIDE, [0.0], [1.0])
     return stand_in

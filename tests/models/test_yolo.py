@@ -86,7 +86,7 @@ def test_a_size_that_does_not_halve_five_times_is_refused():
 
 def test_rfdetr_takes_no_setting_that_it_would_not_follow():
     with pytest.raises(BadRecipe, match="suppresses nothing"):
-        RFDETROptions.of("rfdetr-nano", {"suppress_iou": 0.6})
+        RFDETROptions.of("rfdetr-nano", {"nms_iou": 0.6})
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_images_without_any_object_are_refused_before_training(tmp_path):
 
 @pytest.mark.slow
 def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path, exported):
-    options = {"proposals": 40, "learned_proposals": 32, "max_detections": 10, "trainable_backbone_layers": 5}
+    options = {"proposals": 40, "sampled_proposals": 32, "max_detections": 10, "trainable_backbone_layers": 5}
     run = train(
         None,
         data=panels,

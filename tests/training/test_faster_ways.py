@@ -156,7 +156,7 @@ def test_training_from_copies_is_training_from_files_bit_for_bit(recipe, tmp_pat
     chosen = recipe(training__epochs=2, augmentation__horizontal_flip=0.5)
     copied = train(chosen, output=tmp_path / "a", device="cpu")
     assert list((tmp_path / "cache" / "images").glob("*.reduced"))
-    read = train(chosen.changed({"data.photo_cache_gb": 0}), output=tmp_path / "b", device="cpu")
+    read = train(chosen.changed({"data.image_cache_gb": 0}), output=tmp_path / "b", device="cpu")
     assert same(weights_of(copied), weights_of(read))
 
 

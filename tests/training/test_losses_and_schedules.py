@@ -9,7 +9,7 @@ import torchvision
 from torch.nn import functional
 
 from blemish.config.recipe import read_recipe
-from blemish.config.schema import LossConfig, OptimizerConfig, ScheduleConfig
+from blemish.config.training_schema import LossConfig, OptimizerConfig, ScheduleConfig
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import create
 from blemish.structures import GroundTruth, Labels, Sample, Task
@@ -144,10 +144,10 @@ def test_schedules_are_torchs(epochs, steps):
     expected = torch_rates(
         lambda o: schedulers.CosineAnnealingLR(o, epochs * steps, eta_min=0.1), epochs, steps
     )
-    mine = rates(ScheduleConfig(name="cosine", final_factor=0.1), epochs, steps)
+    mine = rates(ScheduleConfig(name="cosine", min_lr_ratio=0.1), epochs, steps)
     np.testing.assert_allclose(mine, expected, atol=1e-9)
     expected = torch_rates(lambda o: schedulers.MultiStepLR(o, [2, 5], 0.3), epochs, steps, each="epoch")
-    mine = rates(ScheduleConfig(name="steps", milestones=(2, 5), factor=0.3), epochs, steps)
+    mine = rates(ScheduleConfig(name="multistep", milestones=(2, 5), factor=0.3), epochs, steps)
     np.testing.assert_allclose(mine, expected)
 
 

@@ -93,10 +93,10 @@ def test_later_ones_win(tmp_path):
     recipe = read_recipe(
         tmp_path / "r.yaml",
         overrides={"training.epochs": 4, "training.batch_size": 16, "model.name": None},
-        settings=["training.epochs=5", "training.optimizer.groups.layer3=1e-5"],
+        settings=["training.epochs=5", "training.optimizer.lr_by_stage.layer3=1e-5"],
     )
     assert (recipe.training.epochs, recipe.training.batch_size, recipe.training.patience) == (5, 16, 2)
-    assert recipe.training.optimizer.groups == {"layer3": 1e-5}
+    assert recipe.training.optimizer.lr_by_stage == {"layer3": 1e-5}
     assert recipe.model.name == Recipe().model.name
 
 

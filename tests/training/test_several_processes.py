@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.config.schema import TrainingConfig
+from blemish.config.training_schema import TrainingConfig
 from blemish.data.write_dataset import write_dataset
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.training import run

@@ -51,7 +51,7 @@ def image(tmp_path):
 
 
 def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
-    part = TilesConfig(size=64, overlap=0.25, min_visible=0.5)
+    part = TilesConfig(size=64, overlap=0.25, min_visibility=0.5)
     tiles = list(cut(image, part, tmp_path))
     regions = Tiling(64, 0.25).regions(SIZE)
     assert len(tiles) == len(regions) == len({t.id for t in tiles})
@@ -143,7 +143,7 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
         set={
             "task": "detection", "model.weights": "none", "model.input_size": 64, "training.epochs": 1,
             "model.options": {"backbone": "resnet18"}, "training.batch_size": 4, "training.workers": 0,
-            "training.tensorboard": False, "data.tiles": {"size": 64, "empty": 0},
+            "training.tensorboard": False, "data.tiles": {"size": 64, "empty_ratio": 0},
         },
     )  # fmt: skip
     said = (run.path / "train.log").read_text(encoding="utf-8")

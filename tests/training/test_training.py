@@ -267,7 +267,7 @@ def test_early_stopping_and_the_best_epoch(recipe, tmp_path):
 
 
 def test_frozen_stages_keep_their_weights_and_statistics(recipe, tmp_path):
-    chosen = recipe(model__trainable=["layer4"], training__optimizer__groups={"layer4": 1e-3, "head": 1e-2})
+    chosen = recipe(model__trainable=["layer4"], training__optimizer__lr_by_stage={"layer4": 1e-3, "head": 1e-2})
     run = train(chosen, output=tmp_path / "run", device="cpu")
     other = train(
         chosen.changed({"training.epochs": 1, "training.optimizer.learning_rate": 0.5}),
@@ -302,7 +302,7 @@ def test_localization_trains_and_decodes_in_the_images_pixels(recipe, boxes, tmp
         ({"model__name": "resnet_18"}, Exception, "did you mean 'resnet18'"),
         ({"model__input_size": {"imag": 32}}, BadRecipe, "no input 'imag'; did you mean 'image'"),
         ({"model__trainable": ["layer9"]}, Exception, "layer9"),
-        ({"training__optimizer": {"groups": {"layer9": 1e-3}}}, Exception, "layer9"),
+        ({"training__optimizer": {"lr_by_stage": {"layer9": 1e-3}}}, Exception, "layer9"),
         ({"training__loss": {"name": "bce"}}, BadRecipe, "takes cross-entropy, focal, not bce"),
         ({"training__precision": "fp16"}, BadRecipe, "fp16 needs a GPU"),
         ({"training__monitor": "macro_f2"}, BadRecipe, "training.monitor: .* did you mean 'macro_f1'"),

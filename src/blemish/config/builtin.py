@@ -1,4 +1,4 @@
-"""The recipes that come with Blemish, by name."""
+"""The built-in recipes, by name."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from pathlib import Path
 
 from blemish.errors import BadRecipe, suggestion
 
-# In an installed package they lie inside it, in a checkout at its top.
+# An installed package contains them; in a checkout they are in the top folder.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")
 
 
 def builtin_recipes() -> dict[str, Path]:
-    """Every recipe that comes with Blemish, by name."""
+    """Return the file of every built-in recipe by its name."""
     return {path.stem: path for folder in _FOLDERS for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(name: Path | str) -> Path:
-    """The file of a recipe: a path as it is, or the name of one that comes with Blemish.
+    """Return the file of a recipe.
+
+    Args:
+        name: a path, returned as it is, or the name of a built-in recipe.
 
     Raises:
         BadRecipe: neither; the message offers the nearest name.
@@ -28,9 +31,9 @@ def find_recipe(name: Path | str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = builtin_recipes()
-    if str(name) in shipped:
-        return shipped[str(name)]
-    if path.suffix or len(path.parts) > 1:
-        raise BadRecipe(f"{path}: no such recipe")
-    raise BadRecipe(f"{name}: no such recipe{suggestion(str(name), shipped)}")
+    builtin = builtin_recipes()
+    if str(name) in builtin:
+        return builtin[str(name)]
+    is_path = bool(path.suffix) or len(path.parts) > 1
+    hint = ". Check the path" if is_path else suggestion(str(name), builtin)
+    raise BadRecipe(f"{name}: there is no such recipe{hint}", reason="recipe-not-found")

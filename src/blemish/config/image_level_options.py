@@ -1,4 +1,4 @@
-"""What a recipe may ask of an image-level architecture; torch-free, because recipes are read without it."""
+"""Options of image-level architectures in a recipe (`model.options`); read without torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from blemish.config.key_names import RENAMED_OPTIONS
 from blemish.errors import BadRecipe, suggestion
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,13 +19,13 @@ Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 
 class HeadSpec(BaseModel):
-    """The layers between pooled features and the answer.
+    """The layers between the pooled features and the outputs.
 
     Attributes:
-        hidden: widths of the hidden layers; none gives one linear layer.
-        dropout: in [0, 1), before each linear layer; one number stands for all.
-        activation: after each hidden layer.
-        norm: `layer` or `batch`, between a hidden layer and its activation.
+        hidden: Widths of the hidden layers; none gives a single linear layer.
+        dropout: Dropout rate before each linear layer; one number applies to all of them.
+        activation: Activation after each hidden layer.
+        norm: Normalization between a hidden layer and its activation: `layer` or `batch`. Null for none.
 
     Example:
         >>> HeadSpec(hidden=[256], dropout=[0.5, 0.3]).dropout
@@ -40,42 +41,76 @@ class HeadSpec(BaseModel):
 
     @field_validator("dropout", mode="before")
     @classmethod
-    def _one_for_all(cls, value: Any) -> Any:
+    def _number_to_tuple(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int | float) else value
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_layers(self) -> Self:
         if any(width < 1 for width in self.hidden):
-            raise ValueError("hidden widths are at least 1")
+            raise ValueError("hidden: expected widths of at least 1")
         if any(not 0 <= p < 1 for p in self.dropout):
-            raise ValueError("dropout lies in [0, 1)")
+            raise ValueError("dropout: expected rates in [0, 1)")
         layers = len(self.hidden) + 1
         if len(self.dropout) == 1:
             object.__setattr__(self, "dropout", self.dropout * layers)
         if len(self.dropout) != layers:
-            raise ValueError(f"dropout takes one number, or {layers}: one before each linear layer")
+            raise ValueError(f"dropout: expected one number, or {layers}: one before each linear layer")
         return self
 
 
-class ImageOptions(BaseModel):
-    """What every image-level architecture takes.
-
-    Attributes:
-        input_size: pixels: one number for a square, (height, width), or one number by input name; None for
-            what the architecture takes by itself.
-        head: None for the architecture's own.
-        mean: per channel, of values in [0, 1]; None for that of the architecture's default weights.
-        std: likewise.
-        resize: how an image becomes the input, see `InputSpec`; one word, or one by input name.
-        resize_to: pixels, for `shortest`; likewise.
-        interpolation: Pillow's antialiased filter; likewise.
-        white_level: what counts as 1.0 in 16-bit images.
-        box_scale: what one box's coordinates are divided by: the `image`'s width and height, or the
-            largest coordinate of the set.
-        coord_max: that largest coordinate, pixels.
-    """
+class ArchitectureOptions(BaseModel):
+    """Base class of the options of built-in architectures; an unknown option is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, architecture: str, options: dict[str, Any]) -> Self:
+        """Return the validated options of an architecture.
+
+        Args:
+            architecture: its name, for errors.
+            options: by name, as the recipe gives them.
+
+        Raises:
+            BadRecipe: an unknown or renamed option, with the name to write, or an invalid value.
+        """
+        for name in options:
+            if name in cls.model_fields:
+                continue
+            if RENAMED_OPTIONS.get(name) in cls.model_fields:
+                raise BadRecipe(
+                    f"{architecture}: the option {name!r} was renamed. Write {RENAMED_OPTIONS[name]}",
+                    reason="renamed-key",
+                )
+            hint = suggestion(name, cls.model_fields)
+            raise BadRecipe(f"{architecture}: unknown option {name!r}{hint}", reason="unknown-option")
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(x) for x in first["loc"])
+            where = f"option {place}: " if place else ""  # an error about several options names them itself
+            message = first["msg"].removeprefix("Value error, ")
+            raise BadRecipe(f"{architecture}: {where}{message}", reason="invalid-option") from None
+
+
+class ImageOptions(ArchitectureOptions):
+    """Options of every image-level architecture.
+
+    Attributes:
+        input_size: Input size in pixels: one number for a square, (height, width), or one number per named
+            input. Null for the architecture's own.
+        head: Layers between the pooled features and the outputs. Null for the architecture's own.
+        mean: Mean of each channel, of values in [0, 1]. Null for that of the pretrained weights.
+        std: Standard deviation of each channel. Null for that of the pretrained weights.
+        resize: How an image is fitted to the input, for all inputs or per named input; see `model.resize`.
+        resize_to: Pixels of the shorter side for `shortest`, for all inputs or per named input.
+        interpolation: Pillow's resampling filter, always antialiased; for all inputs or per named input.
+        white_level: Pixel value of 16-bit images that becomes 1.0.
+        box_scale: What the coordinates of a predicted box are divided by: `image` for its width and height,
+            `coord_max` for the largest coordinate of the data set. Localization only.
+        coord_max: The largest coordinate for `coord_max`, in pixels. Null measures it.
+    """
 
     input_size: Pixels | tuple[Pixels, Pixels] | dict[str, Pixels] | None = None
     head: HeadSpec | None = None
@@ -88,27 +123,8 @@ class ImageOptions(BaseModel):
     box_scale: Literal["image", "coord_max"] = "image"
     coord_max: float | None = Field(default=None, gt=0)
 
-    @classmethod
-    def of(cls, architecture: str, options: dict[str, Any]) -> Self:
-        """The options, checked.
-
-        Raises:
-            BadRecipe: an option that does not exist or cannot be; the message offers the nearest.
-        """
-        for name in options:
-            if name not in cls.model_fields:
-                known = cls.model_fields
-                raise BadRecipe(f"{architecture} has no option {name!r}{suggestion(name, known)}")
-        try:
-            return cls.model_validate(options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(x) for x in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise BadRecipe(f"{architecture}: option {place}: {reason}") from None
-
     def size_hw(self, input_name: str, default: tuple[int, int]) -> tuple[int, int]:
-        """Height and width in pixels of one named input."""
+        """Return height and width in pixels of one named input."""
         size = self.input_size
         if isinstance(size, dict):
             size = size.get(input_name)

@@ -1,43 +1,49 @@
-"""The recipe: everything a training depends on, typed, in one place; read without torch.
+"""The recipe: everything a training run depends on, typed; read without torch.
 
-A recipe comes from a YAML file, from options on the command line and from `--set key=value`, later ones
-winning; what stands nowhere is as its part says. The resolved recipe is written to the run.
+A recipe comes from a YAML file, from command-line options and from `--set key=value`; later sources win. Keys
+that no source sets have the default of their section. The run's folder contains the resolved recipe.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from blemish.config.builtin import find_recipe
-from blemish.config.schema import AugmentationConfig, Config, DataConfig, ModelConfig, TrainingConfig
-from blemish.errors import BadRecipe, suggestion
+from blemish.config.fields import UNUSED, Config
+from blemish.config.key_names import PEER_KEYS, renamed_keys_in, translate_run_recipe
+from blemish.config.schema import AugmentationConfig, DataConfig, ModelConfig
+from blemish.config.training_schema import TrainingConfig
+from blemish.errors import BadInput, BadRecipe, suggestion
 from blemish.structures import Task
 
-UNION_NAMES = ("function-", "constrained-", "literal", "int", "tuple", "dict")  # pydantic's
+RECIPE_NAME = "recipe.yaml"  # in a run's folder
+_UNION_MEMBERS = ("function-", "constrained-", "literal", "int", "tuple", "dict")  # pydantic's names
 
 
 class Recipe(Config):
-    """Everything a training depends on.
+    """Everything a training run depends on.
 
     Attributes:
-        name: of the run.
-        task: None to take the data's.
-        model: which network.
-        data: what is learned from.
-        augmentation: what is changed at random.
-        training: how it is learned.
+        schema_version: Version of the key names; Blemish writes it into a run's recipe. Leave it out.
+        name: Name of the run and of its model. Empty for the architecture's name.
+        task: Task. Null for the task of the data.
+        model: Network.
+        data: Labeled images.
+        augmentation: Random changes of training images.
+        training: Training loop.
 
     Example:
         >>> Recipe.of({"model": {"name": "resnet50"}, "training": {"epochs": 3}}).training.epochs
         3
     """
 
+    schema_version: Literal[2] = 2
     name: str = ""
     task: Task | None = None
     model: ModelConfig = ModelConfig()
@@ -47,29 +53,31 @@ class Recipe(Config):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Self:
-        """A recipe from nested mappings.
+        """Return a validated recipe.
 
         Args:
-            values: as YAML gives them.
-            where: what an error calls them.
+            values: nested mappings, as YAML gives them.
+            where: the source that an error names.
 
         Raises:
-            BadRecipe: an unknown key, with the nearest one, or a value that cannot be.
+            BadRecipe: an unknown or renamed key, or an invalid value.
         """
+        for old, new in renamed_keys_in(values):
+            raise BadRecipe(f"{where}: {old!r} was renamed. Write {new}", reason="renamed-key")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise BadRecipe(_sentence(error, cls, where)) from None
+            raise _as_bad_recipe(error, cls, where) from None
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
-        """This recipe with dotted keys set anew: `{"training.epochs": 3}`."""
-        values = self.model_dump(mode="json", exclude_unset=True)  # what nobody said stays unsaid
+        """Return this recipe with some dotted keys replaced: `{"training.epochs": 3}`."""
+        values = self.model_dump(mode="json", exclude_unset=True)  # keys left out stay left out
         for key, value in settings.items():
-            _put(values, key, value)
+            _set_key(values, key, value)
         return type(self).of(values)
 
     def to_yaml(self) -> str:
-        """The resolved recipe as a file holds it."""
+        """Return the resolved recipe, with every key, as YAML."""
         text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         return text
 
@@ -80,15 +88,15 @@ def read_recipe(
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe of a file, of options and of settings, later ones winning.
+    """Return the recipe of a file, of options and of settings; later ones win.
 
     Args:
-        path: a YAML file, or the name of a recipe that comes with Blemish; None for the defaults.
-        settings: `key=value` each, dotted keys, values as YAML.
-        overrides: values by dotted key; None values are passed over.
+        path: a YAML file, or the name of a built-in recipe; None for the defaults.
+        settings: `key=value` each, with dotted keys and YAML values.
+        overrides: values by dotted key; None values are ignored.
 
     Raises:
-        BadRecipe: unreadable, unknown key, impossible value.
+        BadRecipe: the file is unreadable, a key is unknown, or a value is invalid.
 
     Example:
         >>> read_recipe(settings=["training.epochs=3"]).training.epochs
@@ -100,44 +108,85 @@ def read_recipe(
         values = _read_yaml(find_recipe(path))
     for key, value in (overrides or {}).items():
         if value is not None:
-            _put(values, key, value)
+            _set_key(values, key, value)
+    for key, value in parse_settings(settings):
+        _set_key(values, key, value)
+    return Recipe.of(values, where)
+
+
+def read_run_recipe(folder: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe that a run saved, also if an earlier version wrote it.
+
+    Args:
+        folder: the run.
+        overrides: values by dotted key; None values are ignored.
+
+    Raises:
+        BadInput: the folder contains no recipe.yaml.
+        BadRecipe: the file is damaged.
+
+    Warns:
+        RenamedKeyWarning: the file uses key names of an earlier version.
+    """
+    path = folder / RECIPE_NAME
+    if not path.is_file():
+        raise BadInput(
+            f"{folder}: not a run: it contains no {RECIPE_NAME}. Give the folder of a run",
+            reason="not-a-run",
+        )
+    values = translate_run_recipe(_read_yaml(path), str(path))
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set_key(values, key, value)
+    return Recipe.of(values, str(path))
+
+
+def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of each `key=value`; values are YAML.
+
+    Raises:
+        BadRecipe: not `key=value`, or a value that is not YAML.
+    """
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise BadRecipe(f"--set {setting}: write it as key=value, such as training.epochs=10")
+            raise BadRecipe(
+                f"--set {setting}: expected key=value, such as training.epochs=10", reason="invalid-setting"
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise BadRecipe(f"--set {setting}: the value cannot be read as YAML") from None
-        _put(values, key.strip(), value)
-    return Recipe.of(values, where)
+            raise BadRecipe(
+                f"--set {setting}: the value is not valid YAML. Quote it", reason="invalid-setting"
+            ) from None
+        yield key.strip(), value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadRecipe(f"{path}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"{path}: cannot be read ({error})") from None
+        raise BadRecipe(f"{path}: the recipe cannot be read ({error})", reason="unreadable-file") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "broken"
-        raise BadRecipe(f"{path}{line}: this is no YAML: {problem}") from None
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "syntax error"
+        raise BadRecipe(f"{path}{line}: not valid YAML: {problem}", reason="invalid-yaml") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise BadRecipe(f"{path}: a recipe is a list of `key: value` lines, such as `name: my-run`")
+        raise BadRecipe(
+            f"{path}: expected lines of `key: value`, such as `name: my-run`", reason="invalid-yaml"
+        )
     return values
 
 
-def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a dotted key in nested dictionaries; a key below a plain value replaces it."""
-    *above, last = dotted.split(".")
-    for name in above:
+def _set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key in nested dictionaries; a section replaces a plain value on its way."""
+    *sections, last = dotted.split(".")
+    for name in sections:
         inner = values.get(name)
         if not isinstance(inner, dict):
             inner = values[name] = {}
@@ -145,37 +194,54 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     values[last] = value
 
 
-def _sentence(error: ValidationError, recipe: type[BaseModel], where: str) -> str:
-    """What is wrong with the first key that is, and what to write instead."""
+def _as_bad_recipe(error: ValidationError, recipe: type[BaseModel], where: str) -> BadRecipe:
+    """Return the error about the first wrong key: what is wrong, and what to write instead."""
     first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
     keys = [str(x) for x in first["loc"]]
     if first["type"] == "extra_forbidden":
-        part = _part_at(recipe, keys[:-1])
-        known = list(part.model_fields) if part else []
-        return f"{where}: unknown key {'.'.join(keys)!r}{suggestion(keys[-1], known)}"
-    place = ".".join(k for k in keys if not k.startswith(UNION_NAMES))
-    reason = first["msg"].removeprefix("Value error, ")
-    reason = reason[:1].lower() + reason[1:]
-    given = first.get("input")
-    shown = "" if isinstance(given, dict) else f", not {given!r}"
-    return f"{where}: {place or 'recipe'}: {reason}{shown}"
+        section = _section_at(recipe, keys[:-1])
+        known = list(section.model_fields) if section else []
+        return BadRecipe(
+            f"{where}: unknown key {'.'.join(keys)!r}{_hint(keys[-1], known)}", reason="unknown-key"
+        )
+    place = ".".join(k for k in keys if not k.startswith(_UNION_MEMBERS)) or "recipe"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if first["type"] == UNUSED:
+        return BadRecipe(f"{where}: {place}: {message}", reason="unused-key")
+    value = first.get("input")
+    got = "" if isinstance(value, dict) else f", got {value!r}"
+    if first["type"] == "model_type":  # a plain value in place of a section
+        section = _section_at(recipe, keys)
+        main = next((name for name in ("name", "path") if section and name in section.model_fields), "")
+        message, got = f"expected a section of keys{got}", f". Write {place}.{main}" if main else ""
+    return BadRecipe(f"{where}: {place}: {message}{got}", reason="invalid-value")
 
 
-def _part_at(part: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
-    """The part of a recipe that stands below `keys`."""
-    found: type[BaseModel] | None = part
+def _hint(name: str, known: Sequence[str]) -> str:
+    """Return what to write in place of an unknown key: the name for another tool's key, or the nearest one."""
+    peer = PEER_KEYS.get(name)
+    if peer is None:
+        return suggestion(name, known)
+    return peer if peer.startswith(";") else f"; write {peer}"
+
+
+def _section_at(section: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
+    """Return the section of a recipe that the path `keys` leads to."""
+    at: type[BaseModel] | None = section
     for key in keys:
-        if found is None:
+        if at is None:
             return None
-        if key not in found.model_fields:
-            continue  # the number of an entry in a list, or pydantic's name for a union's member
-        found = _model_in(found.model_fields[key].annotation)
-    return found
+        if key not in at.model_fields:
+            continue  # the index of a list entry, or pydantic's name for a member of a union
+        at = section_in(at.model_fields[key].annotation)
+    return at
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the section class in the type of a field, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, tuple, list):
-        return next((m for m in map(_model_in, get_args(annotation)) if m), None)
+        return next((m for m in map(section_in, get_args(annotation)) if m), None)
     return None

@@ -79,17 +79,17 @@ def clip(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return torch.stack((x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)), -1)
 
 
-def match(ground_truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
+def match(ground_truths: Tensor, anchors: Tensor, match_iou: float) -> Tensor:
     """The truth that each default box answers for.
 
-    A box answers for the truth it overlaps most, if by at least `min_iou`. Besides, every truth gets the
+    A box answers for the truth it overlaps most, if by at least `match_iou`. Besides, every truth gets the
     best box that no other truth took: the pair with the largest overlap first, so that two truths in one
     place have a box each. A truth that overlaps nothing gets none.
 
     Args:
         ground_truths: (m, 4) corners.
         anchors: (n, 4) corners.
-        min_iou: in (0, 1].
+        match_iou: in (0, 1].
 
     Returns:
         (n,) int64 row of `ground_truths`, -1 for background.
@@ -102,7 +102,7 @@ def match(ground_truths: Tensor, anchors: Tensor, min_iou: float) -> Tensor:
         return found
     iou = box_iou(with_area(ground_truths), anchors)  # (m, n)
     overlap, best = iou.max(0)
-    found = torch.where(overlap >= min_iou, best, found)
+    found = torch.where(overlap >= match_iou, best, found)
     free = iou.clone()
     for _ in range(len(ground_truths)):
         pair = free.argmax()

@@ -160,7 +160,7 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
         return dataset.with_splits(split_of)
     part = recipe.data.split
     has = dataset.splits
-    if has.get("train") and has.get("val") and not part.anew:
+    if has.get("train") and has.get("val") and not part.resplit:
         return dataset
     if not has:
         fractions = {str(name): share for name, share in part.fractions.items()}
@@ -303,8 +303,8 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
         licences=Licences(
             weights=(network.weights_licence or architecture.weights_licence)
             if recipe.model.weights == "default"
-            else recipe.model.weights_licence,
-            data=recipe.data.licence,
+            else recipe.model.weights_license,
+            data=recipe.data.license,
             code=network.code_licence or architecture.licence,
         ),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Dataset
 
-from blemish.config.schema import TrainingConfig
+from blemish.config.training_schema import TrainingConfig
 from blemish.training.image_dataset import EpochBatchSampler, collate
 
 Loader = DataLoader[Any]

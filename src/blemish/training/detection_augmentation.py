@@ -82,7 +82,7 @@ def draw_view(
     whole: Region = (0.0, 0.0, float(width), float(height))
     region = whole
     if part.zoom_out and random.random() < part.zoom_out:
-        region = _zoomed_out(whole, random.uniform(1, part.zoom_out_side), random)
+        region = _zoomed_out(whole, random.uniform(1, part.max_zoom_out), random)
     if part.iou_crop and random.random() < part.iou_crop:
         region = _iou_crop(region, random, boxes_xyxy)
     if part.scale_jitter is not None and region == whole:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from blemish.config.schema import TrainingConfig
+from blemish.config.training_schema import TrainingConfig
 from blemish.errors import BadRecipe
 
 

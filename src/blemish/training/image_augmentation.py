@@ -168,7 +168,7 @@ def draw_crop(
             continue
         left, top = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
         crop = (float(left), float(top), float(left + w), float(top + h))
-        if boxes_xyxy is None or (kept_share(boxes_xyxy, crop) >= part.min_box_share).all():
+        if boxes_xyxy is None or (kept_share(boxes_xyxy, crop) >= part.min_box_visibility).all():
             return crop
     # Without a crop, `shortest` would cut a wide image's boxes away.
     return None if boxes_xyxy is None else (0.0, 0.0, float(width), float(height))

@@ -135,13 +135,13 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates and the randomness of this step, both functions of where it stands."""
         part = self.recipe.training
-        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate
+        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate_grad_batches
         factor = lr_multiplier(
             part.schedule, step, self.steps_per_epoch, part.epochs, self.progress.history, self.monitor
         )
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["full_rate"] * factor
+                group["lr"] = group["initial_lr"] * factor
         self.rate = part.optimizer.learning_rate * factor
         torch.manual_seed(number(part.seed, RngPurpose.FORWARD, self.epoch, batch_idx, self.global_rank))
 
@@ -157,9 +157,9 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
     def in_step(self, loss: Tensor, batch_idx: int) -> Tensor:
         """() the loss of a batch, so that an epoch's last step, of fewer batches, is as long as the others.
 
-        Lightning divides each by `accumulate`, however many there are.
+        Lightning divides each by `accumulate_grad_batches`, however many there are.
         """
-        every, batches = self.recipe.training.accumulate, int(self.trainer.num_training_batches)
+        every, batches = self.recipe.training.accumulate_grad_batches, int(self.trainer.num_training_batches)
         of_step = min(every, batches - batch_idx // every * every)
         return loss if of_step == every else loss * (every / of_step)
 
@@ -175,10 +175,10 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Average the weights after a step of the optimizer."""
         part = self.recipe.training
-        stepped = (batch_idx + 1) % part.accumulate == 0 or self.trainer.is_last_batch
+        stepped = (batch_idx + 1) % part.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if self.averaged is None or part.ema is None or not stepped:
             return
-        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate
+        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate_grad_batches
         average(self.averaged, self.network, min(part.ema, (1 + step) / (10 + step)))
 
     def on_validation_epoch_start(self) -> None:
@@ -193,7 +193,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         if not math.isfinite(self._loss):
             raise TrainingFailed(
                 f"the loss of epoch {self.epoch + 1} is {self._loss}: take a smaller "
-                "training.optimizer.learning_rate, or training.clip_gradient=1"
+                "training.optimizer.learning_rate, or training.gradient_clip_val=1"
             )
 
     def mean_of(self, losses: Sequence[Tensor]) -> float:

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from blemish.config.recipe import Recipe
-from blemish.config.schema import LoggerConfig
+from blemish.config.training_schema import LoggerConfig
 from blemish.errors import BadRecipe, TrainingFailed, UnknownName
 from blemish.training.distributed import started_by_others
 
@@ -92,8 +92,8 @@ def build_trainer(
         strategy=strategy,
         precision=_PRECISIONS[part.precision],
         max_epochs=epochs,
-        accumulate_grad_batches=part.accumulate,
-        gradient_clip_val=part.clip_gradient,
+        accumulate_grad_batches=part.accumulate_grad_batches,
+        gradient_clip_val=part.gradient_clip_val,
         callbacks=list(callbacks),
         logger=_loggers(part.loggers, folder, tensorboard=part.tensorboard) or False,
         default_root_dir=folder,

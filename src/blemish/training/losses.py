@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blemish.config.schema import LossConfig
+from blemish.config.training_schema import LossConfig
 from blemish.errors import BadRecipe
 from blemish.structures import Sample, Task
 

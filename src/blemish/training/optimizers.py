@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blemish.config.schema import OptimizerConfig, ScheduleConfig
+from blemish.config.training_schema import OptimizerConfig, ScheduleConfig
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models._network import Network
 
@@ -58,10 +58,10 @@ def pretrained_rates(network: Network, part: OptimizerConfig) -> dict[str, float
     map fell silent in 60 steps of AdamW at 6e-4 (figures in docs/systems/voc-ssd300-resnet50.md).
 
     Returns:
-        `groups` of an optimizer: a tenth of the learning rate for each stage but the head that was loaded
-        whole. Empty where the recipe says a rate or groups, or where something of the head was loaded.
+        `lr_by_stage` of an optimizer: a tenth of the learning rate for each stage but the head that was loaded
+        whole. Empty where the recipe says a rate or `lr_by_stage`, or where something of the head was loaded.
     """
-    if not network.owns_loss or {"learning_rate", "groups"} & part.model_fields_set:
+    if not network.owns_loss or {"learning_rate", "lr_by_stage"} & part.model_fields_set:
         return {}
     names = [name for name, _ in network.named_parameters()]
     held = {
@@ -81,7 +81,7 @@ def parameter_groups(network: Network, part: OptimizerConfig) -> list[dict[str, 
         BadRecipe: nothing learns.
     """
     names = [name for name, _ in network.named_parameters()]
-    fits = {group: _prefixes(network, group, names) for group in part.groups}
+    fits = {group: _prefixes(network, group, names) for group in part.lr_by_stage}
     plain = _undecayed(network) if not part.decay_norms else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -91,13 +91,13 @@ def parameter_groups(network: Network, part: OptimizerConfig) -> list[dict[str, 
         for group, prefixes in fits.items():
             longest = max((len(p) for p in prefixes if _below(name, p)), default=-1)
             if longest > best:
-                best, rate = longest, part.groups[group]
+                best, rate = longest, part.lr_by_stage[group]
         decay = 0.0 if name in plain else part.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     if not groups:
         raise BadRecipe("nothing in the network learns: name at least one stage in model.trainable")
     return [
-        {"params": parameters, "lr": rate, "weight_decay": decay, "full_rate": rate}
+        {"params": parameters, "lr": rate, "weight_decay": decay, "initial_lr": rate}
         for (rate, decay), parameters in groups.items()
     ]
 
@@ -135,20 +135,20 @@ def lr_multiplier(
     """
     total = steps_per_epoch * epochs
     if part.name == "one-cycle":
-        return _one_cycle(step, total, part.rise)
+        return _one_cycle(step, total, part.pct_start)
     warm = part.warmup_epochs * steps_per_epoch
     if step < warm:
         return (step + 1) / (warm + 1)
     if part.name == "cosine":
         share = (step - warm) / max(total - warm, 1)
-        return part.final_factor + (1 - part.final_factor) * (1 + math.cos(math.pi * min(share, 1))) / 2
-    if part.name == "steps":
+        return part.min_lr_ratio + (1 - part.min_lr_ratio) * (1 + math.cos(math.pi * min(share, 1))) / 2
+    if part.name == "multistep":
         return part.factor ** sum(step >= m * steps_per_epoch for m in part.milestones)
     if part.name == "plateau":
         metric = part.metric or monitor
         return max(
             part.factor ** _cuts(part, [row[metric] for row in history if metric in row], metric),
-            part.min_factor,
+            part.min_lr_ratio,
         )
     return 1.0
 
@@ -180,11 +180,11 @@ def _cuts(part: ScheduleConfig, values: Sequence[float], metric: str) -> int:
     return cuts
 
 
-def _one_cycle(step: int, total: int, rise: float, start: float = 1 / 25, end: float = 1 / 25e4) -> float:
+def _one_cycle(step: int, total: int, pct_start: float, start: float = 1 / 25, end: float = 1 / 25e4) -> float:
     def between(first: float, last: float, share: float) -> float:
         return last + (first - last) / 2 * (1 + math.cos(math.pi * min(max(share, 0), 1)))
 
-    peak = rise * total - 1
+    peak = pct_start * total - 1
     if step <= peak:
         return between(start, 1.0, step / peak if peak > 0 else 1.0)
     return between(1.0, end, (step - peak) / max(total - 1 - peak, 1e-9))

@@ -84,11 +84,11 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
 
 
 def _run_data(folder: Path) -> Dataset:
-    from blemish.config.recipe import read_recipe
+    from blemish.config.recipe import read_run_recipe
     from blemish.data import open_dataset
     from blemish.training.data_setup import read_split
 
-    recipe = read_recipe(folder / "recipe.yaml")
+    recipe = read_run_recipe(folder)
     part = recipe.data
     path = None if part.path is None else _where_it_was(Path(part.path), folder)
     if path is None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from blemish.config.recipe import Recipe, read_recipe
+from blemish.config.recipe import Recipe, parse_settings, read_recipe, read_run_recipe
 from blemish.errors import BadInput, StorageFull
 from blemish.models._registry import describe
 from blemish.models._weights import locate
@@ -62,9 +62,7 @@ def train(
     """
     if resume is not None:
         folder = Path(resume)
-        if not (folder / "recipe.yaml").is_file():
-            raise BadInput(f"{folder}: this is no run to resume, because it holds no recipe.yaml")
-        chosen = read_recipe(folder / "recipe.yaml", overrides={"data.path": _text(data)})
+        chosen = read_run_recipe(folder, {"data.path": _text(data)})
     else:
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         check_agreement(chosen.training, output)
@@ -92,7 +90,7 @@ def train(
             network.settle()
         rates = pretrained_rates(network, chosen.training.optimizer)  # a resumed run says its rates
         if rates:
-            chosen = chosen.changed({"training.optimizer.groups": rates})
+            chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})
             _log.info("what the weights' file filled learns at a tenth of the learning rate", extra=SHOWN)
         run = Trainer(chosen, prepared, network, folder, where, state, progress).run()
     if chosen.data.tiles is not None and first:
@@ -115,13 +113,7 @@ def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Re
         overrides |= set
     if isinstance(recipe, Recipe):
         values = recipe.changed(overrides)
-        if settings:
-            import yaml
-
-            values = values.changed(
-                {s.partition("=")[0]: yaml.safe_load(s.partition("=")[2]) for s in settings}
-            )
-        return values
+        return values.changed(dict(parse_settings(settings))) if settings else values
     return read_recipe(recipe, settings=settings, overrides=overrides)
 
 

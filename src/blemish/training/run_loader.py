@@ -21,7 +21,7 @@ def network_of_run(folder: Path) -> tuple[Network, ModelFile]:
     """
     from safetensors.torch import load_file
 
-    from blemish.config.recipe import read_recipe
+    from blemish.config.recipe import read_run_recipe
     from blemish.training.data_setup import TrainingData, build_network
 
     for name in ("recipe.yaml", "weights.safetensors", "model.onnx"):
@@ -33,7 +33,7 @@ def network_of_run(folder: Path) -> tuple[Network, ModelFile]:
     settled: dict[str, object] = {"data.normalization": "imagenet"}
     if "coord_max" in contract.decoder.settings:
         settled["model.options.coord_max"] = contract.decoder.settings["coord_max"]
-    recipe = read_recipe(folder / "recipe.yaml").changed(settled)
+    recipe = read_run_recipe(folder).changed(settled)
     labels = Dataset(task=contract.task, labels=contract.label_vocabulary(), samples=(), root=folder)
     network = build_network(recipe, TrainingData(labels, (), (), Fingerprints.none()), ())
     network.inputs = contract.inputs

@@ -44,7 +44,7 @@ def on_tiles(data: TrainingData, part: TilesConfig, folder: Path, seed: int) -> 
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     learned = [tile for sample in data.train for tile in cut(sample, part, target)]
-    kept = _fewer_empty(learned, part.empty, seed)
+    kept = _fewer_empty(learned, part.empty_ratio, seed)
     judged = [tile for sample in data.validation for tile in cut(sample, part, target)]
     note = (
         f"tiles of {part.size} px: {len(data.train)} training images became {len(learned)} tiles, of "
@@ -79,14 +79,14 @@ def cut(sample: Sample, part: TilesConfig, folder: Path) -> Iterator[Sample]:
         ground_truth = (
             None
             if sample.ground_truth is None
-            else ground_truth_in(sample.ground_truth, region, part.min_visible)
+            else ground_truth_in(sample.ground_truth, region, part.min_visibility)
         )
         yield replace(
             sample, id=f"{sample.id}@{left},{top}", path=path, size_hw=size_hw, ground_truth=ground_truth
         )
 
 
-def ground_truth_in(ground_truth: GroundTruth, region: IntArray, min_visible: float) -> GroundTruth:
+def ground_truth_in(ground_truth: GroundTruth, region: IntArray, min_visibility: float) -> GroundTruth:
     """What of an image's truth stands in one of its tiles.
 
     An object of which too little is shown becomes a crowd: no target, and in validation neither right nor
@@ -95,7 +95,7 @@ def ground_truth_in(ground_truth: GroundTruth, region: IntArray, min_visible: fl
     Args:
         ground_truth: with boxes, and masks or None.
         region: (4,) int64 xyxy, the tile in pixels of the image.
-        min_visible: share of an object's area, of its mask where it has one, that must be shown.
+        min_visibility: share of an object's area, of its mask where it has one, that must be shown.
     """
     left, top, right, bottom = map(int, region)
     size_hw = (bottom - top, right - left)
@@ -121,7 +121,7 @@ def ground_truth_in(ground_truth: GroundTruth, region: IntArray, min_visible: fl
         label_index=ground_truth.label_index[seen],
         boxes_xyxy=boxes[seen],
         masks=None if ground_truth.masks is None else tuple(masks[row] for row in seen),
-        crowd=ground_truth.crowd[seen] | (share[seen] < min_visible),
+        crowd=ground_truth.crowd[seen] | (share[seen] < min_visibility),
         difficult=ground_truth.difficult[seen],
         areas=np.zeros(0),
         **cut_off,

@@ -176,7 +176,7 @@ class Trainer:
             self.recipe,
             contract,
             self._loss(),
-            steps_per_epoch=-(-batches // part.accumulate),
+            steps_per_epoch=-(-batches // part.accumulate_grad_batches),
             validation_samples=self.data.validation,
             monitor=monitor,
             still=still,
@@ -210,7 +210,7 @@ class Trainer:
         return TrainingImageDataset(samples, self.network.inputs, target_of(self.network), **how)
 
     def _source(self, count: int, *, augmented: bool) -> ImageSource | None:
-        room, part = int(self.recipe.data.photo_cache_gb * 1e9), self.recipe.training
+        room, part = int(self.recipe.data.image_cache_gb * 1e9), self.recipe.training
         if not room or self.network.owns_loss:
             return None
         crop = self.recipe.augmentation.random_resized_crop if augmented else None

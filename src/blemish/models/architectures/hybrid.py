@@ -23,7 +23,7 @@ from blemish.models._weights import RESNET_FILES, from_torchvision
 from blemish.structures import Task
 
 # Said to the hybrid, these are its detector's; all others of the detector stand in `detector_options`.
-BOX_OPTIONS = {"input_size", "resize", "resize_to", "score_floor", "suppress_iou", "max_detections"}
+BOX_OPTIONS = {"input_size", "resize", "resize_to", "score_floor", "nms_iou", "max_detections"}
 
 
 class Hybrid(Network):

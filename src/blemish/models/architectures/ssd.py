@@ -48,7 +48,7 @@ class SSD(Network):
         size_hw = self.inputs[0].size_hw
         self.task = Task.DETECTION
         self.label_count = label_count
-        self.min_iou, self.negatives_a_positive = options.min_iou, options.negatives_a_positive
+        self.match_iou, self.neg_pos_ratio = options.match_iou, options.neg_pos_ratio
         self.variances = options.variances
         self.backbone, channels, layers = _backbone(options.backbone)
         self.auxiliary = nn.ModuleList()
@@ -80,7 +80,7 @@ class SSD(Network):
             nn.init.normal_(head.weight, std=HEAD_STD)
             nn.init.zeros_(head.bias)
         anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
-        self.answer_from(anchors, options, options.suppress_iou)
+        self.answer_from(anchors, options, options.nms_iou)
         self.feature_layers = tuple(f"backbone.{name}" for name in layers)
         self.stages = {
             **_stages(self.backbone),
@@ -134,7 +134,7 @@ class SSD(Network):
         logits, offsets = self.heads(inputs[0])
         anchors = self.anchors.float()
         corners = to_corners(anchors)
-        matched = [match(t["boxes"].float(), corners, self.min_iou) for t in targets]
+        matched = [match(t["boxes"].float(), corners, self.match_iou) for t in targets]
         wanted = [
             encode(_rows_of(t["boxes"].float(), m), anchors, self.variances)
             for t, m in zip(targets, matched, strict=True)
@@ -144,12 +144,12 @@ class SSD(Network):
             for t, m in zip(targets, matched, strict=True)
         ]
         return multibox_loss(
-            logits, offsets, torch.stack(labels), torch.stack(wanted), self.negatives_a_positive
+            logits, offsets, torch.stack(labels), torch.stack(wanted), self.neg_pos_ratio
         )
 
 
 def multibox_loss(
-    logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, negatives_a_positive: float
+    logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, neg_pos_ratio: float
 ) -> dict[str, Tensor]:
     """The two parts of SSD's loss.
 
@@ -158,7 +158,7 @@ def multibox_loss(
         offsets: (b, n, 4).
         labels: (b, n) int64, 0 for background.
         wanted: (b, n, 4) encoded truths, read only where a label stands.
-        negatives_a_positive: background boxes learned from, a positive box of the same image: those
+        neg_pos_ratio: background boxes learned from, a positive box of the same image: those
             with the largest loss. An image without any truth gives as many as one with one positive
             box would, so that clean images teach too.
 
@@ -177,7 +177,7 @@ def multibox_loss(
     each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
     hardness = each.detach().masked_fill(positive, -torch.inf)
     rank = hardness.argsort(1, descending=True).argsort(1)
-    quota = negatives_a_positive * positive.sum(1, keepdim=True).clamp(min=1)
+    quota = neg_pos_ratio * positive.sum(1, keepdim=True).clamp(min=1)
     negative = (rank < quota) & ~positive
     return {"box_loss": box_loss / count, "label_loss": each[positive | negative].sum() / count}
 

@@ -67,7 +67,7 @@ class RCNN(Network):
         whole = _torchvision(body, second, task, label_count, options)
         self.backbone, self.rpn, self.roi_heads = whole.backbone, whole.rpn, whole.roi_heads
         self.proposal_count, self.max_detections = options.proposals, options.max_detections
-        self.score_floor, self.suppress_iou = options.score_floor, options.suppress_iou
+        self.score_floor, self.nms_iou = options.score_floor, options.nms_iou
         anchors = _anchors(self.rpn.anchor_generator, self.inputs[0].size_hw)
         self.anchor_counts = [len(a) for a in anchors]
         self.anchors: Tensor
@@ -83,7 +83,7 @@ class RCNN(Network):
             name="final",
             settings={
                 "score_floor": options.score_floor,
-                "max_iou": options.suppress_iou,
+                "max_iou": options.nms_iou,
                 "max_detections": options.max_detections,
             },
         )
@@ -205,7 +205,7 @@ class RCNN(Network):
         scores = scores.masked_fill(_too_small(boxes, SMALLEST_BOX), 0.0)
         # Every label of every image is a group of its own.
         groups = boxes.flatten(0, 1), scores.flatten(0, 1)
-        keep = suppress(*groups, self.suppress_iou, self.score_floor, self.max_detections)
+        keep = suppress(*groups, self.nms_iou, self.score_floor, self.max_detections)
         flat = scores.flatten(1) * keep.view(batch, -1)  # (b, L * p)
         best, index = flat.topk(min(self.max_detections, self.label_count * count), 1)
         labels = torch.where(best > 0, index.div(count, rounding_mode="floor"), -1)
@@ -316,7 +316,7 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
     parts: dict[str, Any] = {
         "rpn_anchor_generator": generator,
         "rpn_post_nms_top_n_train": 2 * options.proposals,
-        "box_batch_size_per_image": options.learned_proposals,
+        "box_batch_size_per_image": options.sampled_proposals,
     }
     if second:
         wide = backbone.out_channels

@@ -35,7 +35,7 @@ class TorchvisionSSD(SSD):
         side = SIDES[name]
         self.inputs = (options.input_spec((side, side), "stretch", mean=mean, std=std),)
         self.task, self.label_count = Task.DETECTION, label_count
-        self.min_iou, self.negatives_a_positive = options.min_iou, options.negatives_a_positive
+        self.match_iou, self.neg_pos_ratio = options.match_iou, options.neg_pos_ratio
         whole = BUILDERS[name](weights=None, weights_backbone=None, num_classes=label_count + 1)
         self.backbone, self.head = whole.backbone, whole.head
         centre, _, size, _ = whole.box_coder.weights
@@ -46,7 +46,7 @@ class TorchvisionSSD(SSD):
             maps = list(self.backbone.eval()(blank).values())
         self.backbone.train(was)
         corners = whole.anchor_generator(ImageList(blank, [(side, side)]), maps)[0]
-        self.answer_from(to_centres(corners), options, options.suppress_iou or MAX_IOU[name])
+        self.answer_from(to_centres(corners), options, options.nms_iou or MAX_IOU[name])
         layers = dict(self.backbone.features.named_children())  # type: ignore[union-attr]
         self.feature_layers = (f"backbone.features.{len(layers) - 1}",)
         loose = ("backbone.scale_weight",) if name == VGG else ()

@@ -1,0 +1,182 @@
+"""Sections of a recipe about the training itself: optimizer, schedule, loss, loop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from blemish.config.fields import Beta, Config, refuse_unused
+
+
+class OptimizerConfig(Config):
+    """The optimizer.
+
+    Attributes:
+        name: Optimizer: `adamw`, `adam` or `sgd`.
+        learning_rate: Learning rate of every layer that `lr_by_stage` does not name. If neither key is set,
+            the pretrained layers of a detector with a new head get a tenth of it.
+        weight_decay: Weight decay; decoupled from the gradient in AdamW, added to it otherwise.
+        momentum: Momentum of SGD.
+        nesterov: Whether SGD uses Nesterov momentum.
+        betas: Decay rates of the moment estimates of Adam and AdamW.
+        lr_by_stage: Learning rates by stage or by prefix of parameter names; the longest matching prefix wins.
+        decay_norms: Whether weight decay also applies to biases and normalization layers.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    lr_by_stage: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    decay_norms: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        refuse_unused(
+            self, self.name, {"momentum": ("sgd",), "nesterov": ("sgd",), "betas": ("adam", "adamw")}
+        )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class ScheduleConfig(Config):
+    """The learning rate schedule: a function of the step and of past metrics, so that it has no state.
+
+    Attributes:
+        name: `none`; `cosine` decays to `min_lr_ratio`; `one-cycle` rises from 1/25 and decays to almost 0;
+            `plateau` multiplies by `factor` when `metric` stops improving; `multistep` does so at `milestones`.
+        warmup_epochs: Epochs of linear warm-up; not used by `one-cycle`.
+        min_lr_ratio: Lower bound of the learning rate as a share of its initial value, for `cosine` and
+            `plateau`.
+        pct_start: Share of the steps that `one-cycle` spends increasing the learning rate.
+        metric: Metric that `plateau` watches. Null for `training.monitor`.
+        factor: Factor that `plateau` and `multistep` multiply the learning rate by.
+        patience: Epochs without improvement after which `plateau` reduces the learning rate.
+        milestones: Epochs after which `multistep` reduces the learning rate.
+    """
+
+    name: Literal["none", "cosine", "one-cycle", "plateau", "multistep"] = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    pct_start: float = Field(default=0.3, gt=0, lt=1)
+    metric: str | None = None
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    patience: int = Field(default=3, ge=0)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        users: dict[str, tuple[str, ...]] = dict.fromkeys(("metric", "patience"), ("plateau",))
+        users |= {"pct_start": ("one-cycle",), "milestones": ("multistep",)}
+        users |= {"factor": ("plateau", "multistep"), "min_lr_ratio": ("cosine", "plateau")}
+        users |= {"warmup_epochs": ("none", "cosine", "plateau", "multistep")}
+        refuse_unused(self, self.name, users)
+        return self
+
+
+class LossConfig(Config):
+    """The loss function of image-level networks; detectors have their own.
+
+    Attributes:
+        name: Loss. Null for the task's default: `cross-entropy` for classification, `bce` for multilabel,
+            `mse` for localization.
+        label_smoothing: Label smoothing of `cross-entropy` and `bce`.
+        class_weights: `balanced` weights labels by how rare they are: n / (labels x count) for
+            `cross-entropy`, negatives / positives for `bce` and `focal`.
+        gamma: Focusing parameter of `focal`.
+    """
+
+    name: Literal["cross-entropy", "bce", "focal", "mse", "smooth-l1", "giou"] | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    gamma: float = Field(default=2.0, ge=0)
+
+
+class LoggerConfig(Config):
+    """One of Lightning's loggers, in addition to the files that every run writes.
+
+    Attributes:
+        name: Lightning's class name, with or without `Logger`: `mlflow`, `wandb`, `csv`.
+        options: Keyword arguments of that class.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingConfig(Config):
+    """The training loop.
+
+    Attributes:
+        epochs: Maximum number of epochs.
+        batch_size: Images per step and device; `auto` finds the largest that fits into memory and writes it
+            into the run's recipe.
+        validation_batch_size: Images per validation step. Null for `batch_size`.
+        optimizer: Optimizer.
+        schedule: Learning rate schedule.
+        loss: Loss function of image-level networks.
+        monitor: Validation metric that selects the best epoch. Null for the task's primary metric.
+        patience: Epochs without improvement after which training stops. Null never stops early.
+        min_delta: Smallest change of the monitored metric that counts as an improvement.
+        seed: Random seed of the training.
+        precision: Floating-point precision: `fp32`, or mixed precision in `bf16` or `fp16`.
+        workers: Processes that load images; `auto` chooses by the number of CPU cores.
+        start_method: How these processes are started. Null for the platform's default.
+        accumulate_grad_batches: Batches per optimizer step.
+        gradient_clip_val: Maximum norm of the gradient. Null does not clip.
+        ema: Decay of an exponential moving average of the weights, which is then validated and exported. Null
+            turns it off.
+        balanced_sampling: Whether images with rare labels are drawn more often.
+        channels_last: Whether to use the channels-last memory format. Null uses it where it is faster.
+        batch_norm: `train`, or `frozen` to keep the running statistics of pretrained layers; layers with
+            random weights still learn theirs.
+        feature_cache: `auto` caches the features of a frozen backbone if augmentation changes nothing; `on`
+            also turns augmentation off for it; `off`.
+        devices: Number of devices per node.
+        nodes: Number of machines.
+        loggers: Lightning loggers, in addition to metrics.csv and TensorBoard.
+        tensorboard: Whether to write TensorBoard files.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int | Literal["auto"] = 32
+    validation_batch_size: int | None = Field(default=None, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: LossConfig = LossConfig()
+    monitor: str | None = None
+    patience: int | None = Field(default=10, ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    workers: int | Literal["auto"] = "auto"
+    start_method: Literal["fork", "spawn", "forkserver"] | None = None
+    accumulate_grad_batches: int = Field(default=1, ge=1)
+    gradient_clip_val: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    balanced_sampling: bool = False
+    channels_last: bool | None = None
+    batch_norm: Literal["train", "frozen"] = "train"
+    feature_cache: Literal["auto", "on", "off"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    loggers: tuple[LoggerConfig, ...] = ()
+    tensorboard: bool = True
+
+    @field_validator("feature_cache", mode="before")
+    @classmethod
+    def _bool_to_on_off(cls, value: Any) -> Any:
+        """Undo YAML 1.1, which reads a bare `on` or `off` as a boolean."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+    @field_validator("batch_size", "workers")
+    @classmethod
+    def _check_minimum(cls, value: int | str, info: Any) -> int | str:
+        minimum = 1 if info.field_name == "batch_size" else 0
+        if isinstance(value, int) and value < minimum:
+            raise ValueError(f"expected at least {minimum}, or auto")
+        return value
