@@ -33,7 +33,7 @@ def network():
 def test_what_is_said_of_its_boxes_reaches_them():
     said = {"score_floor": 0.2, "nms_iou": 0.3, "max_detections": 7}
     settings = create("hybrid", task="segmentation", label_count=2, **SMALL, **said).decoder.settings
-    assert (settings["score_floor"], settings["max_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
+    assert (settings["score_floor"], settings["nms_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
 
 
 @pytest.mark.parametrize(

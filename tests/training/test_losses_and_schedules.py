@@ -185,7 +185,7 @@ def network():
 
 
 def test_rates_by_group_take_the_longest_name_that_fits(network):
-    part = OptimizerConfig(groups={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3)
+    part = OptimizerConfig(lr_by_stage={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3)
     rate = {id(p): g["lr"] for g in parameter_groups(network, part) for p in g["params"]}
     for name, parameter in network.named_parameters():
         wanted = (
@@ -208,11 +208,11 @@ def test_a_pretrained_backbone_under_fresh_heads_learns_more_slowly():
     rates = pretrained_rates(detector, OptimizerConfig())
     assert set(rates) == set(detector.stages) - {"head"}
     assert set(rates.values()) == {1e-4}
-    fast = parameter_groups(detector, OptimizerConfig(groups=rates))
+    fast = parameter_groups(detector, OptimizerConfig(lr_by_stage=rates))
     by_rate = {id(p): group["lr"] for group in fast for p in group["params"]}
     for name, parameter in detector.named_parameters():
         assert by_rate[id(parameter)] == (1e-4 if name.startswith("backbone.") else 1e-3), name
-    for said in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(groups={"head": 1e-2})):
+    for said in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(lr_by_stage={"head": 1e-2})):
         assert pretrained_rates(detector, said) == {}
     detector.loaded = frozenset(names)
     assert pretrained_rates(detector, OptimizerConfig()) == {}

@@ -87,7 +87,7 @@ class SSD(Network):
             "head": ("auxiliary", "offset_heads", "score_heads"),
         }
 
-    def answer_from(self, anchors: Tensor, options: DetectorOptions, max_iou: float) -> None:
+    def answer_from(self, anchors: Tensor, options: DetectorOptions, nms_iou: float) -> None:
         """Keep (n, 4) default boxes, and say what is put out of them and how it is decoded."""
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
@@ -99,7 +99,7 @@ class SSD(Network):
             name="dense",
             settings={
                 "score_floor": options.score_floor,
-                "max_iou": max_iou,
+                "nms_iou": nms_iou,
                 "max_detections": options.max_detections,
             },
         )

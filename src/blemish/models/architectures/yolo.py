@@ -83,7 +83,7 @@ class YOLO(Network):
                 "channels_first": True,
                 "multi_label": False,
                 "score_floor": options.score_floor,
-                "max_iou": options.nms_iou,
+                "nms_iou": options.nms_iou,
                 "max_detections": options.max_detections,
             },
         )
