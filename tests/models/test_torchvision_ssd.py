@@ -8,13 +8,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from blemish.decoding import decode
-from blemish.errors import BadRecipe
 from blemish.export.import_weights import without_gaps
 from blemish.model_file import Contract, LabelSpec
 from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
 from blemish.models._registry import create
 from blemish.models._weights import fill
 from blemish.preprocessing import Placement
+from blemish.testing import raises
 
 BUILDERS = {
     "ssdlite320-mobilenet-v3": detection.ssdlite320_mobilenet_v3_large,
@@ -94,7 +94,7 @@ def test_images_come_as_torchvisions_weights_want_them(name):
 
 
 def test_another_size_is_refused():
-    with pytest.raises(BadRecipe, match="one size"):
+    with raises("bad-recipe.invalid-option", "input_size"):
         create("ssdlite320-mobilenet-v3", task="detection", label_count=3, input_size=512)
 
 

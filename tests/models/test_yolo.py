@@ -11,6 +11,7 @@ from blemish.config.detector_options import RFDETROptions
 from blemish.errors import BadRecipe, BadWeights, MissingExtra
 from blemish.models._registry import create, describe
 from blemish.models._weights import load_weights
+from blemish.testing import raises
 
 
 def needs(package):
@@ -85,7 +86,7 @@ def test_a_size_that_does_not_halve_five_times_is_refused():
 
 
 def test_rfdetr_takes_no_setting_that_it_would_not_follow():
-    with pytest.raises(BadRecipe, match="suppresses nothing"):
+    with raises("bad-recipe.invalid-option", "RF-DETR", "nms_iou"):
         RFDETROptions.of("rfdetr-nano", {"nms_iou": 0.6})
 
 

@@ -185,7 +185,9 @@ def network():
 
 
 def test_rates_by_group_take_the_longest_name_that_fits(network):
-    part = OptimizerConfig(lr_by_stage={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3)
+    part = OptimizerConfig(
+        lr_by_stage={"layer3": 1e-5, "layer3.0.conv1": 1e-6, "head": 1e-2}, learning_rate=1e-3
+    )
     rate = {id(p): g["lr"] for g in parameter_groups(network, part) for p in g["params"]}
     for name, parameter in network.named_parameters():
         wanted = (

@@ -267,7 +267,9 @@ def test_early_stopping_and_the_best_epoch(recipe, tmp_path):
 
 
 def test_frozen_stages_keep_their_weights_and_statistics(recipe, tmp_path):
-    chosen = recipe(model__trainable=["layer4"], training__optimizer__lr_by_stage={"layer4": 1e-3, "head": 1e-2})
+    chosen = recipe(
+        model__trainable=["layer4"], training__optimizer__lr_by_stage={"layer4": 1e-3, "head": 1e-2}
+    )
     run = train(chosen, output=tmp_path / "run", device="cpu")
     other = train(
         chosen.changed({"training.epochs": 1, "training.optimizer.learning_rate": 0.5}),

@@ -61,7 +61,9 @@ class SplitConfig(Config):
             Pascal VOC's trainval.
     """
 
-    fractions: dict[Literal["train", "val", "test"], float] = {"train": 0.8, "val": 0.2}
+    fractions: dict[Literal["train", "val", "test"], float] = Field(
+        default_factory=lambda: {"train": 0.8, "val": 0.2}
+    )
     seed: int = Field(default=0, ge=0)
     group_by: str | None = None
     resplit: bool = False
@@ -192,7 +194,9 @@ class AugmentationConfig(Config):
     max_zoom_out: float = Field(default=4.0, gt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], Share] = {}
+    probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], Share] = Field(
+        default_factory=dict
+    )
 
     @property
     def is_off(self) -> bool:

@@ -180,7 +180,9 @@ def _cuts(part: ScheduleConfig, values: Sequence[float], metric: str) -> int:
     return cuts
 
 
-def _one_cycle(step: int, total: int, pct_start: float, start: float = 1 / 25, end: float = 1 / 25e4) -> float:
+def _one_cycle(
+    step: int, total: int, pct_start: float, start: float = 1 / 25, end: float = 1 / 25e4
+) -> float:
     def between(first: float, last: float, share: float) -> float:
         return last + (first - last) / 2 * (1 + math.cos(math.pi * min(max(share, 0), 1)))
 
