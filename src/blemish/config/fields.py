@@ -41,7 +41,7 @@ def refuse_unused(section: Config, name: str, users: Mapping[str, Sequence[str]]
     for key, names in users.items():
         if name not in names and getattr(section, key) != type(section).model_fields[key].default:
             raise PydanticCustomError(
-                UNUSED,  # type: ignore[arg-type]  # a literal type in pydantic's own annotations only
+                UNUSED,
                 "{name} does not use {key}, which is a key of {names}. Remove it",
                 {"name": name, "key": key, "names": ", ".join(names)},
             )

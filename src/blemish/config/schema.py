@@ -12,6 +12,13 @@ from blemish.config.image_level_options import HeadSpec, Pixels
 from blemish.imaging import LIMITS, Limits
 
 
+SplitName = Literal["train", "val", "test"]
+
+
+def _default_fractions() -> dict[SplitName, float]:
+    return {"train": 0.8, "val": 0.2}
+
+
 class ModelConfig(Config):
     """The network and which of its layers are trained.
 
@@ -61,9 +68,7 @@ class SplitConfig(Config):
             Pascal VOC's trainval.
     """
 
-    fractions: dict[Literal["train", "val", "test"], float] = Field(
-        default_factory=lambda: {"train": 0.8, "val": 0.2}
-    )
+    fractions: dict[SplitName, float] = Field(default_factory=_default_fractions)
     seed: int = Field(default=0, ge=0)
     group_by: str | None = None
     resplit: bool = False
