@@ -11,7 +11,6 @@ from blemish.config.fields import Config, Share
 from blemish.config.image_level_options import HeadSpec, Pixels
 from blemish.imaging import LIMITS, Limits
 
-
 SplitName = Literal["train", "val", "test"]
 
 
