@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
+from blemish.export.reexport import validation_samples
 from blemish.model_file import read_model_file
-from blemish.training.reexport import validation_samples
 
 METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise")
 LOOKS = {"score-cam": 48, "occlusion": 65, "rise": 96}

@@ -16,7 +16,7 @@ def table() -> str:
         "",
         "Made from the registry by `make docs`. `blemish models NAME --layers` says more of each.",
         "",
-        "| name | tasks | what it is | input | licence | needs |",
+        "| name | tasks | what it is | input | license | needs |",
         "|---|---|---|---|---|---|",
     ]
     for family in families():
@@ -26,7 +26,7 @@ def table() -> str:
             ", ".join(found.tasks),
             found.summary,
             ", ".join(sorted({" x ".join(map(str, member.input_size_hw)) for member in family})),
-            found.licence,
+            found.license,
             f"`{found.extra}`" if found.extra else "",
         )
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

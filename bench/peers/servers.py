@@ -54,7 +54,7 @@ def make_model(name: str, folder: Path) -> tuple[Path, Path]:
 import torch, torchvision
 from blemish.export.onnx_export import export_module, export_network
 from blemish.model_file import *
-from blemish.models._registry import create
+from blemish.models import create
 torch.manual_seed(0)
 name, inputs, outputs = {name!r}, None, (OutputSpec(name="logits", role="scores", activation="logits"),)
 if name == "fusion":

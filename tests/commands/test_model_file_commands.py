@@ -233,7 +233,7 @@ def test_export_takes_a_file_of_the_hub_and_writes_here(file, monkeypatch):
         return read_model_file(file)
 
     monkeypatch.setattr("blemish.hub.local_file", lambda source, explanation: file)
-    monkeypatch.setattr("blemish.training.reexport.export_again", export_again)
+    monkeypatch.setattr("blemish.export.reexport.export_again", export_again)
     assert run(export, "hf://ada/cells", "--precision", "fp16").exit_code == 0
     assert asked["source"] == file
     assert asked["output"] == Path("model-fp16.onnx"), "not into the cache, where nobody looks"

@@ -14,7 +14,7 @@ from blemish.explanation.activation_maps import ACTIVATION_METHODS
 from blemish.explanation.gradient_graph import EXPLANATION_KEY, GradientGraph, explanation_path
 from blemish.export.explanation_graph import bind, export_explanation, write_explanation
 from blemish.model_file import Contract, LabelSpec, ModelFile
-from blemish.models import _registry
+from blemish.models import create
 from blemish.models._gradients import TorchGradients
 
 with warnings.catch_warnings():
@@ -121,27 +121,27 @@ def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4
 
 def test_resnet18(tmp_path):
     compare(
-        lively(_registry.create("resnet18", task="classification", label_count=6, input_size=64)), tmp_path
+        lively(create("resnet18", task="classification", label_count=6, input_size=64)), tmp_path
     )
 
 
 @pytest.mark.slow
 def test_resnet50_with_an_mlp(tmp_path):
     head = {"hidden": [512, 256], "dropout": [0.5, 0.3, 0.0]}
-    network = _registry.create("resnet50", task="multilabel", label_count=2, input_size=96, head=head)
+    network = create("resnet50", task="multilabel", label_count=2, input_size=96, head=head)
     compare(lively(network), tmp_path, count=2)
 
 
 @pytest.mark.slow
 def test_both_branches_of_fusion(tmp_path):
-    network = lively(_registry.create("fusion", task="classification", label_count=6))
+    network = lively(create("fusion", task="classification", label_count=6))
     assert len(network.feature_layers) == 2
     compare(network, tmp_path, count=1)
 
 
 @pytest.mark.slow
 def test_localization_from_scratch(tmp_path):
-    network = _registry.create("resnet50-scratch", task="localization", label_count=0, input_size=64)
+    network = create("resnet50-scratch", task="localization", label_count=0, input_size=64)
     # The map of one of a box's four numbers is what two thousand channels leave of each other: 2e-4 was seen.
     compare(lively(network), tmp_path, count=2, tolerance=1e-3)
 
@@ -149,7 +149,7 @@ def test_localization_from_scratch(tmp_path):
 @pytest.mark.parametrize("labels", [1, 2, 3, 5])
 def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
     """Sizes that are equal while tracing are taken for one: as many labels as images would fix both."""
-    network = _registry.create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
+    network = create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
     file = fake_file(network, tmp_path)
     write_explanation(network, file)
     for batch in (1, 2, 4, 7):
@@ -159,12 +159,12 @@ def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
 
 
 def test_a_network_trained_channels_last_is_explained_too(tmp_path):
-    network = lively(_registry.create("resnet18", task="classification", label_count=2, input_size=32))
+    network = lively(create("resnet18", task="classification", label_count=2, input_size=32))
     compare(network.to(memory_format=torch.channels_last), tmp_path, methods=("grad-cam",))
 
 
 def test_the_network_is_left_as_it_was(tmp_path):
-    network = _registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
+    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
     next(network.parameters()).requires_grad_(False)
     wanted = [p.requires_grad for p in network.parameters()]
     export_explanation(network)
@@ -174,7 +174,7 @@ def test_the_network_is_left_as_it_was(tmp_path):
 
 
 def test_a_graph_of_another_model_is_refused(tmp_path):
-    network = _registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     file = fake_file(network, tmp_path)
     with pytest.raises(BadModelFile, match="no explanation graph beside"):
         GradientGraph(file)
@@ -193,7 +193,7 @@ def test_a_graph_of_another_model_is_refused(tmp_path):
 
 
 def test_the_file_says_what_it_explains_and_nothing_of_the_machine(tmp_path):
-    network = _registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     path = write_explanation(network, fake_file(network, tmp_path))
     facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
     lattice = facts.pop("lattices")[network.feature_layers[0]]

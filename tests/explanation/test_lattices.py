@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_image
-from blemish.models import _registry
+from blemish.models import create
 from blemish.models._receptive_field import lattices
 from blemish.preprocessing import Placement
 
@@ -23,7 +23,7 @@ class Convolutions(nn.Module):
         layers = [nn.Conv2d(4 if i else 3, 4, kernel, 2, padding, bias=False) for i in range(3)]
         self.body = nn.Sequential(*layers)
         self.feature_layers = ("body",)
-        self.inputs = _registry.create(
+        self.inputs = create(
             "timm/test_resnet", task="multilabel", label_count=2, input_size=SIDE
         ).inputs
 
@@ -50,7 +50,7 @@ def test_the_first_cells_place_follows_from_kernel_and_padding(kernel, padding, 
 
 def test_a_resnet_looks_half_a_cell_further_up_and_left_than_an_even_map():
     torch.manual_seed(0)
-    network = _registry.create("resnet18", task="multilabel", label_count=2, input_size=128)
+    network = create("resnet18", task="multilabel", label_count=2, input_size=128)
     found = lattices(network)["backbone.layer4.1"]
     # By geometry 0.5; an even map would say 16.
     assert np.multiply(found.start_yx, 128) == pytest.approx([0.5, 0.5], abs=0.5)
@@ -73,7 +73,7 @@ def test_a_cells_peak_is_drawn_where_the_cell_looks():
 
 
 def test_maps_that_cannot_be_measured_are_left_out():
-    network = _registry.create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

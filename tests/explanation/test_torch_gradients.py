@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.explanation.activation_maps import grad_cam
-from blemish.models import _registry
+from blemish.models import create
 from blemish.models._gradients import TorchGradients, explained_scores
 
 CASES = {
@@ -26,7 +26,7 @@ def exact(monkeypatch):
 
 def detector(name):
     torch.manual_seed(0)
-    network = _registry.create(name, task="detection", label_count=3, **CASES[name]).eval().double()
+    network = create(name, task="detection", label_count=3, **CASES[name]).eval().double()
     return network, {
         s.name: np.random.default_rng(0).normal(size=(1, s.channels, *s.size_hw)) for s in network.inputs
     }
@@ -94,7 +94,7 @@ def test_other_weights_give_another_map():
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        network = _registry.create("resnet18", task="classification", label_count=4, input_size=64).eval()
+        network = create("resnet18", task="classification", label_count=4, input_size=64).eval()
         features, gradients = TorchGradients(network).look(feeds, np.eye(4, dtype=np.float32)[[1]])
         maps.append((features[0][0] * gradients[0][0]).sum(0).ravel())
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-4 * np.abs(maps[0]).max())  # threads round apart
@@ -103,7 +103,7 @@ def test_other_weights_give_another_map():
 
 def test_only_the_head_made_anew_changes_the_map_too():
     torch.manual_seed(0)
-    network = _registry.create("resnet18", task="classification", label_count=4, input_size=64).eval()
+    network = create("resnet18", task="classification", label_count=4, input_size=64).eval()
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     selector = np.eye(4, dtype=np.float32)[[1]]
     before = TorchGradients(network).look(feeds, selector)

@@ -27,7 +27,7 @@ from blemish.model_file import (
     read_graph,
     write_model_file,
 )
-from blemish.models import _registry
+from blemish.models import create
 from blemish.models._torch_backend import TorchBackend
 from blemish.preprocessing import prepare
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
@@ -53,7 +53,7 @@ def samples(tmp_path_factory):
 def network(samples):
     """It tells the images apart, and its verdicts differ."""
     torch.manual_seed(3)
-    network = _registry.create("resnet18", task="classification", label_count=3, input_size=32).eval()
+    network = create("resnet18", task="classification", label_count=3, input_size=32).eval()
     batch = np.stack([prepare(open_image(s.path), network.inputs[0])[0] for s in samples])
     with torch.no_grad():
         network.head[-1].weight.mul_(50)
@@ -135,7 +135,7 @@ def test_a_corrupted_graph_is_refused(network, samples, tmp_path, monkeypatch):
 
 
 def test_a_network_that_answers_every_image_alike_is_refused(network, samples, tmp_path):
-    silent = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    silent = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with pytest.raises(ExportRefused, match="near-constant"):
@@ -143,7 +143,7 @@ def test_a_network_that_answers_every_image_alike_is_refused(network, samples, t
 
 
 def test_a_network_that_answers_with_no_number_is_refused(network, samples, tmp_path):
-    broken = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    broken = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         broken.head[-1].bias.fill_(torch.nan)
     with pytest.raises(ExportRefused, match="not a number"):
@@ -153,7 +153,7 @@ def test_a_network_that_answers_with_no_number_is_refused(network, samples, tmp_
 def test_an_earlier_file_survives_a_refusal(network, samples, tmp_path, monkeypatch):
     export(network, output=tmp_path, contract=contract(network), samples=samples)
     before = (tmp_path / "model.onnx").read_bytes()
-    silent = _registry.create("resnet18", task="classification", label_count=3, input_size=32)
+    silent = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with pytest.raises(ExportRefused):
@@ -257,9 +257,7 @@ def test_masks_are_held_to_their_pixels():
 
 def test_a_file_whose_boxes_are_elsewhere_is_refused_though_it_is_sure_of_nothing(samples, tmp_path):
     torch.manual_seed(0)
-    network = _registry.create(
-        "ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64
-    )
+    network = create("ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64)
     with torch.no_grad():
         for head in network.score_heads:
             head.weight.mul_(20)

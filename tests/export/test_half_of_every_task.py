@@ -8,7 +8,7 @@ import torch
 
 from blemish.export.fp16 import LARGEST_SHARE, to_half
 from blemish.export.onnx_export import export_network
-from blemish.models import _registry
+from blemish.models import create
 
 CASES = {
     "classification": ("resnet18", {"input_size": 64}),
@@ -30,7 +30,7 @@ def session(graph):
 def test_half_the_bytes_and_float32_at_both_ends(task):
     name, options = CASES[task]
     torch.manual_seed(0)
-    network = _registry.create(name, task=task, label_count=3, **options).eval()
+    network = create(name, task=task, label_count=3, **options).eval()
     whole = export_network(network)
     half = to_half(whole)
     assert len(half) <= LARGEST_SHARE * len(whole)

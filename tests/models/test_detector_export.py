@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from blemish.export.onnx_export import export_network
-from blemish.models._registry import create
+from blemish.models import create
 
 SIDE = 96
 

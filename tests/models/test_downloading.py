@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 
-from blemish.errors import BadWeights, NoNetwork, StorageFull
+from blemish.errors import NoNetwork, StorageFull
 from blemish.models._weights_download import download
+from blemish.testing import raises
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -29,7 +30,7 @@ def test_a_whole_file_comes(published):
 def test_a_damaged_download_is_refused_and_leaves_nothing(published):
     file, target = published
     file.write_bytes(CONTENT[:-1])
-    with pytest.raises(BadWeights, match="digest differs"):
+    with raises("bad-weights.wrong-digest", file.name):
         download(file.as_uri(), target)
     assert not list(target.parent.iterdir())
 

@@ -8,8 +8,8 @@ from blemish.decoding import decode
 from blemish.errors import BadRecipe, BadWeights, UnknownName
 from blemish.geometry import mask_to_array
 from blemish.model_file import Contract, DecoderSpec, LabelSpec
-from blemish.models._registry import create, describe
-from blemish.models._weights import load_weights, locate
+from blemish.models import create, describe
+from blemish.models._weights import find_weights, load_weights
 from blemish.models.architectures.hybrid import dice_loss, label_maps
 from blemish.preprocessing import Placement
 from blemish.structures import Task
@@ -155,8 +155,8 @@ def test_a_file_of_the_detector_alone_is_enough_and_its_licence_is_named(network
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
     with pytest.raises(BadWeights, match="another architecture"):
         load_weights(twin, [file])
-    assert "AGPL" not in network.code_licence
-    assert describe("ssd300-resnet50").licence in network.code_licence
+    assert "AGPL" not in network.code_license
+    assert describe("ssd300-resnet50").license in network.code_license
 
 
 def test_default_weights_are_those_of_the_encoder_that_is_asked_for(monkeypatch, tmp_path):
@@ -167,9 +167,9 @@ def test_default_weights_are_those_of_the_encoder_that_is_asked_for(monkeypatch,
         (tmp_path / "checkpoints" / file).touch()
     detector = {"detector": "fasterrcnn-resnet50-fpn"}
     for encoder, wanted in (("resnet18", {"resnet18", "resnet50"}), ("mit_b0", {"resnet50"})):
-        found = locate("hybrid", "default", {**detector, "encoder": encoder})
+        found = find_weights("hybrid", "default", {**detector, "encoder": encoder})
         assert {path.name for path in found} == {files[name] for name in wanted}
-    assert len(locate("hybrid", "default", detector)) == 1  # one file fills both
+    assert len(find_weights("hybrid", "default", detector)) == 1  # one file fills both
 
 
 def test_a_detector_that_began_at_random_learns_whole_here_too():

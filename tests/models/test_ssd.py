@@ -10,7 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 from blemish.config.detector_options import RCNNOptions, SSDOptions
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models import _anchors as boxes_of
-from blemish.models._registry import create
+from blemish.models import create
 from blemish.models._weights import load_weights
 from blemish.models.architectures.ssd import multibox_loss
 from blemish.testing import raises

@@ -10,8 +10,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, box_iou, nms
 
 from blemish.errors import BadRecipe
+from blemish.models import create
 from blemish.models._onnx_ops import suppress
-from blemish.models._registry import create
 from blemish.models._weights import fill, load_weights
 from blemish.models.architectures.torchvision_detectors import first_name, without_epsilon
 from blemish.training.optimizers import freeze

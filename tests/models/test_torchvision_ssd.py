@@ -10,8 +10,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from blemish.decoding import decode
 from blemish.export.import_weights import without_gaps
 from blemish.model_file import Contract, LabelSpec
+from blemish.models import create
 from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
-from blemish.models._registry import create
 from blemish.models._weights import fill
 from blemish.preprocessing import Placement
 from blemish.testing import raises

@@ -8,7 +8,9 @@ from safetensors.torch import save_file
 
 from blemish.errors import BadWeights, NoNetwork
 from blemish.models import create
-from blemish.models._weights import load_weights, locate, read_state
+from blemish.models._state_dict import read_state_dict
+from blemish.models._weights import find_weights, load_weights
+from blemish.testing import raises
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_another_head_is_skipped_and_said(network, tmp_path):
     other = create("timm/test_resnet", task="classification", label_count=5, input_size=64)
     torch.save(other.state_dict(), tmp_path / "w.pth")
     (report,) = load_weights(network, [tmp_path / "w.pth"])
-    assert "2 skipped (head.0.weight, head.0.bias)" in report.sentence()
+    assert "2 skipped (head.0.weight, head.0.bias)" in report.summary()
     assert report.missing == ("head.0.weight", "head.0.bias")
 
 
@@ -67,7 +69,7 @@ class Bomb:
 def test_a_file_with_code_is_never_run(tmp_path):
     torch.save({"weights": Bomb()}, tmp_path / "w.pth")
     with pytest.raises(BadWeights, match="state_dict"):
-        read_state(tmp_path / "w.pth")
+        read_state_dict(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
@@ -78,23 +80,23 @@ def test_a_file_that_is_none_is_refused(tmp_path, content, suffix):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     with pytest.raises(BadWeights, match=path.name):
-        read_state(path)
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize("file", ["resnet50-19c8e357.pth", "resnet50-11ad3fa6.pth"])
 @pytest.mark.parametrize("name", ["resnet50", "resnet50-scratch"])
 def test_default_weights_are_found_in_the_hub_cache(hub, name, file):
     (hub / file).write_bytes(b"")
-    assert locate(name, "default") == (hub / file,)
+    assert find_weights(name, "default") == (hub / file,)
 
 
 def test_no_network_is_one_sentence_with_the_remedy(hub):
     for name in ("resnet18-scratch", "fusion", "torchvision/mobilenet_v2", "timm/test_resnet"):
         with pytest.raises(NoNetwork, match="--weights none"):
-            locate(name, "default")
+            find_weights(name, "default")
 
 
 def test_none_is_none_and_a_missing_file_is_told():
-    assert locate("resnet18", "none") == ()
-    with pytest.raises(BadWeights, match="no such file"):
-        locate("resnet18", "nowhere.pth")
+    assert find_weights("resnet18", "none") == ()
+    with raises("bad-weights.missing-file", "nowhere.pth"):
+        find_weights("resnet18", "nowhere.pth")

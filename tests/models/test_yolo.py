@@ -9,7 +9,7 @@ import torch
 
 from blemish.config.detector_options import RFDETROptions
 from blemish.errors import BadRecipe, BadWeights, MissingExtra
-from blemish.models._registry import create, describe
+from blemish.models import create, describe
 from blemish.models._weights import load_weights
 from blemish.testing import raises
 
@@ -65,7 +65,7 @@ def test_yolo_answers_and_learns_as_ultralytics_does(name, task):
 
 
 def test_yolo_says_its_licence_and_reads_nothing_that_runs(tmp_path):
-    assert "AGPL-3.0" in describe("yolov8s").licence
+    assert "AGPL-3.0" in describe("yolov8s").license
     needs("ultralytics")
     import pickle
 
@@ -111,9 +111,9 @@ def test_without_the_extra_the_error_says_what_to_install(name, extra):
     code = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from blemish.errors import MissingExtra\n"
-        "from blemish.models._registry import create, describe\n"
+        "from blemish.models import create, describe\n"
         f"for use in (lambda: create('{name}', task='detection', label_count=1),\n"
-        f"            lambda: describe('{name}').default_weights('{name}')):\n"
+        f"            lambda: describe('{name}').default_weight_files('{name}', {{}})):\n"
         f"    try: use()\n"
         f"    except MissingExtra as error: assert '[{extra}]' in str(error)\n"
         "    else: raise SystemExit('no error')\n"

@@ -13,7 +13,7 @@ from blemish.config.recipe import Recipe
 from blemish.data import synthetic
 from blemish.data.write_dataset import write_dataset
 from blemish.errors import BadDataset, BadRecipe
-from blemish.models._registry import create
+from blemish.models import create
 from blemish.preprocessing import Placement
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.training import train

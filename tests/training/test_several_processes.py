@@ -47,7 +47,7 @@ def test_only_the_first_process_removes_tiles_that_it_still_judges_by(recipe, tm
     whole = Dataset(task=Task.DETECTION, labels=Labels(("dent",)), samples=tuple(samples), root=images)
     write_dataset(whole, tmp_path / "set", "coco")
     monkeypatch.setenv("RANK", str(rank))
-    monkeypatch.setattr(run, "build_network", lambda *_: None)
+    monkeypatch.setattr(run, "prepare_network", lambda *_: None)
     monkeypatch.setattr(run, "pretrained_rates", lambda *_: {})
     monkeypatch.setattr(run, "Learning", lambda *_, **__: SimpleNamespace(run=lambda: "learned"))
     chosen = recipe(tmp_path / "set", training__nodes=2, data__tiles={"size": 64}, task="detection")

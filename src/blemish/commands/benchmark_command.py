@@ -103,12 +103,12 @@ def _predictor(file: str, backend: str, device: str, threads: int | None) -> Pre
 
     from blemish.inference import Predictor
     from blemish.inference.backend import available_cores
+    from blemish.models._run_loader import load_run_network
     from blemish.models._torch_backend import TorchBackend
-    from blemish.training.run_loader import network_of_run
 
     torch.set_num_threads(threads or available_cores())
     run = Path(file) if Path(file).is_dir() else Path(file).parent
-    network, model_file = network_of_run(run)
+    network, model_file = load_run_network(run)
     there = "cuda" if torch.cuda.is_available() else "cpu"
     return Predictor(TorchBackend(network.to(there if device == "auto" else device)), model_file)
 

@@ -150,10 +150,10 @@ def _of_run(folder: Path, batch_size: int) -> Explainer:
     """The run's own network: slower, and with gradients for every task."""
     from blemish.explanation import Explainer
     from blemish.models._gradients import TorchGradients
+    from blemish.models._run_loader import load_run_network
     from blemish.models._torch_backend import TorchBackend
-    from blemish.training.run_loader import network_of_run
 
-    network, file = network_of_run(folder)
+    network, file = load_run_network(folder)
     return Explainer(TorchBackend(network), file, gradients=TorchGradients(network), batch_size=batch_size)
 
 

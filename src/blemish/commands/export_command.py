@@ -44,8 +44,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="The certificate as JSON.")] = False,
 ) -> None:
     """Make a model file again, and prove on images that it decides as before."""
+    from blemish.export.reexport import reexport
     from blemish.hub import is_address, local_file
-    from blemish.training.reexport import reexport
 
     place = local_file(source, explanation=True)
     if is_address(source) and output is None:

@@ -1,64 +1,80 @@
-"""`blemish models`: the architectures that can be trained."""
+"""`blemish models`: list the architectures that can be trained, or describe one."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blemish.errors import install_command
 
+if TYPE_CHECKING:
+    from blemish.config.architectures import Architecture
+
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="One architecture; all of them where not given.")] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="A table of its stages.")] = False,
-    task: Annotated[str | None, typer.Option(help="As built for this task; the first it answers.")] = None,
-    labels: Annotated[int, typer.Option(min=1, help="As built for so many labels.")] = 6,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="Architecture to describe. [default: list all]", show_default=False)
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Add a table of its stages.")] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Build it for this task. [default: its first task]", show_default=False),
+    ] = None,
+    labels: Annotated[int, typer.Option(min=1, help="Build it for this number of labels.")] = 6,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the registry, or say what one architecture is."""
-    from blemish.models import _registry
+    """List the architectures that can be trained, or describe one.
 
-    rows = (
-        [_row(a) for a in _registry.architectures()]
-        if name is None
-        else [_one(name, task=task, labels=labels, layers=layers)]
-    )
+    Examples:
+        blemish models
+
+        blemish models resnet18 --layers
+    """
+    from blemish.config import architectures as registry
+
+    if name is None:
+        rows = [_row(architecture) for architecture in registry.architectures()]
+    else:
+        rows = [_describe(registry.describe(name), name, task=task, labels=labels, layers=layers)]
     if as_json:
         import json
 
         typer.echo(json.dumps(rows if name is None else rows[0], indent=2))
     elif name is None:
-        families = _registry.families()
-        _table(
-            [["\n".join(a.name for a in f), "\n".join(f[0].tasks), f[0].summary] for f in families],
-            ("name", "tasks", "what it is"),
+        _print_table(
+            [
+                ["\n".join(a.name for a in f), "\n".join(f[0].tasks), f[0].summary]
+                for f in registry.families()
+            ],
+            ("name", "tasks", "description"),
         )
     else:
-        _print_one(rows[0])
+        _print_description(rows[0])
 
 
-def _row(architecture: Any) -> dict[str, Any]:
+def _row(architecture: Architecture) -> dict[str, Any]:
     return {
         "name": architecture.name,
         "tasks": [str(t) for t in architecture.tasks],
         "summary": architecture.summary,
-        "licence": architecture.licence,
-        "weights_licence": architecture.weights_licence,
+        "license": architecture.license,
+        "weights_license": architecture.weights_license,
         "input_size_hw": list(architecture.input_size_hw),
         "extra": architecture.extra,
     }
 
 
-def _one(name: str, *, task: str | None, labels: int, layers: bool) -> dict[str, Any]:
-    from blemish.models import _registry
+def _describe(
+    architecture: Architecture, name: str, *, task: str | None, labels: int, layers: bool
+) -> dict[str, Any]:
+    """Return the registry's row and what only the built network tells; this imports torch."""
+    from blemish.models._build import create
     from blemish.models._layers import layer_table
 
-    found = _registry.describe(name)
-    network = _registry.create(name, task=task or found.tasks[0], label_count=labels)
+    network = create(name, task=task or architecture.tasks[0], label_count=labels)
     parameters = sum(p.numel() for p in network.parameters())
-    row = _row(found) | {
-        "name": name,
+    row = _row(architecture) | {
         "parameters": parameters,
         "parameters_below_head": parameters - sum(p.numel() for p in network.parameters_of("head")),
         "inputs": {spec.name: list(spec.size_hw) for spec in network.inputs},
@@ -69,25 +85,25 @@ def _one(name: str, *, task: str | None, labels: int, layers: bool) -> dict[str,
     return row
 
 
-def _print_one(row: dict[str, Any]) -> None:
+def _print_description(row: dict[str, Any]) -> None:
     typer.echo(f"{row['name']}: {row['summary']}")
     typer.echo(f"  tasks       {', '.join(row['tasks'])}")
     typer.echo(f"  parameters  {row['parameters']:,} ({row['parameters_below_head']:,} below the head)")
     sizes = ", ".join(f"{n} {h} x {w}" for n, (h, w) in row["inputs"].items())
     typer.echo(f"  input       {sizes} pixels")
     typer.echo(f"  stages      {', '.join(row['stages'])}")
-    typer.echo(f"  licence     {row['licence']}; weights: {row['weights_licence'] or 'none published'}")
+    typer.echo(f"  license     {row['license']}; weights: {row['weights_license'] or 'none published'}")
     if row["extra"]:
-        typer.echo(f"  needs       {install_command(row['extra'])}")
+        typer.echo(f"  requires    {install_command(row['extra'])}")
     if "layers" in row:
         typer.echo("")
-        _table(
-            [[x["stage"], x["kind"], x["output"], f"{x['parameters']:,}"] for x in row["layers"]],
-            ("stage", "made of", "output", "parameters"),
+        _print_table(
+            [[x["stage"], x["modules"], x["output"], f"{x['parameters']:,}"] for x in row["layers"]],
+            ("stage", "modules", "output", "parameters"),
         )
 
 
-def _table(rows: list[list[str]], header: tuple[str, ...]) -> None:
+def _print_table(rows: list[list[str]], header: tuple[str, ...]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

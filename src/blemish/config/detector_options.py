@@ -6,12 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from blemish.config.architecture_options import ArchitectureOptions
 from blemish.config.image_level_options import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ArchitectureOptions,
     Finite,
-    HeadSpec,
     Pixels,
     Positive,
     Resize,
@@ -31,7 +30,6 @@ class DetectorOptions(ArchitectureOptions):
         mean: Mean of each channel, of values in [0, 1]. Null for that of the pretrained weights.
         std: Standard deviation of each channel. Null for that of the pretrained weights.
         white_level: Pixel value of 16-bit images that becomes 1.0.
-        head: Always null: a detector has its own heads.
         score_floor: Minimum score of a detection; detections below it are never returned.
         nms_iou: NMS threshold: of two boxes of one label that overlap by more, the one with the lower score
             is removed.
@@ -45,16 +43,9 @@ class DetectorOptions(ArchitectureOptions):
     mean: tuple[Finite, Finite, Finite] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     white_level: int = Field(default=65535, ge=1)
-    head: HeadSpec | None = None
     score_floor: float = Field(default=0.01, ge=0, lt=1)
     nms_iou: float = Field(default=0.5, gt=0, le=1)
     max_detections: int = Field(default=100, ge=1)
-
-    @model_validator(mode="after")
-    def _refuse_head(self) -> Self:
-        if self.head is not None:
-            raise ValueError("a detector has its own heads. Remove model.head")
-        return self
 
     def input_spec(self, default_hw: tuple[int, int], resize: Resize, **fixed: Any) -> InputSpec:
         """Return how an image becomes the input.

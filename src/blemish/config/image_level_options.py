@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from blemish.config.key_names import RENAMED_OPTIONS
-from blemish.errors import BadRecipe, suggestion
+from blemish.config.architecture_options import ArchitectureOptions
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,42 +55,6 @@ class HeadSpec(BaseModel):
         if len(self.dropout) != layers:
             raise ValueError(f"dropout: expected one number, or {layers}: one before each linear layer")
         return self
-
-
-class ArchitectureOptions(BaseModel):
-    """Base class of the options of built-in architectures; an unknown option is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @classmethod
-    def of(cls, architecture: str, options: dict[str, Any]) -> Self:
-        """Return the validated options of an architecture.
-
-        Args:
-            architecture: its name, for errors.
-            options: by name, as the recipe gives them.
-
-        Raises:
-            BadRecipe: an unknown or renamed option, with the name to write, or an invalid value.
-        """
-        for name in options:
-            if name in cls.model_fields:
-                continue
-            if RENAMED_OPTIONS.get(name) in cls.model_fields:
-                raise BadRecipe(
-                    f"{architecture}: the option {name!r} was renamed. Write {RENAMED_OPTIONS[name]}",
-                    reason="renamed-key",
-                )
-            hint = suggestion(name, cls.model_fields)
-            raise BadRecipe(f"{architecture}: unknown option {name!r}{hint}", reason="unknown-option")
-        try:
-            return cls.model_validate(options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(x) for x in first["loc"])
-            where = f"option {place}: " if place else ""  # an error about several options names them itself
-            message = first["msg"].removeprefix("Value error, ")
-            raise BadRecipe(f"{architecture}: {where}{message}", reason="invalid-option") from None
 
 
 class ImageOptions(ArchitectureOptions):

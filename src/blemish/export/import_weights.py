@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from blemish._version import __version__
+from blemish.config.architectures import describe
 from blemish.errors import BadInput, BadWeights, ExportRefused, WrongTask
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
 from blemish.export.parity_certificate import certify, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import Contract, LabelSpec, Licences, ModelFile, write_model_file
+from blemish.models._build import create
 from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
 from blemish.models._network import Network
-from blemish.models._registry import create, describe
 from blemish.models._safe_load import load_in_subprocess
 from blemish.models._torch_backend import TorchBackend
 from blemish.models._weights import fill
@@ -97,8 +98,8 @@ def import_weights(
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         training={"imported": path.name},
         licences=Licences(
-            weights=(network.weights_licence or found.weights_licence) if licence is None else licence,
-            code=network.code_licence or found.licence,
+            weights=(network.weights_license or found.weights_license) if licence is None else licence,
+            code=network.code_license or found.license,
         ),
     )
     graph = export_network(network)

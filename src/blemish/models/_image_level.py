@@ -17,7 +17,6 @@ from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
 from blemish.models._network import Network
 from blemish.structures import Task
 
-IMAGE_TASKS = (Task.CLASSIFICATION, Task.MULTILABEL, Task.LOCALIZATION)
 RESNET_STAGES = {
     "stem": ("conv1", "bn1"),
     "layer1": ("layer1",),

@@ -1,4 +1,4 @@
-"""What a network is made of, stage by stage."""
+"""`layer_table`: the stages of a network with their modules, output shapes and numbers of parameters."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from blemish.models._network import Network
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One stage of a network, or one module of a stage that has several.
+    """One stage of a network.
 
     Attributes:
-        stage: its name for freezing and learning rates.
-        kind: the modules in it that have weights, counted.
-        output: shape for one image, `channels x height x width`; empty where it cannot be told.
-        parameters: how many.
+        stage: its name, as recipes use it for freezing and learning rates.
+        modules: the types of its modules that have parameters, with counts.
+        output: shape of its output for one image, such as `64 x 112 x 112`; "" if it is not a single tensor.
+        parameters: number of parameters.
     """
 
     stage: str
-    kind: str
+    modules: str
     output: str
     parameters: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the fields as JSON types."""
         return asdict(self)
 
 
 def layer_table(network: Network) -> list[LayerInfo]:
-    """The stages from the image to the head, each with the shape it gives.
+    """Return the stages from the image to the head, with the shape of each output.
 
     Example:
         >>> from blemish.models import create
@@ -57,8 +57,8 @@ def layer_table(network: Network) -> list[LayerInfo]:
         return hook
 
     modules = dict(network.named_modules())
-    wanted = {p for prefixes in network.stages.values() for p in prefixes if p in modules}
-    hooks = [modules[p].register_forward_hook(remember(p)) for p in wanted]
+    watched = {p for prefixes in network.stages.values() for p in prefixes if p in modules}
+    hooks = [modules[p].register_forward_hook(remember(p)) for p in watched]
     was_training = network.training
     network.eval()
     try:
@@ -71,14 +71,14 @@ def layer_table(network: Network) -> list[LayerInfo]:
             hook.remove()
     rows = []
     for stage, prefixes in network.stages.items():
-        kinds = Counter(
+        counts = Counter(
             type(inner).__name__
             for p in prefixes
             if p in modules
             for inner in modules[p].modules()
             if any(True for _ in inner.parameters(recurse=False))
         )
-        said = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in kinds.items())
+        names = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
         output = next((shapes[p] for p in reversed(prefixes) if p in shapes), "")
-        rows.append(LayerInfo(stage, said, output, sum(p.numel() for p in network.parameters_of(stage))))
+        rows.append(LayerInfo(stage, names, output, sum(p.numel() for p in network.parameters_of(stage))))
     return rows

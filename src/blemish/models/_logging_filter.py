@@ -1,4 +1,4 @@
-"""What torch, Lightning and the exporter tell their programmers, kept from people."""
+"""Suppress the warnings and progress messages of torch, Lightning and the exporter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_CHATTY = (
+_LOGGERS = (
     *("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "torch.distributed"),
     *("torch.onnx", "torch.export", "torch._dynamo", "torch.__trace", "onnxscript", "onnx_ir"),
 )
@@ -15,11 +15,11 @@ _CHATTY = (
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """While inside, their warnings and their progress reach nobody; their errors do."""
-    levels = {name: logging.getLogger(name).level for name in _CHATTY}
+    """Suppress these libraries' warnings and log records below ERROR inside the block."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in _CHATTY:
+        for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
             yield

@@ -1,4 +1,4 @@
-"""What every architecture promises to training and export."""
+"""`Network`: the interface between an architecture and training, export and explanation."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
+from blemish.models._state_dict import read_state_dict
 from blemish.structures import Task
 
 
 class Network(nn.Module):
-    """A network of one task.
+    """Base class of every architecture: a network for one task.
 
     Attributes:
-        task: what it answers.
-        label_count: how many labels; background, where an architecture needs one, is its own affair.
-        inputs: one for each argument of `forward`, in order: how an image becomes that argument.
-        outputs: one for each tensor that `forward` gives, in order.
-        decoder: how those tensors become a prediction.
-        stages: module-name prefixes by stage, from the image to the head, for freezing and for
-            learning rates; together they cover every parameter exactly once. The last is `head`.
-        feature_layers: names of the modules whose feature maps explanations look at.
-        owns_loss: whether `loss` is the architecture's own (detectors) or chosen by the recipe.
-        mask_input: number of the input in whose pixels a detector's targets draw their masks.
+        task: the task it was built for.
+        label_count: number of labels, without the background class that some architectures add internally.
+        inputs: how an image becomes each argument of `forward`, in order.
+        outputs: what each tensor that `forward` returns is, in order.
+        decoder: the decoder that turns those tensors into a prediction, and its settings.
+        stages: module-name prefixes by stage, from the image to the head, for freezing and for learning
+            rates; together they cover every parameter exactly once. The last stage is `head`.
+        feature_layers: names of the modules whose feature maps explanations use.
+        owns_loss: whether the architecture computes its own loss (detectors) or the recipe selects one.
+        mask_input: index of the input whose pixel grid a detector's target masks use.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
-        weight_parts: prefixes of tensor names that a file of weights may be meant for alone; `""` is all.
-        code_licence: where it depends on the options; None for what the registry says.
-        weights_licence: likewise, of the published weights.
-        loaded: names of the tensors that files of weights filled; the others began at random.
+        weight_parts: prefixes of tensor names; a weights file may belong to one of these parts only. "" stands
+            for the whole network.
+        code_license: license of the code if it depends on the options; None for the registered license.
+        weights_license: license of the default weights if it depends on the options; None for the registered.
+        copyleft: whether `code_license` obliges users to publish source; None for the registered value.
+        loaded: names of the tensors that weights files filled; all others were initialized at random.
     """
 
     owns_loss: ClassVar[bool] = False
@@ -46,40 +49,42 @@ class Network(nn.Module):
     decoder: DecoderSpec
     stages: Mapping[str, tuple[str, ...]]
     feature_layers: tuple[str, ...]
-    code_licence: str | None = None
-    weights_licence: str | None = None
+    code_license: str | None = None
+    weights_license: str | None = None
+    copyleft: bool | None = None
     loaded: frozenset[str] = frozenset()
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Raw outputs for a batch.
+        """Return the raw outputs for a batch.
 
         Args:
-            inputs: each (b, c, h, w) float32, as `preprocessing` makes them.
+            inputs: one tensor for each entry of `self.inputs`, (b, c, h, w) float32, as `preprocessing`
+                returns it.
 
         Returns:
-            Tensors in the order of `outputs`, the first axis being the batch.
+            One tensor for each entry of `outputs`; the first axis is the batch.
         """
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """The parts of an architecture's own loss, for a batch; detectors only.
+        """Return the parts of the architecture's own loss for a batch; only if `owns_loss`.
 
         Args:
-            inputs: as `forward` takes them.
-            targets: one an image: `boxes` (n, 4) float32 xyxy in network pixels of the first input,
-                `labels` (n,) int64 from 0, for segmentation `masks` (n, h, w) uint8 in those
-                of the input `mask_input`.
+            inputs: as for `forward`.
+            targets: one mapping for each image: `boxes` (n, 4) float32 xyxy in pixels of the first input,
+                `labels` (n,) int64 from 0, and for segmentation `masks` (n, h, w) uint8 in pixels of the
+                input `mask_input`.
 
         Returns:
-            Named scalars; their sum is what is minimised.
+            Scalars by name; training minimizes their sum.
         """
-        raise TypeError(f"{type(self).__name__} takes its loss from the recipe")
+        raise TypeError(f"{type(self).__name__} has no loss of its own; the recipe selects one")
 
-    def settle(self) -> None:
-        """Called once `loaded` is known, before anything learns; most architectures have nothing to do."""
+    def on_weights_loaded(self) -> None:
+        """Adjust the network after `loaded` is known and before training starts; default: do nothing."""
 
     def aliases(self, name: str) -> Sequence[str]:
-        """What files of weights may call one of this network's tensors, likeliest first.
+        """Return the names that weights files may use for one tensor, likeliest first.
 
         Args:
             name: a key of the state dict.
@@ -92,24 +97,22 @@ class Network(nn.Module):
         return (name,)
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """The tensors of a file by name; architectures with files of their own kind read those too."""
-        from blemish.models._weights import read_state
-
-        return read_state(path)
+        """Return the tensors of a weights file by name; architectures with their own file types override it."""
+        return read_state_dict(path)
 
     def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """A file's tensors as this network means them; most architectures mean what the file means."""
+        """Return a file's tensors with values as this network expects them; default: unchanged."""
         return state
 
     def for_export(self) -> nn.Module:
-        """What is written as a graph: the network itself, unless it has another way for graphs."""
+        """Return the module that is written as a graph; default: the network itself."""
         return self
 
     def parameters_of(self, stage: str) -> list[nn.Parameter]:
-        """The parameters of one stage, in order of registration."""
+        """Return the parameters of one stage, in order of registration."""
         prefixes = self.stages[stage]
-        return [p for name, p in self.named_parameters() if _below(name, prefixes)]
+        return [p for name, p in self.named_parameters() if _is_below(name, prefixes)]
 
 
-def _below(name: str, prefixes: Sequence[str]) -> bool:
+def _is_below(name: str, prefixes: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)

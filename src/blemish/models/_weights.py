@@ -1,8 +1,7 @@
-"""Weights for a network: found on this machine or downloaded, read safely, and put where they fit."""
+"""Find, download and load weights for a network."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blemish.config.architectures import describe
 from blemish.errors import BadWeights, suggestion
 from blemish.models._network import Network
-from blemish.models._registry import describe
-from blemish.models._weights_download import download, failure
+from blemish.models._weights_download import download, download_error
 
 TORCHVISION_URL = "https://download.pytorch.org/models/"
-# What torchvision calls its files, newest first; people also put the oldest there by hand.
+# File names that torchvision publishes, newest first; older ones may be in the cache.
 RESNET_FILES = {
     "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
     "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
@@ -25,20 +24,19 @@ RESNET_FILES = {
     "resnet101": ("resnet101-cd907fc2.pth", "resnet101-63fe2227.pth", "resnet101-5d3b4d8f.pth"),
     "resnet152": ("resnet152-f82ba261.pth", "resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
 }
-ENOUGH = 0.5  # of the tensors below the head: with fewer, the file belongs to another architecture
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "weights")
-_WRAPPINGS = ("", "module.", "model.", "network.", "_orig_mod.")
+MIN_LOADED_SHARE = 0.5  # of the tensors below the head; with fewer, the file belongs to another architecture
+_PREFIXES = ("", "module.", "model.", "network.", "_orig_mod.")  # of wrappers around the saved network
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of a file of weights.
+    """Which tensors of a weights file were loaded into a network.
 
     Attributes:
         source: the file.
         loaded: names of the network's tensors that were filled.
-        skipped: names in the file that fit nowhere, or in another shape.
-        missing: names of the network's tensors that stayed random.
+        skipped: names in the file that match no tensor, or one of another shape.
+        missing: names of the network's tensors that are not in the file.
     """
 
     source: Path
@@ -46,135 +44,93 @@ class WeightsReport:
     skipped: tuple[str, ...]
     missing: tuple[str, ...]
 
-    def sentence(self) -> str:
-        """What people read."""
+    def summary(self) -> str:
+        """Return one line for users: the counts, and the first names."""
         text = f"{self.source}: {len(self.loaded)} tensors loaded, {len(self.skipped)} skipped"
         if self.skipped:
-            text += f" ({_few(self.skipped)})"
+            text += f" ({_first_few(self.skipped)})"
         if self.missing:
-            text += f"; {len(self.missing)} stay random ({_few(self.missing)})"
+            text += f"; {len(self.missing)} missing, randomly initialized ({_first_few(self.missing)})"
         return text
 
 
-def locate(name: str, weights: str, options: Mapping[str, Any] | None = None) -> tuple[Path, ...]:
-    """The files that `weights` stands for, downloaded if need be; none for random weights.
+def find_weights(name: str, weights: str, options: Mapping[str, Any] | None = None) -> tuple[Path, ...]:
+    """Return the files that the recipe's `model.weights` refers to, downloaded if necessary.
 
     Args:
-        name: of the architecture.
-        weights: `default`, `none`, or a file.
-        options: of the architecture; they may name another backbone, detector or encoder than its own.
+        name: the architecture.
+        weights: `default`, `none`, or a path; `none` gives no file.
+        options: the architecture's options; they may select another backbone, detector or encoder.
 
     Raises:
-        BadWeights: there is no such file.
-        NoNetwork: they would have to be downloaded and cannot be.
+        BadWeights: the file does not exist ("bad-weights.missing-file").
+        NoNetwork: the files have to be downloaded and cannot be.
     """
     if weights == "none":
         return ()
     if weights != "default":
         path = Path(weights).expanduser()
         if not path.is_file():
-            known = suggestion(weights, ("default", "none")) if path.suffix == "" else ""
-            raise BadWeights(f"{path}: no such file of weights; give a file, default or none{known}")
+            hint = suggestion(weights, ("default", "none")) if path.suffix == "" else ""
+            raise BadWeights(
+                f"{path}: this weights file does not exist; give a file, default or none{hint}",
+                reason="missing-file",
+            )
         return (path,)
-    architecture, given = describe(name), options or {}
-    if architecture.default_weights is None:
-        return ()
-    parts = {part: str(given[part]) for part in architecture.weight_options if part in given}
-    return architecture.default_weights(given.get("backbone") or given.get("detector") or name, **parts)
+    return describe(name).default_weight_files(name, options or {})
 
 
 def load_weights(network: Network, files: Sequence[Path]) -> list[WeightsReport]:
-    """Put the weights of files into a network.
+    """Load weights files into a network.
 
     Args:
-        network: changed in place; it remembers what was loaded.
-        files: as `locate` gives them; each must fill at least half of what it is meant for.
+        network: changed in place, including its attribute `loaded`.
+        files: each must fill at least half of the network, or of one of its `weight_parts`.
 
     Raises:
-        BadWeights: unreadable, or of another architecture.
+        BadWeights: a file is unreadable, or belongs to another architecture
+            ("bad-weights.other-architecture").
     """
     reports = []
     for file in files:
         report = fill(network, network.translate(network.read_state(file)), file)
-        if max(_share(network, part, report.loaded) for part in network.weight_parts) * len(files) < ENOUGH:
+        share = max(_loaded_share(network, part, report.loaded) for part in network.weight_parts)
+        if share * len(files) < MIN_LOADED_SHARE:
             raise BadWeights(
                 f"{file}: only {len(report.loaded)} of the network's {len(network.state_dict())} tensors "
-                f"fit; the file is of another architecture (it holds {_few(report.skipped)})"
+                f"match; the file belongs to another architecture (it contains {_first_few(report.skipped)})",
+                reason="other-architecture",
             )
         network.loaded |= set(report.loaded)
         reports.append(report)
-    network.settle()
+    network.on_weights_loaded()
     return reports
 
 
-def _share(network: Network, part: str, loaded: Iterable[str]) -> float:
-    """What share of a part's tensors below the head a file filled."""
-    below = {n for n in network.state_dict() if n.startswith(part) and not n.startswith("head.")}
-    return len(below.intersection(loaded)) / max(len(below), 1)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` or a `.pth` file, by name; nothing in it is ever run.
-
-    Raises:
-        BadWeights: unreadable, no state dict, or a whole pickled model.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadWeights(f"{path}: no such file of weights") from None
-    except pickle.UnpicklingError:
-        raise BadWeights(
-            f"{path}: holds more than tensors, and is not read because that could run foreign code; "
-            "save the model's state_dict() instead"
-        ) from None
-    except Exception as error:
-        raise BadWeights(f"{path}: these are no weights that can be read, or the file is damaged") from error
-    return tensors_in(content, path)
-
-
-def tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in what a file holds, out of whatever container.
-
-    Raises:
-        BadWeights: there is none.
-    """
-    for _ in range(3):
-        if isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values()):
-            return {str(name): tensor for name, tensor in content.items()}
-        inner = [content[k] for k in _CONTAINERS if isinstance(content, Mapping) and k in content]
-        if not inner:
-            break
-        content = inner[0]
-    if isinstance(content, Mapping):
-        tensors = {str(n): v for n, v in content.items() if isinstance(v, Tensor)}
-        if tensors:
-            return tensors
-    raise BadWeights(f"{path}: holds no state dict; save the model's state_dict()")
-
-
 def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> WeightsReport:
-    """Put tensors into a network wherever name, shape and kind fit; halves become what the network holds."""
+    """Copy tensors into a network wherever name, shape and kind of number match.
+
+    Args:
+        network: changed in place; tensors keep its precision.
+        state: tensors by the file's names.
+        source: the file, for the report.
+    """
     own = network.state_dict()
     best: dict[str, str] = {}
-    for wrapping in _WRAPPINGS:
-        names = {n.removeprefix(wrapping): n for n in state if n.startswith(wrapping)}
-        fits: dict[str, str] = {}
+    for prefix in _PREFIXES:
+        names = {n.removeprefix(prefix): n for n in state if n.startswith(prefix)}
+        matches: dict[str, str] = {}
         for name, tensor in own.items():
             for alias in network.aliases(name):
-                found = names.get(alias)
-                if found is not None and _fits(state[found], tensor):
-                    fits[name] = found
+                key = names.get(alias)
+                if key is not None and _matches(state[key], tensor):
+                    matches[name] = key
                     break
-        if len(fits) > len(best):
-            best = fits
+        if len(matches) > len(best):
+            best = matches
     with torch.no_grad():
-        for name, found in best.items():
-            own[name].copy_(state[found].reshape(own[name].shape))
+        for name, key in best.items():
+            own[name].copy_(state[key].reshape(own[name].shape))
     used = set(best.values())
     return WeightsReport(
         source,
@@ -184,64 +140,79 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Weights
     )
 
 
-def _fits(given: Tensor, wanted: Tensor) -> bool:
-    """Whether shapes agree, and both or none hold fractions: eight bits mean nothing without a scale."""
-    alike = given.is_floating_point() == wanted.is_floating_point()
-    return alike and _squeezed(given) == _squeezed(wanted)
+def _loaded_share(network: Network, part: str, loaded: Iterable[str]) -> float:
+    """Return the share of a part's tensors, without the head's, that were loaded."""
+    below_head = {n for n in network.state_dict() if n.startswith(part) and not n.startswith("head.")}
+    return len(below_head.intersection(loaded)) / max(len(below_head), 1)
+
+
+def _matches(source: Tensor, target: Tensor) -> bool:
+    """Return whether shapes match and both are floating-point or both are not.
+
+    Quantized integers mean nothing without their scale.
+    """
+    same_kind = source.is_floating_point() == target.is_floating_point()
+    return same_kind and _squeezed(source) == _squeezed(target)
 
 
 def _squeezed(tensor: Tensor) -> tuple[int, ...]:
-    """The shape without axes of length 1: some store (c, 1, 1) what others store as (c,)."""
+    """Return the shape without axes of length 1: some files store (c, 1, 1) where others store (c,)."""
     return tuple(n for n in tensor.shape if n != 1)
 
 
 def in_hub_cache(*names: str) -> Path | None:
-    """The first of these files in torch's hub cache, where downloads lie and people put files by hand."""
+    """Return the first of these files that is in torch's hub cache, or None."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return next((folder / n for n in names if (folder / n).is_file()), None)
 
 
 def from_torchvision(*names: str) -> Path:
-    """One of torchvision's files: from the hub cache, or else the first is downloaded into it.
+    """Return one of torchvision's files from the hub cache; if none is there, download the first.
 
     Raises:
-        NoNetwork: it cannot be.
-        BadWeights: what came has another digest than its name says.
-        StorageFull: it could not be written.
+        NoNetwork: the download failed.
+        BadWeights: the downloaded file has another digest than its name states.
+        StorageFull: the file could not be written.
     """
     return in_hub_cache(*names) or published(names[0], TORCHVISION_URL + names[0])
 
 
 def published(name: str, url: str) -> Path:
-    """A file of weights from torch's hub cache, or downloaded into it.
+    """Return a published file from torch's hub cache; download it if it is not there.
 
     Raises:
-        NoNetwork: it cannot be.
-        BadWeights: what came has another digest than its name says.
-        StorageFull: it could not be written.
+        NoNetwork: the download failed.
+        BadWeights: the downloaded file has another digest than its name states.
+        StorageFull: the file could not be written.
     """
     target = Path(torch.hub.get_dir()) / "checkpoints" / name
     return target if target.is_file() else download(url, target)
 
 
 def from_timm(bare: str) -> Path:
-    """Timm's published weights of one architecture, from the Hugging Face cache or downloaded.
+    """Return timm's published weights of an architecture, downloaded if they are not in the cache.
+
+    Args:
+        bare: timm's name of the architecture.
 
     Raises:
-        NoNetwork: they cannot be.
-        BadWeights: none are published.
+        NoNetwork: the download failed.
+        BadWeights: timm publishes none ("bad-weights.not-published").
     """
     import timm
 
     card = timm.get_pretrained_cfg(bare)
     if card is None or not (card.hf_hub_id or card.url):
-        raise BadWeights(f"timm publishes no weights for {bare}; start from random ones with --weights none")
+        raise BadWeights(
+            f"{bare}: timm publishes no weights; start from random weights with --weights none",
+            reason="not-published",
+        )
     if not card.hf_hub_id:
         return published(card.url.rpartition("/")[2], card.url)
     try:
         return _from_hub(card.hf_hub_id, card.hf_hub_filename or "model.safetensors")
     except Exception as error:
-        raise failure(error, f"timm/{bare}") from error
+        raise download_error(error, f"timm/{bare}") from error
 
 
 def _from_hub(repository: str, file: str) -> Path:
@@ -253,13 +224,13 @@ def _from_hub(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file, local_files_only=True))
     except LocalEntryNotFoundError:
-        # Its own client tries for half a minute before it admits that there is no network; ask once first.
+        # The client retries for half a minute without a network; one request first fails at once.
         address = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310
         with urllib.request.urlopen(address, timeout=10):  # noqa: S310
             return Path(hf_hub_download(repository, file))
 
 
-def _few(names: Iterable[str], most: int = 4) -> str:
+def _first_few(names: Iterable[str], max_names: int = 4) -> str:
     listed = list(names)
-    shown = ", ".join(listed[:most])
-    return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    shown = ", ".join(listed[:max_names])
+    return shown + (f" and {len(listed) - max_names} more" if len(listed) > max_names else "")

@@ -1,4 +1,4 @@
-"""Files of weights from the network, each proved by the digest in its name."""
+"""Download weights files and verify them by the digest in their names."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import torch
 
 from blemish.errors import BadWeights, BlemishError, NoNetwork, StorageFull
 
-_DIGEST = re.compile(r"-([0-9a-f]{8,64})\.")  # torch's publishers end names with the first digits of SHA-256
-_DISK = {
+_DIGEST = re.compile(r"-([0-9a-f]{8,64})\.")  # PyTorch publishers end file names with digits of the SHA-256
+_DISK_ERRORS = {
     getattr(errno, name, -1)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "ENOTDIR", "EISDIR", "EEXIST")
 }
 
 
 def download(url: str, target: Path) -> Path:
-    """A file from the network, whole or not at all.
+    """Download a file; it appears at `target` complete or not at all.
 
     Args:
-        url: its name ends with digits of its SHA-256 where the publisher gives them, as torchvision's do.
-        target: where it shall lie; the folder is made.
+        url: if its file name ends with digits of a SHA-256, as torchvision's do, the content is verified.
+        target: the file to write; its folder is created.
 
     Returns:
         `target`.
 
     Raises:
-        NoNetwork: it could not be fetched.
-        BadWeights: what came has another digest.
-        StorageFull: it could not be written.
+        NoNetwork: the download failed.
+        BadWeights: the content has another digest ("bad-weights.wrong-digest").
+        StorageFull: the file could not be written.
     """
     digest = _DIGEST.search(url.rpartition("/")[2])
     try:
@@ -40,34 +40,35 @@ def download(url: str, target: Path) -> Path:
             url, str(target), hash_prefix=digest and digest.group(1), progress=False
         )
     except Exception as error:
-        if "invalid hash" in str(error):
+        if isinstance(error, RuntimeError) and "invalid hash" in str(error):  # torch has no class of its own
             raise BadWeights(
-                f"{url}: what was downloaded is not what its name promises (its digest differs); try "
-                f"again, or put the file into {target.parent} yourself"
+                f"{url}: the downloaded file does not have the digest in its name; try again, or put the file "
+                f"into {target.parent}",
+                reason="wrong-digest",
             ) from error
-        raise failure(error, target.name, f"put the file into {target.parent}, ") from error
+        raise download_error(error, target.name, f"put the file into {target.parent}, ") from error
     return target
 
 
-def failure(error: Exception, name: str, remedy: str = "") -> BlemishError:
-    """What a download that ended with an error is told as.
+def download_error(error: Exception, name: str, remedy: str = "") -> BlemishError:
+    """Return the Blemish error for an error of a download client.
 
     Args:
-        error: of the client.
+        error: the client's error.
         name: of the weights.
-        remedy: one more, that ends with a comma.
+        remedy: one more remedy for the message, ending with a comma.
 
     Returns:
-        StorageFull where the disk was at fault, NoNetwork elsewhere.
+        StorageFull for an error of the disk, NoNetwork for any other.
     """
-    # An address that cannot be reached is an OSError too, and inside it stands the disk's kind or another.
-    of_disk = isinstance(error, OSError) and not isinstance(error, urllib.error.URLError)
-    if of_disk and getattr(error, "errno", None) in _DISK:
+    # URLError is an OSError too, and its errno may equal that of a disk error.
+    from_disk = isinstance(error, OSError) and not isinstance(error, urllib.error.URLError)
+    if from_disk and getattr(error, "errno", None) in _DISK_ERRORS:
         return StorageFull(
-            f"the weights {name} could not be written ({getattr(error, 'strerror', error)}); free some "
+            f"the weights {name} could not be written ({getattr(error, 'strerror', error)}); free disk "
             "space, set TORCH_HOME and HF_HOME to another disk, or give a file with --weights FILE"
         )
     return NoNetwork(
-        f"the weights {name} could not be downloaded; {remedy}give another with --weights FILE, or start "
+        f"the weights {name} could not be downloaded; {remedy}give a file with --weights FILE, or start "
         "from random weights with --weights none"
     )

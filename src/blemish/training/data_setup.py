@@ -1,10 +1,8 @@
-"""All that stands before the first step: images checked and split, the network built and filled."""
+"""Prepare the data of a run: open the data set, check it, split it and hash its images."""
 
 from __future__ import annotations
 
-import csv
 import inspect
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,27 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from blemish._version import __version__
-from blemish.config.image_level_options import IMAGENET_MEAN, IMAGENET_STD
 from blemish.config.recipe import Recipe
+from blemish.config.split_file import read_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import fingerprints as hash_images
-from blemish.errors import BadDataset, BadInput, BadRecipe, suggestion
+from blemish.errors import BadDataset, BadRecipe, suggestion
 from blemish.evaluation.train_overlap import find_leaks
 from blemish.imaging import LIMITS
-from blemish.model_file import Contract, Fingerprints, LabelSpec, Licences, write_atomically
-from blemish.models._network import Network
-from blemish.models._registry import create, describe
-from blemish.models._weights import load_weights
-from blemish.preprocessing import resize
+from blemish.model_file import Fingerprints
 from blemish.structures import Dataset, Sample
 from blemish.training.detection_augmentation import check_changes
-from blemish.training.image_dataset import FileImageSource
 from blemish.training.losses import check_loss
-from blemish.training.rng import RngPurpose, number
-from blemish.training.targets import check_objects, check_targets, largest_coordinate
+from blemish.training.targets import check_objects, check_targets
 from blemish.training.validation import check_watched, watched_of
 
 SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
@@ -150,7 +140,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset:
     if split_file is not None and split_file.is_file():
-        split_of = read_split(split_file)
+        split_of = read_split_file(split_file)
         missing = [s.id for s in dataset if s.id not in split_of]
         if missing or len(split_of) != len(dataset):
             raise BadDataset(
@@ -173,141 +163,6 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
     parted = split_dataset(dataset.subset(rest), fractions=fractions, seed=part.seed, group_by=part.group_by)
     split_of = {s.id: s.split or "train" for s in parted}
     return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
-
-
-def write_split(dataset: Dataset, path: Path) -> None:
-    """`split.csv`: id and split of every image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "split"))
-    writer.writerows((s.id, s.split or "") for s in dataset)
-    write_atomically(path, text.getvalue().encode())
-
-
-def read_split(path: Path) -> dict[str, str]:
-    """By id, the split of every image of a run, from what `write_split` left.
-
-    Raises:
-        BadInput: it was changed or damaged since.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["id"]: row["split"] for row in csv.DictReader(file)}
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(
-            f"{path}: this is no table of id and split, as training writes it; restore it, or give "
-            "images with --data"
-        ) from error
-
-
-def build_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path]) -> Network:
-    """The network of a recipe for these labels, filled with weights.
-
-    Args:
-        recipe: its model part.
-        data: labels, and the images that `dataset` normalisation measures.
-        weights: files, as `locate` gives them.
-    """
-    model, part = recipe.model, recipe.data
-    options: dict[str, Any] = dict(model.options)
-    if model.input_size is not None:
-        options["input_size"] = model.input_size
-    if describe(model.name).build.__module__.startswith("blemish.models"):
-        options |= _image_options(recipe, data)
-    seed = number(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = create(model.name, task=data.dataset.task, label_count=len(data.dataset.labels), **options)
-    licence = network.code_licence or describe(model.name).licence
-    if isinstance(model.input_size, Mapping):
-        known = [spec.name for spec in network.inputs]
-        for name in model.input_size:
-            if name not in known:
-                raise BadRecipe(
-                    f"model.input_size: {model.name} has no input {name!r}{suggestion(name, known)}"
-                )
-    if "AGPL" in licence:
-        _log.warning("%s: %s", model.name, licence)
-    for report in load_weights(network, weights):
-        _log.info("%s", report.sentence(), extra=SHOWN)
-    if part.normalization == "dataset":
-        measured = measure_channels(network, data.train)
-        network.inputs = tuple(
-            spec.model_copy(update={"mean": mean, "std": std})
-            for spec, (mean, std) in zip(network.inputs, measured, strict=True)
-        )
-    return network
-
-
-def _image_options(recipe: Recipe, data: TrainingData) -> dict[str, Any]:
-    """The options of our architectures that a recipe says elsewhere than in `model.options`."""
-    model, part = recipe.model, recipe.data
-    options: dict[str, Any] = {"white_level": part.white_level}
-    if model.head is not None:
-        options["head"] = model.head
-    resize_by = model.resize or ("shortest" if model.resize_to else None)
-    if resize_by is not None:
-        options |= {"resize": resize_by, "resize_to": model.resize_to}
-    if part.normalization == "imagenet":
-        options |= {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    elif part.normalization == "none":
-        options |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    if model.options.get("box_scale") == "coord_max" and "coord_max" not in model.options:
-        options["coord_max"] = largest_coordinate((*data.train, *data.validation))
-    return options
-
-
-def measure_channels(
-    network: Network, samples: Sequence[Sample]
-) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Mean and standard deviation by channel of the training images, for each input, in [0, 1]."""
-    source = FileImageSource()
-    sums = [np.zeros((2, spec.channels)) for spec in network.inputs]
-    for sample in samples:
-        for total, spec in zip(sums, network.inputs, strict=True):
-            pixels, _ = resize(source.image(sample), spec)
-            white = 255.0 if pixels.dtype == np.uint8 else 1.0
-            values = pixels.reshape(-1, spec.channels).astype(np.float64) / white
-            total += [values.mean(0), (values**2).mean(0)]
-    out = []
-    for total in sums:
-        mean, square = total / len(samples)
-        std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-        out.append((tuple(map(float, mean.round(6))), tuple(map(float, np.maximum(std, 1e-3).round(6)))))
-    return out
-
-
-def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Contract:
-    """The contract as far as it is known before training: thresholds .5, temperature 1."""
-    architecture = describe(recipe.model.name)
-    labels = data.dataset.labels
-    return Contract(
-        blemish_version=__version__,
-        name=recipe.name,
-        architecture=recipe.model.name,
-        task=network.task,
-        labels=tuple(
-            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
-        ),
-        inputs=network.inputs,
-        outputs=network.outputs,
-        decoder=network.decoder,
-        feature_layer=network.feature_layers[-1] if network.feature_layers else "",
-        recipe=recipe.model_dump(mode="json"),
-        data={
-            "name": Path(recipe.data.path or "").stem,
-            "format": data.dataset.format,
-            "counts": data.dataset.splits,
-            "split": recipe.data.split.model_dump(mode="json"),
-        },
-        licences=Licences(
-            weights=(network.weights_licence or architecture.weights_licence)
-            if recipe.model.weights == "default"
-            else recipe.model.weights_license,
-            data=recipe.data.license,
-            code=network.code_licence or architecture.licence,
-        ),
-    )
 
 
 def resolve(recipe: Recipe, data: TrainingData) -> Recipe:

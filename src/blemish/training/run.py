@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config.recipe import Recipe, parse_settings, read_recipe, read_run_recipe
+from blemish.config.recipe_options import check_architecture
 from blemish.errors import BadInput, StorageFull
-from blemish.models._registry import describe
-from blemish.models._weights import locate
+from blemish.models._weights import find_weights
 from blemish.training.callbacks import LOG_LINE, TrainingInterrupted
 from blemish.training.checkpoint import CheckpointStore
-from blemish.training.data_setup import SHOWN, build_network, prepare_data, resolve
+from blemish.training.data_setup import SHOWN, prepare_data, resolve
 from blemish.training.distributed import check_agreement, rank_of
 from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
+from blemish.training.network_setup import prepare_network
 from blemish.training.optimizers import pretrained_rates
 from blemish.training.tile_dataset import on_tiles, remove_tiles
 from blemish.training.trainer import Run, Trainer
@@ -67,7 +68,7 @@ def train(
         chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         check_agreement(chosen.training, output)
         folder = _new_folder(output, chosen)
-    describe(chosen.model.name)  # a slip in a name is told before any image is opened
+    check_architecture(chosen)  # before any image is opened
     where = choose_device(device)
     check_device(chosen, where)
     logger_classes(chosen.training.loggers)
@@ -84,10 +85,10 @@ def train(
         loaded = None if state is None else state.get("loaded")
         if resume is not None and loaded is None:
             files = _weights(chosen)
-        network = build_network(chosen, prepared, files)
+        network = prepare_network(chosen, prepared, files)
         if loaded is not None:
             network.loaded = frozenset(loaded)
-            network.settle()
+            network.on_weights_loaded()
         rates = pretrained_rates(network, chosen.training.optimizer)  # a resumed run says its rates
         if rates:
             chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})
@@ -119,7 +120,7 @@ def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Re
 
 def _weights(recipe: Recipe) -> tuple[Path, ...]:
     """The files to begin from."""
-    return locate(recipe.model.name, recipe.model.weights, recipe.model.options)
+    return find_weights(recipe.model.name, recipe.model.weights, recipe.model.options)
 
 
 def _text(value: Any) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from blemish.config.recipe import Recipe
+from blemish.config.split_file import write_split_file
 from blemish.errors import TrainingFailed
 from blemish.export import export_trained
 from blemish.export.run_export import MODEL_NAME
@@ -24,7 +25,7 @@ from blemish.models._torch_backend import TorchBackend
 from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler
 from blemish.training.checkpoint import CheckpointStore, leftovers
-from blemish.training.data_setup import SHOWN, TrainingData, draft_contract, write_split
+from blemish.training.data_setup import SHOWN, TrainingData
 from blemish.training.dataloaders import DataModule, worker_count
 from blemish.training.detection_module import (
     DetectionImageDataset,
@@ -38,6 +39,7 @@ from blemish.training.image_dataset import EpochBatchSampler, ImageSource, Train
 from blemish.training.lightning_module import ImageLightningModule, gather
 from blemish.training.lightning_trainer import build_trainer, rewrap_errors
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
+from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
 from blemish.training.targets import target_of
 from blemish.training.validation import measure, tuned
@@ -103,7 +105,7 @@ class Trainer:
         rank = rank_of(self.recipe.training)
         if rank == 0:
             write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml().encode())
-            write_split(self.data.dataset, self.folder / "split.csv")
+            write_split_file(self.data.dataset, self.folder / "split.csv")
             for path in leftovers(checkpoints.folder):
                 path.unlink(missing_ok=True)
         contract = draft_contract(self.recipe, self.network, self.data)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ from torchvision import models
 from blemish.config.image_level_options import HeadSpec, ImageOptions
 from blemish.models._image_level import answer_width, answers, build_head, image_input
 from blemish.models._network import Network
-from blemish.models._registry import register
 from blemish.models._weights import from_torchvision
 from blemish.structures import Task
 
@@ -120,19 +118,11 @@ def hugging_face_key(name: str) -> str:
     return f"encoder.stages.{stage // 2}.layers.{block}.{inner}"
 
 
-def _default_weights(name: str) -> tuple[Path, ...]:
+def default_weights(name: str) -> tuple[Path, ...]:
+    """Return torchvision's ImageNet weights of both backbones."""
     return (from_torchvision(EFFICIENTNET_FILE), from_torchvision(CONVNEXT_FILE))
 
 
-@register(
-    "fusion",
-    tasks=(Task.CLASSIFICATION, Task.MULTILABEL),
-    summary="EfficientNetV2-S at 260 px and ConvNeXt-Small at 224 px, one head",
-    licence="Apache-2.0; bodies BSD-3-Clause (torchvision)",
-    weights_licence="BSD-3-Clause (torchvision)",
-    input_size=260,
-    default_weights=_default_weights,
-)
-def fusion(name: str, *, task: Task, label_count: int, **options: Any) -> Fusion:
-    """Both bodies and the head of DamageLens."""
-    return Fusion(task=task, label_count=label_count, options=ImageOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: ImageOptions) -> Fusion:
+    """Return the network with random weights."""
+    return Fusion(task=task, label_count=label_count, options=options)

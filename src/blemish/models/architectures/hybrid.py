@@ -14,16 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from blemish.config.architectures import describe
 from blemish.config.detector_options import HybridOptions
 from blemish.errors import BadRecipe, MissingExtra, UnknownName
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
+from blemish.models._build import create
 from blemish.models._network import Network
-from blemish.models._registry import create, describe, register
 from blemish.models._weights import RESNET_FILES, from_torchvision
 from blemish.structures import Task
 
-# Said to the hybrid, these are its detector's; all others of the detector stand in `detector_options`.
-BOX_OPTIONS = {"input_size", "resize", "resize_to", "score_floor", "nms_iou", "max_detections"}
+# The hybrid passes these options to its detector; all other options of the detector are in `detector_options`.
+DETECTOR_OPTIONS = {
+    *("input_size", "resize", "resize_to", "interpolation", "white_level"),
+    *("score_floor", "nms_iou", "max_detections"),
+}
 
 
 class Hybrid(Network):
@@ -43,16 +47,14 @@ class Hybrid(Network):
         within = describe(options.detector)
         if Task.DETECTION not in within.tasks:
             raise BadRecipe(f"model.options.detector: {options.detector} finds no boxes; take a detector")
-        self.code_licence = f"{within.licence}; MIT (segmentation_models_pytorch)"
-        self.weights_licence = within.weights_licence
+        self.code_license = f"{within.license}; MIT (segmentation_models_pytorch)"
+        self.weights_license = within.weights_license
         if options.encoder in RESNET_FILES:
-            self.weights_licence += "; BSD-3-Clause (torchvision's encoder)"
+            self.weights_license += "; BSD-3-Clause (torchvision's encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
-        how = dict(options.detector_options)
-        given = options.model_fields_set & BOX_OPTIONS
-        how |= {name: getattr(options, name) for name in given if getattr(options, name) is not None}
-        how |= {name: getattr(options, name) for name in ("interpolation", "white_level")}
-        self.detector = create(options.detector, task=Task.DETECTION, label_count=label_count, **how)
+        passed = {name: getattr(options, name) for name in options.model_fields_set & DETECTOR_OPTIONS}
+        settings = {**options.detector_options, **{k: v for k, v in passed.items() if v is not None}}
+        self.detector = create(options.detector, task=Task.DETECTION, label_count=label_count, **settings)
         if options.encoder not in smp.encoders.get_encoder_names():
             raise UnknownName(
                 "encoder", options.encoder, smp.encoders.get_encoder_names(), where="model.options.encoder"
@@ -112,11 +114,11 @@ class Hybrid(Network):
             return (name, *self.detector.aliases(name.removeprefix("detector.")))
         return (name, name.removeprefix("masks.encoder."))
 
-    def settle(self) -> None:
+    def on_weights_loaded(self) -> None:
         """The detector's part of what was loaded is the detector's to know."""
         ours = (name for name in self.loaded if name.startswith("detector."))
         self.detector.loaded = frozenset(name.removeprefix("detector.") for name in ours)
-        self.detector.settle()
+        self.detector.on_weights_loaded()
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """As the detector reads it."""
@@ -147,31 +149,25 @@ def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     return ((1 - 2 * both / either) * held).sum() / held.sum().clamp(min=1)
 
 
-@register(
-    "hybrid",
-    tasks=[Task.SEGMENTATION],
-    summary="boxes of any registered detector (yolov8s by default), masks of U-Net++ cut to them",
-    licence="MIT (segmentation_models_pytorch), and the detector's: yolov8s is AGPL-3.0",
-    weights_licence="the detector's, and BSD-3-Clause (torchvision's encoder)",
-    input_size=640,
-    extra="segment",
-    default_weights=lambda name, **parts: _weights("yolov8s" if name == "hybrid" else name, **parts),
-    weight_options=("encoder",),
-)
-def hybrid(name: str, *, task: Task, label_count: int, **options: Any) -> Hybrid:
-    """A hybrid with random weights; its options are those of `HybridOptions`."""
-    return Hybrid(label_count=label_count, options=HybridOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: HybridOptions) -> Hybrid:
+    """Return the network with random weights."""
+    return Hybrid(label_count=label_count, options=options)
 
 
-def _weights(detector: str, encoder: str = "resnet50") -> tuple[Path, ...]:
-    """The detector's files, and the encoder's where torchvision has one; other encoders begin at random."""
-    _import_smp()  # before anything is downloaded that nobody could use
-    find = describe(detector).default_weights
-    found = () if find is None else find(detector)
+def default_weights(
+    name: str,
+    *,
+    detector: str = "yolov8s",
+    detector_options: Mapping[str, Any] | None = None,
+    encoder: str = "resnet50",
+) -> tuple[Path, ...]:
+    """Return the detector's files, and the encoder's if torchvision publishes it; other encoders start random."""
+    _import_smp()  # a missing extra is reported before anything is downloaded
+    files = describe(detector).default_weight_files(detector, detector_options or {})
     if encoder not in RESNET_FILES:
-        return found
+        return files
     file = from_torchvision(*RESNET_FILES[encoder])
-    return found if file in found else (*found, file)
+    return files if file in files else (*files, file)
 
 
 def _import_smp() -> Any:

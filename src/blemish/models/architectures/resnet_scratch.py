@@ -11,24 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from blemish.config.image_level_options import ImageOptions
-from blemish.models._image_level import IMAGE_TASKS, RESNET_STAGES, ImageNetwork, image_input
-from blemish.models._registry import register
+from blemish.models._image_level import RESNET_STAGES, ImageNetwork, image_input
 from blemish.models._weights import RESNET_FILES, from_torchvision
 from blemish.structures import Task
-
-# Blocks in each of the four layers.
-DEPTHS = {
-    "resnet18-scratch": (2, 2, 2, 2),
-    "resnet34-scratch": (3, 4, 6, 3),
-    "resnet50-scratch": (3, 4, 6, 3),
-    "resnet101-scratch": (3, 4, 23, 3),
-    "resnet152-scratch": (3, 8, 36, 3),
-}
 
 
 class BasicBlock(nn.Module):
@@ -131,31 +120,32 @@ class ResidualNetwork(nn.Module):
         return pooled
 
 
-def _default_weights(name: str) -> tuple[Path, ...]:
+# The kind of block, and the number of blocks in each of the four layers (He et al., table 1).
+LAYERS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18-scratch": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34-scratch": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50-scratch": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101-scratch": (Bottleneck, (3, 4, 23, 3)),
+    "resnet152-scratch": (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+def default_weights(name: str) -> tuple[Path, ...]:
+    """Return torchvision's file of the network's depth."""
     return (from_torchvision(*RESNET_FILES[name.removesuffix("-scratch")]),)
 
 
-@register(
-    *DEPTHS,
-    tasks=IMAGE_TASKS,
-    summary="the residual network written out here; torchvision's weights load",
-    licence="Apache-2.0",
-    weights_licence="BSD-3-Clause (torchvision)",
-    input_size=224,
-    default_weights=_default_weights,
-)
-def resnet_scratch(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
-    """The residual network; stages `stem`, `layer1` to `layer4`, `head`."""
-    chosen = ImageOptions.of(name, options)
-    block = BasicBlock if name in ("resnet18-scratch", "resnet34-scratch") else Bottleneck
-    backbone = ResidualNetwork(block, DEPTHS[name])
+def build(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
+    """Return the network with random weights; its stages are `stem`, `layer1` to `layer4`, and `head`."""
+    block, depths = LAYERS[name]
+    backbone = ResidualNetwork(block, depths)
     return ImageNetwork(
         backbone,
         backbone.feature_count,
         task=task,
         label_count=label_count,
-        options=chosen,
-        inputs=(image_input(chosen, size_hw=(224, 224)),),
+        options=options,
+        inputs=(image_input(options, size_hw=(224, 224)),),
         stages=RESNET_STAGES,
-        feature_layers=(f"layer4.{DEPTHS[name][-1] - 1}",),
+        feature_layers=(f"layer4.{depths[-1] - 1}",),
     )

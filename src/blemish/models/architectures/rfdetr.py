@@ -22,18 +22,10 @@ from blemish.errors import BadRecipe, MissingExtra
 from blemish.model_file import DecoderSpec, OutputSpec
 from blemish.models._anchors import to_centres
 from blemish.models._network import Network
-from blemish.models._registry import register
-from blemish.models._weights import published, read_state
+from blemish.models._state_dict import read_state_dict
+from blemish.models._weights import published
 from blemish.structures import Task
 
-CONFIGS = {
-    "rfdetr-nano": "RFDETRNanoConfig",
-    "rfdetr-small": "RFDETRSmallConfig",
-    "rfdetr-medium": "RFDETRMediumConfig",
-    "rfdetr-seg-nano": "RFDETRSegNanoConfig",
-    "rfdetr-seg-small": "RFDETRSegSmallConfig",
-    "rfdetr-seg-medium": "RFDETRSegMediumConfig",
-}
 QUERY_TENSORS = ("refpoint_embed.weight", "query_feat.weight")
 LOSSES = {
     "ce": "label_loss",
@@ -57,7 +49,7 @@ class RFDETR(Network):
         super().__init__()
         self.task, self.label_count = task, label_count
         package = import_rfdetr()
-        kind = getattr(package.config, CONFIGS[name])
+        kind = getattr(package.config, config_name(name))
         plain = kind(num_classes=label_count, pretrain_weights="none", device="cpu")
         spec = options.input_spec((plain.resolution, plain.resolution), "stretch")
         side, width = spec.size_hw
@@ -164,7 +156,7 @@ class RFDETR(Network):
         size are interpolated; of more queries, the first of each group are kept.
         """
         with torch.serialization.safe_globals([argparse.Namespace]):
-            state = read_state(path)
+            state = read_state_dict(path)
         from rfdetr.models.weights import interpolate_position_embeddings
 
         interpolate_position_embeddings(state, self._patches)
@@ -195,7 +187,17 @@ def import_rfdetr() -> Any:
     return argparse.Namespace(config=config, lwdetr=lwdetr)
 
 
-def published_weights(name: str) -> tuple[Path, ...]:
+def config_name(name: str) -> str:
+    """Return the package's name for the configuration of an architecture.
+
+    Example:
+        >>> config_name("rfdetr-seg-nano")
+        'RFDETRSegNanoConfig'
+    """
+    return "RFDETR" + "".join(part.capitalize() for part in name.split("-")[1:]) + "Config"
+
+
+def default_weights(name: str) -> tuple[Path, ...]:
     """Roboflow's COCO weights of one architecture, from torch's hub cache or downloaded into it."""
     import_rfdetr()
     from rfdetr.assets.model_weights import ModelWeights
@@ -205,28 +207,6 @@ def published_weights(name: str) -> tuple[Path, ...]:
     return (published(asset.filename, asset.url),)
 
 
-@register(
-    *(name for name in CONFIGS if "-seg-" not in name),
-    tasks=[Task.DETECTION],
-    summary="RF-DETR (Roboflow): DINOv2 features and a set of queries, no suppression",
-    licence="Apache-2.0 (Roboflow)",
-    weights_licence="Apache-2.0 (Roboflow)",
-    input_size=384,
-    smallest="rfdetr-nano",
-    extra="rfdetr",
-    default_weights=published_weights,
-)
-@register(
-    *(name for name in CONFIGS if "-seg-" in name),
-    tasks=[Task.SEGMENTATION],
-    summary="RF-DETR with masks (Roboflow)",
-    licence="Apache-2.0 (Roboflow)",
-    weights_licence="Apache-2.0 (Roboflow)",
-    input_size=312,
-    smallest="rfdetr-seg-nano",
-    extra="rfdetr",
-    default_weights=published_weights,
-)
-def rfdetr(name: str, *, task: Task, label_count: int, **options: Any) -> RFDETR:
-    """An RF-DETR with random weights; its options are those of `RFDETROptions`."""
-    return RFDETR(name, task=task, label_count=label_count, options=RFDETROptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: RFDETROptions) -> RFDETR:
+    """Return the network with random weights."""
+    return RFDETR(name, task=task, label_count=label_count, options=options)

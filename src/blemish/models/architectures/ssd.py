@@ -22,7 +22,6 @@ from blemish.model_file import DecoderSpec, OutputSpec
 from blemish.models._anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models._image_level import stages_of
 from blemish.models._network import Network
-from blemish.models._registry import register
 from blemish.models._weights import RESNET_FILES, from_timm, from_torchvision
 from blemish.models.architectures import torchvision_backbone
 from blemish.structures import Task
@@ -182,22 +181,13 @@ def multibox_loss(
     return {"box_loss": box_loss / count, "label_loss": each[positive | negative].sum() / count}
 
 
-@register(
-    "ssd300-resnet50",
-    tasks=[Task.DETECTION],
-    summary="SSD on layer2, layer3, layer4 of ResNet-50 (any timm backbone by option) and auxiliary maps",
-    licence="Apache-2.0",
-    weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
-    input_size=300,
-    default_weights=lambda name: _weights("resnet50" if name.startswith("ssd300-") else name),
-)
-def ssd(name: str, *, task: Task, label_count: int, **options: Any) -> SSD:
-    """An SSD with random weights; its options are those of `SSDOptions`."""
-    return SSD(label_count=label_count, options=SSDOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: SSDOptions) -> SSD:
+    """Return the network with random weights."""
+    return SSD(label_count=label_count, options=options)
 
 
-def _weights(backbone: str) -> tuple[Path, ...]:
-    """Torchvision's file of a ResNet, whose keys are timm's; of any other backbone its own."""
+def default_weights(name: str, *, backbone: str = "resnet50") -> tuple[Path, ...]:
+    """Return the ImageNet weights of the backbone: torchvision's for a ResNet, whose keys are timm's; else timm's."""
     if backbone.startswith(OF_TORCHVISION):
         return torchvision_backbone.default_weights(backbone)
     files = RESNET_FILES.get(backbone)

@@ -10,38 +10,17 @@ from torch import nn
 
 from blemish.config.image_level_options import HeadSpec, ImageOptions
 from blemish.errors import MissingExtra, UnknownName
-from blemish.models._image_level import IMAGE_TASKS, RESNET_STAGES, ImageNetwork, image_input, stages_of
-from blemish.models._registry import register
+from blemish.models._image_level import RESNET_STAGES, ImageNetwork, image_input, stages_of
 from blemish.models._weights import RESNET_FILES, from_timm, in_hub_cache
 from blemish.structures import Task
 
-LENS_HEAD = HeadSpec(hidden=(256,), dropout=(0.5, 0.3))  # DamageLens' ResNet-18
+RESNET18_HEAD = HeadSpec(hidden=(256,), dropout=(0.5, 0.3))
 
 
-@register(
-    "resnet18",
-    tasks=IMAGE_TASKS,
-    summary="ResNet-18 (timm) with a dropout head; the quick one",
-    licence="Apache-2.0 (timm)",
-    weights_licence="Apache-2.0 (timm), BSD-3-Clause (torchvision's file)",
-    input_size=128,
-    default_weights=lambda name: _resnet_weights(name),
-)
-@register(
-    "resnet50",
-    tasks=IMAGE_TASKS,
-    summary="ResNet-50 (timm) with a head of your own",
-    licence="Apache-2.0 (timm)",
-    weights_licence="Apache-2.0 (timm), BSD-3-Clause (torchvision's file)",
-    input_size=224,
-    smallest="none",
-    default_weights=lambda name: _resnet_weights(name),
-)
-def resnet(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
-    """A timm residual network; stages `stem`, `layer1` to `layer4`, `head`."""
-    chosen = ImageOptions.of(name, options)
-    if name == "resnet18" and chosen.head is None:
-        chosen = chosen.model_copy(update={"head": LENS_HEAD})
+def build_resnet(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
+    """Return a timm ResNet with random weights; its stages are `stem`, `layer1` to `layer4`, and `head`."""
+    if name == "resnet18" and options.head is None:
+        options = options.model_copy(update={"head": RESNET18_HEAD})
     backbone = _timm(name, None)
     last = f"layer4.{len(backbone.layer4) - 1}"
     return ImageNetwork(
@@ -49,36 +28,25 @@ def resnet(name: str, *, task: Task, label_count: int, **options: Any) -> ImageN
         backbone.num_features,
         task=task,
         label_count=label_count,
-        options=chosen,
-        inputs=(image_input(chosen, size_hw=(128, 128) if name == "resnet18" else (224, 224)),),
+        options=options,
+        inputs=(image_input(options, size_hw=(128, 128) if name == "resnet18" else (224, 224)),),
         stages=RESNET_STAGES,
         feature_layers=(last,),
     )
 
 
-@register(
-    "timm/*",
-    tasks=IMAGE_TASKS,
-    summary="any of timm's architectures by its name there, such as timm/convnext_tiny",
-    licence="Apache-2.0 (timm)",
-    weights_licence="differs: see the model card on huggingface.co/timm",
-    input_size=224,
-    example="timm/test_resnet",
-    default_weights=lambda name: (from_timm(name.removeprefix("timm/")),),
-)
-def any_timm(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
-    """Whatever timm knows; stages are the children of its backbone, blocks one by one."""
-    chosen = ImageOptions.of(name, options)
+def build_timm(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
+    """Return any timm network with random weights; its stages are the children of the backbone, one per block."""
     bare = name.removeprefix("timm/")
     _check_known(bare)
     timm = _import_timm()
     card = timm.get_pretrained_cfg(bare)
-    size_hw = chosen.size_hw("image", tuple(card.input_size[1:]) if card else (224, 224))
+    size_hw = options.size_hw("image", tuple(card.input_size[1:]) if card else (224, 224))
     backbone = _timm(bare, size_hw)
     info = getattr(backbone, "feature_info", None)
     tokens = hasattr(backbone, "patch_embed")  # token maps are no feature maps
     spec = image_input(
-        chosen,
+        options,
         size_hw=size_hw,
         **({"mean": card.mean, "std": card.std} if card and len(card.mean) == 3 else {}),
     )
@@ -87,15 +55,20 @@ def any_timm(name: str, *, task: Task, label_count: int, **options: Any) -> Imag
         getattr(backbone, "head_hidden_size", None) or backbone.num_features,
         task=task,
         label_count=label_count,
-        options=chosen,
+        options=options,
         inputs=(spec,),
         stages=stages_of(backbone),
         feature_layers=() if tokens or not info else (info[-1]["module"],),
     )
 
 
-def _resnet_weights(name: str) -> tuple[Path, ...]:
-    """Torchvision's file if it lies in the hub cache, since its keys are timm's; else timm's own."""
+def timm_weights(name: str) -> tuple[Path, ...]:
+    """Return timm's published weights, downloaded if they are not in the cache."""
+    return (from_timm(name.removeprefix("timm/")),)
+
+
+def resnet_weights(name: str) -> tuple[Path, ...]:
+    """Return torchvision's file if it is in the hub cache, because its keys are timm's; else timm's own."""
     return (in_hub_cache(*RESNET_FILES[name]) or from_timm(name),)
 
 

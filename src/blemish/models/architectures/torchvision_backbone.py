@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,7 @@ from torchvision import models
 
 from blemish.config.image_level_options import ImageOptions
 from blemish.errors import BadRecipe, UnknownName
-from blemish.models._image_level import IMAGE_TASKS, ImageNetwork, image_input, stages_of
-from blemish.models._registry import register
+from blemish.models._image_level import ImageNetwork, image_input, stages_of
 from blemish.models._weights import from_torchvision
 from blemish.structures import Task
 
@@ -67,19 +65,8 @@ def default_weights(name: str) -> tuple[Path, ...]:
     return (from_torchvision(published.url.rpartition("/")[2]),)
 
 
-@register(
-    "torchvision/*",
-    tasks=IMAGE_TASKS,
-    summary="any of torchvision's classifiers that has `features`, such as torchvision/mobilenet_v2",
-    licence="BSD-3-Clause (torchvision)",
-    weights_licence="BSD-3-Clause (torchvision)",
-    input_size=224,
-    example="torchvision/mobilenet_v2",
-    default_weights=default_weights,
-)
-def any_torchvision(name: str, *, task: Task, label_count: int, **options: Any) -> ImageNetwork:
-    """A torchvision classifier's features; stages are `features.0`, `features.1`, …, `head`."""
-    chosen = ImageOptions.of(name, options)
+def build(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
+    """Return a torchvision classifier with random weights; its stages are `features.0`, `features.1`, …, `head`."""
     features = _features(name)
     backbone = PooledFeatures(features)
     width = _width(features)
@@ -88,8 +75,8 @@ def any_torchvision(name: str, *, task: Task, label_count: int, **options: Any) 
         width,
         task=task,
         label_count=label_count,
-        options=chosen,
-        inputs=(image_input(chosen, size_hw=(224, 224)),),
+        options=options,
+        inputs=(image_input(options, size_hw=(224, 224)),),
         stages=stages_of(backbone),
         feature_layers=(f"features.{len(features) - 1}",),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +30,9 @@ from blemish.model_file import DecoderSpec, OutputSpec
 from blemish.models._anchors import clip, decode, to_centres, with_area
 from blemish.models._network import Network
 from blemish.models._onnx_ops import suppress
-from blemish.models._registry import register
 from blemish.models._weights import RESNET_FILES, from_torchvision
 from blemish.structures import Task
 
-BODIES = ("resnet18", "resnet34", "resnet50", "resnet101")
 FIRST_STAGE_TOP = 1000  # anchors a map that are looked at; torchvision's value in evaluation
 FIRST_STAGE_IOU = 0.7
 LEVEL_OF_224_PIXELS = 4  # a box of 224 px is read from the map of stride 2 ** 4 (FPN, equation 1)
@@ -103,7 +102,7 @@ class RCNN(Network):
         """Torchvision's COCO_V1 weights were learned without the batch normalisation's epsilon: see below."""
         return without_epsilon(state)
 
-    def settle(self) -> None:
+    def on_weights_loaded(self) -> None:
         """A backbone that began at random learns whole, as in torchvision: frozen noise is of no use."""
         if not any(name.startswith("backbone.body.") for name in self.loaded):
             self.backbone.body.requires_grad_(True)
@@ -329,26 +328,11 @@ def _torchvision(body: str, second: bool, task: Task, label_count: int, options:
     return build(backbone, label_count + 1, **parts)
 
 
-@register(
-    *(f"fasterrcnn-{body}-fpn{version}" for body in BODIES for version in ("", "-v2")),
-    tasks=[Task.DETECTION],
-    summary="Faster R-CNN with a feature pyramid (torchvision); v2 has deeper heads with batch normalisation",
-    licence="BSD-3-Clause (torchvision)",
-    weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
-    input_size=800,
-    smallest="fasterrcnn-resnet18-fpn",
-    default_weights=lambda name: (from_torchvision(*RESNET_FILES[name.split("-")[1]]),),
-)
-@register(
-    *(f"maskrcnn-{body}-fpn{version}" for body in BODIES for version in ("", "-v2")),
-    tasks=[Task.SEGMENTATION],
-    summary="Mask R-CNN with a feature pyramid (torchvision); v2 has deeper heads with batch normalisation",
-    licence="BSD-3-Clause (torchvision)",
-    weights_licence="BSD-3-Clause (torchvision's ImageNet backbone)",
-    input_size=800,
-    smallest="maskrcnn-resnet18-fpn",
-    default_weights=lambda name: (from_torchvision(*RESNET_FILES[name.split("-")[1]]),),
-)
-def rcnn(name: str, *, task: Task, label_count: int, **options: Any) -> RCNN:
-    """An R-CNN with random weights; its options are those of `RCNNOptions`."""
-    return RCNN(name, task=task, label_count=label_count, options=RCNNOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: RCNNOptions) -> RCNN:
+    """Return the network with random weights."""
+    return RCNN(name, task=task, label_count=label_count, options=options)
+
+
+def default_weights(name: str) -> tuple[Path, ...]:
+    """Return torchvision's ImageNet weights of the backbone."""
+    return (from_torchvision(*RESNET_FILES[name.split("-")[1]]),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from torchvision.models.detection.image_list import ImageList
 from blemish.config.detector_options import TorchvisionSSDOptions
 from blemish.models._anchors import to_centres
 from blemish.models._network import Network
-from blemish.models._registry import register
 from blemish.models._weights import from_torchvision
 from blemish.models.architectures.ssd import SSD
 from blemish.structures import Task
@@ -69,17 +68,11 @@ class TorchvisionSSD(SSD):
         return found["cls_logits"], found["bbox_regression"]
 
 
-@register(
-    VGG,
-    LITE,
-    tasks=[Task.DETECTION],
-    summary="torchvision's SSDs, for checkpoints trained with it",
-    licence="BSD-3-Clause (torchvision)",
-    weights_licence="BSD-3-Clause (torchvision)",
-    input_size=300,
-    smallest=LITE,
-    default_weights=lambda name: (from_torchvision(FILES[name]),),
-)
-def torchvision_ssd(name: str, *, task: Task, label_count: int, **options: Any) -> TorchvisionSSD:
-    """An SSD of torchvision's with random weights; its options are those of `TorchvisionSSDOptions`."""
-    return TorchvisionSSD(name, label_count=label_count, options=TorchvisionSSDOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: TorchvisionSSDOptions) -> TorchvisionSSD:
+    """Return the network with random weights."""
+    return TorchvisionSSD(name, label_count=label_count, options=options)
+
+
+def default_weights(name: str) -> tuple[Path, ...]:
+    """Return torchvision's COCO weights of the network."""
+    return (from_torchvision(FILES[name]),)

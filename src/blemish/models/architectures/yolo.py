@@ -24,13 +24,10 @@ from blemish.config.detector_options import YOLOOptions
 from blemish.errors import BadRecipe, BadWeights, MissingExtra
 from blemish.model_file import DecoderSpec, OutputSpec
 from blemish.models._network import Network
-from blemish.models._registry import register
-from blemish.models._weights import published, read_state
+from blemish.models._state_dict import read_state_dict
+from blemish.models._weights import published
 from blemish.structures import Task
 
-SIZES = "nsmlx"
-GENERATIONS = ("yolov8", "yolo11")
-LICENCE = "AGPL-3.0 (Ultralytics): a program or service that uses it must offer its source"
 WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 COARSEST = 32  # pixels of the network's last stride
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # Ultralytics' defaults
@@ -138,7 +135,7 @@ class YOLO(Network):
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """The tensors of a file, Ultralytics' own `.pt` included."""
-        return read_checkpoint(path) if path.suffix == ".pt" else read_state(path)
+        return read_checkpoint(path) if path.suffix == ".pt" else read_state_dict(path)
 
     def _raw(self, image: Tensor) -> dict[str, Any]:
         """What the head gives before decoding, the same in training and evaluation."""
@@ -229,37 +226,15 @@ save_file({name: tensor.float().contiguous() for name, tensor in state.items()},
 """
 
 
-def published_weights(name: str) -> tuple[Path, ...]:
+def default_weights(name: str) -> tuple[Path, ...]:
     """Ultralytics' weights of one architecture, from torch's hub cache or downloaded into it."""
     import_ultralytics()  # before anything is downloaded that nobody could use
     return (published(f"{name}.pt", f"{WEIGHTS_URL}{name}.pt"),)
 
 
-@register(
-    *(f"{generation}{size}" for generation in GENERATIONS for size in SIZES),
-    tasks=[Task.DETECTION],
-    summary="YOLO from Ultralytics, an extra under the AGPL-3.0",
-    licence=LICENCE,
-    weights_licence="AGPL-3.0 (Ultralytics)",
-    input_size=640,
-    smallest="yolo11n",
-    extra="yolo",
-    default_weights=published_weights,
-)
-@register(
-    *(f"{generation}{size}-seg" for generation in GENERATIONS for size in SIZES),
-    tasks=[Task.SEGMENTATION],
-    summary="YOLO with masks from Ultralytics, an extra under the AGPL-3.0",
-    licence=LICENCE,
-    weights_licence="AGPL-3.0 (Ultralytics)",
-    input_size=640,
-    smallest="yolo11n-seg",
-    extra="yolo",
-    default_weights=published_weights,
-)
-def yolo(name: str, *, task: Task, label_count: int, **options: Any) -> YOLO:
-    """A YOLO with random weights; its options are those of `YOLOOptions`."""
-    return YOLO(name, task=task, label_count=label_count, options=YOLOOptions.of(name, options))
+def build(name: str, *, task: Task, label_count: int, options: YOLOOptions) -> YOLO:
+    """Return the network with random weights."""
+    return YOLO(name, task=task, label_count=label_count, options=options)
 
 
 def _inputs_of(layer: Any, last: Tensor, kept: Sequence[Tensor | None]) -> Any:

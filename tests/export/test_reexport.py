@@ -15,12 +15,13 @@ from blemish.explanation.gradient_graph import GradientGraph, explanation_path
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.fp16 import to_half
 from blemish.export.onnx_export import export_network
+from blemish.export.reexport import reexport
 from blemish.imaging import open_image
 from blemish.inference import load
 from blemish.model_file import Contract, LabelSpec, read_graph, read_model_file, write_model_file
-from blemish.models import _registry
+from blemish.models import create
 from blemish.preprocessing import prepare
-from blemish.training.reexport import reexport
+from blemish.testing import raises
 
 LABELS = ("broken", "whole")
 MODEL = {"name": "resnet18", "input_size": 32, "weights": "none"}
@@ -39,7 +40,7 @@ def run(tmp_path_factory):
             Image.fromarray(small).resize((40, 40)).save(root / "data" / label / f"{i}.png")
             split.append(f"{label}/{i}.png,{'train' if i < 4 else 'val'}")
     torch.manual_seed(0)
-    network = _registry.create("resnet18", task="classification", label_count=2, input_size=32).eval()
+    network = create("resnet18", task="classification", label_count=2, input_size=32).eval()
     photos = sorted((root / "data").rglob("*.png"))
     batch = np.stack([prepare(open_image(p), network.inputs[0])[0] for p in photos])
     with torch.no_grad():
@@ -154,7 +155,7 @@ def test_damaged_weights_are_told_in_one_sentence(left, run, tmp_path):
 def test_a_damaged_table_of_splits_is_told_in_one_sentence(content, run, tmp_path):
     damaged = copied(run, tmp_path / "run")
     (damaged / "split.csv").write_bytes(content)
-    with pytest.raises(BadInput, match="no table of id and split"):
+    with raises("bad-input.split-file", "split.csv"):
         reexport(damaged, precision="fp16")
 
 

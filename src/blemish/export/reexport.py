@@ -85,8 +85,8 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
 
 def _run_data(folder: Path) -> Dataset:
     from blemish.config.recipe import read_run_recipe
+    from blemish.config.split_file import read_split_file
     from blemish.data import open_dataset
-    from blemish.training.data_setup import read_split
 
     recipe = read_run_recipe(folder)
     part = recipe.data
@@ -95,7 +95,7 @@ def _run_data(folder: Path) -> Dataset:
         raise BadInput(f"{folder}: the run's data are no longer at {part.path}; give them with --data")
     images = None if part.images is None else _where_it_was(Path(part.images), folder)
     dataset = open_dataset(path, format=part.format, images=images, task=recipe.task, **part.options)
-    return dataset.with_splits(read_split(folder / "split.csv"))
+    return dataset.with_splits(read_split_file(folder / "split.csv"))
 
 
 def _where_it_was(path: Path, folder: Path) -> Path | None:
@@ -128,11 +128,11 @@ def _from_weights(
 ) -> ModelFile:
     from blemish.export.explanation_graph import write_explanation
     from blemish.export.onnx_export import export_network
+    from blemish.models._run_loader import load_run_network
     from blemish.models._torch_backend import TorchBackend
-    from blemish.training.run_loader import network_of_run
 
     samples = validation_samples(file, data)
-    network, _ = network_of_run(folder)
+    network, _ = load_run_network(folder)
     before = TorchBackend(network)
 
     def judge(candidate: ModelFile) -> Contract:

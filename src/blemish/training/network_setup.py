@@ -1,0 +1,123 @@
+"""Prepare the network of a run: build it, load its weights, measure its normalization, draft its contract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from blemish._version import __version__
+from blemish.config.architectures import describe
+from blemish.config.recipe import Recipe
+from blemish.imaging import LoadedImage
+from blemish.model_file import Contract, LabelSpec, Licences
+from blemish.models._build import build_network
+from blemish.models._network import Network
+from blemish.models._weights import load_weights
+from blemish.preprocessing import resize
+from blemish.training.data_setup import SHOWN, TrainingData
+from blemish.training.image_dataset import FileImageSource
+from blemish.training.rng import RngPurpose, number
+from blemish.training.targets import largest_coordinate
+
+_log = logging.getLogger("blemish.training")
+
+
+def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path]) -> Network:
+    """Return the network of a recipe for the labels of the data, with weights loaded.
+
+    Args:
+        recipe: its `model` and `data` sections are used.
+        data: the labels; for the normalization `dataset`, also the training images.
+        weights: files, as `find_weights` returns them.
+
+    Raises:
+        UnknownName: no such architecture.
+        WrongTask: the architecture does not support the task of the data.
+        BadRecipe: an option that the architecture does not take, or a value out of range.
+        BadWeights: the weights belong to another architecture.
+    """
+    measured = recipe.model.options.get("box_scale") == "coord_max"
+    network = build_network(
+        recipe,
+        task=data.dataset.task,
+        label_count=len(data.dataset.labels),
+        seed=number(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS),
+        largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
+    )
+    architecture = describe(recipe.model.name)
+    if architecture.copyleft if network.copyleft is None else network.copyleft:
+        _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)
+    for report in load_weights(network, weights):
+        _log.info("%s", report.summary(), extra=SHOWN)
+    if recipe.data.normalization == "dataset":
+        source = FileImageSource()
+        statistics = measure_channels(network, (source.image(sample) for sample in data.train))
+        network.inputs = tuple(
+            spec.model_copy(update={"mean": mean, "std": std})
+            for spec, (mean, std) in zip(network.inputs, statistics, strict=True)
+        )
+    return network
+
+
+def measure_channels(
+    network: Network, images: Iterable[LoadedImage]
+) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return the mean and standard deviation of every channel of images, resized as for each input.
+
+    Args:
+        network: its `inputs` are used.
+        images: at least one.
+
+    Returns:
+        One (mean, std) pair for each input, of values in [0, 1].
+    """
+    sums = [np.zeros((2, spec.channels)) for spec in network.inputs]
+    count = 0
+    for image in images:
+        count += 1
+        for total, spec in zip(sums, network.inputs, strict=True):
+            pixels, _ = resize(image, spec)
+            white = 255.0 if pixels.dtype == np.uint8 else 1.0
+            values = pixels.reshape(-1, spec.channels).astype(np.float64) / white
+            total += [values.mean(0), (values**2).mean(0)]
+    statistics = []
+    for total in sums:
+        mean, square = total / count
+        std = np.maximum(np.sqrt(np.maximum(square - mean**2, 1e-8)), 1e-3)
+        statistics.append((tuple(map(float, mean.round(6))), tuple(map(float, std.round(6)))))
+    return statistics
+
+
+def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Contract:
+    """Return the contract as known before training: thresholds 0.5, temperature 1, no certificate."""
+    architecture = describe(recipe.model.name)
+    labels = data.dataset.labels
+    published = network.weights_license or architecture.weights_license
+    return Contract(
+        blemish_version=__version__,
+        name=recipe.name,
+        architecture=recipe.model.name,
+        task=network.task,
+        labels=tuple(
+            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+        ),
+        inputs=network.inputs,
+        outputs=network.outputs,
+        decoder=network.decoder,
+        feature_layer=network.feature_layers[-1] if network.feature_layers else "",
+        recipe=recipe.model_dump(mode="json"),
+        data={
+            "name": Path(recipe.data.path or "").stem,
+            "format": data.dataset.format,
+            "counts": data.dataset.splits,
+            "split": recipe.data.split.model_dump(mode="json"),
+        },
+        licences=Licences(
+            weights=published if recipe.model.weights == "default" else recipe.model.weights_license,
+            data=recipe.data.license,
+            code=network.code_license or architecture.license,
+        ),
+    )
