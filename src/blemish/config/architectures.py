@@ -196,7 +196,7 @@ def register(
         ...     "doc-net", tasks=["classification"], summary="an example", license="MIT", builder="my.net:build"
         ... )
         >>> describe("doc-net").tasks
-        (<Task.CLASSIFICATION: 'classification'>,)
+        ('classification',)
         >>> ARCHITECTURES.unregister("doc-net")
     """
     size_hw = (input_size, input_size) if isinstance(input_size, int) else input_size
