@@ -65,6 +65,7 @@ _SUMMARIES = {
     "evaluate": ("evaluate_command:evaluate", "Measure a model file on labeled images."),
     "explain": ("explain_command:explain", "Draw heatmaps of the regions behind a prediction."),
     "serve": ("serve_command:serve", "Start the REST service and its web page."),
+    "config": ("config_command:app", "List the built-in recipes and print every key of a recipe."),
     "models": ("models_command:models", "List the architectures that can be trained."),
     "info": ("info_command:info", "Print the contract of a model file."),
     "export": ("export_command:export", "Write the model file of a run again, in another precision."),

@@ -125,8 +125,8 @@ class RCNNOptions(DetectorOptions):
     """Further options of Faster R-CNN and Mask R-CNN.
 
     Attributes:
-        trainable_backbone_layers: Number of trained backbone layers, 0 to 5, counted from the last; the others
-            are frozen. A backbone with random weights is always trained.
+        trainable_backbone_layers: Number of trained backbone layers, 0 to 5, counted from the last; the other
+            layers are frozen. A backbone with random weights is always trained.
         anchor_sizes: Side of the square anchor in pixels on each map, from stride 4 to stride 64.
         aspect_ratios: Aspect ratios (height / width) of the anchors on every map.
         proposals: Proposals per image that the first stage passes on; twice as many in training.

@@ -219,7 +219,7 @@ def _as_bad_recipe(error: ValidationError, recipe: type[BaseModel], where: str) 
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
-    """Return what to write in place of an unknown key: the name for another tool's key, or the nearest one."""
+    """Return what to write in place of an unknown key: our name for another tool's key, or the nearest."""
     peer = PEER_KEYS.get(name)
     if peer is None:
         return suggestion(name, known)

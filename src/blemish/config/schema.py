@@ -1,4 +1,4 @@
-"""Sections of a recipe about the network, the data and their augmentation: keys, meanings, ranges, defaults."""
+"""Recipe sections about the network, the data and their augmentation: keys, meanings, ranges, defaults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class ModelConfig(Config):
         input_size: Input size in pixels: one number for a square, (height, width), or one number per named
             input. Null for the architecture's own.
         resize: How an image is fitted to the input: `stretch`, `letterbox`, or `shortest` (shorter side to
-            `resize_to`, then a center crop). Null for the architecture's own; `shortest` if `resize_to` is set.
+            `resize_to`, then a center crop). Null for the architecture's own, or `shortest` if `resize_to` is
+            set.
         resize_to: Pixels of the shorter side before the center crop of `shortest`.
         trainable: Stages, or prefixes of parameter names, to train; all other layers are frozen. The head is
             always trained. Null trains every layer.
@@ -179,8 +180,8 @@ class AugmentationConfig(Config):
         max_zoom_out: Maximum width and height of that canvas, as a multiple of the image's.
         mixup: Alpha of the Beta distribution that mixes two images; 0 turns MixUp off. Classification and
             multilabel only.
-        cutmix: Alpha of the Beta distribution for a pasted rectangle; 0 turns CutMix off. With `mixup`, one of
-            both is drawn for each batch. Classification and multilabel only.
+        cutmix: Alpha of the Beta distribution for a pasted rectangle; 0 turns CutMix off. With `mixup`, one
+            of both is drawn for each batch. Classification and multilabel only.
         probability: Probability of a rotation or of a color change, by its name; 1 for names left out.
     """
 

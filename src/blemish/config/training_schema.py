@@ -20,7 +20,8 @@ class OptimizerConfig(Config):
         momentum: Momentum of SGD.
         nesterov: Whether SGD uses Nesterov momentum.
         betas: Decay rates of the moment estimates of Adam and AdamW.
-        lr_by_stage: Learning rates by stage or by prefix of parameter names; the longest matching prefix wins.
+        lr_by_stage: Learning rates by stage or by prefix of parameter names; the longest matching prefix
+            wins.
         decay_norms: Whether weight decay also applies to biases and normalization layers.
     """
 
@@ -48,7 +49,8 @@ class ScheduleConfig(Config):
 
     Attributes:
         name: `none`; `cosine` decays to `min_lr_ratio`; `one-cycle` rises from 1/25 and decays to almost 0;
-            `plateau` multiplies by `factor` when `metric` stops improving; `multistep` does so at `milestones`.
+            `plateau` multiplies by `factor` when `metric` stops improving; `multistep` does so at
+            `milestones`.
         warmup_epochs: Epochs of linear warm-up; not used by `one-cycle`.
         min_lr_ratio: Lower bound of the learning rate as a share of its initial value, for `cosine` and
             `plateau`.
