@@ -49,9 +49,9 @@ def recipe_page() -> str:
     lines = [
         "# Recipe reference",
         "",
-        "Made from the schema by `make docs`. `blemish config show RECIPE` prints the same keys with the values of",
-        "a recipe, `blemish config list` the built-in recipes. A recipe is a YAML file; the command line sets single",
-        "keys with `--set`, later sources win:",
+        "Made from the schema by `make docs`. `blemish config show RECIPE` prints the same keys with the values",
+        "of a recipe, `blemish config list` lists the built-in recipes. A recipe is a YAML file; the command",
+        "line sets single keys with `--set`, and later sources win:",
         "",
         "```",
         "blemish train --recipe solar-defective --data photos/ --set training.epochs=3",

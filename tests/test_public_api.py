@@ -78,7 +78,7 @@ def without(function, *names):
 
 
 def test_export_model_has_the_options_of_reexport():
-    from blemish.training.reexport import reexport
+    from blemish.export.reexport import reexport
 
     assert without(api.export_model) == without(reexport, "format")
 

@@ -153,7 +153,7 @@ def export_model(
     Raises:
         ExportRefused: the new model file does not decide as its source does.
     """
-    from blemish.training.reexport import reexport
+    from blemish.export.reexport import reexport
 
     return reexport(
         Path(source), precision=precision, output=output, data=data, max_drop=max_drop, force=force

@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from blemish.config import key_names
-from blemish.config.detector_options import DetectorOptions, RCNNOptions, SSDOptions
+from blemish.config.architectures import describe
+from blemish.config.detector_options import SSDOptions
 from blemish.config.key_names import PEER_KEYS, RENAMED_KEYS, RENAMED_OPTIONS, RenamedKeyWarning
 from blemish.config.recipe import Recipe, read_recipe, read_run_recipe
+from blemish.config.recipe_options import check_architecture
 from blemish.testing import raises
 
 
@@ -42,10 +44,14 @@ def test_renamed_values_are_refused_with_the_new_value():
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_OPTIONS.items())
 def test_renamed_options_are_refused_with_the_new_name(old, new):
-    kind = next(k for k in (DetectorOptions, SSDOptions, RCNNOptions) if new in k.model_fields)
-    with raises("bad-recipe.renamed-key", "ssd", repr(old), new):
-        kind.of("ssd", {old: 1})
-    assert old not in kind.model_fields
+    name = next(
+        name
+        for name in ("ssd300-resnet50", "fasterrcnn-resnet18-fpn")
+        if new in describe(name).options.model_fields
+    )
+    with raises("bad-recipe.renamed-key", name, repr(old), new):
+        check_architecture(read_recipe(settings=[f"model.name={name}", f"model.options.{old}=1"]))
+    assert old not in describe(name).options.model_fields
 
 
 @pytest.mark.parametrize(("key", "target"), PEER_KEYS.items())

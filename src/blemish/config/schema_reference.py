@@ -1,4 +1,4 @@
-"""Every key of a recipe with its type, default, value and meaning, read from the schema and its docstrings."""
+"""Every key of a recipe with its type, default, value and meaning, from the schema and its docstrings."""
 
 from __future__ import annotations
 
