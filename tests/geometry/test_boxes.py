@@ -57,6 +57,11 @@ def test_generalized_iou_equals_torchvision():
     assert ((ours >= -1) & (ours <= 1)).all()
 
 
+def test_generalized_iou_of_boxes_smaller_than_a_pixel():
+    boxes = [[0, 0, 0.25, 0.25], [0.75, 0.75, 1, 1]]
+    assert generalized_iou(boxes, boxes).tolist() == [[1.0, -0.875], [-0.875, 1.0]]
+
+
 def test_iou_of_boxes_with_zero_area_is_zero():
     point = [[5, 5, 5, 5]]
     assert pairwise_iou(point, point).tolist() == [[0.0]]

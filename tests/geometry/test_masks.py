@@ -109,6 +109,13 @@ def test_rle_text_round_trip_of_long_runs():
     assert np.array_equal(rle_from_text(rle_to_text(mask), mask.size_hw).counts, mask.counts)
 
 
+def test_rle_from_text_accepts_numbers_of_12_digits_and_no_more():
+    zero = "P" * 11 + "0"  # 11 digits 0 that continue, and a last one
+    assert rle_from_text(zero + "4", (2, 2)).area == 4
+    with raises("bad-input.run-lengths", "13"):
+        rle_from_text("P" + zero + "4", (2, 2))
+
+
 @given(st.one_of(st.binary(max_size=30), st.text(max_size=30)))
 def test_rle_from_text_rejects_arbitrary_text(text):
     try:
@@ -117,6 +124,19 @@ def test_rle_from_text_rejects_arbitrary_text(text):
         assert error.code == "bad-input.run-lengths"
         return
     assert mask.counts.sum() == 30
+
+
+def test_rle_from_text_rejects_characters_next_to_the_valid_range():
+    for text, size_hw in (("/0", (31, 1)), ("p4", (2, 2))):  # valid masks, if "/" were -1 and "p" were 64
+        with raises("bad-input.run-lengths"):
+            rle_from_text(text, size_hw)
+
+
+def test_mask_rejects_runs_of_negative_length_or_wrong_sum():
+    with raises("bad-input.run-lengths", "-1"):
+        Mask((2, 2), np.array([5, -1]))
+    with raises("bad-input.run-lengths", "2 x 2", "5"):
+        Mask((2, 2), np.array([5]))
 
 
 @pytest.mark.parametrize("text", ["", "1Z", "13\x7f", "ooooooooooooooo0", "99"])

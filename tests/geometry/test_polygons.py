@@ -93,6 +93,13 @@ def test_mask_to_polygons_round_trip_fills_holes(array):
     assert bool(holes) == bool((filled != array).any()) or ndimage.label(array)[1] > len(outer)
 
 
+def test_mask_to_polygons_removes_collinear_points():
+    array = np.zeros((12, 14), bool)
+    array[2:10, 3:11] = True
+    (polygon,) = mask_to_polygons(mask_from_array(array))
+    assert len(polygon) == 8  # a rectangle whose corners are cut by half a pixel
+
+
 def test_mask_to_rings_direction_marks_holes():
     array = np.zeros((12, 14), bool)
     array[2:10, 3:11] = True
