@@ -9,7 +9,7 @@ from PIL import Image
 from blemish.data import open_dataset
 from blemish.data.coordinates import turned, turned_points
 from blemish.geometry import mask_box, mask_from_array, mask_to_array
-from blemish.imaging import upright
+from blemish.imaging import apply_orientation
 
 STORED_HW = (12, 20)
 
@@ -27,7 +27,7 @@ def test_boxes_outlines_and_masks_turn_as_pixels_do(orientation):
     box = mask_box(mask_from_array(array))[None]
     outline = np.array([[5.0, 3.0], [16.0, 3.0], [16.0, 7.0], [8.0, 9.0], [5.0, 9.0]])
     boxes, (mask, turned_outline) = turned(box, [mask_from_array(array), (outline,)], orientation, STORED_HW)
-    seen = upright(array, orientation)
+    seen = apply_orientation(array, orientation)
     assert (mask_to_array(mask) == seen).all()
     assert boxes[0].tolist() == mask_box(mask_from_array(np.ascontiguousarray(seen))).tolist()
     corners = np.concatenate([turned_outline[0].min(0), turned_outline[0].max(0)])
@@ -53,7 +53,7 @@ def test_a_set_is_read_on_the_upright_image(tmp_path, orientation, states):
     stored[3:7, 5:16] = 255
     (tmp_path / "images").mkdir()
     Image.fromarray(stored).save(tmp_path / "images/a.png", exif=exif(orientation))
-    seen = upright(stored, orientation)
+    seen = apply_orientation(stored, orientation)
     height, width = STORED_HW if states == "stored" else seen.shape[:2]
     drawn = stored if states == "stored" else seen
     if states == "stored" and orientation in (2, 3, 4):

@@ -21,7 +21,7 @@ from blemish.data.polygon_masks import PolygonMask, RasterMask
 from blemish.data.raw_annotations import RawAnnotations, Region
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadImage
-from blemish.imaging import Header, upright
+from blemish.imaging import Header, apply_orientation
 from blemish.structures import GroundTruth, Labels, Sample, Task
 
 RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from xyxy to the corners of a box, clockwise
@@ -248,7 +248,7 @@ def turned(
         if isinstance(region, Mask):
             from blemish.geometry import mask_from_array, mask_to_array
 
-            new.append(mask_from_array(np.ascontiguousarray(upright(mask_to_array(region), orientation))))
+            new.append(mask_from_array(np.ascontiguousarray(apply_orientation(mask_to_array(region), orientation))))
         else:
             new.append(
                 None if region is None else tuple(turned_points(p, orientation, stored_hw) for p in region)

@@ -1,21 +1,13 @@
-"""The one safe way to open an image.
+"""The safe way to open image files.
 
-Byte and pixel limits are read from the header before anything is decoded; EXIF orientation is undone;
-grey images of 16 bits keep their 16 bits; everything else becomes RGB. Whatever is wrong with a file,
-what comes out is a `BadImage` with its path. Pillow's global settings are neither relied on nor changed.
+Limits on bytes and pixels are checked from the header before anything is decoded. The EXIF orientation is
+applied. Grayscale images of 16 bits keep their 16 bits; all other images become RGB. Every fault of a file
+raises a `BadImage` that names the file. Pillow's global settings are neither used nor changed.
 """
 
-from blemish.imaging.load_image import (
-    IMAGE_SUFFIXES,
-    LIMITS,
-    Header,
-    Limits,
-    LoadedImage,
-    Source,
-    open_image,
-    read_header,
-    upright,
-)
+from blemish.imaging.image_formats import IMAGE_SUFFIXES
+from blemish.imaging.load_image import Source, open_image, read_header
+from blemish.imaging.loaded_image import LIMITS, Header, Limits, LoadedImage, apply_orientation
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -24,7 +16,7 @@ __all__ = [
     "Limits",
     "LoadedImage",
     "Source",
+    "apply_orientation",
     "open_image",
     "read_header",
-    "upright",
 ]

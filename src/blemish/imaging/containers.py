@@ -1,4 +1,4 @@
-"""The skeleton of image files, as far as Pillow does not tell: where they end, and what stands behind."""
+"""Read the container structure of image files that Pillow does not expose: ends, chunks and directories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import IO
 
 
 def ends_early(file: IO[bytes], size: int, image_format: str) -> bool:
-    """Whether the file is shorter than its own structure says."""
+    """Return whether the file is shorter than its own structure requires.
+
+    Args:
+        file: the open file, seekable.
+        size: its size in bytes.
+        image_format: one of the supported formats; other formats give False.
+    """
     try:
         if image_format == "JPEG":
             file.seek(max(size - 4096, 0))
@@ -31,7 +37,7 @@ def ends_early(file: IO[bytes], size: int, image_format: str) -> bool:
 
 
 def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """(type, length, offset of the data) of every chunk that is there whole."""
+    """Yield (type, length, offset of the data) of every complete chunk."""
     file.seek(0, io.SEEK_END)
     size, position = file.tell(), 8
     while position + 12 <= size:
@@ -44,7 +50,7 @@ def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
 
 
 def png_exif(file: IO[bytes]) -> bytes:
-    """The EXIF block of a PNG file, wherever it stands; empty where there is none."""
+    """Return the EXIF block of a PNG file, also if it follows the pixels; b"" if there is none."""
     for kind, length, offset in _png_chunks(file):
         if kind == b"eXIf" and length < 1_000_000:
             file.seek(offset)
@@ -54,14 +60,29 @@ def png_exif(file: IO[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class TiffDirectories:
-    """The directories of a TIFF file: how many there are, and how far into the file the first one reaches."""
+    """A summary of the directories of a TIFF file.
+
+    Attributes:
+        frames: number of directories.
+        reach: byte offset where the pixels of the first directory end.
+    """
 
     frames: int
     reach: int
 
 
-def tiff_directories(file: IO[bytes], most: int = 10_000) -> TiffDirectories:
-    """Follow the directories of a TIFF or BigTIFF file; Pillow would parse each of them to count them."""
+def tiff_directories(file: IO[bytes], max_frames: int = 10_000) -> TiffDirectories:
+    """Return a summary of the directories of a TIFF or BigTIFF file.
+
+    Pillow would parse every directory to count them.
+
+    Args:
+        file: the open file, seekable.
+        max_frames: the largest number of directories that are counted.
+
+    Raises:
+        struct.error, ValueError, OverflowError, OSError: the file is damaged.
+    """
     file.seek(0)
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -70,7 +91,7 @@ def tiff_directories(file: IO[bytes], most: int = 10_000) -> TiffDirectories:
     offset = struct.unpack_from(order + number, head, 8 if big else 4)[0]
     seen: set[int] = set()
     reach = 1 << 62
-    while offset and offset not in seen and len(seen) < most:
+    while offset and offset not in seen and len(seen) < max_frames:
         file.seek(offset)
         n = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
         entries = file.read(min(n, 4096) * entry_bytes)
@@ -95,7 +116,7 @@ def tiff_directories(file: IO[bytes], most: int = 10_000) -> TiffDirectories:
 
 
 def _tiff_values(file: IO[bytes], entry: bytes, order: str, number: str) -> tuple[int, ...]:
-    """The whole numbers of one directory entry."""
+    """Return the integers of one directory entry."""
     kind, count = struct.unpack_from(order + "H" + number, entry, 2)
     letter = {3: "H", 4: "I", 16: "Q"}.get(kind)
     if letter is None or count > 1_000_000:

@@ -1,4 +1,4 @@
-"""What Pillow leaves to global settings, settled here without touching them."""
+"""Strict decoding and suppressed warnings for one image, without changes to global settings of Pillow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from PIL import Image, ImageFile
 
 
 class EndOfFile(Exception):
-    """A read found nothing left."""
+    """A read at the end of the file."""
 
 
 class StrictFile(io.BufferedIOBase):
-    """A file that does not end quietly.
+    """A file that raises `EndOfFile` when a decoder reads past its end.
 
-    Someone else in this process may have set ImageFile.LOAD_TRUNCATED_IMAGES, and then Pillow fills what is
-    missing of an image with grey. It asks for more bytes first, and here it does not get away with it.
+    If another part of the process has set ImageFile.LOAD_TRUNCATED_IMAGES, Pillow fills the missing part of
+    an image with gray. It tries to read more bytes first, and this class turns that read into an error.
+
+    Attributes:
+        armed: whether reads at the end raise `EndOfFile`; False while the header is read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -29,31 +32,27 @@ class StrictFile(io.BufferedIOBase):
         self.armed = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes; EndOfFile where none are left and the file is armed."""
+        """Return up to `size` bytes; raise `EndOfFile` if the file is armed and none are left."""
         data = self._file.read(-1 if size is None else size)
         if self.armed and not data and size:
             raise EndOfFile
         return data
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As every file does it."""
+        """Move to an offset and return the new position."""
         return self._file.seek(offset, whence)
 
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._file.tell()
-
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 
 class _StrictDecoder:
-    """Pillow's decoder of one tile, whose errors are raised and not left to the same global setting."""
+    """Pillow's decoder of one tile, with errors that are raised under every global setting."""
 
     def __init__(self, mode: str, codec: str, *args: Any) -> None:
         self._inner: Any = Image._getdecoder(mode, codec, args[0], args[1:])
@@ -73,7 +72,7 @@ Image.register_decoder(STRICT_CODEC, _StrictDecoder)  # type: ignore[arg-type]
 
 
 def make_strict(image: ImageFile.ImageFile) -> None:
-    """From here on `image`, opened from a StrictFile, raises what is wrong with its pixels."""
+    """Make `image`, opened from a `StrictFile`, raise every error of its pixels."""
     image.fp.armed = True  # type: ignore[union-attr]
     image.tile = [
         t if t.codec_name == "libtiff" else t._replace(codec_name=STRICT_CODEC, args=(t.codec_name, t.args))
@@ -81,35 +80,35 @@ def make_strict(image: ImageFile.ImageFile) -> None:
     ]
 
 
-class _OnlyHere(threading.local):
-    """Stands in a warning filter as its message pattern, and matches in threads that asked for quiet."""
+class _ThreadPattern(threading.local):
+    """The message pattern of a warning filter that matches only in threads inside `suppress_warnings`."""
 
-    quiet = False
+    active = False
 
     def match(self, _: str) -> bool:
-        """Whether this thread is inside `quiet_here`."""
-        return self.quiet
+        """Return whether this thread is inside `suppress_warnings`."""
+        return self.active
 
 
-_HERE = _OnlyHere()
-_FILTER: Any = ("ignore", _HERE, Warning, None, 0)
+_PATTERN = _ThreadPattern()
+_FILTER: Any = ("ignore", _PATTERN, Warning, None, 0)
 
 
 @contextmanager
-def quiet_here() -> Iterator[None]:
-    """No warnings of Pillow's from this thread, and no other thread notices.
+def suppress_warnings() -> Iterator[None]:
+    """Suppress all warnings of this thread in the block, without an effect on other threads.
 
-    warnings.catch_warnings would change the filters of every thread, and restore them out of order.
+    warnings.catch_warnings would change the filters of every thread and restore them in the wrong order.
     """
-    if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14 and later, where asked for
+    if getattr(sys.flags, "context_aware_warnings", False):  # Python 3.14 and later, if enabled
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
         return
     if not warnings.filters or warnings.filters[0] is not _FILTER:
         warnings.filters.insert(0, _FILTER)  # type: ignore[attr-defined]
-    before, _HERE.quiet = _HERE.quiet, True
+    previous, _PATTERN.active = _PATTERN.active, True
     try:
         yield
     finally:
-        _HERE.quiet = before
+        _PATTERN.active = previous

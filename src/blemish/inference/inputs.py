@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import BadImage, BadInput
-from blemish.imaging import LIMITS, Limits, LoadedImage, open_image, upright
+from blemish.imaging import LIMITS, Limits, LoadedImage, open_image, apply_orientation
 
 ORIENTATION_TAG = 0x0112
 
@@ -67,7 +67,7 @@ def as_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
             array = np.asarray(_plain(source))
         except (OSError, SyntaxError) as error:
             raise BadImage(getattr(source, "filename", None), f"Pillow cannot decode it ({error})") from error
-        return _from_array(upright(array, orientation if orientation in range(1, 9) else 1))
+        return _from_array(apply_orientation(array, orientation if orientation in range(1, 9) else 1))
     if isinstance(source, np.ndarray):
         return _from_array(source)
     raise BadInput(f"a {type(source).__name__} is no image; give a path, bytes, a PIL image or a NumPy array")

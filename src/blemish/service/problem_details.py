@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging.load_image import FORMATS, foreign_format
+from blemish.imaging.image_formats import FORMATS, foreign_format
 
 MEDIA_TYPE = "application/problem+json"
 

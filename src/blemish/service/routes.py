@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from blemish.imaging.load_image import FORMATS
+from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
 from blemish.service.inference_service import (
     InferenceRequest,

@@ -1,4 +1,4 @@
-"""Whatever bytes come, the image door gives a whole image or a named error."""
+"""Property tests: for arbitrary bytes, open_image returns a complete image or raises a BadImage."""
 
 import io
 
@@ -16,7 +16,7 @@ LIMITS = Limits(max_pixels=100_000, max_bytes=100_000)
 def _files():
     rng = np.random.default_rng(3)
     rgb = Image.fromarray(rng.integers(0, 256, (13, 17, 3), dtype=np.uint8))
-    grey_16 = Image.fromarray(rng.integers(0, 65536, (13, 17), dtype=np.uint16))
+    gray_16 = Image.fromarray(rng.integers(0, 65536, (13, 17), dtype=np.uint16))
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     for image, image_format, options in (
@@ -25,12 +25,12 @@ def _files():
         (rgb.convert("CMYK"), "JPEG", {}),
         (rgb, "PNG", {"exif": exif}),
         (rgb.convert("P"), "PNG", {"transparency": 3}),
-        (grey_16, "PNG", {}),
+        (gray_16, "PNG", {}),
         (rgb, "PNG", {"save_all": True, "append_images": [rgb.rotate(90)]}),
         (rgb, "WEBP", {"exif": exif}),
         (rgb.convert("RGBA"), "WEBP", {"lossless": True}),
         (rgb, "TIFF", {"exif": exif}),
-        (grey_16, "TIFF", {}),
+        (gray_16, "TIFF", {}),
         (rgb, "BMP", {}),
     ):
         buffer = io.BytesIO()
@@ -66,36 +66,36 @@ def mutated(draw):
     return bytes(data)
 
 
-def _holds_its_promise(data):
+def _check_result(data):
     try:
         header = read_header(data, LIMITS)
     except BadImage:
         header = None
     try:
-        photo = open_image(data, LIMITS)
+        loaded = open_image(data, LIMITS)
     except BadImage as error:
         assert len(str(error)) < 400 and "\n" not in str(error)
         return
-    assert photo.header == header
-    assert photo.size_hw == photo.header.size_hw
-    assert photo.pixels.ndim == (2 if photo.is_16bit else 3)
+    assert loaded.header == header
+    assert loaded.size_hw == loaded.header.size_hw
+    assert loaded.pixels.ndim == (2 if loaded.is_16bit else 3)
 
 
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(mutated())
-def test_mutated_files_give_named_errors_only(data):
-    _holds_its_promise(data)
+def test_open_image_of_mutated_files_raises_only_bad_image(data):
+    _check_result(data)
 
 
 @settings(max_examples=150, deadline=None)
 @given(mutated())
-def test_they_do_so_where_pillow_is_lenient_too(data):
+def test_open_image_of_mutated_files_raises_only_bad_image_if_pillow_is_lenient(data):
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
-        _holds_its_promise(data)
+        _check_result(data)
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
@@ -107,5 +107,5 @@ def test_they_do_so_where_pillow_is_lenient_too(data):
     ),
     st.binary(max_size=200),
 )
-def test_noise_behind_a_good_beginning_gives_named_errors_only(start, noise):
-    _holds_its_promise(start + noise)
+def test_open_image_of_noise_after_a_valid_start_raises_only_bad_image(start, noise):
+    _check_result(start + noise)

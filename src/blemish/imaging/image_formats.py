@@ -1,0 +1,47 @@
+"""The supported image formats, and unsupported formats that are recognized for a helpful error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+class ForeignFormat(NamedTuple):
+    """A kind of file that users often supply in place of an image.
+
+    Attributes:
+        kind: a noun phrase for "this is …".
+        remedy: what the user can do.
+        marks: byte offset and bytes that identify the kind; one match is enough.
+    """
+
+    kind: str
+    remedy: str
+    marks: tuple[tuple[int, bytes], ...]
+
+
+FOREIGN_FORMATS = (
+    ForeignFormat("HEIC or AVIF, which is not supported", "save it as JPEG", ((4, b"ftyp"),)),
+    ForeignFormat("a GIF, which is not supported", "save it as PNG", ((0, b"GIF8"),)),
+    ForeignFormat("a PDF", "export its images as PNG or JPEG", ((0, b"%PDF"),)),
+    ForeignFormat("a Git LFS pointer, not the image", "run git lfs pull", ((0, b"version https://"),)),
+    ForeignFormat(
+        "a web page",
+        "download the image itself",
+        ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
+    ),
+)
+
+
+def foreign_format(prefix: bytes) -> ForeignFormat | None:
+    """Return the unsupported format that a file with the first bytes `prefix` has, or None if unknown.
+
+    Args:
+        prefix: at least the first 16 bytes of the file.
+    """
+    for known in FOREIGN_FORMATS:
+        if any(prefix[offset : offset + len(mark)] == mark for offset, mark in known.marks):
+            return known
+    return None
