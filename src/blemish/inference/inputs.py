@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import BadImage, BadInput
-from blemish.imaging import LIMITS, Limits, LoadedImage, open_image, apply_orientation
+from blemish.imaging import LIMITS, Limits, LoadedImage, apply_orientation, open_image
 
 ORIENTATION_TAG = 0x0112
 
