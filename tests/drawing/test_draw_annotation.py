@@ -110,7 +110,7 @@ def test_draw_rejects_other_types(tmp_path):
         draw(ground_truth)
     with raises("bad-input.image-type", "dict"):
         draw(ground_truth, {})
-    with raises("bad-input", "float64"):
+    with raises("bad-input.pixels", "float64"):
         draw(ground_truth, np.zeros((4, 4, 3)))
     with raises("bad-image.no-such-file", "none.png"):
         draw(ground_truth, tmp_path / "none.png")
@@ -152,3 +152,52 @@ def test_draw_labels_objects_on_elongated_images(size_hw, monkeypatch, labels):
     )
     draw(ground_truth, np.full((*size_hw, 3), 90, np.uint8))
     assert len(placed) == 1 and placed[0] is not None
+
+
+def test_draw_scales_masks_and_their_tips_to_the_image(labels, count_pixels, monkeypatch):
+    calls = []
+
+    def spy(*arguments):
+        calls.append(arguments)
+        return place_labels(*arguments)
+
+    monkeypatch.setattr("blemish.drawing.object_overlay.place_labels", spy)
+    array = np.zeros((300, 400), bool)
+    array[100:120, 50:60] = True  # an L on its head: the highest point is left, the lowest right
+    array[120:130, 50:200] = True
+    array[130:150, 190:200] = True
+    ground_truth = GroundTruth(
+        task=Task.SEGMENTATION,
+        labels=labels,
+        label_index=np.array([0]),
+        size_hw=(300, 400),
+        boxes_xyxy=np.array([[50, 100, 200, 150]]),
+        masks=(mask_from_array(array),),
+    )
+    drawing = draw(ground_truth, np.zeros((600, 800, 3), np.uint8))
+    assert count_pixels(drawing, label_color(0), (150, 237, 350, 243)) > 100  # the upper edge of the bar
+    assert count_pixels(drawing, label_color(0), (40, 100, 90, 150)) == 0  # where it would be without scaling
+    boxes, _, size_wh, _, tips = calls[0]
+    assert size_wh == (800, 600)
+    np.testing.assert_allclose(boxes, [[100, 200, 400, 300]])
+    assert 90 <= tips[0, 0] <= 125 and 365 <= tips[0, 1] <= 400
+
+
+def test_draw_puts_the_first_object_on_top(labels, count_pixels):
+    for first, second in ((0, 1), (1, 0)):
+        ground_truth = GroundTruth(
+            task=Task.DETECTION,
+            labels=labels,
+            label_index=np.array([first, second]),
+            size_hw=(480, 640),
+            boxes_xyxy=np.array([[100, 100, 300, 300], [300, 100, 500, 300]]),
+        )
+        drawing = draw(ground_truth, np.zeros((480, 640, 3), np.uint8))
+        edge = (298, 150, 302, 250)
+        assert count_pixels(drawing, label_color(first), edge) > 100
+        assert count_pixels(drawing, label_color(second), edge) == 0
+
+
+def test_reduce_image_rounds_means_of_16_bits():
+    image = LoadedImage(np.array([[1, 1, 2, 2], [1, 0, 3, 2]], np.uint16))
+    assert reduce_image(image, 2).pixels.tolist() == [[1, 2]]

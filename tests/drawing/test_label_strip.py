@@ -64,3 +64,43 @@ def test_side_by_side_scales_to_one_height(count_pixels):
     for wrong in (([], []), (images, ["one"])):
         with raises("bad-input.captions", len(wrong[0]), len(wrong[1])):
             side_by_side(*wrong)
+
+
+def test_strip_marks_each_threshold_on_its_bar(prediction):
+    image = np.zeros((480, 640, 3), np.uint8)
+    ticks = []
+    for threshold in (0.2, 0.4):
+        answer = prediction(
+            Task.MULTILABEL,
+            [0, 1, 2],
+            [0.9, 0.9, 0.9],
+            [0.9, 0.9, 0.9],
+            thresholds=np.array([threshold, 0.3, 0.3]),
+        )
+        ticks.append(np.asarray(draw(answer, image)).astype(int))
+    columns = np.flatnonzero((ticks[0] != ticks[1]).any(axis=(0, 2)))
+    assert len(columns) and columns[-1] - columns[0] > 40  # a tick has moved by a fifth of the bar
+
+
+def test_strip_fills_each_bar_up_to_its_score(prediction, count_pixels):
+    image = np.zeros((480, 640, 3), np.uint8)
+    low, high = (
+        count_pixels(
+            draw(
+                prediction(Task.MULTILABEL, [0], [s], [s, 0.0, 0.0], thresholds=np.array([0.3, 0.5, 0.5])),
+                image,
+            ),
+            label_color(0),
+        )
+        for s in (0.45, 0.9)
+    )
+    assert 1.8 < high / low < 2.2
+
+
+def test_strip_lists_labels_by_descending_score(prediction):
+    image = np.zeros((480, 640, 3), np.uint8)
+    strip = np.asarray(draw(prediction(Task.MULTILABEL, [2], [0.9], [0.1, 0.4, 0.9]), image))[480:].astype(
+        int
+    )
+    rows = np.flatnonzero((np.abs(strip - label_color(2)).max(2) <= 2).any(1))
+    assert len(rows) and rows.max() < 0.55 * strip.shape[0]  # the bars of two more labels follow

@@ -1,8 +1,9 @@
-"""blemish.drawing.object_overlay: labels never overlap."""
+"""blemish.drawing.object_overlay: labels never overlap and are placed next to their objects."""
 
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,3 +33,40 @@ def test_place_labels_avoids_other_objects():
     boxes = np.array([[100, 100, 300, 200], [100, 40, 300, 98]])  # the second is above the first
     first, _ = place_labels(boxes, [(80, 20), (80, 20)], (640, 480), 2)
     assert first[1] >= 200
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([100, 100, 300, 200], (100, 73)),  # above its box
+        ([100, 5, 300, 200], (100, 207)),  # below, because there is no space above
+        ([600, 100, 640, 150], (560, 73)),  # shifted to the left, into the canvas
+        ([0, 0, 640, 480], (7, 7)),  # inside
+    ],
+)
+def test_place_labels_prefers_above_then_below_then_inside(box, expected):
+    ((x, y, x2, y2),) = place_labels(np.array([box]), [(80, 20)], (640, 480), 7)
+    assert ((x, y), (x2, y2)) == (expected, (x + 80, y + 20))
+
+
+def test_place_labels_next_to_a_tall_box_if_another_object_covers_it():
+    for box, expected in (([100, 0, 200, 480], (207, 0)), ([540, 0, 640, 480], (453, 0))):
+        place = place_labels(np.array([box, box]), [(80, 20), (80, 20)], (640, 480), 7)[0]
+        assert place[:2] == expected
+
+
+def test_place_labels_follows_the_tips_of_the_object():
+    tips = np.array([[150.0, 250.0]])
+    assert place_labels(np.array([[100, 100, 300, 200]]), [(80, 20)], (640, 480), 2, tips)[0][:2] == (150, 78)
+    assert place_labels(np.array([[100, 5, 300, 200]]), [(80, 20)], (640, 480), 2, tips)[0][:2] == (250, 202)
+
+
+def test_place_labels_prefers_a_near_place_to_a_small_free_one():
+    boxes = np.array([[100, 100, 300, 200], [100, 60, 108, 98]])  # the second covers a tenth of the label
+    assert place_labels(boxes, [(80, 20), (80, 20)], (640, 480), 2)[0] == (100, 78, 180, 98)
+
+
+def test_place_labels_uses_free_space_on_both_sides_of_a_label():
+    boxes = np.array([[300, 100, 400, 200], [100, 100, 200, 200], [500, 100, 600, 200]])
+    places = place_labels(boxes, [(80, 20)] * 3, (640, 480), 2)
+    assert [place[:2] for place in places] == [(300, 78), (100, 78), (500, 78)]

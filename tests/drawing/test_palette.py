@@ -48,7 +48,18 @@ def test_shorten_text_to_a_width():
 
 
 @pytest.mark.parametrize(
-    ("score", "text"), [(0, "0 %"), (1, "100 %"), (0.994, "99 %"), (0.9951, ">99 %"), (1e-9, "<1 %")]
+    ("score", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.994, "99 %"),
+        (0.995, ">99 %"),
+        (0.99999, ">99 %"),
+        (1e-9, "<1 %"),
+        (0.0045, "<1 %"),
+        (0.005, "<1 %"),
+        (0.0051, "1 %"),
+    ],
 )
 def test_format_score_never_rounds_to_certainty(score, text):
     assert format_score(score) == text

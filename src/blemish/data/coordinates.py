@@ -248,7 +248,9 @@ def turned(
         if isinstance(region, Mask):
             from blemish.geometry import mask_from_array, mask_to_array
 
-            new.append(mask_from_array(np.ascontiguousarray(apply_orientation(mask_to_array(region), orientation))))
+            new.append(
+                mask_from_array(np.ascontiguousarray(apply_orientation(mask_to_array(region), orientation)))
+            )
         else:
             new.append(
                 None if region is None else tuple(turned_points(p, orientation, stored_hw) for p in region)

@@ -86,7 +86,7 @@ def format_score(score: float) -> str:
         >>> format_score(0.876), format_score(0.9996), format_score(1.0)
         ('88 %', '>99 %', '100 %')
     """
-    if 0 < score < 0.005:
+    if 0 < score <= 0.005:
         return "<1 %"
     if 0.995 <= score < 1:
         return ">99 %"

@@ -36,10 +36,10 @@ class ReadableFormat(Protocol):
     def recognizes(self, path: Path) -> bool:
         """Return whether `path` is a data set of this format.
 
-        Blemish asks every format in order of rank and takes the first that answers yes. The method must be
+        Blemish asks every format in order of rank and takes the first that returns True. The method must be
         cheap: it reads names and the first bytes of a few files, never all of them. It must not raise, except
-        `OSError` for what cannot be read, and `BadDataset` for a data set that is certainly of this format and
-        ambiguous.
+        `OSError` for a file that cannot be read, and `BadDataset` for an ambiguous data set that is certainly
+        of this format.
 
         Args:
             path: an existing file or folder.
@@ -48,12 +48,12 @@ class ReadableFormat(Protocol):
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Read the data set at `path`.
 
-        The labels stay in the order of the format. Boxes are x1 y1 x2 y2 in pixels of the upright image (after
-        its EXIF orientation is applied); `RawAnnotations` and `place_all` do that for boxes, polygons and masks
-        drawn on the stored or on a resized image.
+        The labels keep the order of the format. Boxes are x1 y1 x2 y2 in pixels of the upright image (after
+        its EXIF orientation is applied); `RawAnnotations` and `place_all` convert boxes, polygons and masks
+        that were drawn on the stored image or on a resized copy.
 
         Args:
-            path: an existing file or folder; users may name this format for a path that it does not recognize.
+            path: an existing file or folder; users may pass `format=` for a path that is not recognized.
             context: the user's options, such as the folder of images, and the collector of problems. Report
                 every fault of the data to `context.problem` with its file and line: it raises, or returns if
                 the caller collects problems (`blemish data check`), and the method then continues without the
