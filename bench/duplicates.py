@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from blemish.data.duplicates import find_copies, signatures
+from blemish.data.duplicates import find_copies, image_signatures
 
 SIZE = (320, 240)
 PATCHES = ((6, 4), (14, 3), (40, 2))  # patches a side, and how much they weigh
@@ -90,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths, planted = write_images(Path(folder), arguments.images, arguments.planted)
         started, processor = time.perf_counter(), time.process_time()
-        kept = signatures(paths)
+        kept = image_signatures(paths)
         opened, opened_processor = time.perf_counter(), time.process_time()
         pairs = find_copies(kept)
         done, done_processor = time.perf_counter(), time.process_time()

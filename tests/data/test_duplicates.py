@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from blemish.data.duplicates import Signatures, find_copies, linked, signatures, stretched, window_hashes
+from blemish.data.duplicates import (
+    Signatures,
+    find_copies,
+    image_signatures,
+    linked,
+    stretched,
+    window_hashes,
+)
 from blemish.data.image_hashes import perceptual_hash
 from blemish.imaging import LoadedImage
 
@@ -49,7 +56,7 @@ def test_a_copy_is_found_and_nothing_else(tmp_path, kind):
     for seed in range(0, 40, 4):
         paths.append(tmp_path / f"{seed}_copy.png")
         COPIES[kind](scene(seed)).save(paths[-1])
-    pairs = find_copies(signatures(paths))
+    pairs = find_copies(image_signatures(paths))
     assert [(p.first, p.second) for p in pairs] == [(seed, 40 + seed // 4) for seed in range(0, 40, 4)]
     assert {p.mirrored for p in pairs} == {kind in ("mirrored", "upside down")}
     assert not any(p.exact for p in pairs)
@@ -59,7 +66,7 @@ def test_the_same_pixels_in_another_file_are_exact(tmp_path):
     for name in ("a.png", "b.bmp", "c.png"):
         scene(1).save(tmp_path / name)
     scene(2).save(tmp_path / "other.png")
-    pairs = find_copies(signatures([tmp_path / n for n in ("a.png", "other.png", "b.bmp", "c.png")]))
+    pairs = find_copies(image_signatures([tmp_path / n for n in ("a.png", "other.png", "b.bmp", "c.png")]))
     assert [(p.first, p.second, p.exact) for p in pairs] == [(0, 2, True), (2, 3, True)]
     assert linked(4, pairs).tolist() == [0, 1, 0, 0]
 
@@ -84,7 +91,7 @@ def test_what_all_images_share_makes_no_copies():
 def test_images_that_cannot_be_opened_have_no_copies(tmp_path):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"no image")
-    found = signatures([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    found = image_signatures([tmp_path / "a.jpg", tmp_path / "b.jpg"])
     assert list(found.errors) == [0, 1]
     assert find_copies(found) == []
 

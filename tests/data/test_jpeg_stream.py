@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blemish.data.audit import check
-from blemish.data.jpeg_integrity import stream_damage
+from blemish.data.jpeg_integrity import find_jpeg_damage
 from blemish.imaging import open_image
 
 
@@ -40,7 +40,7 @@ def jpeg(size_wh=(203, 150), mode="RGB", seed=0, **save):
     ids=str,
 )
 def test_whole_pictures_are_left_alone(size_wh, mode, save):
-    assert stream_damage(jpeg(size_wh, mode, **save)) == ""
+    assert find_jpeg_damage(jpeg(size_wh, mode, **save)) == ""
 
 
 def spoilt(data, kind, at):
@@ -62,19 +62,19 @@ def spoilt(data, kind, at):
 def test_lost_repeated_and_overwritten_bytes_are_found(tmp_path, kind, share):
     data = jpeg((400, 300), quality=90)
     bad = spoilt(data, kind, int(len(data) * share))
-    assert stream_damage(bad)
+    assert find_jpeg_damage(bad)
     (tmp_path / "a.jpg").write_bytes(bad)
     open_image(tmp_path / "a.jpg")  # and a decoder says nothing
 
 
 def test_a_lost_part_between_restart_markers_is_found():
     data = jpeg((400, 300), restart_marker_rows=1)
-    assert "parts" in stream_damage(spoilt(data, "a part lost", 0))
+    assert "parts" in find_jpeg_damage(spoilt(data, "a part lost", 0))
 
 
 @pytest.mark.parametrize("data", [jpeg(progressive=True), b"", b"\xff\xd8", jpeg()[:300], b"\x89PNG" * 9])
 def test_what_cannot_be_followed_is_left_to_others(data):
-    assert stream_damage(data) is None
+    assert find_jpeg_damage(data) is None
 
 
 def test_random_bytes_never_break_it():
@@ -84,7 +84,7 @@ def test_random_bytes_never_break_it():
         bad = bytearray(data)
         for at in rng.integers(2, len(bad), 4):
             bad[at] = rng.integers(256)
-        stream_damage(bytes(bad))
+        find_jpeg_damage(bytes(bad))
 
 
 def test_a_thorough_check_names_the_image(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.data.polygon_masks import clipped_outline, ellipse_outline, rectangle_outline
+from blemish.data.polygon_masks import clip_polygon, ellipse_outline, rectangle_outline
 from blemish.geometry import mask_from_polygons, polygon_area
 
 SIZE_HW = (20, 30)
@@ -18,7 +18,7 @@ coordinate = st.integers(-60, 90).map(lambda v: v / 1.5)
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=7))
 def test_a_cut_outline_holds_the_same_pixels(points):
     outline = np.array(points)
-    cut = clipped_outline(outline, SIZE_HW)
+    cut = clip_polygon(outline, SIZE_HW)
     assert (cut >= 0).all()
     assert (cut <= [SIZE_HW[1], SIZE_HW[0]]).all()
     # On a grid 20 times as fine, where what rounding does along the border is little beside the area.
@@ -30,7 +30,7 @@ def test_a_cut_outline_holds_the_same_pixels(points):
 
 def test_an_outline_inside_stays_as_it_is():
     outline = np.array([[1.0, 2], [30, 2], [4, 20]])
-    assert clipped_outline(outline, SIZE_HW) is outline
+    assert clip_polygon(outline, SIZE_HW) is outline
 
 
 @pytest.mark.parametrize("radii", [(0.4, 0.4), (3, 9), (200, 50), (4000, 4000)])

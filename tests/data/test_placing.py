@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blemish.data import open_dataset
-from blemish.data.coordinates import turned, turned_points
+from blemish.data.coordinates import orient, orient_points
 from blemish.geometry import mask_box, mask_from_array, mask_to_array
 from blemish.imaging import apply_orientation
 
@@ -26,7 +26,7 @@ def test_boxes_outlines_and_masks_turn_as_pixels_do(orientation):
     array[3:7, 5:16] = array[7:9, 5:8] = True
     box = mask_box(mask_from_array(array))[None]
     outline = np.array([[5.0, 3.0], [16.0, 3.0], [16.0, 7.0], [8.0, 9.0], [5.0, 9.0]])
-    boxes, (mask, turned_outline) = turned(box, [mask_from_array(array), (outline,)], orientation, STORED_HW)
+    boxes, (mask, turned_outline) = orient(box, [mask_from_array(array), (outline,)], orientation, STORED_HW)
     seen = apply_orientation(array, orientation)
     assert (mask_to_array(mask) == seen).all()
     assert boxes[0].tolist() == mask_box(mask_from_array(np.ascontiguousarray(seen))).tolist()
@@ -39,9 +39,9 @@ def test_turning_twice_undoes_a_mirror_and_four_quarters_a_turn():
     for orientation in (2, 3, 4, 5, 7):
         height, width = STORED_HW
         after = (width, height) if orientation >= 5 else STORED_HW
-        twice = turned_points(turned_points(points, orientation, STORED_HW), orientation, after)
+        twice = orient_points(orient_points(points, orientation, STORED_HW), orientation, after)
         np.testing.assert_allclose(twice, points)
-    back = turned_points(turned_points(points, 6, STORED_HW), 8, STORED_HW[::-1])
+    back = orient_points(orient_points(points, 6, STORED_HW), 8, STORED_HW[::-1])
     np.testing.assert_allclose(back, points)
 
 

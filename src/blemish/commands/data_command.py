@@ -16,7 +16,7 @@ from blemish.errors import BadInput
 if TYPE_CHECKING:
     from blemish.data.findings import Finding, Findings
     from blemish.data.statistics import Statistics
-    from blemish.data.write_dataset import Written
+    from blemish.data.write_dataset import WrittenDataset
     from blemish.structures import Dataset
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -360,14 +360,14 @@ def _fractions(given: str) -> dict[str, float]:
     return out
 
 
-def _report(written: Written, *, as_json: bool) -> None:
+def _report(written: WrittenDataset, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(written.to_dict(), indent=2))
     else:
         _print_written(written)
 
 
-def _print_written(written: Written) -> None:
+def _print_written(written: WrittenDataset) -> None:
     typer.echo(f"{written.images} images as {written.format} in {written.root}")
     for loss in written.losses:
         typer.echo(f"not kept: {loss.sentence()}")

@@ -1,40 +1,41 @@
-"""What is wrong with a data set, before anything is trained on it."""
+"""Run the checks on a data set, before anything is trained on it."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blemish.data.checks.copies import check_copies, check_groups, check_listed_twice
-from blemish.data.checks.images import check_images
-from blemish.data.checks.label_names import check_counts, check_names
-from blemish.data.duplicates import LEAST_SIMILARITY, find_copies, signatures
+from blemish.data.check_context import CheckContext
+from blemish.data.checks import CHECKS, Check, select_checks
+from blemish.data.checks.reader_faults import UNCLAIMED
 from blemish.data.findings import Finding, Findings, Severity
+from blemish.data.header_info import HeaderInfo
 from blemish.data.image_hashes import in_parallel
 from blemish.data.image_headers import read_all_header_info
-from blemish.data.image_index import ImageIndex, files_below
-from blemish.data.jpeg_integrity import stream_damage
-from blemish.data.load_dataset import named_task, read_dataset
+from blemish.data.image_index import files_below
+from blemish.data.load_dataset import read_dataset, to_task
 from blemish.data.read_context import ReadContext
 from blemish.data.tables.columns import ORDERS
 from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
-from blemish.errors import BadDataset, BadImage, BadInput, ImageTruncated, UnknownName
+from blemish.errors import BadDataset, BadImage, BadInput, BlemishError, UnknownName
 from blemish.imaging import LIMITS, Limits, open_image
+from blemish.registry import load_plugins
 from blemish.structures import Dataset, Sample, Task
 
-PAINTED_FOLDERS = ("SegmentationObject", "SegmentationClass")
-RULES = 9  # raise it when a check changes, so that remembered findings are forgotten
+REPORT_UNLABELED_IMAGES = ("folders", "voc")  # formats whose readers find images without a label themselves
+BUILTIN_VERSION = 10  # increase it when a built-in check changes, so that cached findings are discarded
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A check and what it was made on.
+    """The result of checks, with the data set that they ran on.
 
     Attributes:
         findings: everything found.
-        dataset: what could be read, with whatever cannot be used left out; None where nothing could.
+        dataset: the data set without what cannot be used, or None if it cannot be read.
     """
 
     findings: Findings
@@ -44,71 +45,84 @@ class Audit:
 def check(
     data: Dataset | Path | str,
     *,
-    format: str | None = None,  # noqa: A002 - the word people type
+    format: str | None = None,  # noqa: A002 - the option's name
     images: Path | str | None = None,
     task: Task | str | None = None,
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
     duplicates: bool = True,
     thorough: bool = False,
     limits: Limits = LIMITS,
 ) -> Findings:
-    """Everything that is wrong with a data set, or worth knowing.
+    """Run the registered checks on a data set.
 
-    Headers are read first and in parallel; images are decoded only to look for copies. What was found
-    is remembered as long as no file changes.
+    Headers are read first and in parallel; images are decoded only if a selected check needs it. The findings
+    are cached in the user's cache folder until a file of the data set, the selection or a check changes.
 
     Args:
-        data: a path, or a data set that was opened already.
+        data: a path, or an open data set.
         format: see `open_dataset`.
-        images: likewise.
-        task: likewise.
-        columns: likewise.
-        delimiter: likewise.
-        box_order: likewise.
-        duplicates: whether to decode every image, which finds copies and damage behind the header.
-        thorough: whether to follow the codes of every JPEG too, which finds damage that decoders hide.
-        limits: what counts as oversized.
+        images: see `open_dataset`.
+        task: see `open_dataset`.
+        columns: see `open_dataset`.
+        delimiter: see `open_dataset`.
+        box_order: see `open_dataset`.
+        only: ids or glob patterns of the checks to run, such as "images.*"; default: all.
+        skip: ids or glob patterns of the checks to leave out.
+        duplicates: whether to decode every image, which finds copies, and damage after the header.
+        thorough: whether to follow the entropy-coded data of every JPEG, which finds damage that decoders hide.
+        limits: the largest size of an image, in bytes and pixels, that is accepted.
+
+    Raises:
+        UnknownName: a check, task, format or box order that does not exist.
 
     Example:
         >>> check("nowhere").errors[0].message
-        'no such file or folder; check the path'
+        'no such file or folder'
     """
+    checks = select_checks(only, skip)
     if isinstance(data, Dataset):
-        return audit(data, duplicates=duplicates, thorough=thorough, limits=limits).findings
-    reading = lenient_reading(images, task, columns, delimiter, box_order)
-    # A set in a folder is remembered by the stamps of all its files.
-    key = _stamp(Path(data), format, reading, (duplicates, thorough, limits))
-    known = load_json(f"check-{key}.json") if key else None
-    if isinstance(known, dict):
-        return Findings.from_dict(known)
-    made = audit(
-        data, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
+        return audit(data, checks=checks, duplicates=duplicates, thorough=thorough, limits=limits).findings
+    context = lenient_context(images, task, columns, delimiter, box_order)
+    key = _cache_key(Path(data), context.images, checks, (format, context, duplicates, thorough, limits))
+    cached = load_json(f"check-{key}.json") if key else None
+    if isinstance(cached, dict):
+        return Findings.from_dict(cached)
+    result = audit(
+        data,
+        format=format,
+        context=context,
+        checks=checks,
+        duplicates=duplicates,
+        thorough=thorough,
+        limits=limits,
     )
-    # What lies elsewhere, where labels or data.yaml point, is not in the stamp.
-    if key and made.dataset is not None and _all_inside(made.dataset, (Path(data), reading.images)):
-        save_json(f"check-{key}.json", made.findings.to_dict())
-    return made.findings
+    # The key does not cover files in other places that labels or data.yaml refer to.
+    if key and result.dataset is not None and _is_inside(result.dataset, (Path(data), context.images)):
+        save_json(f"check-{key}.json", result.findings.to_dict())
+    return result.findings
 
 
-def lenient_reading(
+def lenient_context(
     images: Path | str | None = None,
     task: Task | str | None = None,
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
 ) -> ReadContext:
-    """A reading that collects problems instead of raising the first.
+    """Return a context that collects faults instead of raising the first; see `open_dataset` for the options.
 
     Raises:
-        UnknownName: no task or order of a box of that name, which is no fault of the set.
+        UnknownName: a task or box order that does not exist, which is not a fault of the data set.
     """
     if box_order is not None and box_order not in ORDERS:
         raise UnknownName("box order", box_order, ORDERS)
     return ReadContext(
         images=None if images is None else Path(images),
-        task=named_task(task),
+        task=to_task(task),
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,
@@ -121,135 +135,157 @@ def audit(
     data: Dataset | Path | str,
     *,
     format: str | None = None,  # noqa: A002
-    reading: ReadContext | None = None,
+    context: ReadContext | None = None,
+    checks: Sequence[Check] | None = None,
     duplicates: bool = True,
     thorough: bool = False,
     limits: Limits = LIMITS,
 ) -> Audit:
-    """As `check`, with what could be read of the data set."""
-    reading = reading or lenient_reading()
+    """Run checks on a data set, without a cache, and return what could be read of it with the findings.
+
+    Args:
+        data: a path, or an open data set.
+        format: see `open_dataset`.
+        context: a lenient context.
+        checks: the checks to run; default: all.
+        duplicates: see `check`.
+        thorough: see `check`.
+        limits: see `check`.
+    """
+    checks = select_checks() if checks is None else checks
+    context = context or lenient_context()
     if isinstance(data, Dataset):
         dataset = data
     else:
         try:
-            dataset = read_dataset(data, format, reading)
+            dataset = read_dataset(data, format, context)
         except BadInput as error:
-            broken = _unreadable_set(error, Path(data))
-            return Audit(Findings((*reading.findings, broken)), None)
-    found = list(reading.findings)
-    paths = [s.path for s in dataset.samples]
-    spare = [] if isinstance(data, Dataset) else _unlisted(dataset, reading, paths)
-    fresh = [p for p in paths if p not in reading.looks or limits != LIMITS]
-    reading.looks.update(zip(fresh, read_all_header_info(fresh, limits=limits), strict=True))
-    looks = [reading.looks[p] for p in paths]
-    found += check_images(paths, looks)
-    found += spare
-    found += check_names(dataset)
-    found += check_counts(dataset)
-    found += check_groups(dataset)
-    found += check_listed_twice(dataset.samples)
-    usable = [s for s, k in zip(dataset.samples, looks, strict=True) if not k.is_damaged]
-    if duplicates:
-        prints = signatures([s.path for s in usable], limits=limits)
-        found += [_undecodable(e) for e in prints.errors.values()]
-        found += check_copies(usable, find_copies(prints, LEAST_SIMILARITY))
-        usable = [s for s, opened in zip(usable, prints.opened.tolist(), strict=True) if opened]
-    if thorough:
-        found += _hidden_damage([s.path for s in usable])
-    return Audit(Findings(tuple(found), len(paths), dataset.notes), dataset)
+            finding = _unreadable_set(error, Path(data))
+            return Audit(Findings((*_claimed(context.findings, checks), finding)), None)
+    search = not isinstance(data, Dataset) and dataset.format not in REPORT_UNLABELED_IMAGES
+    check_context = CheckContext(
+        dataset,
+        headers=_headers(dataset, context.headers, limits),
+        read_findings=tuple(context.findings),
+        annotations=tuple(context.annotations),
+        image_folder=(context.images or dataset.root) if search else None,
+        decode=duplicates,
+        thorough=thorough,
+        limits=limits,
+    )
+    findings = [*_claimed(context.findings, checks), *run_checks(dataset, check_context, checks)]
+    return Audit(Findings(tuple(findings), len(dataset.samples), dataset.notes), dataset)
+
+
+def run_checks(dataset: Dataset, context: CheckContext, checks: Iterable[Check]) -> Iterator[Finding]:
+    """Yield the findings of some checks, each with the id of its check.
+
+    A third-party check that fails becomes a finding of its own, and the other checks still run.
+    """
+    for entry in checks:
+        try:
+            for finding in entry.run(dataset, context):
+                yield replace(finding, check=entry.id)
+        except BlemishError:
+            raise
+        except Exception as error:
+            if _is_builtin(entry):
+                raise
+            yield Finding(
+                "failed-check",
+                Severity.ERROR,
+                f"the check {entry.id!r} of {entry.run.__module__} failed ({type(error).__name__}: {error})",
+                remedy=f"leave it out with --skip {entry.id}, or report it to the authors of the package",
+                check=entry.id,
+            )
 
 
 def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> list[BadImage]:
-    """The images that cannot be opened, with path and reason; every one is decoded to find out."""
+    """Decode images and return the errors of those that cannot be decoded.
 
-    def one(path: Path) -> BadImage | None:
+    Args:
+        samples: samples or paths of images.
+        limits: the largest size of an image, in bytes and pixels, that is accepted.
+    """
+
+    def decode(path: Path) -> BadImage | None:
         try:
             open_image(path, limits)
         except BadImage as error:
             return error
         return None
 
-    found = in_parallel(one, [s.path if isinstance(s, Sample) else s for s in samples])
-    return [f for f in found if f is not None]
+    errors = in_parallel(decode, [s.path if isinstance(s, Sample) else s for s in samples])
+    return [error for error in errors if error is not None]
+
+
+def _claimed(findings: Iterable[Finding], checks: Iterable[Check]) -> Iterator[Finding]:
+    """Yield the reader's findings that belong to the selected checks, each with the id of its check."""
+    owners: dict[str, str] = {}
+    for check_id, entry in CHECKS.items():
+        for code in entry.codes:
+            owners.setdefault(code, check_id)
+    selected = {entry.id for entry in checks}
+    for finding in findings:
+        owner = owners.get(finding.code, UNCLAIMED)
+        if owner in selected:
+            yield replace(finding, check=owner)
+
+
+def _headers(dataset: Dataset, known: Mapping[Path, HeaderInfo], limits: Limits) -> dict[Path, HeaderInfo]:
+    """The header info of every image; the reader has read some of them, with the default limits."""
+    headers = dict(known) if limits == LIMITS else {}
+    paths = [s.path for s in dataset.samples if s.path not in headers]
+    headers.update(zip(paths, read_all_header_info(paths, limits=limits), strict=True))
+    return headers
 
 
 def _unreadable_set(error: BadInput, path: Path) -> Finding:
     if isinstance(error, BadDataset) and error.where:
-        return Finding("unreadable-set", Severity.ERROR, error.detail, path, error.where, error.remedy)
+        origin = "" if error.where == str(path) else error.where
+        return Finding("unreadable-set", Severity.ERROR, error.detail, path, origin, error.remedy)
     return Finding("unreadable-set", Severity.ERROR, str(error))
 
 
-def _undecodable(error: BadImage) -> Finding:
-    code = "truncated-image" if isinstance(error, ImageTruncated) else "damaged-image"
-    return Finding(code, Severity.ERROR, error.detail, error.path, remedy=error.remedy, fix="leaves it out")
-
-
-def _hidden_damage(paths: Iterable[Path]) -> Iterator[Finding]:
-    for path in dict.fromkeys(paths):
-        damage = stream_damage(path.read_bytes())
-        if damage:
-            yield Finding(
-                "damaged-image",
-                Severity.ERROR,
-                f"it opens, and {damage}",
-                path,
-                remedy="look at it, and copy or download it again",
-                fix="leaves it out",
-            )
-
-
-def _unlisted(dataset: Dataset, reading: ReadContext, paths: Sequence[Path]) -> list[Finding]:
-    """Images that lie in the set's folder and that no label names."""
-    told = {os.fspath(f.path) for f in reading.findings if f.path is not None}
-    listed = {os.fspath(p) for p in paths} | told
-    root = reading.images or dataset.root
-    if dataset.format in ("folders", "voc") or not root.is_dir():
-        return []  # their readers say so themselves
-    painted = tuple(f"{os.sep}{folder}{os.sep}" for folder in PAINTED_FOLDERS)
-    spare = sorted(
-        t for t in ImageIndex(root).texts() if t not in listed and not any(p in t for p in painted)
-    )
-    return [
-        Finding(
-            "image-without-label",
-            Severity.WARNING,
-            "no label names it",
-            Path(image),
-            remedy="label it or take it away",
-            fix="leaves it out",
-        )
-        for image in spare
-    ]
-
-
-def _all_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
-    """Whether every image, and every file that labels one, lies below one of the folders."""
-    above = tuple(os.path.join(os.path.abspath(r), "") for r in roots if r is not None)  # noqa: PTH100, PTH118
+def _is_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
+    """Whether every image and every label file lies below one of the folders."""
+    prefixes = tuple(os.path.join(os.path.abspath(r), "") for r in roots if r is not None)  # noqa: PTH100, PTH118
     return all(
-        os.path.abspath(place).startswith(above)  # noqa: PTH100 - as text, asked for every image
+        os.path.abspath(place).startswith(prefixes)  # noqa: PTH100 - as text, since there are many images
         for s in dataset.samples
         for place in (s.path, s.origin)
         if place
     )
 
 
-def _stamp(
-    path: Path,
-    format: str | None,  # noqa: A002
-    reading: ReadContext,
-    options: object,
-) -> str:
-    """A digest of every file's path, size and time of change and of what was asked; "" for nothing kept."""
+def _is_builtin(entry: Check) -> bool:
+    return entry.run.__module__.partition(".")[0] == "blemish"
+
+
+def _cache_key(path: Path, images: Path | None, checks: Iterable[Check], options: object) -> str:
+    """Return a digest of the files, the checks and the options, or "" if nothing is to be cached.
+
+    A file counts with its path, size and time of modification, and so does the source file of a third-party
+    check.
+    """
     if not path.is_dir() or cache_folder() is None:
         return ""
-    asked = (RULES, path.absolute(), format, reading, options)  # before anything was read
-    lines: list[str] = []
-    for root in (path, reading.images):
-        for _, entry in files_below(root, hidden=True) if root is not None else ():
+    facts: list[object] = [BUILTIN_VERSION, path.absolute(), options, load_plugins("checks")]
+    for entry in checks:
+        facts.append(entry.id)
+        if not _is_builtin(entry):
             try:
-                status = entry.stat()
+                source = inspect.getsourcefile(inspect.unwrap(entry.run))
+                status = os.stat(source or "")  # noqa: PTH116
+            except (OSError, TypeError):
+                return ""  # a change of such a check would go unnoticed
+            facts += [source, status.st_size, status.st_mtime_ns]
+    lines: list[str] = []
+    for root in (path, images):
+        for _, entry_on_disk in files_below(root, hidden=True) if root is not None else ():
+            try:
+                status = entry_on_disk.stat()
             except OSError:
                 return ""
-            lines.append(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}")
-    lines.sort()
-    return short_digest(*asked, "\n".join(lines))
+            lines.append(f"{entry_on_disk.path}\0{status.st_size}\0{status.st_mtime_ns}")
+    return short_digest(*facts, "\n".join(sorted(lines)))

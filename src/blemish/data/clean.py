@@ -1,4 +1,4 @@
-"""A copy of a data set without the faults that need no person to decide."""
+"""Write a copy of a data set without the faults that can be fixed automatically."""
 
 from __future__ import annotations
 
@@ -10,53 +10,37 @@ from typing import Any
 import numpy as np
 
 from blemish.arrays import BoolArray, Mask
-from blemish.data.audit import audit, lenient_reading
-from blemish.data.checks.annotations import FEWEST_PIXELS
-from blemish.data.checks.images import SUFFIXES_OF
-from blemish.data.findings import DROPS_IMAGE, Findings
+from blemish.data.annotation_faults import MIN_MASK_PIXELS
+from blemish.data.audit import audit, lenient_context
+from blemish.data.checks.images import SUFFIXES
+from blemish.data.findings import Findings
 from blemish.data.image_headers import read_all_header_info
-from blemish.data.polygon_masks import PolygonMask, clipped_outline
-from blemish.data.write_dataset import Written, check_output, format_to_write, write_dataset
+from blemish.data.polygon_masks import PolygonMask, clip_polygon
+from blemish.data.write_dataset import WrittenDataset, check_output, format_to_write, write_dataset
 from blemish.errors import BadDataset
 from blemish.geometry import clip_boxes
 from blemish.imaging import LIMITS, Limits
 from blemish.structures import GroundTruth, Sample, Task
 
-DROPPED_IMAGES = frozenset(
-    {
-        "broken-image",
-        "damaged-image",
-        "empty-file",
-        "exact-duplicate",
-        "oversized-image",
-        "split-leak",
-        "tiny-image",
-        "truncated-image",
-    }
-)
-
-
-Place = tuple[Path, str]  # an image and the one split that it is dropped from, "" for all
-
 
 @dataclass(frozen=True)
 class CleanResult:
-    """A cleaned copy.
+    """A cleaned copy of a data set.
 
     Attributes:
-        found: everything that was wrong with the original.
-        left: those findings that only people can mend; they concern the copy too.
-        dropped: ids of images that are not in the copy, by finding code.
+        found: every finding about the original.
+        left: the findings that a person has to fix; they concern the copy too.
+        dropped: ids of the images that are not in the copy, by finding code.
         written: the copy.
     """
 
     found: Findings
     left: Findings
     dropped: Mapping[str, tuple[str, ...]]
-    written: Written
+    written: WrittenDataset
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the result as values that JSON can represent."""
         return {
             "found": self.found.to_dict(),
             "left": self.left.to_dict(),
@@ -69,7 +53,7 @@ def clean(
     path: Path | str,
     output: Path | str,
     *,
-    format: str | None = None,  # noqa: A002 - the word people type
+    format: str | None = None,  # noqa: A002 - the option's name
     to: str | None = None,
     images: Path | str | None = None,
     task: Task | str | None = None,
@@ -80,99 +64,108 @@ def clean(
     link: bool = False,
     limits: Limits = LIMITS,
 ) -> CleanResult:
-    """Write a copy of the set at `path` with everything mended that a finding's `fix` promises.
+    """Write a copy of the data set at `path` with every fault fixed that a finding's `fix` describes.
 
-    Images that cannot be used and lines that cannot be read are left out, copies dropped (of a leak
-    between splits the one in train), boxes cut at the edge, labels turned and scaled with their images,
-    wrong file endings put right. The original is not touched.
+    Images that cannot be used and lines that cannot be read are left out. Of copies, one is kept (of a leak
+    between splits, the one outside train). Boxes are clipped to the image, labels rotated and scaled with their
+    images, and wrong file extensions corrected. The original is not changed.
 
     Args:
-        path: as for `open_dataset`; likewise format, images and task.
-        output: a folder that is not there yet, or empty.
-        format: of the original, where it should not be recognised.
-        to: format of the copy; that of the original where not given.
-        images: where its images lie, if not beside the labels.
-        task: what it shall serve.
-        columns: for tables, as for `open_dataset`.
-        box_order: likewise.
+        path: see `open_dataset`.
+        output: a folder that does not exist, or is empty.
+        format: format of the original; default: detected.
+        to: format of the copy; default: that of the original.
+        images: see `open_dataset`.
+        task: see `open_dataset`.
+        columns: see `open_dataset`.
+        box_order: see `open_dataset`.
         duplicates: whether to decode every image, to find copies and damage.
-        thorough: whether to follow the codes of every JPEG, to find damage that decoders hide.
-        link: hard links to images instead of copies.
-        limits: what counts as oversized.
+        thorough: whether to follow the entropy-coded data of every JPEG, to find damage that decoders hide.
+        link: whether to make hard links to images instead of copies.
+        limits: the largest size of an image, in bytes and pixels, that is accepted.
 
     Raises:
-        BadDataset: nothing of the set can be read, or nothing of it is left.
-        BadInput: the output is not empty, or lies inside the set.
+        BadDataset: the data set cannot be read, or no image of it can be used.
+        BadInput: the output folder is not empty, or lies inside the data set.
     """
-    reading = lenient_reading(images, task, columns, box_order=box_order)
-    check_output(Path(output), (Path(path), reading.images))  # a check takes long
+    context = lenient_context(images, task, columns, box_order=box_order)
+    check_output(Path(output), (Path(path), context.images))  # first, because the checks take long
     result = audit(
-        path, format=format, reading=reading, duplicates=duplicates, thorough=thorough, limits=limits
+        path, format=format, context=context, duplicates=duplicates, thorough=thorough, limits=limits
     )
     dataset = result.dataset
     if dataset is None:
-        raise BadDataset(result.findings.of("unreadable-set")[0].sentence())
-    drop: dict[Place, str] = {}
-    for finding in result.findings:
-        if finding.path is None or not finding.fix:
-            continue
-        if finding.code in DROPPED_IMAGES or finding.fix == DROPS_IMAGE:
-            drop.setdefault((finding.path, finding.split), finding.code)
-    gone = [drop.get((s.path, "")) or drop.get((s.path, s.split or "")) for s in dataset.samples]
-    kept = tuple(_mended(s) for s, code in zip(dataset.samples, gone, strict=True) if code is None)
+        fault = result.findings.of("unreadable-set")[0]
+        raise BadDataset(fault.message, where=fault.where, remedy=fault.remedy, reason="unreadable")
+    code_of = _codes_of_dropped(result.findings, dataset.samples)
+    kept = tuple(_fixed(sample) for sample, code in zip(dataset.samples, code_of, strict=True) if not code)
     if not kept:
-        raise BadDataset(f"{path}: not one image of it can be used; see blemish data check")
+        raise BadDataset(
+            "no image of it can be used",
+            where=path,
+            remedy="run blemish data check",
+            reason="no-usable-image",
+        )
     dropped: dict[str, list[str]] = {}
-    for sample, code in zip(dataset.samples, gone, strict=True):
-        if code is not None:
+    for sample, code in zip(dataset.samples, code_of, strict=True):
+        if code:
             dropped.setdefault(code, []).append(sample.id)
     written = write_dataset(
         replace(dataset, samples=kept),
         output,
         to or format_to_write(dataset),
         link=link,
-        suffixes=_right_suffixes(kept),
+        suffixes=_corrected_suffixes(kept),
     )
-    lost = {s.path for s in dataset.samples} - {s.path for s in kept}
-    left = Findings(tuple(f for f in result.findings if not f.fix and f.path not in lost), len(kept))
-    return CleanResult(result.findings, left, {c: tuple(ids) for c, ids in dropped.items()}, written)
+    dropped_paths = {s.path for s in dataset.samples} - {s.path for s in kept}
+    left = tuple(f for f in result.findings if not f.fix and f.path not in dropped_paths)
+    ids = {code: tuple(ids) for code, ids in dropped.items()}
+    return CleanResult(result.findings, Findings(left, len(kept)), ids, written)
 
 
-def _mended(sample: Sample) -> Sample:
-    """A sample whose boxes end at the edge, without objects that hold nothing."""
+def _codes_of_dropped(findings: Findings, samples: tuple[Sample, ...]) -> list[str]:
+    """For each sample, the code of the finding whose fix drops it, or ""."""
+    codes: dict[tuple[Path, str], str] = {}  # by image and the one split that it is dropped from, "" for all
+    for finding in findings:
+        if finding.path is not None and finding.drops_image:
+            codes.setdefault((finding.path, finding.split), finding.code)
+    return [codes.get((s.path, "")) or codes.get((s.path, s.split or "")) or "" for s in samples]
+
+
+def _fixed(sample: Sample) -> Sample:
+    """Return a sample with boxes and polygons clipped to the image, and without objects of no size."""
     ground_truth, size_hw = sample.ground_truth, sample.size_hw
     if ground_truth is None or ground_truth.boxes_xyxy is None or size_hw is None:
         return sample
     boxes = clip_boxes(ground_truth.boxes_xyxy, size_hw)
     keep: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    masks = None if ground_truth.masks is None else tuple(_inside(m, size_hw) for m in ground_truth.masks)
+    masks = None if ground_truth.masks is None else tuple(_clipped(m, size_hw) for m in ground_truth.masks)
     if masks is not None:
-        drawn = [not (isinstance(m, PolygonMask) and m.stands_in) for m in masks]
-        keep &= np.array([not d or m.area >= FEWEST_PIXELS for m, d in zip(masks, drawn, strict=True)], bool)
-    return replace(sample, ground_truth=rows_of(replace(ground_truth, boxes_xyxy=boxes, masks=masks), keep))
+        from_box = [isinstance(m, PolygonMask) and m.from_box for m in masks]
+        keep &= np.array([b or m.area >= MIN_MASK_PIXELS for m, b in zip(masks, from_box, strict=True)], bool)
+    clipped = replace(ground_truth, boxes_xyxy=boxes, masks=masks)
+    return replace(sample, ground_truth=select_objects(clipped, keep))
 
 
-def _inside(mask: Mask, size_hw: tuple[int, int]) -> Mask:
-    """A mask whose outlines end at the edge of the image."""
+def _clipped(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     if not isinstance(mask, PolygonMask):
         return mask
-    cut = [clipped_outline(p, size_hw) for p in mask.polygons]
-    if all(c is p for c, p in zip(cut, mask.polygons, strict=True)):
+    clipped = [clip_polygon(p, size_hw) for p in mask.polygons]
+    if all(c is p for c, p in zip(clipped, mask.polygons, strict=True)):
         return mask
-    return PolygonMask(size_hw, tuple(c for c in cut if len(c) >= 3), stands_in=mask.stands_in)
+    return PolygonMask(size_hw, tuple(c for c in clipped if len(c) >= 3), from_box=mask.from_box)
 
 
-def rows_of(ground_truth: GroundTruth, keep: BoolArray) -> GroundTruth:
-    """A truth with only those of its objects for which (n,) `keep` holds."""
+def select_objects(ground_truth: GroundTruth, keep: BoolArray) -> GroundTruth:
+    """Return ground truth with the objects for which (n,) `keep` is true."""
     if keep.all():
         return ground_truth
+    boxes, masks = ground_truth.boxes_xyxy, ground_truth.masks
     return replace(
         ground_truth,
         label_index=ground_truth.label_index[keep],
-        boxes_xyxy=None if ground_truth.boxes_xyxy is None else ground_truth.boxes_xyxy[keep],
-        masks=None
-        if ground_truth.masks is None
-        else tuple(m for m, k in zip(ground_truth.masks, keep, strict=True) if k),
+        boxes_xyxy=None if boxes is None else boxes[keep],
+        masks=None if masks is None else tuple(m for m, k in zip(masks, keep, strict=True) if k),
         crowd=ground_truth.crowd[keep],
         difficult=ground_truth.difficult[keep],
         truncated=ground_truth.truncated[keep] if ground_truth.truncated.size else ground_truth.truncated,
@@ -180,12 +173,12 @@ def rows_of(ground_truth: GroundTruth, keep: BoolArray) -> GroundTruth:
     )
 
 
-def _right_suffixes(samples: tuple[Sample, ...]) -> dict[str, str]:
-    """The right file ending of every image that has a wrong one."""
-    looks = read_all_header_info([s.path for s in samples])
-    out = {}
-    for sample, look in zip(samples, looks, strict=True):
-        right = SUFFIXES_OF.get(look.header.format, ()) if look.header is not None else ()
-        if right and sample.path.suffix.casefold() not in right:
-            out[sample.id] = right[0]
-    return out
+def _corrected_suffixes(samples: tuple[Sample, ...]) -> dict[str, str]:
+    """Return the right file extension of every image that has a wrong one, by sample id."""
+    infos = read_all_header_info([s.path for s in samples])
+    corrected = {}
+    for sample, info in zip(samples, infos, strict=True):
+        suffixes = SUFFIXES.get(info.header.format, ()) if info.header is not None else ()
+        if suffixes and sample.path.suffix.casefold() not in suffixes:
+            corrected[sample.id] = suffixes[0]
+    return corrected

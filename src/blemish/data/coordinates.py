@@ -1,8 +1,8 @@
-"""Objects as somebody drew them, brought into the pixels of the upright image.
+"""Convert annotations to pixels of the upright image.
 
-A format states the size of the picture it was drawn on. Where that is the size of the image before
-its EXIF orientation is undone, the objects turn with it; where it is the same picture at another size, they
-are scaled; where it can be neither, people must look.
+A format may state the size of the image that the boxes were drawn on. If that is the size before the EXIF
+orientation is applied, the boxes are rotated with the image. If it is another size of the same shape, they are
+scaled. If it is neither, a finding asks the user to decide.
 """
 
 from __future__ import annotations
@@ -14,129 +14,172 @@ from collections.abc import Sequence
 import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray, Mask
-from blemish.data.checks.annotations import OUTSIDE_PIXELS, look_at_objects
-from blemish.data.findings import DROPS_IMAGE, Severity
+from blemish.data.annotation_faults import (
+    OUTSIDE_TOLERANCE_PIXELS,
+    boxes_outside,
+    boxes_with_area,
+    repeated_objects,
+)
+from blemish.data.findings import Severity
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.polygon_masks import PolygonMask, RasterMask
-from blemish.data.raw_annotations import RawAnnotations, Region
+from blemish.data.raw_annotations import PlacedAnnotations, RawAnnotations, Region
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadImage
+from blemish.geometry import mask_from_array, mask_to_array
 from blemish.imaging import Header, apply_orientation
 from blemish.structures import GroundTruth, Labels, Sample, Task
 
-RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from xyxy to the corners of a box, clockwise
-ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when a picture is scaled
-LEAST_SIDE = 32  # pixels; in a smaller picture one pixel may be an object
+RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from x1 y1 x2 y2 to the corners of a box, clockwise
+ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when an image is scaled
+MIN_SIDE_PIXELS = 32  # in a smaller image, one pixel may be an object
 
-TURNED = "their labels were drawn before the EXIF orientation was undone and were turned with them"
-SCALED = "their labels were drawn on a copy of another size and were scaled"
-STATED = "the size that their labels state is wrong, the labels fit the images and were left as they are"
+UNREADABLE = "cannot be opened, so their objects have no place; left out"
+ROTATED = "have labels that were drawn before the EXIF orientation was applied; the labels were rotated"
+SCALED = "have labels that were drawn on a copy of another size; the labels were scaled"
+WRONG_SIZE = "have labels that state a wrong size and fit the image; the labels were left unchanged"
+NO_AREA = "have boxes without area, which were left out; run blemish data check to list them"
+OUTSIDE = "have boxes that exceed the image; run blemish data check to list them"
 
 
-def boxes_or_masks(drawn: Sequence[RawAnnotations], reading: ReadContext) -> Task:
-    """Detection or segmentation, by what is drawn and what was asked."""
-    drawn_regions = [r is not None for d in drawn for r in d.regions]
+def boxes_or_masks(annotations: Sequence[RawAnnotations], context: ReadContext) -> Task:
+    """Return detection or segmentation, depending on the annotations and the task that the user asked for."""
+    has_region = [region is not None for raw in annotations for region in raw.regions]
     asked = (
-        reading.task is not None and reading.task.has_masks and not drawn_regions
-    )  # nothing is drawn at all
-    if reading.task is Task.DETECTION or not (asked or any(drawn_regions)):
+        context.task is not None and context.task.has_masks and not has_region
+    )  # there is no object at all
+    if context.task is Task.DETECTION or not (asked or any(has_region)):
         return Task.DETECTION
-    bare = drawn_regions.count(False)
-    if bare:
-        reading.note(f"{bare} objects have a box and no outline; the box's rectangle stands in")
+    boxes_only = has_region.count(False)
+    if boxes_only:
+        context.note(f"{boxes_only} objects have a box and no polygon; the box is used as polygon")
     return Task.SEGMENTATION
 
 
 def place_all(
-    drawn: Sequence[RawAnnotations], task: Task, labels: Labels, reading: ReadContext
+    annotations: Sequence[RawAnnotations], task: Task, labels: Labels, context: ReadContext
 ) -> tuple[Sample, ...]:
-    """Samples with their objects in pixels of the upright images; headers are read in parallel."""
-    paths = [d.path for d in drawn]
-    looks = read_all_header_info(paths)
-    reading.looks.update(zip(paths, looks, strict=True))
-    told: Counter[str] = Counter()
+    """Return the samples of images with annotations, in pixels of the upright images.
+
+    Headers are read in parallel. Objects without area are left out; if the reading is lenient, so are repeated
+    objects.
+
+    Args:
+        annotations: one entry per image.
+        task: the task of the data set.
+        labels: its labels.
+        context: receives header infos, faults and notes.
+    """
+    paths = [raw.path for raw in annotations]
+    infos = read_all_header_info(paths)
+    context.headers.update(zip(paths, infos, strict=True))
+    image_counts: Counter[str] = Counter()
     samples = []
-    for one, look in zip(drawn, looks, strict=True):
-        header = look.header_or_error(one.path)
-        sample = _place(one, header, task, labels, reading, told)
+    for raw, info in zip(annotations, infos, strict=True):
+        sample = _place(raw, info.header_or_error(raw.path), task, labels, context, image_counts)
         if sample is not None:
             samples.append(sample)
-    for sentence, count in () if reading.lenient else told.items():  # a check names each
-        reading.note(f"{count} images: {sentence}" if count > 1 else f"1 image: {sentence}")
+    if not context.lenient:  # the checks name each of them
+        for predicate, count in image_counts.items():
+            context.note(f"{count} images {predicate}" if count > 1 else f"1 image: {predicate}")
     return tuple(samples)
 
 
 def _place(
-    one: RawAnnotations,
+    raw: RawAnnotations,
     header: Header | BadImage,
     task: Task,
     labels: Labels,
-    reading: ReadContext,
-    told: Counter[str],
+    context: ReadContext,
+    image_counts: Counter[str],
 ) -> Sample | None:
-    boxes = np.array(one.boxes, np.float64).reshape(-1, 4)
-    regions = list(one.regions)
-    size_hw = one.stated_hw if isinstance(header, BadImage) else header.size_hw
-    if size_hw is None:  # only masks and shares of a size need to know it
-        if one.relative or task.has_masks:
-            told["they cannot be opened, so their objects cannot be placed; left out"] += 1
-            # A check goes on with the image alone, to say what is wrong with it.
+    boxes = np.array(raw.boxes, np.float64).reshape(-1, 4)
+    regions = list(raw.regions)
+    size_hw = raw.stated_hw if isinstance(header, BadImage) else header.size_hw
+    if size_hw is None:  # only masks and fractions depend on the size
+        if raw.relative or task.has_masks:
+            image_counts[UNREADABLE] += 1
+            # The checks continue with the image alone, to report its fault.
             return (
-                Sample(id=one.id, path=one.path, split=one.split, origin=one.origin)
-                if reading.lenient
+                Sample(id=raw.id, path=raw.path, split=raw.split, origin=raw.origin)
+                if context.lenient
                 else None
             )
-    elif one.relative:
+    elif raw.relative:
         boxes, regions = _scaled(boxes, regions, size_hw[1], size_hw[0], size_hw)
-        if isinstance(header, Header) and header.orientation != 1 and len(one):
-            _ambiguous(one, header, reading)
+        if isinstance(header, Header) and header.orientation != 1 and len(raw):
+            _report_ambiguous_orientation(raw, header, context)
     elif isinstance(header, Header):
-        _refuse_shares(one, boxes, size_hw, reading)
-        boxes, regions = _on_upright(one, boxes, regions, header, reading, told)
-    if len(one):
-        keep = look_at_objects(one, boxes, regions, size_hw, reading, told)
-        if not keep.all():
-            boxes, regions = boxes[keep], [r for r, k in zip(regions, keep, strict=True) if k]
-            one = one.keeping(keep)
+        _report_fractions(raw, boxes, size_hw, context)
+        boxes, regions = _on_upright(raw, boxes, regions, header, context, image_counts)
+    if len(raw):
+        kept = _kept_objects(raw, boxes, regions, size_hw, context, image_counts)
+        if not kept.all():
+            boxes, regions = boxes[kept], [r for r, k in zip(regions, kept, strict=True) if k]
+            raw = raw.select(kept)
     ground_truth = GroundTruth(
         task=task,
         labels=labels,
-        label_index=np.array(one.label_index, np.int64),
+        label_index=np.array(raw.label_index, np.int64),
         size_hw=size_hw,
         boxes_xyxy=boxes,
         masks=None if not task.has_masks or size_hw is None else _masks(regions, boxes, size_hw),
-        crowd=_flags(one.crowd),
-        difficult=_flags(one.difficult),
-        truncated=_flags(one.truncated),
-        areas=_stated_areas(one, size_hw),
+        crowd=_flags(raw.crowd),
+        difficult=_flags(raw.difficult),
+        truncated=_flags(raw.truncated),
+        areas=_stated_areas(raw, size_hw),
     )
     return Sample(
-        id=one.id,
-        path=one.path,
+        id=raw.id,
+        path=raw.path,
         size_hw=size_hw,
-        group=one.group,
-        split=one.split,
+        group=raw.group,
+        split=raw.split,
         ground_truth=ground_truth,
-        origin=one.origin,
-        columns=one.columns,
+        origin=raw.origin,
+        columns=raw.columns,
     )
 
 
-def _refuse_shares(
-    one: RawAnnotations, boxes: FloatArray, size_hw: tuple[int, int], reading: ReadContext
+def _kept_objects(
+    raw: RawAnnotations,
+    boxes: FloatArray,
+    regions: list[Region],
+    size_hw: tuple[int, int] | None,
+    context: ReadContext,
+    image_counts: Counter[str],
+) -> BoolArray:
+    """(n,) bool, the objects to read; a lenient reading keeps all of them for the checks."""
+    has_area = boxes_with_area(boxes)
+    if context.lenient:
+        repeats = repeated_objects(raw.label_index, boxes, regions, has_area)
+        placed = PlacedAnnotations(raw.path, raw.origins, boxes, regions, size_hw, has_area, repeats)
+        context.annotations.append(placed)
+        return placed.kept
+    if not has_area.all():
+        image_counts[NO_AREA] += 1
+    if size_hw is not None and (boxes_outside(boxes, size_hw)[0] & has_area).any():
+        image_counts[OUTSIDE] += 1
+    return has_area
+
+
+def _report_fractions(
+    raw: RawAnnotations, boxes: FloatArray, size_hw: tuple[int, int], context: ReadContext
 ) -> None:
-    """Say it where all boxes lie inside the first pixel: they are shares, as YOLO's, and no pixels."""
-    painted = any(isinstance(region, Mask) for region in one.regions)
-    if not len(boxes) or painted or min(size_hw) < LEAST_SIDE:
+    """Report boxes that all lie inside the first pixel: they are fractions, as in YOLO, instead of pixels."""
+    has_masks = any(isinstance(region, Mask) for region in raw.regions)
+    if not len(boxes) or has_masks or min(size_hw) < MIN_SIDE_PIXELS:
         return
     if 0 < boxes.max() <= 1 and boxes.min() >= 0:
-        reading.problem(
+        context.problem(
             "labels-in-another-scale",
-            "all its boxes lie inside the first pixel: their numbers are shares of its sides, not pixels",
-            origin=one.origin,
-            path=one.path,
+            "expected boxes in pixels, got boxes that all lie inside the first pixel: they are fractions of"
+            " width and height",
+            origin=raw.origin,
+            path=raw.path,
             remedy=f"multiply them by {size_hw[1]} and {size_hw[0]}",
-            fix=DROPS_IMAGE,
+            fix="drops the image",
+            drops_image=True,
         )
 
 
@@ -150,119 +193,140 @@ def _flags(values: list[bool]) -> BoolArray:
     return np.array(values, bool) if True in values else _NO_FLAGS
 
 
-def _stated_areas(one: RawAnnotations, size_hw: tuple[int, int] | None) -> FloatArray:
-    """The areas that the format states; none where it states none, or for a picture of another size."""
-    resized = size_hw is not None and one.stated_hw is not None and sorted(size_hw) != sorted(one.stated_hw)
-    if resized or all(map(math.isnan, one.areas)):
+def _stated_areas(raw: RawAnnotations, size_hw: tuple[int, int] | None) -> FloatArray:
+    """The areas that the format states; none if it states none, or states them for an image of another size."""
+    resized = size_hw is not None and raw.stated_hw is not None and sorted(size_hw) != sorted(raw.stated_hw)
+    if resized or all(map(math.isnan, raw.areas)):
         return _NO_AREAS
-    return np.array(one.areas, np.float64)
+    return np.array(raw.areas, np.float64)
 
 
 def _on_upright(
-    one: RawAnnotations,
+    raw: RawAnnotations,
     boxes: FloatArray,
     regions: list[Region],
     header: Header,
-    reading: ReadContext,
-    told: Counter[str],
+    context: ReadContext,
+    image_counts: Counter[str],
 ) -> tuple[FloatArray, list[Region]]:
-    """Boxes and regions in upright pixels, from the size they state and the header."""
-    stated, size_hw = one.stated_hw, header.size_hw
-    if not len(one):
+    """Return boxes and regions in pixels of the upright image, given the size that the format states."""
+    stated, size_hw = raw.stated_hw, header.size_hw
+    if not len(raw):
         return boxes, regions
     if stated is None or stated == size_hw:
         if header.orientation != 1 and (stated is None or header.stored_size_hw == stated):
-            _ambiguous(one, header, reading)
+            _report_ambiguous_orientation(raw, header, context)
         return boxes, regions
     if stated == header.stored_size_hw:
-        reading.problem(
+        context.problem(
             "labels-not-upright",
-            f"the labels state {_wh(stated)}, the size of the image before its EXIF orientation"
-            f" {header.orientation} is undone: they were drawn on the picture as it lies in the file",
-            origin=one.origin,
-            path=one.path,
-            remedy="they are turned with it when read; write them anew to be rid of the doubt",
+            f"the labels state {_width_x_height(stated)}, the size of the image before its EXIF orientation"
+            f" {header.orientation} is applied, so they were drawn on the image as it is stored",
+            origin=raw.origin,
+            path=raw.path,
+            remedy="they are rotated when read; write a converted copy to make this permanent",
             severity=Severity.WARNING,
-            fix="turns the labels",
+            fix="rotates the labels",
         )
-        told[TURNED] += 1
-        return turned(boxes, regions, header.orientation, stated)
+        image_counts[ROTATED] += 1
+        return orient(boxes, regions, header.orientation, stated)
+    return _on_other_size(raw, boxes, regions, size_hw, context, image_counts)
+
+
+def _on_other_size(
+    raw: RawAnnotations,
+    boxes: FloatArray,
+    regions: list[Region],
+    size_hw: tuple[int, int],
+    context: ReadContext,
+    image_counts: Counter[str],
+) -> tuple[FloatArray, list[Region]]:
+    """Return boxes and regions that were drawn on an image of another size than the real one."""
+    stated = raw.stated_hw or size_hw
     height, width = size_hw
-    reach_x, reach_y = (boxes[:, 2].max(), boxes[:, 3].max())
-    fits_stated = reach_x <= stated[1] + OUTSIDE_PIXELS and reach_y <= stated[0] + OUTSIDE_PIXELS
-    fits_real = reach_x <= width + OUTSIDE_PIXELS and reach_y <= height + OUTSIDE_PIXELS
+    max_x, max_y = boxes[:, 2].max(), boxes[:, 3].max()
+    fits_stated = (
+        max_x <= stated[1] + OUTSIDE_TOLERANCE_PIXELS and max_y <= stated[0] + OUTSIDE_TOLERANCE_PIXELS
+    )
+    fits_real = max_x <= width + OUTSIDE_TOLERANCE_PIXELS and max_y <= height + OUTSIDE_TOLERANCE_PIXELS
     same_shape = abs(stated[1] * height / max(stated[0], 1) - width) <= ASPECT_TOLERANCE_PIXELS * max(
         1.0, height / max(stated[0], 1)
     )
-    what = f"the labels state {_wh(stated)} beside an image of {_wh(size_hw)}"
+    sizes = f"the labels state {_width_x_height(stated)} and the image is {_width_x_height(size_hw)}"
     if same_shape and fits_stated and min(stated) > 0:
-        reading.problem(
+        context.problem(
             "labels-in-another-scale",
-            what,
-            origin=one.origin,
-            path=one.path,
-            remedy="they are scaled when read; write them anew to be rid of the doubt",
+            sizes,
+            origin=raw.origin,
+            path=raw.path,
+            remedy="they are scaled when read; write a converted copy to make this permanent",
             severity=Severity.WARNING,
             fix="scales the labels",
         )
-        told[SCALED] += 1
+        image_counts[SCALED] += 1
         return _scaled(boxes, regions, width / stated[1], height / stated[0], size_hw)
     if fits_real:
-        reading.problem(
+        context.problem(
             "wrong-stated-size",
-            what + ", and the boxes fit the image only" * (not fits_stated),
-            origin=one.origin,
-            path=one.path,
+            sizes + ", and the boxes fit the image only" * (not fits_stated),
+            origin=raw.origin,
+            path=raw.path,
             remedy="correct the size",
             severity=Severity.WARNING,
-            fix="states the image's size",
+            fix="writes the size of the image",
         )
-        told[STATED] += 1
+        image_counts[WRONG_SIZE] += 1
     else:
-        reading.problem(
+        context.problem(
             "labels-in-another-scale",
-            what + ", of another shape, and the boxes reach over its edge",
-            origin=one.origin,
-            path=one.path,
-            remedy="find the picture that they were drawn on, or drop them",
-            fix=DROPS_IMAGE,
+            sizes + ", which has another shape, and the boxes exceed it",
+            origin=raw.origin,
+            path=raw.path,
+            remedy="find the image that they were drawn on, or drop them",
+            fix="drops the image",
+            drops_image=True,
         )
     return boxes, regions
 
 
-def turned(
+def orient(
     boxes: FloatArray, regions: list[Region], orientation: int, stored_hw: tuple[int, int]
 ) -> tuple[FloatArray, list[Region]]:
-    """Boxes and regions after an EXIF orientation is undone.
+    """Return boxes and regions in pixels of the upright image, given those in pixels of the stored image.
 
     Args:
-        boxes: (n, 4) xyxy in pixels as stored.
-        regions: outlines or masks, likewise.
-        orientation: EXIF's, 1 to 8.
-        stored_hw: height and width before.
+        boxes: (n, 4) x1 y1 x2 y2 in pixels of the stored image.
+        regions: polygons or masks in pixels of the stored image.
+        orientation: the EXIF orientation, 1 to 8.
+        stored_hw: height and width of the stored image.
     """
-    corners = turned_points(boxes.reshape(-1, 2), orientation, stored_hw).reshape(-1, 2, 2)
-    out = np.concatenate([corners.min(1), corners.max(1)], 1)
-    new: list[Region] = []
+    corners = orient_points(boxes.reshape(-1, 2), orientation, stored_hw).reshape(-1, 2, 2)
+    oriented_boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
+    oriented: list[Region] = []
     for region in regions:
         if isinstance(region, Mask):
-            from blemish.geometry import mask_from_array, mask_to_array
-
-            new.append(
-                mask_from_array(np.ascontiguousarray(apply_orientation(mask_to_array(region), orientation)))
-            )
+            array = apply_orientation(mask_to_array(region), orientation)
+            oriented.append(mask_from_array(np.ascontiguousarray(array)))
+        elif region is None:
+            oriented.append(None)
         else:
-            new.append(
-                None if region is None else tuple(turned_points(p, orientation, stored_hw) for p in region)
-            )
-    return out, new
+            oriented.append(tuple(orient_points(p, orientation, stored_hw) for p in region))
+    return oriented_boxes, oriented
 
 
-def turned_points(points: FloatArray, orientation: int, stored_hw: tuple[int, int]) -> FloatArray:
-    """(k, 2) x y as stored to x y upright.
+def orient_points(points: FloatArray, orientation: int, stored_hw: tuple[int, int]) -> FloatArray:
+    """Return points in pixels of the upright image, given those in pixels of the stored image.
+
+    Args:
+        points: (k, 2) x y.
+        orientation: the EXIF orientation, 1 to 8.
+        stored_hw: height and width of the stored image.
+
+    Returns:
+        (k, 2) x y.
 
     Example:
-        >>> turned_points(np.array([[1.0, 2.0]]), 6, (10, 20)).tolist()
+        >>> orient_points(np.array([[1.0, 2.0]]), 6, (10, 20)).tolist()
         [[8.0, 1.0]]
     """
     height, width = stored_hw
@@ -280,45 +344,42 @@ def _scaled(
     boxes: FloatArray, regions: list[Region], scale_x: float, scale_y: float, size_hw: tuple[int, int]
 ) -> tuple[FloatArray, list[Region]]:
     factor = np.array([scale_x, scale_y, scale_x, scale_y], np.float64)
-    new: list[Region] = []
+    scaled: list[Region] = []
     for region in regions:
         if isinstance(region, Mask):
-            from blemish.geometry import mask_from_array, mask_to_array
-
             array = mask_to_array(region)
             rows = np.minimum((np.arange(size_hw[0]) + 0.5) / scale_y, array.shape[0] - 1).astype(int)
             columns = np.minimum((np.arange(size_hw[1]) + 0.5) / scale_x, array.shape[1] - 1).astype(int)
-            new.append(mask_from_array(array[rows][:, columns]))
+            scaled.append(mask_from_array(array[rows][:, columns]))
         else:
-            new.append(None if region is None else tuple(p * factor[:2] for p in region))
-    return boxes * factor, new
+            scaled.append(None if region is None else tuple(p * factor[:2] for p in region))
+    return boxes * factor, scaled
 
 
 def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -> tuple[Mask, ...]:
     corners = boxes[:, RECTANGLE].reshape(-1, 4, 2)
 
-    def one(region: Region, rectangle: FloatArray) -> Mask:
+    def to_mask(region: Region, rectangle: FloatArray) -> Mask:
         if region is None:
-            return PolygonMask(size_hw, (rectangle,), stands_in=True)
-        if isinstance(region, RasterMask):  # its file may not have stated a size
+            return PolygonMask(size_hw, (rectangle,), from_box=True)
+        if isinstance(region, RasterMask):  # its file may not state a size
             return RasterMask(size_hw, region.path, region.value)
         return region if isinstance(region, Mask) else PolygonMask(size_hw, region)
 
-    return tuple(one(r, c) for r, c in zip(regions, corners, strict=True))
+    return tuple(to_mask(r, c) for r, c in zip(regions, corners, strict=True))
 
 
-def _ambiguous(one: RawAnnotations, header: Header, reading: ReadContext) -> None:
-    reading.problem(
+def _report_ambiguous_orientation(raw: RawAnnotations, header: Header, context: ReadContext) -> None:
+    context.problem(
         "orientation-ambiguous",
-        f"the image has EXIF orientation {header.orientation}, and its labels do not say whether"
-        f" they were"
-        " drawn before or after it was undone; they are read as drawn on the upright picture",
-        origin=one.origin,
-        path=one.path,
-        remedy="look at it with blemish data preview",
+        f"the image has EXIF orientation {header.orientation}, and its labels do not state whether they were drawn"
+        " before or after it was applied; they are read as drawn on the upright image",
+        origin=raw.origin,
+        path=raw.path,
+        remedy="compare them with blemish data preview",
         severity=Severity.WARNING,
     )
 
 
-def _wh(size_hw: tuple[int, int]) -> str:
+def _width_x_height(size_hw: tuple[int, int]) -> str:
     return f"{size_hw[1]} x {size_hw[0]}"

@@ -89,7 +89,7 @@ class Pair:
     mirrored: bool = False
 
 
-def signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signatures:
+def image_signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signatures:
     """Open images in parallel and keep what finding copies takes: 4 KB each."""
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     pixel = np.zeros(len(paths), np.uint64)
@@ -120,7 +120,7 @@ def find_copies(found: Signatures, least_similarity: float = LEAST_SIMILARITY) -
     """Every pair of images that show the same; exact copies are linked in a chain.
 
     Args:
-        found: of the images, by `signatures`.
+        found: of the images, by `image_signatures`.
         least_similarity: from which two count as copies.
     """
     usable = np.flatnonzero(found.opened)

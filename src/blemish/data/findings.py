@@ -1,18 +1,16 @@
-"""What is wrong with a data set: one thing, where it stands, and what to do about it."""
+"""`Finding`: one fault of a data set, its place, and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-DROPS_IMAGE = "drops the image"  # a `fix`; what can still be read of it must not stay in a copy
-
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The consequence of a finding."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -21,17 +19,19 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth knowing.
+    """One fault of a data set, or a fact that is worth knowing.
 
     Attributes:
-        code: what kind of fault, such as `missing-image`; stable, for filters and scripts.
-        severity: an error spoils training or figures; a warning may; a note is only said.
-        message: what is wrong, without where.
-        path: the image or file it is about.
-        origin: where the label stands: `labels.csv:14`.
-        remedy: what to do.
-        fix: what `--fix` does about it, or "" where only people can.
-        split: the one side that a fix takes it from, where the image stands in several; or "".
+        code: the kind of fault, such as "missing-image"; stable, for filters and scripts.
+        severity: an error spoils training or metrics, a warning may, a note does not.
+        message: what is wrong, without the place.
+        path: the image or file that it concerns.
+        origin: the place of the label: "labels.csv:14".
+        remedy: what the user can do.
+        fix: what `blemish data check --fix` does about it, or "" if a person has to decide.
+        split: the split that a fix removes the image from, if the image is in several; else "".
+        drops_image: whether the fix leaves the image out of the cleaned copy.
+        check: id of the check that reported it, such as "images.missing".
     """
 
     code: str
@@ -42,26 +42,26 @@ class Finding:
     remedy: str = ""
     fix: str = ""
     split: str = ""
+    drops_image: bool = False
+    check: str = ""
 
     @property
     def where(self) -> str:
-        """The place in the labels, with the image's name where it does not show; or else the file."""
+        """The place in the labels, followed by the image's name if that is not part of it; or else the path."""
         if not self.origin or self.path is None:
             return self.origin or ("" if self.path is None else str(self.path))
         return self.origin if self.path.stem in self.origin else f"{self.origin} ({self.path.name})"
 
     def sentence(self) -> str:
-        """Where, what, and what to do, in one sentence."""
-        return (
-            (f"{self.where}: " if self.where else "")
-            + self.message
-            + (f"; {self.remedy}" if self.remedy else "")
-        )
+        """Return the place, the fault and the remedy in one sentence."""
+        place = f"{self.where}: " if self.where else ""
+        return place + self.message + (f"; {self.remedy}" if self.remedy else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the finding as values that JSON can represent."""
         return {
             "code": self.code,
+            "check": self.check,
             "severity": str(self.severity),
             "path": None if self.path is None else self.path.as_posix(),
             "origin": self.origin,
@@ -69,20 +69,36 @@ class Finding:
             "remedy": self.remedy,
             "fix": self.fix,
             "split": self.split,
+            "drops_image": self.drops_image,
         }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Finding:
+        """Return the finding that `to_dict` described.
+
+        Example:
+            >>> finding = Finding("tiny-image", Severity.WARNING, "it is 4 x 4 pixels", Path("a.png"))
+            >>> Finding.from_dict(finding.to_dict()) == finding
+            True
+        """
+        path = content["path"]
+        return cls(
+            **content
+            | {"severity": Severity(content["severity"]), "path": None if path is None else Path(path)}
+        )
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything a check found, worst first.
+    """Everything that the checks of a data set found, the most severe first.
 
     Attributes:
-        findings: by severity, then in the order found.
-        images: how many were looked at.
-        notes: what the reader passed over or mended on the way, one sentence each.
+        findings: sorted by severity, then in the order in which they were found.
+        images: number of images that were checked.
+        notes: what the reader left out or converted, one sentence each.
     """
 
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
     images: int = 0
     notes: tuple[str, ...] = ()
 
@@ -97,46 +113,34 @@ class Findings:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Findings:
-        """What `to_dict` gave."""
-        found = tuple(
-            Finding(
-                f["code"],
-                Severity(f["severity"]),
-                f["message"],
-                None if f["path"] is None else Path(f["path"]),
-                f["origin"],
-                f["remedy"],
-                f["fix"],
-                f["split"],
-            )
-            for f in raw["findings"]
-        )
-        return cls(found, raw["images"], tuple(raw["notes"]))
-
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings that spoil training or figures."""
+        """The findings that spoil training or metrics."""
         return tuple(f for f in self.findings if f.severity is Severity.ERROR)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many findings of each code."""
-        out: dict[str, int] = {}
+        """The number of findings of each code."""
+        counts: dict[str, int] = {}
         for finding in self.findings:
-            out[finding.code] = out.get(finding.code, 0) + 1
-        return out
+            counts[finding.code] = counts.get(finding.code, 0) + 1
+        return counts
 
     def of(self, code: str) -> tuple[Finding, ...]:
-        """The findings of one code."""
+        """Return the findings of one code."""
         return tuple(f for f in self.findings if f.code == code)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the findings as values that JSON can represent."""
         return {
             "images": self.images,
             "notes": list(self.notes),
             "counts": self.counts,
             "findings": [f.to_dict() for f in self.findings],
         }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Findings:
+        """Return the findings that `to_dict` described."""
+        findings = tuple(Finding.from_dict(f) for f in content["findings"])
+        return cls(findings, content["images"], tuple(content["notes"]))

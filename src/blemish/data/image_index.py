@@ -32,7 +32,7 @@ class ImageIndex:
         """Every image by its path below the root with forward slashes, sorted."""
         return {name: self.root / name for name in sorted(_walk(self.root))}
 
-    def texts(self) -> list[str]:
+    def path_texts(self) -> list[str]:
         """The paths of every image as text, which is what comparing many takes."""
         return [os.path.join(self.root, name) for name in _walk(self.root)]  # noqa: PTH118
 

@@ -43,7 +43,7 @@ class _Picture:
     restart_units: int = 0
 
 
-def stream_damage(data: bytes) -> str | None:
+def find_jpeg_damage(data: bytes) -> str | None:
     """What is wrong with the codes of a JPEG; "" where nothing is, None where this cannot tell.
 
     Lost, repeated and overwritten kilobytes are found, most overwritten dozens of bytes, and one flipped

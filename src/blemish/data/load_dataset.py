@@ -1,4 +1,4 @@
-"""Open a data set, whatever its format, as whatever task it can serve."""
+"""Open a data set of any format, for any task that its annotations allow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset, BlemishError, UnknownName
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
+MISSING_VALUES = ("error", "drop", "keep")
+
 
 def open_dataset(
     path: Path | str,
     *,
-    format: str | None = None,  # noqa: A002 - the word people type
+    format: str | None = None,  # noqa: A002 - the option's name
     images: Path | str | None = None,
     task: Task | str | None = None,
     columns: Mapping[str, str | int] | None = None,
@@ -25,25 +27,26 @@ def open_dataset(
     missing: str = "error",
     minimum_labels: int = 2,
 ) -> Dataset:
-    """The images and labels at `path`, in a format that is recognised.
+    """Read the labels at `path` and the headers of their images.
 
     Args:
-        path: a folder, or a file such as `labels.csv`, `annotations.json`, `data.yaml`.
-        format: the format's name, where it should not be recognised: folders, csv, coco, voc, yolo, ...
-        images: the folder of images, where it is not beside the labels.
-        task: what the set shall serve, where it can serve several: boxes can be read as `multilabel`.
-        columns: for tables, which column (by name, or by position from 0) is the `path`, `label`, `labels`,
+        path: a folder, or a file such as `labels.csv`, `annotations.json` or `data.yaml`.
+        format: name of the format, such as "coco"; default: detected.
+        images: folder of the images; default: beside the labels.
+        task: the task to read the data set for, if it allows several: boxes can be read as `multilabel`.
+            Default: the task of its annotations.
+        columns: for tables, the column (name, or position from 0) of the roles `path`, `label`, `labels`,
             `group`, `split`, `width`, `height`, `x`, `y`, `w`, `h`, `x1`, `y1`, `x2`, `y2`.
-        delimiter: for tables; recognised where not given.
-        box_order: for tables whose header does not say it: `xywh`, `xyhw` or `xyxy`.
-        missing: what to do about images that labels name and nobody finds: `error`, `drop` them, or
-            `keep` what is known of them, where the format states their size.
-        minimum_labels: a classification set with fewer distinct labels is an error.
+        delimiter: for tables; default: detected.
+        box_order: for tables whose header does not name the box columns: `xywh`, `xyhw` or `xyxy`.
+        missing: what to do about labels whose image does not exist: "error", "drop" them, or "keep" those
+            for which the format states the image's size.
+        minimum_labels: a classification data set with fewer distinct labels is an error.
 
     Raises:
-        BadDataset: it cannot be read; one sentence says what, where and what to do.
-        UnknownName: no format, task or column of that name.
-        WrongTask: the set cannot serve `task`.
+        BadDataset: the data set cannot be read; the message names the file and the line.
+        UnknownName: a format, task or column that does not exist.
+        WrongTask: the annotations do not suffice for `task`.
 
     Example:
         >>> from blemish.data import open_dataset
@@ -52,76 +55,96 @@ def open_dataset(
         ...
         blemish.errors.BadDataset: nowhere: no such file or folder; check the path
     """
-    wanted = named_task(task)
-    if missing not in ("error", "drop", "keep"):
-        raise UnknownName("answer to missing images", missing, ("error", "drop", "keep"))
-    reading = ReadContext(
+    if missing not in MISSING_VALUES:
+        raise UnknownName("value of missing", missing, MISSING_VALUES)
+    context = ReadContext(
         images=None if images is None else Path(images),
-        task=wanted,
+        task=to_task(task),
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,
         missing=missing,
         minimum_labels=minimum_labels,
     )
-    return read_dataset(path, format, reading)
+    return read_dataset(path, format, context)
 
 
-def read_dataset(path: Path | str, format: str | None, reading: ReadContext) -> Dataset:  # noqa: A002
-    """The data set at `path`, with every problem told to `reading`; see `open_dataset`."""
+def read_dataset(path: Path | str, format: str | None, context: ReadContext) -> Dataset:  # noqa: A002
+    """Read the data set at `path` and report its faults to `context`.
+
+    Args:
+        path: see `open_dataset`.
+        format: name of the format, or None to detect it.
+        context: the other options of `open_dataset`, and the collector of faults.
+
+    Raises:
+        BadDataset: the data set cannot be read, or has a fault and the context is not lenient.
+        UnknownName: the format does not exist.
+        WrongTask: the annotations do not suffice for the task.
+    """
     path = Path(path)
-    chosen = _recognise(path) if format is None else get_format(format)
+    chosen = _detect_format(path) if format is None else get_format(format)
     if not path.exists():
-        raise BadDataset(f"{path}: no such file or folder; check the path")
+        raise _no_such_file(path)
     try:
-        dataset = chosen.implementation.read(path, reading)
+        dataset = chosen.implementation.read(path, context)
     except OSError as error:
         raise BadDataset(
-            f"{error.filename or path}: cannot be read ({error.strerror}); check its permissions"
+            f"cannot be read ({error.strerror})",
+            where=error.filename or path,
+            remedy="check its permissions",
+            reason="unreadable-file",
         ) from error
     except BlemishError:
         raise
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        # What no reader foresaw is still something in these files that no data set of the format holds.
+        # An error that the reader did not foresee is still a value that no data set of the format contains.
         raise BadDataset(
-            f"{path}: cannot be read as {chosen.name}, something in its label files has a value or a depth "
-            f"that the format knows nothing of ({error}); look at what was edited last, or give another "
-            "--format"
+            f"cannot be read as {chosen.name}: a label file has an unexpected value or is nested too deeply"
+            f" ({error})",
+            where=path,
+            remedy="check the last edits, or name another format with format= (--format)",
+            reason="unexpected-value",
         ) from error
-    dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *reading.notes))
-    if reading.task is not None:
-        dataset = as_task(dataset, reading.task)
-    if not reading.lenient:
-        _check_labels(dataset, path, reading.minimum_labels)
+    dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *context.notes))
+    if context.task is not None:
+        dataset = as_task(dataset, context.task)
+    if not context.lenient:
+        _check_label_count(dataset, path, context.minimum_labels)
     return dataset
 
 
 def as_task(dataset: Dataset, task: Task | str) -> Dataset:
-    """The same images for another task, where what is known of them suffices.
+    """Return the same images for another task, if the annotations suffice.
 
-    Masks can be read as boxes, boxes as labels in the image, several labels as one where every
-    image has exactly one.
+    Masks can be read as boxes, boxes as labels of the image, and several labels as one if every image has exactly
+    one.
 
     Raises:
-        WrongTask: the truths do not hold what `task` needs; the message names an image.
+        WrongTask: the annotations do not suffice for `task`; the message names an image.
     """
-    wanted = named_task(task)
-    if wanted is None or wanted is dataset.task:
+    target = to_task(task)
+    if target is None or target is dataset.task:
         return dataset
-    return replace(dataset, task=wanted, samples=tuple(_sample_as(s, wanted) for s in dataset.samples))
+    samples = tuple(_sample_as(sample, target) for sample in dataset.samples)
+    return replace(dataset, task=target, samples=samples)
 
 
-def _sample_as(sample: Sample, wanted: Task) -> Sample:
+def _sample_as(sample: Sample, target: Task) -> Sample:
     ground_truth = sample.ground_truth
     if ground_truth is None:
         return sample
     where = sample.origin or sample.id
-    converted: GroundTruth = wanted.hook("convert")(ground_truth, where)
+    converted: GroundTruth = target.hook("convert")(ground_truth, where)
     return replace(sample, ground_truth=converted)
 
 
-def named_task(task: Task | str | None) -> Task | None:
-    """The task of that name; an unknown one is an error that lists them."""
+def to_task(task: Task | str | None) -> Task | None:
+    """Return the task of this name; None stays None.
+
+    Raises:
+        UnknownName: the task does not exist; the message offers the nearest name.
+    """
     if task is None:
         return None
     try:
@@ -130,9 +153,9 @@ def named_task(task: Task | str | None) -> Task | None:
         raise UnknownName("task", str(task), [str(t) for t in Task]) from None
 
 
-def _recognise(path: Path) -> Format:
+def _detect_format(path: Path) -> Format:
     if not path.exists():
-        raise BadDataset(f"{path}: no such file or folder; check the path")
+        raise _no_such_file(path)
     for candidate in formats_by_rank():
         try:
             if candidate.implementation.recognizes(path):
@@ -141,25 +164,35 @@ def _recognise(path: Path) -> Format:
             continue
     if path.is_dir():
         if not any(path.iterdir()):
-            raise BadDataset(f"{path}: the folder is empty; put images and labels in it")
+            raise BadDataset(
+                "the folder is empty", where=path, remedy="put images and labels in it", reason="empty-folder"
+            )
         if ImageIndex(path).files:
             raise BadDataset(
-                f"{path}: images without labels; sort them into a folder for each label, or put a"
-                f" table such"
-                " as labels.csv beside them"
+                "there are images and no labels",
+                where=path,
+                remedy="sort the images into one folder per label, or put a table such as labels.csv beside them",
+                reason="no-labels",
             )
-    known = ", ".join(f.description for f in formats_by_rank())
-    raise BadDataset(f"{path}: no data set that can be recognised; known are {known}")
+    known = "; ".join(f.description for f in formats_by_rank())
+    raise BadDataset(f"expected one of: {known}", where=path, reason="unknown-format")
 
 
-def _check_labels(dataset: Dataset, path: Path, minimum: int) -> None:
+def _no_such_file(path: Path) -> BadDataset:
+    return BadDataset("no such file or folder", where=path, remedy="check the path", reason="no-such-file")
+
+
+def _check_label_count(dataset: Dataset, path: Path, minimum: int) -> None:
     if not dataset.task.has_one_label:
         return
-    held = {
+    names = {
         name for s in dataset.samples if s.ground_truth is not None for name in s.ground_truth.label_names
     }
-    if len(held) < minimum:
-        only = f"the only label is {next(iter(held))!r}" if held else "no image has a label"
+    if len(names) < minimum:
+        only = f"the only label is {next(iter(names))!r}" if names else "no image has a label"
         raise BadDataset(
-            f"{path}: {only}, and classification needs at least {minimum}; add images of another"
+            f"expected at least {minimum} labels for classification, but {only}",
+            where=path,
+            remedy="add images of another label",
+            reason="too-few-labels",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from blemish.data.clean import rows_of
+from blemish.data.clean import select_objects
 from blemish.data.display_names import labels_with_display_names
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.structures import Dataset, GroundTruth, Labels, Sample
@@ -123,7 +123,7 @@ def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) 
         raise BadInput(
             f"{sample.origin or sample.id}: its only label is dropped by the map; keep it or drop the line"
         )
-    kept = rows_of(ground_truth, keep)
+    kept = select_objects(ground_truth, keep)
     index = np.array([labels.index(n) for n in new_names if n], np.int64)
     if ground_truth.task.has_label_set:
         index = np.unique(index)

@@ -29,14 +29,14 @@ class PolygonMask(Mask):
     """
 
     polygons: tuple[FloatArray, ...]
-    stands_in: bool
+    from_box: bool
 
     def __init__(
-        self, size_hw: tuple[int, int], polygons: tuple[FloatArray, ...], *, stands_in: bool = False
+        self, size_hw: tuple[int, int], polygons: tuple[FloatArray, ...], *, from_box: bool = False
     ) -> None:
         object.__setattr__(self, "size_hw", size_hw)
         object.__setattr__(self, "polygons", polygons)
-        object.__setattr__(self, "stands_in", stands_in)
+        object.__setattr__(self, "from_box", from_box)
 
     @property
     def counts(self) -> IntArray:
@@ -58,7 +58,7 @@ def outlines_box(polygons: tuple[FloatArray, ...]) -> FloatArray:
     return np.concatenate([points.min(0), points.max(0)])
 
 
-def clipped_outline(outline: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+def clip_polygon(outline: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     """(k, 2) an outline cut at the edges of an image; (0, 2) where nothing of it is inside.
 
     Parts that the cut divides stay joined along the edge, which holds no pixel.

@@ -1,4 +1,4 @@
-"""The annotations of one image as its format stores them."""
+"""The annotations of one image: as its format stores them, and in pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,25 @@ Region = tuple[FloatArray, ...] | Mask | None
 
 @dataclass(slots=True)
 class RawAnnotations:
-    """One image's objects as its format holds them.
+    """The annotations of one image as its format stores them.
 
     Attributes:
-        id: see Sample; likewise path, group, split, origin and columns.
-        stated_hw: the size of the picture that the objects were drawn on, if the format says it.
-        relative: whether coordinates are shares of width and height (YOLO) and not pixels.
+        id: see Sample.
+        path: see Sample.
+        group: see Sample.
+        split: see Sample.
+        origin: see Sample.
+        columns: see Sample.
+        stated_hw: height and width in pixels of the image that the boxes were drawn on, if the format states it.
+        relative: whether coordinates are fractions of width and height (YOLO) instead of pixels.
+        label_index: position of each object's label.
+        boxes: x1 y1 x2 y2 of each object.
+        regions: polygons (each (k, 2), x y) or the mask of each object, None if it has a box only.
+        crowd: whether each object is a crowd, as in COCO.
+        difficult: whether each object is marked as difficult, as in VOC.
+        truncated: whether each object is marked as cut off, as in VOC.
+        areas: the area that the format states for each object, in pixels; NaN if it states none.
+        origins: the place of each object in the labels: "labels.csv:14".
     """
 
     id: str
@@ -55,7 +68,18 @@ class RawAnnotations:
         area: float = float("nan"),
         origin: str = "",
     ) -> None:
-        """One more object."""
+        """Add one object.
+
+        Args:
+            label_index: position of its label.
+            box_xyxy: x1 y1 x2 y2 in pixels, or in fractions of width and height if `relative`.
+            region: its polygons or mask, in the same coordinates.
+            crowd: whether it is a crowd, as in COCO.
+            difficult: whether it is marked as difficult, as in VOC.
+            truncated: whether it is marked as cut off, as in VOC.
+            area: the area that the format states, in pixels.
+            origin: its place in the labels; default: that of the image.
+        """
         self.label_index.append(label_index)
         self.boxes.append(box_xyxy)
         self.regions.append(region)
@@ -65,8 +89,8 @@ class RawAnnotations:
         self.areas.append(area)
         self.origins.append(origin or self.origin)
 
-    def keeping(self, rows: BoolArray) -> RawAnnotations:
-        """The same image with only those objects."""
+    def select(self, rows: BoolArray) -> RawAnnotations:
+        """Return the same image with the objects for which (n,) `rows` is true."""
         kept = np.flatnonzero(rows).tolist()
         return replace(
             self,
@@ -79,3 +103,33 @@ class RawAnnotations:
             areas=[self.areas[i] for i in kept],
             origins=[self.origins[i] for i in kept],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedAnnotations:
+    """All annotations of one image in pixels of the upright image, faulty ones included.
+
+    Attributes:
+        path: the image.
+        origins: the place of each object in the labels.
+        boxes_xyxy: (n, 4) float64, x1 y1 x2 y2 in pixels.
+        regions: polygons or mask of each object, None if it has a box only.
+        size_hw: height and width of the upright image, or None if it is unknown.
+        has_area: (n,) bool, whether each box has a width and a height.
+        repeats: position of an object -> position of an earlier, equal one.
+    """
+
+    path: Path
+    origins: list[str]
+    boxes_xyxy: FloatArray
+    regions: list[Region]
+    size_hw: tuple[int, int] | None
+    has_area: BoolArray
+    repeats: dict[int, int]
+
+    @property
+    def kept(self) -> BoolArray:
+        """(n,) bool, the objects that are read: those with an area, without repetitions."""
+        kept = self.has_area.copy()
+        kept[list(self.repeats)] = False
+        return kept

@@ -1,4 +1,4 @@
-"""What every reader of a format needs: options, a place for problems, and images found by name."""
+"""`ReadContext`: the options of one reading of a data set, and the collector of its faults."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from pathlib import Path, PurePosixPath
 from blemish.data.findings import Finding, Severity
 from blemish.data.header_info import HeaderInfo
 from blemish.data.image_index import ImageIndex
+from blemish.data.raw_annotations import PlacedAnnotations
 from blemish.data.split_names import SPLITS
-from blemish.errors import BadDataset, suggestion
+from blemish.errors import BadDataset, nearest_name
 from blemish.structures import Task
+
+MAX_NAMED_IMAGES = 5  # number of missing images that an error names
 
 
 @dataclass
 class ReadContext:
-    """One reading of a data set: what was asked, and what was found on the way.
+    """The options of one reading of a data set, and what the reader found.
 
     Attributes:
-        images: where images lie, if not beside their labels.
-        task: what the user wants the set to be, or None to go by what it holds.
-        columns: for tables, which column (name, or position from 0) is the path, label, group, split, x, ...
-        delimiter: for tables; recognised where None.
-        box_order: for tables, the order of four columns given by position: xywh, xyhw or xyxy.
-        missing: `error` for an image that is not there, `drop` to go on without it, or `keep`.
-        minimum_labels: fewer distinct labels than this in a classification set are an error.
-        lenient: collect problems instead of raising the first.
-        looks: what a look at each image's header showed, by path, where somebody looked.
-        notes: what was dropped or mended, for people.
-        findings: problems collected.
+        images: folder of the images, if they are not beside the labels.
+        task: the task that the data set is to be read for, or None to choose it by the annotations.
+        columns: for tables, the column (name, or position from 0) of each role: path, label, group, split, x, ...
+        delimiter: for tables; None to detect it.
+        box_order: for tables, the order of four box columns given by position: xywh, xyhw or xyxy.
+        missing: what to do about an image that does not exist: "error", "drop" it, or "keep" its labels.
+        minimum_labels: a classification data set with fewer distinct labels is an error.
+        lenient: whether to collect faults instead of raising the first, as `blemish data check` does.
+        headers: the header info of each image that was read.
+        notes: what was left out or converted, one sentence each.
+        findings: the faults collected.
+        annotations: if `lenient`, the annotations of every image, for the checks.
     """
 
     images: Path | None = None
@@ -40,9 +44,10 @@ class ReadContext:
     missing: str = "error"
     minimum_labels: int = 2
     lenient: bool = False
-    looks: dict[Path, HeaderInfo] = field(default_factory=dict, repr=False)
+    headers: dict[Path, HeaderInfo] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    annotations: list[PlacedAnnotations] = field(default_factory=list, repr=False)
 
     def problem(
         self,
@@ -54,67 +59,95 @@ class ReadContext:
         remedy: str = "",
         severity: Severity = Severity.ERROR,
         fix: str = "",
+        drops_image: bool = False,
     ) -> None:
-        """Something is wrong: raise it, or keep it and go on where the reading is lenient or it is no error.
+        """Report a fault: raise it if it is an error and the reading is strict, collect it otherwise.
+
+        Args:
+            code: the kind of fault, such as "missing-image".
+            message: what is wrong, without the place.
+            origin: the place in the labels: "labels.csv:14".
+            path: the image that it concerns.
+            remedy: what the user can do.
+            severity: only an error is raised.
+            fix: what `blemish data check --fix` does about it.
+            drops_image: whether that fix leaves the image out.
 
         Raises:
-            BadDataset: an error, and the reading is not lenient.
+            BadDataset: with the reason `code`, for an error in a strict reading.
         """
-        finding = Finding(code, severity, message, path, origin, remedy, fix)
+        finding = Finding(code, severity, message, path, origin, remedy, fix, drops_image=drops_image)
         if severity is Severity.ERROR and not self.lenient:
-            raise BadDataset(finding.sentence())
+            raise BadDataset(message, where=finding.where, remedy=remedy, reason=code)
         self.findings.append(finding)
 
     def note(self, sentence: str) -> None:
-        """Say something once."""
+        """Record what was left out or converted; a repeated sentence is recorded once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def in_two_splits(self, name: str, first: str, second: str, *, origin: str) -> str:
-        """The one of two splits that an image listed in both counts for, the one to measure with."""
-        lost, kept = sorted((first, second), key=SPLITS.index)
-        self.note(f"images that stand in {lost} and in {kept} count for {kept} only")
+        """Report an image that is listed in two splits.
+
+        Args:
+            name: the image.
+            first: one split.
+            second: the other split.
+            origin: the place of the later entry.
+
+        Returns:
+            The split that the image is read into: test before val before train.
+        """
+        dropped, kept = sorted((first, second), key=SPLITS.index)
+        self.note(f"images in both {dropped} and {kept} are read into {kept} only")
         if self.lenient:
             self.problem(
                 "split-leak",
-                f"{name!r} stands in {lost} and in {kept}",
+                f"{name!r} is in both {dropped} and {kept}",
                 origin=origin,
-                remedy="list it in one split only: blemish data split",
-                fix=f"drops it from {lost}",
+                remedy="list it in one split only, or run blemish data split",
+                fix=f"drops it from {dropped}",
             )
         return kept
 
     def missing_images(
-        self, missing: list[tuple[str, str]], looked_in: Path, listed: ImageIndex | None = None
+        self, missing: list[tuple[str, str]], searched: Path, index: ImageIndex | None = None
     ) -> None:
-        """Report images that labels name and nobody finds.
+        """Report images that labels name and that do not exist.
 
         Args:
-            missing: (name as written, origin) of each.
-            looked_in: the folder they should lie in.
-            listed: what lies there, for the nearest name.
+            missing: name as written, and place of the label, of each image.
+            searched: the folder that was searched.
+            index: the images in that folder, to suggest the nearest name.
+
+        Raises:
+            BadDataset: the reading is strict and `self.missing` is "error".
         """
         if not missing:
             return
-        remedy = "put them there, say where they are with images=, or drop their lines"
         if self.lenient:
             for name, origin in missing:
-                near = (
-                    "" if listed is None else suggestion(PurePosixPath(name).name, listed.names, max_names=0)
-                )
+                file_name = PurePosixPath(name).name
+                nearest = None if index is None else nearest_name(file_name, index.names)
                 self.problem(
                     "missing-image",
-                    f"there is no image {name!r} in {looked_in}{near if 'mean' in near else ''}",
+                    f"there is no image {name!r} in {searched}"
+                    + (f"; did you mean {nearest!r}?" if nearest else ""),
                     origin=origin,
-                    remedy="restore it or drop the line",
+                    remedy="restore the image or drop the line",
                     fix="drops the line",
                 )
             return
-        shown = ", ".join(repr(name) for name, _ in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        named = ", ".join(repr(name) for name, _ in missing[:MAX_NAMED_IMAGES])
+        if len(missing) > MAX_NAMED_IMAGES:
+            named += ", ..."
         if self.missing == "drop":
-            self.note(
-                f"{len(missing)} images that labels name are not in {looked_in} and were dropped: {shown}"
-            )
+            self.note(f"dropped {len(missing)} labeled images that are not in {searched}: {named}")
             return
-        count = "an image is" if len(missing) == 1 else f"{len(missing)} images are"
-        raise BadDataset(f"{missing[0][1]}: {count} not in {looked_in}: {shown}; {remedy}")
+        subject = "an image is" if len(missing) == 1 else f"{len(missing)} images are"
+        raise BadDataset(
+            f"{subject} not in {searched}: {named}",
+            where=missing[0][1],
+            remedy="put them there, name their folder with images=, or drop their lines",
+            reason="missing-image",
+        )

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from blemish.arrays import FloatArray, IntArray
-from blemish.data.duplicates import find_copies, signatures
+from blemish.data.duplicates import find_copies, image_signatures
 from blemish.data.image_hashes import linked_groups
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadDataset, BadInput, UnknownName, suggestion
@@ -98,7 +98,9 @@ def _groups(dataset: Dataset, ways: Sequence[str]) -> tuple[IntArray, str]:
         elif kind == "pattern" and value:
             pairs += _link_equal(_matches(dataset, value))
         elif way == "near-duplicates":
-            pairs += [(p.first, p.second) for p in find_copies(signatures([s.path for s in dataset.samples]))]
+            pairs += [
+                (p.first, p.second) for p in find_copies(image_signatures([s.path for s in dataset.samples]))
+            ]
         else:
             raise BadInput(f"there is no way {way!r} to group images; use {WAYS}")
         said.append(way)

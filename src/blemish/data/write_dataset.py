@@ -18,7 +18,7 @@ from blemish.structures import Dataset
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenDataset:
     """A data set that was written.
 
     Attributes:
@@ -53,7 +53,7 @@ def write_dataset(
     *,
     link: bool = False,
     suffixes: Mapping[str, str] | None = None,
-) -> Written:
+) -> WrittenDataset:
     """Write images and labels as a data set of `format`.
 
     Args:
@@ -96,7 +96,7 @@ def write_dataset(
             f"{where} could not be written ({error.strerror}); free some space or choose another folder"
         ) from error
     losses = tuple(ConversionLoss(what, tuple(ids)) for what, ids in writing.lost.items())
-    return Written(root, chosen.name, len(dataset), losses, damaged)
+    return WrittenDataset(root, chosen.name, len(dataset), losses, damaged)
 
 
 def check_output(root: Path, sources: Iterable[Path | None]) -> None:

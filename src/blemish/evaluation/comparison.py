@@ -305,7 +305,7 @@ def _outlined(dataset: Dataset) -> Dataset:
         assert ground_truth.boxes_xyxy is not None and ground_truth.size_hw is not None  # noqa: S101  (the task has both)
         size_hw = ground_truth.size_hw
         corners = ground_truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
-        masks = tuple(PolygonMask(size_hw, (corner,), stands_in=True) for corner in corners)
+        masks = tuple(PolygonMask(size_hw, (corner,), from_box=True) for corner in corners)
         return replace(ground_truth, task=Task.SEGMENTATION, masks=masks)
 
     samples = tuple(

@@ -55,9 +55,9 @@ class LabelMatch:
                 truncated=none,
                 areas=np.zeros(0),
             )
-        from blemish.data.clean import rows_of
+        from blemish.data.clean import select_objects
 
-        return replace(rows_of(ground_truth, kept), labels=self.model, label_index=index)
+        return replace(select_objects(ground_truth, kept), labels=self.model, label_index=index)
 
 
 def match_labels(model: Labels, data: Labels, mapping: Mapping[str, str] | None = None) -> LabelMatch:

@@ -38,7 +38,7 @@ def test_labels_drawn_before_an_image_was_turned_upright(plant):
     sample = next(s for s in dataset if s.path == path)
     assert sample.size_hw == (64, 48)
     assert sample.ground_truth.boxes_xyxy[0].tolist() == [48 - 20, 4, 48 - 8, 24]
-    assert any("turned" in n for n in dataset.notes)
+    assert any("rotated" in n for n in dataset.notes)
 
 
 def test_an_orientation_that_labels_say_nothing_about(plant):

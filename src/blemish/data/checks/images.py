@@ -1,104 +1,227 @@
-"""Images that cannot be used, or not as they stand."""
+"""Checks of image files: those that cannot be used, and those with unusual properties."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from blemish.data.check_context import CheckContext, unusable_code
+from blemish.data.checks import register
 from blemish.data.findings import Finding, Severity
 from blemish.data.header_info import HeaderInfo
-from blemish.errors import ImageTooLarge, ImageTruncated
+from blemish.data.image_index import ImageIndex
+from blemish.data.jpeg_integrity import find_jpeg_damage
+from blemish.errors import BadImage, ImageTruncated
+from blemish.imaging import Header
+from blemish.structures import Dataset, Sample
 
-SUFFIXES_OF = {
+SUFFIXES = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
 }
-FEWEST_PIXELS_A_SIDE = 10
-NO_IMAGE_MODES = ("F", "LAB")
+MIN_SIDE_PIXELS = 10
+COPY_AGAIN = "copy or download it again"
+PAINTED_MASK_FOLDERS = ("SegmentationObject", "SegmentationClass")  # of VOC
 
 
-def check_images(paths: Sequence[Path], looks: Sequence[HeaderInfo]) -> Iterator[Finding]:
-    """What a look at each file without decoding it shows."""
-    for path, look in zip(paths, looks, strict=True):
-        finding = _unusable(path, look)
-        if finding is not None:
-            yield finding
-        else:
-            yield from _unusual(path, look)
+@register("images.empty", codes=("empty-file",))
+def check_empty(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files without any bytes."""
+    for sample, _ in _unusable(context, "empty-file"):
+        yield _unusable_image("empty-file", "the file is empty", sample.path, COPY_AGAIN)
 
 
-def _unusable(path: Path, look: HeaderInfo) -> Finding | None:
-    def error(code: str, message: str, remedy: str) -> Finding:
-        return Finding(code, Severity.ERROR, message, path, remedy=remedy, fix="leaves it out")
-
-    reason, remedy = look.detail, look.remedy
-    if look.error_code == "bad-image.empty-file":
-        return error("empty-file", "the file is empty", "copy or download it again")
-    if look.error_class is ImageTooLarge:
-        return error("oversized-image", reason, remedy)
-    if look.error_class is ImageTruncated or look.fault == "truncated":
-        return error("truncated-image", "the file ends too early", "copy or download it again")
-    if look.error_code:
-        return error("broken-image", reason, remedy or "replace it")
-    if look.fault == "checksum":
-        return error("damaged-image", "a checksum in the file is wrong", "copy or download it again")
-    if look.header is not None and look.header.mode in NO_IMAGE_MODES:
-        return error("broken-image", f"its pixels are {look.header.mode}", "save it as RGB or as grey")
-    return None
+@register("images.unreadable", codes=("broken-image",))
+def check_unreadable(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Files that are not images, or are images of an unsupported kind."""
+    for sample, info in _unusable(context, "broken-image"):
+        if info.error_code:
+            yield _unusable_image("broken-image", info.detail, sample.path, info.remedy or "replace it")
+        elif info.header is not None:
+            message = f"its pixels are {info.header.mode}"
+            yield _unusable_image("broken-image", message, sample.path, "save it as RGB or as gray")
 
 
-def _unusual(path: Path, look: HeaderInfo) -> Iterator[Finding]:
-    header = look.header
-    if header is None:
+@register("images.truncated", codes=("truncated-image",))
+def check_truncated(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files that end too early."""
+    for sample, _ in _unusable(context, "truncated-image"):
+        yield _unusable_image("truncated-image", "the file ends too early", sample.path, COPY_AGAIN)
+    for error in context.decode_errors:
+        if isinstance(error, ImageTruncated):
+            yield _undecodable("truncated-image", error)
+
+
+@register("images.damaged", codes=("damaged-image",))
+def check_damaged(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files with a wrong checksum, or that cannot be decoded."""
+    for sample, _ in _unusable(context, "damaged-image"):
+        yield _unusable_image("damaged-image", "a checksum in the file is wrong", sample.path, COPY_AGAIN)
+    for error in context.decode_errors:
+        if not isinstance(error, ImageTruncated):
+            yield _undecodable("damaged-image", error)
+
+
+@register("images.damaged-jpeg", codes=("damaged-image",))
+def check_jpeg_integrity(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """JPEG files with damage that decoders do not report (with `--thorough` only)."""
+    if not context.thorough:
         return
+    for path in dict.fromkeys(s.path for s in context.decodable_samples):
+        damage = find_jpeg_damage(path.read_bytes())
+        if damage:
+            message = f"it can be decoded, and {damage}"
+            yield _unusable_image("damaged-image", message, path, f"inspect it, and {COPY_AGAIN}")
 
-    def note(
-        code: str, message: str, remedy: str, severity: Severity = Severity.NOTE, fix: str = ""
-    ) -> Finding:
-        return Finding(code, severity, message, path, remedy=remedy, fix=fix)
 
-    if path.suffix.casefold() not in SUFFIXES_OF.get(header.format, (path.suffix.casefold(),)):
-        right = SUFFIXES_OF[header.format][0]
-        yield note(
-            "wrong-extension",
-            f"it is a {header.format} file called {path.suffix}",
-            f"rename it to {path.stem}{right}",
-            Severity.WARNING,
-            "renames it",
-        )
-    if min(header.size_hw) < FEWEST_PIXELS_A_SIDE:
+@register("images.oversized", codes=("oversized-image",))
+def check_oversized(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images with too many pixels or bytes."""
+    for sample, info in _unusable(context, "oversized-image"):
+        yield _unusable_image("oversized-image", info.detail, sample.path, info.remedy)
+
+
+@register("images.tiny", codes=("tiny-image",))
+def check_tiny(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images with a side shorter than 10 pixels."""
+    for sample, header in _headers(context):
         height, width = header.size_hw
-        yield note(
-            "tiny-image",
-            f"it is {width} x {height} pixels",
-            "replace or drop it",
-            Severity.WARNING,
-            "drops it",
-        )
-    if look.fault == "trailing":
-        yield note(
-            "trailing-bytes", "the file goes on after the picture's end", "save it again if that is not meant"
-        )
-    if header.orientation != 1:
-        yield note(
-            "exif-orientation",
-            f"it lies turned in the file (EXIF orientation {header.orientation}) and is shown upright",
-            "make sure that its labels were drawn on the upright picture",
-        )
-    if header.bits == 16:
-        yield note(
-            "sixteen-bit",
-            "it has 16 bits",
-            "set white_level in the recipe if its brightest value is not 65535",
-        )
-    if header.mode == "CMYK":
-        yield note("cmyk", "its colours are CMYK, made for print", "save it as RGB to be sure of its colours")
-    if header.mode == "P":
-        yield note("palette", "it has a palette of at most 256 colours", "use the original if there is one")
-    if header.frames > 1:
-        yield note(
-            "several-frames", f"the file holds {header.frames} pictures, the first counts", "split the file"
-        )
+        if min(height, width) < MIN_SIDE_PIXELS:
+            yield Finding(
+                "tiny-image",
+                Severity.WARNING,
+                f"it is {width} x {height} pixels",
+                sample.path,
+                remedy="replace or drop it",
+                fix="drops it",
+                drops_image=True,
+            )
+
+
+@register("images.wrong-extension", codes=("wrong-extension",))
+def check_extension(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files whose names have the extension of another format."""
+    for sample, header in _headers(context):
+        suffix = sample.path.suffix
+        if suffix.casefold() not in SUFFIXES.get(header.format, (suffix.casefold(),)):
+            yield Finding(
+                "wrong-extension",
+                Severity.WARNING,
+                f"it is a {header.format} file with the extension {suffix}",
+                sample.path,
+                remedy=f"rename it to {sample.path.stem}{SUFFIXES[header.format][0]}",
+                fix="renames it",
+            )
+
+
+@register("images.trailing-bytes", codes=("trailing-bytes",))
+def check_trailing_bytes(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files with bytes after the end of the image."""
+    for sample, info in context.readable_images:
+        if info.fault == "trailing":
+            message = "the file continues after the end of the image"
+            yield _note("trailing-bytes", message, sample.path, "save it again if that is not intended")
+
+
+@register("images.exif-orientation", codes=("exif-orientation",))
+def check_orientation(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images that are stored rotated or mirrored, with an EXIF orientation."""
+    for sample, header in _headers(context):
+        if header.orientation != 1:
+            yield _note(
+                "exif-orientation",
+                f"it has EXIF orientation {header.orientation}, which is applied when it is read",
+                sample.path,
+                "make sure that its labels were drawn on the upright image",
+            )
+
+
+@register("images.sixteen-bit", codes=("sixteen-bit",))
+def check_sixteen_bit(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images with 16 bits per channel."""
+    for sample, header in _headers(context):
+        if header.bits == 16:
+            remedy = "set white_level in the recipe if its brightest value is not 65535"
+            yield _note("sixteen-bit", "it has 16 bits per channel", sample.path, remedy)
+
+
+@register("images.cmyk", codes=("cmyk",))
+def check_cmyk(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images in CMYK, the color space of printing."""
+    for sample, header in _headers(context):
+        if header.mode == "CMYK":
+            remedy = "save it as RGB to be sure of its colors"
+            yield _note("cmyk", "its colors are CMYK, which is intended for printing", sample.path, remedy)
+
+
+@register("images.palette", codes=("palette",))
+def check_palette(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images with a palette of at most 256 colors."""
+    for sample, header in _headers(context):
+        if header.mode == "P":
+            remedy = "use the original if there is one"
+            yield _note("palette", "it has a palette of at most 256 colors", sample.path, remedy)
+
+
+@register("images.multiple-frames", codes=("several-frames",))
+def check_frames(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Image files with several frames, of which only the first is read."""
+    for sample, header in _headers(context):
+        if header.frames > 1:
+            message = f"the file has {header.frames} frames, and only the first is read"
+            yield _note("several-frames", message, sample.path, "split the file")
+
+
+@register("images.unlabeled", codes=("image-without-label",))
+def check_unlabeled(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images in the folder of the data set that no label names."""
+    folder = context.image_folder
+    if folder is None or not folder.is_dir():
+        return
+    known = {os.fspath(s.path) for s in dataset.samples}
+    known |= {os.fspath(f.path) for f in context.read_findings if f.path is not None}
+    painted = tuple(f"{os.sep}{name}{os.sep}" for name in PAINTED_MASK_FOLDERS)
+    for image in sorted(ImageIndex(folder).path_texts()):
+        if image not in known and not any(part in image for part in painted):
+            yield Finding(
+                "image-without-label",
+                Severity.WARNING,
+                "no label names it",
+                Path(image),
+                remedy="label it or remove it",
+                fix="leaves it out",
+            )
+
+
+def _unusable(context: CheckContext, code: str) -> Iterator[tuple[Sample, HeaderInfo]]:
+    return ((sample, info) for sample, info in context.images if unusable_code(info) == code)
+
+
+def _headers(context: CheckContext) -> Iterator[tuple[Sample, Header]]:
+    for sample, info in context.readable_images:
+        if info.header is not None:
+            yield sample, info.header
+
+
+def _unusable_image(code: str, message: str, path: Path, remedy: str) -> Finding:
+    return Finding(code, Severity.ERROR, message, path, remedy=remedy, fix="leaves it out", drops_image=True)
+
+
+def _undecodable(code: str, error: BadImage) -> Finding:
+    return Finding(
+        code,
+        Severity.ERROR,
+        error.detail,
+        error.path,
+        remedy=error.remedy,
+        fix="leaves it out",
+        drops_image=True,
+    )
+
+
+def _note(code: str, message: str, path: Path, remedy: str) -> Finding:
+    return Finding(code, Severity.NOTE, message, path, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Label names that look like mistakes, and labels with too few images to learn or to measure."""
+"""Checks of labels: names that may be misspelled, and labels with too few images."""
 
 from __future__ import annotations
 
@@ -8,63 +8,70 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from blemish.arrays import BoolArray
+from blemish.data.check_context import CheckContext
+from blemish.data.checks import register
 from blemish.data.findings import Finding, Severity
-from blemish.structures import Dataset
+from blemish.structures import Dataset, Task
 
-FEWEST_IMAGES = 10
-FEWEST_TO_MEASURE = 5
-FEWEST_LETTERS = 4  # shorter words differ in a letter because they are others
-MOST_IMBALANCE = 20.0
-ALIKE = 0.88  # difflib's ratio from which two names are taken for one misspelt
+MIN_IMAGES_PER_LABEL = 10
+MIN_IMAGES_TO_EVALUATE = 5
+MIN_WORD_LETTERS = 4  # shorter words that differ in one letter are different words
+MAX_IMBALANCE = 20.0
+MIN_NAME_SIMILARITY = 0.88  # difflib's ratio from which two names count as one, misspelled
 
 
-def check_names(dataset: Dataset) -> Iterator[Finding]:
-    """Names that differ in case, spaces, plural or a letter only."""
+@register("labels.near-duplicates", codes=("similar-labels",))
+def check_similar_names(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Label names that differ only in case, spaces, plural or one letter."""
     names = dataset.labels.names
     for first, second in sorted(_candidates(names), key=lambda pair: pair[::-1]):
-        if alike(names[first], names[second]):
+        if are_similar(names[first], names[second]):
             yield Finding(
                 "similar-labels",
                 Severity.WARNING,
-                f"the labels {names[first]!r} and {names[second]!r} look like one",
+                f"the labels {names[first]!r} and {names[second]!r} may be the same",
                 dataset.root,
-                remedy="give both the same name if they mean the same, with data merge --map",
+                remedy="give both the same name if they mean the same, with blemish data merge --label-map",
             )
 
 
 def _candidates(names: Sequence[str]) -> set[tuple[int, int]]:
-    """Positions (first < second) of names that may be alike, in less time than comparing all with all."""
+    """Return the positions (first < second) of names that may be similar, without comparing all with all."""
     same: dict[str, int] = {}
     slots: dict[tuple[int, tuple[str, ...]], list[tuple[int, int, int]]] = {}
-    out: set[tuple[int, int]] = set()
+    candidates: set[tuple[int, int]] = set()
     for i, name in enumerate(names):
         words = _plain(name).split()
         first = same.setdefault("".join(words), i)
         if first != i:
-            out.add((first, i))
+            candidates.add((first, i))
         for at, word in enumerate(words):
-            if len(word) < FEWEST_LETTERS or any(c.isdigit() for c in word):
+            if len(word) < MIN_WORD_LETTERS or any(c.isdigit() for c in word):
                 continue
             letters = 0
             for c in word:
                 letters |= 1 << ord(c) % 64
             slot = slots.setdefault((at, (*words[:at], *words[at + 1 :])), [])
-            # Letters that only one of both has cannot match, and `ALIKE` allows few of those.
-            out.update(
+            # Letters that only one of the words has cannot match, and the similarity allows few of those.
+            candidates.update(
                 (j, i)
-                for j, theirs, length in slot
-                if (letters ^ theirs).bit_count() <= max(2, (1 - ALIKE) * (len(word) + length))
+                for j, other_letters, length in slot
+                if (letters ^ other_letters).bit_count()
+                <= max(2, (1 - MIN_NAME_SIMILARITY) * (len(word) + length))
             )
             slot.append((i, letters, len(word)))
-    return out
+    return candidates
 
 
-def alike(first: str, second: str) -> bool:
-    """Whether two label names may be one, misspelt.
+def are_similar(first: str, second: str) -> bool:
+    """Return whether two label names may be the same, one of them misspelled.
 
     Example:
-        >>> alike("scratch", "Scratches "), alike("front_dent", "rear_dent"), alike("F_Normal", "R_Normal")
-        (True, False, False)
+        >>> are_similar("scratch", "Scratches "), are_similar("front_dent", "rear_dent")
+        (True, False)
+        >>> are_similar("F_Normal", "R_Normal")
+        False
     """
     one, two = _plain(first), _plain(second)
     if one.replace(" ", "") == two.replace(" ", ""):
@@ -72,70 +79,92 @@ def alike(first: str, second: str) -> bool:
     words, others = one.split(), two.split()
     if len(words) != len(others):
         return False
-    # Names that differ in a whole word are different things; in one word they may be a slip of the pen.
+    # Names that differ in several words are different labels; in one word, the difference may be a typing error.
     differing = [(a, b) for a, b in zip(words, others, strict=True) if a != b]
     if len(differing) != 1:
         return False
     a, b = differing[0]
-    if min(len(a), len(b)) < FEWEST_LETTERS or any(c.isdigit() for c in a + b):
+    if min(len(a), len(b)) < MIN_WORD_LETTERS or any(c.isdigit() for c in a + b):
         return False
     plural = {a + "s", a + "es"} & {b} or {b + "s", b + "es"} & {a}
-    return bool(plural) or difflib.SequenceMatcher(None, a, b).ratio() >= ALIKE
+    return bool(plural) or difflib.SequenceMatcher(None, a, b).ratio() >= MIN_NAME_SIMILARITY
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
-def check_counts(dataset: Dataset) -> Iterator[Finding]:
-    """Labels that nobody has, that are rare, or that a split for measuring lacks."""
-    if not dataset.labels.names or dataset.task.has_one_box:
-        return
-    held = np.array(
-        [s.ground_truth.presence_mask() for s in dataset.samples if s.ground_truth is not None], bool
-    )
-    held = held.reshape(-1, len(dataset.labels))
-    splits = np.array([s.split or "" for s in dataset.samples if s.ground_truth is not None])
-    totals = held.sum(0)
-    for label, total in zip(dataset.labels.names, totals.tolist(), strict=True):
-        if total == 0:
+@register("labels.unused", codes=("unused-label",))
+def check_unused(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Labels without any image."""
+    for name, count in _image_counts(dataset).items():
+        if count == 0:
             yield Finding(
                 "unused-label",
                 Severity.WARNING,
-                f"the label {label!r} stands in no image",
+                f"the label {name!r} is in no image",
                 dataset.root,
-                remedy="label some, or take the name out",
+                remedy="label some images, or remove the name",
             )
-        elif total < FEWEST_IMAGES:
+
+
+@register("labels.few-examples", codes=("few-examples",))
+def check_few_examples(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Labels with too few images to train or to evaluate."""
+    totals = _image_counts(dataset)
+    for name, count in totals.items():
+        if 0 < count < MIN_IMAGES_PER_LABEL:
             yield Finding(
                 "few-examples",
                 Severity.WARNING,
-                f"the label {label!r} stands in {total} images, too few to learn or to measure",
+                f"the label {name!r} has {_images(count)}, too few to train or to evaluate",
                 dataset.root,
-                remedy=f"label at least {FEWEST_IMAGES}",
+                remedy=f"label at least {MIN_IMAGES_PER_LABEL}",
             )
-    for split in [s for s in ("val", "test") if (splits == s).any()]:
-        for label, total, whole in zip(
-            dataset.labels.names, held[splits == split].sum(0).tolist(), totals.tolist(), strict=True
-        ):
-            if total < FEWEST_TO_MEASURE and whole >= FEWEST_IMAGES:
+    for split in ("val", "test"):
+        for name, count in _image_counts(dataset, split).items():
+            if count < MIN_IMAGES_TO_EVALUATE and totals[name] >= MIN_IMAGES_PER_LABEL:
                 yield Finding(
                     "few-examples",
                     Severity.WARNING,
-                    f"the label {label!r} stands in {total} images of {split}, too few to measure",
+                    f"the label {name!r} has {_images(count)} in {split}, too few to evaluate",
                     dataset.root,
-                    remedy=f"divide the set anew, so that at least {FEWEST_TO_MEASURE} are there",
+                    remedy=f"split the data set again, with at least {MIN_IMAGES_TO_EVALUATE} in {split}",
                 )
-    used = totals[totals > 0]
-    if len(used) > 1 and used.max() / used.min() > MOST_IMBALANCE:
-        most, least = (
-            dataset.labels.names[int(i)]
-            for i in (totals.argmax(), np.where(totals > 0, totals, 1 << 60).argmin())
-        )
+
+
+@register("labels.imbalance", codes=("imbalance",))
+def check_imbalance(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Labels of which the commonest has over 20 times as many images as the rarest."""
+    used = {name: count for name, count in _image_counts(dataset).items() if count}
+    if len(used) < 2:
+        return
+    commonest, rarest = max(used, key=lambda n: used[n]), min(used, key=lambda n: used[n])
+    if used[commonest] / used[rarest] > MAX_IMBALANCE:
         yield Finding(
             "imbalance",
             Severity.NOTE,
-            f"{most!r} stands in {used.max()} images and {least!r} in {used.min()}",
+            f"{commonest!r} has {_images(used[commonest])} and {rarest!r} has {_images(used[rarest])}",
             dataset.root,
-            remedy="weigh the classes in training, or label more of the rare one",
+            remedy="use class weights in training, or label more images of the rare label",
         )
+
+
+def _image_counts(dataset: Dataset, split: str | None = None) -> dict[str, int]:
+    """Return the number of images of each label; nothing if images of the split, or labels, do not exist."""
+    names = dataset.labels.names
+    if not names or dataset.task is Task.LOCALIZATION:
+        return {}
+    presence: list[BoolArray] = [
+        sample.ground_truth.presence_mask()
+        for sample in dataset.samples
+        if sample.ground_truth is not None and split in (None, sample.split)
+    ]
+    if split is not None and not presence:
+        return {}
+    counts = np.array(presence, bool).reshape(-1, len(names)).sum(0)
+    return dict(zip(names, counts.tolist(), strict=True))
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

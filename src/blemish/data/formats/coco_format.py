@@ -135,7 +135,7 @@ def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) ->
     }
     mask = None if ground_truth.masks is None else ground_truth.masks[row]
     if isinstance(mask, PolygonMask):
-        if not mask.stands_in:
+        if not mask.from_box:
             out["segmentation"] = [p.reshape(-1).tolist() for p in mask.polygons]
             out["area"] = mask.area
     elif mask is not None:

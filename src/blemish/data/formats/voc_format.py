@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blemish.data.coordinates import place_all
 from blemish.data.display_names import labels_with_display_names
-from blemish.data.findings import DROPS_IMAGE, Severity
+from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.voc_writer import write_voc
 from blemish.data.formats.voc_xml import VocAnnotation, read_page
@@ -180,7 +180,8 @@ def _drawn(
                     path=image,
                     remedy="list it, or divide the set anew: blemish data split",
                     severity=Severity.WARNING,
-                    fix=DROPS_IMAGE,
+                    fix="drops the image",
+                    drops_image=True,
                 )
             drawn.append(one)
             if stem in masks:

@@ -151,7 +151,7 @@ def object_lines(sample: Sample, context: WriteContext) -> list[str]:
     scale = np.array([sample.size_hw[1], sample.size_hw[0]], np.float64)
     lines = []
     bare = [
-        m is None or (isinstance(m, PolygonMask) and m.stands_in)
+        m is None or (isinstance(m, PolygonMask) and m.from_box)
         for m in ground_truth.masks or [None] * len(ground_truth)
     ]
     mixed = any(bare) and not all(bare)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.data.split import split_dataset
 from blemish.data.synthetic import write_cells, write_panels, write_vehicles
-from blemish.data.write_dataset import Written, write_dataset
+from blemish.data.write_dataset import WrittenDataset, write_dataset
 from blemish.errors import BadInput, UnknownName
 from blemish.structures import Task
 
@@ -26,7 +26,7 @@ def synthesize(
     size: int = 128,
     bits: int = 8,
     fractions: Mapping[str, float] | None = None,
-) -> Written:
+) -> WrittenDataset:
     """Draw solar cells, painted panels or vehicles and write them as a data set.
 
     Args:
