@@ -24,7 +24,7 @@ def boxes_with_area(boxes_xyxy: FloatArray) -> BoolArray:
     ascending: BoolArray = boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]
     if ascending.all():  # nearly always, and in half the time
         return np.ones(len(boxes_xyxy), bool)
-    has_area: BoolArray = ascending.all(axis=1)
+    has_area: BoolArray = np.all(ascending, axis=1)
     return has_area
 
 
