@@ -7,6 +7,7 @@ import pytest
 from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.errors import BadDataset
+from blemish.testing import raises
 
 DENT = {"id": 1, "name": "dent"}
 RUST = {"id": 2, "name": "rust"}
@@ -50,11 +51,11 @@ def test_shares_where_pixels_belong_are_an_error(coco, draw, table, tmp_path):
     del content["annotations"][0]
     (root / "annotations.json").write_text(json.dumps(content))
     assert len(check(root, duplicates=False).of("labels-in-another-scale")) == 1
-    with pytest.raises(BadDataset, match="multiply them by 64 and 48"):
+    with raises("bad-dataset.labels-in-another-scale", "annotations.json", "64 and 48"):
         open_dataset(root)
     (root / "annotations.json").unlink()
     table("filename,xmin,ymin,xmax,ymax,label\na.png,.1,.1,.5,1,dent\n")
-    with pytest.raises(BadDataset, match="not pixels"):
+    with raises("bad-dataset.labels-in-another-scale", "labels.csv:2"):
         open_dataset(root)
 
 

@@ -160,7 +160,7 @@ def test_an_image_in_two_subsets_is_a_leak_and_counts_for_the_side_that_measures
     export(*twice[::order], image("1.png", BOX, more='subset="Train"'), image_names=("0.png", "1.png"))
     dataset = open_dataset(tmp_path)
     assert {s.id: s.split for s in dataset} == {"images/0.png": "val", "images/1.png": "train"}
-    assert "stand in train and in val count for val only" in " ".join(dataset.notes)
+    assert "both train and val are read into val only" in " ".join(dataset.notes)
     found = check(tmp_path, duplicates=False).of("split-leak")
     assert [(f.message, f.fix) for f in found] == [
         ("'0.png' stands in train and in val", "drops it from train")

@@ -61,7 +61,7 @@ def test_images_beside_the_label_folders_are_noted(draw, tmp_path):
     ("files", "says"),
     [
         ([], "the folder is empty"),
-        (["only.png"], "images without labels"),
+        (["only.png"], "images and no labels"),
         (["dent/a.png"], "the only label is 'dent'"),
         (["train/a/1.png", "training/a/2.png"], "both mean train"),
     ],

@@ -74,7 +74,7 @@ def test_coco_of_every_kind_of_region(draw, tmp_path):
     assert (mask_to_array(ground_truth.masks[1]) == array).all()
     assert ground_truth.masks[2].area == array.sum()
     assert ground_truth.masks[3].area == 35
-    assert any("no outline" in n for n in dataset.notes)
+    assert any("no polygon" in n for n in dataset.notes)
     assert open_dataset(tmp_path, task="detection")[0].ground_truth.masks is None
 
 
@@ -276,7 +276,7 @@ def test_one_folder_for_training_and_measuring_is_training(draw, tmp_path):
 @pytest.mark.parametrize(
     ("yaml", "line", "says"),
     [
-        ("names: [dent\n", LINE, "no data set that can be recognised"),
+        ("names: [dent\n", LINE, "expected one of.*data.yaml"),
         ("train: images\nnames: {0: dent, 2: rust}\n", LINE, "without gaps"),
         ("train: images\nnames: [dent, dent]\n", LINE, "given twice"),
         ("train: nowhere\nnames: [dent, rust]\n", LINE, "no folder or list 'nowhere'"),

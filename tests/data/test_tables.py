@@ -253,7 +253,7 @@ def test_several_boxes_an_image_make_a_detection_set(three, table):
     assert found.task is Task.DETECTION
     assert labels_of(found) == [("dent", "scratch"), ("dent",), ()]
     assert as_task(found, "multilabel")[0].ground_truth.label_names == ("dent", "scratch")
-    with pytest.raises(WrongTask, match="2 objects"):
+    with pytest.raises(WrongTask, match="got 2"):
         as_task(found, "localization")
     with pytest.raises(WrongTask, match="outlines"):
         as_task(found, "segmentation")
