@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from blemish.config.image_level_options import HeadSpec
+from blemish.contrib.damagelens import architectures_plugin as architectures_plugin
 from blemish.models import create
 from blemish.models._weights import fill
 

@@ -16,9 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from blemish.config.architecture_options import ArchitectureOptions
-from blemish.config.key_names import RENAMED_OPTIONS
-from blemish.errors import BadRecipe, UnknownName, WrongTask, suggestion
+from blemish.config.architecture_options import ArchitectureOptions, check_option_names
+from blemish.errors import UnknownName, WrongTask
 from blemish.registry import Registry
 from blemish.structures import Task
 
@@ -90,22 +89,8 @@ class Architecture:
                 option, the architecture and the nearest option.
         """
         known = self.option_names()
-        if known is None:
-            return
-        for option in options:
-            if option not in known:
-                key = (keys or {}).get(option, option)
-                source = "" if key == option else f" (set by {key})"
-                if (new := RENAMED_OPTIONS.get(option)) in known:
-                    raise BadRecipe(
-                        f"architecture {self.name}: the option {option!r}{source} was renamed. Write {new}",
-                        reason="renamed-key",
-                    )
-                hint = suggestion(option, known) or "; it takes no options"
-                raise BadRecipe(
-                    f"architecture {self.name} takes no option {option!r}{source}{hint}",
-                    reason="unknown-option",
-                )
+        if known is not None:
+            check_option_names(self.name, options, known, keys)
 
     def check_task(self, task: Task) -> None:
         """Refuse a task that the architecture cannot be built for.
@@ -115,10 +100,10 @@ class Architecture:
         """
         if task in self.tasks:
             return
-        others = [a.name for a in architectures() if task in a.tasks]
+        others = [a.example for a in architectures() if task in a.tasks and a.smallest]
         raise WrongTask(
             f"architecture {self.name} supports {', '.join(self.tasks)}, not {task}; "
-            f"for {task} use one of: {', '.join(others[:8])}"
+            f"for {task} use for example {', '.join(others[:8])}"
         )
 
     def default_weight_files(self, name: str, options: Mapping[str, Any]) -> tuple[Path, ...]:

@@ -176,7 +176,7 @@ def _labels_held(
     counts = {
         len(unused[alias])
         for name in missing
-        for alias in network.aliases(name)
+        for alias in network.tensor_names(name)
         if len(own[name].shape) and len(own[name]) == label_count
         if alias in unused and unused[alias].shape[1:] == own[name].shape[1:]
     }

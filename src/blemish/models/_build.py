@@ -88,4 +88,5 @@ def _create(
         network = build(name, task=task, label_count=label_count, options=typed)
     else:
         network = build(name, task=task, label_count=label_count, **options)
+    network.architecture = name
     return network

@@ -1,7 +1,7 @@
-"""Networks that answer for the whole image: a backbone's pooled features and a head.
+"""Networks with one output for the whole image: the pooled features of a backbone, and a head.
 
-Classification, multilabel and localization differ in the head's width, the outputs' names and the decoder;
-a family gives the backbone, its stages and its feature layers.
+The tasks differ in the width of the head, the names of the outputs and the decoder; a family of architectures
+defines the backbone, its stages and its feature layers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ RESNET_STAGES = {
 
 
 class ImageNetwork(Network):
-    """One backbone, one input, one head.
+    """A network with one backbone, one input and one head.
 
     Args:
-        backbone: (b, c, h, w) to pooled features (b, `feature_count`).
+        backbone: maps (b, c, h, w) to pooled features (b, `feature_count`).
         feature_count: width of the pooled features.
-        stages: the backbone's, by name, prefixes without `backbone.`.
-        feature_layers: modules of the backbone, likewise.
+        task: the task to build it for.
+        label_count: number of labels.
+        options: of the recipe.
+        inputs: how an image becomes the input.
+        stages: of the backbone, by name; prefixes without `backbone.`.
+        feature_layers: names of modules of the backbone, without `backbone.`.
     """
 
     def __init__(
@@ -52,53 +56,61 @@ class ImageNetwork(Network):
         self.task = task
         self.label_count = label_count
         self.inputs = inputs
-        self.outputs, self.decoder = answers(task, options)
+        self.outputs, self.decoder = output_specs(task, options)
         self.stages = {
             **{stage: tuple(f"backbone.{p}" for p in prefixes) for stage, prefixes in stages.items()},
             "head": ("head",),
         }
         self.feature_layers = tuple(f"backbone.{name}" for name in feature_layers)
         self.backbone = backbone
-        self.head = build_head(feature_count, answer_width(task, label_count), options.head or HeadSpec())
+        self.head = build_head(feature_count, output_width(task, label_count), options.head or HeadSpec())
 
     def features(self, *inputs: Tensor) -> Tensor:
-        """(b, f) pooled features: all that the head sees."""
+        """Return (b, f) pooled features, the input of the head."""
         features: Tensor = self.backbone(inputs[0])
         return features
 
     def aliases(self, name: str) -> Sequence[str]:
-        """What files call one tensor; a head of one layer is `fc` itself."""
-        known = tuple(super().aliases(name))
-        return (*known, name.replace("head.0.", "fc.")) if len(self.head) == 1 else known
+        """Return the names that files use for a tensor; files call a head of one layer `fc`."""
+        names = tuple(super().aliases(name))
+        return (*names, name.replace("head.0.", "fc.")) if len(self.head) == 1 else names
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Raw outputs for a batch: (b, L) logits, or (b, 4) a box."""
+        """Return (b, L) logits, or (b, 4) boxes for localization."""
         return (self.head(self.features(*inputs)),)
 
 
-def answer_width(task: Task, label_count: int) -> int:
-    """How many numbers the head gives an image.
+def output_width(task: Task, label_count: int) -> int:
+    """Return the number of outputs of the head.
 
     Raises:
-        BadRecipe: labels that cannot be told apart.
+        BadRecipe: fewer labels than the task needs ("bad-recipe.too-few-labels").
     """
     if task.has_one_box:
         return 4
-    if label_count < (2 if task.has_one_label else 1):
-        raise BadRecipe(f"{task} needs at least two labels, and the data hold {label_count}")
+    if label_count < task.fields.min_labels:
+        raise BadRecipe(
+            f"{task}: expected data with at least {task.fields.min_labels} labels, got {label_count}",
+            reason="too-few-labels",
+        )
     return label_count
 
 
-def answers(task: Task, options: ImageOptions) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
-    """The outputs and the decoder of an image-level task."""
+def output_specs(task: Task, options: ImageOptions) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
+    """Return the outputs and the decoder of an image-level network.
+
+    Raises:
+        BadRecipe: `box_scale` is `coord_max` and `coord_max` is not known ("bad-recipe.missing-option").
+    """
     if not task.has_one_box:
         return (OutputSpec(name="logits", role="scores", activation="logits"),), DecoderSpec(name="scores")
     settings: dict[str, object] = {"box_format": "xywh", "normalized": True}
     if options.box_scale == "coord_max":
         if options.coord_max is None:
             raise BadRecipe(
-                "box_scale: coord_max needs coord_max, the largest coordinate of the set in pixels; "
-                "training fills it in, so leave it out of the recipe and train"
+                "the option box_scale=coord_max needs the option coord_max, the largest coordinate of the data "
+                "in pixels. Training measures it; elsewhere, set it.",
+                reason="missing-option",
             )
         settings = {"box_format": "xywh", "coord_max": options.coord_max}
     return (OutputSpec(name="box", role="box"),), DecoderSpec(name="point", settings=settings)
@@ -112,17 +124,27 @@ def image_input(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> InputSpec:
-    """How an image becomes one input, from the options and the family's own defaults.
+    """Return how an image becomes one input of the network.
+
+    Args:
+        options: of the recipe.
+        name: of the input.
+        size_hw: the family's default height and width in pixels.
+        mean: the family's default mean of each channel, of values in [0, 1].
+        std: the family's default standard deviation of each channel.
 
     Raises:
-        BadRecipe: mean and std that are not three numbers.
+        BadRecipe: `mean` or `std` are not three numbers ("bad-recipe.invalid-option").
     """
     mean, std = options.mean or tuple(mean), options.std or tuple(std)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise BadRecipe(f"mean and std are three numbers each, std above 0, not {list(mean)} and {list(std)}")
+        raise BadRecipe(
+            f"options mean and std: expected three numbers each, std above 0, got {list(mean)} and {list(std)}",
+            reason="invalid-option",
+        )
     by_name = {key: getattr(options, key) for key in ("resize", "resize_to", "interpolation")}
     for key, value in by_name.items():
-        if isinstance(value, dict):  # inputs that are not named keep the default
+        if isinstance(value, dict):  # inputs that the mapping does not name keep the default
             by_name[key] = value.get(name, ImageOptions.model_fields[key].default)
     return InputSpec(
         name=name,
@@ -140,20 +162,21 @@ _ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "silu": nn.SiLU,
     "none": None,
 }
+_BLOCK_LISTS = {"stages", "blocks", "layers", "features"}
 _NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
 
 
-def build_head(feature_count: int, answer_count: int, spec: HeadSpec) -> nn.Sequential:
-    """Dropout, linear, norm, activation for each hidden layer; dropout and a linear layer at the end.
+def build_head(feature_count: int, output_count: int, spec: HeadSpec) -> nn.Sequential:
+    """Return dropout, linear, norm and activation for each hidden layer, then dropout and a linear layer.
 
-    Layers that do nothing are left out, so that the keys are those of the same head written by hand.
+    Layers without effect are left out, so that the state dict has the keys of the same head written by hand.
 
     Example:
         >>> head = build_head(512, 6, HeadSpec(hidden=(256,), dropout=(0.5, 0.3)))
         >>> [type(layer).__name__ for layer in head]
         ['Dropout', 'Linear', 'ReLU', 'Dropout', 'Linear']
     """
-    widths = (feature_count, *spec.hidden, answer_count)
+    widths = (feature_count, *spec.hidden, output_count)
     layers: list[nn.Module] = []
     for position, (before, after) in enumerate(pairwise(widths)):
         if spec.dropout[position] > 0:
@@ -168,29 +191,21 @@ def build_head(feature_count: int, answer_count: int, spec: HeadSpec) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
-def stages_of(module: nn.Module, skip: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-    """The stages of a backbone nobody described: its children, a list of blocks counting one by one.
-
-    Args:
-        module: the backbone.
-        skip: children without interest.
+def stages_of(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return the stages of any backbone: its children, and each block of a child that is a list of blocks.
 
     Returns:
-        Prefixes by stage, covering every parameter exactly once.
+        Module-name prefixes by stage; they cover every parameter exactly once.
     """
     stages: dict[str, tuple[str, ...]] = {}
-    for name, child in module.named_children():
-        if name in skip or not any(True for _ in child.parameters()):
+    for name, child in backbone.named_children():
+        if not any(True for _ in child.parameters()):
             continue
-        blocks = isinstance(child, nn.Sequential | nn.ModuleList) and name in _BLOCK_LISTS
-        if not blocks:
+        if name not in _BLOCK_LISTS or not isinstance(child, nn.Sequential | nn.ModuleList):
             stages[name] = (name,)
             continue
         for inner, block in child.named_children():
             if any(True for _ in block.parameters()):
                 stages[f"{name}.{inner}"] = (f"{name}.{inner}",)
-    loose = tuple(name for name, _ in module.named_parameters(recurse=False))
-    return {"embedding": loose, **stages} if loose else stages
-
-
-_BLOCK_LISTS = {"stages", "blocks", "layers", "features"}
+    own = tuple(name for name, _ in backbone.named_parameters(recurse=False))
+    return {"embedding": own, **stages} if own else stages

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from blemish.config.checkpoint_names import checkpoint_names
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
 from blemish.models._state_dict import read_state_dict
 from blemish.structures import Task
@@ -18,6 +19,7 @@ class Network(nn.Module):
     """Base class of every architecture: a network for one task.
 
     Attributes:
+        architecture: the registered name that it was built under, or "".
         task: the task it was built for.
         label_count: number of labels, without the background class that some architectures add internally.
         inputs: how an image becomes each argument of `forward`, in order.
@@ -42,6 +44,7 @@ class Network(nn.Module):
     weight_parts: ClassVar[tuple[str, ...]] = ("",)
     exporter: ClassVar[Literal["dynamo", "torchscript"]] = "dynamo"
 
+    architecture: str = ""
     task: Task
     label_count: int
     inputs: tuple[InputSpec, ...]
@@ -95,6 +98,10 @@ class Network(nn.Module):
             rest = name.removeprefix("head.")
             return (name, f"fc.{rest}", f"classifier.{rest}")
         return (name,)
+
+    def tensor_names(self, name: str) -> tuple[str, ...]:
+        """Return `aliases`, and the names in checkpoints of other programs that plug-ins have registered."""
+        return (*self.aliases(name), *checkpoint_names(self.architecture, name))
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """Return the tensors of a weights file by name; architectures with their own file types override it."""

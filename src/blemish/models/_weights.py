@@ -121,7 +121,7 @@ def fill(network: Network, state: Mapping[str, Tensor], source: Path) -> Weights
         names = {n.removeprefix(prefix): n for n in state if n.startswith(prefix)}
         matches: dict[str, str] = {}
         for name, tensor in own.items():
-            for alias in network.aliases(name):
+            for alias in network.tensor_names(name):
                 key = names.get(alias)
                 if key is not None and _matches(state[key], tensor):
                     matches[name] = key

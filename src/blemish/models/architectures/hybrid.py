@@ -111,7 +111,7 @@ class Hybrid(Network):
     def aliases(self, name: str) -> Sequence[str]:
         """A file of the detector's, or of the encoder's, leaves our first word out."""
         if name.startswith("detector."):
-            return (name, *self.detector.aliases(name.removeprefix("detector.")))
+            return (name, *self.detector.tensor_names(name.removeprefix("detector.")))
         return (name, name.removeprefix("masks.encoder."))
 
     def on_weights_loaded(self) -> None:

@@ -142,9 +142,7 @@ class SSD(Network):
             torch.where(m >= 0, _rows_of(t["labels"], m) + 1, 0)
             for t, m in zip(targets, matched, strict=True)
         ]
-        return multibox_loss(
-            logits, offsets, torch.stack(labels), torch.stack(wanted), self.neg_pos_ratio
-        )
+        return multibox_loss(logits, offsets, torch.stack(labels), torch.stack(wanted), self.neg_pos_ratio)
 
 
 def multibox_loss(
