@@ -1,41 +1,97 @@
-"""Write the pages of docs/ that are made from the code: `make docs`. A test fails when one is out of date."""
+"""Write the reference pages that are generated from the code: `make docs`.
+
+    docs/models.md           from the registry of architectures
+    docs/cli.md              from the command line
+    docs/recipe.md           from the schema of the recipe
+    docs/decisions/index.md  from the titles and dates of the decisions
+
+A test fails if a page is older than the code.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
 
+CLI_INTRODUCTION = """# Command line
+
+This page is generated from the commands by `make docs`. `blemish COMMAND --help` prints the same.
+
+## Output and exit codes
+Standard output is an API; messages for people, warnings and progress go to standard error.
+
+With `--json`, a command prints JSON documents and nothing else on standard output: one document, or one per line if it
+processes a stream (`predict`, `explain`, `benchmark`). Every document contains `schema_version` (now {version}). The number
+increases when a key is removed, renamed or given another meaning; new keys do not change it, so ignore keys that you do not
+know. An error is a document too, and the same message goes to standard error:
+
+```json
+{{"schema_version": {version}, "error": {{"code": "bad-model-file", "message": "model.onnx: no such file"}}}}
+```
+
+Branch on `error.code`, never on the message. The codes are those of [the errors](api.md#errors), and
+
+| code | meaning |
+|---|---|
+| `usage` | an unknown command or option, or a value of the wrong type |
+| `interrupted` | the user pressed Ctrl-C, or the system ended the process |
+| `system` | the operating system refused an operation, such as reading a file |
+
+| exit code | meaning |
+|---|---|
+| 0 | everything was done |
+| 1 | a part failed, such as one image of many; the output names it. `data check` found errors |
+| 2 | nothing was done |
+| 130 | interrupted |
+
+## Environment variables
+| name | meaning |
+|---|---|
+| `BLEMISH_CACHE` | the folder of cached image headers and hashes |
+| `BLEMISH_NO_PLUGINS` | set to 1 to ignore all plug-ins |
+
+`blemish serve` reads more; see [the REST service](rest.md).
+
+"""
+
 
 def pages() -> dict[Path, str]:
     """Return the text of every generated page by its file."""
-    return {DOCS / "models.md": architectures_page(), DOCS / "recipe.md": recipe_page()}
+    return {
+        DOCS / "models.md": models_page(),
+        DOCS / "recipe.md": recipe_page(),
+        DOCS / "cli.md": cli_page(),
+        DOCS / "decisions" / "index.md": decisions_page(),
+    }
 
 
-def architectures_page() -> str:
-    """Return the table of architectures: one row per architecture or family."""
+def models_page() -> str:
+    """Return docs/models.md: one row per architecture or family of architectures."""
     from blemish.models import families
 
     rows = [
-        "# The architectures",
+        "# Architectures",
         "",
-        "Made from the registry by `make docs`. `blemish models NAME --layers` says more of each.",
+        "This page is generated from the registry by `make docs`. `blemish models NAME --layers` prints more about each one.",
         "",
-        "| name | tasks | what it is | input | license | needs |",
+        "| name | tasks | description | input size | license | extra |",
         "|---|---|---|---|---|---|",
     ]
     for family in families():
-        found = family[0]
+        first = family[0]
         cells = (
             ", ".join(f"`{member.name}`" for member in family),
-            ", ".join(found.tasks),
-            found.summary,
+            ", ".join(first.tasks),
+            first.summary,
             ", ".join(sorted({" x ".join(map(str, member.input_size_hw)) for member in family})),
-            found.license,
-            f"`{found.extra}`" if found.extra else "",
+            first.license,
+            f"`{first.extra}`" if first.extra else "",
         )
         rows.append(table_row(cells))
     return "\n".join(rows) + "\n"
@@ -89,9 +145,120 @@ def key_table(rows: Iterable[Any]) -> list[str]:
     return [*lines, ""]
 
 
+def cli_page() -> str:
+    """Return docs/cli.md: every command with its arguments and options."""
+    import typer
+
+    from blemish.cli import build_app
+    from blemish.commands import BUILTIN
+    from blemish.commands.json_output import SCHEMA_VERSION
+
+    lines = [CLI_INTRODUCTION.format(version=SCHEMA_VERSION)]
+    for name in BUILTIN:
+        group = typer.main.get_command(build_app([name]))
+        lines += command_section(f"blemish {name}", group.commands[name], level=2)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def decisions_page() -> str:
+    """Return docs/decisions/index.md: the title and date of every decision."""
+    rows = [
+        "# Decisions",
+        "",
+        "Dated notes on design decisions, each with the measurement behind it. A note keeps the words of its date: the",
+        "[glossary](../glossary.md) translates them.",
+        "",
+        "| number | decision | date |",
+        "|---|---|---|",
+    ]
+    for path in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        text = path.read_text(encoding="utf-8")
+        title = re.sub(r"^# (\d+: )?", "", text.partition("\n")[0])
+        date = re.search(r"^\d{4}-\d\d-\d\d", text, re.MULTILINE)
+        rows.append(table_row((path.name[:4], f"[{title}]({path.name})", date.group() if date else "")))
+    return "\n".join(rows) + "\n"
+
+
+def command_section(path: str, command: Any, *, level: int) -> Iterator[str]:
+    """Yield the lines of one command and its subcommands.
+
+    Args:
+        path: what users type, such as "blemish data check".
+        command: the click command or group.
+        level: of the heading.
+    """
+    yield f"{'#' * level} {path}"
+    yield ""
+    yield plain(inspect.cleandoc(command.help or ""))
+    yield ""
+    subcommands = getattr(command, "commands", None)
+    if subcommands is not None:
+        for name, subcommand in subcommands.items():
+            yield from command_section(f"{path} {name}", subcommand, level=level + 1)
+        return
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    usage = " ".join([path, *("[OPTIONS]" for _ in options[:1]), *(shown_argument(a) for a in arguments)])
+    yield f"```\n{usage}\n```"
+    yield ""
+    if arguments:
+        yield from ("| argument | description |", "|---|---|")
+        yield from (table_row((f"`{metavar(a)}`", plain(a.help or ""))) for a in arguments)
+        yield ""
+    if options:
+        yield from ("| option | value | default | description |", "|---|---|---|---|")
+        yield from (table_row(option_cells(o)) for o in options if "--help" not in o.opts)
+        yield ""
+
+
+def option_cells(option: Any) -> tuple[str, str, str, str]:
+    """Return the cells of one option: names, value, default, description."""
+    names = ", ".join(
+        f"`{name}`" for name in sorted([*option.opts, *option.secondary_opts], key=len, reverse=True)
+    )
+    is_flag = getattr(option, "is_flag", False)
+    value = "" if is_flag else f"`{metavar(option)}`" + (" (repeatable)" if option.multiple else "")
+    default = option.default
+    if isinstance(option.show_default, str):
+        shown = option.show_default
+    elif callable(default) or default is None or default in ((), [], ""):
+        shown = "required" if option.required else ""
+    elif is_flag and option.secondary_opts:
+        shown = f"`{(option.opts if default else option.secondary_opts)[0]}`"
+    elif is_flag:
+        shown = ""
+    else:
+        shown = f"`{getattr(default, 'value', default)}`"
+    return names, value, shown, plain(option.help or "")
+
+
+def shown_argument(argument: Any) -> str:
+    """Return an argument as usage lines show it: in brackets if it is optional."""
+    name = metavar(argument)
+    return name if argument.required else f"[{name}]"
+
+
+def metavar(parameter: Any) -> str:
+    """Return the placeholder of a value: the declared one, or the type's name."""
+    if parameter.metavar:
+        return str(parameter.metavar)
+    if parameter.param_type_name == "argument":
+        return str(parameter.name).upper()
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)  # Typer 0.29
+    name = getattr(annotation, "__name__", "") or getattr(getattr(parameter, "type", None), "name", "text")
+    known = {"integer": "INT", "integer range": "INT", "float range": "FLOAT", "str": "TEXT"}
+    return known.get(name, name.upper())
+
+
+def plain(text: str) -> str:
+    """Return help text as Markdown: no rich markup, brackets and angle brackets escaped."""
+    text = re.sub(r"\[/?(bold|italic|dim)\]", "", text)
+    return text.replace("\\[", "[").replace("<", "&lt;")
+
+
 def table_row(cells: Iterable[str]) -> str:
     """Return one line of a Markdown table."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":

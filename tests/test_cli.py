@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Annotated
@@ -77,6 +78,28 @@ def test_builtin_commands_exist():
         assert callable(command.load()), name
         assert COMMANDS.get(name) == command
         assert command.summary.endswith(".") and len(command.summary) < 80
+
+
+def every_command(command, path):
+    """Yield every click command below `command`, with what users type."""
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from every_command(subcommand, f"{path} {name}")
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+@pytest.mark.parametrize("name", list(BUILTIN))
+def test_help_texts_are_complete_and_not_swallowed_as_markup(name):
+    """Rich reads "[default: ...]" as markup and prints nothing: `show_default="..."` is the way to say it."""
+    group = typer.main.get_command(cli.build_app([name]))
+    for path, command in every_command(group.commands[name], f"blemish {name}"):
+        assert command.help, path
+        for parameter in command.params:
+            assert parameter.help, f"{path} {parameter.name}"
+            assert not re.search(r"(?<!\\)\[default", parameter.help), (
+                f"{path} {parameter.name}: {parameter.help}"
+            )
+            assert parameter.help.endswith("."), f"{path} {parameter.name}: {parameter.help}"
 
 
 def test_plugin_command_is_listed_and_runs(plugin, tmp_path):
@@ -189,9 +212,7 @@ def test_an_unexpected_exception_keeps_its_traceback(capsys, monkeypatch):
 
 
 def test_build_app_sees_a_command_registered_later():
-    importlib.import_module("blemish.commands").register_command(
-        "later", "blemish.demo:demonstrate", "Later."
-    )
+    importlib.import_module("blemish.commands").register_command("later", "blemish.demo:run_demo", "Later.")
     try:
         names = {command.name for command in cli.build_app([]).registered_commands}
     finally:

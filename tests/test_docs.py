@@ -1,10 +1,11 @@
-"""What the documents say of the code is what the code says of itself."""
+"""The documents agree with the code."""
 
 import importlib.util
 import re
 from pathlib import Path
 
 from blemish import cli
+from blemish.commands import BUILTIN
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -17,19 +18,19 @@ def test_generated_pages_are_up_to_date():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make docs"
 
 
-def test_every_link_between_documents_leads_somewhere():
+def test_links_between_documents_exist():
     for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             if not target.startswith(("http", "mailto")):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_every_verb_stands_in_the_readme():
+def test_readme_mentions_every_command():
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert [verb for verb in cli.VERBS if f"blemish {verb}" not in text] == []
+    assert [name for name in BUILTIN if f"blemish {name}" not in text] == []
 
 
-def test_every_recipe_is_a_recipe():
+def test_builtin_recipes_can_be_read():
     from blemish.config.builtin import builtin_recipes
     from blemish.config.recipe import read_recipe
 
@@ -40,7 +41,7 @@ def test_every_recipe_is_a_recipe():
 
 
 def printed_commands():
-    """Every `blemish …` that a document prints, in a block or between words, with the document's name."""
+    """Yield every `blemish …` in a document, in a code block or inline, with the document's name."""
     for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
         text = page.read_text(encoding="utf-8")
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -52,23 +53,24 @@ def printed_commands():
                 yield page.name, re.split(r"\s[>#]", line)[0]
 
 
-def test_every_command_that_a_document_prints_has_the_verb_and_the_options():
+def test_commands_in_documents_have_existing_names_and_options():
     import shlex
 
-    import click
     import typer
 
+    usage_error = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
     commands = list(printed_commands())
     assert len(commands) > 50
     for page, line in commands:
         arguments = shlex.split(line)[1:]
-        command = typer.main.get_command(cli.build(arguments))
+        command = typer.main.get_command(cli.build_app(arguments))
         try:
             while arguments and hasattr(command, "commands"):
                 assert arguments[0] in command.commands, f"{page}: {line}"
                 command = command.commands[arguments.pop(0)]
             if not hasattr(command, "commands"):
-                left = command.make_parser(click.Context(command)).parse_args(arguments)[1]
-                assert left == [], f"{page}: {line}: {left}"
-        except click.UsageError as error:
+                context = command.context_class(command)
+                remaining = command.make_parser(context).parse_args(arguments)[1]
+                assert remaining == [], f"{page}: {line}: {remaining}"
+        except usage_error as error:
             raise AssertionError(f"{page}: {line}: {error.message}") from error

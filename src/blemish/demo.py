@@ -1,7 +1,7 @@
-"""The demonstration: from 2,624 real solar cells to a measured model file, in minutes on a laptop.
+"""The demo: from 2,624 images of real solar cells to a measured model file, in minutes on a laptop.
 
-Nothing here is special: the cells are written as an ordinary data set, and the steps are those of
-`blemish data check`, `train`, `evaluate` and `predict`.
+The demo writes the cells as an ordinary data set. Its steps are those of `blemish data check`, `train`,
+`evaluate` and `predict`.
 """
 
 from __future__ import annotations
@@ -12,34 +12,37 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blemish.errors import BadInput, MissingExtra, NoNetwork
 
 if TYPE_CHECKING:
+    from blemish.config.recipe import Recipe
     from blemish.evaluation import Report
+    from blemish.inference import Predictor
     from blemish.structures import Dataset
+    from blemish.training.run import Run
 
 DATA_LICENCE = "CC BY-NC-SA 4.0"
 DATA_SOURCE = "ELPV, github.com/zae-bayern/elpv-dataset"
 RECIPE = "solar-defective"
-DEFECTIVE_FROM = 0.5  # of the labellers' probability of a defect
+DEFECTIVE_FROM = 0.5  # the probability of a defect that the annotators stated
 FRACTIONS = {"train": 0.62, "val": 0.13, "test": 0.25}
-DRAWN = 6
+DRAWN_IMAGES = 6
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration made.
+    """The files and the report of a demo.
 
     Attributes:
-        data: the table of the data set it wrote.
-        run: the training's folder.
+        data: the table of the data set.
+        run: the folder of the training run.
         model: the model file.
-        weights: what training started from: `default` or `none`.
-        report: how the model does on the held-out quarter.
-        report_page: the report to open in a browser.
-        drawings: annotated images.
+        weights: the initial weights of the training: `default`, `none` or a file.
+        report: the metrics on the test split, a quarter of the images.
+        report_page: the report as a web page.
+        drawings: test images with their predictions drawn on them.
     """
 
     data: Path
@@ -51,7 +54,7 @@ class DemoResult:
     drawings: tuple[Path, ...]
 
 
-def demonstrate(
+def run_demo(
     output: Path,
     *,
     seed: int = 0,
@@ -59,23 +62,23 @@ def demonstrate(
     weights: str | None = None,
     device: str = "auto",
     progress: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
+    report_step: Callable[[str], None] = lambda message: None,
 ) -> DemoResult:
-    """Write, check, split, train, evaluate and draw.
+    """Write the data set, check it, split it, train, evaluate and draw predictions.
 
-    The epoch and the thresholds are chosen on validation images, never on the held-out quarter.
+    Training selects the epoch and the thresholds on validation images, never on the test split.
 
     Args:
-        output: where everything goes; what an earlier demonstration left there is replaced.
-        seed: of the split and of the training.
-        epochs: None for the recipe's.
-        weights: `default`, `none` or a file; None for `default`, and `none` where there is no network.
-        device: as `blemish train` takes it.
-        progress: whether to show a bar while training.
-        say: told what happens, a sentence a step.
+        output: the folder for all files; the files of an earlier demo in it are replaced.
+        seed: random seed of the split and of the training.
+        epochs: maximum number of epochs; None takes the recipe's.
+        weights: `default`, `none` or a file. None tries `default`, and `none` if the download fails.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        progress: whether to show a progress bar while training.
+        report_step: called with one message per step.
 
     Raises:
-        MissingExtra: the package with the cells is not installed.
+        MissingExtra: the package with the images is not installed.
         StorageFull: the disk is full.
     """
     from blemish import inference
@@ -84,9 +87,9 @@ def demonstrate(
     from blemish.evaluation import evaluate
 
     table, dataset = _write_split_cells(output / "cells", seed)
-    parts = ", ".join(f"{dataset.splits[name]} {name}" for name in FRACTIONS)
-    say(f"{len(dataset):,} solar cells in {table.parent}: {parts} ({DATA_LICENCE}; {DATA_SOURCE})")
-    _check(dataset, say)
+    sizes = ", ".join(f"{dataset.splits[name]} {name}" for name in FRACTIONS)
+    report_step(f"{len(dataset):,} solar cells in {table.parent}: {sizes} ({DATA_LICENCE}; {DATA_SOURCE})")
+    _check(dataset, report_step)
     run = output / "run"
     shutil.rmtree(run, ignore_errors=True)
     recipe = read_recipe(
@@ -98,38 +101,43 @@ def demonstrate(
             "training.seed": seed,
         },
     )
-    made, weights = _train(recipe, run, weights, device, progress, say)
-    report = evaluate(made.model_file, open_dataset(table), split="test", output=output / "report")
-    predictor = inference.load(made.model_file)
+    result, weights = _train(recipe, run, weights, device, report_step, progress=progress)
+    report = evaluate(result.model_file, open_dataset(table), split="test", output=output / "report")
+    predictor = inference.load(result.model_file)
     drawings = _draw(dataset, predictor, output / "drawn")
     page = output / "report" / "report.html"
-    return DemoResult(table, run, made.model_file, weights, report, page, drawings)
+    return DemoResult(table, run, result.model_file, weights, report, page, drawings)
 
 
 def _train(
-    recipe: Any, run: Path, weights: str | None, device: str, progress: bool, say: Callable[[str], None]
-) -> tuple[Any, str]:
-    from blemish import training
+    recipe: Recipe,
+    folder: Path,
+    weights: str | None,
+    device: str,
+    report_step: Callable[[str], None],
+    *,
+    progress: bool,
+) -> tuple[Run, str]:
+    """Train, from random weights if the pretrained ones cannot be downloaded; return the weights used too."""
+    from blemish.training.run import train
 
+    used = weights or "default"
     try:
-        chosen = weights or "default"
-        made = training.train(recipe, weights=chosen, output=run, device=device, progress=progress)
+        return train(recipe, weights=used, output=folder, device=device, progress=progress), used
     except NoNetwork as error:
         if weights is not None:
             raise
-        chosen = "none"
-        say(f"No pretrained weights ({error}). Training starts from random weights instead.")
-        shutil.rmtree(run, ignore_errors=True)
-        made = training.train(recipe, weights=chosen, output=run, device=device, progress=progress)
-    return made, chosen
+        report_step(f"Pretrained weights are not available ({error}). Training starts from random weights.")
+        shutil.rmtree(folder, ignore_errors=True)
+        return train(recipe, weights="none", output=folder, device=device, progress=progress), "none"
 
 
 def _write_split_cells(folder: Path, seed: int) -> tuple[Path, Dataset]:
-    """The cells as a table with a split column, so that every verb sees the same held-out quarter."""
+    """Write the cells as a table with a split column, so that every command uses the same test split."""
     from blemish.data import open_dataset, split_dataset
 
     table = write_cells(folder)
-    # Neighbouring wafers of one block show the same grain: they go to the same side.
+    # Neighboring wafers of one block show the same grain, so they belong to the same split.
     dataset = split_dataset(open_dataset(table), fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
     split_of = {sample.path.name: sample.split for sample in dataset}
     with table.open(newline="", encoding="utf-8") as file:
@@ -142,22 +150,28 @@ def _write_split_cells(folder: Path, seed: int) -> tuple[Path, Dataset]:
 
 
 def write_cells(folder: Path) -> Path:
-    """The cells of the package `elpv-dataset` as a table of labels beside a folder of images.
+    """Write the images of the package `elpv-dataset` and a table of their labels.
+
+    Args:
+        folder: receives `labels.csv` and the folder `images`.
 
     Returns:
-        The table: `labels.csv` with filename, label and wafer.
+        The table, with the columns filename, label and wafer.
 
     Raises:
         MissingExtra: the package is not installed.
     """
-    found = importlib.util.find_spec("elpv_dataset")
-    if found is None or found.origin is None:
-        raise MissingExtra("demo", "the demonstration with its solar cells")
-    source = Path(found.origin).parent / "data"
+    package = importlib.util.find_spec("elpv_dataset")
+    if package is None or package.origin is None:
+        raise MissingExtra("demo", "blemish demo")
+    source = Path(package.origin).parent / "data"
     lines = (source / "labels.csv").read_text(encoding="utf-8").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     if not rows:
-        raise BadInput(f"{source}: the package elpv-dataset holds no cells; install it again")
+        raise BadInput(
+            f"{source}: the package elpv-dataset contains no images. Install it again.",
+            reason="empty-package",
+        )
     (folder / "images").mkdir(parents=True, exist_ok=True)
     table = folder / "labels.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -172,19 +186,19 @@ def write_cells(folder: Path) -> Path:
     return table
 
 
-def _check(dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Say which images cannot be opened; training would refuse them."""
+def _check(dataset: Dataset, report_step: Callable[[str], None]) -> None:
+    """Report whether every image can be read; training refuses a data set with unreadable images."""
     from blemish.data.audit import unreadable
 
-    broken = unreadable(dataset)
-    say("every image opens" if not broken else f"{len(broken)} images cannot be opened: {broken[0]}")
+    errors = unreadable(dataset)
+    report_step("every image can be read" if not errors else f"{len(errors)} unreadable images: {errors[0]}")
 
 
-def _draw(dataset: Dataset, predictor: Any, folder: Path) -> tuple[Path, ...]:
-    """A few of the held-out cells, as many of each label as of the other, with the model's verdict."""
+def _draw(dataset: Dataset, predictor: Predictor, folder: Path) -> tuple[Path, ...]:
+    """Draw the predictions for a few test images, the same number for each label."""
     folder.mkdir(parents=True, exist_ok=True)
     test = dataset.of_split("test")
-    share = DRAWN // len(dataset.labels)
+    share = DRAWN_IMAGES // len(dataset.labels)
     chosen = [
         sample
         for index in range(len(dataset.labels))
@@ -192,10 +206,10 @@ def _draw(dataset: Dataset, predictor: Any, folder: Path) -> tuple[Path, ...]:
             :share
         ]
     ]
-    drawn = []
-    for outcome in predictor.predict_many([sample.path for sample in chosen]):
-        if outcome.prediction is not None:
-            path = folder / f"{Path(outcome.source).stem}.png"
-            outcome.prediction.plot().save(path)
-            drawn.append(path)
-    return tuple(drawn)
+    paths = []
+    for result in predictor.predict_many([sample.path for sample in chosen]):
+        if result.prediction is not None:
+            path = folder / f"{Path(result.source).stem}.png"
+            result.prediction.plot().save(path)
+            paths.append(path)
+    return tuple(paths)

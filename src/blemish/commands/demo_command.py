@@ -1,4 +1,4 @@
-"""`blemish demo`: the whole way once, on real images."""
+"""`blemish demo`: every step once, on real images."""
 
 from __future__ import annotations
 
@@ -15,66 +15,67 @@ if TYPE_CHECKING:
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where everything goes.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all files.")
     ] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the split and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the split and of the training.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="The recipe's where not given.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Maximum number of epochs.", show_default="the recipe's"),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="default|none|FILE",
-            help="What training starts from; random weights where there is no network.",
-            show_default=False,
+            help="Initial weights.",
+            show_default="pretrained, or random if they cannot be downloaded",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
-    """Train, measure and try a model on 2,624 real solar cells (CC BY-NC-SA 4.0, for non-commercial use).
+    """Train and evaluate a model on 2,624 images of solar cells (CC BY-NC-SA 4.0, non-commercial use only).
 
-    Takes a few minutes on two cores. What an earlier demonstration left in DIR is replaced.
+    The demo takes a few minutes on two cores. It replaces the files of an earlier demo in the output folder.
     """
-    from blemish.demo import demonstrate
+    from blemish.demo import run_demo
 
-    began = time.perf_counter()
-    shown = demonstrate(
+    start = time.perf_counter()
+    result = run_demo(
         output,
         seed=seed,
         epochs=epochs,
         weights=weights,
         device=device,
         progress=True,
-        say=lambda sentence: typer.echo(sentence),
+        report_step=typer.echo,
     )
-    _tell(shown, time.perf_counter() - began)
+    _print_result(result, time.perf_counter() - start)
 
 
-def _tell(shown: DemoResult, seconds: float) -> None:
-    """The figures on the held-out quarter, where things are, and what to do next."""
+def _print_result(result: DemoResult, seconds: float) -> None:
+    """Print the metrics on the test split, the paths of the files, and the next command."""
     from blemish.commands.evaluate_command import print_report
 
     typer.echo("")
-    print_report(shown.report)
-    start = "random weights" if shown.weights == "none" else "pretrained weights"
+    print_report(result.report)
     rows = {
-        "started from": start,
-        "model file": shown.model,
-        "report": shown.report_page,
-        "drawn": shown.drawings[0].parent if shown.drawings else "nothing",
-        "took": f"{seconds / 60:.1f} minutes",
+        "weights": "random" if result.weights == "none" else "pretrained",
+        "model file": result.model,
+        "report": result.report_page,
+        "drawings": result.drawings[0].parent if result.drawings else "none",
+        "duration": f"{seconds / 60:.1f} minutes",
     }
     typer.echo("")
     for name, value in rows.items():
         typer.echo(f"{name:<13} {value}")
     blemish = "blemish" if sys.prefix == sys.base_prefix else Path(sys.executable).with_name("blemish")
     typer.echo(
-        f"\nNow open the page: {_short(blemish)} serve --model {shown.model}\nthen http://127.0.0.1:8000"
+        f"\nTo open the web page, run {_relative(blemish)} serve --model {result.model}\n"
+        "and go to http://127.0.0.1:8000"
     )
 
 
-def _short(path: Path | str) -> str:
-    """A path as seen from here, where that is shorter."""
+def _relative(path: Path | str) -> str:
+    """Return a path relative to the working directory if it is below it."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
