@@ -1,16 +1,17 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what they need; a second run installs nothing.
-# Windows: run these under Git Bash or WSL; or do by hand what `.venv/.ready` does.
+# Windows: use Git Bash or WSL, or run the commands of `.venv/.ready` by hand.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # How many findings of tools/words.txt are accepted; this number may only fall.
 MAX_WORDS := 2600
 READY  := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench docs screenshots lock clean
+.PHONY: help demo test test-slow check format bench docs notices screenshots lock clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
@@ -22,13 +23,17 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $(READY)
 
-demo: $(READY)  ## train, measure and explain a model on 2,624 real solar cells
+$(DOCS_READY): requirements/docs.txt $(READY)
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/docs.txt
+	@touch $(DOCS_READY)
+
+demo: $(READY)  ## train and evaluate a model on 2,624 images of solar cells
 	$(BIN)/blemish demo
 
-test: $(READY)  ## the tests
+test: $(READY)  ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-slow: $(READY)  ## the tests that take more than a few seconds each
+test-slow: $(READY)  ## run the tests that take more than a few seconds each
 	$(BIN)/pytest -m slow
 
 check: $(READY)  ## lint, format, types, import order, words
@@ -38,27 +43,33 @@ check: $(READY)  ## lint, format, types, import order, words
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/check_words.py --max $(MAX_WORDS)
 
-format: $(READY)  ## mend what can be mended
+format: $(READY)  ## format, and fix what Ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## comparisons side by side with peers
+bench: $(READY)  ## run every comparison with other projects
 	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-docs: $(READY)  ## the tables in docs/ that are made from the code
+docs: $(READY) $(DOCS_READY)  ## the generated pages of docs/, and the documentation site in site/
 	$(BIN)/python docs/make_tables.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python tools/check_site.py site
 
-screenshots: $(READY)  ## the pictures of the page, from drawn images (needs Chromium)
+notices: $(READY)  ## THIRD_PARTY_NOTICES.md, from the metadata of the installed packages
+	$(BIN)/python tools/make_notices.py
+
+screenshots: $(READY)  ## the screenshots of the web page, from synthetic images (needs Chromium)
 	$(BIN)/python docs/make_screenshots.py
 
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-header --upgrade
 EXTRAS := $(foreach extra,train eval segment serve openvino hub video demo dev,--extra $(extra))
 
-lock: $(READY)  ## new pins from pyproject.toml: versions and hashes, no addresses
+lock: $(READY)  ## new versions and hashes in requirements/, from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
 	$(BIN)/$(LOCK) -o requirements/serve.txt -c requirements/dev.txt --extra serve
+	$(BIN)/$(LOCK) -o requirements/docs.txt -c requirements/dev.txt --extra docs
 
-clean:  ## everything that was made, the environment too
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+clean:  ## remove everything that was made, the environment too
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist site
