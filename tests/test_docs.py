@@ -43,6 +43,8 @@ def test_builtin_recipes_can_be_read():
 def printed_commands():
     """Yield every `blemish …` in a document, in a code block or inline, with the document's name."""
     for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
+        if page.name == "cli.md":  # generated, with usage lines in place of commands
+            continue
         text = page.read_text(encoding="utf-8")
         blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         lines = [line for block in blocks for line in re.sub(r"\\?\n +(?=--)", " ", block).splitlines()]
