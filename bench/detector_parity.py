@@ -21,7 +21,7 @@ import numpy as np
 
 import blemish
 from blemish.geometry import mask_from_array, mask_iou, pairwise_iou
-from blemish.inference.sources import find_sources
+from blemish.inference.sources import find_paths
 
 FLOOR, MIN_IOU, MAX_GAP = 0.25, 0.99, 1e-3
 
@@ -74,7 +74,7 @@ def parity(predictor, model, paths, name):
     missing = total = 0
     overlaps = []
     worst = ""
-    outcomes = predictor.predict_many(paths)
+    outcomes = predictor.stream(paths)
     low = FLOOR - MAX_GAP
     whole = {"retina_masks": True} if name.endswith("-seg") else {}
     for path, outcome, found in zip(paths, outcomes, theirs(model, paths, conf=low, **whole), strict=True):
@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--speed", type=int, default=64, help="images to time; 0 for none")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    paths = list(itertools.islice(find_sources([given.data]), given.count))
+    paths = list(itertools.islice(find_paths([given.data]), given.count))
     predictor = blemish.load(given.model_file, backend="onnxruntime")
     name = predictor.contract.architecture
     model = ultralytics_model(name, given.weights)
@@ -148,7 +148,7 @@ def main():
     except blemish.errors.BlemishError as error:
         print(f"openvino: {error}")
     sides = {
-        f"Blemish, {name}": ((1, 4), lambda b, n, p=p: list(p.predict_many(some[:n], b, min_score=FLOOR)))
+        f"Blemish, {name}": ((1, 4), lambda b, n, p=p: list(p.stream(some[:n], b, min_score=FLOOR)))
         for name, p in predictors.items()
     }
     sides["Ultralytics, PyTorch"] = (

@@ -163,7 +163,7 @@ class Verbs:
     def _explained(self, model: Path | str, method: str, *, refused: bool = False) -> str:
         out = self.maps / Path(model).name
         words = ["explain", self.image, "--model", model, "--output", out, "--method", method]
-        words += ["--budget", LOOKS[method]] if method in LOOKS else []
+        words += ["--max-evals", LOOKS[method]] if method in LOOKS else []
         if self.many and not refused:
             words += ["--label", self._best_label()]
         code, said, error = run(*words, *self.threads, "--json")
@@ -177,7 +177,7 @@ class Verbs:
             values = np.load(out / row["files"]["array"])
             check(bool(np.isfinite(values).all()), "a map that is not a number")
             check(float(np.ptp(values)) > 0, "a map that is the same everywhere")
-        return f"{len(rows)} x {rows[0]['looks']} looks"
+        return f"{len(rows)} x {rows[0]['forward_passes']} forward passes"
 
     def _best_label(self) -> str:
         said = json.loads(blemish("predict", self.image, "--model", self.file, "--json").splitlines()[0])
@@ -185,8 +185,9 @@ class Verbs:
         return max(seen, key=lambda x: x["score"])["label"]
 
     def _benchmark(self, backend: str) -> str:
-        words = ("benchmark", self.run if backend == "torch" else self.file, "--backend", backend)
-        said = blemish(*words, "--count", self.count, "--source", self.image.parent, *self.threads, "--json")
+        model = self.run if backend == "torch" else self.file
+        words = ("benchmark", self.image.parent, "--model", model, "--backend", backend)
+        said = blemish(*words, "--count", self.count, *self.threads, "--json")
         speed = json.loads(said)
         whole, network = (speed["latency_ms"][stage]["p50"] for stage in ("total", "infer"))
         return f"{whole:.0f} ms (network {network:.0f}), {speed['peak_memory_mib']:.0f} MiB"

@@ -14,7 +14,7 @@ import numpy as np
 
 import blemish
 from blemish.data.synthetic import CELL_LABELS, cells, write_cells
-from blemish.explanation import BUDGETS, Explainer
+from blemish.explanation import EXPLAINERS, Explainer
 from blemish.geometry import mask_to_array
 from blemish.inference import load
 
@@ -59,14 +59,14 @@ def print_game(given: argparse.Namespace, folder: Path) -> None:
                 if not prediction.decide()[prediction.labels.index(name)]:
                     continue  # what was not found cannot be explained
                 (made,) = explainer.explain(
-                    sample.path, method=method, label=name, judge=False, budget=given.looks
+                    sample.path, method=method, label=name, faithfulness=False, max_evals=given.looks
                 )
                 there = boxes[Path(sample.path).stem][name]
                 hits[name].append(inside(made.peak_xy, there))
                 chance.append(covered(there, given.size))
         every = [hit for of in hits.values() for hit in of]
         columns = [f"{np.mean(of):.0%} of {len(of)}" if of else "-" for of in (*hits.values(), every)]
-        looks = (given.looks or BUDGETS[method]) if method in BUDGETS else 1
+        looks = EXPLAINERS.get(method).forward_passes(given.looks)
         print(f"| {method} | {looks} | {' | '.join(columns)} | {np.mean(chance):.0%} |", flush=True)
 
 

@@ -70,9 +70,9 @@ from pathlib import Path
 from blemish.inference import load
 predictor = load({str(file)!r})
 paths = [Path(p) for p in {paths!r}]
-for _ in predictor.predict_many(paths[:8]): pass
+for _ in predictor.stream(paths[:8]): pass
 began, count, cpu = time.perf_counter(), 0, time.process_time()
-for outcome in predictor.predict_many(itertools.cycle(paths)):
+for outcome in predictor.stream(itertools.cycle(paths)):
     assert outcome.error is None
     count += 1
     if time.perf_counter() - began > {seconds}: break

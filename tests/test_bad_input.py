@@ -120,7 +120,7 @@ CASES = {
     "labels the model does not know": (
         ["evaluate", "--model", "model.onnx", "--data", "table/other.csv", "--images", "table"], "rusty"),
     "an unknown split": (["evaluate", "--model", "model.onnx", "--data", "two", "--split", "tset"], "tset"),
-    "a map that is none": (["evaluate", "--model", "model.onnx", "--data", "two", "--map", "x"], "--map"),
+    "a map that is none": (["evaluate", "--model", "model.onnx", "--data", "two", "--label-map", "x"], "--label-map"),
 }  # fmt: skip
 
 

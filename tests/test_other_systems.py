@@ -179,7 +179,7 @@ def test_labels_that_one_file_name_stands_for_have_a_map_each(tmp_path, tiny):
     thresholds = dict.fromkeys(labels, 0.0)  # so that all of them are said
     tiny.write_scores_model(tmp_path / "m.onnx", labels=labels, task="multilabel", thresholds=thresholds)
     photo = image(tmp_path / "p.png")
-    options = ("--method", "occlusion", "--budget", "16", "--no-scores", "--json")
+    options = ("--method", "occlusion", "--max-evals", "16", "--no-faithfulness", "--json")
     made = blemish("explain", photo, "-m", tmp_path / "m.onnx", "-o", tmp_path / "out", *options)
     assert made.returncode == 0, made.stderr
     rows = [json.loads(line) for line in made.stdout.splitlines()]

@@ -207,9 +207,9 @@ def _draw(dataset: Dataset, predictor: Predictor, folder: Path) -> tuple[Path, .
         ]
     ]
     paths = []
-    for result in predictor.predict_many([sample.path for sample in chosen]):
+    for result in predictor.stream([sample.path for sample in chosen]):
         if result.prediction is not None:
-            path = folder / f"{Path(result.source).stem}.png"
+            path = folder / f"{Path(result.input.id).stem}.png"
             result.prediction.plot().save(path)
             paths.append(path)
     return tuple(paths)

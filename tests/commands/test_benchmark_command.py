@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from blemish.commands import benchmark_command as command
-from blemish.errors import BadImage, BadInput, BlemishError
 from blemish.inference import load
 from blemish.inference.benchmark import measure, peak_memory_mib
+from blemish.testing import raises
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def test_stages_add_up_and_percentiles_ascend(model, images):
+def test_measure_stages_add_up_and_percentiles_ascend(model, images):
     speed = measure(load(model), sorted(images.glob("*.png")) * 4, batch_size=4, load_seconds=1.5)
     assert speed.images == 12
     assert speed.load_seconds == 1.5
@@ -53,26 +53,26 @@ def test_stages_add_up_and_percentiles_ascend(model, images):
     json.dumps(speed.to_dict())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the others say the peak of a process and its parents")
-def test_memory_is_this_processs_and_not_that_of_the_one_that_started_it():
-    held = np.ones(40_000_000)  # 305 MiB, handed down by fork
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems include the memory of parent processes")
+def test_peak_memory_excludes_parent_process():
+    ballast = np.ones(40_000_000)  # 305 MiB, inherited by fork
     code = "from blemish.inference.benchmark import peak_memory_mib; print(peak_memory_mib())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 10 < float(done.stdout) < 200 < peak_memory_mib()
-    assert held[0]
+    assert ballast[0]
 
 
-def test_a_broken_image_or_none_is_named(model, images):
+def test_measure_refuses_broken_image_and_no_images(model, images):
     (images / "broken.jpg").write_bytes(b"x")
-    with pytest.raises(BadImage):
+    with raises("image-undecodable", "broken.jpg"):
         measure(load(model), [images / "broken.jpg"])
-    with pytest.raises(BadInput):
+    with raises("bad-input.no-images"):
         measure(load(model), [])
 
 
-def test_one_backend_is_measured_here(model, images, monkeypatch):
+def test_benchmark_one_backend(model, images, monkeypatch):
     monkeypatch.setattr(command, "COLD_STARTS", 1)
-    result = run(model, "--backend", "onnxruntime", "--source", images, "--count", 5, "--json")
+    result = run(images, "--model", model, "--backend", "onnxruntime", "--count", 5, "--json")
     assert result.exit_code == 0, result.output
     speed = json.loads(result.stdout)
     assert speed["images"] == 5
@@ -81,22 +81,22 @@ def test_one_backend_is_measured_here(model, images, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_backend_is_measured_in_its_own_process(model):
+def test_benchmark_every_backend_in_its_own_process(model):
     pytest.importorskip("openvino")
-    result = run(model, "--count", 4, "--json")
+    result = run("--model", model, "--count", 4, "--json")
     assert result.exit_code == 0, result.output
     names = [json.loads(line)["backend"].split()[0] for line in result.stdout.splitlines()]
     assert names == ["onnxruntime", "openvino"]
-    shown = run(model, "--count", 4)
-    for word in ("network", "resize and normalise", "cold start", "openvino"):
+    shown = run("--model", model, "--count", 4)
+    for word in ("network", "resize and normalize", "cold start", "openvino"):
         assert word in shown.stdout
 
 
-def test_a_backend_that_is_none_is_named(model, images):
-    single = run(model, "--backend", "tensorflow", "--source", images)
-    assert isinstance(single.exception, BadInput)
-    several = run(model, "--backend", "tensorflow", "--backend", "onnxruntime", "--source", images)
-    assert isinstance(several.exception, BlemishError)
-    assert "unknown backend 'tensorflow'" in str(several.exception)
-    missing = run(model, "--source", images / "gone", "--backend", "onnxruntime")
-    assert isinstance(missing.exception, BadInput)
+def test_benchmark_refuses_unknown_backend_and_missing_images(model, images):
+    single = run(images, "--model", model, "--backend", "tensorflow")
+    assert single.exception.code == "unknown-name.backend"
+    several = run(images, "--model", model, "--backend", "tensorflow", "--backend", "onnxruntime")
+    assert several.exception.code == "error.benchmark"
+    assert "'tensorflow'" in str(several.exception)
+    missing = run(images / "gone", "--model", model, "--backend", "onnxruntime")
+    assert missing.exception.code == "bad-input.not-found"

@@ -160,7 +160,7 @@ def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
         assert 0 <= row["deletion"] < row["insertion"] <= 1
         with Image.open(out / row["files"]["overlay"]) as picture:
             assert picture.size == (60, 40)
-        with Image.open(out / row["files"]["map"]) as picture:
+        with Image.open(out / row["files"]["heatmap"]) as picture:
             levels = np.asarray(picture)
         assert levels.dtype == np.uint16 and levels.shape == (40, 60) and levels.max() == 65535
         values = np.load(out / row["files"]["array"])
@@ -171,11 +171,11 @@ def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
 
 @pytest.mark.parametrize("method", ["hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise"])
 def test_every_method_works_on_the_file_alone(method, file, images, tmp_path):
-    arguments = ("--method", method, "--budget", 60, "--no-scores", "--label", "dent", "--json")
+    arguments = ("--method", method, "--max-evals", 60, "--no-faithfulness", "--label", "dent", "--json")
     result = run(explain, images / "one.png", "--model", file, "--output", tmp_path / "m", *arguments)
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)
-    assert row["deletion"] is None and row["looks"] <= 62
+    assert row["deletion"] is None and row["forward_passes"] <= 62
     x, y = row["peak_xy"]
     assert 36 <= x <= 58 and 1 <= y <= 19
 
@@ -183,7 +183,7 @@ def test_every_method_works_on_the_file_alone(method, file, images, tmp_path):
 def test_a_second_method_keeps_the_numbers_of_the_first(file, images, tmp_path):
     out = tmp_path / "maps"
     for method in ("grad-cam", "eigen-cam", "grad-cam"):
-        words = ("--model", file, "--output", out, "--method", method, "--no-scores")
+        words = ("--model", file, "--output", out, "--method", method, "--no-faithfulness")
         assert run(explain, images / "one.png", *words).exit_code == 0
     rows = json.loads((out / "explanations.json").read_text())
     assert [row["method"] for row in rows] == ["eigen-cam", "grad-cam"], "and the same map has one row"
@@ -194,7 +194,7 @@ def test_a_second_method_keeps_the_numbers_of_the_first(file, images, tmp_path):
 
 def test_explain_goes_on_after_a_broken_image(file, images, tmp_path):
     (images / "broken.png").write_bytes(b"no image")
-    arguments = ("--output", tmp_path / "m", "--no-scores")
+    arguments = ("--output", tmp_path / "m", "--no-faithfulness")
     result = run(explain, images, "--model", file, *arguments)
     assert result.exit_code == 1
     assert "broken.png" in result.stdout
@@ -208,10 +208,10 @@ def test_explain_refuses_before_any_work(file, images, tmp_path):
     assert isinstance(refused("--method", "gradcam"), UnknownName)
     assert isinstance(refused("--label", "dents"), UnknownName)
     assert isinstance(refused("--layer", "layer9"), UnknownName)
-    assert isinstance(refused("--colours", "rainbow"), UnknownName)
+    assert isinstance(refused("--colormap", "rainbow"), UnknownName)
     explanation_path(file).unlink()
     assert isinstance(refused("--method", "grad-cam"), BadModelFile)
-    assert refused("--budget", 30) is None, "without the graph, occlusion is what remains"
+    assert refused("--max-evals", 30) is None, "without the graph, occlusion is what remains"
     assert json.loads((tmp_path / "m" / "explanations.json").read_text())[0]["method"] == "occlusion"
 
 

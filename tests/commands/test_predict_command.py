@@ -13,17 +13,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.output import Pictures
+from blemish.commands.json_output import SCHEMA_VERSION
+from blemish.commands.output import DrawnWriter
 from blemish.commands.predict_command import predict
-from blemish.errors import BadInput, BadModelFile, ImageTooLarge, StorageFull, WrongTask
+from blemish.errors import ImageTooLarge, StorageFull
 from blemish.geometry import mask_from_array
 from blemish.inference import load
 from blemish.model_file import ParityCertificate, write_model_file
 from blemish.structures import Task
-
-
-def describe(prediction):
-    return prediction.task.hook("describe")(prediction)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def tiny():
 
 @pytest.fixture
 def place(tmp_path, tiny):
-    """A folder with a model file and images, one of them broken."""
+    """A folder with a model file and three images."""
     tiny.write_scores_model(tmp_path / "model.onnx", labels=("F_Crushed", "R_Normal"))
     rng = np.random.default_rng(0)
     for name in ("a/1.png", "a/2.png", "b/1.png"):
@@ -47,13 +44,17 @@ def place(tmp_path, tiny):
     return tmp_path
 
 
+def describe(prediction):
+    return prediction.task.hook("describe")(prediction)
+
+
 def run(*arguments, stdin=None):
     app = typer.Typer()
     app.command()(predict)
     return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
 
-def test_one_line_of_json_an_image_in_order(place):
+def test_predict_json_one_line_per_image_in_order(place):
     result = run(place / "photos", "--model", place / "model.onnx", "--json")
     assert result.exit_code == 0
     answers = [json.loads(line) for line in result.stdout.splitlines()]
@@ -63,61 +64,65 @@ def test_one_line_of_json_an_image_in_order(place):
         "b/1.png",
     ]
     predictor = load(place / "model.onnx")
-    assert answers[1] == predictor.predict(place / "photos/a/2.png").to_dict()
+    prediction = predictor.predict(place / "photos/a/2.png").to_dict()
+    assert answers[1] == {"schema_version": SCHEMA_VERSION, **prediction}
     assert result.stderr == ""
 
 
-def test_a_broken_image_has_its_own_line_and_the_rest_goes_on(place):
+def test_predict_broken_image_gets_a_line_and_others_continue(place):
     (place / "photos/a/10.jpg").write_bytes(b"nothing")
     result = run(place / "photos", "-m", place / "model.onnx", "--json", "--batch-size", 2)
     assert result.exit_code == 1
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert ["error" in a for a in answers] == [False, False, True, False]
-    assert set(answers[2]) == {"path", "error"}
+    assert set(answers[2]) == {"schema_version", "path", "error"}
+    assert answers[2]["error"]["code"].startswith("image-undecodable")
+    assert "10.jpg" in answers[2]["error"]["message"]
     assert answers[2]["path"].endswith("a/10.jpg")
-    words = run(place / "photos", "-m", place / "model.onnx")
-    assert words.exit_code == 1
-    assert "10.jpg: this is no image" in words.stdout
+    text = run(place / "photos", "-m", place / "model.onnx")
+    assert text.exit_code == 1
+    assert "10.jpg: " in text.stdout
 
 
-def test_nothing_done_exits_with_2(place):
+def test_predict_exit_code_if_all_images_failed(place):
     (place / "broken.jpg").write_bytes(b"nothing")
     assert run(place / "broken.jpg", "-m", place / "model.onnx", "--json").exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error"),
+    ("arguments", "code"),
     [
-        (["missing.jpg", "-m", "model.onnx"], BadInput),
-        (["photos", "-m", "missing.onnx"], BadModelFile),
-        (["photos", "-m", "photos"], BadModelFile),
-        (["photos", "-m", "photos/a/1.png"], BadModelFile),
-        (["photos", "-m", "model.onnx", "--min-score", ".5"], WrongTask),
-        (["photos", "-m", "model.onnx", "--backend", "tensorflow"], BadInput),
-        (["photos", "-m", "model.onnx", "--device", "tpu"], BadInput),
+        (["missing.jpg", "-m", "model.onnx"], "bad-input.not-found"),
+        (["https://example.org/car.jpg", "-m", "model.onnx"], "bad-input.url"),
+        (["photos", "-m", "missing.onnx"], "bad-model-file"),
+        (["photos", "-m", "photos"], "bad-model-file"),
+        (["photos", "-m", "photos/a/1.png"], "bad-model-file"),
+        (["photos", "-m", "model.onnx", "--min-score", ".5"], "wrong-task.needs-detections"),
+        (["photos", "-m", "model.onnx", "--backend", "tensorflow"], "unknown-name.backend"),
+        (["photos", "-m", "model.onnx", "--device", "tpu"], "bad-input.unknown-device"),
     ],
 )
-def test_what_cannot_be_done_at_all_is_one_sentence(place, monkeypatch, arguments, error):
+def test_predict_impossible_options_are_one_error(place, monkeypatch, arguments, code):
     monkeypatch.chdir(place)
     result = run(*arguments)
-    assert isinstance(result.exception, error)
+    assert result.exception.code == code or result.exception.code.startswith(f"{code}.")
     assert "\n" not in str(result.exception)
     assert result.stdout == ""
 
 
-def test_a_list_on_standard_input(place):
+def test_predict_list_on_standard_input(place):
     listed = f"{place}/photos/b/1.png\n\n{place}/photos/gone.png\n"
     result = run("-", "-m", place / "model.onnx", "--json", stdin=listed)
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert first["path"].endswith("b/1.png")
-    assert "no such file" in second["error"]
+    assert "gone.png" in second["error"]["message"]
     assert result.exit_code == 1
 
 
-def test_drawn_images_have_their_own_names_and_no_source_is_touched(place):
+def test_predict_output_has_unique_names_and_keeps_sources(place):
     pytest.importorskip("blemish.drawing")
     before = {p: p.read_bytes() for p in (place / "photos").rglob("*.png")}
-    for _ in range(2):  # again: the same names, and drawn ones are no sources
+    for _ in range(2):  # twice: the names are the same, and drawn images are not sources
         result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "photos", "--json")
         drawn = [json.loads(line)["drawn"] for line in result.stdout.splitlines()]
         assert [Path(d).name for d in drawn] == ["1.blemish.jpg", "2.blemish.jpg", "1-2.blemish.jpg"]
@@ -128,24 +133,24 @@ def test_drawn_images_have_their_own_names_and_no_source_is_touched(place):
             assert picture.size[0] >= 30
 
 
-def test_a_full_disk_while_drawing_is_named(place):
+def test_predict_output_folder_that_cannot_be_written(place):
     pytest.importorskip("blemish.drawing")
     (place / "taken").write_text("a file where the folder should be")
     result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "taken")
     assert isinstance(result.exception, StorageFull)
 
 
-def test_the_limit_is_the_callers(place):
-    result = run(place / "photos/a/1.png", "-m", place / "model.onnx", "--json", "--limit-megapixels", 0.001)
+def test_predict_max_megapixels(place):
+    result = run(place / "photos/a/1.png", "-m", place / "model.onnx", "--json", "--max-megapixels", 0.001)
     assert result.exit_code == 0  # 600 pixels
     Image.new("RGB", (100, 100)).save(place / "large.png")
-    result = run(place / "large.png", "-m", place / "model.onnx", "--limit-megapixels", 0.001)
+    result = run(place / "large.png", "-m", place / "model.onnx", "--max-megapixels", 0.001)
     assert result.exit_code == 2
-    (outcome,) = load(place / "model.onnx").predict_many([place / "large.png"])
-    assert not isinstance(outcome.error, ImageTooLarge)
+    (result,) = load(place / "model.onnx").stream([place / "large.png"])
+    assert not isinstance(result.error, ImageTooLarge)
 
 
-def test_a_file_that_failed_its_certificate_is_said_so(place, tiny):
+def test_predict_warns_of_failed_certificate(place, tiny):
     certificate = ParityCertificate(
         passed=False,
         images=3,
@@ -156,11 +161,12 @@ def test_a_file_that_failed_its_certificate_is_said_so(place, tiny):
     tiny.write_scores_model(place / "forced.onnx", certificate=certificate)
     result = run(place / "photos", "-m", place / "forced.onnx", "--json")
     assert result.exit_code == 0
-    assert "did not pass (2 verdicts changed)" in result.stderr
+    assert "forced.onnx" in result.stderr
+    assert "2 verdicts changed" in result.stderr
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_file_names_that_cannot_be_shown_stop_nothing(place):
+def test_predict_file_name_that_is_not_unicode(place):
     odd = os.fsencode(place) + b"/caf\xe9.png"
     try:
         Path(os.fsdecode(odd)).write_bytes((place / "photos/a/1.png").read_bytes())
@@ -173,7 +179,7 @@ def test_file_names_that_cannot_be_shown_stop_nothing(place):
         assert done.stdout.count(b"\n") == 1
 
 
-def test_the_whole_command_imports_neither_torch_nor_what_it_does_not_need(place):
+def test_predict_imports_no_heavy_packages(place):
     code = (
         "import sys; sys.argv = ['blemish', 'predict', *sys.argv[1:]]\n"
         "from blemish.cli import main\n"
@@ -193,7 +199,7 @@ def with_source():
 
 
 @pytest.mark.parametrize(
-    ("logits", "thresholds", "said"),
+    ("logits", "thresholds", "sentence"),
     [
         ([9.0, -9.0], {}, "F Crushed 100.0% (not: R Normal 0.0%)"),
         (
@@ -203,26 +209,29 @@ def with_source():
         ),
     ],
 )
-def test_a_multilabel_verdict_in_words(tmp_path, tiny, logits, thresholds, said):
+def test_text_line_multilabel(tmp_path, tiny, logits, thresholds, sentence):
     graph = tiny.fixed_graph(logits=np.array(logits, np.float32))
     labels = ({"name": "F_Crushed", "title": "F Crushed"}, {"name": "R_Normal", "title": "R Normal"})
-    promise = tiny.contract(Task.MULTILABEL).model_dump() | {"labels": labels, "thresholds": thresholds}
-    write_model_file(tmp_path / "m.onnx", graph, tiny.contract().model_validate(promise))
-    assert describe(load(tmp_path / "m.onnx").predict(np.zeros((5, 5, 3), np.uint8))) == said
+    model_contract = tiny.contract(Task.MULTILABEL).model_dump() | {
+        "labels": labels,
+        "thresholds": thresholds,
+    }
+    write_model_file(tmp_path / "m.onnx", graph, tiny.contract().model_validate(model_contract))
+    assert describe(load(tmp_path / "m.onnx").predict(np.zeros((5, 5, 3), np.uint8))) == sentence
 
 
-def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
+def test_text_line_and_drawing_of_detections(tmp_path, tiny):
     graph = tiny.fixed_graph(
         boxes=np.array([[0, 0, 2, 2], [4, 4, 6, 6], [0, 4, 2, 6], [4, 0, 6, 2]], np.float32),
         scores=np.array([[0.6, 0], [0.9, 0], [0, 0.7], [0.2, 0]], np.float32),
     )
-    promise = tiny.contract(
+    model_contract = tiny.contract(
         Task.DETECTION,
         outputs=({"name": "boxes", "role": "boxes"}, {"name": "scores", "role": "scores"}),
         decoder={"name": "dense"},
         score_floor=0.1,
     )
-    write_model_file(tmp_path / "m.onnx", graph, promise)
+    write_model_file(tmp_path / "m.onnx", graph, model_contract)
     answer = load(tmp_path / "m.onnx").predict(np.zeros((8, 8, 3), np.uint8))
     assert len(answer) == 4
     assert describe(answer) == "2 x Fine (best 90.0%), 1 x Dented (best 70.0%)"
@@ -230,7 +239,7 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
     drawn = replace(answer, task=Task.SEGMENTATION, masks=masks)
     assert describe(drawn) == f"{describe(answer)}; 1 without an outline"
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--max-detections", 2)
-    assert isinstance(result.exception, BadInput)
+    assert result.exception.code == "bad-input.no-images"
     Image.new("RGB", (8, 8)).save(tmp_path / "p.png")
     result = run(tmp_path, "-m", tmp_path / "m.onnx", "--json", "--max-detections", 2)
     assert [o["score"] for o in json.loads(result.stdout)["detections"]] == pytest.approx([0.9, 0.7])
@@ -246,7 +255,7 @@ def test_a_verdict_on_boxes_in_words(tmp_path, tiny):
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools'
-def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
+def test_predict_json_masks_as_polygons_and_rle(tmp_path, tiny):
     pycoco = pytest.importorskip("pycocotools.mask")
     grid = np.full((1, 28, 28), 0.9, np.float32)
     grid[:, 10:18, 10:18] = 0.1  # a hole
@@ -257,12 +266,12 @@ def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
         masks=grid,
     )
     roles = ("boxes", "scores", "labels", "masks")
-    promise = tiny.contract(
+    model_contract = tiny.contract(
         Task.SEGMENTATION,
         outputs=tuple({"name": r, "role": r, "activation": "probabilities"} for r in roles),
         decoder={"name": "final"},
     )
-    write_model_file(tmp_path / "m.onnx", graph, promise)
+    write_model_file(tmp_path / "m.onnx", graph, model_contract)
     Image.new("RGB", (80, 40)).save(tmp_path / "p.png")
     result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json")
     (found,) = json.loads(result.stdout)["detections"]
@@ -276,25 +285,25 @@ def test_masks_are_in_the_json_as_polygons_and_runs(tmp_path, tiny):
     assert drawn[8, 14]
 
 
-def test_a_disk_that_fills_up_on_the_way_ends_with_1(place, monkeypatch):
+def test_predict_disk_full_after_first_image(place, monkeypatch):
     drawn = []
 
-    def add(self, outcome):
+    def add(self, result):
         if drawn:
             raise StorageFull("out/2.jpg could not be written (No space left on device)")
         drawn.append(self.folder / "1.jpg")
         return drawn[0]
 
-    monkeypatch.setattr(Pictures, "add", add)
+    monkeypatch.setattr(DrawnWriter, "add", add)
     result = run(place / "photos", "-m", place / "model.onnx", "-o", place / "out", "--json")
     assert result.exit_code == 1
     assert "stopped after 1 images" in result.stderr
     assert len(result.stdout.splitlines()) == 1
 
 
-def test_a_film_is_answered_frame_by_frame_and_drawn_as_a_film(place):
+def test_predict_video_frame_by_frame_and_drawn_as_video(place):
     pytest.importorskip("av")
-    from blemish.inference.video import VideoWriter, frames
+    from blemish.inference.video import VideoWriter, read_frames
 
     with VideoWriter(place / "walk.mp4") as writer:
         for i in range(6):
@@ -313,25 +322,34 @@ def test_a_film_is_answered_frame_by_frame_and_drawn_as_a_film(place):
     assert [a.get("frame") for a in answers] == [0, 2, 4, None]
     assert [a.get("time_seconds") for a in answers] == [0.0, 0.2, 0.4, None]
     assert {Path(a["drawn"]).name for a in answers} == {"walk.blemish.mp4", "1.blemish.jpg"}
-    drawn = list(frames(place / "out/walk.blemish.mp4"))
+    drawn = list(read_frames(place / "out/walk.blemish.mp4"))
     assert [f.time_seconds for f in drawn] == pytest.approx([0, 0.2, 0.4], abs=0.002)
-    words = run(*arguments[:1], *arguments[2:4])
-    assert words.stdout.splitlines()[1].startswith(f"{place / 'walk.mp4'} frame 1: ")
+    text = run(*arguments[:1], *arguments[2:4])
+    assert text.stdout.splitlines()[1].startswith(f"{place / 'walk.mp4'} frame 1: ")
 
 
-def test_tiles_from_the_command_line(tmp_path, tiny):
+def test_predict_tiles(tmp_path, tiny):
     graph = tiny.fixed_graph(
         boxes=np.array([[2, 2, 4, 4]], np.float32),
         scores=np.array([0.9], np.float32),
         labels=np.array([1], np.int64),
     )
     roles = ("boxes", "scores", "labels")
-    promise = tiny.contract(
+    model_contract = tiny.contract(
         Task.DETECTION, outputs=tuple({"name": r, "role": r} for r in roles), decoder={"name": "final"}
     )
-    write_model_file(tmp_path / "m.onnx", graph, promise)
+    write_model_file(tmp_path / "m.onnx", graph, model_contract)
     Image.new("RGB", (64, 32)).save(tmp_path / "p.png")
-    arguments = (tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", "--tile", 16, "--tile-overlap", 0)
+    arguments = (
+        tmp_path / "p.png",
+        "-m",
+        tmp_path / "m.onnx",
+        "--json",
+        "--tile-size",
+        16,
+        "--tile-overlap",
+        0,
+    )
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     boxes = {tuple(o["box_xyxy"]) for o in json.loads(result.stdout)["detections"]}
@@ -344,21 +362,21 @@ def test_tiles_from_the_command_line(tmp_path, tiny):
     assert "error" in json.loads(both.stdout.splitlines()[0])
 
 
-def test_tiles_for_a_model_without_boxes_are_refused(place):
-    result = run(place / "photos", "-m", place / "model.onnx", "--tile", 64)
-    assert isinstance(result.exception, WrongTask)
+def test_predict_refuses_tiles_for_model_without_detections(place):
+    result = run(place / "photos", "-m", place / "model.onnx", "--tile-size", 64)
+    assert result.exception.code == "wrong-task.needs-detections"
 
 
-def test_progress_counts_on_a_terminal():
+def test_progress_bars_count_images_and_tiles():
     from rich.console import Console
     from rich.progress import Progress
 
-    from blemish.commands.predict_command import _Shown
+    from blemish.commands.predict_command import _ProgressBars
 
     with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as bars:
-        shown = _Shown(bars)
-        shown.images(3, 1)
-        shown.tiles(2, 9)
+        shown = _ProgressBars(bars)
+        shown.on_image(3, 1)
+        shown.on_tiles(2, 9)
         images, tiles = bars.tasks
         assert (images.completed, images.description) == (3, "images, 1 failed")
         assert (tiles.completed, tiles.total) == (2, 9)

@@ -80,8 +80,8 @@ def test_labels_can_be_mapped(blemish, data):
     code, _, err = blemish("-d", data)
     assert code == 2
     assert "does not know the data's label 'dim'" in err
-    assert "--map dim=" in err
-    code, out, _ = blemish("-d", data, "--map", "dim=dark")
+    assert "--label-map dim=" in err
+    code, out, _ = blemish("-d", data, "--label-map", "dim=dark")
     assert code == 0
     assert "0.829" in out
 
@@ -89,8 +89,8 @@ def test_labels_can_be_mapped(blemish, data):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--map", "dim"], "--map 'dim' is not DATA=MODEL"),
-        (["--map", "dim=dark"], "unknown label 'dim' in the data"),
+        (["--label-map", "dim"], "--label-map 'dim' is not DATA=MODEL"),
+        (["--label-map", "dim=dark"], "unknown label 'dim' in the data"),
         (["--split", "tset"], "unknown split 'tset'"),
         (["--show", "nobody.png"], "unknown image 'nobody.png'"),
         (["--show", "png"], "unknown image 'png'"),

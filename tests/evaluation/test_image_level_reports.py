@@ -131,7 +131,7 @@ def test_a_label_the_model_does_not_know_is_an_error_unless_mapped(many):
     _, holds, predictions, ground_truths = many
     german = ("dent", "Kratzer", "chip")
     others = [ground_truth(np.flatnonzero(h), Task.MULTILABEL, german) for h in holds]
-    with pytest.raises(BadInput, match=r"does not know the data's label 'Kratzer'.*--map Kratzer="):
+    with pytest.raises(BadInput, match=r"does not know the data's label 'Kratzer'.*--label-map Kratzer="):
         score(predictions, others)
     expected = score(predictions, ground_truths, intervals=False).figures
     for mapping in ({"Kratzer": "scratch"}, {"scratch": "Kratzer"}):

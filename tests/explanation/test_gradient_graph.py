@@ -1,4 +1,4 @@
-"""The graph beside the model file, held against pytorch-grad-cam on the torch network."""
+"""The explanation graph of a model file, compared with pytorch-grad-cam on the torch network."""
 
 import json
 import warnings
@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from blemish.errors import BadModelFile
-from blemish.explanation.activation_maps import ACTIVATION_METHODS
 from blemish.explanation.gradient_graph import EXPLANATION_KEY, GradientGraph, explanation_path
+from blemish.explanation.methods.class_activation import eigen_cam, grad_cam, hires_cam, layer_cam
 from blemish.export.explanation_graph import bind, export_explanation, write_explanation
 from blemish.model_file import Contract, LabelSpec, ModelFile
 from blemish.models import create
 from blemish.models._gradients import TorchGradients
+from blemish.testing import raises
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -29,19 +29,21 @@ THEIRS = {
     "eigen-cam": pytorch_grad_cam.EigenCAM,
 }
 
+OURS = {"grad-cam": grad_cam, "hires-cam": hires_cam, "layer-cam": layer_cam, "eigen-cam": eigen_cam}
+
 
 class FirstOutput(nn.Module):
-    """pytorch-grad-cam wants one tensor from one input; the other inputs are held still."""
+    """One output tensor from one input, as pytorch-grad-cam needs; the other inputs are constant."""
 
-    def __init__(self, network, held=()):
+    def __init__(self, network, constant=()):
         super().__init__()
-        self.network, self.held = network, held
+        self.network, self.constant = network, constant
 
     def forward(self, x):
-        return self.network(x, *self.held)[0]
+        return self.network(x, *self.constant)[0]
 
 
-class OneNumber(RawScoresOutputTarget):
+class OneOutput(RawScoresOutputTarget):
     def __init__(self, index):
         self.index = index
 
@@ -49,8 +51,8 @@ class OneNumber(RawScoresOutputTarget):
         return output[..., self.index]
 
 
-def lively(network, seed=0):
-    """Batch norm with statistics of its own and a head whose gradient differs from place to place."""
+def with_random_statistics(network, seed=0):
+    """Give every batch norm statistics of its own, so that gradients differ from place to place."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
@@ -81,7 +83,7 @@ def feeds(network, count, seed=1):
 
 
 def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4):
-    """Every method, label and feature layer: file against torch, and both against pytorch-grad-cam."""
+    """Compare every method, label and layer: the graph with torch, and both with pytorch-grad-cam."""
     file = fake_file(network, tmp_path)
     assert write_explanation(network, file) == explanation_path(file.path)
     source, own = GradientGraph(file), TorchGradients(network)
@@ -90,26 +92,26 @@ def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4
     arrays = [torch.from_numpy(x) for x in batch.values()]
     for label in {0, source.output_count - 1}:
         selector = np.eye(source.output_count, dtype=np.float32)[[label] * count]
-        features, gradients = source.look(batch, selector)
-        there = own.look(batch, selector)
+        features, gradients = source.features_and_gradients(batch, selector)
+        there = own.features_and_gradients(batch, selector)
         for ours, theirs in zip([*features, *gradients], [*there[0], *there[1]], strict=True):
             assert np.ptp(theirs) > 0
             assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
         for at, layer in enumerate(source.layers):
             for method in methods:
                 for row in range(count):
-                    held = [x[row : row + 1] for x in arrays[1:]]
-                    wrapped = FirstOutput(network, held)
+                    constant = [x[row : row + 1] for x in arrays[1:]]
+                    wrapped = FirstOutput(network, constant)
                     one = arrays[0][row : row + 1]
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
                         with THEIRS[method](wrapped, [network.get_submodule(layer)]) as cam:
-                            cam(one, [OneNumber(label)])
+                            cam(one, [OneOutput(label)])
                             activations = cam.activations_and_grads.activations[0].numpy()
                             grads = [g.numpy() for g in cam.activations_and_grads.gradients] or [None]
                             module = network.get_submodule(layer)
                             reference = cam.get_cam_image(one, module, None, activations, grads[0], False)[0]
-                    ours = ACTIVATION_METHODS[method](features[at][row], gradients[at][row])
+                    ours = OURS[method](features[at][row], gradients[at][row])
                     if (
                         method == "eigen-cam"
                         and np.corrcoef(reference.ravel(), activations[0].sum(0).ravel())[0, 1] < 0
@@ -119,85 +121,90 @@ def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4
                     np.testing.assert_allclose(ours, reference, atol=tolerance * np.abs(reference).max())
 
 
-def test_resnet18(tmp_path):
+def test_gradient_graph_resnet18(tmp_path):
     compare(
-        lively(create("resnet18", task="classification", label_count=6, input_size=64)), tmp_path
+        with_random_statistics(
+            create("resnet18", task="classification", label_count=6, input_size=64)
+        ),
+        tmp_path,
     )
 
 
 @pytest.mark.slow
-def test_resnet50_with_an_mlp(tmp_path):
+def test_gradient_graph_resnet50_with_mlp(tmp_path):
     head = {"hidden": [512, 256], "dropout": [0.5, 0.3, 0.0]}
     network = create("resnet50", task="multilabel", label_count=2, input_size=96, head=head)
-    compare(lively(network), tmp_path, count=2)
+    compare(with_random_statistics(network), tmp_path, count=2)
 
 
 @pytest.mark.slow
-def test_both_branches_of_fusion(tmp_path):
-    network = lively(create("fusion", task="classification", label_count=6))
+def test_gradient_graph_both_branches_of_fusion(tmp_path):
+    network = with_random_statistics(create("fusion", task="classification", label_count=6))
     assert len(network.feature_layers) == 2
     compare(network, tmp_path, count=1)
 
 
 @pytest.mark.slow
-def test_localization_from_scratch(tmp_path):
+def test_gradient_graph_localization(tmp_path):
     network = create("resnet50-scratch", task="localization", label_count=0, input_size=64)
     # The map of one of a box's four numbers is what two thousand channels leave of each other: 2e-4 was seen.
-    compare(lively(network), tmp_path, count=2, tolerance=1e-3)
+    compare(with_random_statistics(network), tmp_path, count=2, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3, 5])
-def test_any_number_of_labels_takes_any_batch(labels, tmp_path):
-    """Sizes that are equal while tracing are taken for one: as many labels as images would fix both."""
+def test_gradient_graph_any_batch_size(labels, tmp_path):
+    """Sizes that are equal while tracing become one: as many labels as images would fix both."""
     network = create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
     file = fake_file(network, tmp_path)
     write_explanation(network, file)
     for batch in (1, 2, 4, 7):
         selector = np.zeros((batch, labels), np.float32)
-        features, gradients = GradientGraph(file).look(feeds(network, batch), selector)
+        features, gradients = GradientGraph(file).features_and_gradients(feeds(network, batch), selector)
         assert len(features[0]) == len(gradients[0]) == batch
 
 
-def test_a_network_trained_channels_last_is_explained_too(tmp_path):
-    network = lively(create("resnet18", task="classification", label_count=2, input_size=32))
+def test_gradient_graph_channels_last_network(tmp_path):
+    network = with_random_statistics(
+        create("resnet18", task="classification", label_count=2, input_size=32)
+    )
     compare(network.to(memory_format=torch.channels_last), tmp_path, methods=("grad-cam",))
 
 
-def test_the_network_is_left_as_it_was(tmp_path):
+def test_export_explanation_does_not_change_network(tmp_path):
     network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
     next(network.parameters()).requires_grad_(False)
-    wanted = [p.requires_grad for p in network.parameters()]
+    before = [p.requires_grad for p in network.parameters()]
     export_explanation(network)
     assert network.training and network.head.training
-    assert [p.requires_grad for p in network.parameters()] == wanted
+    assert [p.requires_grad for p in network.parameters()] == before
     assert all(not m._forward_hooks for m in network.modules())
 
 
-def test_a_graph_of_another_model_is_refused(tmp_path):
+def test_gradient_graph_refuses_missing_damaged_and_other_graphs(tmp_path):
     network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     file = fake_file(network, tmp_path)
-    with pytest.raises(BadModelFile, match="no explanation graph beside"):
+    with raises("bad-model-file.no-explanation-graph", "model.explain.onnx"):
         GradientGraph(file)
     graph, count = export_explanation(network)
     path = explanation_path(file.path)
     facts = {"graph_digests": ["another"], "layers": network.feature_layers, "output_count": count}
     path.write_bytes(bind(graph, facts))
-    with pytest.raises(BadModelFile, match="explains another model"):
+    with raises("bad-model-file.other-explanation-graph", "model.explain.onnx", "model.onnx"):
         GradientGraph(file)
     path.write_bytes(graph)
-    with pytest.raises(BadModelFile, match="no explanation graph"):
+    with raises("bad-model-file.bad-explanation-graph", "model.explain.onnx"):
         GradientGraph(file)
     path.write_bytes(b"nonsense")
-    with pytest.raises(BadModelFile, match="no explanation graph"):
+    with raises("bad-model-file.bad-explanation-graph", "model.explain.onnx"):
         GradientGraph(file)
 
 
-def test_the_file_says_what_it_explains_and_nothing_of_the_machine(tmp_path):
+def test_explanation_graph_metadata(tmp_path):
     network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     path = write_explanation(network, fake_file(network, tmp_path))
     facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
-    lattice = facts.pop("lattices")[network.feature_layers[0]]
-    assert set(lattice) == {"start_yx", "stride_yx"}
+    grid = facts.pop("lattices")[network.feature_layers[0]]
+    assert set(grid) == {"start_yx", "stride_yx"}
     assert facts == {
         "graph_digests": ["graph-digest"],
         "layers": list(network.feature_layers),

@@ -1,19 +1,20 @@
-"""On models whose maps are known in closed form."""
+"""Perturbation methods and the explainer on models whose heatmaps are known in closed form."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from blemish.errors import BadInput, UnknownName, WrongTask
-from blemish.explanation import Explainer
-from blemish.explanation.activation_maps import eigen_cam, grad_cam, hires_cam, layer_cam
+from blemish.explanation import EXPLAINERS, Explainer, ExplanationMethod, Requirement, register_method
 from blemish.explanation.faithfulness import deletion_insertion
-from blemish.explanation.masked_inference import MaskedPredictor, box_question, label_question
-from blemish.explanation.perturbation import occlusion, rise, score_cam
+from blemish.explanation.masked_inference import MaskedPredictor, detection_score, label_score
+from blemish.explanation.methods.class_activation import eigen_cam, grad_cam, hires_cam, layer_cam
+from blemish.explanation.methods.perturbation import occlusion, rise, score_cam
 from blemish.imaging import LoadedImage
+from blemish.inference import DeviceKind
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, ModelFile, OutputSpec
 from blemish.structures import Task
+from blemish.testing import raises
 
 SIDE = 24
 SPEC = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
@@ -34,7 +35,7 @@ def contract(task=Task.MULTILABEL, labels=2, activation="probabilities", inputs=
 class Linear:
     """score of label k = the sum of weights[k] * the first input's first channel."""
 
-    name, precision = "linear", "fp64"
+    name, precision, device_kind = "linear", "fp64", DeviceKind.CPU
 
     def __init__(self, weights, bias=0.0):
         self.weights, self.bias, self.batches = np.asarray(weights), bias, []
@@ -45,7 +46,7 @@ class Linear:
         return {"scores": np.tensordot(plane, self.weights, ((1, 2), (1, 2))) + self.bias}
 
 
-def image(seed=0, size_hw=(SIDE, SIDE)):
+def random_image(seed=0, size_hw=(SIDE, SIDE)):
     return LoadedImage(np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), np.uint8))
 
 
@@ -55,16 +56,16 @@ def spot(row, column, size=6):
     return weights
 
 
-def test_occlusion_of_a_linear_model_is_its_closed_form():
-    """Hiding cells takes away weight x (image - mean), and each cell is hidden by four windows."""
-    photo, generator = image(), np.random.default_rng(1)
+def test_occlusion_of_linear_model_equals_closed_form():
+    """Hiding cells removes weight x (image - mean), and each cell is hidden by four windows."""
+    image, generator = random_image(), np.random.default_rng(1)
     weights = generator.normal(size=(2, SIDE, SIDE)) / SIDE**2
-    asker = MaskedPredictor(Linear(weights, bias=0.5), contract(), photo, batch_size=7)
+    masked = MaskedPredictor(Linear(weights, bias=0.5), contract(), image, batch_size=7)
     side = 8
-    ours = occlusion(asker, label_question(0), budget=(side + 1) ** 2 + 1)
-    assert asker.looks == (side + 1) ** 2 + 1
-    plane = photo.pixels[..., 0] / 255
-    # the mask as the network's frame sees it, built the slow way
+    ours = occlusion(masked, label_score(0), max_evals=(side + 1) ** 2 + 1)
+    assert masked.num_forward_passes == (side + 1) ** 2 + 1
+    plane = image.pixels[..., 0] / 255
+    # the mask over the network's input, computed pixel by pixel
     grid = np.zeros((side, side))
     for row in range(-1, side):
         for column in range(-1, side):
@@ -95,58 +96,58 @@ def bright_spot(row, column):
 
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
 @pytest.mark.parametrize(("row", "column"), [(2, 14), (15, 4)])
-def test_the_map_peaks_where_the_model_looks(method, row, column):
-    asker = MaskedPredictor(Linear([spot(row, column), spot(9, 9)]), contract(), bright_spot(row, column))
+def test_heatmap_peaks_where_score_depends_on_image(method, row, column):
+    masked = MaskedPredictor(Linear([spot(row, column), spot(9, 9)]), contract(), bright_spot(row, column))
     find = occlusion if method == "occlusion" else rise
-    values = find(asker, label_question(0), budget=400)
+    values = find(masked, label_score(0), max_evals=400)
     peak = np.array(np.unravel_index(values.argmax(), values.shape)) + 0.5
     y, x = peak / values.shape[0] * SIDE
     assert row - 1 <= y <= row + 7 and column - 1 <= x <= column + 7
-    assert asker.looks <= 400
+    assert masked.num_forward_passes <= 400
 
 
-def test_rise_tends_to_the_closed_form_of_a_linear_model():
-    """E[score | place shown] - E[score] is proportional to the smoothed weight x contrast."""
-    photo, weights = image(2), np.stack([spot(3, 3, 9), spot(9, 9)])
-    asker = MaskedPredictor(Linear(weights), contract(), photo, batch_size=256)
-    values = rise(asker, label_question(0), budget=4000)
-    again = rise(asker, label_question(0), budget=4000)
+def test_rise_is_reproducible_and_converges():
+    """E[score | cell shown] - E[score] is proportional to the smoothed weight x contrast."""
+    image, weights = random_image(2), np.stack([spot(3, 3, 9), spot(9, 9)])
+    masked = MaskedPredictor(Linear(weights), contract(), image, batch_size=256)
+    values = rise(masked, label_score(0), max_evals=4000)
+    again = rise(masked, label_score(0), max_evals=4000)
     assert np.array_equal(values, again), "the seed decides"
-    other = rise(asker, label_question(0), budget=4000, seed=1)
+    other = rise(masked, label_score(0), max_evals=4000, seed=1)
     assert np.corrcoef(values.ravel(), other.ravel())[0, 1] > 0.9
     assert abs(values.mean()) < 0.05 * np.abs(values).max()
 
 
-def test_score_cam_weighs_the_channel_that_shows_what_counts():
-    photo = bright_spot(3, 13)
+def test_score_cam_weights_relevant_channel():
+    image = bright_spot(3, 13)
     features = np.zeros((3, 6, 6))
     features[0, 0:2, 3:5] = 2  # over the spot
     features[1, 4:6, 0:2] = 2  # elsewhere
-    asker = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
-    values = score_cam(asker, label_question(0), features)
-    assert asker.looks == 2, "a channel that shows nothing is not asked"
+    masked = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), image)
+    values = score_cam(masked, label_score(0), features)
+    assert masked.num_forward_passes == 2, "a constant channel needs no forward pass"
     assert values[0, 3] > 2 * values[5, 0] > 0
-    assert not score_cam(asker, label_question(0), np.zeros((3, 6, 6))).any()
+    assert not score_cam(masked, label_score(0), np.zeros((3, 6, 6))).any()
 
 
-def test_deletion_and_insertion_tell_a_right_map_from_a_wrong_one():
-    photo = bright_spot(3, 13)
-    asker = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), photo)
+def test_deletion_insertion_prefers_correct_heatmap():
+    image = bright_spot(3, 13)
+    masked = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), image)
     right, wrong = spot(3, 13), spot(15, 2)
-    good, bad = (deletion_insertion(asker, label_question(0), m) for m in (right, wrong))
+    good, bad = (deletion_insertion(masked, label_score(0), m) for m in (right, wrong))
     assert good[0] < bad[0] and good[1] > bad[1]
     # hidden first and shown first are mirror images of hidden last and shown last
-    mirrored = deletion_insertion(asker, label_question(0), -right)
+    mirrored = deletion_insertion(masked, label_score(0), -right)
     assert mirrored[0] > good[0] and mirrored[1] < good[1]
 
 
-def test_a_mean_grey_image_gives_a_flat_map():
-    photo = LoadedImage(np.full((SIDE, SIDE, 3), 99, np.uint8))
-    asker = MaskedPredictor(Linear(np.ones((2, SIDE, SIDE)) / SIDE**2), contract(), photo)
-    np.testing.assert_allclose(occlusion(asker, label_question(0)), 0, atol=1e-7)
+def test_occlusion_of_uniform_image_is_zero():
+    image = LoadedImage(np.full((SIDE, SIDE, 3), 99, np.uint8))
+    masked = MaskedPredictor(Linear(np.ones((2, SIDE, SIDE)) / SIDE**2), contract(), image)
+    np.testing.assert_allclose(occlusion(masked, label_score(0)), 0, atol=1e-7)
 
 
-def test_every_input_is_masked_alike():
+def test_predict_masked_masks_every_input():
     inputs = (SPEC, InputSpec(name="small", size_hw=(12, 12), mean=(0, 0, 0), std=(1, 1, 1)))
 
     class Both(Linear):
@@ -155,24 +156,28 @@ def test_every_input_is_masked_alike():
             hidden = [np.abs(x - x.mean((1, 2), keepdims=True)).sum((1, 2)) for x in (large, small)]
             return {"scores": np.stack([h / (1 + h) for h in hidden], 1)}
 
-    asker = MaskedPredictor(Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), image(4, (48, 48)))
-    shown = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(0))
-    also = asker.ask(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_question(1))
+    masked = MaskedPredictor(
+        Both(np.zeros((2, SIDE, SIDE))), contract(inputs=inputs), random_image(4, (48, 48))
+    )
+    shown = masked.predict_masked(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_score(0))
+    also = masked.predict_masked(np.stack([np.ones((4, 4)), np.zeros((4, 4))]), label_score(1))
     assert shown[0] > 0.5 and also[0] > 0.5
     assert shown[1] == pytest.approx(0, abs=1e-3) == also[1]
 
 
-def test_batches_are_full_and_a_fixed_batch_is_kept():
+def test_predict_masked_batch_sizes():
     backend = Linear([spot(3, 3), spot(9, 9)])
-    occlusion(MaskedPredictor(backend, contract(), image(), batch_size=32), label_question(0), budget=100)
+    occlusion(
+        MaskedPredictor(backend, contract(), random_image(), batch_size=32), label_score(0), max_evals=100
+    )
     assert max(backend.batches) == 32
     backend.batches.clear()
     fixed = contract(dynamic_batch=False)
-    occlusion(MaskedPredictor(backend, fixed, image(), batch_size=32), label_question(0), budget=100)
+    occlusion(MaskedPredictor(backend, fixed, random_image(), batch_size=32), label_score(0), max_evals=100)
     assert set(backend.batches) == {1}
 
 
-def test_a_linear_head_in_closed_form():
+def test_class_activation_of_linear_head_equals_closed_form():
     """Global mean pooling and a linear layer: the gradient is weight / places, everywhere the same."""
     generator = np.random.default_rng(0)
     features, weight = generator.random((5, 4, 3)), generator.normal(size=5)
@@ -186,7 +191,7 @@ def test_a_linear_head_in_closed_form():
     np.testing.assert_allclose(layer_cam(features, gradients), positive)
 
 
-def test_eigen_cam_of_one_pattern_is_that_pattern():
+def test_eigen_cam_of_one_pattern():
     pattern = np.random.default_rng(0).random((4, 5))
     features = np.array([1.0, 2.0, 0.5])[:, None, None] * pattern
     ours = eigen_cam(features)
@@ -195,9 +200,9 @@ def test_eigen_cam_of_one_pattern_is_that_pattern():
 
 
 class Detector:
-    """Finds one dent wherever its corner of the image is bright, and one scratch elsewhere."""
+    """A detector with a dent whose score is the brightness of one corner, and a scratch in another corner."""
 
-    name, precision = "detector", "fp64"
+    name, precision, device_kind = "detector", "fp64", DeviceKind.CPU
 
     def run(self, feeds):
         plane = next(iter(feeds.values()))[:, 0]
@@ -226,54 +231,126 @@ def detector_file():
 
 
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
-def test_each_detection_is_explained_by_its_own_place(method, tmp_path):
-    photo = bright_spot(3, 13)
-    photo.pixels.setflags(write=True)
-    photo.pixels[15:21, 2:8] = 200
+def test_explain_each_detection_by_its_own_place(method, tmp_path):
+    image = bright_spot(3, 13)
+    image.pixels.setflags(write=True)
+    image.pixels[15:21, 2:8] = 200
     path = tmp_path / "p.png"
-    photo.to_pil().save(path)
+    image.to_pil().save(path)
     explainer = Explainer(Detector(), detector_file())
-    found = explainer.explain(path, method=method, budget=300)
+    found = explainer.explain(path, method=method, max_evals=300)
     assert [f.label for f in found] == ["dent", "scratch"]
     for one in found:
         x1, y1, x2, y2 = one.box_xyxy
         x, y = one.peak_xy
         assert x1 - 2 <= x <= x2 + 2 and y1 - 2 <= y <= y2 + 2
         assert one.insertion > one.deletion
-    only = explainer.explain(path, method=method, budget=300, label="scratch", judge=False)
+    only = explainer.explain(path, method=method, max_evals=300, label="scratch", faithfulness=False)
     assert [f.label for f in only] == ["scratch"] and only[0].deletion is None
     np.testing.assert_array_equal(only[0].values, found[1].values)
 
 
-def test_what_cannot_be_done_is_refused_before_any_work():
+def test_explain_refuses_impossible_options():
     explainer = Explainer(Detector(), detector_file())
-    with pytest.raises(WrongTask, match="occlusion"):
+    with raises("wrong-task.needs-gradients", "grad-cam", "occlusion", "model.onnx"):
         explainer.explain(b"", method="grad-cam")
-    with pytest.raises(UnknownName, match="grad-cam"):
+    with raises("unknown-name.explanation-method", "'gradcam'", "'grad-cam'"):
         explainer.explain(b"", method="gradcam")
-    with pytest.raises(UnknownName, match="dent"):
+    with raises("unknown-name.label", "'dents'", "'dent'"):
         explainer.explain(b"", method="rise", label="dents")
-    with pytest.raises(BadInput, match="budget"):
-        explainer.explain(b"", method="rise", budget=1)
+    with raises("bad-input.max-evals", "got 1"):
+        explainer.explain(b"", method="rise", max_evals=1)
+    with raises("bad-input.max-targets", "got 0"):
+        explainer.explain(b"", method="rise", max_targets=0)
     assert explainer.default_method() == "occlusion"
 
 
-def test_the_cost_is_stated_and_kept(tmp_path):
+def test_max_forward_passes_is_respected(tmp_path):
     path = tmp_path / "p.png"
     bright_spot(3, 13).to_pil().save(path)
     explainer = Explainer(Detector(), detector_file())
     done = []
-    found = explainer.explain(path, method="rise", budget=50, progress=done.append)
-    assert all(one.looks <= explainer.looks("rise", 50) for one in found)
-    assert sum(done) == 1 + sum(one.looks for one in found)
-    assert explainer.looks("occlusion", judge=False) == 256
+    found = explainer.explain(path, method="rise", max_evals=50, progress=done.append)
+    assert all(one.forward_passes <= explainer.max_forward_passes("rise", 50) for one in found)
+    assert sum(done) == 1 + sum(one.forward_passes for one in found)
+    assert explainer.max_forward_passes("occlusion", faithfulness=False) == 256
 
 
-def test_box_question_is_overlap_times_score(tmp_path):
-    asker = MaskedPredictor(Detector(), detector_file().contract, bright_spot(3, 13))
-    prediction = asker.decide()
+def test_detection_score_is_iou_times_score(tmp_path):
+    masked = MaskedPredictor(Detector(), detector_file().contract, bright_spot(3, 13))
+    prediction = masked.predict()
     score = prediction.label_scores[0]
-    assert box_question(np.array([13.0, 3, 19, 9]), 0)(prediction) == pytest.approx(score, abs=1e-6)
-    half = box_question(np.array([13.0, 3, 19, 6]), 0)(prediction)
+    assert detection_score(np.array([13.0, 3, 19, 9]), 0)(prediction) == pytest.approx(score, abs=1e-6)
+    half = detection_score(np.array([13.0, 3, 19, 6]), 0)(prediction)
     assert half == pytest.approx(score / 2, abs=1e-6)
-    assert box_question(np.array([13.0, 3, 19, 9]), 1)(prediction) == 0
+    assert detection_score(np.array([13.0, 3, 19, 9]), 1)(prediction) == 0
+
+
+class ManyDetections:
+    """A detector with twelve detections, of descending score."""
+
+    name, precision, device_kind = "many", "fp64", DeviceKind.CPU
+    count = 12
+
+    def run(self, feeds):
+        batch = len(next(iter(feeds.values())))
+        corner = np.arange(self.count, dtype=np.float32)[:, None]
+        boxes = np.concatenate([corner, corner, corner + 10, corner + 10], 1)
+        scores = np.linspace(0.99, 0.55, self.count).astype(np.float32)
+        return {
+            "boxes": np.broadcast_to(boxes, (batch, self.count, 4)),
+            "scores": np.broadcast_to(scores, (batch, self.count)),
+            "labels": np.zeros((batch, self.count), np.int64),
+        }
+
+
+@pytest.mark.parametrize(
+    ("max_targets", "expected"), [({}, 5), ({"max_targets": 20}, 12), ({"max_targets": 7}, 7)]
+)
+@pytest.mark.parametrize("label", [None, "dent"])
+def test_explain_max_targets_of_detections(max_targets, expected, label):
+    explainer = Explainer(ManyDetections(), detector_file())
+    heatmaps = explainer.explain(
+        random_image(), method="occlusion", max_evals=10, label=label, faithfulness=False, **max_targets
+    )
+    assert len(heatmaps) == expected
+    scores = [heatmap.score for heatmap in heatmaps]
+    assert scores == pytest.approx(np.linspace(0.99, 0.55, 12)[:expected])
+
+
+def test_explain_max_targets_of_labels_keeps_highest_scores():
+    weights = np.stack([np.full((SIDE, SIDE), x / SIDE**2) for x in (0.6, 0.9, 0.1, 0.8, 0.7)])
+    file = ModelFile(Path("model.onnx"), contract(labels=5), "digest", "graph", None)
+    explainer = Explainer(Linear(weights), file)
+    white = LoadedImage(np.full((SIDE, SIDE, 3), 255, np.uint8))
+    options = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
+    everything = explainer.explain(white, **options)
+    assert [heatmap.label for heatmap in everything] == ["l0", "l1", "l3", "l4"]
+    assert [heatmap.label for heatmap in explainer.explain(white, max_targets=2, **options)] == ["l1", "l3"]
+    assert [h.label for h in explainer.explain(white, max_targets=2, label="l2", **options)] == ["l2"]
+
+
+def test_explainers_registry_names_and_requirements():
+    gradients = {name for name, entry in EXPLAINERS.items() if entry.requires is Requirement.GRADIENTS}
+    assert gradients == {"grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam"}
+    assert {name for name, _ in EXPLAINERS.items()} - gradients == {"occlusion", "rise"}
+    assert EXPLAINERS.get("grad-cam").forward_passes(300) == 1
+    assert EXPLAINERS.get("rise").forward_passes() == 1000
+    assert EXPLAINERS.get("rise").forward_passes(30) == 30
+
+
+def test_registered_method_reaches_explainer():
+    def brightness(request):
+        assert (request.max_evals, request.seed) == (6, 4)
+        scores = request.masked_predictor.predict_masked(np.ones((2, 3, 3)), request.score_function)
+        return np.full((2, 2), scores.mean())
+
+    method = ExplanationMethod("brightness", brightness, Requirement.ANY_MODEL, default_max_evals=6)
+    register_method(method, module=__name__)
+    try:
+        explainer = Explainer(Detector(), detector_file())
+        (heatmap,) = explainer.explain(bright_spot(3, 13), method="brightness", seed=4, faithfulness=False)
+        assert heatmap.forward_passes == 2
+        assert heatmap.values == pytest.approx(heatmap.score, abs=1e-6)
+    finally:
+        EXPLAINERS.unregister("brightness")

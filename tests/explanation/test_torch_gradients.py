@@ -1,10 +1,10 @@
-"""Gradient methods on the torch network, for tasks whose file has no explanation graph."""
+"""Gradients of the torch network, for tasks whose model file has no explanation graph."""
 
 import numpy as np
 import pytest
 import torch
 
-from blemish.explanation.activation_maps import grad_cam
+from blemish.explanation.methods.class_activation import grad_cam
 from blemish.models import create
 from blemish.models._gradients import TorchGradients, explained_scores
 
@@ -16,10 +16,10 @@ CASES = {
 
 @pytest.fixture
 def exact(monkeypatch):
-    """Everything in double precision, also what networks compute in float32 on purpose.
+    """Compute everything in double precision, including what networks compute in float32 on purpose.
 
-    A fresh detector's scores hardly move: in float32 a finite difference is mostly rounding, which depends
-    on the number of threads.
+    The scores of an untrained detector hardly change: in float32 a finite difference is mostly rounding, which
+    depends on the number of threads.
     """
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
@@ -33,10 +33,10 @@ def detector(name):
 
 
 def assert_gradient(network, feeds, label, near):
-    """Moving the features along the gradient moves the score by as much as the gradient is long."""
+    """Assert that moving the features along the gradient changes the score by the length of the gradient."""
     source = TorchGradients(network)
     inputs = [torch.from_numpy(x) for x in feeds.values()]
-    features, gradients = source.look(feeds, np.eye(3)[[label]], near)
+    features, gradients = source.features_and_gradients(feeds, np.eye(3)[[label]], near)
     at = int(np.argmax([np.abs(g).max() for g in gradients]))
     length = np.linalg.norm(gradients[at])
     assert length > 0
@@ -50,14 +50,14 @@ def assert_gradient(network, feeds, label, near):
             box = None if near is None else torch.from_numpy(near)
             moved.append(float(explained_scores(network, network(*inputs), box)[0, label]))
         hook.remove()
-    # RoIAlign gives no gradient to where a proposal lies, which moves with the features too.
+    # RoIAlign gives no gradient to the position of a proposal, which changes with the features too.
     tolerance = 0.05 if hasattr(network, "rpn") else 1e-3
     assert (moved[0] - moved[1]) / (2 * size) == pytest.approx(length, rel=tolerance)
     return features[0][0], gradients[0][0]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_detectors_gradient_is_that_of_its_best_candidate(name, exact):
+def test_torch_gradients_of_best_candidate(name, exact):
     network, feeds = detector(name)
     with torch.no_grad():
         scores = explained_scores(network, network(*map(torch.from_numpy, feeds.values())))[0]
@@ -66,7 +66,7 @@ def test_a_detectors_gradient_is_that_of_its_best_candidate(name, exact):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_object_has_a_gradient_of_its_own(name, exact):
+def test_torch_gradients_near_each_object(name, exact):
     network, feeds = detector(name)
     with torch.no_grad():
         outputs = network(*map(torch.from_numpy, feeds.values()))
@@ -88,29 +88,33 @@ def test_each_object_has_a_gradient_of_its_own(name, exact):
     assert np.corrcoef(*maps)[0, 1] < 0.99
 
 
-def test_other_weights_give_another_map():
-    """A map that survives new weights says nothing of the model: edges do that, explanations must not."""
+def test_torch_gradients_depend_on_weights():
+    """A heatmap that does not change with the weights, such as an edge detector, does not explain the model."""
     maps = []
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         network = create("resnet18", task="classification", label_count=4, input_size=64).eval()
-        features, gradients = TorchGradients(network).look(feeds, np.eye(4, dtype=np.float32)[[1]])
+        features, gradients = TorchGradients(network).features_and_gradients(
+            feeds, np.eye(4, dtype=np.float32)[[1]]
+        )
         maps.append((features[0][0] * gradients[0][0]).sum(0).ravel())
-    np.testing.assert_allclose(maps[0], maps[1], atol=1e-4 * np.abs(maps[0]).max())  # threads round apart
+    np.testing.assert_allclose(
+        maps[0], maps[1], atol=1e-4 * np.abs(maps[0]).max()
+    )  # rounding depends on threads
     assert abs(np.corrcoef(maps[0], maps[2])[0, 1]) < 0.9
 
 
-def test_only_the_head_made_anew_changes_the_map_too():
+def test_torch_gradients_depend_on_head():
     torch.manual_seed(0)
     network = create("resnet18", task="classification", label_count=4, input_size=64).eval()
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     selector = np.eye(4, dtype=np.float32)[[1]]
-    before = TorchGradients(network).look(feeds, selector)
+    before = TorchGradients(network).features_and_gradients(feeds, selector)
     with torch.no_grad():
         network.head[-1].weight.normal_()
-    after = TorchGradients(network).look(feeds, selector)
-    seen = before[0][0]
-    np.testing.assert_allclose(seen, after[0][0], atol=1e-4 * np.abs(seen).max())  # what is seen stays,
+    after = TorchGradients(network).features_and_gradients(feeds, selector)
+    features = before[0][0]
+    np.testing.assert_allclose(features, after[0][0], atol=1e-4 * np.abs(features).max())  # unchanged
     first, second = ((f[0][0] * g[0][0]).sum(0).ravel() for f, g in (before, after))
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.99  # what it is taken for does not
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.99

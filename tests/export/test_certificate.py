@@ -164,7 +164,7 @@ def test_an_earlier_file_survives_a_refusal(network, samples, tmp_path, monkeypa
 def test_the_file_decides_alone_as_in_a_batch(network, samples, tmp_path):
     made = export(network, output=tmp_path, contract=contract(network), samples=samples)
     predictor = load(made.path)
-    together = [o.prediction.label_scores for o in predictor.predict_many([s.path for s in samples], 8)]
+    together = [o.prediction.label_scores for o in predictor.stream([s.path for s in samples], 8)]
     alone = [predictor.predict(s.path).label_scores for s in samples]
     np.testing.assert_allclose(alone, together, atol=1e-6)
     shape = onnxruntime.InferenceSession(made.path).get_inputs()[0].shape

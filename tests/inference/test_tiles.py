@@ -1,22 +1,20 @@
 import numpy as np
 import pytest
 
-from blemish.decoding import DetectionFilter
-from blemish.errors import BadInput, WrongTask
 from blemish.geometry import mask_to_array, pairwise_iou
 from blemish.imaging import LoadedImage
-from blemish.inference import Predictor
-from blemish.inference.tiles import Tiling, predict_tiled
+from blemish.inference import DeviceKind, Predictor, Tiling
 from blemish.model_file import InputSpec, OutputSpec
 from blemish.structures import Task
+from blemish.testing import raises
 
-MOST = 40
+MAX_BOXES = 40
 
 
-class FindsBrightness:
-    """A network that sees bright rectangles and nothing else: red ones are label 0, green ones label 1."""
+class BrightRectangles:
+    """A network that detects bright rectangles: red ones are label 0, green ones label 1."""
 
-    name, precision = "bright CPU", "fp32"
+    name, precision, device_kind = "bright", "fp32", DeviceKind.CPU
 
     def __init__(self):
         self.batches = []
@@ -25,10 +23,10 @@ class FindsBrightness:
         ndimage = pytest.importorskip("scipy.ndimage")
         images = feeds["image"]
         self.batches.append(len(images))
-        boxes = np.zeros((len(images), MOST, 4), np.float32)
-        scores = np.zeros((len(images), MOST), np.float32)
-        labels = np.full((len(images), MOST), -1, np.int64)
-        masks = np.ones((len(images), MOST, 28, 28), np.float32)
+        boxes = np.zeros((len(images), MAX_BOXES, 4), np.float32)
+        scores = np.zeros((len(images), MAX_BOXES), np.float32)
+        labels = np.full((len(images), MAX_BOXES), -1, np.int64)
+        masks = np.ones((len(images), MAX_BOXES, 28, 28), np.float32)
         for i, image in enumerate(images):
             row = 0
             for label in (0, 1):
@@ -44,7 +42,7 @@ class FindsBrightness:
 
 def predictor(tiny, task=Task.SEGMENTATION, side=100):
     roles = ["boxes", "scores", "labels", "masks"]
-    promise = tiny.contract(
+    model_contract = tiny.contract(
         task,
         inputs=(
             InputSpec(size_hw=(side, side), resize="letterbox", pad_value=0, mean=(0, 0, 0), std=(1, 1, 1)),
@@ -53,7 +51,7 @@ def predictor(tiny, task=Task.SEGMENTATION, side=100):
         decoder={"name": "final"},
         score_floor=0.1,
     )
-    return Predictor(FindsBrightness(), promise, readers=2)
+    return Predictor(BrightRectangles(), model_contract, readers=2)
 
 
 def painted(size_hw, *rectangles):
@@ -65,8 +63,8 @@ def painted(size_hw, *rectangles):
 
 @pytest.mark.parametrize("size_hw", [(100, 100), (99, 301), (1000, 333), (101, 101), (5, 5), (30, 4000)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.9])
-def test_tiles_cover_everything_and_overlap_as_asked(size_hw, overlap):
-    tiling = Tiling(side=100, overlap=overlap)
+def test_tiling_regions_cover_image_with_overlap(size_hw, overlap):
+    tiling = Tiling(size=100, overlap=overlap)
     regions = tiling.regions(size_hw)
     seen = np.zeros(size_hw, int)
     for x1, y1, x2, y2 in regions:
@@ -81,7 +79,7 @@ def test_tiles_cover_everything_and_overlap_as_asked(size_hw, overlap):
         assert (np.diff(starts) <= 100 * (1 - overlap) + 1).all()
 
 
-def test_what_crosses_borders_comes_out_whole_and_once(tiny):
+def test_predict_tiled_objects_across_borders_are_merged(tiny):
     drawn = [
         (0, (10, 10, 40, 30)),  # in one tile
         (0, (60, 50, 130, 70)),  # across one border
@@ -90,8 +88,8 @@ def test_what_crosses_borders_comes_out_whole_and_once(tiny):
         (0, (300, 160, 395, 290)),  # in a corner, of two tiles' height
     ]
     model = predictor(tiny)
-    photo = painted((300, 400), *drawn)
-    answer = predict_tiled(model, photo, Tiling(side=100, overlap=0.3, whole=False), batch_size=4)
+    image = painted((300, 400), *drawn)
+    answer = model.predict_tiled(image, Tiling(size=100, overlap=0.3, whole=False), batch_size=4)
     assert answer.size_hw == (300, 400)
     assert len(answer) == len(drawn)
     assert (np.diff(answer.scores) <= 0).all()
@@ -106,110 +104,109 @@ def test_what_crosses_borders_comes_out_whole_and_once(tiny):
     assert max(model.backend.batches) == 4
 
 
-def test_a_small_piece_at_a_border_is_no_second_thing(tiny):
+def test_predict_tiled_small_piece_at_border_is_merged(tiny):
     """One tile ends 4 pixels into the object: a sliver there, the whole of it in the next tile."""
-    regions = Tiling(side=100, overlap=0.3).regions((100, 170))
+    regions = Tiling(size=100, overlap=0.3).regions((100, 170))
     edge = int(regions[0, 2])
-    photo = painted((100, 170), (0, (edge - 4, 20, edge + 40, 60)))
-    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3, whole=False))
+    image = painted((100, 170), (0, (edge - 4, 20, edge + 40, 60)))
+    answer = predictor(tiny).predict_tiled(image, Tiling(size=100, overlap=0.3, whole=False))
     assert answer.boxes_xyxy.tolist() == [[edge - 4, 20, edge + 40, 60]]
 
 
-def test_neighbours_of_one_label_stay_two(tiny):
-    photo = painted((100, 170), (0, (72, 20, 80, 60)), (0, (84, 20, 96, 60)))
-    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3))
-    assert sorted(answer.boxes_xyxy[:, 0].tolist()) == [72, 84]  # and not as the look from afar has them
+def test_predict_tiled_neighbors_of_one_label_stay_separate(tiny):
+    image = painted((100, 170), (0, (72, 20, 80, 60)), (0, (84, 20, 96, 60)))
+    answer = predictor(tiny).predict_tiled(image, Tiling(size=100, overlap=0.3))
+    assert sorted(answer.boxes_xyxy[:, 0].tolist()) == [72, 84]  # from the tiles, not from the whole image
 
 
-def test_labels_are_never_merged(tiny):
-    photo = painted((100, 170), (0, (60, 20, 110, 60)), (1, (60, 20, 110, 60)))
-    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.3, whole=False))
+def test_predict_tiled_labels_are_not_merged(tiny):
+    image = painted((100, 170), (0, (60, 20, 110, 60)), (1, (60, 20, 110, 60)))
+    answer = predictor(tiny).predict_tiled(image, Tiling(size=100, overlap=0.3, whole=False))
     assert sorted(answer.label_index.tolist()) == [0, 1]
 
 
-def test_the_whole_image_is_looked_at_too(tiny):
-    """A frame larger than every tile, of which the tiles see pieces: one thing."""
-    photo = painted((400, 400), (0, (40, 40, 360, 360)))
-    answer = predict_tiled(predictor(tiny), photo, Tiling(side=100, overlap=0.2))
+def test_predict_tiled_object_larger_than_tile(tiny):
+    """An object larger than every tile, of which the tiles show pieces, is one detection."""
+    image = painted((400, 400), (0, (40, 40, 360, 360)))
+    answer = predictor(tiny).predict_tiled(image, Tiling(size=100, overlap=0.2))
     assert len(answer) == 1
     assert answer.boxes_xyxy[0] == pytest.approx([40, 40, 360, 360], abs=4)
 
 
-def test_an_image_of_one_tile_is_predicted_as_always(tiny):
+def test_predict_tiled_single_tile_equals_predict(tiny):
     model = predictor(tiny)
-    photo = painted((80, 90), (0, (10, 10, 40, 30)), (1, (50, 50, 60, 60)))
-    tiled = predict_tiled(model, photo, Tiling(side=100))
-    plain = model.predict(photo)
+    image = painted((80, 90), (0, (10, 10, 40, 30)), (1, (50, 50, 60, 60)))
+    tiled = model.predict_tiled(image, Tiling(size=100))
+    plain = model.predict(image)
     assert tiled.boxes_xyxy == pytest.approx(plain.boxes_xyxy)
     assert tiled.scores.tolist() == plain.scores.tolist()
     assert [m.counts.tolist() for m in tiled.masks] == [m.counts.tolist() for m in plain.masks]
 
 
-def test_the_number_of_detections_counts_for_the_whole_image(tiny):
+def test_predict_tiled_max_detections_is_per_image(tiny):
     drawn = [(0, (x, y, x + 10, y + 10)) for x in range(5, 380, 60) for y in (20, 150)]
-    photo = painted((200, 400), *drawn)
+    image = painted((200, 400), *drawn)
     steps = []
-    answer = predict_tiled(
-        predictor(tiny, Task.DETECTION),
-        photo,
-        Tiling(side=100),
-        DetectionFilter(max_detections=5),
-        advance=lambda done, total: steps.append((done, total)),
+    answer = predictor(tiny, Task.DETECTION).predict_tiled(
+        image,
+        Tiling(size=100),
+        max_detections=5,
+        on_tiles=lambda done, total: steps.append((done, total)),
     )
     assert len(answer) == 5
     assert answer.masks is None
     assert steps[-1][0] == steps[-1][1] > 8
-    everything = predict_tiled(predictor(tiny, Task.DETECTION), photo, Tiling(side=100, whole=False))
-    assert len(everything) == len(drawn)
+    all_detections = predictor(tiny, Task.DETECTION).predict_tiled(image, Tiling(size=100, whole=False))
+    assert len(all_detections) == len(drawn)
 
 
-def test_sixteen_bits_are_tiled_too(tiny):
+def test_predict_tiled_16_bits(tiny):
     pixels = np.zeros((100, 250), np.uint16)
     pixels[20:60, 60:140] = 65535
-    answer = predict_tiled(predictor(tiny), LoadedImage(pixels), Tiling(side=100, overlap=0.3, whole=False))
-    assert answer.boxes_xyxy.tolist() == [[60, 20, 140, 60]] * 2  # grey is red and green
+    answer = predictor(tiny).predict_tiled(LoadedImage(pixels), Tiling(size=100, overlap=0.3, whole=False))
+    assert answer.boxes_xyxy.tolist() == [[60, 20, 140, 60]] * 2  # gray is red and green
 
 
-def test_an_empty_image_and_impossible_tiles(tiny):
-    answer = predict_tiled(predictor(tiny), painted((150, 150)), Tiling(side=100))
+def test_predict_tiled_no_objects_and_impossible_tiles(tiny):
+    answer = predictor(tiny).predict_tiled(painted((150, 150)), Tiling(size=100))
     assert len(answer) == 0
     assert answer.boxes_xyxy.shape == (0, 4)
-    with pytest.raises(BadInput, match="too small"):
-        Tiling(side=8)
-    with pytest.raises(BadInput, match="overlap"):
-        Tiling(side=100, overlap=1.0)
+    with raises("bad-input.tile-size", "got 8"):
+        Tiling(size=8)
+    with raises("bad-input.tile-overlap", "got 1"):
+        Tiling(size=100, overlap=1.0)
 
 
-def test_tiles_of_a_model_without_boxes_are_refused(tiny, tmp_path):
+def test_predict_tiled_refuses_model_without_detections(tiny, tmp_path):
     model = tiny.write_scores_model(tmp_path / "m.onnx")
     from blemish.inference import load
 
-    with pytest.raises(WrongTask, match="tiles are for detection and segmentation"):
-        predict_tiled(load(model.path), painted((50, 50)), Tiling(side=32))
+    with raises("wrong-task.needs-detections", "classification"):
+        load(model.path).predict_tiled(painted((50, 50)), Tiling(size=32))
 
 
-def test_evaluation_in_tiles_finds_what_is_too_small_for_the_whole(tiny, tmp_path):
+def test_evaluate_in_tiles_finds_small_objects(tiny, tmp_path):
     from PIL import Image
 
     from blemish.evaluation import evaluate
     from blemish.structures import Dataset, GroundTruth, Sample
 
-    promise = predictor(tiny, Task.DETECTION)
+    model_contract = predictor(tiny, Task.DETECTION)
     size_hw, spots = (400, 400), [(20, 30, 26, 36), (200, 340, 207, 348)]
     path = tmp_path / "large.png"
     Image.fromarray(painted(size_hw, *[(0, spot) for spot in spots]).pixels).save(path)
     ground_truth = GroundTruth(
         task=Task.DETECTION,
-        labels=promise.labels,
+        labels=model_contract.labels,
         size_hw=size_hw,
         label_index=np.zeros(2, np.int64),
         boxes_xyxy=np.array(spots, float),
     )
     sample = Sample(id="large.png", path=path, size_hw=size_hw, ground_truth=ground_truth)
-    dataset = Dataset(task=Task.DETECTION, labels=promise.labels, samples=(sample,), root=tmp_path)
+    dataset = Dataset(task=Task.DETECTION, labels=model_contract.labels, samples=(sample,), root=tmp_path)
     how = {"intervals": False, "pictures": False}
-    whole = evaluate(promise, dataset, **how)
-    report = evaluate(promise, dataset, tiling=Tiling(100), **how)
+    whole = evaluate(model_contract, dataset, **how)
+    report = evaluate(model_contract, dataset, tiling=Tiling(100), **how)
     assert report.figures["ap"].value == 1.0 > whole.figures["ap"].value
     assert any("in tiles of 100 pixels" in stamp.text for stamp in report.stamps)
     assert not any("tiles" in stamp.text for stamp in whole.stamps)

@@ -198,7 +198,7 @@ def test_a_busy_server_is_asked_again_when_it_said(visit, hands):
 
 @pytest.mark.slow
 def test_real_limits_are_told(visit, hands, own_server):
-    server = own_server("--max-megabytes", "0.05", "--limit-megapixels", "0.2")
+    server = own_server("--max-megabytes", "0.05", "--max-megapixels", "0.2")
     page = visit(server.address)
     expect(page.locator("#limits")).to_contain_text("up to 51 kB and 0.2 megapixels")
     page.set_input_files("#files", [hands.file("heavy.png", hands.damaged() + bytes(200_000))])

@@ -1,4 +1,4 @@
-"""`blemish benchmark`: how fast a model file is on this machine."""
+"""`blemish benchmark`: measure the speed of a model file on this machine."""
 
 from __future__ import annotations
 
@@ -22,83 +22,104 @@ if TYPE_CHECKING:
     from blemish.inference import Predictor
 
 COLD_STARTS = 3
-DRAWN = 16  # images that are drawn where none were given
-DRAWN_HW = (480, 640)
+SYNTHETIC_IMAGES = 16
+SYNTHETIC_HW = (480, 640)
+RUN_FILES = ("weights.safetensors", "recipe.yaml", "model.onnx")
 
 
 def benchmark(
-    file: Annotated[
+    model: Annotated[
         str,
-        typer.Argument(
-            metavar="FILE", help="The model file, or for torch its run's folder.", show_default=False
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FILE|RUN",
+            help="Model file; or the folder of a training run, which the backend torch needs.",
+            show_default=False,
         ),
     ],
-    source: Annotated[
+    sources: Annotated[
         list[str] | None,
-        typer.Option("--source", metavar="DIR", help="Images; drawn ones where not given."),
+        typer.Argument(
+            metavar="[SOURCE...]", help="Images, folders or glob patterns.", show_default="synthetic images"
+        ),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="onnxruntime, openvino or torch, once each; what is installed where not given."),
+        typer.Option(
+            help="onnxruntime, openvino or torch. Repeatable.", show_default="all that are installed"
+        ),
     ] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the stream; latency is of one at a time.")] = 1,
-    count: Annotated[int, typer.Option(min=1, help="Images to time.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a backend.")] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per forward pass for the throughput; latency is of one image.")
+    ] = 1,
+    count: Annotated[int, typer.Option(min=1, help="Number of images to time.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per backend.")] = False,
 ) -> None:
-    """Time a model file on this machine: latency by stage, throughput, memory, cold start.
+    """Measure the speed of a model file: latency per stage, throughput, memory, cold start.
 
-    Each backend runs in a process of its own, so that memory and cold start are its own too.
+    Each backend runs in its own process, so that its memory and cold start are measured alone.
+
+    For example:
+
+      blemish benchmark --model runs/cars/model.onnx
+
+      blemish benchmark photos/ --model runs/cars --backend onnxruntime --backend torch --count 100
     """
+    from blemish.commands.json_output import print_json
     from blemish.errors import BlemishError
 
-    with _images(source, count) as (images, places):
+    with _benchmark_images(sources, count) as (paths, process_sources):
         if backend is not None and len(backend) == 1:
-            found = [_measured(file, backend[0], device, threads, batch_size, images)]
+            rows = [_measure(model, backend[0], device, threads, batch_size, paths)]
         else:
-            found = []
-            for name in backend or _installed(file):
-                command = [sys.executable, "-m", "blemish", "benchmark", file, "--backend", name, "--json"]
-                command += ["--device", device, "--batch-size", str(batch_size), "--count", str(count)]
+            rows = []
+            for name in backend or _installed_backends(model):
+                command = [sys.executable, "-m", "blemish", "benchmark", *process_sources, "--model", model]
+                command += ["--backend", name, "--device", device, "--json"]
+                command += ["--batch-size", str(batch_size), "--count", str(count)]
                 command += [] if threads is None else ["--threads", str(threads)]
-                for place in places:
-                    command += ["--source", place]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
                 if done.returncode:
-                    raise BlemishError(done.stderr.strip().removeprefix("blemish: ") or f"{name} failed")
-                found.append(json.loads(done.stdout.splitlines()[-1]))
+                    message = done.stderr.strip().removeprefix("blemish: ") or f"backend {name} failed"
+                    raise BlemishError(message, reason="benchmark")
+                row = json.loads(done.stdout.splitlines()[-1])
+                row.pop("schema_version")
+                rows.append(row)
     if as_json:
-        for speed in found:
-            typer.echo(json.dumps(speed))
+        for row in rows:
+            print_json(row)
         return
-    _print_table(found)
+    _print_table(rows)
 
 
-def _measured(
-    file: str, backend: str, device: str, threads: int | None, batch_size: int, images: Sequence[Path]
+def _measure(
+    model: str, backend: str, device: str, threads: int | None, batch_size: int, paths: Sequence[Path]
 ) -> dict[str, Any]:
+    """Return the measurements of one backend in this process."""
     from blemish.inference.benchmark import measure
 
     started = time.perf_counter()
-    predictor = _predictor(file, backend, device, threads)
-    speed = measure(
-        predictor, images, batch_size=batch_size, load_seconds=time.perf_counter() - started
-    ).to_dict()
-    speed["cold_start_seconds"] = None
+    predictor = _open_predictor(model, backend, device, threads)
+    load_seconds = time.perf_counter() - started
+    row = measure(predictor, paths, batch_size=batch_size, load_seconds=load_seconds).to_dict()
+    row["cold_start_seconds"] = None
     if backend != "torch":
-        model = predictor.model_file.path if predictor.model_file is not None else file
-        speed["cold_start_seconds"] = _cold_start(str(model), backend, device, threads, images[0])
-    return speed
+        file = predictor.model_file.path if predictor.model_file is not None else model
+        row["cold_start_seconds"] = _cold_start_seconds(str(file), backend, device, threads, paths[0])
+    return row
 
 
-def _predictor(file: str, backend: str, device: str, threads: int | None) -> Predictor:
+def _open_predictor(model: str, backend: str, device: str, threads: int | None) -> Predictor:
+    """Return a predictor of a model file, or of a run's own network for the backend torch."""
     from blemish.inference import load
 
     if backend != "torch":
-        folder = Path(file)
-        model: Path | str = folder / "model.onnx" if folder.is_dir() else file
-        return load(model, backend=backend, device=device, threads=threads)
+        folder = Path(model)
+        file: Path | str = folder / "model.onnx" if folder.is_dir() else model
+        return load(file, backend=backend, device=device, threads=threads)
     import torch
 
     from blemish.inference import Predictor
@@ -107,15 +128,15 @@ def _predictor(file: str, backend: str, device: str, threads: int | None) -> Pre
     from blemish.models._torch_backend import TorchBackend
 
     torch.set_num_threads(threads or available_cores())
-    run = Path(file) if Path(file).is_dir() else Path(file).parent
+    run = Path(model) if Path(model).is_dir() else Path(model).parent
     network, model_file = load_run_network(run)
-    there = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(TorchBackend(network.to(there if device == "auto" else device)), model_file)
+    best_device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Predictor(TorchBackend(network.to(best_device if device == "auto" else device)), model_file)
 
 
-def _cold_start(model: str, backend: str, device: str, threads: int | None, image: Path) -> float:
-    """Seconds of a whole process that looks at one image, the median of a few."""
-    command = [sys.executable, "-m", "blemish", "predict", str(image), "--model", model]
+def _cold_start_seconds(file: str, backend: str, device: str, threads: int | None, path: Path) -> float:
+    """Return the seconds of a whole process that predicts one image: the median of several."""
+    command = [sys.executable, "-m", "blemish", "predict", str(path), "--model", file]
     command += ["--backend", backend, "--device", device]
     command += [] if threads is None else ["--threads", str(threads)]
     seconds = []
@@ -126,65 +147,63 @@ def _cold_start(model: str, backend: str, device: str, threads: int | None, imag
     return statistics.median(seconds[1:])
 
 
-def _installed(file: str) -> list[str]:
-    """The backends that can run this file here; torch where the run's weights lie beside it."""
+def _installed_backends(model: str) -> list[str]:
+    """Return the backends that can run this model here; torch if the run's weights are in its folder."""
     from importlib.util import find_spec
 
-    folder = Path(file) if Path(file).is_dir() else Path(file).parent
-    names = ["onnxruntime"]
-    if find_spec("openvino") is not None:
-        names.append("openvino")
-    if find_spec("torch") is not None and all(
-        (folder / name).is_file() for name in ("weights.safetensors", "recipe.yaml", "model.onnx")
-    ):
+    from blemish.inference import BACKENDS
+
+    folder = Path(model) if Path(model).is_dir() else Path(model).parent
+    names = [name for name, builder in BACKENDS.items() if builder.is_installed()]
+    if find_spec("torch") is not None and all((folder / name).is_file() for name in RUN_FILES):
         names.append("torch")
     return names
 
 
 @contextmanager
-def _images(sources: list[str] | None, count: int) -> Iterator[tuple[list[Path], list[str]]]:
-    """`count` images, given or drawn, some of them twice, and where another process finds them."""
+def _benchmark_images(sources: list[str] | None, count: int) -> Iterator[tuple[list[Path], list[str]]]:
+    """Yield `count` paths, some of them repeated, and the sources for another process."""
     if sources:
-        from blemish.inference.sources import find_sources
+        from blemish.inference.sources import find_paths
 
-        found = list(islice(find_sources(sources), count))
+        found = list(islice(find_paths(sources), count))
         yield [found[i % len(found)] for i in range(count)], sources
         return
     from blemish.data.synthetic import panels, save_image
 
     with tempfile.TemporaryDirectory(prefix="blemish-benchmark-") as folder:
-        drawn = []
-        for specimen in panels(min(DRAWN, count), size_hw=DRAWN_HW):
-            drawn.append(Path(folder) / f"{specimen.id}.jpg")
-            save_image(specimen.image, drawn[-1])
-        yield [drawn[i % len(drawn)] for i in range(count)], [folder]
+        paths = []
+        for specimen in panels(min(SYNTHETIC_IMAGES, count), size_hw=SYNTHETIC_HW):
+            paths.append(Path(folder) / f"{specimen.id}.jpg")
+            save_image(specimen.image, paths[-1])
+        yield [paths[i % len(paths)] for i in range(count)], [folder]
 
 
-def _print_table(found: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table with one column per backend."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=f"milliseconds an image, median (95 %), {found[0]['images']} images")
-    for heading in ("", *(speed["backend"] for speed in found)):
+    table = Table(caption=f"milliseconds per image: median (95th percentile) of {rows[0]['images']} images")
+    for heading in ("", *(row["backend"] for row in rows)):
         table.add_column(heading, justify="left" if not heading else "right")
-    words = {
+    stage_names = {
         "read": "read and decode",
-        "prepare": "resize and normalise",
+        "prepare": "resize and normalize",
         "infer": "network",
         "decode": "decode outputs",
     }
-    for stage in found[0]["latency_ms"]:
+    for stage in rows[0]["latency_ms"]:
         cells = [
-            f"{speed['latency_ms'][stage]['p50']:.1f} ({speed['latency_ms'][stage]['p95']:.1f})"
-            for speed in found
+            f"{row['latency_ms'][stage]['p50']:.1f} ({row['latency_ms'][stage]['p95']:.1f})" for row in rows
         ]
-        table.add_row(words.get(stage, stage), *cells, end_section=stage == "total")
-    rows = {
-        "images a second, streamed": ("images_per_second", "{:.1f}"),
+        table.add_row(stage_names.get(stage, stage), *cells, end_section=stage == "total")
+    totals = {
+        "images per second, as a stream": ("images_per_second", "{:.1f}"),
         "peak memory, MiB": ("peak_memory_mib", "{:.0f}"),
         "load, s": ("load_seconds", "{:.2f}"),
         "cold start of the whole process, s": ("cold_start_seconds", "{:.2f}"),
     }
-    for title, (key, form) in rows.items():
-        table.add_row(title, *("-" if speed[key] is None else form.format(speed[key]) for speed in found))
+    for title, (key, form) in totals.items():
+        table.add_row(title, *("-" if row[key] is None else form.format(row[key]) for row in rows))
     Console().print(table)

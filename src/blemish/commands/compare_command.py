@@ -51,12 +51,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     intervals: IntervalsOption = True,
     batch_size: BatchOption = None,
-    tile: TileOption = None,
+    tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    limit_megapixels: MegapixelsOption = 64,
+    max_megapixels: MegapixelsOption = 64,
 ) -> None:
     """Compare model files on the same images: how good, how fast, how large, under which licence.
 
@@ -83,8 +83,8 @@ def compare(
             backend=backend,
             device=device,
             threads=threads,
-            tiling=None if tile is None else Tiling(tile, tile_overlap),
-            limits=replace(LIMITS, max_pixels=int(limit_megapixels * 1e6)),
+            tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
+            limits=replace(LIMITS, max_pixels=int(max_megapixels * 1e6)),
             progress=None if progress is None else lambda _, done, total: progress(done, total),
         )
     if output is not None:

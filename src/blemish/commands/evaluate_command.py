@@ -55,13 +55,13 @@ def evaluate(
     ] = None,
     intervals: IntervalsOption = True,
     batch_size: BatchOption = None,
-    tile: TileOption = None,
+    tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    limit_megapixels: MegapixelsOption = 64,
+    max_megapixels: MegapixelsOption = 64,
 ) -> None:
     """Measure a model file on labelled images.
 
@@ -78,7 +78,7 @@ def evaluate(
     from blemish.inference.tiles import Tiling
 
     mapping = parse_map(map_labels or [])
-    limits = replace(LIMITS, max_pixels=int(limit_megapixels * 1e6))
+    limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     predictor = inference.load(model, backend=backend, device=device, threads=threads, limits=limits)
     if show is not None:
         _show(predictor, data, show, data_format, images, mapping, output, as_json=as_json)
@@ -97,7 +97,7 @@ def evaluate(
             intervals=intervals,
             seed=seed,
             pictures=output is not None,
-            tiling=None if tile is None else Tiling(tile, tile_overlap),
+            tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
         )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
@@ -118,7 +118,7 @@ def parse_map(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, target = pair.partition("=")
         if not equals or not name.strip():
-            raise BadInput(f"--map {pair!r} is not DATA=MODEL, such as --map scratch=Kratzer")
+            raise BadInput(f"--label-map {pair!r} is not DATA=MODEL, such as --label-map scratch=Kratzer")
         out[name.strip()] = target.strip()
     return out
 

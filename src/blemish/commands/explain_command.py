@@ -1,4 +1,4 @@
-"""`blemish explain`: where a model looked, as overlays, maps and numbers."""
+"""`blemish explain`: heatmaps as overlays, arrays and numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from blemish.commands.shared_options import DeviceOption, ThreadsOption
 if TYPE_CHECKING:
     from blemish.explanation import Explainer, Heatmap
 
-FAILED_IN_PART = 1
-NOTHING_DONE = 2
-NUMBERS = "explanations.json"
-LONGEST_LABEL = 60  # characters of one in a file's name, which may have 255 bytes in all
+PARTLY_FAILED = 1
+ALL_FAILED = 2
+NUMBERS_FILE = "explanations.json"
+MAX_LABEL_LENGTH = 60  # characters of a label in a file name, which may have 255 bytes
 
 
 def explain(
@@ -27,7 +27,8 @@ def explain(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, folders (searched to the bottom), patterns, or - for a list on standard input.",
+            help="Images, folders (searched recursively), glob patterns, or - for a list of paths on "
+            "standard input.",
             show_default=False,
         ),
     ],
@@ -37,117 +38,134 @@ def explain(
             "--model",
             "-m",
             metavar="FILE|RUN",
-            help="The model file; or a run's folder, for gradient methods on detectors (needs torch).",
+            help="Model file; or the folder of a training run, for gradient methods on detection and "
+            "segmentation models (needs torch).",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Where overlays and maps go.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder of the overlays and heatmaps.", show_default=False
+        ),
     ],
     method: Annotated[
         str | None,
         typer.Option(
-            help="grad-cam, hires-cam, layer-cam, eigen-cam, score-cam (need the explanation graph), "
-            "occlusion, rise (any model; for detections D-RISE)."
+            help="grad-cam, hires-cam, layer-cam, eigen-cam, score-cam (need the explanation graph of the "
+            "model file), occlusion, rise (any model; D-RISE for detections), or the method of a plug-in.",
+            show_default="grad-cam if there is an explanation graph, else occlusion",
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Explain this label; by default everything the model says.")
+        str | None,
+        typer.Option(help="Explain this label.", show_default="every positive label or detection"),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Read this layer of the explanation graph; all by default.")
+        str | None,
+        typer.Option(help="Read this layer of the explanation graph.", show_default="all, averaged"),
     ] = None,
-    budget: Annotated[
+    max_targets: Annotated[
+        int, typer.Option(min=1, help="Maximum number of labels or detections to explain per image.")
+    ] = 5,
+    max_evals: Annotated[
         int | None,
-        typer.Option(min=2, help="Versions of an image that an occlusion, rise or score-cam map may ask."),
+        typer.Option(
+            min=2,
+            help="Maximum number of forward passes per heatmap of occlusion, rise and score-cam.",
+            show_default="256, 1000 and 512",
+        ),
     ] = None,
-    colours: Annotated[str, typer.Option(help="viridis, inferno, cividis or jet.")] = "viridis",
-    scores: Annotated[
-        bool, typer.Option("--scores/--no-scores", help="Measure deletion and insertion, 32 more looks.")
+    colormap: Annotated[str, typer.Option(help="viridis, inferno, cividis or jet.")] = "viridis",
+    faithfulness: Annotated[
+        bool, typer.Option(help="Measure deletion and insertion, with 32 more forward passes per heatmap.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the random masks.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Versions the network sees at once.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a map.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of the masks of rise.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Masked images per forward pass.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per heatmap.")] = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Show where a model looked.
+    """Show which parts of an image a score depends on.
 
-    For each image and label: an overlay (JPEG), the map (16-bit PNG and .npy), and its numbers in
-    explanations.json. Images that cannot be used get a line of their own; the exit code is then 1.
+    For each image and label or detection: an overlay (JPEG), the heatmap (16-bit PNG and .npy), and its numbers
+    in explanations.json. An image that cannot be used gets a line with its error; the exit code is then 1.
+
+    For example:
+
+      blemish explain cells/ --model model.onnx --output heatmaps/
+
+      blemish explain car.jpg --model cars.onnx --label dent --method occlusion --output heatmaps/
     """
+    from blemish.commands.json_output import fields_of_error, json_document, print_json
     from blemish.errors import BlemishError
-    from blemish.explanation import Explainer
-    from blemish.explanation.colormaps import colour_table
-    from blemish.hub import local_file
-    from blemish.inference import load
-    from blemish.inference.sources import find_sources
+    from blemish.explanation.colormaps import color_table
+    from blemish.inference.sources import find_paths
     from blemish.model_file import write_atomically
 
-    colour_table(colours)  # an unknown name is refused before any work
-    found = find_sources(sources, sys.stdin)
-    if Path(model).is_dir():
-        explainer = _of_run(Path(model), batch_size)
-    else:
-        predictor = load(local_file(model, explanation=True), device=device, threads=threads)
-        assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
-        for caution in predictor.cautions:
-            typer.echo(f"blemish: {caution}", err=True)
-        explainer = Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
-    chosen = method or explainer.default_method()
-    explainer.check(chosen, label, layer)
-    typer.echo(f"blemish: {_cost(explainer, chosen, budget, judge=scores)}", err=True)
+    color_table(colormap)  # refuses an unknown name before any work
+    paths = find_paths(sources, sys.stdin)
+    explainer = _open_explainer(model, device, threads, batch_size)
+    method = method or explainer.default_method()
+    explainer.check(method, label, layer)
+    passes = explainer.max_forward_passes(method, max_evals, faithfulness=faithfulness)
+    typer.echo(f"blemish: {method}: at most {passes} forward passes per heatmap", err=True)
     rows: list[dict[str, Any]] = []
     failed = 0
-    taken: set[str] = set()
-    with _progress() as advance:
-        for source in found:
+    used_stems: set[str] = set()
+    with _show_progress() as progress:
+        for path in paths:
             try:
-                made = explainer.explain(
-                    source,
-                    method=chosen,
+                heatmaps = explainer.explain(
+                    path,
+                    method=method,
                     label=label,
                     layer=layer,
-                    budget=budget,
+                    max_targets=max_targets,
+                    max_evals=max_evals,
                     seed=seed,
-                    judge=scores,
-                    progress=advance,
+                    faithfulness=faithfulness,
+                    progress=progress,
                 )
             except BlemishError as error:
                 failed += 1
-                row = {"path": Path(source).as_posix(), "error": str(error)}
-                typer.echo(json.dumps(row) if as_json else row["error"])
+                row = {"path": path.as_posix(), **fields_of_error(error)}
+                typer.echo(json_document(row) if as_json else str(error))
                 continue
-            stem = _free(Path(source).stem, taken)
-            if not made:
-                typer.echo(f"{source}: the model finds nothing, so there is nothing to explain", err=True)
-            endings: set[str] = set()
-            for number, one in enumerate(made, start=1):
-                ending = f"{one.label or 'box'}-{number}" if one.box_xyxy else one.label
-                named = _free(_plain(ending), endings)  # labels that differ in case or in signs only
-                files = one.write(output, f"{stem}.{named}.{chosen}", colours=colours)
-                rows.append({**one.to_dict(), "files": files})
-                typer.echo(json.dumps(rows[-1]) if as_json else _line(one, output / files["overlay"]))
+            if not heatmaps:
+                typer.echo(f"{path}: no detections to explain", err=True)
+            stem = _unused(path.stem, used_stems)
+            for name, heatmap in _named(heatmaps):
+                files = heatmap.write(output, f"{stem}.{name}.{method}", colormap=colormap)
+                rows.append({**heatmap.to_dict(), "files": files})
+                if as_json:
+                    print_json(rows[-1])
+                else:
+                    typer.echo(_text_line(heatmap, output / files["overlay"]))
     if rows:
-        kept = [*_earlier(output / NUMBERS, rows), *rows]
-        write_atomically(output / NUMBERS, (json.dumps(kept, indent=1) + "\n").encode())
+        all_rows = [*_earlier_rows(output / NUMBERS_FILE, rows), *rows]
+        write_atomically(output / NUMBERS_FILE, (json.dumps(all_rows, indent=1) + "\n").encode())
     if failed:
-        raise typer.Exit(FAILED_IN_PART if rows else NOTHING_DONE)
+        raise typer.Exit(PARTLY_FAILED if rows else ALL_FAILED)
 
 
-def _earlier(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What an earlier command left in the folder, of other maps than `rows`: another method's, say."""
-    replaced = {row["files"]["overlay"] for row in rows}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [row for row in found if row["files"]["overlay"] not in replaced]
-    except (OSError, ValueError, TypeError, KeyError):  # none, or not ours
-        return []
+def _open_explainer(model: str, device: str, threads: int | None, batch_size: int) -> Explainer:
+    """Return the explainer of a model file, or of a training run's own network."""
+    from blemish.explanation import Explainer
+    from blemish.hub import local_file
+    from blemish.inference import load
+
+    if Path(model).is_dir():
+        return _explainer_of_run(Path(model), batch_size)
+    predictor = load(local_file(model, explanation=True), device=device, threads=threads)
+    assert predictor.model_file is not None  # noqa: S101  (loaded from a file)
+    for warning in predictor.warnings:
+        typer.echo(f"blemish: {warning}", err=True)
+    return Explainer(predictor.backend, predictor.model_file, batch_size=batch_size)
 
 
-def _of_run(folder: Path, batch_size: int) -> Explainer:
-    """The run's own network: slower, and with gradients for every task."""
+def _explainer_of_run(folder: Path, batch_size: int) -> Explainer:
+    """Return an explainer with the run's torch network: slower, with gradients for every task."""
     from blemish.explanation import Explainer
     from blemish.models._gradients import TorchGradients
     from blemish.models._run_loader import load_run_network
@@ -157,44 +175,58 @@ def _of_run(folder: Path, batch_size: int) -> Explainer:
     return Explainer(TorchBackend(network), file, gradients=TorchGradients(network), batch_size=batch_size)
 
 
-def _cost(explainer: Explainer, method: str, budget: int | None, *, judge: bool) -> str:
-    looks = explainer.looks(method, budget, judge=judge)
-    return f"{method}: at most {looks} looks of the model for each map"
+def _named(heatmaps: list[Heatmap]) -> Iterator[tuple[str, Heatmap]]:
+    """Yield each heatmap of an image with the part of its files' names that tells them apart."""
+    used: set[str] = set()  # labels may differ only in case or in characters that file names cannot have
+    for number, heatmap in enumerate(heatmaps, start=1):
+        name = f"{heatmap.label or 'box'}-{number}" if heatmap.box_xyxy else heatmap.label
+        yield _unused(_safe_name(name), used), heatmap
 
 
-def _line(one: Heatmap, overlay: Path) -> str:
+def _earlier_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that an earlier command left in the folder, for other heatmaps than `rows`."""
+    replaced = {row["files"]["overlay"] for row in rows}
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        return [row for row in earlier if row["files"]["overlay"] not in replaced]
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another program's file
+        return []
+
+
+def _text_line(heatmap: Heatmap, overlay: Path) -> str:
+    """Return one line for people."""
     scores = ""
-    if one.deletion is not None and one.insertion is not None:
-        scores = f", deletion {one.deletion:.3f}, insertion {one.insertion:.3f}"
-    name = one.label or "box"
-    return f"{one.path}: {name} {one.score:.1%}{scores}, {one.seconds:.1f} s -> {overlay}"
+    if heatmap.deletion is not None and heatmap.insertion is not None:
+        scores = f", deletion {heatmap.deletion:.3f}, insertion {heatmap.insertion:.3f}"
+    name = heatmap.label or "box"
+    return f"{heatmap.path}: {name} {heatmap.score:.1%}{scores}, {heatmap.seconds:.1f} s -> {overlay}"
 
 
-def _free(stem: str, taken: set[str]) -> str:
-    """The stem, numbered where another file has it; case does not tell files apart."""
+def _unused(stem: str, used: set[str]) -> str:
+    """Return the stem, with a number if it is already used; some file systems ignore case."""
     name, number = stem, 1
-    while name.casefold() in taken:
+    while name.casefold() in used:
         number += 1
         name = f"{stem}-{number}"
-    taken.add(name.casefold())
+    used.add(name.casefold())
     return name
 
 
-def _plain(name: str) -> str:
-    """A label as part of a file's name on every system."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:LONGEST_LABEL] or "box"
+def _safe_name(name: str) -> str:
+    """Return a label as a part of a file name that every file system accepts."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:MAX_LABEL_LENGTH] or "box"
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """A count of looks on standard error, where that is a terminal."""
+def _show_progress() -> Iterator[Callable[[int], None]]:
+    """Show the number of forward passes on standard error, if it is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda looks: None
+        yield lambda count: None
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} looks"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.completed} forward passes"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=None)
-        yield lambda looks: progress.update(bar, advance=looks)
+        yield lambda count: progress.update(bar, advance=count)

@@ -111,7 +111,7 @@ def _options(settings: list[str]) -> dict[str, object]:
 
 def _samples(data: Path | None) -> Any:
     from blemish.errors import BadDataset
-    from blemish.inference.sources import find_sources
+    from blemish.inference.sources import find_paths
     from blemish.structures import Sample
 
     if data is None:
@@ -121,4 +121,4 @@ def _samples(data: Path | None) -> Any:
     try:
         return open_dataset(data).samples
     except BadDataset:
-        return tuple(Sample(id=path.name, path=path) for path in find_sources([str(data)]))
+        return tuple(Sample(id=path.name, path=path) for path in find_paths([str(data)]))

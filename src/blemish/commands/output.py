@@ -1,14 +1,14 @@
-"""Predictions as lines for programs, lines for people, pictures and films."""
+"""Results of predictions as JSON lines, as text lines, and drawn into image and video files."""
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from blemish.commands.json_output import fields_of_error, json_document
 from blemish.geometry import mask_to_rings, rle_to_text
-from blemish.inference.inputs import Frame
+from blemish.inference.inputs import InputKind
 from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
 
@@ -17,100 +17,93 @@ if TYPE_CHECKING:
     from blemish.inference.video import VideoWriter
 
 
-DRAWN_PIXELS = 25_000_000  # larger images are drawn reduced to it: for the eye, and for the memory
-
-
-def json_line(outcome: PredictionResult, drawn: Path | None = None) -> str:
-    """One line of JSON: the prediction, or the path and the error; for frames their number and time too.
+def json_line(result: PredictionResult, drawn: Path | None = None) -> str:
+    """Return one line of JSON: the prediction, or the path and the error.
 
     Args:
-        outcome: of one image or frame.
-        drawn: the picture or film that shows it.
+        result: of one image or video frame.
+        drawn: the image or video file that shows it.
     """
-    source = outcome.source
-    place: dict[str, Any] = {"path": Path(source.path if isinstance(source, Frame) else source).as_posix()}
-    if isinstance(source, Frame):
-        place |= {"frame": source.index, "time_seconds": round(source.time_seconds, 3)}
-    if outcome.prediction is None:
-        return json.dumps({**place, "error": str(outcome.error)})
-    answer = place | outcome.prediction.to_dict()
-    if outcome.prediction.masks is not None:
-        for found, mask in zip(answer["detections"], outcome.prediction.masks, strict=True):
-            found["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
-            found["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
+    fields = result.input.to_dict()
+    if result.prediction is None:
+        assert result.error is not None  # noqa: S101  (a result has a prediction or an error)
+        return json_document({**fields, **fields_of_error(result.error)})
+    fields |= {**result.prediction.to_dict(), "path": fields["path"]}
+    if result.prediction.masks is not None:
+        for detection, mask in zip(fields["detections"], result.prediction.masks, strict=True):
+            detection["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
+            detection["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
     if drawn is not None:
-        answer["drawn"] = drawn.as_posix()
-    return json.dumps(answer)
+        fields["drawn"] = drawn.as_posix()
+    return json_document(fields)
 
 
-def line(outcome: PredictionResult) -> str:
-    """One line for people: the image and the verdict, or what is wrong with it."""
-    if outcome.prediction is None:
-        return str(outcome.error)
-    return f"{outcome.source}: {outcome.prediction.task.hook('describe')(outcome.prediction)}"
+def text_line(result: PredictionResult) -> str:
+    """Return one line for people: the image and its prediction, or the error."""
+    if result.prediction is None:
+        return str(result.error)
+    return f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"
 
 
-class Pictures:
-    """Images and films with what was found drawn on them, in one folder; a context."""
+class DrawnWriter:
+    """A context manager that draws results into files of a folder: images, and videos for video frames."""
 
-    def __init__(self, folder: Path, white_level: int, min_score: float | None = None) -> None:
-        """Write into `folder`.
+    def __init__(self, folder: Path, min_score: float | None = None) -> None:
+        """Prepare the names of the files.
 
         Args:
-            folder: made where it is not there.
-            white_level: what becomes white of 16-bit images.
-            min_score: objects below it are not drawn; None takes the threshold of each label.
+            folder: created if it does not exist.
+            min_score: lower-scoring objects are not drawn. Default: the threshold of each label.
         """
-        self.folder, self.white_level, self.min_score = folder, white_level, min_score
+        self.folder, self.min_score = folder, min_score
         self._names: set[str] = set()
-        self._film: VideoWriter | None = None
-        self._film_of: Path | None = None
+        self._video: VideoWriter | None = None
+        self._video_source: Path | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        if self._film is not None:
-            film, self._film = self._film, None
-            film.__exit__(kind, *rest)
+        if self._video is not None:
+            video, self._video = self._video, None
+            video.__exit__(kind, *rest)
 
-    def add(self, outcome: PredictionResult) -> Path:
-        """Draw one outcome that went well and kept its image; frames of a film become a film.
+    def add(self, result: PredictionResult) -> Path:
+        """Draw one result that has a prediction and its pixels; the frames of a video become a video.
 
         Returns:
-            The picture, or the film, which is complete once the next one begins or this context ends.
+            The image file, or the video file, which is complete when the next input is added or this context
+            ends.
 
         Raises:
             StorageFull: the disk is full or read-only.
         """
-        from blemish.drawing import draw, reduce_image
-
-        assert outcome.prediction is not None and outcome.image is not None  # noqa: S101
-        photo = reduce_image(outcome.image, DRAWN_PIXELS)
-        picture = draw(outcome.prediction.filter_scores(self.min_score), photo.to_pil(self.white_level))
-        if isinstance(outcome.source, Frame):
-            return self._add_frame(outcome.source, picture)
+        drawn = result.plot(min_score=self.min_score)
+        if result.input.kind is InputKind.FRAME:
+            return self._add_frame(result, drawn)
         self.__exit__(None)
-        path = self._new_path(Path(outcome.source).stem, ".jpg")
+        path = self._new_path(Path(result.input.id).stem, ".jpg")
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=90)
+        drawn.save(buffer, "JPEG", quality=90)
         write_atomically(path, buffer.getvalue())
         return path
 
-    def _add_frame(self, frame: Frame, picture: Any) -> Path:
+    def _add_frame(self, result: PredictionResult, drawn: Any) -> Path:
         from blemish.inference.video import VideoWriter
 
-        if self._film is None or self._film_of != frame.path:
+        source = result.input.path
+        assert source is not None  # noqa: S101  (frames come from a file)
+        if self._video is None or self._video_source != source:
             self.__exit__(None)
-            self._film = VideoWriter(self._new_path(frame.path.stem, ".mp4"))
-            self._film_of = frame.path
-        self._film.write(picture, frame.time_seconds)
-        return self._film.path
+            self._video = VideoWriter(self._new_path(source.stem, ".mp4"))
+            self._video_source = source
+        self._video.write(drawn, result.input.time_seconds or 0.0)
+        return self._video.path
 
     def _new_path(self, stem: str, suffix: str) -> Path:
-        """A name that no other picture of this run has, nor a source: folders are not searched for these."""
+        """Return a path that no other file of this run has; a search of a folder for images skips it."""
         name, number = stem, 1
-        while name.casefold() + suffix in self._names:  # file systems that fold case must not merge two
+        while name.casefold() + suffix in self._names:  # some file systems ignore case
             number += 1
             name = f"{stem}-{number}"
         self._names.add(name.casefold() + suffix)

@@ -1,12 +1,12 @@
-"""`blemish predict`: what a model file says of images."""
+"""`blemish predict`: run inference with a model file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,14 +20,8 @@ from blemish.commands.shared_options import (
     TileOption,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from blemish.imaging import Limits
-    from blemish.inference.inputs import Source
-
-FAILED_IN_PART = 1
-NOTHING_DONE = 2
+PARTLY_FAILED = 1
+ALL_FAILED = 2
 
 
 def predict(
@@ -35,12 +29,16 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Files, films, folders (searched to the bottom), patterns, - for a list on standard input.",
+            help="Images, videos, folders (searched recursively for images), glob patterns, or - for a list "
+            "of paths on standard input.",
             show_default=False,
         ),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="FILE", help="The model file.", show_default=False)
+        str,
+        typer.Option(
+            "--model", "-m", metavar="FILE", help="Model file, or hf://USER/NAME.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -48,123 +46,118 @@ def predict(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write each image with what was found drawn on it: boxes at or above their label's "
-            "threshold, or from --min-score.",
+            help="Write each image with its prediction drawn on it: the detections at or above the threshold "
+            "of their label, or from --min-score.",
+            show_default="nothing is drawn",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON an image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Leave out boxes below this score.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Minimum score of a detection.", show_default="the model file's minimum"
+        ),
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="At most this many boxes an image.")
+        int | None,
+        typer.Option(
+            min=1, help="Maximum number of detections per image.", show_default="the model file's maximum"
+        ),
     ] = None,
     batch_size: BatchOption = None,
-    tile: TileOption = None,
+    tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
-    frame_step: Annotated[int, typer.Option(min=1, help="Of films, look at every how many frames.")] = 1,
+    frame_step: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Process every Nth frame of videos.")
+    ] = 1,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    limit_megapixels: MegapixelsOption = 64,
+    max_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Look at images with a model file.
+    """Run inference on images and videos with a model file.
 
-    Images that cannot be used get a line of their own; the exit code is then 1, or 2 if none could be.
+    An image that cannot be used gets a line with its error, and the others continue. Exit code 0: all images
+    succeeded; 1: some failed; 2: all failed.
+
+    For example:
+
+      blemish predict claims/ --model runs/cars/model.onnx --output drawn/
+
+      blemish predict "photos/**/*.jpg" --model model.onnx --json > predictions.jsonl
+
+      blemish predict mosaic.tif --model model.onnx --tile-size 640 --max-megapixels 120
     """
     from dataclasses import replace
 
-    from blemish.commands.output import Pictures, json_line, line
+    from blemish.commands.output import DrawnWriter, json_line, text_line
     from blemish.errors import BlemishError
     from blemish.imaging import LIMITS
-    from blemish.inference import load
-    from blemish.inference.sources import find_sources
+    from blemish.inference import Tiling, load
+    from blemish.inference.sources import find_inputs
 
-    found = find_sources(sources, sys.stdin)
-    limits = replace(LIMITS, max_pixels=int(limit_megapixels * 1e6))
+    limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
+    inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step)
     predictor = load(model, backend=backend, device=device, threads=threads, limits=limits)
-    for caution in predictor.cautions:
-        typer.echo(f"blemish: {caution}", err=True)
-    white_level = predictor.contract.inputs[0].white_level
+    for warning in predictor.warnings:
+        typer.echo(f"blemish: {warning}", err=True)
     done = failed = 0
     try:
         with (
-            _progress(wanted=tile is not None) as progress,
-            Pictures(output, white_level, min_score) if output is not None else nullcontext() as pictures,
+            _show_progress(even_beside_output=tile_size is not None) as progress,
+            DrawnWriter(output, min_score) if output is not None else nullcontext() as writer,
         ):
-            looked_at = _with_frames(found, limits, frame_step)
-            keep = output is not None
-            if tile is None:
-                outcomes = predictor.predict_many(
-                    looked_at,
-                    batch_size,
-                    min_score=min_score,
-                    max_detections=max_detections,
-                    keep_images=keep,
-                )
-            else:
-                from blemish.inference.tiles import Tiling, predict_many_tiled
-
-                outcomes = predict_many_tiled(
-                    predictor,
-                    looked_at,
-                    Tiling(tile, tile_overlap),
-                    predictor.selection(min_score, max_detections),
-                    batch_size=batch_size or 1,
-                    keep_images=keep,
-                    advance=progress.tiles,
-                )
-            for outcome in outcomes:
-                drawn = None if pictures is None or outcome.prediction is None else pictures.add(outcome)
-                sys.stdout.write((json_line(outcome, drawn) if as_json else line(outcome)) + "\n")
-                sys.stdout.flush()  # whoever reads a pipe sees each image as it is done
-                failed += outcome.error is not None
-                done += outcome.error is None
-                progress.images(done + failed, failed)
+            results = predictor.stream(
+                inputs,
+                batch_size,
+                tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
+                min_score=min_score,
+                max_detections=max_detections,
+                keep_images=writer is not None,
+                on_tiles=progress.on_tiles,
+            )
+            for result in results:
+                drawn = None if writer is None or result.prediction is None else writer.add(result)
+                sys.stdout.write((json_line(result, drawn) if as_json else text_line(result)) + "\n")
+                sys.stdout.flush()  # the reader of a pipe gets each image when it is done
+                failed += result.error is not None
+                done += result.error is None
+                progress.on_image(done + failed, failed)
     except BlemishError as error:
         if not done:
             raise
         typer.echo(f"blemish: stopped after {done} images: {error}", err=True)
-        raise typer.Exit(FAILED_IN_PART) from error
+        raise typer.Exit(PARTLY_FAILED) from error
     if failed:
-        raise typer.Exit(FAILED_IN_PART if done else NOTHING_DONE)
+        raise typer.Exit(PARTLY_FAILED if done else ALL_FAILED)
 
 
-def _with_frames(paths: Iterable[Path], limits: Limits, step: int) -> Iterator[Source]:
-    """The images, and of each film its frames."""
-    from blemish.inference.sources import is_video
+class _NoProgress:
+    """Progress that is not shown."""
 
-    for path in paths:
-        if is_video(path):
-            from blemish.inference.video import frames
+    on_tiles: Callable[[int, int], None] | None = None
 
-            yield from frames(path, limits, step=step)
-        else:
-            yield path
+    def on_image(self, done: int, failed: int) -> None:
+        """Ignore the progress."""
 
 
-class _Silent:
-    """Progress where nobody looks."""
+class _ProgressBars(_NoProgress):
+    """Progress on standard error.
 
-    tiles: Callable[[int, int], None] | None = None
-
-    def images(self, done: int, failed: int) -> None:
-        """Say nothing."""
-
-
-class _Shown(_Silent):
-    """Progress on standard error."""
+    Args:
+        bars: a `rich.progress.Progress`.
+    """
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars
         self._images = bars.add_task("images", total=None)
         self._tiles: Any = None
-        self.tiles = self._show_tiles
+        self.on_tiles = self._show_tiles
 
-    def images(self, done: int, failed: int) -> None:
-        """Count them."""
-        said = f"images, {failed} failed" if failed else "images"
-        self._bars.update(self._images, completed=done, description=said)
+    def on_image(self, done: int, failed: int) -> None:
+        """Show the number of images that are done, and of those that failed."""
+        description = f"images, {failed} failed" if failed else "images"
+        self._bars.update(self._images, completed=done, description=description)
 
     def _show_tiles(self, done: int, total: int) -> None:
         if self._tiles is None:
@@ -173,14 +166,14 @@ class _Shown(_Silent):
 
 
 @contextmanager
-def _progress(*, wanted: bool) -> Iterator[_Silent]:
-    """Progress on standard error where that is a terminal and the lines go elsewhere, or where `wanted`."""
-    if not sys.stderr.isatty() or (sys.stdout.isatty() and not wanted):
-        yield _Silent()
+def _show_progress(*, even_beside_output: bool) -> Iterator[_NoProgress]:
+    """Show progress if standard error is a terminal and standard output is not, or `even_beside_output`."""
+    if not sys.stderr.isatty() or (sys.stdout.isatty() and not even_beside_output):
+        yield _NoProgress()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _Shown(bars)
+        yield _ProgressBars(bars)

@@ -39,7 +39,7 @@ def serve(
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Refuse larger uploads.")] = 32,
-    limit_megapixels: MegapixelsOption = 64,
+    max_megapixels: MegapixelsOption = 64,
     queue: Annotated[
         int, typer.Option(min=1, help="Images a model works or waits on at once; more get 429.")
     ] = 64,
@@ -98,7 +98,7 @@ def serve(
 
     settings = Settings(
         max_upload_bytes=int(max_megabytes * 1024 * 1024),
-        max_pixels=int(limit_megapixels * 1e6),
+        max_pixels=int(max_megapixels * 1e6),
         queue_size=queue,
         deadline_seconds=deadline_seconds,
         link_seconds=link_minutes * 60,

@@ -1,4 +1,4 @@
-"""Options that several commands take, each said once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,40 +8,71 @@ from typing import Annotated
 import typer
 
 DataOption = Annotated[
-    Path, typer.Option("--data", "-d", metavar="PATH", help="Labelled images.", show_default=False)
+    Path, typer.Option("--data", "-d", metavar="PATH", help="Labeled images.", show_default=False)
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option(help="Which images; [bold]all[/bold] for every one.", show_default="test, val or all"),
+    typer.Option(
+        help="Split of the data to use; [bold]all[/bold] for every image.",
+        show_default="test if there is one, else val, else all",
+    ),
 ]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", help="Of the data, where it should not be recognised.")
+    str | None,
+    typer.Option("--format", help="Format of the data.", show_default="detected"),
 ]
 ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The folder of images, where not beside the labels.")
+    Path | None,
+    typer.Option(
+        "--images", metavar="DIR", help="Folder of the images.", show_default="the folder of the labels"
+    ),
 ]
 MapOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--map",
+        "--label-map",
         metavar="DATA=MODEL",
-        help="A label that bears another name in the model; DATA= leaves it out.",
+        help="The model's name of a label in the data, such as scratch=Kratzer; scratch= ignores the label. "
+        "Repeatable.",
     ),
 ]
-IntervalsOption = Annotated[bool, typer.Option(help="95 % intervals by bootstrap.")]
-BatchOption = Annotated[int | None, typer.Option(min=1, help="Images that go through the network together.")]
+IntervalsOption = Annotated[bool, typer.Option(help="Compute 95 % confidence intervals by bootstrap.")]
+BatchOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, help="Images per forward pass.", show_default="1 on a CPU, 16 on a GPU"
+    ),
+]
 TileOption = Annotated[
     int | None,
-    typer.Option(metavar="PIXELS", min=16, help="Look at large images in tiles of this side."),
+    typer.Option(
+        "--tile-size",
+        metavar="PIXELS",
+        min=16,
+        help="Run inference on tiles of this size, for images much larger than the network's input.",
+        show_default="no tiles",
+    ),
 ]
 OverlapOption = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Of neighbouring tiles, as a share of their side.")
+    float,
+    typer.Option(
+        "--tile-overlap", min=0, max=0.9, help="Overlap of neighboring tiles, as a fraction of their size."
+    ),
 ]
 MegapixelsOption = Annotated[
-    float, typer.Option(min=0.001, help="Refuse larger images before decoding them.")
+    float,
+    typer.Option(
+        "--max-megapixels", min=0.001, help="Maximum size of an image; larger ones are refused undecoded."
+    ),
 ]
-BackendOption = Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="Runtime of the network: auto, onnxruntime or openvino. auto is the backend with which the "
+        "model file was certified, if installed."
+    ),
+]
+DeviceOption = Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="For each network; every core where not given.")
+    int | None, typer.Option(min=1, help="CPU threads of each network.", show_default="all available cores")
 ]

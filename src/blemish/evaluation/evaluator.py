@@ -133,7 +133,7 @@ def evaluate(
         stamps=(
             *leaks.stamps(),
             *_tuned(predictor, leaks, split),
-            *(ReportWarning("note", text) for text in predictor.cautions),
+            *(ReportWarning("note", text) for text in predictor.warnings),
             *_in_tiles(tiling),
             *_left_out(found, len(chosen) - len(labelled)),
             *report.stamps,
@@ -250,15 +250,11 @@ def looked_at(
     keep_images: bool = False,
 ) -> Iterator[PredictionResult]:
     """What a model says of images, whole or tile by tile."""
-    if tiling is None:
-        return predictor.predict_many(paths, batch_size, keep_images=keep_images)
-    from blemish.inference.tiles import predict_many_tiled
-
-    return predict_many_tiled(predictor, paths, tiling, batch_size=batch_size or 1, keep_images=keep_images)
+    return predictor.stream(paths, batch_size, tiling=tiling, keep_images=keep_images)
 
 
 def _in_tiles(tiling: Tiling | None) -> tuple[ReportWarning, ...]:
-    return () if tiling is None else (ReportWarning("note", f"looked at in tiles of {tiling.side} pixels"),)
+    return () if tiling is None else (ReportWarning("note", f"looked at in tiles of {tiling.size} pixels"),)
 
 
 def _leaks(predictor: Predictor, found: _Answers) -> TrainOverlap:

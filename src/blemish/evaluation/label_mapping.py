@@ -84,7 +84,7 @@ def match_labels(model: Labels, data: Labels, mapping: Mapping[str, str] | None 
         if target and target not in model:
             raise BadInput(
                 f"the model does not know the data's label {target!r}{suggestion(target, model.names)}: "
-                f"say which label it is with --map {name}=LABEL, or leave it out with --map {name}="
+                f"say which label it is with --label-map {name}=LABEL, or leave it out with --label-map {name}="
             )
         place.append(model.index(target) if target else None)
     held = {p for p in place if p is not None}

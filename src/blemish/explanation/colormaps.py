@@ -1,4 +1,4 @@
-"""Maps as colours: perceptually uniform by default, jet on request, over the image."""
+"""Colormaps: perceptually uniform by default, jet on request; and overlays on an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from blemish.errors import UnknownName
 
-# Every fifth of 256 colours, six hex digits each; what lies between is interpolated.
+# Every fifth of 256 colors, six hex digits each; the colors between them are interpolated.
 # Source: matplotlib's tables of the same names (CC0), within 5/255.
 _TABLES = {
     "viridis": (
@@ -30,47 +30,50 @@ _TABLES = {
         "f0d846f6dd3ffce236fee838"
     ),
 }
-# Position and level of each corner. Not uniform: it draws edges where the map has none. Known to everybody.
+# Position and level of each corner. Not perceptually uniform: it shows edges where the heatmap has none.
 _JET = (
     ((0, 0.35, 0.66, 0.89, 1), (0, 0, 1, 1, 0.5)),
     ((0, 0.125, 0.375, 0.64, 0.91, 1), (0, 0, 1, 1, 0, 0)),
     ((0, 0.11, 0.34, 0.65, 1), (0.5, 1, 1, 0, 0)),
 )
-COLOURS = (*_TABLES, "jet")
+COLORMAPS = (*_TABLES, "jet")
 
 
-def colour_table(name: str) -> NDArray[np.uint8]:
-    """(256, 3) uint8 RGB, from the least value to the greatest.
+def color_table(name: str) -> NDArray[np.uint8]:
+    """Return the (256, 3) uint8 RGB colors of a colormap, from the smallest value to the largest.
+
+    Args:
+        name: `viridis`, `inferno`, `cividis` or `jet`.
 
     Raises:
-        UnknownName: no such table.
+        UnknownName: no colormap has that name.
 
     Example:
-        >>> colour_table("viridis")[[0, 255]].tolist()
+        >>> color_table("viridis")[[0, 255]].tolist()
         [[68, 1, 84], [253, 231, 37]]
     """
-    places = np.arange(256)
+    positions = np.arange(256)
     if name == "jet":
-        levels = [np.interp(places / 255, at, level) * 255 for at, level in _JET]
+        levels = [np.interp(positions / 255, at, level) * 255 for at, level in _JET]
     elif name in _TABLES:
         anchors = np.frombuffer(bytes.fromhex(_TABLES[name]), np.uint8).reshape(-1, 3)
-        levels = [np.interp(places, np.arange(0, 256, 5), anchors[:, c]) for c in range(3)]
+        levels = [np.interp(positions, np.arange(0, 256, 5), anchors[:, c]) for c in range(3)]
     else:
-        raise UnknownName("colour map", name, COLOURS)
+        raise UnknownName("colormap", name, COLORMAPS)
     return np.stack(levels, 1).round().astype(np.uint8)
 
 
 def overlay(
-    image: Image.Image, values: NDArray[np.floating], *, colours: str = "viridis", strength: float = 0.5
+    image: Image.Image, values: NDArray[np.floating], *, colormap: str = "viridis", opacity: float = 0.5
 ) -> Image.Image:
-    """The image with a map over it, RGB, of the image's size.
+    """Return the image with a heatmap over it, RGB, of the image's size.
 
     Args:
         image: the upright image.
         values: (h, w) in [0, 1], of the image's size.
-        colours: `viridis`, `inferno`, `cividis` or `jet`.
-        strength: 0 shows the image alone, 1 the map alone.
+        colormap: `viridis`, `inferno`, `cividis` or `jet`.
+        opacity: of the heatmap: 0 shows the image alone, 1 the heatmap alone.
     """
-    table = colour_table(colours)
-    painted = table[np.clip(values * 255, 0, 255).round().astype(np.uint8)]
-    return Image.blend(image.convert("RGB"), Image.fromarray(painted), strength)
+    table = color_table(colormap)
+    colored = table[np.clip(values * 255, 0, 255).round().astype(np.uint8)]
+    return Image.blend(image.convert("RGB"), Image.fromarray(colored), opacity)

@@ -1,4 +1,4 @@
-"""Why a model file says what it says: one map for each label or object of an image."""
+"""`Explainer`: heatmaps of one model file, one for each label or detection of an image."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput, UnknownName, WrongTask
-from blemish.explanation.activation_maps import ACTIVATION_METHODS
-from blemish.explanation.faithfulness import LOOKS, deletion_insertion
+from blemish.explanation.explanation_method import (
+    EXPLAINERS,
+    ExplanationMethod,
+    LayerActivations,
+    MethodInput,
+    Requirement,
+)
+from blemish.explanation.faithfulness import FORWARD_PASSES, deletion_insertion
 from blemish.explanation.gradient_graph import GradientGraph, GradientSource, explanation_path
 from blemish.explanation.heatmap import Heatmap
 from blemish.explanation.heatmap_coordinates import resample, to_image
 from blemish.explanation.masked_inference import (
     MaskedPredictor,
     Progress,
-    Question,
-    box_question,
-    label_question,
+    ScoreFunction,
+    detection_score,
+    label_score,
 )
-from blemish.explanation.perturbation import occlusion, rise, score_cam
-from blemish.imaging import open_image
+from blemish.imaging import LoadedImage, open_image
 from blemish.model_file import ModelFile
 from blemish.preprocessing import Placement
-from blemish.structures import Prediction, Task
+from blemish.structures import Prediction
 
 if TYPE_CHECKING:
     from blemish.inference.backend import Backend
 
-BUDGETS = {"occlusion": 256, "rise": 1000, "score-cam": 512}
-METHODS = (*ACTIVATION_METHODS, *BUDGETS)
-NEEDS_GRAPH = (*ACTIVATION_METHODS, "score-cam")
-MOST_TARGETS = 5  # objects of one image that are explained where no label is named
+MAX_TARGETS = 5  # labels or detections of one image that are explained by default
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is explained: a label, or one object."""
+    """What one heatmap explains: a label, or one detection."""
 
     label_index: int
-    question: Question
+    score_function: ScoreFunction
     score: float
     box_xyxy: tuple[float, float, float, float] | None = None
 
 
 class Explainer:
-    """A model file, ready to say where it looks.
+    """Computes heatmaps with one model file.
 
     Args:
         backend: runs the file.
         model_file: its contract and digests.
-        gradients: where feature maps and gradients come from; the graph beside the file by default.
-        batch_size: versions of an image that the model sees at once.
+        gradients: computes feature maps and gradients. Default: the explanation graph next to the file.
+        batch_size: masked images per forward pass.
     """
 
     def __init__(
@@ -75,204 +77,247 @@ class Explainer:
 
     @property
     def gradients(self) -> GradientSource:
-        """Feature maps and gradients; BadModelFile where there are none."""
+        """The source of feature maps and gradients.
+
+        Raises:
+            BadModelFile: the file has no explanation graph.
+        """
         if self._gradients is None:
             self._gradients = GradientGraph(self.model_file)
         return self._gradients
 
     def default_method(self) -> str:
-        """`grad-cam` where the file has an explanation graph, else `occlusion`."""
-        has = self._gradients is not None or explanation_path(self.model_file.path).is_file()
-        return "grad-cam" if has and not _many(self.contract.task) else "occlusion"
+        """Return `grad-cam` if there is an explanation graph for an image-level score, else `occlusion`."""
+        has_gradients = self._gradients is not None or explanation_path(self.model_file.path).is_file()
+        return "grad-cam" if has_gradients and not self.contract.task.has_objects else "occlusion"
 
     def check(self, method: str, label: str | None = None, layer: str | None = None) -> None:
-        """Refuse before any work what cannot be done.
+        """Raise an error if the options cannot be used with this model, before any work.
+
+        Args:
+            method: a registered name.
+            label: a label of the model, or None.
+            layer: a layer of the gradient source, or None.
 
         Raises:
             UnknownName: no such method, label or layer.
-            WrongTask: a gradient method, asked of a detector's or segmenter's file.
-            BadModelFile: the method needs an explanation graph and the file has none.
+            WrongTask: a method that requires gradients, for a model file with detections.
+            BadModelFile: the method needs an explanation graph and there is none.
         """
-        if method not in METHODS:
-            raise UnknownName("method", method, METHODS)
+        entry = EXPLAINERS.get(method)
         if label is not None:
             self.contract.label_vocabulary().index(label)
-        if method in NEEDS_GRAPH:
-            if _many(self.contract.task) and self._gradients is None:
+        if entry.requires is Requirement.GRADIENTS:
+            if self.contract.task.has_objects and self._gradients is None:
                 raise WrongTask(
-                    f"{method} needs gradients, which {self.model_file.path}, a {self.contract.task} model, "
-                    "has not: use --method occlusion or rise (D-RISE), or give its run's folder as --model"
+                    f"{self.model_file.path}: method {method} needs gradients, which the file of a "
+                    f"{self.contract.task} model does not have. Use --method occlusion or rise (D-RISE), or pass "
+                    "the folder of its training run as --model.",
+                    reason="needs-gradients",
                 )
-            known = self.gradients.layers  # opens the graph: a missing one is told before any work
-            if layer is not None and layer not in known:
-                raise UnknownName("layer", layer, known)
+            layers = self.gradients.layers  # opens the graph, so that a missing one is found here
+            if layer is not None and layer not in layers:
+                raise UnknownName("layer", layer, layers)
 
-    def looks(self, method: str, budget: int | None = None, *, judge: bool = True) -> int:
-        """At most how many versions of an image one map costs."""
-        return (budget or BUDGETS[method] if method in BUDGETS else 1) + (LOOKS if judge else 0)
+    def max_forward_passes(
+        self, method: str, max_evals: int | None = None, *, faithfulness: bool = True
+    ) -> int:
+        """Return the largest number of forward passes that one heatmap needs.
+
+        Args:
+            method: a registered name.
+            max_evals: see `explain`.
+            faithfulness: see `explain`.
+        """
+        return EXPLAINERS.get(method).forward_passes(max_evals) + (FORWARD_PASSES if faithfulness else 0)
 
     def explain(
         self,
-        source: Path | str | bytes,
+        image: Path | str | bytes | LoadedImage,
         *,
         method: str | None = None,
         label: str | None = None,
         layer: str | None = None,
-        budget: int | None = None,
+        max_targets: int = MAX_TARGETS,
+        max_evals: int | None = None,
         seed: int = 0,
-        judge: bool = True,
-        most_targets: int = MOST_TARGETS,
+        faithfulness: bool = True,
         progress: Progress | None = None,
     ) -> list[Heatmap]:
-        """Maps for one image: of the named label, or of everything the model says of it.
+        """Return the heatmaps of one image: of one label, or of all positive labels or detections.
 
         Args:
-            source: a path, or an encoded image.
-            method: one of `METHODS`; see `default_method`.
-            label: its name; by default every label of the verdict, or the likeliest where there is none.
-                Of a detector's label the objects it is sure of, or the likeliest.
-            layer: one of the gradient source's; by default all, each map divided by its peak, averaged.
-            budget: versions of the image that a map may cost; by default 256 for occlusion, 1,000 for
-                RISE, 512 for Score-CAM.
-            seed: of RISE's masks.
-            judge: whether to measure deletion and insertion, 32 more looks.
-            most_targets: labels or objects that are explained, the best ones.
-            progress: called with the number of looks done.
+            image: a path, an encoded image, or an opened one.
+            method: a registered name. Default: see `default_method`.
+            label: explain this label; of a model with detections, its detections at or above the threshold, or
+                the best one if there are none. Default: every positive label, or the best one if there is none;
+                of a model with detections, every detection at or above its threshold.
+            layer: read this layer of the gradient source. Default: all, each map divided by its maximum,
+                averaged.
+            max_targets: maximum number of labels or detections to explain, the highest scores first.
+            max_evals: maximum number of forward passes of a method that masks the image. Default: 256 for
+                occlusion, 1,000 for RISE, 512 for Score-CAM.
+            seed: for random masks.
+            faithfulness: whether to measure deletion and insertion, which needs 32 more forward passes.
+            progress: called with the number of forward passes after each batch.
 
         Returns:
-            One explanation a label or object; empty where a detector finds nothing.
+            One heatmap per label or detection; empty if a model with detections finds nothing.
 
         Raises:
-            BadImage: the image cannot be read.
+            BadImage: the image cannot be used.
+            BadInput: `max_targets` is below 1 or `max_evals` is too small.
+            UnknownName: see `check`, like `WrongTask` and `BadModelFile`.
         """
         method = method or self.default_method()
         self.check(method, label, layer)
-        if budget is not None and budget < 2:
-            raise BadInput(f"the budget is {budget} looks an image; give at least 2")
-        photo = open_image(source)
-        asker = MaskedPredictor(
-            self.backend, self.contract, photo, batch_size=self.batch_size, progress=progress
+        if max_evals is not None and max_evals < 2:
+            raise BadInput(f"max_evals: expected 2 or more, got {max_evals}", reason="max-evals")
+        if max_targets < 1:
+            raise BadInput(f"max_targets: expected 1 or more, got {max_targets}", reason="max-targets")
+        opened = image if isinstance(image, LoadedImage) else open_image(image)
+        masked_predictor = MaskedPredictor(
+            self.backend, self.contract, opened, batch_size=self.batch_size, progress=progress
         )
-        prediction = asker.decide()
-        out = []
-        for target in self._targets(prediction, label)[:most_targets]:
-            start, before = time.perf_counter(), asker.looks
-            values, used = self._map(asker, target, method, layer, budget, seed)
+        prediction = masked_predictor.predict()
+        heatmaps = []
+        for target in self._targets(prediction, label, max_targets):
+            started, passes_before = time.perf_counter(), masked_predictor.num_forward_passes
+            values, used_layer = self._map(masked_predictor, target, method, layer, max_evals, seed)
             deletion = insertion = None
-            if judge:
-                deletion, insertion = deletion_insertion(asker, target.question, values)
-            out.append(
+            if faithfulness:
+                deletion, insertion = deletion_insertion(masked_predictor, target.score_function, values)
+            heatmaps.append(
                 Heatmap(
                     method=method,
-                    label=self._name(target),
+                    label=self._label_name(target),
                     label_index=target.label_index,
-                    layer=used,
+                    layer=used_layer,
                     values=values,
                     score=target.score,
                     box_xyxy=target.box_xyxy,
                     model_digest=self.model_file.digest,
-                    path=None if isinstance(source, bytes) else Path(source),
+                    path=opened.path,
                     deletion=deletion,
                     insertion=insertion,
-                    looks=asker.looks - before,
-                    seconds=time.perf_counter() - start,
+                    forward_passes=masked_predictor.num_forward_passes - passes_before,
+                    seconds=time.perf_counter() - started,
                 )
             )
-        return out
+        return heatmaps
 
-    def _name(self, target: Target) -> str:
+    def _label_name(self, target: Target) -> str:
         names = self.contract.label_vocabulary().names
         return names[target.label_index] if names else ""
 
-    def _targets(self, prediction: Prediction, label: str | None) -> list[Target]:
-        wanted = None if label is None else prediction.labels.index(label)
+    def _targets(self, prediction: Prediction, label: str | None, max_targets: int) -> list[Target]:
+        """Return the labels or detections to explain."""
+        label_index = None if label is None else prediction.labels.index(label)
         if prediction.task.is_image_level:
-            chosen = [wanted] if wanted is not None else np.flatnonzero(prediction.decide()).tolist()
-            chosen = chosen or [int(prediction.label_scores.argmax())]
-            return [Target(i, label_question(i), float(prediction.label_scores[i])) for i in chosen]
-        assert prediction.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
-        found, sure = [], []
-        rows = zip(prediction.label_index, prediction.scores, prediction.boxes_xyxy, strict=True)
-        for index, score, box in rows:
-            if wanted in (None, index):
-                corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-                found.append(Target(int(index), box_question(box, int(index)), float(score), corners))
-                sure.append(_sure(prediction, int(index), float(score)))
-        held = [target for target, holds in zip(found, sure, strict=True) if holds]
-        # A label that was asked for is explained by its likeliest object even where none is sure.
-        found = held or (found[:1] if wanted is not None else [])
-        return found[:MOST_TARGETS]
+            return _label_targets(prediction, label_index, max_targets)
+        return _detection_targets(prediction, label_index, max_targets)
 
     def _map(
         self,
-        asker: MaskedPredictor,
+        masked_predictor: MaskedPredictor,
         target: Target,
         method: str,
         layer: str | None,
-        budget: int | None,
+        max_evals: int | None,
         seed: int,
     ) -> tuple[NDArray[np.float32], str]:
-        """The map over the image, and the layer it was read from."""
-        if method == "occlusion":
-            grid = occlusion(asker, target.question, budget=budget or BUDGETS[method])
-        elif method == "rise":
-            grid = rise(asker, target.question, budget=budget or BUDGETS[method], seed=seed)
-        else:
-            layers = self.gradients.layers if layer is None else (layer,)
-            grids = self._layer_maps(asker, target, method, layers, budget)
-            maps = [
-                to_image(grid, self._placement(asker, name), self.gradients.lattice(name))
-                for grid, name in zip(grids, layers, strict=True)
-            ]
-            return _merged(maps).astype(np.float32), " + ".join(layers)
-        return resample(grid, self._placement(asker).size_hw).astype(np.float32), ""
+        """Return the map over the image, and the layers it was read from."""
+        entry = EXPLAINERS.get(method)
+        if entry.requires is Requirement.ANY_MODEL:
+            request = MethodInput(
+                masked_predictor, target.score_function, entry.forward_passes(max_evals), seed
+            )
+            size_hw = masked_predictor.first_placement.size_hw
+            return resample(entry.compute(request), size_hw).astype(np.float32), ""
+        layers = self.gradients.layers if layer is None else (layer,)
+        grids = self._layer_maps(masked_predictor, target, entry, layers, max_evals, seed)
+        maps = [
+            to_image(grid, self._placement(masked_predictor, name), self.gradients.receptive_grid(name))
+            for grid, name in zip(grids, layers, strict=True)
+        ]
+        return _average(maps).astype(np.float32), " + ".join(layers)
 
-    def _placement(self, asker: MaskedPredictor, layer: str = "") -> Placement:
-        """Where the image lies in the input a layer sees: the one it is named after, or the first."""
-        first = self.contract.inputs[0].name
-        return asker.placements.get(layer.partition(".")[0], asker.placements[first])
+    def _placement(self, masked_predictor: MaskedPredictor, layer: str) -> Placement:
+        """Return the image's position in the input of a layer: the input it is named after, or the first."""
+        return masked_predictor.placements.get(layer.partition(".")[0], masked_predictor.first_placement)
 
     def _layer_maps(
-        self, asker: MaskedPredictor, target: Target, method: str, layers: Sequence[str], budget: int | None
+        self,
+        masked_predictor: MaskedPredictor,
+        target: Target,
+        entry: ExplanationMethod,
+        layers: Sequence[str],
+        max_evals: int | None,
+        seed: int,
     ) -> list[NDArray[np.floating]]:
+        """Return one map per layer, on the cells of the layer."""
         source = self.gradients
-        if self.contract.task.has_one_box:
-            selector = np.eye(source.output_count, dtype=np.float32)  # one map a coordinate
-        else:
-            selector = np.eye(source.output_count, dtype=np.float32)[[target.label_index]]
-        feeds = {name: np.repeat(array[None], len(selector), 0) for name, array in asker.feeds.items()}
+        selector = np.eye(source.output_count, dtype=np.float32)  # one row per output
+        if not self.contract.task.has_one_box:  # whose four coordinates are all explained
+            selector = selector[[target.label_index]]
+        feeds = {
+            name: np.repeat(array[None], len(selector), 0) for name, array in masked_predictor.feeds.items()
+        }
         near = None
-        if _many(self.contract.task) and target.box_xyxy is not None:
-            near = self._placement(asker).to_network(np.array([target.box_xyxy]))
-        features, gradients = source.look(feeds, selector, near)
-        asker.looks += 1
-        asker.progress(1)
+        if self.contract.task.has_objects and target.box_xyxy is not None:
+            near = masked_predictor.first_placement.to_network(np.array([target.box_xyxy]))
+        features, gradients = source.features_and_gradients(feeds, selector, near)
+        masked_predictor.count(1)
+        evals_per_layer = max(entry.forward_passes(max_evals) // len(layers), 2)
+        # A method that masks the image asks for the score itself, whichever outputs it consists of.
+        rows = range(len(selector)) if entry.default_max_evals is None else (0,)
         maps: list[NDArray[np.floating]] = []
         for name in layers:
             at = source.layers.index(name)
-            if method == "score-cam":
-                share = max((budget or BUDGETS[method]) // len(layers), 2)
-                looked = features[at][0].astype(np.float64)
-                lattice = source.lattice(name)
-                maps.append(score_cam(asker, target.question, looked, budget=share, lattice=lattice))
-                continue
-            compute = ACTIVATION_METHODS[method]
-            maps.append(_merged([compute(f, g) for f, g in zip(features[at], gradients[at], strict=True)]))
+            requests = [
+                MethodInput(
+                    masked_predictor,
+                    target.score_function,
+                    evals_per_layer,
+                    seed,
+                    LayerActivations(features[at][row], gradients[at][row], source.receptive_grid(name)),
+                )
+                for row in rows
+            ]
+            maps.append(_average([entry.compute(request) for request in requests]))
         return maps
 
 
-def _merged(maps: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
-    """One map as it is; several each divided by its peak, at the size of the finest, averaged."""
+def _label_targets(prediction: Prediction, label_index: int | None, max_targets: int) -> list[Target]:
+    """Return one label, or the positive labels of the highest scores, in the model's order."""
+    scores = prediction.label_scores
+    chosen = [label_index] if label_index is not None else np.flatnonzero(prediction.decide()).tolist()
+    chosen = chosen or [int(scores.argmax())]
+    best = sorted(chosen, key=lambda index: -scores[index])[:max_targets]
+    return [Target(index, label_score(index), float(scores[index])) for index in sorted(best)]
+
+
+def _detection_targets(prediction: Prediction, label_index: int | None, max_targets: int) -> list[Target]:
+    """Return the detections at or above their thresholds, by descending score."""
+    assert prediction.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
+    targets, positives = [], []
+    rows = zip(prediction.label_index, prediction.scores, prediction.boxes_xyxy, strict=True)
+    for index, score, box in rows:
+        if label_index not in (None, index):
+            continue
+        corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+        target = Target(int(index), detection_score(box, int(index)), float(score), corners)
+        targets.append(target)
+        if prediction.task.has_one_box or score >= prediction.thresholds[index]:
+            positives.append(target)
+    # A label that was asked for is explained by its best detection even if none reaches the threshold.
+    return positives[:max_targets] or (targets[:1] if label_index is not None else [])
+
+
+def _average(maps: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """Return a single map unchanged; of several, the mean at the finest size, each divided by its maximum."""
     if len(maps) == 1:
         return maps[0]
     size = max((m.shape for m in maps), key=lambda hw: hw[0] * hw[1])
     scaled = [resample(m, (size[0], size[1])) / max(float(m.max()), 1e-12) for m in maps]
     return np.asarray(np.mean(scaled, 0), np.float64)
-
-
-def _many(task: Task) -> bool:
-    return task.has_objects
-
-
-def _sure(prediction: Prediction, index: int, score: float) -> bool:
-    return prediction.task.has_one_box or score >= prediction.thresholds[index]

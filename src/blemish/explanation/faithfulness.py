@@ -1,4 +1,4 @@
-"""Whether a map points at what the answer rests on: deletion and insertion."""
+"""Measure the faithfulness of a heatmap: deletion and insertion."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray
 from blemish.explanation.heatmap_coordinates import resample
-from blemish.explanation.masked_inference import MaskedPredictor, Question
+from blemish.explanation.masked_inference import MaskedPredictor, ScoreFunction
 
 STEPS = 16
-CELLS = 56  # the map is judged on this grid over the image
-LOOKS = 2 * STEPS  # what judging one map costs beyond the image itself, seen whole and covered
+CELLS = 56  # cells per side of the grid over the image on which places are hidden
+FORWARD_PASSES = 2 * STEPS
 
 
 def deletion_insertion(
-    asker: MaskedPredictor, question: Question, values: NDArray[np.floating]
+    masked_predictor: MaskedPredictor, score_function: ScoreFunction, values: NDArray[np.floating]
 ) -> tuple[float, float]:
-    """How the answer falls as the map's places are hidden, and rises as they are shown, highest first.
+    """Return how the score changes when places are hidden, and when they are shown, the highest values first.
 
     Args:
-        asker: the image.
-        question: whose answer the map explains.
-        values: (h, w), the map over the image.
+        masked_predictor: runs the model on the image.
+        score_function: returns the score that the heatmap explains.
+        values: (h, w), the heatmap over the image.
 
     Returns:
-        Areas under the two curves over the share of places: deletion (lower is better) and insertion
-        (higher is better). A map that ranks places at random has both near the curve's mean.
+        Areas under the two curves over the fraction of places: deletion (lower is better) and insertion
+        (higher is better). For a heatmap that ranks places at random, both are near the mean of the curve.
 
     Source:
         Petsiuk et al., RISE (BMVC 2018), section 4.2; hidden places have the image's mean colour.
     """
-    grid = resample(values, (CELLS, CELLS)) if min(values.shape) < CELLS else _means(values)
+    grid = resample(values, (CELLS, CELLS)) if min(values.shape) < CELLS else _cell_means(values)
     order = np.argsort(-grid.reshape(-1), kind="stable")
     flat = np.zeros((STEPS + 1, CELLS * CELLS))
     for step in range(STEPS + 1):
         flat[step, order[: round(step / STEPS * order.size)]] = 1
     shown = flat.reshape(-1, CELLS, CELLS)
-    inserted = asker.ask(shown, question)
-    deleted = np.concatenate([inserted[-1:], asker.ask(1 - shown[1:-1], question), inserted[:1]])
+    inserted = masked_predictor.predict_masked(shown, score_function)
+    middle = masked_predictor.predict_masked(1 - shown[1:-1], score_function)
+    deleted = np.concatenate([inserted[-1:], middle, inserted[:1]])
     return _area(deleted), _area(inserted)
 
 
-def _means(values: NDArray[np.floating]) -> FloatArray:
-    """The map on the judging grid, each cell the mean of what it covers."""
+def _cell_means(values: NDArray[np.floating]) -> FloatArray:
+    """Return the heatmap on the grid of `CELLS` x `CELLS`: the mean of each cell."""
     for axis in (0, 1):
         edges = np.linspace(0, values.shape[axis], CELLS + 1).astype(int)[:-1]
         counts = np.diff(np.append(edges, values.shape[axis])).clip(1)
@@ -53,4 +54,5 @@ def _means(values: NDArray[np.floating]) -> FloatArray:
 
 
 def _area(curve: FloatArray) -> float:
+    """Return the area under a curve over [0, 1] by the trapezoidal rule."""
     return float(((curve[1:] + curve[:-1]) / 2).mean())

@@ -1,8 +1,8 @@
-"""Feature maps and exact gradients without torch: the graph that lies beside a model file.
+"""Feature maps and exact gradients without torch: the explanation graph next to a model file.
 
-`model.onnx` has `model.explain.onnx` beside it: the same network in float32, which takes a weight for each
-output as well and gives its feature maps and the gradients of the weighted sum of its outputs. One
-label's gradient is that of the weights that are 1 at the label and 0 elsewhere.
+`model.onnx` may have `model.explain.onnx` in the same folder: the same network in float32 with one more
+input, a weight per output, and with two kinds of outputs, its feature maps and the gradients of the weighted
+sum of its outputs. The gradient of one label has the weight 1 at the label and 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -23,45 +23,49 @@ SELECTOR = "selector"
 
 
 class GradientSource(Protocol):
-    """Whatever gives feature maps and gradients: the file beside the model, or the torch network.
+    """Computes feature maps and gradients: the explanation graph, or the torch network.
 
     Attributes:
-        layers: the network's own names of the layers, one a feature map.
-        output_count: how many numbers the network says of an image.
+        layers: the network's names of the layers, one per feature map.
+        output_count: number of values that the network outputs per image.
     """
 
     layers: tuple[str, ...]
     output_count: int
 
-    def lattice(self, layer: str) -> ReceptiveGrid | None:
-        """Where the cells of a layer's map look; None where nobody measured it."""
+    def receptive_grid(self, layer: str) -> ReceptiveGrid | None:
+        """Return the positions of the cells of a layer's feature map; None if they were not measured."""
 
-    def look(
+    def features_and_gradients(
         self,
         feeds: Mapping[str, np.ndarray],
         selector: np.ndarray,
         near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Features and gradients, each a (b, c, h, w) float32 array a layer.
+        """Return features and gradients, each a list of one (b, c, h, w) float32 array per layer.
 
         Args:
             feeds: by input name, (b, c, h, w) float32.
             selector: (b, output_count) float32, the weight of each output in the explained score.
-            near_xyxy: (b, 4) corners in pixels of the first input: of which object's score, for detectors
-                and segmenters, whose scores are otherwise those of the image's best candidate.
+            near_xyxy: (b, 4) boxes in pixels of the first input, for models with detections: the score is
+                that of the object there. Default: that of the best candidate of the image.
         """
 
 
 def explanation_path(model: Path) -> Path:
-    """Where the explanation graph of a model file lies: `model.onnx` -> `model.explain.onnx`."""
+    """Return the path of a model file's explanation graph: `model.onnx` -> `model.explain.onnx`."""
     return model.with_suffix(".explain.onnx")
 
 
 class GradientGraph:
-    """The explanation graph beside a model file, run by ONNX Runtime.
+    """The explanation graph of a model file, run by ONNX Runtime.
+
+    Args:
+        model_file: the model file.
+        threads: CPU threads. Default: ONNX Runtime's.
 
     Raises:
-        BadModelFile: it is missing, damaged, or belongs to another model.
+        BadModelFile: the graph is missing, damaged, or belongs to another model.
     """
 
     def __init__(self, model_file: ModelFile, *, threads: int | None = None) -> None:
@@ -70,8 +74,9 @@ class GradientGraph:
         path = explanation_path(model_file.path)
         if not path.is_file():
             raise BadModelFile(
-                f"{path}: there is no explanation graph beside the model; export the model again, or use "
-                "--method occlusion or rise, which need none"
+                f"{path}: this explanation graph does not exist. Export the model again, or use a method "
+                "that needs none, such as --method occlusion or rise.",
+                reason="no-explanation-graph",
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -83,32 +88,41 @@ class GradientGraph:
                 self._session.get_modelmeta().custom_metadata_map[EXPLANATION_KEY]
             )
         except Exception as error:
-            raise BadModelFile(f"{path}: this is no explanation graph; export the model again") from error
+            raise BadModelFile(
+                f"{path}: not an explanation graph. Export the model again.", reason="bad-explanation-graph"
+            ) from error
         if model_file.graph_digest not in facts["graph_digests"]:
-            raise BadModelFile(f"{path}: this explains another model than {model_file.path}; export it again")
+            raise BadModelFile(
+                f"{path}: this explanation graph belongs to another model than {model_file.path}. Export the "
+                "model again.",
+                reason="other-explanation-graph",
+            )
         self._path = path
         self.layers = tuple(facts["layers"])
         self.output_count = int(facts["output_count"])
-        self._lattices = {
-            name: ReceptiveGrid(tuple(found["start_yx"]), tuple(found["stride_yx"]))
-            for name, found in facts.get("lattices", {}).items()
+        self._receptive_grids = {
+            name: ReceptiveGrid(tuple(grid["start_yx"]), tuple(grid["stride_yx"]))
+            for name, grid in facts.get("lattices", {}).items()
         }
 
-    def lattice(self, layer: str) -> ReceptiveGrid | None:
-        """Where the cells of a layer's map look, as it was measured when the graph was written."""
-        return self._lattices.get(layer)
+    def receptive_grid(self, layer: str) -> ReceptiveGrid | None:
+        """Return the positions of a layer's cells, as they were measured when the graph was written."""
+        return self._receptive_grids.get(layer)
 
-    def look(
+    def features_and_gradients(
         self,
         feeds: Mapping[str, np.ndarray],
         selector: np.ndarray,
         near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Features and gradients, each a (b, c, h, w) float32 array a layer; no graph knows objects."""
-        assert near_xyxy is None  # noqa: S101  (graphs are written for tasks with one answer)
+        """Return features and gradients; see `GradientSource`. A graph has no objects for `near_xyxy`."""
+        assert near_xyxy is None  # noqa: S101  (graphs are written for tasks without detections)
         try:
             outputs = self._session.run(None, {**feeds, SELECTOR: selector.astype(np.float32)})
-        except Exception as error:  # ONNX Runtime's exceptions share no class of their own
-            raise BadModelFile(f"{self._path}: the explanation graph cannot be run; export again") from error
+        except Exception as error:  # ONNX Runtime's exceptions have no common class
+            raise BadModelFile(
+                f"{self._path}: ONNX Runtime cannot run the explanation graph. Export the model again.",
+                reason="bad-explanation-graph",
+            ) from error
         count = len(self.layers)
         return list(outputs[:count]), list(outputs[count:])

@@ -1,4 +1,4 @@
-"""Maps between three frames: the image, the network's input, and coarse grids over either."""
+"""Resample heatmaps between three coordinate systems: image, network input, and coarse grids over either."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from blemish.preprocessing import Placement
 
 @dataclass(frozen=True)
 class ReceptiveGrid:
-    """Where the cells of a feature map look: the centre of cell i lies at start + i * stride.
+    """The positions of a feature map's cells over the network's input: cell i is centered at start + i * stride.
 
-    Convolutions of odd kernels that halve an even map look half a cell further up and left than cells
-    that cover the input evenly would: drawn as if they did, a map of 5 x 5 cells is a tenth of the
-    image off.
+    Convolutions with odd kernels that halve an even map are centered half a cell further up and left than
+    cells that cover the input evenly. Without this correction, a map of 5 x 5 cells is off by a tenth of
+    the image.
 
     Attributes:
-        start_yx: of the first cell, as shares of the input's height and width.
-        stride_yx: likewise.
+        start_yx: center of the first cell, as fractions of the input's height and width.
+        stride_yx: distance of neighboring cells, as fractions of the input's height and width.
     """
 
     start_yx: tuple[float, float]
@@ -30,50 +30,50 @@ class ReceptiveGrid:
 
     @classmethod
     def even(cls, cells_hw: tuple[int, ...]) -> ReceptiveGrid:
-        """Of cells that cover the input evenly."""
+        """Return the grid of cells that cover the input evenly."""
         return cls((0.5 / cells_hw[0], 0.5 / cells_hw[1]), (1 / cells_hw[0], 1 / cells_hw[1]))
 
 
 def to_image(
-    grid: NDArray[np.floating], placement: Placement, lattice: ReceptiveGrid | None = None
+    grid: NDArray[np.floating], placement: Placement, receptive_grid: ReceptiveGrid | None = None
 ) -> NDArray[np.float32]:
-    """A map over the network's input, as the image sees it.
+    """Return a map over the network's input as a map over the image.
 
     Args:
         grid: (h, w), such as a feature map.
-        placement: where the image lies in that input.
-        lattice: where the cells look; evenly over the input where nobody knows.
+        placement: the image's position in that input.
+        receptive_grid: positions of the cells. Default: evenly over the input.
 
     Returns:
-        (H, W) float32 of the image's size, bilinear between the cells' centres; 0 where the network
-        did not look, such as outside a centre crop.
+        (H, W) float32 of the image's size, bilinear between the centers of the cells; 0 where the image is
+        outside the input, such as outside a center crop.
     """
     height, width = placement.size_hw
     rows = _positions(height, placement.scale_xy[1], placement.offset_xy[1], placement.input_hw[0])
     columns = _positions(width, placement.scale_xy[0], placement.offset_xy[0], placement.input_hw[1])
-    down, across = _weights((rows, columns), grid.shape, lattice)
+    down, across = _weights((rows, columns), grid.shape, receptive_grid)
     down[(rows < 0) | (rows > 1)] = 0
     across[(columns < 0) | (columns > 1)] = 0
     return (down @ grid.astype(np.float64) @ across.T).astype(np.float32)
 
 
 def to_network(grids: NDArray[np.floating], placement: Placement, *, outside: float = 1.0) -> FloatArray:
-    """Maps over the image, as the network's input sees them.
+    """Return maps over the image as maps over the network's input.
 
     Args:
-        grids: (n, h, w), their cells covering the image evenly.
-        placement: where the image lies in the input.
-        outside: the value of the input's border, where no image is.
+        grids: (n, h, w) whose cells cover the image evenly.
+        placement: the image's position in the input.
+        outside: value of the input's padding, outside the image.
 
     Returns:
-        (n, H, W) float64 of the input's size, bilinear between the cells' centres.
+        (n, H, W) float64 of the input's size, bilinear between the centers of the cells.
     """
     axes = []
     for axis, count in ((1, grids.shape[1]), (0, grids.shape[2])):
         network = np.arange(placement.input_hw[1 - axis]) + 0.5
         scale, offset = placement.scale_xy[axis], placement.offset_xy[axis]
-        places = (network - offset) / scale / placement.size_hw[1 - axis]
-        axes.append((linear_weights(places, count), (places >= 0) & (places <= 1)))
+        image = (network - offset) / scale / placement.size_hw[1 - axis]  # fractions of the image's side
+        axes.append((linear_weights(image, count), (image >= 0) & (image <= 1)))
     (down, row_in), (across, column_in) = axes
     out = down @ grids @ across.T
     out[:, ~(row_in[:, None] & column_in[None, :])] = outside
@@ -81,40 +81,43 @@ def to_network(grids: NDArray[np.floating], placement: Placement, *, outside: fl
 
 
 def resample(
-    grid: NDArray[np.floating], size_hw: tuple[int, int], lattice: ReceptiveGrid | None = None
+    grid: NDArray[np.floating], size_hw: tuple[int, int], receptive_grid: ReceptiveGrid | None = None
 ) -> FloatArray:
-    """(h, w) -> `size_hw`, bilinear between cell centres; without a lattice as `align_corners=False` does."""
-    down, across = _weights([(np.arange(n) + 0.5) / n for n in size_hw], grid.shape, lattice)
+    """Return a (h, w) map at another size, bilinear between the centers of the cells.
+
+    Without a receptive grid, this equals `torch.nn.functional.interpolate` with `align_corners=False`.
+    """
+    down, across = _weights([(np.arange(n) + 0.5) / n for n in size_hw], grid.shape, receptive_grid)
     return np.asarray(down @ grid.astype(np.float64) @ across.T, np.float64)
 
 
-def linear_weights(places: FloatArray, count: int) -> FloatArray:
-    """(n, count): how much of each of `count` even cells a place in [0, 1] takes, linear between centres.
+def linear_weights(positions: FloatArray, count: int) -> FloatArray:
+    """Return (n, count): the weights of `count` even cells at positions in [0, 1], linear between centers.
 
     Example:
         >>> linear_weights(np.array([0.0, 0.5, 0.75]), 2).tolist()
         [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    return _between(places * count - 0.5, count)
+    return _interpolation_weights(positions * count - 0.5, count)
 
 
 def _weights(
-    places: Sequence[FloatArray], cells_hw: tuple[int, ...], lattice: ReceptiveGrid | None
+    positions: Sequence[FloatArray], cells_hw: tuple[int, ...], receptive_grid: ReceptiveGrid | None
 ) -> list[FloatArray]:
-    """By axis, how much of each cell each place takes."""
-    there = lattice or ReceptiveGrid.even(cells_hw)
+    """Return, for each axis, the weight of each cell at each position."""
+    grid = receptive_grid or ReceptiveGrid.even(cells_hw)
     return [
-        _between((places[axis] - there.start_yx[axis]) / there.stride_yx[axis], cells_hw[axis])
+        _interpolation_weights((positions[axis] - grid.start_yx[axis]) / grid.stride_yx[axis], cells_hw[axis])
         for axis in (0, 1)
     ]
 
 
-def _between(at: FloatArray, count: int) -> FloatArray:
-    """(n, count): the two cells around each place, given in cells, linearly."""
-    at, places = np.clip(at, 0, count - 1), at
+def _interpolation_weights(positions: FloatArray, count: int) -> FloatArray:
+    """Return (n, count): linear weights of the two cells around each position, which is in units of cells."""
+    at = np.clip(positions, 0, count - 1)
     low = np.minimum(np.floor(at).astype(int), max(count - 2, 0))
-    weights = np.zeros((len(places), count))
-    rows = np.arange(len(places))
+    weights = np.zeros((len(positions), count))
+    rows = np.arange(len(positions))
     weights[rows, low] = 1 - (at - low)
     if count > 1:
         weights[rows, low + 1] = at - low
@@ -122,5 +125,5 @@ def _between(at: FloatArray, count: int) -> FloatArray:
 
 
 def _positions(count: int, scale: float, offset: float, extent: int) -> FloatArray:
-    """Where each pixel's centre of the image lies in the input, as a share of its extent."""
+    """Return the centers of the image's pixels in the input, as fractions of the input's extent."""
     return ((np.arange(count) + 0.5) * scale + offset) / extent

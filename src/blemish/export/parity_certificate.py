@@ -39,6 +39,7 @@ class OutputSpreadBackend(Backend):
 
     def __post_init__(self) -> None:
         self.name, self.precision = self.backend.name, self.backend.precision
+        self.device_kind = self.backend.device_kind
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the backend inside answers."""
@@ -112,7 +113,7 @@ def compare(
     alone = detections = 0
     kept: list[Pair] = []
     paths = [sample.path for sample in samples]
-    streams = [Predictor(judge, model_file).predict_many(paths) for judge in judges]
+    streams = [Predictor(judge, model_file).stream(paths) for judge in judges]
     for sample, first, second in zip(samples, *streams, strict=True):
         if first.prediction is None or second.prediction is None:
             changed += first.prediction is not second.prediction

@@ -1,44 +1,113 @@
-"""What runs a network: a protocol, so that rooms below can hand in backends of their own."""
+"""The protocol of whatever runs a network, and the registry of those that run model files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.model_file import ModelFile
+from blemish.registry import Registry
+
+
+class DeviceKind(StrEnum):
+    """The kind of processor that runs a network."""
+
+    CPU = "cpu"
+    ACCELERATOR = "accelerator"  # GPU or NPU: needs several images per batch to be busy
+
 
 class Backend(Protocol):
     """Runs a network on batches; may be called from several threads.
 
     Attributes:
-        name: what runs it, with version and device: `onnxruntime 1.31.1 CPUExecutionProvider`.
-        precision: of the arithmetic: `fp32`, `fp16`, `bf16`, `int8`.
+        name: registered name, version and device, separated by spaces: `onnxruntime 1.31.1
+            CPUExecutionProvider`. Certificates of model files store it.
+        precision: precision of the arithmetic: `fp32`, `fp16`, `bf16`, `int8`.
+        device_kind: decides the default batch size.
     """
 
     name: str
     precision: str
+    device_kind: DeviceKind
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The network's outputs for a batch.
+        """Return the network's outputs for a batch.
 
         Args:
             feeds: by input name, each (b, c, h, w) float32, contiguous.
 
         Returns:
-            By output name, the first axis being the batch.
+            Arrays by output name; the first axis is the batch.
         """
         ...
 
 
-def available_cores() -> int:
-    """How many processors this process may use: of the machine, its affinity and its container's quota.
+class BackendBuilder(Protocol):
+    """Opens model files with one runtime. Importing the builder's module must not import the runtime."""
 
-    Runtimes look at the machine only: in a container of 2 cores on a machine of 64 they start 64 threads,
-    which is several times slower than 2.
+    def is_installed(self) -> bool:
+        """Return whether the runtime can be imported, without importing it."""
+        ...
+
+    def open(self, model_file: ModelFile, *, device: str, threads: int | None, spinning: bool) -> Backend:
+        """Return a backend that runs the network of a model file.
+
+        Args:
+            model_file: the model file; its certificate names the certified precision.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, or another name that the runtime knows.
+            threads: for the network; None uses every core that this process may use.
+            spinning: whether a waiting thread may keep its core busy.
+
+        Raises:
+            MissingExtra: the runtime is not installed.
+            BadInput: the device does not exist.
+            BadModelFile: the runtime cannot load the network.
+        """
+        ...
+
+
+BACKENDS: Registry[BackendBuilder] = Registry(
+    "backends", noun="backend", builtin="blemish.inference.backends"
+)
+AUTO = "auto"
+DEFAULT_BACKEND = "onnxruntime"  # in the base installation
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return every value of an option `backend`: `auto` and the registered names."""
+    return (AUTO, *BACKENDS.names())
+
+
+def open_backend(
+    model_file: ModelFile,
+    *,
+    backend: str = AUTO,
+    device: str = "auto",
+    threads: int | None = None,
+    spinning: bool = False,
+) -> Backend:
+    """Return a backend that runs the network of a model file; see `blemish.inference.load`."""
+    name = _default_backend(model_file) if backend == AUTO else backend
+    return BACKENDS.get(name).open(model_file, device=device, threads=threads, spinning=spinning)
+
+
+def certified_backend(model_file: ModelFile) -> str:
+    """Return the registered name of the backend with which a model file was certified, or ""."""
+    certificate = model_file.contract.certificate
+    return certificate.backend.partition(" ")[0] if certificate is not None and certificate.passed else ""
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use: of the machine, its affinity and its container's quota.
+
+    Runtimes count the processors of the machine only: in a container of 2 cores on a machine of 64 they
+    start 64 threads, which is several times slower than 2.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -46,8 +115,20 @@ def available_cores() -> int:
     return max(1, cores if quota is None else min(cores, round(quota)))
 
 
+def numpy_feeds(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return `feeds` as float32 and contiguous, without a copy if they already are."""
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in feeds.items()}
+
+
+def _default_backend(model_file: ModelFile) -> str:
+    certified = certified_backend(model_file)
+    if certified in BACKENDS and BACKENDS.get(certified).is_installed():
+        return certified
+    return DEFAULT_BACKEND
+
+
 def _container_quota(root: Path) -> float | None:
-    """Processors that the control group allows (version 2, then 1); None where it sets no limit."""
+    """Return the processors that the control group (version 2, then 1) allows; None without a limit."""
     try:
         limit, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -60,8 +141,3 @@ def _container_quota(root: Path) -> float | None:
         return float(limit) / float(period) if float(limit) > 0 and float(period) > 0 else None
     except ValueError:  # "max"
         return None
-
-
-def numpy_feeds(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """`feeds` as runtimes take them: float32 and contiguous, without a copy where they are already."""
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in feeds.items()}

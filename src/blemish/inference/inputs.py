@@ -1,8 +1,10 @@
-"""Whatever Python callers hold, as an image."""
+"""`ImageInput`: the one type of everything that a predictor reads an image from."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,81 +12,181 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.errors import BadImage, BadInput
+from blemish.errors import BadImage, BadInput, BlemishError
 from blemish.imaging import LIMITS, Limits, LoadedImage, apply_orientation, open_image
 
 ORIENTATION_TAG = 0x0112
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}", re.IGNORECASE)  # two letters at least: C:/ is a drive
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One frame of a film.
+class InputKind(StrEnum):
+    """Where the pixels of an input come from."""
+
+    FILE = "file"
+    FRAME = "frame"  # of a video
+    TILE = "tile"  # of a larger image
+    MEMORY = "memory"
+
+
+ImageLike = Path | str | bytes | Image.Image | NDArray[Any] | LoadedImage
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageInput:
+    """One image on its way from its source through the predictor to its result.
 
     Attributes:
-        path: of the film.
-        index: in the film, from 0.
-        time_seconds: from the film's beginning.
-        image: upright; None where it could not be read.
-        error: why.
+        kind: where the pixels come from.
+        id: unique among the inputs of a source: the path, `walk.mp4 frame 3`, `image 5`.
+        path: the image file, or the video of a frame; None for an image in memory.
+        frame_index: number of a frame in its video, from 0.
+        time_seconds: time of a frame from the start of its video.
+        region_xyxy: the part of the larger image that a tile shows, pixels.
+        content: what the pixels are decoded from; None if there is nothing to decode.
+        error: why the pixels cannot be read, if that is known already.
     """
 
-    path: Path
-    index: int
-    time_seconds: float
-    image: LoadedImage | None
-    error: BadImage | None = None
+    kind: InputKind
+    id: str
+    path: Path | None = None
+    frame_index: int | None = None
+    time_seconds: float | None = None
+    region_xyxy: tuple[int, int, int, int] | None = None
+    content: ImageLike | None = None
+    error: BlemishError | None = None
+
+    @classmethod
+    def from_file(cls, path: Path) -> ImageInput:
+        """Return the input of an image file, which is opened when it is read."""
+        return cls(kind=InputKind.FILE, id=str(path), path=path, content=path)
+
+    @classmethod
+    def from_frame(
+        cls, path: Path, index: int, time_seconds: float, frame: LoadedImage | BlemishError
+    ) -> ImageInput:
+        """Return the input of a decoded video frame, or of the error that ended its video."""
+        return cls(
+            kind=InputKind.FRAME,
+            id=f"{path} frame {index}",
+            path=path,
+            frame_index=index,
+            time_seconds=time_seconds,
+            content=None if isinstance(frame, BlemishError) else frame,
+            error=frame if isinstance(frame, BlemishError) else None,
+        )
+
+    @classmethod
+    def of(cls, source: Any, index: int = 0) -> ImageInput:
+        """Return the input of anything that Python callers pass as an image.
+
+        An object that is not an image gives an input whose `read` raises the error.
+
+        Args:
+            source: see `read`; an input is returned unchanged.
+            index: position in the stream, for the id of an image in memory.
+        """
+        if isinstance(source, ImageInput):
+            return source
+        if isinstance(source, Path | str):
+            path = Path(source)
+            if is_url(source) and not path.exists():
+                error = BadInput(
+                    f"{source}: this is a URL. Download the image and pass its path or its bytes.",
+                    reason="url",
+                )
+                return cls(kind=InputKind.FILE, id=str(source), error=error)
+            return cls.from_file(path)
+        path_of_image = source.path if isinstance(source, LoadedImage) else None
+        name = f"image {index}" if path_of_image is None else str(path_of_image)
+        if isinstance(source, bytes | Image.Image | np.ndarray | LoadedImage):
+            return cls(kind=InputKind.MEMORY, id=name, path=path_of_image, content=source)
+        error = BadInput(
+            f"{name}: expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}",
+            reason="not-an-image",
+        )
+        return cls(kind=InputKind.MEMORY, id=name, error=error)
+
+    def tile(self, image: LoadedImage, region_xyxy: tuple[int, int, int, int]) -> ImageInput:
+        """Return the input of one tile of this input's image.
+
+        Args:
+            image: this input's image.
+            region_xyxy: the part that the tile shows, pixels, inside the image.
+        """
+        left, top, right, bottom = region_xyxy
+        return ImageInput(
+            kind=InputKind.TILE,
+            id=f"{self.id} tile {left} {top} {right} {bottom}",
+            path=self.path,
+            frame_index=self.frame_index,
+            time_seconds=self.time_seconds,
+            region_xyxy=region_xyxy,
+            content=LoadedImage(image.pixels[top:bottom, left:right]),
+        )
+
+    def read(self, limits: Limits = LIMITS) -> LoadedImage:
+        """Return the upright image.
+
+        Files and bytes are decoded; a PIL image is rotated as its EXIF orientation says, as a file would
+        be; an array is (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) gray of uint8, or (h, w) gray of uint16.
+
+        Args:
+            limits: largest size of files and bytes.
+
+        Raises:
+            BadImage: the file, the bytes or the frame cannot be used.
+            BadInput: the source is not an image.
+        """
+        if self.error is not None:
+            raise self.error
+        content = self.content
+        if isinstance(content, LoadedImage):
+            return content
+        if isinstance(content, Path | str | bytes):
+            return open_image(content, limits)
+        if isinstance(content, Image.Image):
+            try:  # an image that Pillow has not decoded yet may turn out to be damaged
+                orientation = content.getexif().get(ORIENTATION_TAG, 1)
+                array = np.asarray(_convert_mode(content))
+            except (OSError, SyntaxError) as error:
+                name = getattr(content, "filename", None)
+                raise BadImage(name, f"Pillow cannot decode it ({error})") from error
+            return _image_from_array(apply_orientation(array, orientation if orientation in range(1, 9) else 1))
+        if isinstance(content, np.ndarray):
+            return _image_from_array(content)
+        raise BadImage(self.path, "there are no pixels to read")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what identifies the image, for JSON: `path`, and for frames `frame` and `time_seconds`."""
+        fields: dict[str, Any] = {"path": None if self.path is None else self.path.as_posix()}
+        if self.kind is InputKind.FRAME:
+            fields |= {"frame": self.frame_index, "time_seconds": round(self.time_seconds or 0.0, 3)}
+        return fields
 
     def __str__(self) -> str:
-        return f"{self.path} frame {self.index}"
+        return self.id
 
 
-Source = Path | str | bytes | Image.Image | NDArray[Any] | LoadedImage | Frame
+def is_url(source: Path | str) -> bool:
+    """Return whether a path has the form of a URL, such as `https://…` or `s3://…`."""
+    return _URL.match(str(source)) is not None
 
 
-def as_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
-    """An image from a path, the bytes of a file, a PIL image, an array, or an image.
-
-    Args:
-        source: arrays are (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) grey of uint8, or (h, w) grey of uint16;
-            a PIL image is turned upright as its EXIF says, as a file would be.
-        limits: for files and their bytes.
-
-    Raises:
-        BadImage: a file that cannot be used.
-        BadInput: an object that is no image.
-    """
-    if isinstance(source, LoadedImage):
-        return source
-    if isinstance(source, Path | str | bytes):
-        return open_image(source, limits)
-    if isinstance(source, Frame):
-        if source.image is None:
-            raise source.error or BadImage(source.path, f"frame {source.index} cannot be read")
-        return source.image
-    if isinstance(source, Image.Image):
-        try:  # an image that Pillow has not decoded yet may turn out to be broken
-            orientation = source.getexif().get(ORIENTATION_TAG, 1)
-            array = np.asarray(_plain(source))
-        except (OSError, SyntaxError) as error:
-            raise BadImage(getattr(source, "filename", None), f"Pillow cannot decode it ({error})") from error
-        return _from_array(apply_orientation(array, orientation if orientation in range(1, 9) else 1))
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    raise BadInput(f"a {type(source).__name__} is no image; give a path, bytes, a PIL image or a NumPy array")
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """RGB, RGBA, or grey of 16 bits."""
+def _convert_mode(image: Image.Image) -> Image.Image:
+    """Return the image as RGB, RGBA or 16-bit gray."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N"):
         return image
     if image.mode in ("I", "F"):
         raise BadInput(
-            f"a PIL image of mode {image.mode} says not what is white; give uint16 or uint8 pixels"
+            f"PIL image: expected 8 or 16 bits per channel, got mode {image.mode}, which does not define "
+            "white. Convert it to uint8 or uint16.",
+            reason="pil-mode",
         )
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _from_array(array: NDArray[Any]) -> LoadedImage:
+def _image_from_array(array: NDArray[Any]) -> LoadedImage:
+    """Return the image of an array; `LoadedImage` refuses other shapes and types."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.dtype.kind == "u" and array.dtype.itemsize == 2 and array.ndim == 2:
@@ -95,4 +197,4 @@ def _from_array(array: NDArray[Any]) -> LoadedImage:
         image = Image.fromarray(np.ascontiguousarray(array))
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return LoadedImage(np.asarray(Image.alpha_composite(white, image).convert("RGB")))
-    return LoadedImage(array)  # says itself what it takes
+    return LoadedImage(array)

@@ -1,13 +1,13 @@
-"""From images to predictions: read, prepare, run, decode; one at a time or as a stream."""
+"""`Predictor`: from images to predictions: read, prepare, infer, decode; one image, a list, or a stream."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,91 +15,45 @@ from numpy.typing import NDArray
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
 from blemish.imaging import LIMITS, Limits, LoadedImage
-from blemish.inference.backend import Backend, available_cores
-from blemish.inference.inputs import Source, as_image
+from blemish.inference.backend import Backend, DeviceKind, available_cores
+from blemish.inference.inputs import ImageInput, ImageLike
 from blemish.inference.prefetch import prefetched
+from blemish.inference.results import PredictionResult, PreparedInput, Timing
+from blemish.inference.tile_merge import TileDetections
+from blemish.inference.tiles import Tiling
 from blemish.model_file import Contract, ModelFile
-from blemish.preprocessing import Placement, prepare
+from blemish.preprocessing import prepare
 from blemish.structures import Labels, Prediction, Task
 
-DEVICE_BATCH = 16  # on a processor one image at a time is as fast and needs less memory
+if TYPE_CHECKING:
+    from blemish.explanation import Explainer, Heatmap
 
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds an image took, stage by stage; its share, where it went through in a batch.
-
-    Attributes:
-        read: from file to pixels.
-        prepare: from pixels to the network's inputs.
-        infer: in the network.
-        decode: from raw outputs to the prediction.
-    """
-
-    read: float = 0.0
-    prepare: float = 0.0
-    infer: float = 0.0
-    decode: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All stages together."""
-        return self.read + self.prepare + self.infer + self.decode
+ACCELERATOR_BATCH_SIZE = 16  # on a CPU, one image at a time is as fast and needs less memory
+Source = ImageLike | ImageInput
+TileProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedInput:
-    """An image as the network takes it.
+class _ReadInput:
+    """An input after reading and preparing, or the error."""
 
-    Attributes:
-        feeds: by input name, (c, h, w) float32.
-        placement: where the image lies in the first input.
-        path: the file, or None.
-    """
-
-    feeds: dict[str, NDArray[np.float32]]
-    placement: Placement
-    path: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionResult:
-    """What became of one image of a stream: a prediction or an error, never both.
-
-    Attributes:
-        source: as it was given.
-        prediction: None where it failed.
-        error: why, in one sentence with the path; None where it went well.
-        timing: of each stage that was reached.
-        image: its pixels, where they were asked for.
-    """
-
-    source: Any
-    prediction: Prediction | None
+    input: ImageInput
+    prepared: PreparedInput | None
     error: BlemishError | None
     timing: Timing
     image: LoadedImage | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """An image that was read and prepared, or the error."""
-
-    source: Any
-    prepared: PreparedInput | None
-    error: BlemishError | None
-    timing: Timing
-    image: LoadedImage | None
-
-
 class Predictor:
-    """Looks at images with one model; may be shared by threads.
+    """Runs inference with one model; threads may share it.
 
     Attributes:
-        backend: what runs the network.
+        backend: runs the network.
         contract: what the model file promises.
-        digest: of the model file, or "".
-        limits: what images are refused.
+        model_file: the opened model file, or None while a network is still in training.
+        digest: SHA-256 of the model file, or "".
+        limits: largest size of an image.
+        readers: threads that read and prepare images ahead of the network.
     """
 
     def __init__(
@@ -110,14 +64,13 @@ class Predictor:
         limits: Limits = LIMITS,
         readers: int | None = None,
     ) -> None:
-        """Bring a backend and a contract together.
+        """Combine a backend and a contract.
 
         Args:
-            backend: runs the network that the contract speaks of.
-            model: an opened model file, or only a contract, while a network is still being trained.
-            limits: what images are refused.
-            readers: threads that read and prepare ahead of the network; one a core, at most 8, where not
-                given.
+            backend: runs the network that the contract describes.
+            model: an opened model file, or only a contract while a network is still in training.
+            limits: largest size of an image.
+            readers: threads that read and prepare ahead of the network. Default: one per core, at most 8.
         """
         self.backend = backend
         self.model_file = model if isinstance(model, ModelFile) else None
@@ -128,108 +81,192 @@ class Predictor:
 
     @property
     def task(self) -> Task:
-        """What the model answers."""
+        """The model's task."""
         return self.contract.task
 
     @property
     def labels(self) -> Labels:
-        """What it can say, in order."""
+        """The model's labels, in order."""
         return self.contract.label_vocabulary()
 
     @property
-    def cautions(self) -> tuple[str, ...]:
-        """What speaks against trusting the file, one sentence each; nothing for most files."""
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons not to trust the model file, one sentence each; empty for most files."""
         certificate = self.contract.certificate
         if self.model_file is None or certificate is None:
             return ()
-        said = []
+        warnings = []
         if not certificate.passed:
-            reasons = "; ".join(certificate.reasons) or "no reason was given"
-            said.append(f"{self.model_file.path}: its parity certificate did not pass ({reasons})")
+            reasons = "; ".join(certificate.reasons) or "no reason recorded"
+            warnings.append(f"{self.model_file.path}: its parity certificate did not pass ({reasons})")
         if certificate.graph_digest and certificate.graph_digest != self.model_file.graph_digest:
-            said.append(f"{self.model_file.path}: its graph was changed after it was certified")
-        return tuple(said)
+            warnings.append(f"{self.model_file.path}: its graph was changed after it was certified")
+        return tuple(warnings)
 
+    @overload
     def predict(
-        self, source: Source, *, min_score: float | None = None, max_detections: int | None = None
-    ) -> Prediction:
-        """What the model says of one image.
+        self, image: Source, *, min_score: float | None = None, max_detections: int | None = None
+    ) -> Prediction: ...
 
-        Args:
-            source: a path, the bytes of a file, a PIL image, an array, or an image; see
-                `as_image`.
-            min_score: boxes below it are left out; the model's own floor where not given.
-            max_detections: the best boxes; the model's own number where not given.
-
-        Raises:
-            BadImage: the image cannot be used.
-            BadModelFile: the network's outputs are not what its contract says.
-            WrongTask: a choice among boxes of a model that gives none.
-        """
-        selection = self.selection(min_score, max_detections)
-        photo = as_image(source, self.limits)
-        return self.predict_prepared([self.prepare(photo)], selection)[0]
-
-    def predict_many(
+    @overload
+    def predict(
         self,
-        sources: Iterable[Source],
-        batch_size: int | None = None,
+        image: list[Any] | tuple[Any, ...],
         *,
         min_score: float | None = None,
         max_detections: int | None = None,
-        keep_images: bool = False,
-    ) -> Iterator[PredictionResult]:
-        """What the model says of each image of a stream, in order, however long.
+    ) -> list[Prediction]: ...
 
-        Images are read and prepared in threads, a few ahead of the network. One that cannot be used
-        becomes an outcome with an error, and the rest goes on.
+    def predict(
+        self,
+        image: Source | list[Any] | tuple[Any, ...],
+        *,
+        min_score: float | None = None,
+        max_detections: int | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction of one image, or of each image of a list.
+
+        For more images than fit into memory, or if one bad image must not stop the others, use `stream`.
 
         Args:
-            sources: as `predict` takes them; taken from as the stream goes.
-            batch_size: images that go through the network together, where it can; 1 on processors
-                and 16 on devices where not given.
-            min_score: see `predict`.
-            max_detections: likewise.
-            keep_images: whether outcomes hold the pixels, for drawing.
+            image: a path, the bytes of a file, a PIL image or an array; see `ImageInput.read`. Or a list.
+            min_score: lower-scoring detections are removed. Default: the model's own limit.
+            max_detections: only the highest-scoring ones are kept. Default: the model's own limit.
 
         Raises:
-            BadInput: a batch size below 1. Raised by the call itself, as WrongTask.
-            BadModelFile: the network cannot be run at all.
-            WrongTask: see `predict`.
+            BadImage: the image cannot be used.
+            BadInput: the object is not an image, or it is a URL.
+            BadModelFile: the network's outputs contradict its contract.
+            WrongTask: a limit on detections for a model without detections.
         """
-        selection = self.selection(min_score, max_detections)
+        detection_filter = self._detection_filter(min_score, max_detections)
+        if isinstance(image, list | tuple):
+            results = self.stream(image, min_score=min_score, max_detections=max_detections)
+            return [_prediction_of(result) for result in results]
+        loaded = ImageInput.of(image).read(self.limits)
+        return self.predict_prepared([self.prepare(loaded)], detection_filter)[0]
+
+    def stream(
+        self,
+        images: Iterable[Source],
+        batch_size: int | None = None,
+        *,
+        tiling: Tiling | None = None,
+        min_score: float | None = None,
+        max_detections: int | None = None,
+        keep_images: bool = False,
+        on_tiles: TileProgress | None = None,
+    ) -> Iterator[PredictionResult]:
+        """Yield the result of each image of a stream of any length, in order.
+
+        Threads read and prepare a few images ahead of the network. An image that cannot be used gives a
+        result with an error, and the stream continues.
+
+        Args:
+            images: what `predict` accepts, or inputs of `blemish.inference.sources`; consumed lazily.
+            batch_size: images, or tiles, per forward pass. Default: 1 on a CPU and for tiles, else 16. 1 if the
+                network accepts only one image.
+            tiling: run inference on tiles of each image, for images much larger than the network's input.
+                The time of the tiles counts as the network's.
+            min_score: see `predict`.
+            max_detections: see `predict`; per image, not per tile.
+            keep_images: whether results contain the pixels, for drawing.
+            on_tiles: called with the tiles done and the tiles of the image after each batch of tiles.
+
+        Raises:
+            BadInput: the batch size is below 1. Raised by the call itself, like `WrongTask`.
+            BadModelFile: the network cannot run at all.
+            WrongTask: see `predict`; or tiling for a model without detections.
+        """
+        detection_filter = self._detection_filter(min_score, max_detections)
         if batch_size is not None and batch_size < 1:
-            raise BadInput(f"the batch size is {batch_size}; give 1 or more")
-        size = batch_size or (1 if "CPU" in self.backend.name.upper() else DEVICE_BATCH)
-        return self._stream(iter(sources), size if self.contract.dynamic_batch else 1, selection, keep_images)
-
-    def selection(self, min_score: float | None = None, max_detections: int | None = None) -> DetectionFilter:
-        """Which boxes are wanted; WrongTask for a choice among boxes of a model that gives none."""
-        chosen = min_score is not None or max_detections is not None
-        if chosen and not self.task.has_objects:
-            raise WrongTask(
-                "a least score and a number of detections choose among boxes; "
-                f"this model's task is {self.task}"
+            raise BadInput(f"batch_size: expected 1 or more, got {batch_size}", reason="batch-size")
+        inputs = (ImageInput.of(image, index) for index, image in enumerate(images))
+        if tiling is not None:
+            self._check_tiling()
+            return self._stream_tiled(
+                inputs, batch_size or 1, tiling, detection_filter, keep_images, on_tiles
             )
-        return DetectionFilter(min_score, max_detections)
+        is_accelerator = self.backend.device_kind is DeviceKind.ACCELERATOR
+        size = batch_size or (ACCELERATOR_BATCH_SIZE if is_accelerator else 1)
+        if not self.contract.dynamic_batch:
+            size = 1
+        return self._stream(inputs, size, detection_filter, keep_images)
 
-    def prepare(self, photo: LoadedImage) -> PreparedInput:
-        """An image as the network takes it, for each of its inputs."""
+    def predict_tiled(
+        self,
+        image: Source,
+        tiling: Tiling,
+        *,
+        min_score: float | None = None,
+        max_detections: int | None = None,
+        batch_size: int = 1,
+        on_tiles: TileProgress | None = None,
+    ) -> Prediction:
+        """Return the prediction of one large image from its tiles.
+
+        Tiles overlap. Detections of one label in two tiles that agree in the part of the image that both show
+        are merged: the union of boxes and masks, with the higher score.
+
+        Args:
+            image: see `predict`.
+            tiling: how to cut the image.
+            min_score: see `predict`.
+            max_detections: per image, not per tile.
+            batch_size: tiles per forward pass.
+            on_tiles: see `stream`.
+
+        Raises:
+            WrongTask: the model has no detections to merge.
+        """
+        detection_filter = self._detection_filter(min_score, max_detections)
+        self._check_tiling()
+        source = ImageInput.of(image)
+        return self._predict_tiled(
+            source, source.read(self.limits), tiling, detection_filter, batch_size, on_tiles
+        )
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """The explainer of this model file.
+
+        Raises:
+            BadInput: the predictor was not loaded from a model file.
+        """
+        from blemish.explanation import Explainer
+
+        if self.model_file is None:
+            raise BadInput("explain: this predictor has no model file", reason="no-model-file")
+        return Explainer(self.backend, self.model_file)
+
+    def explain(self, image: Source, **options: Any) -> list[Heatmap]:
+        """Return heatmaps of one image: of one label, or of every positive label or detection.
+
+        Args:
+            image: see `predict`.
+            options: `method`, `label`, `max_targets`, `max_evals` and others of `Explainer.explain`.
+
+        Raises:
+            BadInput: see `explainer`; and what `Explainer.explain` raises.
+        """
+        return self.explainer.explain(ImageInput.of(image).read(self.limits), **options)
+
+    def prepare(self, image: LoadedImage) -> PreparedInput:
+        """Return an image as the network takes it, for each of its inputs."""
         feeds, placements = {}, []
         for spec in self.contract.inputs:
-            feeds[spec.name], placement = prepare(photo, spec)
+            feeds[spec.name], placement = prepare(image, spec)
             placements.append(placement)
-        return PreparedInput(feeds, placements[0], photo.path)
+        return PreparedInput(feeds, placements[0], image.path)
 
     def predict_prepared(
-        self, batch: Sequence[PreparedInput], selection: DetectionFilter = NO_FILTER
+        self, batch: Sequence[PreparedInput], detection_filter: DetectionFilter = NO_FILTER
     ) -> list[Prediction]:
-        """What the model says of images that were prepared, in one run where it can take them so."""
-        outputs = self.run(batch)
-        return self._decoded(batch, outputs, selection)
+        """Return the predictions of prepared images, in one forward pass if the network accepts a batch."""
+        return self._decode(batch, self.run(batch), detection_filter)
 
     def run(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
-        """The network's raw outputs for images that were prepared, by name, the first axis the batch."""
+        """Return the network's raw outputs for prepared images: arrays by name, the first axis the batch."""
         if len(batch) > 1 and not self.contract.dynamic_batch:
             single = [self.run([one]) for one in batch]
             return {name: np.concatenate([outputs[name] for outputs in single]) for name in single[0]}
@@ -237,83 +274,180 @@ class Predictor:
             {spec.name: np.stack([one.feeds[spec.name] for one in batch]) for spec in self.contract.inputs}
         )
 
-    def _decoded(
-        self, batch: Sequence[PreparedInput], outputs: dict[str, NDArray[Any]], selection: DetectionFilter
+    def _detection_filter(self, min_score: float | None, max_detections: int | None) -> DetectionFilter:
+        """Return the caller's limits; raise `WrongTask` if the model has no detections to limit."""
+        if (min_score is not None or max_detections is not None) and not self.task.has_objects:
+            raise WrongTask(
+                f"min_score and max_detections: expected a model with detections, got task {self.task}",
+                reason="needs-detections",
+            )
+        return DetectionFilter(min_score, max_detections)
+
+    def _check_tiling(self) -> None:
+        if not self.task.has_objects:
+            raise WrongTask(
+                f"tiling: expected a model with detections, got task {self.task}", reason="needs-detections"
+            )
+
+    def _decode(
+        self,
+        batch: Sequence[PreparedInput],
+        outputs: dict[str, NDArray[Any]],
+        detection_filter: DetectionFilter,
     ) -> list[Prediction]:
-        predictions = decode(self.contract, outputs, [one.placement for one in batch], selection)
+        predictions = decode(self.contract, outputs, [one.placement for one in batch], detection_filter)
         return [
             replace(prediction, path=one.path, model_digest=self.digest)
             for prediction, one in zip(predictions, batch, strict=True)
         ]
 
     def _stream(
-        self, sources: Iterator[Source], size: int, selection: DetectionFilter, keep: bool
+        self, inputs: Iterator[ImageInput], size: int, detection_filter: DetectionFilter, keep_images: bool
     ) -> Iterator[PredictionResult]:
-        def read(source: Source) -> _Read:
-            return self._read(source, keep)
+        def read(source: ImageInput) -> _ReadInput:
+            return self._read(source, keep_images)
 
-        ahead = size + self.readers - 1  # the next batch, and an image for each reader
-        ready = prefetched(read, sources, threads=self.readers, ahead=ahead)
+        ahead = size + self.readers - 1  # the next batch, and one image for each reader
+        ready = prefetched(read, inputs, threads=self.readers, ahead=ahead)
         try:
             while batch := list(itertools.islice(ready, size)):
-                yield from self._answered(batch, selection)
+                yield from self._batch_results(batch, detection_filter)
         finally:
             ready.close()
 
-    def _read(self, source: Source, keep: bool) -> _Read:
+    def _read(self, source: ImageInput, keep_images: bool) -> _ReadInput:
+        """Return an input read and prepared; its error if it cannot be."""
         started = read = time.perf_counter()
         try:
-            photo = as_image(source, self.limits)
+            image = source.read(self.limits)
             read = time.perf_counter()
-            prepared = self.prepare(photo)
+            prepared = self.prepare(image)
         except BlemishError as error:
-            return _Read(source, None, error, Timing(read=time.perf_counter() - started), None)
+            return _ReadInput(source, None, error, Timing(read=time.perf_counter() - started))
         except MemoryError:
-            named = source if isinstance(source, Path | str) else None
-            short = BadImage(named, "there is not enough memory for it; lower --limit-megapixels")
-            return _Read(source, None, short, Timing(read=time.perf_counter() - started), None)
+            too_large = BadImage(
+                source.path, "not enough memory to decode it. Lower --max-megapixels.", reason="memory"
+            )
+            return _ReadInput(source, None, too_large, Timing(read=time.perf_counter() - started))
         timing = Timing(read=read - started, prepare=time.perf_counter() - read)
-        return _Read(source, prepared, None, timing, photo if keep else None)
+        return _ReadInput(source, prepared, None, timing, image if keep_images else None)
 
-    def _answered(self, batch: Sequence[_Read], selection: DetectionFilter) -> Iterator[PredictionResult]:
-        """An outcome an image, in order; the broken ones do not go through the network."""
-        answers = iter(self._answers([one.prepared for one in batch if one.prepared is not None], selection))
+    def _batch_results(
+        self, batch: Sequence[_ReadInput], detection_filter: DetectionFilter
+    ) -> Iterator[PredictionResult]:
+        """Yield a result per input, in order; inputs with an error do not go through the network."""
+        prepared = [one.prepared for one in batch if one.prepared is not None]
+        outcomes = iter(self._infer_and_decode(prepared, detection_filter))
         for one in batch:
             if one.prepared is None:
-                yield PredictionResult(one.source, None, one.error, one.timing)
+                yield self._result(one.input, one.error, one.timing)
                 continue
-            answer, infer, decoded = next(answers)
-            timing = replace(one.timing, infer=infer, decode=decoded)
-            if isinstance(answer, Prediction):
-                yield PredictionResult(one.source, answer, None, timing, one.image)
-            else:
-                yield PredictionResult(one.source, None, answer, timing)
+            outcome, infer_seconds, decode_seconds = next(outcomes)
+            timing = replace(one.timing, infer=infer_seconds, decode=decode_seconds)
+            yield self._result(one.input, outcome, timing, one.image)
 
-    def _answers(
-        self, batch: Sequence[PreparedInput], selection: DetectionFilter
+    def _result(
+        self,
+        source: ImageInput,
+        outcome: Prediction | BlemishError | None,
+        timing: Timing,
+        image: LoadedImage | None = None,
+    ) -> PredictionResult:
+        white_level = self.contract.inputs[0].white_level
+        if isinstance(outcome, Prediction):
+            return PredictionResult(source, outcome, None, timing, image, white_level)
+        return PredictionResult(source, None, outcome, timing, None, white_level)
+
+    def _infer_and_decode(
+        self, batch: Sequence[PreparedInput], detection_filter: DetectionFilter
     ) -> list[tuple[Prediction | BlemishError, float, float]]:
-        """A prediction or an error for each image, and the seconds in network and decoder."""
+        """Return a prediction or an error per image, and its share of the seconds in network and decoder."""
         if not batch:
             return []
         started = time.perf_counter()
         outputs = self.run(batch)
         inferred = time.perf_counter()
-        infer = (inferred - started) / len(batch)
+        infer_seconds = (inferred - started) / len(batch)
         try:
-            predictions: Sequence[Prediction | BlemishError] = self._decoded(batch, outputs, selection)
+            outcomes: Sequence[Prediction | BlemishError] = self._decode(batch, outputs, detection_filter)
         except BadModelFile:
-            # Something about one image; the others of the batch keep their answers.
-            predictions = [
-                self._alone(one, {name: rows[i : i + 1] for name, rows in outputs.items()}, selection)
+            # Caused by one image, such as NaN in its outputs: the other images keep their predictions.
+            outcomes = [
+                self._decode_one(
+                    one, {name: rows[i : i + 1] for name, rows in outputs.items()}, detection_filter
+                )
                 for i, one in enumerate(batch)
             ]
-        decoded = (time.perf_counter() - inferred) / len(batch)
-        return [(prediction, infer, decoded) for prediction in predictions]
+        decode_seconds = (time.perf_counter() - inferred) / len(batch)
+        return [(outcome, infer_seconds, decode_seconds) for outcome in outcomes]
 
-    def _alone(
-        self, one: PreparedInput, outputs: dict[str, NDArray[Any]], selection: DetectionFilter
+    def _decode_one(
+        self, one: PreparedInput, outputs: dict[str, NDArray[Any]], detection_filter: DetectionFilter
     ) -> Prediction | BlemishError:
         try:
-            return self._decoded([one], outputs, selection)[0]
+            return self._decode([one], outputs, detection_filter)[0]
         except BadModelFile as error:
-            return BadModelFile(f"{one.path or 'image'}: {error}")
+            return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])
+
+    def _stream_tiled(
+        self,
+        inputs: Iterator[ImageInput],
+        batch_size: int,
+        tiling: Tiling,
+        detection_filter: DetectionFilter,
+        keep_images: bool,
+        on_tiles: TileProgress | None,
+    ) -> Iterator[PredictionResult]:
+        for source in inputs:
+            started = time.perf_counter()
+            try:
+                image = source.read(self.limits)
+                read = time.perf_counter()
+                prediction = self._predict_tiled(
+                    source, image, tiling, detection_filter, batch_size, on_tiles
+                )
+            except BadInput as error:
+                yield self._result(source, error, Timing(read=time.perf_counter() - started))
+                continue
+            timing = Timing(read=read - started, infer=time.perf_counter() - read)
+            yield self._result(source, prediction, timing, image if keep_images else None)
+
+    def _predict_tiled(
+        self,
+        source: ImageInput,
+        image: LoadedImage,
+        tiling: Tiling,
+        detection_filter: DetectionFilter,
+        batch_size: int,
+        on_tiles: TileProgress | None,
+    ) -> Prediction:
+        regions = tiling.regions_with_whole(image.size_hw)
+        tiles = (source.tile(image, (int(x1), int(y1), int(x2), int(y2))) for x1, y1, x2, y2 in regions)
+        ready = prefetched(
+            lambda tile: self.prepare(tile.read(self.limits)),
+            tiles,
+            threads=self.readers,
+            ahead=batch_size + self.readers - 1,
+        )
+        per_tile = replace(detection_filter, max_detections=None)
+        detections = TileDetections(regions, image.size_hw)
+        done = 0
+        try:
+            while batch := list(itertools.islice(ready, batch_size)):
+                for prediction in self.predict_prepared(batch, per_tile):
+                    detections.add(prediction, done)
+                    done += 1
+                if on_tiles is not None:
+                    on_tiles(done, len(regions))
+        finally:
+            ready.close()
+        merged = detections.merged(self.contract, detection_filter.max_detections)
+        return replace(merged, path=image.path, model_digest=self.digest)
+
+
+def _prediction_of(result: PredictionResult) -> Prediction:
+    """Return the prediction of a result, or raise its error."""
+    if result.prediction is None:
+        assert result.error is not None  # noqa: S101  (a result has one or the other)
+        raise result.error
+    return result.prediction

@@ -1,4 +1,4 @@
-"""Work done in threads a few items ahead of whoever takes the results, in order, in flat memory."""
+"""Do work in threads a few items ahead of the consumer, in order and in constant memory."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ Result = TypeVar("Result")
 def prefetched(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Generator[Result]:
-    """`work` of each item, in order; what `work` or `items` raise comes out where it stands.
+    """Yield `work` of each item, in order; an exception of `work` or `items` is raised at its position.
 
     Args:
-        work: run in threads; may be run for items whose results nobody takes any more.
-        items: taken from only as the results are, in the thread that takes them.
-        threads: how many.
-        ahead: how many items are worked on or waiting while the caller holds a result.
+        work: runs in threads; may also run for items whose results are not consumed.
+        items: consumed as the results are, in the consumer's thread.
+        threads: number of threads.
+        ahead: number of items in progress or waiting while the consumer uses a result.
 
     Example:
         >>> list(prefetched(abs, [-1, 2, -3], threads=2, ahead=2))
         [1, 2, 3]
     """
-    waiting = iter(items)
-    head = list(itertools.islice(waiting, 2))
-    if len(head) < 2:  # a pool of threads costs more than one item gains
+    remaining = iter(items)
+    head = list(itertools.islice(remaining, 2))
+    if len(head) < 2:  # a thread pool costs more than it gains for one item
         yield from map(work, head)
         return
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix=THREAD_NAME)
-    under_way: deque[Future[Result]] = deque()
-    waiting = itertools.chain(head, waiting)
+    pending: deque[Future[Result]] = deque()
+    remaining = itertools.chain(head, remaining)
     try:
         while True:
-            # One more than `ahead`: the one that is handed out next.
-            for item in itertools.islice(waiting, ahead + 1 - len(under_way)):
-                under_way.append(pool.submit(work, item))
-            if not under_way:
+            # One more than `ahead`: the one that is yielded next.
+            for item in itertools.islice(remaining, ahead + 1 - len(pending)):
+                pending.append(pool.submit(work, item))
+            if not pending:
                 return
-            yield under_way.popleft().result()
+            yield pending.popleft().result()
     finally:
-        # A stream left unfinished may be collected in a reader's own thread, which cannot wait for itself.
-        inside = threading.current_thread().name.startswith(THREAD_NAME)
-        pool.shutdown(wait=not inside, cancel_futures=True)
+        # An unfinished generator may be garbage-collected in a reader's own thread, which cannot wait for itself.
+        is_reader = threading.current_thread().name.startswith(THREAD_NAME)
+        pool.shutdown(wait=not is_reader, cancel_futures=True)

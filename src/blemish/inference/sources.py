@@ -1,4 +1,4 @@
-"""What the user pointed at, as images: files, folders, patterns, a list on standard input."""
+"""What users name on the command line, as inputs: files, folders, glob patterns, videos, standard input."""
 
 from __future__ import annotations
 
@@ -10,88 +10,133 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from blemish.errors import BadInput
-from blemish.imaging import IMAGE_SUFFIXES
+from blemish.imaging import IMAGE_SUFFIXES, LIMITS, Limits
+from blemish.inference.inputs import ImageInput, is_url
 
 STDIN = "-"
-DRAWN_STEM = ".blemish"  # `predict --output` writes photo.blemish.jpg; no folder is searched for those
+DRAWN_STEM = ".blemish"  # `predict --output` writes photo.blemish.jpg, which no search of a folder returns
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 
-def find_sources(sources: Sequence[str | Path], stdin: Iterable[str] | None = None) -> Iterator[Path]:
-    """The images that sources name, in the order given, folders and patterns in natural order.
+def find_inputs(
+    sources: Sequence[str | Path],
+    stdin: Iterable[str] | None = None,
+    *,
+    limits: Limits = LIMITS,
+    frame_step: int = 1,
+) -> Iterator[ImageInput]:
+    """Yield the inputs that sources name: an input per image, and per frame of a video.
 
     Args:
-        sources: files (of any suffix); folders, searched to the bottom for suffixes of images;
-            patterns such as `photos/*.jpg` and `**/*.png` (for shells that do not expand them); `-` for
-            `stdin`.
-        stdin: one path a line, read as the images are asked for.
+        sources: see `find_paths`.
+        stdin: see `find_paths`.
+        limits: largest size of a video frame.
+        frame_step: of videos, yield every n-th frame.
 
     Returns:
-        Paths, lazily; those from `stdin` are not looked at here.
+        Inputs, lazily, in the order of `find_paths`.
 
     Raises:
-        BadInput: a source does not exist, or there is no image in all of them. Raised by the call
+        BadInput: see `find_paths`. Raised by the call itself, before the first input.
+        MissingExtra: a video, and PyAV is not installed. Raised when the video is reached.
+    """
+    return _expand_videos(find_paths(sources, stdin), limits, frame_step)
+
+
+def find_paths(sources: Sequence[str | Path], stdin: Iterable[str] | None = None) -> Iterator[Path]:
+    """Yield the files that sources name, in the order of the sources; folders and patterns in natural order.
+
+    Args:
+        sources: files of any suffix; folders, searched recursively for suffixes of images; glob patterns
+            such as `photos/*.jpg` and `**/*.png` (for shells that do not expand them); `-` for `stdin`.
+        stdin: one path per line, read as the paths are consumed.
+
+    Returns:
+        Paths, lazily; those from `stdin` are not checked here.
+
+    Raises:
+        BadInput: a source does not exist, is a URL, or the sources contain no image. Raised by the call
             itself, before the first path.
     """
     if not sources:
-        raise BadInput("no images given; name a file, a folder, a pattern, or - for a list on stdin")
-    parts = [_part(str(source), stdin) for source in sources]
-    found = itertools.chain.from_iterable(parts)
-    first = next(found, None)
+        raise BadInput(
+            "sources: expected a file, a folder, a pattern, or - for standard input, got none",
+            reason="no-images",
+        )
+    parts = [_paths_of(str(source), stdin) for source in sources]
+    paths = itertools.chain.from_iterable(parts)
+    first = next(paths, None)
     if first is None:
         names = ", ".join(str(s) for s in sources)
-        raise BadInput(f"{names}: no image found; known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}")
-    return itertools.chain([first], found)
+        raise BadInput(
+            f"{names}: no images found. Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}.",
+            reason="no-images",
+        )
+    return itertools.chain([first], paths)
 
 
 def natural_key(name: str) -> tuple[str | int, ...]:
-    """A key that sorts numbers inside names by value: 2.jpg before 10.jpg.
+    """Return a key that sorts numbers inside names by value: 2.jpg before 10.jpg.
 
     Example:
         >>> sorted(["cell10.png", "Cell2.png", "cell1.png"], key=natural_key)
         ['cell1.png', 'Cell2.png', 'cell10.png']
     """
     pieces = re.split(r"([0-9]+)", name.casefold())
-    return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces))  # text and number in turn
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces))  # text and number alternate
 
 
-def _part(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
+def is_video(path: Path) -> bool:
+    """Return whether a file has the suffix of a video; a search of a folder returns no videos."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _expand_videos(paths: Iterable[Path], limits: Limits, frame_step: int) -> Iterator[ImageInput]:
+    for path in paths:
+        if is_video(path):
+            from blemish.inference.video import read_frames
+
+            yield from read_frames(path, limits, step=frame_step)
+        else:
+            yield ImageInput.of(path)
+
+
+def _paths_of(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
+    """Return the paths that one source names."""
     if source == STDIN:
         if stdin is None:
-            raise BadInput("- stands for a list on standard input, and there is none here")
+            raise BadInput("source -: there is no standard input to read a list from", reason="no-stdin")
         return (Path(line) for line in (raw.rstrip("\r\n") for raw in stdin) if line.strip())
     path = Path(source).expanduser()
     if path.is_dir():
-        return _below(path)
+        return _images_below(path)
     if path.exists():
         return iter([path])
+    if is_url(source):
+        raise BadInput(f"{source}: this is a URL. Download the images and pass their paths.", reason="url")
     if glob.has_magic(source):
-        matches = sorted(glob.glob(str(path), recursive=True), key=natural_key)  # noqa: PTH207  (Path has no ** of its own root)
+        matches = sorted(glob.glob(str(path), recursive=True), key=natural_key)  # noqa: PTH207  (Path.glob needs a root)
         files = [Path(match) for match in matches if not Path(match).is_dir() and not _is_drawn(match)]
         if not files:
-            raise BadInput(f"{source}: the pattern matches no file")
+            raise BadInput(f"{source}: no file matches the pattern", reason="no-images")
         return iter(files)
-    raise BadInput(f"{source}: no such file or folder")
+    raise BadInput(f"{source}: no such file or folder", reason="not-found")
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """The images below a folder, folder by folder; hidden ones are left out, links are not followed."""
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder, folder by folder, without hidden ones; links are not followed."""
 
     def refuse(error: OSError) -> None:
-        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})") from error
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror})", reason="unreadable") from error
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
         for name in sorted(files, key=natural_key):
-            hidden = name.startswith(".") or _is_drawn(name)
-            if not hidden and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            is_skipped = name.startswith(".") or _is_drawn(name)
+            if not is_skipped and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(place, name)
 
 
 def _is_drawn(name: str) -> bool:
+    """Return whether a file's name is one that `predict --output` gives."""
     return Path(name).stem.lower().endswith(DRAWN_STEM)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file's name is that of a film; folders are not searched for films."""
-    return path.suffix.lower() in VIDEO_SUFFIXES

@@ -1,4 +1,4 @@
-"""Films: frames as images, and images as a film."""
+"""Videos: read their frames as inputs, and write images as a video."""
 
 from __future__ import annotations
 
@@ -14,112 +14,118 @@ from PIL import Image
 
 from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, MissingExtra, StorageFull
 from blemish.imaging import LIMITS, Limits, LoadedImage
-from blemish.inference.inputs import Frame
+from blemish.inference.inputs import ImageInput
 
-TICK = Fraction(1, 1000)  # seconds; the clock of films that are written
+TIME_BASE = Fraction(1, 1000)  # seconds; the time unit of videos that are written
 
 
-def frames(path: Path, limits: Limits = LIMITS, *, step: int = 1) -> Iterator[Frame]:
-    """The frames of a film, upright, as they are asked for.
+def read_frames(path: Path, limits: Limits = LIMITS, *, step: int = 1) -> Iterator[ImageInput]:
+    """Yield the frames of a video, upright, as they are consumed.
 
     Args:
         path: a file that FFmpeg reads.
-        limits: `max_pixels` of a frame; there is none on the file.
-        step: every how many frames one is given.
+        limits: `max_pixels` applies to a frame; the file may have any size.
+        step: yield every n-th frame.
 
     Returns:
-        Frames in order. Where the film cannot be read any further, the last one holds the error.
+        Inputs in order. If the video cannot be read any further, the last input has the error.
 
     Raises:
-        MissingExtra: PyAV is not installed. Raised by the call itself, as BadInput.
-        BadInput: a step below 1.
+        MissingExtra: PyAV is not installed. Raised by the call itself, like `BadInput`.
+        BadInput: the step is below 1.
     """
     if step < 1:
-        raise BadInput(f"every {step} frames is none; give 1 or more")
-    return _frames(path, limits, step, _av())
+        raise BadInput(f"frame step: expected 1 or more, got {step}", reason="frame-step")
+    return _read_frames(path, limits, step, _import_av())
 
 
-def _frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[Frame]:
+def _read_frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[ImageInput]:
     index, seconds = -1, 0.0
     try:
-        # A file and not its name, which FFmpeg could take for a protocol.
+        # Open the file, not its name, which FFmpeg could take for a protocol.
         with path.open("rb") as file, av.open(file) as container:
             if not container.streams.video:
-                raise BadImage(path, "there is no picture in this film")
+                raise BadImage(path, "the file has no video stream", reason="no-video-stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            _limit(stream, path, limits)
+            _check_size(stream, path, limits)
             for index, frame in enumerate(container.decode(stream)):
-                _limit(frame, path, limits)  # which may be larger than the film's header says
+                _check_size(frame, path, limits)  # a frame may be larger than the header says
                 seconds = float(frame.time if frame.time is not None else index / (stream.average_rate or 25))
                 if index % step == 0:
-                    yield Frame(path, index, seconds, _image(frame, path))
+                    yield ImageInput.from_frame(path, index, seconds, _upright_image(frame, path))
         if index < 0:
-            raise ImageTruncated(path, "the film holds no frame")
+            raise ImageTruncated(path, "the video has no frames")
     except FileNotFoundError:
-        yield Frame(path, 0, 0.0, None, BadImage(path, "no such file; check the path"))
+        missing = BadImage(path, "no such file; check the path", reason="not-found")
+        yield ImageInput.from_frame(path, 0, 0.0, missing)
     except BadImage as error:
-        yield Frame(path, max(index, 0), seconds, None, error)
+        yield ImageInput.from_frame(path, max(index, 0), seconds, error)
     except (av.error.FFmpegError, OSError) as error:
         kind = ImageTruncated if index >= 0 else BadImage
         where = f" after frame {index}" if index >= 0 else ""
-        reason = f"this film cannot be read{where} ({getattr(error, 'strerror', None) or error})"
-        yield Frame(path, index + 1, seconds, None, kind(path, reason))
+        detail = f"the video cannot be read{where} ({getattr(error, 'strerror', None) or error})"
+        yield ImageInput.from_frame(path, index + 1, seconds, kind(path, detail, reason="video"))
 
 
-def _limit(shown: Any, path: Path, limits: Limits) -> None:
-    if shown.width * shown.height > limits.max_pixels:
+def _check_size(frame: Any, path: Path, limits: Limits) -> None:
+    """Raise `ImageTooLarge` if a frame has more pixels than the limit."""
+    if frame.width * frame.height > limits.max_pixels:
         raise ImageTooLarge(
             path,
-            f"its frames have {shown.width} x {shown.height} pixels, more than the limit of "
+            f"frames of {frame.width} x {frame.height} pixels are over the limit of "
             f"{limits.max_pixels / 1e6:g} megapixels",
         )
 
 
-def _image(frame: Any, path: Path) -> LoadedImage:
+def _upright_image(frame: Any, path: Path) -> LoadedImage:
     array = frame.to_ndarray(format="rgb24")
-    # The display matrix says how a telephone was held: degrees counter-clockwise.
+    # The display matrix contains the orientation of the camera: degrees counterclockwise.
     turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
     return LoadedImage(np.rot90(array, turns), path)
 
 
 class VideoWriter:
-    """Writes pictures as a film, complete or not at all; a context."""
+    """A context manager that writes images as a video; an error leaves no incomplete video."""
 
     def __init__(self, path: Path) -> None:
-        """Begin a film; its size is that of the first picture."""
+        """Prepare a video; the first image determines its size."""
         self.path = path
-        self._beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         self._container: Any = None
         self._stream: Any = None
         self._size = (0, 0)
         self._last = -1
-        self._av = _av()
+        self._av = _import_av()
 
     def __enter__(self) -> Self:
         return self
 
-    def write(self, picture: Image.Image, seconds: float) -> None:
-        """Add a picture that is shown from `seconds` on.
+    def write(self, image: Image.Image, seconds: float) -> None:
+        """Append an image.
+
+        Args:
+            image: RGB; resized if its size differs from the first image's.
+            seconds: the time from which it is shown.
 
         Raises:
-            StorageFull: the disk is full or read-only; an earlier film at `path` is intact.
+            StorageFull: the disk is full or read-only; an earlier video at `path` is intact.
         """
         try:
             if self._container is None:
-                self._begin(picture)
-            if picture.size != self._size:  # a film that changes its size on the way
-                picture = picture.resize(self._size, Image.Resampling.BILINEAR)
-            # Widths and heights are even in this colour format; one column or row is repeated.
-            array = np.asarray(picture.convert("RGB"))
+                self._begin(image)
+            if image.size != self._size:  # a video may change its size
+                image = image.resize(self._size, Image.Resampling.BILINEAR)
+            # Widths and heights are even in this color format; one column or row is repeated.
+            array = np.asarray(image.convert("RGB"))
             height, width = self._stream.height, self._stream.width
             array = np.pad(array, ((0, 1), (0, 1), (0, 0)), mode="edge")[:height, :width]
             frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
-            self._last = max(self._last + 1, round(seconds / TICK))
-            frame.pts, frame.time_base = self._last, TICK
+            self._last = max(self._last + 1, round(seconds / TIME_BASE))
+            frame.pts, frame.time_base = self._last, TIME_BASE
             self._container.mux(self._stream.encode(frame))
         except OSError as error:
-            raise self._full(error) from error
+            raise self._storage_full(error) from error
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
@@ -128,35 +134,35 @@ class VideoWriter:
                     self._container.mux(self._stream.encode(None))
                 self._container.close()
                 if kind is None:
-                    self._beside.replace(self.path)
+                    self._partial.replace(self.path)
         except OSError as error:
-            raise self._full(error) from error
+            raise self._storage_full(error) from error
         finally:
             with suppress(OSError):
-                self._beside.unlink()
+                self._partial.unlink()
 
-    def _begin(self, picture: Image.Image) -> None:
+    def _begin(self, image: Image.Image) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = self._av.open(str(self._beside), "w")
+        self._container = self._av.open(str(self._partial), "w")
         codec = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
         self._stream = self._container.add_stream(codec, rate=30)
-        self._size = picture.size
-        self._stream.width, self._stream.height = (side + side % 2 for side in picture.size)
+        self._size = image.size
+        self._stream.width, self._stream.height = (side + side % 2 for side in image.size)
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = TICK
+        self._stream.codec_context.time_base = TIME_BASE
         if codec == "mpeg4":
             self._stream.codec_context.bit_rate = 8_000_000
 
-    def _full(self, error: OSError) -> StorageFull:
+    def _storage_full(self, error: OSError) -> StorageFull:
         reason = error.strerror or str(error)
         return StorageFull(
-            f"{self.path} could not be written ({reason}); free some space or choose another folder"
+            f"{self.path}: cannot be written ({reason}). Free disk space or choose another folder."
         )
 
 
-def _av() -> Any:
+def _import_av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise MissingExtra("video", "reading and writing films") from error
+        raise MissingExtra("video", "reading and writing videos") from error
     return av

@@ -141,11 +141,11 @@ class TorchGradients:
         self._lattices = lattices(network, single)
         self._module = ScoreGradients(network, self.layers)
 
-    def lattice(self, layer: str) -> ReceptiveGrid | None:
-        """Where the cells of a layer's map look; None where it could not be measured."""
+    def receptive_grid(self, layer: str) -> ReceptiveGrid | None:
+        """Return the positions of the cells of a layer's feature map; None if they were not measured."""
         return self._lattices.get(layer)
 
-    def look(
+    def features_and_gradients(
         self,
         feeds: Mapping[str, np.ndarray],
         selector: np.ndarray,

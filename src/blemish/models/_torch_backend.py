@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from blemish.inference.backend import DeviceKind
 from blemish.models._network import Network
 
 
@@ -16,6 +17,7 @@ class TorchBackend:
     Attributes:
         name: `torch 2.15.0 cpu`.
         precision: of its weights: `fp32`, `fp16`, `bf16` or `fp64`.
+        device_kind: CPU, or accelerator for any other device.
         network: what runs; put into evaluation mode for each call and back afterwards.
     """
 
@@ -24,6 +26,8 @@ class TorchBackend:
         weight = next(network.parameters(), torch.zeros(0))
         self.device = weight.device
         self.dtype = weight.dtype
+        is_cpu = self.device.type == "cpu"
+        self.device_kind = DeviceKind.CPU if is_cpu else DeviceKind.ACCELERATOR
         self.name = f"torch {torch.__version__.split('+')[0]} {self.device}"
         self.precision = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}.get(
             self.dtype, "fp32"

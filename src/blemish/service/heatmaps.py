@@ -99,7 +99,7 @@ class HeatmapService:
         method = explainer.default_method()
         if method in _GRADIENT_METHODS:
             try:
-                found = explainer.explain(image, method=method, label=label, judge=False)
+                found = explainer.explain(image, method=method, label=label, faithfulness=False)
             except Exception:  # whatever is wrong with that graph, the model itself can still be asked
                 log.exception("the explanation graph beside the model cannot be used")
                 method = "occlusion"
@@ -110,16 +110,16 @@ class HeatmapService:
                 image,
                 method=method,
                 label=label,
-                budget=min(looks // targets, _MOST_LOOKS),
-                judge=False,
-                most_targets=targets,
+                max_evals=min(looks // targets, _MOST_LOOKS),
+                faithfulness=False,
+                max_targets=targets,
                 progress=self._look,
             )
         if not found:
             raise HeatmapUnavailable(
                 "The model found nothing in this photograph, so there is nothing to explain."
             )
-        values = np.maximum.reduce([one.normalised() for one in found])
+        values = np.maximum.reduce([one.normalized() for one in found])
         name = found[0].label or None
         return HeatmapResult(
             _small(values), method, name, None if name is None else prediction.labels.title(name)

@@ -39,7 +39,7 @@ def paint(record: LinkedResult, kind: Kind, settings: Settings) -> tuple[bytes, 
     from blemish.explanation.colormaps import overlay
 
     values = np.asarray(_heat(record), np.float64) / 255
-    return _png(overlay(upright, values, colours="jet" if record.jet else "viridis")), "image/png"
+    return _png(overlay(upright, values, colormap="jet" if record.jet else "viridis")), "image/png"
 
 
 def _heat(record: LinkedResult) -> Image.Image:

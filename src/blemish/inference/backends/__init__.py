@@ -1,1 +1,1 @@
-"""Inference backends: one module per runtime."""
+"""The backends that run model files, one module per runtime; each registers a `BackendBuilder`."""

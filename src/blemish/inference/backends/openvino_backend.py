@@ -1,9 +1,10 @@
-"""OpenVINO: about twice as fast as ONNX Runtime on Intel's and AMD's processors."""
+"""OpenVINO: about twice as fast as ONNX Runtime on Intel and AMD processors."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput, BadModelFile, MissingExtra
-from blemish.inference.backend import available_cores, numpy_feeds
+from blemish.inference.backend import (
+    BACKENDS,
+    DeviceKind,
+    available_cores,
+    certified_backend,
+    numpy_feeds,
+)
+from blemish.model_file import ModelFile
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -20,9 +28,11 @@ class OpenVinoBackend:
     """Runs a model file with OpenVINO.
 
     Attributes:
-        name: `openvino 2026.4.1 CPU`.
-        precision: `fp32`, or `bf16` where asked for. Left alone, OpenVINO computes in bf16 on processors
-            that can, and then decides otherwise than the network that was certified.
+        name: such as `openvino 2026.4.1 CPU`.
+        precision: `fp32` or `bf16`. By default OpenVINO computes in bf16 on processors that support it, and
+            then decides differently from the network that was certified; here it computes in the precision
+            that was requested.
+        device_kind: CPU, or accelerator for any other device.
     """
 
     def __init__(
@@ -36,14 +46,14 @@ class OpenVinoBackend:
         """Compile a graph.
 
         Args:
-            model: the file, or a serialised graph.
+            model: the file, or a serialized graph.
             device: `auto` and `cpu` are the processor; other names are OpenVINO's: `GPU`, `NPU`.
-            threads: every core this process may use where not given.
+            threads: Default: every core that this process may use.
             precision: `fp32` or `bf16`.
 
         Raises:
             MissingExtra: OpenVINO is not installed.
-            BadInput: a device that is not there, or an unknown precision.
+            BadInput: the device does not exist, or the precision is unknown.
             BadModelFile: OpenVINO cannot run the file.
         """
         try:
@@ -51,13 +61,17 @@ class OpenVinoBackend:
         except ImportError as error:
             raise MissingExtra("openvino", "the OpenVINO backend") from error
         if precision not in PRECISIONS:
-            raise BadInput(f"OpenVINO's precision is fp32 or bf16, not {precision!r}")
-        place = model if isinstance(model, Path | str) else "the graph"
+            raise BadInput(
+                f"precision of OpenVINO: expected {' or '.join(PRECISIONS)}, got {precision!r}",
+                reason="precision",
+            )
+        place = str(model) if isinstance(model, Path | str) else "the graph"
         target = "CPU" if device in ("auto", "cpu") else device.upper()
         core = openvino.Core()
         if target.partition(".")[0] not in core.available_devices:
             raise BadInput(
-                f"OpenVINO has no device {device!r} here; it has {', '.join(core.available_devices)}"
+                f"unknown device {device!r} of OpenVINO: expected {', '.join(core.available_devices)}",
+                reason="unknown-device",
             )
         settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
         if target == "CPU":
@@ -66,18 +80,45 @@ class OpenVinoBackend:
             graph = core.read_model(model if isinstance(model, bytes) else str(model))
             self._compiled = core.compile_model(graph, target, settings)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1][:200]
-            raise BadModelFile(f"{place}: OpenVINO cannot load it ({reason})") from error
+            last_line = str(error).strip().splitlines()[-1][:200]
+            raise BadModelFile(
+                f"{place}: OpenVINO cannot load it ({last_line})", reason="cannot-load"
+            ) from error
         self._names = [output.get_any_name() for output in self._compiled.outputs]
         self._requests = threading.local()
         version = openvino.__version__.partition("-")[0]
         self.name = f"openvino {version} {target}"
         self.precision = precision
+        self.device_kind = DeviceKind.CPU if target == "CPU" else DeviceKind.ACCELERATOR
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The network's outputs for a batch; see `Backend.run`."""
+        """Return the network's outputs for a batch; see `Backend.run`."""
         request = getattr(self._requests, "request", None)
-        if request is None:  # a request serves one thread at a time
+        if request is None:  # a request may serve one thread at a time
             request = self._requests.request = self._compiled.create_infer_request()
         results = request.infer(numpy_feeds(feeds), share_inputs=True)
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
+
+
+class OpenVinoBuilder:
+    """Opens model files with OpenVINO; in bf16 only if the file was certified with it."""
+
+    def is_installed(self) -> bool:
+        """Return whether OpenVINO is installed."""
+        return find_spec("openvino") is not None
+
+    def open(
+        self, model_file: ModelFile, *, device: str, threads: int | None, spinning: bool
+    ) -> OpenVinoBackend:
+        """Return a backend; see `BackendBuilder.open`. `spinning` has no effect."""
+        certificate = model_file.contract.certificate
+        is_bf16 = (
+            certificate is not None
+            and certified_backend(model_file) == "openvino"
+            and certificate.precision == "bf16"
+        )
+        precision = "bf16" if is_bf16 else "fp32"
+        return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
+
+
+BACKENDS.register("openvino", OpenVinoBuilder(), module=__name__)

@@ -9,7 +9,7 @@ from blemish.preprocessing import Placement, resize
 
 
 @pytest.mark.parametrize("size_hw", [(40, 60), (9, 16), (64, 11)])
-def test_resample_is_torchs_bilinear_upsampling(size_hw):
+def test_resample_equals_torch_interpolation(size_hw):
     grid = np.random.default_rng(0).normal(size=(9, 11))
     theirs = torch.nn.functional.interpolate(
         torch.from_numpy(grid)[None, None], size_hw, mode="bilinear", align_corners=False
@@ -17,7 +17,7 @@ def test_resample_is_torchs_bilinear_upsampling(size_hw):
     np.testing.assert_allclose(resample(grid, size_hw), theirs, atol=1e-12)
 
 
-def test_a_stretched_image_sees_the_whole_grid():
+def test_to_image_stretched():
     placement = Placement((50, 80), (32, 32), (0.4, 0.64), (0.0, 0.0))
     grid = np.random.default_rng(0).normal(size=(4, 4))
     np.testing.assert_allclose(to_image(grid, placement), resample(grid, (50, 80)), atol=1e-6)
@@ -26,8 +26,8 @@ def test_a_stretched_image_sees_the_whole_grid():
 
 @pytest.mark.parametrize("how", ["stretch", "letterbox", "shortest"])
 @pytest.mark.parametrize("size_hw", [(60, 200), (200, 60), (33, 33)])
-def test_a_bright_spot_lands_where_the_resize_put_it(how, size_hw):
-    """Held against the resize itself: the brightest place of the input is the peak of the map sent there."""
+def test_to_network_and_to_image_agree_with_resize(how, size_hw):
+    """The brightest place of the resized image is the peak of the map that is moved to the input."""
     spec = InputSpec(size_hw=(48, 64), resize=how, resize_to=64 if how == "shortest" else None)
     pixels = np.zeros((*size_hw, 3), np.uint8)
     row, column = size_hw[0] // 2 - 5, size_hw[1] // 2 + 3
@@ -44,19 +44,19 @@ def test_a_bright_spot_lands_where_the_resize_put_it(how, size_hw):
     assert abs(peak[0] - row) <= 4 and abs(peak[1] - column) <= 4
 
 
-def test_what_lies_outside_a_centre_crop_is_nothing():
+def test_to_image_is_zero_outside_center_crop():
     placement = Placement((10, 30), (10, 10), (1.0, 1.0), (0.0, -10.0)[::-1])
     seen = to_image(np.ones((2, 2)), placement)
     assert seen[:, 10:20].min() == 1
     assert seen[:, :10].max() == seen[:, 20:].max() == 0
 
 
-def test_the_border_of_a_letterbox_stays_shown():
+def test_to_network_shows_padding_of_letterbox():
     placement = Placement((10, 20), (20, 20), (1.0, 1.0), (0.0, 5.0))
     mask = to_network(np.zeros((1, 2, 2)), placement)[0]
     assert mask[:5].min() == mask[15:].min() == 1
     assert mask[5:15].max() == 0
 
 
-def test_one_cell_is_the_same_everywhere():
+def test_linear_weights_one_cell():
     assert linear_weights(np.array([0.0, 0.3, 1.0]), 1).tolist() == [[1], [1], [1]]

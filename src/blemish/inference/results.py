@@ -1,0 +1,96 @@
+"""What a predictor returns for each image of a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import BadInput, BlemishError
+from blemish.imaging import LoadedImage
+from blemish.inference.inputs import ImageInput
+from blemish.preprocessing import Placement
+from blemish.structures import Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+MAX_PLOT_PIXELS = 25_000_000  # larger images are drawn reduced: the details are not visible anyway
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per stage for one image; for a batch, the image's share.
+
+    Attributes:
+        read: from file to pixels.
+        prepare: from pixels to the network's inputs.
+        infer: in the network.
+        decode: from raw outputs to the prediction.
+    """
+
+    read: float = 0.0
+    prepare: float = 0.0
+    infer: float = 0.0
+    decode: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages together."""
+        return self.read + self.prepare + self.infer + self.decode
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInput:
+    """An image as the network takes it.
+
+    Attributes:
+        feeds: by input name, (c, h, w) float32.
+        placement: the image's position in the first input.
+        path: the file, or None.
+    """
+
+    feeds: dict[str, NDArray[np.float32]]
+    placement: Placement
+    path: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionResult:
+    """The result of one input of a stream: a prediction or an error, never both.
+
+    Attributes:
+        input: the input as its source gave it.
+        prediction: None if the image failed.
+        error: why the image failed; the message names it. None if it did not.
+        timing: seconds of each stage that was reached.
+        image: the pixels, if the stream was asked to keep them.
+        white_level: what is white in a 16-bit image, for drawing.
+    """
+
+    input: ImageInput
+    prediction: Prediction | None
+    error: BlemishError | None
+    timing: Timing
+    image: LoadedImage | None = None
+    white_level: int = 65535
+
+    def plot(self, *, min_score: float | None = None) -> Image.Image:
+        """Return the image with its prediction drawn on it, RGB, reduced if it is very large.
+
+        Args:
+            min_score: lower-scoring objects are not drawn. Default: the threshold of each label.
+
+        Raises:
+            BadInput: the image failed, or its pixels were not kept.
+        """
+        from blemish.drawing import draw, reduce_image
+
+        if self.prediction is None or self.image is None:
+            raise BadInput(f"{self.input}: no pixels to draw on. Use keep_images=True.", reason="no-pixels")
+        image = reduce_image(self.image, MAX_PLOT_PIXELS).to_pil(self.white_level)
+        return draw(self.prediction.filter_scores(min_score), image)
