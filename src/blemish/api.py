@@ -52,15 +52,15 @@ def predict(
 
 def explain(
     model: Path | str | ModelFile,
-    source: Path | str | bytes,
+    source: Path | str | bytes | Image | NDArray[np.uint8],
     *,
     method: str | None = None,
     label: str | None = None,
     layer: str | None = None,
-    budget: int | None = None,
+    max_targets: int = 5,
+    max_evals: int | None = None,
     seed: int = 0,
-    judge: bool = True,
-    max_targets: int = 20,
+    faithfulness: bool = True,
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -69,15 +69,15 @@ def explain(
 
     Args:
         model: the model file, or `hf://user/name[@revision][/file]`.
-        source: a path, or the bytes of an image file.
+        source: as `predict` takes it.
         method: such as `grad-cam`, `occlusion` or `rise`; None selects `grad-cam` if the model file has an
             explanation graph, else `occlusion`.
         label: the label to explain; None explains every positive label or object.
         layer: the feature map that a gradient method reads; None averages all of them.
-        budget: the maximum number of forward passes per heatmap; None selects the method's own.
-        seed: random seed of the masks of `rise`.
-        judge: whether to measure deletion and insertion, which takes 32 more forward passes.
         max_targets: the maximum number of labels or objects to explain, those of the highest score.
+        max_evals: the maximum number of forward passes per heatmap; None selects the method's own.
+        seed: random seed of the masks of `rise`.
+        faithfulness: whether to measure deletion and insertion, which takes 32 more forward passes.
         backend: as `predict` takes it.
         device: as `predict` takes it.
         threads: as `predict` takes it.
@@ -91,23 +91,21 @@ def explain(
         UnknownName: there is no such method, label or layer.
         WrongTask: the method needs gradients, and the model file is of a detector.
     """
-    from blemish.explanation import Explainer
     from blemish.hub import local_file
     from blemish.inference import load
     from blemish.model_file import ModelFile, read_model_file
 
     file = model if isinstance(model, ModelFile) else read_model_file(local_file(model, explanation=True))
     predictor = load(file, backend=backend, device=device, threads=threads)
-    explainer = Explainer(predictor.backend, file)
-    return explainer.explain(
+    return predictor.explain(
         source,
         method=method,
         label=label,
         layer=layer,
-        budget=budget,
+        max_targets=max_targets,
+        max_evals=max_evals,
         seed=seed,
-        judge=judge,
-        most_targets=max_targets,
+        faithfulness=faithfulness,
     )
 
 
