@@ -86,8 +86,8 @@ def test_export_model_has_the_options_of_reexport():
 def test_predict_and_explain_have_the_options_of_what_they_call():
     loading = without(load, "path", "spinning", "limits")
     assert {k: v for k, v in without(api.predict).items() if k in loading} == loading
-    explaining = without(Explainer.explain, "self", "source", "progress", "max_targets", "most_targets")
-    own = without(api.explain, "model", "source", "max_targets", *loading)
+    explaining = without(Explainer.explain, "self", "image", "progress")
+    own = without(api.explain, "model", "source", *loading)
     assert {k: v for k, v in without(api.explain).items() if k in loading} == loading
     assert own == explaining
 
@@ -107,7 +107,7 @@ def test_explain_equals_the_explainer(tmp_path, tiny):
 
     tiny.write_scores_model(tmp_path / "m.onnx")
     Image.new("RGB", (30, 20), (9, 90, 200)).save(tmp_path / "a.png")
-    options = {"method": "occlusion", "budget": 10, "judge": False}
+    options = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
     (one,) = blemish.explain(tmp_path / "m.onnx", tmp_path / "a.png", **options)
     predictor = blemish.load(tmp_path / "m.onnx")
     explainer = Explainer(predictor.backend, predictor.model_file)

@@ -64,7 +64,7 @@ def test_peak_memory_excludes_parent_process():
 
 def test_measure_refuses_broken_image_and_no_images(model, images):
     (images / "broken.jpg").write_bytes(b"x")
-    with raises("image-undecodable", "broken.jpg"):
+    with raises("image-undecodable.unsupported-format", "broken.jpg"):
         measure(load(model), [images / "broken.jpg"])
     with raises("bad-input.no-images"):
         measure(load(model), [])

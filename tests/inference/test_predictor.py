@@ -380,7 +380,7 @@ def test_predict_list_returns_list(model, folder):
     for images in (paths(folder), tuple(paths(folder)), [str(path) for path in paths(folder)]):
         assert [p.label_scores.tolist() for p in predictor.predict(images)] == expected
     assert predictor.predict([]) == []
-    with raises("image-undecodable", "broken.jpg"):
+    with raises("image-undecodable.unsupported-format", "broken.jpg"):
         (folder / "broken.jpg").write_bytes(b"nothing")
         predictor.predict([*paths(folder)[:2], folder / "broken.jpg"])
 

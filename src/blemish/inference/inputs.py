@@ -151,7 +151,9 @@ class ImageInput:
             except (OSError, SyntaxError) as error:
                 name = getattr(content, "filename", None)
                 raise BadImage(name, f"Pillow cannot decode it ({error})") from error
-            return _image_from_array(apply_orientation(array, orientation if orientation in range(1, 9) else 1))
+            return _image_from_array(
+                apply_orientation(array, orientation if orientation in range(1, 9) else 1)
+            )
         if isinstance(content, np.ndarray):
             return _image_from_array(content)
         raise BadImage(self.path, "there are no pixels to read")

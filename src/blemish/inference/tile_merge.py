@@ -100,12 +100,11 @@ class TileDetections:
 
     def _mask_of(self, rows: IntArray) -> Mask:
         """Return the union of the masks of some detections."""
-        masks = [mask for mask in (self._masks[row] for row in rows) if mask is not None]
+        masks: list[Mask] = [mask for mask in (self._masks[row] for row in rows) if mask is not None]
         if len(masks) == 1:
             return masks[0]
         starts, stops = (np.concatenate(x) for x in zip(*map(_intervals, masks), strict=True))
-        union: Mask = union_of_intervals(starts, stops, self.size_hw)
-        return union
+        return union_of_intervals(starts, stops, self.size_hw)
 
 
 def _group(
