@@ -81,7 +81,7 @@ def test_what_was_promised_is_read_back(path):
     found = read_model_file(path)
     assert found.contract == CONTRACT
     assert found.contract.metrics["val"]["macro_f1"] == 0.1 + 0.2  # to the last bit
-    assert found.contract.label_vocabulary().title("F_Crushed") == "Front Crushed"
+    assert found.contract.label_vocabulary().display_name("F_Crushed") == "Front Crushed"
     assert found.contract.threshold_array().tolist() == [0.5, 0.375]
     assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.graph_digest == hashlib.sha256(GRAPH).hexdigest() == graph_digest(path.read_bytes())
@@ -208,8 +208,8 @@ def damaged(**changes):
         (damaged(format_version=2, blemish_version="9.1"), "written by Blemish 9.1 in format 2"),
         (damaged(task="clasification"), "damaged at task"),
         (damaged(labels=[]), "without labels"),
-        (damaged(labels__1={"name": "F_Crushed", "title": "x"}), "given twice"),
-        (damaged(labels__1={"name": " ", "title": "x"}), "has no name"),
+        (damaged(labels__1={"name": "F_Crushed", "title": "x"}), "'F_Crushed' appears twice"),
+        (damaged(labels__1={"name": " ", "title": "x"}), "label 1"),
         (damaged(thresholds={"scratch": 0.5}), "labels that do not exist: scratch"),
         (damaged(thresholds={"F_Crushed": 1.5}), "damaged at thresholds"),
         (damaged(temperature=0), "damaged at temperature"),

@@ -1,7 +1,7 @@
-"""What every room speaks: tasks, labels, samples, truths and predictions.
+"""The values that all packages share: labels, samples, ground truths and predictions.
 
-Frozen, NumPy only, checked at construction. Boxes are `xyxy`, float64, in pixels of the upright
-image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
+They are immutable, need only NumPy, and are checked when they are created. Boxes are `xyxy`, float64, in pixels
+of the upright image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
-from blemish.errors import BadInput, UnknownName
+from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.task import Task as Task
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The names a model can say, in order; index 0 is the first real label.
+    """The labels of a model or a data set, in order; index 0 is the first real label.
 
     Attributes:
-        names: what stands in data and JSON, such as `F_Crushed`; distinct and not empty.
-        display_names: what people read, such as `Front Crushed`; the names where not given.
+        names: names in data and JSON, such as `F_Crushed`; unique and not empty.
+        display_names: names for people, such as `Front Crushed`. Default: `names`.
 
     Raises:
-        BadInput: a name is empty or given twice, or titles and names differ in number.
+        BadInput: a name is empty or appears twice, or the numbers of names and display names differ.
     """
 
     names: tuple[str, ...]
@@ -40,14 +40,16 @@ class Labels:
         object.__setattr__(self, "display_names", tuple(self.display_names) or self.names)
         if len(self.display_names) != len(self.names):
             raise BadInput(
-                f"{len(self.names)} labels and {len(self.display_names)} titles: give one title a label"
+                f"labels: expected one display name per label, got {len(self.display_names)} for "
+                f"{len(self.names)} labels",
+                reason="display-names",
             )
         for i, name in enumerate(self.names):
             if not isinstance(name, str) or not name.strip():
-                raise BadInput(f"label {i} has no name")
+                raise BadInput(f"label {i}: expected a name, got {name!r}", reason="empty-label")
         if len(set(self.names)) != len(self.names):
             twice = next(n for n in self.names if self.names.count(n) > 1)
-            raise BadInput(f"the label {twice!r} is given twice")
+            raise BadInput(f"label {twice!r} appears twice", reason="duplicate-label")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,33 +61,32 @@ class Labels:
         return name in self.names
 
     def index(self, name: str) -> int:
-        """Where `name` stands; UnknownName with the nearest one if it does not."""
+        """Return the index of a label; raise `UnknownName` with the nearest name if there is none."""
         try:
             return self.names.index(name)
         except ValueError:
             raise UnknownName("label", name, self.names) from None
 
-    def title(self, name: str) -> str:
-        """What people read for `name`."""
+    def display_name(self, name: str) -> str:
+        """Return the display name of a label."""
         return self.display_names[self.index(name)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Annotation:
-    """What stands in one image; the fields that Truth and Prediction share.
+    """What one image contains; the fields that `GroundTruth` and `Prediction` share.
 
     Attributes:
-        task: what was asked.
-        labels: all labels that could be said.
-        size_hw: height and width of the upright image in pixels; None where nobody has looked yet
-            (image-level truths read from a table).
-        label_index: (n,) int64. classification: the one label; multilabel: every label that holds,
-            ascending; localization: (1,), 0 where the set has no labels; else one a row of `boxes_xyxy`.
+        task: the task.
+        labels: all labels of the model or the data set.
+        size_hw: height and width of the upright image in pixels; None if the image has not been opened yet.
+        label_index: (n,) int64. classification: the one label; multilabel: every positive label, ascending;
+            localization: (1,), 0 if the set has no labels; else one per row of `boxes_xyxy`.
         boxes_xyxy: (n, 4) float64 pixels, x1 <= x2 and y1 <= y2; None for image-level tasks.
         masks: n masks for segmentation, else None.
 
     Raises:
-        BadInput: a shape, an index or a box that cannot be; the message names the row.
+        BadInput: an impossible shape, index or box; the message names the row.
     """
 
     task: Task
@@ -96,28 +97,41 @@ class Annotation:
     masks: tuple[Mask, ...] | None = None
 
     def __post_init__(self) -> None:
-        index = _frozen(self.label_index, np.int64, (None,), "label_index")
+        index = _read_only(self.label_index, np.int64, (None,), "label_index")
         object.__setattr__(self, "label_index", index)
         if index.size and not (0 <= index.min() and index.max() < max(len(self.labels), 1)):
             wrong = index.min() if index.min() < 0 else index.max()
-            raise BadInput(f"label index {wrong} is not among {len(self.labels)} labels")
+            raise BadInput(
+                f"label_index: expected indices below {len(self.labels)}, got {wrong}", reason="label-index"
+            )
         if self.task.has_one_label and index.shape != (1,):
-            raise BadInput(f"classification takes one label an image, not {index.size}")
+            raise BadInput(
+                f"label_index: {self.task} needs exactly one label, got {index.size}", reason="label-count"
+            )
         if self.task.has_label_set and (np.diff(index) <= 0).any():
-            raise BadInput("multilabel indices ascend, each at most once")
+            raise BadInput(
+                f"label_index: expected ascending indices without repetition, got {index.tolist()}",
+                reason="label-index",
+            )
         if self.boxes_xyxy is not None:
-            boxes = _frozen(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
-            if not ((boxes[:, :2] <= boxes[:, 2:]).all() and np.isfinite(boxes).all()):
-                fine = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
-                row = int(fine.argmin())
-                raise BadInput(f"box {row} is inside out or not finite: {boxes[row].tolist()}")
+            boxes = _read_only(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
+            is_valid = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
+            if not is_valid.all():
+                row = int(is_valid.argmin())
+                raise BadInput(
+                    f"box {row}: expected finite x1 <= x2 and y1 <= y2, got {boxes[row].tolist()}",
+                    reason="box",
+                )
             object.__setattr__(self, "boxes_xyxy", boxes)
         elif self.task.has_boxes:
-            raise BadInput(f"{self.task} takes boxes")
+            raise BadInput(f"boxes_xyxy: {self.task} needs boxes, got None", reason="no-boxes")
         if self.masks is not None:
             object.__setattr__(self, "masks", tuple(self.masks))
             if len(self.masks) != index.size:
-                raise BadInput(f"{len(self.masks)} masks for {index.size} objects")
+                raise BadInput(
+                    f"masks: expected one per object, got {len(self.masks)} for {index.size} objects",
+                    reason="mask-count",
+                )
 
     def __len__(self) -> int:
         return int(self.label_index.size)
@@ -128,23 +142,23 @@ class Annotation:
         return tuple(self.labels.names[i] for i in self.label_index)
 
     def presence_mask(self) -> BoolArray:
-        """(L,) bool: whether each label stands in the image at all."""
+        """Return (L,) bool: whether the image contains each label."""
         out = np.zeros(len(self.labels), bool)
         out[self.label_index] = True
         return out
 
 
 @cache
-def _nothing(dtype: Any) -> NDArray[Any]:
-    """(0,) of a type, shared by every truth of which nobody says more."""
-    nothing = np.zeros(0, dtype)
-    nothing.setflags(write=False)
-    return nothing
+def _empty(dtype: Any) -> NDArray[Any]:
+    """Return a (0,) array, shared by all ground truths without these values."""
+    empty = np.zeros(0, dtype)
+    empty.setflags(write=False)
+    return empty
 
 
 @cache
 def _no_flags(count: int) -> BoolArray:
-    """(count,) bool, all false, shared by every truth of so many objects."""
+    """Return (count,) bool, all false, shared by all ground truths of that many objects."""
     flags = np.zeros(count, bool)
     flags.setflags(write=False)
     return flags
@@ -152,21 +166,21 @@ def _no_flags(count: int) -> BoolArray:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth(Annotation):
-    """What people say stands in one image.
+    """The labels, boxes and masks that a data set gives for one image.
 
     Attributes:
-        crowd: (n,) bool, COCO's iscrowd: a region of many objects, neither found nor missed.
+        crowd: (n,) bool, COCO's iscrowd: a region of many objects, which metrics ignore.
         difficult: (n,) bool, Pascal VOC's difficult: ignored by its metric.
-        truncated: (n,) bool, Pascal VOC's truncated: the object goes on beyond its box; empty where
-            nobody says.
-        areas: (n,) float64 square pixels as the data state them, by which COCO's metric calls an object small
-            or large; nan for an object without; empty where nobody says.
+        truncated: (n,) bool, Pascal VOC's truncated: the object extends beyond its box; empty if the data set
+            has no such flag.
+        areas: (n,) float64 square pixels as the data set states them, by which COCO's metric distinguishes
+            small and large objects; nan for an object without; empty if the data set states none.
     """
 
     crowd: BoolArray = field(default_factory=lambda: _no_flags(0))
     difficult: BoolArray = field(default_factory=lambda: _no_flags(0))
     truncated: BoolArray = field(default_factory=lambda: _no_flags(0))
-    areas: FloatArray = field(default_factory=lambda: _nothing(np.float64))
+    areas: FloatArray = field(default_factory=lambda: _empty(np.float64))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,27 +191,28 @@ class GroundTruth(Annotation):
             ("areas", np.float64),
         ):
             values = getattr(self, name)
-            if not len(values):  # nobody says; a hundred thousand truths share their empty arrays
-                none = _no_flags(len(self)) if name in ("crowd", "difficult") else _nothing(dtype)
+            if not len(values):  # a hundred thousand ground truths share their empty arrays
+                none = _no_flags(len(self)) if name in ("crowd", "difficult") else _empty(dtype)
                 object.__setattr__(self, name, none)
             else:
-                object.__setattr__(self, name, _frozen(values, dtype, (len(self),), name))
+                object.__setattr__(self, name, _read_only(values, dtype, (len(self),), name))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction(Annotation):
-    """What a model says stands in one image.
+    """The labels, boxes and masks that a model predicts for one image.
 
-    `label_index`, `boxes_xyxy` and `masks` are the verdict: what is left at the model's own thresholds
-    (image-level), or every box down to the score floor, best first (detection, segmentation).
+    For image-level tasks, `label_index` contains the labels at or above the model's own thresholds. For
+    detection and segmentation, `label_index`, `boxes_xyxy` and `masks` contain every detection down to the
+    model's minimum score, by descending score.
 
     Attributes:
-        scores: (n,) float64 in [0, 1], one a row of `label_index`.
-        label_scores: (L,) float64 probability of each label in the whole image; for boxes the best
-            box's score a label.
-        thresholds: (L,) float64, the scores from which the model itself says yes.
+        scores: (n,) float64 in [0, 1], one per row of `label_index`.
+        label_scores: (L,) float64 in [0, 1], the probability of each label in the whole image; with boxes, the
+            highest score of the label's boxes.
+        thresholds: (L,) float64, the score from which the model considers a label positive.
         path: the image, if it came from a file.
-        model_digest: the model file that said so, or "".
+        model_digest: SHA-256 of the model file, or "".
     """
 
     scores: FloatArray
@@ -210,13 +225,19 @@ class Prediction(Annotation):
         super().__post_init__()
         n, count = len(self), len(self.labels)
         for name, shape in (("scores", (n,)), ("label_scores", (count,)), ("thresholds", (count,))):
-            array = _frozen(getattr(self, name), np.float64, shape, name)
+            array = _read_only(getattr(self, name), np.float64, shape, name)
             if name != "thresholds" and array.size and not (0 <= array.min() and array.max() <= 1):
-                raise BadInput(f"{name} leave [0, 1]: {array.min()} to {array.max()}")
+                raise BadInput(
+                    f"{name}: expected values in [0, 1], got {array.min()} to {array.max()}",
+                    reason="score-range",
+                )
             object.__setattr__(self, name, array)
 
     def to_dict(self) -> dict[str, Any]:
-        """The prediction as JSON takes it: one word a thing, the same as in the REST answers."""
+        """Return the prediction as plain values for JSON.
+
+        Documents that contain it (`blemish predict --json`, the REST API) add their `schema_version`.
+        """
         out: dict[str, Any] = {
             "path": None if self.path is None else self.path.as_posix(),
             "task": str(self.task),
@@ -224,12 +245,12 @@ class Prediction(Annotation):
             "labels": [
                 {
                     "label": name,
-                    "display_name": title,
+                    "display_name": display_name,
                     "score": float(score),
                     "threshold": float(threshold),
-                    "positive": bool(holds),
+                    "positive": bool(is_positive),
                 }
-                for name, title, score, threshold, holds in zip(
+                for name, display_name, score, threshold, is_positive in zip(
                     self.labels.names,
                     self.labels.display_names,
                     self.label_scores,
@@ -256,22 +277,101 @@ class Prediction(Annotation):
             ]
         return out
 
+    def to_coco(
+        self, image_id: int | str, category_ids: Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the detections in COCO's results format, which `pycocotools.COCO.loadRes` reads.
+
+        Args:
+            image_id: the image's id in the annotation file.
+            category_ids: category id by label name. Default: 1, 2, ... in the order of `labels`.
+
+        Returns:
+            One dict per detection: `image_id`, `category_id`, `bbox` (x, y, width, height in pixels), `score`
+            and, with masks, `segmentation` (compressed run lengths).
+
+        Raises:
+            WrongTask: the task has no boxes.
+            UnknownName: `category_ids` lacks a label that was detected.
+        """
+        from blemish.geometry import rle_to_text, xyxy_to_xywh
+
+        if self.boxes_xyxy is None:
+            raise WrongTask(f"to_coco: expected a task with boxes, got {self.task}", reason="needs-boxes")
+        results = []
+        for row, (index, box) in enumerate(zip(self.label_index, self.boxes_xyxy, strict=True)):
+            result = {
+                "image_id": image_id,
+                "category_id": self._category_id(int(index), category_ids),
+                "bbox": xyxy_to_xywh(box[None])[0].tolist(),
+                "score": float(self.scores[row]),
+            }
+            if self.masks is not None:
+                mask = self.masks[row]
+                result["segmentation"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
+            results.append(result)
+        return results
+
+    def _category_id(self, index: int, category_ids: Mapping[str, int] | None) -> int:
+        if category_ids is None or not len(self.labels):
+            return index + 1
+        name = self.labels.names[index]
+        if name not in category_ids:
+            raise UnknownName("label", name, category_ids, where="category_ids")
+        return category_ids[name]
+
+    def to_supervision(self) -> Any:
+        """Return a `supervision.Detections`, or a `supervision.Classifications` for image-level tasks.
+
+        `Detections` has `xyxy` (n, 4) float64 pixels, `mask` (n, h, w) bool or None, `confidence` (n,), `class_id`
+        (n,) int64 and `data["class_name"]` (n,); `Classifications` has `class_id` and `confidence` of every label.
+
+        Raises:
+            ImportError: the package `supervision` is not installed.
+        """
+        import supervision
+
+        if self.boxes_xyxy is None:
+            return supervision.Classifications(
+                class_id=np.arange(len(self.labels)), confidence=self.label_scores.copy()
+            )
+        names = [self.labels.names[i] if self.labels.names else "" for i in self.label_index]
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy.copy(),
+            mask=self._mask_array(),
+            confidence=self.scores.copy(),
+            class_id=self.label_index.copy(),
+            data={"class_name": np.array(names, dtype=str)},
+        )
+
+    def _mask_array(self) -> BoolArray | None:
+        """Return (n, h, w) bool; None without masks."""
+        from blemish.geometry import mask_to_array
+
+        if self.masks is None:
+            return None
+        size_hw = self.size_hw or (0, 0)
+        out = np.zeros((len(self.masks), *size_hw), bool)
+        for row, mask in enumerate(self.masks):
+            out[row] = mask_to_array(mask)
+        return out
+
     def decide(self) -> BoolArray:
-        """(L,) bool: what the model says at its own thresholds."""
+        """Return (L,) bool: whether each label is positive at the model's own threshold."""
         if self.task.has_one_label:
             return self.presence_mask()
         return self.label_scores >= self.thresholds
 
     def filter_scores(self, min_score: float | None = None) -> Prediction:
-        """This prediction with its surer objects only; itself where the task has none.
+        """Return this prediction with its higher-scoring detections only; itself if the task has none.
 
         Args:
-            min_score: the least score of an object; None takes the threshold of its label.
+            min_score: minimum score of a detection. Default: the threshold of its label.
         """
         if self.boxes_xyxy is None or not len(self) or not len(self.labels):
             return self
-        least = self.thresholds[self.label_index] if min_score is None else min_score
-        rows = np.flatnonzero(self.scores >= least)
+        minimum = self.thresholds[self.label_index] if min_score is None else min_score
+        rows = np.flatnonzero(self.scores >= minimum)
         return replace(
             self,
             label_index=self.label_index[rows],
@@ -281,21 +381,18 @@ class Prediction(Annotation):
         )
 
     def plot(self, image: Any = None, *, min_score: float | None = None) -> Any:
-        """The image with this prediction drawn on it.
+        """Return the image with this prediction drawn on it, as a PIL image in RGB.
 
         Args:
-            image: a PIL image or an (h, w, 3) uint8 array; `path` is opened where it is not given.
-            min_score: objects below it are not drawn; None takes the threshold of each label.
-
-        Returns:
-            A PIL image in RGB.
+            image: a PIL image or an (h, w, 3) uint8 array. Default: the file at `path`.
+            min_score: lower-scoring detections are not drawn. Default: the threshold of each label.
         """
         from blemish.drawing import draw
 
         return draw(self.filter_scores(min_score), image)
 
     def _repr_png_(self) -> bytes | None:
-        """The picture a notebook shows; None where the image is not at hand."""
+        """Return a PNG of the drawn prediction for notebooks; None if the image file does not exist."""
         if self.path is None or not self.path.exists():
             return None
         import io
@@ -310,14 +407,14 @@ class Sample:
     """One image of a data set.
 
     Attributes:
-        id: unique within the data set; the path below its root, with forward slashes.
-        path: the image.
-        size_hw: of the upright image, where known.
-        group: the object photographed (vehicle, claim, module serial), where known.
-        split: `train`, `val` or `test`, where the data set says so.
-        ground_truth: what people say, where known.
-        origin: where the label was read: `labels.csv:14`.
-        columns: what else the table it was read from says of it, by column name.
+        id: unique in the data set; the path below its root, with forward slashes.
+        path: the image file.
+        size_hw: size of the upright image in pixels, if known.
+        group: the object in the image (vehicle, claim, module serial), if known.
+        split: `train`, `val` or `test`, if the data set defines it.
+        ground_truth: the annotation, if there is one.
+        origin: where the annotation was read: `labels.csv:14`.
+        columns: further columns of the table from which it was read, by name.
     """
 
     id: str
@@ -332,15 +429,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Images with what people say of them, in one order that never changes.
+    """Images with their ground truths, in an order that never changes.
 
     Attributes:
-        task: what is asked.
-        labels: shared by every truth.
+        task: the task of the ground truths.
+        labels: shared by every ground truth.
         samples: in the order of the files read.
-        root: what was opened.
-        format: the name of the format that was recognised.
-        notes: what was dropped or mended while reading, one sentence each, for people to see.
+        root: the folder or file that was opened.
+        format: name of the format that was recognized.
+        notes: what was dropped or repaired while reading, one sentence each.
     """
 
     task: Task
@@ -365,7 +462,7 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, int]:
-        """How many images each split holds; empty where the set has none."""
+        """The number of images of each split; empty if the data set defines no splits."""
         counts: dict[str, int] = {}
         for sample in self.samples:
             if sample.split is not None:
@@ -373,30 +470,30 @@ class Dataset:
         return counts
 
     def of_split(self, name: str) -> Self:
-        """The images of one split; UnknownName where the set has none of that name."""
+        """Return the images of one split; raise `UnknownName` if the data set has no such split."""
         kept = tuple(s for s in self.samples if s.split == name)
         if not kept:
             raise UnknownName("split", name, sorted(self.splits), where=str(self.root))
         return replace(self, samples=kept)
 
     def subset(self, positions: Sequence[int]) -> Self:
-        """The images at `positions`, in that order."""
+        """Return the images at `positions`, in that order."""
         return replace(self, samples=tuple(self.samples[i] for i in positions))
 
     def with_splits(self, split_of: Mapping[str, str]) -> Self:
-        """The same images, each in the split that `split_of` names for its id."""
+        """Return the same images, each in the split that `split_of` gives for its id."""
         return replace(self, samples=tuple(replace(s, split=split_of.get(s.id)) for s in self.samples))
 
 
-def _frozen(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
-    """`values` as a read-only array of `dtype`; BadInput where the shape differs."""
-    # What nobody can write to any more need not be copied: a hundred thousand truths share their empty flags.
-    shared = isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None
-    array: NDArray[Any] = values if shared and not values.flags.writeable else np.array(values, dtype=dtype)
-    if array.size == 0 and shape[0] == 0:  # an empty list stands for no boxes
+def _read_only(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
+    """Return `values` as a read-only array of `dtype`; raise `BadInput` if the shape differs."""
+    # An array that cannot be written to is not copied: a hundred thousand ground truths share their empty flags.
+    is_array = isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None
+    array: NDArray[Any] = values if is_array and not values.flags.writeable else np.array(values, dtype=dtype)
+    if array.size == 0 and shape[0] == 0:  # an empty list means no boxes
         array = array.reshape([s or 0 for s in shape])
     fits = array.ndim == len(shape) and all(s in (None, a) for s, a in zip(shape, array.shape, strict=True))
     if not fits:
-        raise BadInput(f"{name} has shape {array.shape}, not {shape}")
+        raise BadInput(f"{name}: expected shape {shape}, got {array.shape}", reason="array-shape")
     array.setflags(write=False)
     return array

@@ -116,7 +116,7 @@ def test_cells_of_a_module_share_its_serial():
 def test_vehicles_show_six_labels_in_turn():
     drawn = list(vehicles(12))
     assert [v.ground_truth.label_names[0] for v in drawn] == list(VEHICLE_LABELS.names) * 2
-    assert VEHICLE_LABELS.title("F_Crushed") == "Front Crushed"
+    assert VEHICLE_LABELS.display_name("F_Crushed") == "Front Crushed"
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (33, 90), (90, 33), (200, 300)])

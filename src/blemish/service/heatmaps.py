@@ -122,7 +122,7 @@ class HeatmapService:
         values = np.maximum.reduce([one.normalized() for one in found])
         name = found[0].label or None
         return HeatmapResult(
-            _small(values), method, name, None if name is None else prediction.labels.title(name)
+            _small(values), method, name, None if name is None else prediction.labels.display_name(name)
         )
 
     def _look(self, done: int) -> None:
