@@ -329,8 +329,9 @@ class Prediction(Annotation):
         Raises:
             ImportError: the package `supervision` is not installed.
         """
-        import supervision
+        from importlib import import_module
 
+        supervision: Any = import_module("supervision")
         if self.boxes_xyxy is None:
             return supervision.Classifications(
                 class_id=np.arange(len(self.labels)), confidence=self.label_scores.copy()
