@@ -106,7 +106,7 @@ def one(name, data, folder, epochs):
         "killed after epoch": complete,
         "same weights": same,
         "validation": json.loads(resumed)["metrics"],
-        "all images": report["headline"],
+        "all images": report["primary_metric"],
         "fp16 size": round(half, 3),
         "predict seconds": round(seconds, 2),
         "prediction": json.loads(told.splitlines()[0]),

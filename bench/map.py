@@ -148,9 +148,9 @@ def report(images):
     """Seconds and peak memory of a whole report, intervals included, in this process."""
     ground_truths, found = (as_annotations(rows, images) for rows in scene(images, 3))
     before, start = peak_mb(), (time.perf_counter(), time.process_time())
-    from blemish.evaluation import score
+    from blemish.evaluation import score_predictions
 
-    made = score(found, ground_truths)
+    made = score_predictions(found, ground_truths)
     seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
     print(
         f"{images:,} images of {SIDE} px, {sum(map(len, ground_truths)):,} truths and "
@@ -169,12 +169,12 @@ def contend(name, images, per_ground_truth, masks):
     ground_truths, found = scene(images, per_ground_truth)
     if name == "blemish":
         from blemish.metrics.average_precision import accumulate
-        from blemish.metrics.coco_matching import match
+        from blemish.metrics.coco_matching import match_detections
 
         sides = as_objects(found, images, masks), as_objects(ground_truths, images, masks)
         start = time.perf_counter(), time.process_time()
-        figures = accumulate(match(*sides)).figures()
-        stats = [figures[n] for n in FIGURES]
+        metrics = accumulate(match_detections(*sides)).metrics()
+        stats = [metrics[n] for n in FIGURES]
     else:
         data, results = as_coco(ground_truths, found, images, masks)
         if name == "pycocotools":

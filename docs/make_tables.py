@@ -3,6 +3,7 @@
     docs/models.md           from the registry of architectures
     docs/cli.md              from the command line
     docs/recipe.md           from the schema of the recipe
+    docs/metrics.md          from the table of metrics
     docs/decisions/index.md  from the titles and dates of the decisions
 
 A test fails if a page is older than the code.
@@ -67,6 +68,7 @@ def pages() -> dict[Path, str]:
         DOCS / "models.md": models_page(),
         DOCS / "recipe.md": recipe_page(),
         DOCS / "cli.md": cli_page(),
+        DOCS / "metrics.md": metrics_page(),
         DOCS / "decisions" / "index.md": decisions_page(),
     }
 
@@ -95,6 +97,39 @@ def models_page() -> str:
         )
         rows.append(table_row(cells))
     return "\n".join(rows) + "\n"
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md: one row per metric."""
+    from blemish.metrics import METRICS
+
+    rows = [
+        "# Metrics",
+        "",
+        "This page is generated from the table of metrics by `make docs`. [Evaluation](evaluation.md) says how they are computed.",
+        "",
+        "| name | display name | meaning | better | range | tasks | per label for |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, spec in METRICS.items():
+        cells = (
+            f"`{name}`",
+            spec.display_name,
+            spec.meaning,
+            "higher" if spec.direction == "max" else "lower",
+            range_text(*spec.range),
+            ", ".join(spec.tasks),
+            ", ".join(spec.label_tasks),
+        )
+        rows.append(table_row(cells))
+    return "\n".join(rows) + "\n"
+
+
+def range_text(low: float | None, high: float | None) -> str:
+    """Return the range of a metric's values; None means no bound."""
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"from {low:g}" if low is not None else f"to {high:g}" if high is not None else "any"
 
 
 def recipe_page() -> str:

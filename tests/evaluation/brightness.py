@@ -1,4 +1,4 @@
-"""A model that looks at how bright an image is, without a network: enough to evaluate with."""
+"""A model that classifies images by their brightness, without a network, for evaluation tests."""
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
 class BrightnessBackend:
-    """Logits that grow with the image's mean brightness for the last label, and fall for the others."""
+    """Logits that rise with the mean brightness for the last label, and fall for the others."""
 
     name = "brightness CPU"
     precision = "fp32"
@@ -33,10 +33,10 @@ class BrightnessBackend:
 
 
 def brightness_predictor(path, *, names=("dark", "bright"), task=Task.CLASSIFICATION, prints=None, **fields):
-    path.write_bytes(b"not looked at")
+    path.write_bytes(b"unused")
     contract = Contract(
         architecture="brightness",
-        name="by-eye",
+        name="brightness-rule",
         task=task,
         labels=tuple(LabelSpec(name=n, title=n.title()) for n in names),
         inputs=(InputSpec(size_hw=(8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),),
@@ -49,7 +49,7 @@ def brightness_predictor(path, *, names=("dark", "bright"), task=Task.CLASSIFICA
 
 
 def images(folder, levels):
-    """One flat grey image a level in 0..255, with a little noise so that no two are the same."""
+    """Write one gray image per level in 0..255, with a little noise so that all images differ."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     paths = []

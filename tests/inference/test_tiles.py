@@ -204,9 +204,9 @@ def test_evaluate_in_tiles_finds_small_objects(tiny, tmp_path):
     )
     sample = Sample(id="large.png", path=path, size_hw=size_hw, ground_truth=ground_truth)
     dataset = Dataset(task=Task.DETECTION, labels=model_contract.labels, samples=(sample,), root=tmp_path)
-    how = {"intervals": False, "pictures": False}
+    how = {"intervals": False, "thumbnails": False}
     whole = evaluate(model_contract, dataset, **how)
     report = evaluate(model_contract, dataset, tiling=Tiling(100), **how)
-    assert report.figures["ap"].value == 1.0 > whole.figures["ap"].value
-    assert any("in tiles of 100 pixels" in stamp.text for stamp in report.stamps)
-    assert not any("tiles" in stamp.text for stamp in whole.stamps)
+    assert report.metrics["ap"].value == 1.0 > whole.metrics["ap"].value
+    assert any("tiles of 100 pixels" in warning.text for warning in report.warnings)
+    assert not any("tiles" in warning.text for warning in whole.warnings)

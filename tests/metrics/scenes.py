@@ -1,4 +1,4 @@
-"""Scenes of boxes and masks, and what pycocotools says of them."""
+"""Scenes of boxes and masks, and their evaluation by pycocotools."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ SIZE_HW = (200, 240)
 
 
 def objects(rows, images, labels, *, masks=None, areas=None):
-    """Objects from (image, label, x1, y1, x2, y2, score, crowd, difficult) rows."""
+    """Return objects from rows of image, label, x1, y1, x2, y2, score, crowd and difficult."""
     table = np.array(rows, float).reshape(-1, 9)
     order = np.argsort(table[:, 0], kind="stable")
     table = table[order]
@@ -42,7 +42,7 @@ def objects(rows, images, labels, *, masks=None, areas=None):
 
 
 def ellipse(box, size_hw=SIZE_HW):
-    """The mask of an ellipse in a box."""
+    """Return the mask of an ellipse in a box."""
     x1, y1, x2, y2 = box
     y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
     rx, ry = max((x2 - x1) / 2, 1e-6), max((y2 - y1) / 2, 1e-6)
@@ -50,9 +50,9 @@ def ellipse(box, size_hw=SIZE_HW):
 
 
 def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=True, levels=None, crowds=0.1):
-    """Truths, and detections that are truths shaken, wrongly named, doubled, or nothing at all."""
+    """Return ground truths and detections: shifted, with a wrong label, duplicated, or on the background."""
     rng = np.random.default_rng(seed)
-    ground_truths, found = [], []
+    ground_truths, detections = [], []
     for image in range(images):
         for _ in range(rng.integers(0, per_image + 1)):
             size = rng.choice([10, 40, 120], 2) * rng.uniform(0.5, 1, 2)
@@ -66,22 +66,24 @@ def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=T
                     [np.minimum(shaken[:2], shaken[2:]), np.maximum(shaken[:2], shaken[2:])]
                 )
                 name = label if rng.random() < 0.8 else rng.integers(0, labels)
-                found.append([image, name, *shaken, rng.random(), 0, 0])
+                detections.append([image, name, *shaken, rng.random(), 0, 0])
         for _ in range(rng.integers(0, 3)):
             corner = rng.uniform(0, 150, 2)
-            found.append([image, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
-    ground_truths, found = (
+            detections.append([image, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
+    ground_truths, detections = (
         np.array(ground_truths, float).reshape(-1, 9),
-        np.array(found, float).reshape(-1, 9),
+        np.array(detections, float).reshape(-1, 9),
     )
     if whole:
-        ground_truths[:, 2:6], found[:, 2:6] = ground_truths[:, 2:6].round(), found[:, 2:6].round()
+        ground_truths[:, 2:6], detections[:, 2:6] = ground_truths[:, 2:6].round(), detections[:, 2:6].round()
     if levels:
-        found[:, 6] = np.round(found[:, 6] * levels) / levels
-    pictures = [[ellipse(row[2:6]) for row in side] if masks else None for side in (ground_truths, found)]
+        detections[:, 6] = np.round(detections[:, 6] * levels) / levels
+    pictures = [
+        [ellipse(row[2:6]) for row in side] if masks else None for side in (ground_truths, detections)
+    ]
     return (
         objects(ground_truths, images, labels, masks=pictures[0]),
-        objects(found, images, labels, masks=pictures[1]),
+        objects(detections, images, labels, masks=pictures[1]),
     )
 
 
@@ -90,15 +92,15 @@ def encoded(mask: Mask):
     return mask_api.frPyObjects(plain, *mask.size_hw)
 
 
-def pycocotools_eval(ground_truths, found, weights=None):
-    """The evaluated and accumulated COCOeval; images repeated as often as `weights` say."""
+def pycocotools_eval(ground_truths, detections, weights=None):
+    """Return the evaluated and accumulated COCOeval, with each image repeated by its weight."""
     times = np.ones(ground_truths.images, int) if weights is None else np.asarray(weights, int)
     kind = "bbox" if ground_truths.masks is None else "segm"
     images, sides = [], ([], [])
     for image in range(ground_truths.images):
         for _ in range(times[image]):
             images.append({"id": len(images) + 1, "height": SIZE_HW[0], "width": SIZE_HW[1]})
-            for side, annotations in zip((ground_truths, found), sides, strict=True):
+            for side, annotations in zip((ground_truths, detections), sides, strict=True):
                 for i in np.flatnonzero(side.image == image):
                     x1, y1, x2, y2 = side.boxes[i]
                     entry = {
@@ -109,11 +111,11 @@ def pycocotools_eval(ground_truths, found, weights=None):
                         "area": float(side.area[i]),
                         "iscrowd": int(side.crowd[i]),
                     }
-                    if side is found:
+                    if side is detections:
                         entry["score"] = float(side.score[i])
                     if side.masks is not None:
                         entry["segmentation"] = encoded(side.masks[i])
-                        if side is found:
+                        if side is detections:
                             del entry["bbox"]
                     annotations.append(entry)
     categories = [{"id": i + 1, "name": str(i)} for i in range(ground_truths.label_count)]

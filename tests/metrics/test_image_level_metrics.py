@@ -1,4 +1,4 @@
-"""Every image-level figure against scikit-learn, to 1e-12, with and without weights."""
+"""Every image-level metric against scikit-learn, to 1e-12, with and without weights."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from blemish.errors import BadInput
 from blemish.metrics import calibration, classification, ranking
+from blemish.testing import raises
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -17,24 +17,24 @@ def rng(request):
     return np.random.default_rng(request.param)
 
 
-def quiet(function, *args, **kwargs):
+def without_warnings(function, *args, **kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*args, **kwargs)
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
-def test_counts_of_one_label_an_image_equal_scikit_learn(rng, average):
-    ground_truth, said = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
-    ground_truth[ground_truth == 3] = 0  # label 3 is said and never true
-    said[said == 4] = 1  # label 4 is true and never said
+def test_count_outcomes_of_single_label_data_equals_scikit_learn(rng, average):
+    ground_truth, predicted = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    ground_truth[ground_truth == 3] = 0  # label 3 is predicted and never true
+    predicted[predicted == 4] = 1  # label 4 is true and never predicted
     weights = rng.integers(0, 4, 200).astype(float)
-    ours = classification.count(
-        classification.one_hot(said, 6), classification.one_hot(ground_truth, 6), weights
+    ours = classification.count_outcomes(
+        classification.one_hot(predicted, 6), classification.one_hot(ground_truth, 6), weights
     )  # label 5: neither
-    p, r, f, s = quiet(
+    p, r, f, s = without_warnings(
         reference.precision_recall_fscore_support,
-        ground_truth, said, labels=range(6), sample_weight=weights, zero_division=0,
+        ground_truth, predicted, labels=range(6), sample_weight=weights, zero_division=0,
     )  # fmt: skip
     np.testing.assert_allclose(ours.precision, p, **EXACT)
     np.testing.assert_allclose(ours.recall, r, **EXACT)
@@ -42,42 +42,46 @@ def test_counts_of_one_label_an_image_equal_scikit_learn(rng, average):
     np.testing.assert_allclose(ours.support, s, **EXACT)
     kept = weights > 0
     expected = reference.precision_recall_fscore_support(
-        ground_truth[kept], said[kept], sample_weight=weights[kept], average=average, zero_division=0
+        ground_truth[kept], predicted[kept], sample_weight=weights[kept], average=average, zero_division=0
     )
     got = ours.average(average)
     np.testing.assert_allclose([got["precision"], got["recall"], got["f1"]], expected[:3], **EXACT)
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
-def test_counts_of_many_labels_equal_scikit_learn(rng, average):
-    ground_truth, said = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
+def test_count_outcomes_of_multilabel_data_equals_scikit_learn(rng, average):
+    ground_truth, predicted = rng.random((100, 4)) < 0.3, rng.random((100, 4)) < 0.4
     ground_truth[:, 2] = False
-    said[:, 3] = False
-    ours = classification.count(said, ground_truth).average(average)
-    expected = reference.precision_recall_fscore_support(ground_truth, said, average=average, zero_division=0)
+    predicted[:, 3] = False
+    ours = classification.count_outcomes(predicted, ground_truth).average(average)
+    expected = reference.precision_recall_fscore_support(
+        ground_truth, predicted, average=average, zero_division=0
+    )
     np.testing.assert_allclose([ours["precision"], ours["recall"], ours["f1"]], expected[:3], **EXACT)
     np.testing.assert_allclose(
-        classification.exact_match(said, ground_truth), reference.accuracy_score(ground_truth, said), **EXACT
+        classification.exact_match(predicted, ground_truth),
+        reference.accuracy_score(ground_truth, predicted),
+        **EXACT,
     )
 
 
-def test_a_label_that_never_occurs_takes_no_part_in_the_macro_average():
+def test_average_macro_leaves_out_labels_that_do_not_occur():
     ground_truth = np.array([[True, False], [False, False]])
-    assert classification.count(ground_truth, ground_truth).average("macro")["f1"] == 1
+    assert classification.count_outcomes(ground_truth, ground_truth).average("macro")["f1"] == 1
     nothing = np.zeros((3, 2), bool)
-    assert classification.count(nothing, nothing).average("macro")["f1"] == 0
+    assert classification.count_outcomes(nothing, nothing).average("macro")["f1"] == 0
     assert classification.exact_match(nothing[:0], nothing[:0]) == 0
 
 
 def test_confusion_matrix_equals_scikit_learn(rng):
-    ground_truth, said = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
+    ground_truth, predicted = rng.integers(0, 4, 99), rng.integers(0, 4, 99)
     weights = rng.integers(0, 3, (99, 2)).astype(float)
-    expected = reference.confusion_matrix(ground_truth, said, labels=range(5))
-    np.testing.assert_array_equal(classification.confusion_matrix(said, ground_truth, 5), expected)
-    both = classification.confusion_matrix(said, ground_truth, 5, weights)
+    expected = reference.confusion_matrix(ground_truth, predicted, labels=range(5))
+    np.testing.assert_array_equal(classification.confusion_matrix(predicted, ground_truth, 5), expected)
+    both = classification.confusion_matrix(predicted, ground_truth, 5, weights)
     for column in range(2):
         expected = reference.confusion_matrix(
-            ground_truth, said, labels=range(5), sample_weight=weights[:, column]
+            ground_truth, predicted, labels=range(5), sample_weight=weights[:, column]
         )
         np.testing.assert_array_equal(both[:, :, column], expected)
 
@@ -99,7 +103,7 @@ def test_ranking_equals_scikit_learn(rng, levels):
         scores = np.round(scores * levels) / levels
     ground_truth = rng.random(150) < 0.3
     weights = rng.integers(0, 4, (150, 5)).astype(float)
-    ap, roc = ranking.Ranking.of(scores, ground_truth).both(weights)
+    ap, roc = ranking.Ranking.of(scores, ground_truth).ap_and_auroc(weights)
     for column in range(5):
         w = weights[:, column]
         expected = reference.average_precision_score(ground_truth, scores, sample_weight=w)
@@ -117,7 +121,7 @@ def test_ranking_equals_scikit_learn(rng, levels):
     )
 
 
-def test_curves_equal_scikit_learn(rng):
+def test_precision_recall_curve_and_roc_curve_equal_scikit_learn(rng):
     scores, ground_truth = np.round(rng.random(80), 1), rng.random(80) < 0.4
     curve = ranking.precision_recall_curve(scores, ground_truth)
     precision, recall, thresholds = reference.precision_recall_curve(ground_truth, scores)
@@ -131,7 +135,7 @@ def test_curves_equal_scikit_learn(rng):
     np.testing.assert_array_equal(curve.thresholds, thresholds[1:])
 
 
-def test_ranking_where_nothing_can_be_ranked():
+def test_ranking_without_positives_or_negatives():
     scores = np.array([0.1, 0.5])
     assert np.isnan(ranking.average_precision(scores, np.array([False, False])))
     assert ranking.average_precision(scores, np.array([True, True])) == 1
@@ -139,14 +143,16 @@ def test_ranking_where_nothing_can_be_ranked():
     assert np.isnan(ranking.auroc(scores[:0], np.zeros(0, bool)))
     assert len(ranking.roc_curve(scores, np.array([True, True])).x) == 0
     assert len(ranking.precision_recall_curve(scores, np.array([False, False])).x) == 0
-    # In a resample that draws nothing true the figure is nan; in the other it is not.
-    ap, _ = ranking.Ranking.of(scores, np.array([False, True])).both(np.array([[1.0, 1.0], [0.0, 1.0]]))
+    # Without positives in a resample the metric is NaN; in the other resample it is defined.
+    ap, _ = ranking.Ranking.of(scores, np.array([False, True])).ap_and_auroc(
+        np.array([[1.0, 1.0], [0.0, 1.0]])
+    )
     assert np.isnan(ap[0]) and ap[1] == 1
-    with pytest.raises(BadInput, match="score 1 is not finite"):
+    with raises("bad-input.not-finite", "score 1", "nan"):
         ranking.auroc(np.array([0.1, np.nan]), np.array([True, False]))
 
 
-def test_log_loss_and_brier_equal_scikit_learn(rng):
+def test_log_losses_and_brier_scores_equal_scikit_learn(rng):
     probabilities = rng.dirichlet(np.ones(4), 60)
     probabilities[0] = [1, 0, 0, 0]
     ground_truth = rng.integers(0, 4, 60)
@@ -177,7 +183,7 @@ def test_reliability_equals_a_slow_loop_and_scikit_learn(rng):
     right = rng.random(304) < scores
     ours = calibration.reliability(scores, right, bins=10)
     accuracy, confidence = calibration_curve(right, scores, n_bins=10)
-    filled = ours.images > 0
+    filled = ours.counts > 0
     np.testing.assert_allclose(ours.accuracy[filled], accuracy, **EXACT)
     np.testing.assert_allclose(ours.confidence[filled], confidence, **EXACT)
     edges, slow = np.linspace(0, 1, 11), 0.0
@@ -195,7 +201,7 @@ def test_reliability_equals_a_slow_loop_and_scikit_learn(rng):
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["softmax", "sigmoid"])
-def test_temperature_is_the_least_log_loss(rng, many):
+def test_fit_temperature_minimizes_the_log_loss(rng, many):
     from scipy.optimize import minimize_scalar
     from scipy.special import expit, softmax
 
@@ -204,7 +210,7 @@ def test_temperature_is_the_least_log_loss(rng, many):
         ground_truth = rng.random((400, 3)) < expit(logits)
     else:
         ground_truth = np.array([rng.choice(3, p=p) for p in softmax(logits, 1)])
-    logits *= 3.0  # three times too sure
+    logits *= 3.0  # three times too confident
 
     def loss(temperature):
         p = expit(logits / temperature) if many else softmax(logits / temperature, 1)
@@ -217,13 +223,13 @@ def test_temperature_is_the_least_log_loss(rng, many):
     assert loss(best) <= reference_best.fun + 1e-12
 
 
-def test_temperature_of_data_that_have_none():
-    low, high = calibration.TEMPERATURES
+def test_fit_temperature_of_separable_constant_and_empty_data():
+    low, high = calibration.TEMPERATURE_LIMITS
     separated = np.array([[3.0, -3.0], [-3.0, 3.0]])
     assert calibration.fit_temperature(separated, np.array([0, 1])) == low
     assert calibration.fit_temperature(separated, np.array([1, 0])) == high
     assert calibration.fit_temperature(separated, separated > 0) == low
     assert calibration.fit_temperature(np.zeros((3, 2)), np.array([0, 1, 1])) == 1
     assert calibration.fit_temperature(np.zeros((0, 2)), np.zeros(0, int)) == 1
-    with pytest.raises(BadInput, match="finite"):
+    with raises("bad-input.not-finite", "row 0", "inf"):
         calibration.fit_temperature(np.array([[np.inf, 0.0]]), np.array([0]))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from blemish.errors import BadInput
 from blemish.metrics.localization import BoxErrors, paired_iou
+from blemish.testing import raises
 
 
 def boxes(rng, n):
@@ -22,7 +22,7 @@ def test_paired_iou_equals_torchvision():
     assert paired_iou(point, point).tolist() == [0]
 
 
-def test_figures_are_those_of_a_slow_loop():
+def test_box_errors_metrics_equal_a_slow_loop():
     rng = np.random.default_rng(1)
     predicted, ground_truth = boxes(rng, 20), boxes(rng, 20)
     ground_truth[3, 0] = 0
@@ -36,19 +36,19 @@ def test_figures_are_those_of_a_slow_loop():
             absolute.append([abs(a - b) for a, b in zip(pw, tw, strict=True)])
             relative += [abs(a - b) / b for a, b in zip(pw, tw, strict=True) if b]
     errors = BoxErrors.of(predicted, ground_truth)
-    figures = errors.figures(weights.astype(float))
+    metrics = errors.metrics(weights.astype(float))
     assert errors.zero_ground_truths == 3
-    got = [figures[f"error_{n}"] for n in ("x", "y", "width", "height")]
+    got = [metrics[f"error_{n}"] for n in ("x", "y", "width", "height")]
     np.testing.assert_allclose(got, np.mean(absolute, axis=0), atol=1e-12)
-    np.testing.assert_allclose(figures["relative_accuracy"], 1 - np.mean(relative), atol=1e-12)
+    np.testing.assert_allclose(metrics["relative_accuracy"], 1 - np.mean(relative), atol=1e-12)
     iou = np.repeat(errors.iou, weights)
-    np.testing.assert_allclose(figures["mean_iou"], iou.mean(), atol=1e-12)
-    np.testing.assert_allclose(figures["iou_50"], (iou >= 0.5).mean(), atol=1e-12)
+    np.testing.assert_allclose(metrics["mean_iou"], iou.mean(), atol=1e-12)
+    np.testing.assert_allclose(metrics["iou_50"], (iou >= 0.5).mean(), atol=1e-12)
 
 
-def test_an_overlap_exactly_on_the_limit_counts():
-    figures = BoxErrors.of(np.array([[0, 0, 10, 10]]), np.array([[0, 5, 10, 10]])).figures()
-    assert figures["iou_50"] == 1
-    assert figures["iou_75"] == 0
-    with pytest.raises(BadInput, match="both are"):
+def test_box_errors_metrics_count_an_iou_equal_to_the_limit():
+    metrics = BoxErrors.of(np.array([[0, 0, 10, 10]]), np.array([[0, 5, 10, 10]])).metrics()
+    assert metrics["iou_50"] == 1
+    assert metrics["iou_75"] == 0
+    with raises("bad-input.shape", "(2, 4)", "(1, 4)"):
         BoxErrors.of(np.zeros((2, 4)), np.zeros((1, 4)))

@@ -1,4 +1,4 @@
-"""COCO's figures against pycocotools, on scenes built to break each rule."""
+"""COCO metrics against pycocotools, on scenes that test each rule."""
 
 import contextlib
 import io
@@ -15,16 +15,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scenes import objects, pycocotools_eval, random_scene
 
 from blemish.geometry import rle_from_text
-from blemish.metrics.average_precision import FIGURES, accumulate
-from blemish.metrics.coco_matching import HIT, IGNORED, match
+from blemish.metrics.average_precision import COCO_METRICS, accumulate
+from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, match_detections
 
-NAMES = list(FIGURES)
+NAMES = list(COCO_METRICS)
 
 
-def assert_equal_to_pycocotools(ground_truths, found):
-    """Every cell of precision and recall, and the twelve figures, to 1e-12."""
-    reference = pycocotools_eval(ground_truths, found)
-    ours = accumulate(match(found, ground_truths))
+def assert_equal_to_pycocotools(ground_truths, detections):
+    """Compare every cell of precision and recall, and the twelve metrics, to 1e-12."""
+    reference = pycocotools_eval(ground_truths, detections)
+    ours = accumulate(match_detections(detections, ground_truths))
     precision = reference.eval["precision"]  # (t, 101, L, a, m)
     expected = np.where(precision[..., -1] < 0, np.nan, precision[..., -1]).transpose(2, 3, 0, 1)
     np.testing.assert_allclose(ours.precision, expected, rtol=0, atol=1e-12)
@@ -32,23 +32,23 @@ def assert_equal_to_pycocotools(ground_truths, found):
     expected = np.where(recall < 0, np.nan, recall).transpose(1, 2, 0, 3)
     np.testing.assert_allclose(ours.recall, expected, rtol=0, atol=1e-12)
     stats = np.where(reference.stats < 0, np.nan, reference.stats)
-    np.testing.assert_allclose([ours.figure(n) for n in NAMES], stats, rtol=0, atol=1e-12)
+    np.testing.assert_allclose([ours.metric(n) for n in NAMES], stats, rtol=0, atol=1e-12)
     return ours
 
 
 @pytest.mark.parametrize("levels", [None, 5], ids=["scores differ", "scores tie"])
 @pytest.mark.parametrize("seed", range(6))
-def test_boxes(seed, levels):
-    ground_truths, found = random_scene(seed, levels=levels, whole=seed % 2 == 0)
-    ours = assert_equal_to_pycocotools(ground_truths, found)
-    assert 0.05 < ours.figure("ap") < 0.95  # a scene that says something
+def test_accumulate_boxes(seed, levels):
+    ground_truths, detections = random_scene(seed, levels=levels, whole=seed % 2 == 0)
+    ours = assert_equal_to_pycocotools(ground_truths, detections)
+    assert 0.05 < ours.metric("ap") < 0.95  # neither trivial nor hopeless
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_masks(seed):
-    ground_truths, found = random_scene(seed, masks=True, images=12, levels=20)
-    ours = assert_equal_to_pycocotools(ground_truths, found)
-    assert 0.05 < ours.figure("ap") < 0.95
+def test_accumulate_masks(seed):
+    ground_truths, detections = random_scene(seed, masks=True, images=12, levels=20)
+    ours = assert_equal_to_pycocotools(ground_truths, detections)
+    assert 0.05 < ours.metric("ap") < 0.95
 
 
 def row(image, label, box, score=1.0, crowd=0):
@@ -59,65 +59,69 @@ def scene(ground_truth_rows, found_rows, images=2, labels=2, areas=None):
     return objects(ground_truth_rows, images, labels, areas=areas), objects(found_rows, images, labels)
 
 
-def test_a_crowd_is_found_by_many_and_counts_for_none():
-    ground_truths, found = scene(
+def test_match_detections_a_crowd_is_matched_by_many_and_counts_for_none():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 100, 100), crowd=1), row(0, 0, (10, 10, 50, 50))],
         [row(0, 0, (10, 10, 50, 50), 0.9), row(0, 0, (0, 0, 40, 40), 0.8), row(0, 0, (60, 60, 90, 90), 0.7)],
     )
-    assert_equal_to_pycocotools(ground_truths, found)
-    assert match(found, ground_truths).outcome[:, 0, 0].tolist() == [HIT, IGNORED, IGNORED]
+    assert_equal_to_pycocotools(ground_truths, detections)
+    assert match_detections(detections, ground_truths).outcome[:, 0, 0].tolist() == [
+        TRUE_POSITIVE,
+        IGNORED,
+        IGNORED,
+    ]
 
 
-def test_a_free_ground_truth_is_preferred_to_a_crowd_that_overlaps_more():
-    ground_truths, found = scene(
+def test_match_detections_prefers_a_free_object_to_a_crowd_with_a_larger_iou():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 40, 40), crowd=1), row(0, 0, (0, 0, 40, 60))], [row(0, 0, (0, 0, 40, 40), 0.9)]
     )
-    assert_equal_to_pycocotools(ground_truths, found)
-    assert match(found, ground_truths).outcome[0, 0, 0] == HIT
+    assert_equal_to_pycocotools(ground_truths, detections)
+    assert match_detections(detections, ground_truths).outcome[0, 0, 0] == TRUE_POSITIVE
 
 
-def test_an_overlap_exactly_on_a_threshold_counts():
-    ground_truths, found = scene(
+def test_match_detections_counts_an_iou_equal_to_the_threshold():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 20, 10)), row(1, 0, (0, 0, 40, 10))],
         [row(0, 0, (0, 0, 10, 10), 0.9), row(1, 0, (0, 0, 30, 10), 0.8)],  # .5 and .75
     )
-    assert_equal_to_pycocotools(ground_truths, found)
-    outcome = match(found, ground_truths).outcome[:, 0]
-    assert outcome[0, 0] == HIT and outcome[0, 1] != HIT
-    assert outcome[1, 5] == HIT and outcome[1, 6] != HIT
+    assert_equal_to_pycocotools(ground_truths, detections)
+    outcome = match_detections(detections, ground_truths).outcome[:, 0]
+    assert outcome[0, 0] == TRUE_POSITIVE and outcome[0, 1] != TRUE_POSITIVE
+    assert outcome[1, 5] == TRUE_POSITIVE and outcome[1, 6] != TRUE_POSITIVE
     same = scene([row(0, 0, (0, 0, 20, 10))], [row(0, 0, (0, 0, 20, 10), 0.9)])
     assert_equal_to_pycocotools(*same)
 
 
-def test_of_two_ground_truths_that_overlap_the_same_the_later_is_taken():
-    ground_truths, found = scene(
+def test_match_detections_takes_the_later_of_two_objects_with_equal_iou():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 20, 20)), row(0, 0, (10, 0, 30, 20))],
         [row(0, 0, (5, 0, 25, 20), 0.9), row(0, 0, (0, 0, 20, 20), 0.8)],
     )
-    assert_equal_to_pycocotools(ground_truths, found)
-    assert match(found, ground_truths).taken.tolist() == [1, 0]
+    assert_equal_to_pycocotools(ground_truths, detections)
+    assert match_detections(detections, ground_truths).matched.tolist() == [1, 0]
 
 
-def test_only_the_best_hundred_of_an_image_and_label_count():
+def test_match_detections_keeps_the_best_hundred_per_image_and_label():
     rng = np.random.default_rng(0)
     far = [
         row(0, 0, (i % 12 * 16, i // 12 * 16, i % 12 * 16 + 15, i // 12 * 16 + 15), rng.random())
         for i in range(140)
     ]
-    ground_truths, found = scene([row(0, 0, r[2:6]) for r in far[::3]] + [row(1, 1, (0, 0, 9, 9))], far)
-    assert_equal_to_pycocotools(ground_truths, found)
-    assert len(match(found, ground_truths).found) == 100
+    ground_truths, detections = scene([row(0, 0, r[2:6]) for r in far[::3]] + [row(1, 1, (0, 0, 9, 9))], far)
+    assert_equal_to_pycocotools(ground_truths, detections)
+    assert len(match_detections(detections, ground_truths).detections) == 100
 
 
-def test_labels_without_ground_truths_or_without_detections():
-    ground_truths, found = scene([row(0, 0, (0, 0, 50, 50))], [row(0, 1, (0, 0, 50, 50), 0.9)], labels=3)
-    ours = assert_equal_to_pycocotools(ground_truths, found)
+def test_accumulate_labels_without_ground_truth_or_without_detections():
+    ground_truths, detections = scene([row(0, 0, (0, 0, 50, 50))], [row(0, 1, (0, 0, 50, 50), 0.9)], labels=3)
+    ours = assert_equal_to_pycocotools(ground_truths, detections)
     assert ours.per_label("ap50")[0] == 0
     assert np.isnan(ours.per_label("ap50")[1:]).all()
 
 
-def test_areas_on_the_border_belong_to_both_ranges():
-    ground_truths, found = scene(
+def test_match_detections_areas_on_a_border_belong_to_both_ranges():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 32, 32)), row(1, 0, (0, 0, 96, 96))],
         [
             row(0, 0, (0, 0, 32, 32), 0.9),
@@ -125,34 +129,34 @@ def test_areas_on_the_border_belong_to_both_ranges():
             row(1, 0, (100, 100, 133, 133), 0.95),
         ],
     )
-    assert_equal_to_pycocotools(ground_truths, found)
+    assert_equal_to_pycocotools(ground_truths, detections)
 
 
-def test_the_stated_area_decides_the_range_and_not_the_boxs():
-    ground_truths, found = scene(
+def test_match_detections_uses_the_area_of_the_annotation():
+    ground_truths, detections = scene(
         [row(0, 0, (0, 0, 100, 100)), row(1, 0, (0, 0, 100, 100))],
         [row(0, 0, (0, 0, 100, 90), 0.9), row(1, 0, (0, 0, 90, 100), 0.8)],
         areas=[900.0, 5000.0],
     )
-    ours = assert_equal_to_pycocotools(ground_truths, found)
-    assert np.isnan(ours.figure("ap_large"))
+    ours = assert_equal_to_pycocotools(ground_truths, detections)
+    assert np.isnan(ours.metric("ap_large"))
 
 
-def test_points_and_lines_overlap_nothing():
-    ground_truths, found = scene(
+def test_overlapping_pairs_of_points_and_lines():
+    ground_truths, detections = scene(
         [row(0, 0, (5, 5, 5, 5)), row(0, 0, (0, 0, 30, 30))],
         [row(0, 0, (5, 5, 5, 5), 0.9), row(0, 0, (0, 0, 30, 30), 0.5), row(0, 0, (3, 3, 3, 20), 0.8)],
     )
-    assert_equal_to_pycocotools(ground_truths, found)
+    assert_equal_to_pycocotools(ground_truths, detections)
 
 
-def test_nothing_at_all():
-    ours = accumulate(match(*reversed(scene([], []))))
-    assert np.isnan(ours.figure("ap"))
-    ground_truths, found = scene([row(0, 0, (0, 0, 9, 9))], [])
-    assert accumulate(match(found, ground_truths)).figure("ap") == 0
-    ground_truths, found = scene([], [row(0, 0, (0, 0, 9, 9), 0.5)])
-    assert np.isnan(accumulate(match(found, ground_truths)).figure("ar_100"))
+def test_accumulate_without_objects_and_without_detections():
+    ours = accumulate(match_detections(*reversed(scene([], []))))
+    assert np.isnan(ours.metric("ap"))
+    ground_truths, detections = scene([row(0, 0, (0, 0, 9, 9))], [])
+    assert accumulate(match_detections(detections, ground_truths)).metric("ap") == 0
+    ground_truths, detections = scene([], [row(0, 0, (0, 0, 9, 9), 0.5)])
+    assert np.isnan(accumulate(match_detections(detections, ground_truths)).metric("ar_100"))
 
 
 corner = st.integers(0, 4)
@@ -170,32 +174,34 @@ found_rows = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(ground_truth_rows, found_rows)
-def test_any_scene_on_a_coarse_grid(ground_truth_rows, found_rows):
-    """Boxes that coincide, touch, contain each other or have no area, with scores that tie."""
-    if found_rows:  # pycocotools cannot load none
+def test_accumulate_any_scene_on_a_coarse_grid(ground_truth_rows, found_rows):
+    """Boxes that coincide, touch, contain each other or have no area, with tied scores."""
+    if found_rows:  # pycocotools cannot load an empty list
         assert_equal_to_pycocotools(*scene(ground_truth_rows, found_rows))
 
 
-def test_mended_rules_would_be_noticed(monkeypatch):
-    """The scenes do tell the rules apart: with a rule broken on purpose the comparison fails."""
-    ground_truths, found = random_scene(0)
+def test_accumulate_comparison_fails_with_a_broken_rule(monkeypatch):
+    """The scenes distinguish the rules: with a rule broken on purpose, the comparison fails."""
+    ground_truths, detections = random_scene(0)
     monkeypatch.setattr("blemish.metrics.average_precision.RECALLS", np.linspace(0, 1, 101)[::-1])
     with pytest.raises(AssertionError):
-        assert_equal_to_pycocotools(ground_truths, found)
+        assert_equal_to_pycocotools(ground_truths, detections)
     monkeypatch.undo()
     without_crowds = random_scene(0)[0]
     without_crowds.crowd[:] = False
-    expected = accumulate(match(found, ground_truths)).figure("ap")
-    assert accumulate(match(found, without_crowds)).figure("ap") != pytest.approx(expected, abs=1e-6)
+    expected = accumulate(match_detections(detections, ground_truths)).metric("ap")
+    assert accumulate(match_detections(detections, without_crowds)).metric("ap") != pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 COCO_EVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_eval"
 
 
-@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's own fake results are not beside the checkout")
+@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's fake results are not next to the checkout")
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_cocos_own_fake_results(kind):
-    """All 24 figures that COCO's own code gives for its own fake detections, to 1e-12."""
+def test_accumulate_coco_fake_results(kind):
+    """All 24 metrics equal those of COCO's code for its own fake detections, to 1e-12."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -223,15 +229,15 @@ def test_cocos_own_fake_results(kind):
                 masks.append(rle_from_text(rle["counts"], tuple(rle["size"])))
         return objects(rows, len(images), len(categories), areas=areas, masks=masks or None)
 
-    ours = accumulate(match(side(results), side(ground_truth)))
-    np.testing.assert_allclose([ours.figure(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
-    assert ours.figure("ap") == pytest.approx({"bbox": 0.505, "segm": 0.320}[kind], abs=5e-4)
+    ours = accumulate(match_detections(side(results), side(ground_truth)))
+    np.testing.assert_allclose([ours.metric(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
+    assert ours.metric("ap") == pytest.approx({"bbox": 0.505, "segm": 0.320}[kind], abs=5e-4)
 
 
-@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's own fake results are not beside the checkout")
+@pytest.mark.skipif(not COCO_EVAL.exists(), reason="COCO's fake results are not next to the checkout")
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_cocos_own_fake_results_through_the_data_door(kind):
-    """The same 24 figures with the truths read by `open_dataset` and scored by `score`."""
+def test_score_predictions_coco_fake_results_of_open_dataset(kind):
+    """The same 24 figures with the ground truth read by `open_dataset` and scored by `score_predictions`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -279,7 +285,7 @@ def test_cocos_own_fake_results_through_the_data_door(kind):
             )
         )
         ground_truths.append(sample_of[image["file_name"]].ground_truth)
-    from blemish.evaluation import score
+    from blemish.evaluation import score_predictions
 
-    report = score(predictions, ground_truths, intervals=False)
+    report = score_predictions(predictions, ground_truths, intervals=False)
     np.testing.assert_allclose([report.value(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)

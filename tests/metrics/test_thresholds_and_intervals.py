@@ -6,45 +6,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from blemish.errors import BadInput
 from blemish.metrics.calibration import log_losses
-from blemish.metrics.classification import count, mean
+from blemish.metrics.classification import count_outcomes, weighted_mean
 from blemish.metrics.intervals import bootstrap, percentile_interval, resample
 from blemish.metrics.ranking import Ranking
 from blemish.metrics.thresholds import choose_threshold, choose_thresholds
+from blemish.testing import raises
 
 cells = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=40)
 
 
 @given(cells)
-def test_no_threshold_has_a_better_f1_and_rounding_turns_no_verdict(rows):
+def test_choose_threshold_has_the_best_f1_and_keeps_its_distance_from_scores(rows):
     scores = np.array([r[0] / 20 for r in rows])
     ground_truth = np.array([r[1] for r in rows])
     chosen = choose_threshold(scores, ground_truth)
     assert 0 <= chosen <= 1
-    said = scores >= chosen
+    predicted = scores >= chosen
     if ground_truth.any() and scores.any():
         positive = np.unique(scores[scores > 0])
         best = max(f1_score(ground_truth, scores >= t, zero_division=0) for t in positive)
-        assert f1_score(ground_truth, said, zero_division=0) == pytest.approx(best, abs=1e-12)
+        assert f1_score(ground_truth, predicted, zero_division=0) == pytest.approx(best, abs=1e-12)
     if scores.any():
-        assert np.abs(scores - chosen).min() >= 0.0125  # half a step: as far from every score as can be
+        assert np.abs(scores - chosen).min() >= 0.0125  # half a step: as far as possible from every score
 
 
-def test_threshold_takes_the_widest_of_equally_good_gaps():
+def test_choose_threshold_takes_the_widest_of_equally_good_gaps():
     scores = np.array([0.9, 0.8, 0.3, 0.25])
-    # yes to one, or to three of four: F1 is 2/3 either way with these truths
+    # one positive decision or four: F1 is 2/3 in both cases
     ground_truth = np.array([True, False, False, True])
     assert choose_threshold(scores, ground_truth) == pytest.approx(0.125)
     assert choose_thresholds(np.zeros((0, 2)), np.zeros((0, 2), bool)).tolist() == [0.5, 0.5]
 
 
-def test_threshold_of_a_label_that_is_never_true_stands_in_a_gap():
+def test_choose_threshold_without_positives_is_in_a_gap():
     assert choose_threshold(np.array([0.5, 0.1]), np.array([False, False])) == pytest.approx(0.3)
     assert choose_threshold(np.array([0.7, 0.1]), np.array([False, False])) == 0.5
 
 
-def test_threshold_does_not_part_scores_that_rounding_could_swap():
+def test_choose_threshold_does_not_separate_nearly_equal_scores():
     scores = np.array([0.9, 0.5 + 1e-7, 0.5, 0.1])
     ground_truth = np.array([True, True, False, False])
     chosen = choose_threshold(scores, ground_truth)
@@ -52,16 +52,16 @@ def test_threshold_does_not_part_scores_that_rounding_could_swap():
     assert choose_threshold(np.array([0.5, 0.5]), np.array([True, False])) == 0.25
 
 
-def test_missing_objects_lower_the_threshold_that_pays():
+def test_choose_threshold_is_lower_with_missed_objects():
     scores = np.array([0.9, 0.6, 0.4])
     ground_truth = np.array([True, False, True])
     assert choose_threshold(scores, ground_truth) == pytest.approx(0.2)
-    assert choose_threshold(scores, ground_truth, misses=0) <= choose_threshold(
-        scores, ground_truth, misses=50
+    assert choose_threshold(scores, ground_truth, false_negatives=0) <= choose_threshold(
+        scores, ground_truth, false_negatives=50
     )
 
 
-def test_resamples_are_seeded_draw_whole_groups_and_do_not_depend_on_chunks(monkeypatch):
+def test_resample_is_seeded_draws_whole_groups_and_does_not_depend_on_chunks(monkeypatch):
     groups = ["a", "a", "b", "c", "c", "c"]
     drawn = np.concatenate(list(resample(6, groups=groups, resamples=50, seed=3)), axis=1)
     assert drawn.shape == (6, 50)
@@ -74,58 +74,62 @@ def test_resamples_are_seeded_draw_whole_groups_and_do_not_depend_on_chunks(monk
     assert len(chunked) == 8
     assert (np.concatenate(chunked, axis=1) == drawn).all()
     assert (np.concatenate(list(resample(6, resamples=9)), axis=1).sum(0) == 6).all()
-    with pytest.raises(BadInput, match="2 groups for 6 images"):
+    with raises("bad-input.shape", 2, 6):
         list(resample(6, groups=["a", "b"]))
 
 
-def test_intervals_leave_out_resamples_in_which_a_label_vanished():
+def test_percentile_interval_leaves_out_undefined_values():
     values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
     bounds = percentile_interval(values, level=1.0)
     assert bounds[0].tolist() == [1, 3]
     assert np.isnan(bounds[1]).all()
 
 
-def test_the_interval_of_a_mean_is_that_of_theory():
+def test_bootstrap_interval_of_a_mean_equals_theory():
     rng = np.random.default_rng(0)
     values = rng.normal(size=400)
-    low, high = bootstrap(lambda w: {"m": mean(values, w)}, 400)["m"]
+    low, high = bootstrap(lambda w: {"m": weighted_mean(values, w)}, 400)["m"]
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert low < values.mean() < high
-    # Ten copies of forty things are forty things, not four hundred.
+    # Ten copies of forty values are forty values, not four hundred.
     copies = np.repeat(values[:40], 10)
-    wide = bootstrap(lambda w: {"m": mean(copies, w)}, 400, groups=np.repeat(np.arange(40), 10))["m"]
-    narrow = bootstrap(lambda w: {"m": mean(copies, w)}, 400)["m"]
+    wide = bootstrap(lambda w: {"m": weighted_mean(copies, w)}, 400, groups=np.repeat(np.arange(40), 10))["m"]
+    narrow = bootstrap(lambda w: {"m": weighted_mean(copies, w)}, 400)["m"]
     assert np.ptp(wide) > 2.5 * np.ptp(narrow)
 
 
-def test_a_column_of_weights_is_the_same_as_repeating_images():
+def test_weights_equal_repeated_images():
     rng = np.random.default_rng(1)
     scores, ground_truth = rng.random((30, 2)).round(1), rng.random((30, 2)) < 0.4
     weights = next(iter(resample(30, resamples=3)))
     for column in range(3):
         times = weights[:, column].astype(int)
-        again = Ranking.of(np.repeat(scores[:, 0], times), np.repeat(ground_truth[:, 0], times)).both()
-        ours = Ranking.of(scores[:, 0], ground_truth[:, 0]).both(weights)
+        again = Ranking.of(
+            np.repeat(scores[:, 0], times), np.repeat(ground_truth[:, 0], times)
+        ).ap_and_auroc()
+        ours = Ranking.of(scores[:, 0], ground_truth[:, 0]).ap_and_auroc(weights)
         np.testing.assert_allclose([o[column] for o in ours], again, atol=1e-12)
-        said = scores > 0.5
-        f1 = count(np.repeat(said, times, 0), np.repeat(ground_truth, times, 0)).f1
-        np.testing.assert_allclose(count(said, ground_truth, weights).f1[:, column], f1, atol=1e-12)
+        predicted = scores > 0.5
+        f1 = count_outcomes(np.repeat(predicted, times, 0), np.repeat(ground_truth, times, 0)).f1
+        np.testing.assert_allclose(
+            count_outcomes(predicted, ground_truth, weights).f1[:, column], f1, atol=1e-12
+        )
 
 
 @pytest.mark.slow
-def test_a_thousand_resamples_of_ten_thousand_images_take_seconds():
+def test_bootstrap_of_ten_thousand_images_takes_seconds():
     rng = np.random.default_rng(0)
     scores, ground_truth = rng.random((10_000, 10)), rng.random((10_000, 10)) < 0.2
     rankings = [Ranking.of(scores[:, i], ground_truth[:, i]) for i in range(10)]
-    losses, said = log_losses(scores, ground_truth), scores > 0.5
+    losses, predicted = log_losses(scores, ground_truth), scores > 0.5
 
     def everything(weights):
-        both = [r.both(weights) for r in rankings]
+        both = [r.ap_and_auroc(weights) for r in rankings]
         return {
-            "f1": count(said, ground_truth, weights).f1,
+            "f1": count_outcomes(predicted, ground_truth, weights).f1,
             "ap": np.array([b[0] for b in both]),
             "auroc": np.array([b[1] for b in both]),
-            "loss": mean(losses, weights),
+            "loss": weighted_mean(losses, weights),
         }
 
     start = time.perf_counter()

@@ -17,7 +17,7 @@ from blemish.models import create
 from blemish.preprocessing import Placement
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.training import train
-from blemish.training.detection_metrics import best_thresholds, detection_figures
+from blemish.training.detection_metrics import best_thresholds, measure_detections
 from blemish.training.detection_module import DetectionImageDataset, in_order
 from blemish.training.targets import check_objects
 from blemish.training.validation import check_watched, watched_of
@@ -114,16 +114,16 @@ def scene(found, held=1):
 def test_figures_and_thresholds_of_known_scenes():
     pairs = [scene([(0, 0.9), (1, 0.2)]), scene([(0, 0.8)])]
     predictions, samples = zip(*pairs, strict=True)
-    figures = detection_figures(predictions, samples)
+    figures = measure_detections(predictions, samples)
     assert figures["ap50"] == pytest.approx(1)
     threshold = best_thresholds(predictions, samples)[0]
     assert 0.2 < threshold < 0.8
     worse = scene([(1, 0.95), (0, 0.9)])
-    assert detection_figures([worse[0]], [worse[1]])["ap50"] == pytest.approx(0.5)
+    assert measure_detections([worse[0]], [worse[1]])["ap50"] == pytest.approx(0.5)
     none = scene([])
-    assert detection_figures([none[0]], [none[1]])["ap50"] == 0
+    assert measure_detections([none[0]], [none[1]])["ap50"] == 0
     clean = dataclasses.replace(none[1], ground_truth=None)
-    assert np.isnan(detection_figures([none[0]], [clean])["ap50"])
+    assert np.isnan(measure_detections([none[0]], [clean])["ap50"])
 
 
 def test_predictions_of_several_processes_come_once_and_in_order():

@@ -95,11 +95,11 @@ def test_validation_figures_are_those_of_evaluate(recipe, table, tmp_path):
         split_of = {row["id"]: row["split"] for row in csv.DictReader(file)}
     data = blemish.open_dataset(table).with_splits(split_of)
     predictor = blemish.load(run.model_file)
-    from blemish.evaluation.build_report import score
+    from blemish.evaluation.build_report import score_predictions
 
     held = data.of_split("val")
     predictions = [predictor.predict(s.path) for s in held]
-    report = score(predictions, [s.ground_truth for s in held], intervals=False)
+    report = score_predictions(predictions, [s.ground_truth for s in held], intervals=False)
     known = {name: value for name, value in tuned.items() if name != "tuned"}
     assert set(known) == set(Task.MULTILABEL.fields.validation_metrics)
     for name, value in known.items():  # one name for one figure, in training and in evaluate

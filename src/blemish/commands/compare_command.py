@@ -1,8 +1,7 @@
-"""`blemish compare`: model files side by side on the same images."""
+"""`blemish compare`: compare model files on the same labeled images."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
@@ -43,12 +43,17 @@ def compare(
     split: SplitOption = None,
     images: ImagesOption = None,
     data_format: FormatOption = None,
-    map_labels: MapOption = None,
+    label_map: MapOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write comparison.json, .md and .svg."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Write comparison.json, comparison.md and comparison.svg to this folder.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole comparison as JSON.")] = False,
     intervals: IntervalsOption = True,
     batch_size: BatchOption = None,
     tile_size: TileOption = None,
@@ -58,24 +63,25 @@ def compare(
     threads: ThreadsOption = None,
     max_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Compare model files on the same images: how good, how fast, how large, under which licence.
+    """Compare model files on the same labeled images: metrics, speed, size and licenses.
 
-    Detectors with and without masks may stand side by side; they are then compared by their boxes.
+    Detection and segmentation models can be compared with each other, by their boxes.
     """
     from dataclasses import replace
 
-    from blemish.commands.evaluate_command import parse_map, progress_bar
+    from blemish.commands.evaluate_command import parse_label_map, progress_bar
     from blemish.evaluation.comparison import compare as run
+    from blemish.evaluation.comparison_files import save_comparison
     from blemish.imaging import LIMITS
     from blemish.inference.tiles import Tiling
 
-    mapping = parse_map(map_labels or [])
-    with progress_bar("Looking", wanted=sys.stderr.isatty()) as progress:
+    mapping = parse_label_map(label_map or [])
+    with progress_bar("Evaluating", visible=sys.stderr.isatty()) as progress:
         comparison = run(
             models,
             data,
             split=split,
-            map_labels=mapping,
+            label_map=mapping,
             format=data_format,
             images=images,
             batch_size=batch_size,
@@ -85,57 +91,59 @@ def compare(
             threads=threads,
             tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
             limits=replace(LIMITS, max_pixels=int(max_megapixels * 1e6)),
-            progress=None if progress is None else lambda _, done, total: progress(done, total),
+            progress=None if progress is None else lambda _, finished, total: progress(finished, total),
         )
     if output is not None:
-        comparison.write(output)
+        save_comparison(comparison, output)
     if as_json:
-        sys.stdout.write(json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+        print_json(comparison.to_dict(), indent=1)
     else:
         print_comparison(comparison)
-    if any(contender.report.broken for contender in comparison.contenders):
+    if any(model.report.unreadable for model in comparison.models):
         raise typer.Exit(FAILED_IN_PART)
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """The table on the terminal, the best first."""
+    """Print a comparison on the terminal, one column per model, the best first."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from blemish.evaluation.metric_names import display_name_of, interval, number
+    from blemish.commands.evaluate_command import warning_line
+    from blemish.evaluation.metric_names import format_interval, format_value, metric_display_name
     from blemish.evaluation.report import MetricValue
 
     console = Console()
+    models = comparison.models
     split = comparison.data.get("split")
     where = f"{comparison.data.get('name')}{f', split {split}' if split else ''}"
     console.print(Text(f"{where}: {comparison.images} images", style="bold"))
-    for contender in comparison.contenders:
-        for stamp in contender.report.stamps:
-            style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
-            console.print(Text(f"{contender.name}: {stamp.kind}: {stamp.text}", style=style))
-    names = tuple(comparison.contenders[0].figures)
-    # A column a model, since people compare few models and data have many labels.
+    for model in models:
+        for warning in model.report.warnings:
+            console.print(Text(f"{model.name}: ").append_text(warning_line(warning)))
+    # One column per model: a comparison has few models, and a data set may have many labels.
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for c in comparison.contenders:
-        table.add_column(Text(c.name), justify="right", overflow="fold")
+    for model in models:
+        table.add_column(Text(model.name), justify="right", overflow="fold")
 
     def add(title: str, cells: Iterable[str], style: str = "") -> None:
         table.add_row(Text(title), *map(Text, cells), style=style)
 
-    headline = [c.figures[comparison.headline] for c in comparison.contenders]
-    for name in names:
-        cells = [number(c.figures[name].value) for c in comparison.contenders]
-        add(display_name_of(name), cells, "bold" if name == comparison.headline else "")
-        if name == comparison.headline and any(map(interval, headline)):
-            add("  95 % interval", map(interval, headline))
-    for name in comparison.label_names:
-        add(name, (number(c.labels.get(name, MetricValue(None)).value) for c in comparison.contenders), "dim")
-    add("ms an image", (f"{c.milliseconds:.1f}" for c in comparison.contenders))
-    add("MB", (f"{c.bytes / 1e6:.1f}" for c in comparison.contenders))
-    licences = zip(*(c.short_licences for c in comparison.contenders), strict=True)
-    for title, stated in zip(("code's licence", "weights' licence"), licences, strict=True):
+    for name in models[0].metrics:
+        is_primary = name == comparison.primary_metric
+        values = [format_value(model.metrics[name].value, name) for model in models]
+        add(metric_display_name(name), values, "bold" if is_primary else "")
+        intervals = [format_interval(model.metrics[name], name) for model in models]
+        if is_primary and any(intervals):
+            add("  95 % interval", intervals)
+    for label in comparison.label_names:
+        values = [format_value(model.labels.get(label, MetricValue(None)).value) for model in models]
+        add(label, values, "dim")
+    add("ms per image", (f"{model.milliseconds:.1f}" for model in models))
+    add("MB", (f"{model.bytes / 1e6:.1f}" for model in models))
+    licences = zip(*(model.short_licences for model in models), strict=True)
+    for title, stated in zip(("code license", "weights license"), licences, strict=True):
         add(title, stated)
     console.print()
     console.print(table)

@@ -1,8 +1,7 @@
-"""`blemish evaluate`: how a model file does on labelled images."""
+"""`blemish evaluate`: measure how well a model file predicts labeled images."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
@@ -29,47 +29,65 @@ from blemish.commands.shared_options import (
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from blemish.evaluation import Report
+    from blemish.evaluation.report import ReportWarning
 
 FAILED_IN_PART = 1
+MAX_UNREADABLE_LINES = 10
+WARNING_STYLES = {
+    "data-leakage": "bold red",
+    "unreadable": "red",
+    "failed-metric": "red",
+    "optimistic-bias": "yellow",
+}
 
 
 def evaluate(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="FILE", help="The model file, or hf://user/name.", show_default=False
+            "--model", "-m", metavar="FILE", help="Model file, or hf://user/name.", show_default=False
         ),
     ],
     data: DataOption,
     split: SplitOption = None,
     images: ImagesOption = None,
     data_format: FormatOption = None,
-    map_labels: MapOption = None,
+    label_map: MapOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write report.json and report.html.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write report.json and report.html to this folder."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
-    show: Annotated[
-        str | None, typer.Option(metavar="ID", help="One image: truth beside prediction, drawn.")
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Evaluate only this image, given by its id or file name: print the ground truth and the "
+            "prediction, and draw both.",
+        ),
     ] = None,
     intervals: IntervalsOption = True,
     batch_size: BatchOption = None,
     tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     max_megapixels: MegapixelsOption = 64,
 ) -> None:
-    """Measure a model file on labelled images.
+    """Measure how well a model file predicts labeled images.
 
-    Labels are matched by name.
+    The labels of the data set and of the model are matched by name.
 
-    Images that cannot be read are listed and not scored; the exit code is then 1.
+    Images that cannot be read are listed and not evaluated; the exit code is then 1.
 
-    Images that the model has learned from are found and stamped on the report.
+    The report warns of images that the model was trained on.
     """
     from dataclasses import replace
 
@@ -77,56 +95,69 @@ def evaluate(
     from blemish.imaging import LIMITS
     from blemish.inference.tiles import Tiling
 
-    mapping = parse_map(map_labels or [])
+    mapping = parse_label_map(label_map or [])
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     predictor = inference.load(model, backend=backend, device=device, threads=threads, limits=limits)
-    if show is not None:
-        _show(predictor, data, show, data_format, images, mapping, output, as_json=as_json)
+    if sample is not None:
+        _evaluate_sample(predictor, data, sample, data_format, images, mapping, output, as_json=as_json)
         return
-    with progress_bar("Looking", wanted=sys.stderr.isatty()) as progress:
+    with progress_bar("Evaluating", visible=sys.stderr.isatty()) as progress:
         report = evaluation.evaluate(
             predictor,
             data,
             split=split,
             output=output,
-            map_labels=mapping,
+            label_map=mapping,
             batch_size=batch_size,
             progress=progress,
             format=data_format,
             images=images,
             intervals=intervals,
             seed=seed,
-            pictures=output is not None,
+            thumbnails=output is not None,
             tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
         )
     if as_json:
-        sys.stdout.write(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+        print_json(report.to_dict(), indent=1)
     else:
         print_report(report, output)
-    if report.broken:
+    if report.unreadable:
         raise typer.Exit(FAILED_IN_PART)
 
 
-def parse_map(pairs: list[str]) -> dict[str, str]:
-    """`DATA=MODEL` pairs as a mapping; BadInput for a pair without `=`.
+def parse_label_map(pairs: list[str]) -> dict[str, str]:
+    """Return `DATA=MODEL` pairs as a mapping.
+
+    Raises:
+        BadInput: a pair has no `=` or no name before it.
 
     Example:
-        >>> parse_map(["scratch=Kratzer", "hood="])
+        >>> parse_label_map(["scratch=Kratzer", "hood="])
         {'scratch': 'Kratzer', 'hood': ''}
     """
     out = {}
     for pair in pairs:
         name, equals, target = pair.partition("=")
         if not equals or not name.strip():
-            raise BadInput(f"--label-map {pair!r} is not DATA=MODEL, such as --label-map scratch=Kratzer")
+            raise BadInput(
+                f"--label-map: expected DATA=MODEL, such as scratch=Kratzer, got {pair!r}", reason="label-map"
+            )
         out[name.strip()] = target.strip()
     return out
 
 
 @contextmanager
-def progress_bar(what: str, *, wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error that is told how many of how many are done; None where nobody looks."""
-    if not wanted:
+def progress_bar(task: str, *, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a progress bar on standard error.
+
+    Args:
+        task: the text before the bar.
+        visible: whether there is a bar at all.
+
+    Yields:
+        A function that takes the number of finished items and the number of all items; None without a bar.
+    """
+    if not visible:
         yield None
         return
     from rich.console import Console
@@ -134,44 +165,65 @@ def progress_bar(what: str, *, wanted: bool) -> Iterator[Callable[[int, int], No
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        identity = bar.add_task(task, total=None)
+        yield lambda finished, total: bar.update(identity, completed=finished, total=total)
+
+
+def warning_line(warning: ReportWarning) -> Text:
+    """Return a report's warning as a line for the terminal."""
+    from rich.text import Text
+
+    return Text(f"{warning.kind}: {warning.text}", style=WARNING_STYLES.get(warning.kind, "dim"))
 
 
 def print_report(report: Report, output: Path | None = None) -> None:
-    """The report on the terminal: stamps, the figures that count, a line a label."""
+    """Print a report on the terminal: warnings, the leading metrics and one line per label.
+
+    Args:
+        report: the report.
+        output: the folder of its files, which the last line names; None if there are no files.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from blemish.evaluation.metric_names import display_name_of, interval, leading_figures, number
+    from blemish.evaluation.metric_names import (
+        format_interval,
+        format_value,
+        leading_metrics,
+        metric_display_name,
+    )
+    from blemish.metrics.metric_table import custom_metrics
 
     console = Console()
     name = report.model.get("name") or "model"
     split = report.data.get("split")
     where = f"{report.data.get('name')}{f', split {split}' if split else ''}"
     console.print(Text(f"{name} on {where}: {report.images} images", style="bold"))
-    for stamp in report.stamps:
-        style = {"leak": "bold red", "broken": "red", "tuned": "yellow"}.get(stamp.kind, "dim")
-        console.print(Text(f"{stamp.kind}: {stamp.text}", style=style))
+    for warning in report.warnings:
+        console.print(warning_line(warning))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "value", "95 % interval"):
         table.add_column(column, justify="left" if not column else "right")
-    for figure in (report.headline, *leading_figures(report)):
-        found = report.figures[figure]
-        style = "bold" if figure == report.headline else ""
+    custom = [spec.name for spec in custom_metrics(report.task)]
+    for name in dict.fromkeys((report.primary_metric, *leading_metrics(report), *custom)):
+        metric = report.metrics[name]
         table.add_row(
-            display_name_of(figure), number(found.value, figure), interval(found, figure), style=style
+            metric_display_name(name),
+            format_value(metric.value, name),
+            format_interval(metric, name),
+            style="bold" if name == report.primary_metric else "",
         )
     console.print()
     console.print(table)
     if report.label_rows:
         console.print()
         console.print(_label_table(report))
-    for identity, reason in report.broken[:10]:
+    for identity, reason in report.unreadable[:MAX_UNREADABLE_LINES]:
         console.print(Text(f"{identity}: {reason}", style="red"), soft_wrap=True)
-    if len(report.broken) > 10:
-        console.print(Text(f"and {len(report.broken) - 10} more that could not be read", style="red"))
+    more = len(report.unreadable) - MAX_UNREADABLE_LINES
+    if more > 0:
+        console.print(Text(f"and {more} more images that cannot be read", style="red"))
     if output is not None:
         console.print()
         console.print(Text(f"report: {output / 'report.html'}"), soft_wrap=True)
@@ -180,27 +232,27 @@ def print_report(report: Report, output: Path | None = None) -> None:
 def _label_table(report: Report) -> Any:
     from rich.table import Table
 
-    from blemish.evaluation.metric_names import display_name_of, number
+    from blemish.evaluation.metric_names import format_value, metric_display_name
 
-    columns = tuple(report.label_rows[0].figures)
+    names = tuple(report.label_rows[0].metrics)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("label")
-    counted = "images" if report.task.is_image_level else "objects"
-    thresholds = report.label_rows[0].threshold is not None
-    for column in (counted, "said", *(["from score"] if thresholds else []), *map(display_name_of, columns)):
+    thresholds = ["threshold"] if report.label_rows[0].threshold is not None else []
+    columns = [report.task.fields.counted, "predicted", *thresholds, *map(metric_display_name, names)]
+    for column in columns:
         table.add_column(column.lower() if column.istitle() else column, justify="right")
     for row in report.label_rows:
         table.add_row(
-            row.title,
+            row.display_name,
             str(row.support),
-            str(row.said),
-            *([number(row.threshold)] if thresholds else []),
-            *(number(row.figures[name].value, name) for name in columns),
+            str(row.predicted),
+            *([format_value(row.threshold)] if thresholds else []),
+            *(format_value(row.metrics[name].value, name) for name in names),
         )
     return table
 
 
-def _show(
+def _evaluate_sample(
     predictor: Any,
     data: Path,
     name: str,
@@ -211,23 +263,21 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    """One image on the terminal, and drawn beside."""
+    """Print the comparison of one image, and write the drawing of its ground truth and prediction."""
     import io
 
     from blemish.data import open_dataset
-    from blemish.evaluation.sample_report import show
+    from blemish.evaluation.sample_report import report_sample
     from blemish.model_file import write_atomically
 
     dataset = open_dataset(data, format=data_format, images=images, task=predictor.task, minimum_labels=1)
-    shown = show(predictor, dataset, name, mapping)
+    report = report_sample(predictor, dataset, name, mapping)
     buffer = io.BytesIO()
-    shown.picture.save(buffer, "PNG")
-    path = (output or Path()) / f"{Path(shown.sample.id).stem}.shown.png"
+    report.picture.save(buffer, "PNG")
+    path = (output or Path()) / f"{Path(report.sample.id).stem}.compared.png"
     write_atomically(path, buffer.getvalue())
     if as_json:
-        answer = {**shown.to_dict(), "drawn": path.as_posix()}
-        sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+        print_json({**report.to_dict(), "drawn": path.as_posix()}, indent=1)
         return
-    sys.stdout.write(
-        "\n".join([shown.sample.id, *(f"  {line}" for line in shown.lines), f"  drawn: {path}"]) + "\n"
-    )
+    lines = [report.sample.id, *(f"  {line}" for line in report.lines), f"  drawn: {path}"]
+    sys.stdout.write("\n".join(lines) + "\n")

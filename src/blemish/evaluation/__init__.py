@@ -1,12 +1,20 @@
-"""Predictions beside truths: a typed report, as JSON and as a page.
+"""Evaluation: predictions compared with ground truth, as a typed report, JSON and a page.
 
 Example:
-    >>> from blemish.evaluation import score  # predictions and ground_truths in memory
-    >>> from blemish.evaluation import evaluate  # a model file on labelled images
+    >>> from blemish.evaluation import score_predictions  # predictions and ground truths in memory
+    >>> from blemish.evaluation import evaluate  # a model file on labeled images
 """
 
-from blemish.evaluation.build_report import score
+from blemish.evaluation.build_report import score_predictions
 from blemish.evaluation.evaluator import evaluate
-from blemish.evaluation.report import ErrorExample, LabelRow, MetricValue, Report
+from blemish.evaluation.report import ErrorExample, LabelRow, MetricValue, Report, ReportWarning
 
-__all__ = ["ErrorExample", "LabelRow", "MetricValue", "Report", "evaluate", "score"]
+__all__ = [
+    "ErrorExample",
+    "LabelRow",
+    "MetricValue",
+    "Report",
+    "ReportWarning",
+    "evaluate",
+    "score_predictions",
+]

@@ -1,9 +1,9 @@
-"""Several model files on the same images: how good, how fast, how large, under which licence."""
+"""`compare`: several model files on the same images: metrics, speed, size and licenses."""
 
 from __future__ import annotations
 
 import gc
-import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from blemish.data.coordinates import RECTANGLE
 from blemish.data.polygon_masks import PolygonMask
 from blemish.errors import BadInput, WrongTask
-from blemish.evaluation.evaluator import choose_split, evaluate, looked_at, open_for
+from blemish.evaluation.evaluator import choose_split, evaluate, open_for, predict_paths
 from blemish.evaluation.label_mapping import match_labels
-from blemish.evaluation.report import MetricValue, Report
+from blemish.evaluation.metric_names import format_value, metric_display_name
+from blemish.evaluation.report import SCHEMA_VERSION, MetricValue, Report
 from blemish.imaging import LIMITS, Limits
-from blemish.model_file import write_atomically
+from blemish.metrics import metric_direction
 from blemish.structures import Dataset, GroundTruth, Labels, Task
 
 if TYPE_CHECKING:
@@ -25,29 +26,29 @@ if TYPE_CHECKING:
     from blemish.inference.tiles import Tiling
     from blemish.model_file import ModelFile
 
-TIMED = 20
-WARM_UP = 2
+TIMED_IMAGES = 20
+WARM_UP_IMAGES = 2
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedModel:
-    """One model file's line.
+    """The results of one model file.
 
     Attributes:
-        name: of the run, or of the file.
-        path: of the model file.
-        report: what its evaluation found.
-        figures: what is compared, by name; of boxes where a model of masks stands beside one of boxes.
-        labels: for each label the figure that is compared.
-        milliseconds: median for one image after another, from file to prediction.
-        bytes: size of the file.
-        licences: of weights, data and code, as the file states them.
+        name: the name of the training run, or of the file.
+        path: the model file.
+        report: its evaluation.
+        metrics: the compared metrics by name; of boxes if models with and without masks are compared.
+        labels: the compared metric of each label.
+        milliseconds: the median time per image, one image after another, from the file to the prediction.
+        bytes: the size of the file.
+        licences: the licenses of weights, data and code that the file states.
     """
 
     name: str
     path: Path
     report: Report
-    figures: Mapping[str, MetricValue]
+    metrics: Mapping[str, MetricValue]
     labels: Mapping[str, MetricValue]
     milliseconds: float
     bytes: int
@@ -55,13 +56,13 @@ class ComparedModel:
 
     @property
     def short_licences(self) -> tuple[str, str]:
-        """Of the code and of the weights, without what they ask for."""
+        """The names of the licenses of code and weights, without their conditions."""
         code, weights = (self.licences.get(kind, "") for kind in ("code", "weights"))
         short = "; ".join(part.partition(":")[0].strip() for part in code.split(";"))
         return short or "not stated", weights or "not stated"
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the results as `comparison.json` contains them."""
         return {
             "name": self.name,
             "path": self.path.as_posix(),
@@ -69,95 +70,63 @@ class ComparedModel:
             "architecture": self.report.model.get("architecture"),
             "model_digest": self.report.model.get("model_digest"),
             "backend": self.report.model.get("backend"),
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
-            "labels": {name: figure.to_dict() for name, figure in self.labels.items()},
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+            "labels": {name: metric.to_dict() for name, metric in self.labels.items()},
             "milliseconds": self.milliseconds,
             "bytes": self.bytes,
             "licences": dict(self.licences),
-            "stamps": [{"kind": stamp.kind, "text": stamp.text} for stamp in self.report.stamps],
-            "broken": len(self.report.broken),
+            "warnings": [warning.to_dict() for warning in self.report.warnings],
+            "unreadable": len(self.report.unreadable),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Model files side by side, the best first.
+    """The results of several model files, the best first.
 
     Attributes:
-        headline: the figure they are ordered by.
-        contenders: one a model file.
-        data: facts of the data set.
-        images: how many were scored.
-        of_boxes: whether models of masks are compared by their boxes.
+        primary_metric: the name of the metric that orders the models.
+        models: one per model file.
+        data: facts about the data set.
+        images: the number of evaluated images.
+        by_boxes: whether models with masks are compared by their boxes.
     """
 
-    headline: str
-    contenders: tuple[ComparedModel, ...]
+    primary_metric: str
+    models: tuple[ComparedModel, ...]
     data: Mapping[str, Any]
     images: int
-    of_boxes: bool = False
+    by_boxes: bool = False
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Every label that any of them was scored on, in the order they come."""
-        return tuple(dict.fromkeys(name for c in self.contenders for name in c.labels))
+        """Every label that any of the models was evaluated on."""
+        return tuple(dict.fromkeys(name for model in self.models for name in model.labels))
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the comparison as `comparison.json` contains it."""
         return {
-            "headline": self.headline,
+            "schema_version": SCHEMA_VERSION,
+            "primary_metric": self.primary_metric,
             "images": self.images,
-            "of_boxes": self.of_boxes,
+            "by_boxes": self.by_boxes,
             "data": dict(self.data),
-            "models": [contender.to_dict() for contender in self.contenders],
+            "models": [model.to_dict() for model in self.models],
         }
 
     def to_markdown(self) -> str:
-        """The table as a page of documentation takes it."""
-        from blemish.evaluation.metric_names import display_name_of, number
-
-        names = tuple(self.contenders[0].figures)
-        head = [
-            "model",
-            *(display_name_of(n) for n in names),
-            *self.label_names,
-            "ms",
-            "MB",
-            "code's licence",
-        ]
-        head.append("weights' licence")
+        """Return the table in Markdown."""
+        names = tuple(self.models[0].metrics)
+        head = ["model", *map(metric_display_name, names), *self.label_names]
+        head += ["ms", "MB", "code license", "weights license"]
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-        for c in self.contenders:
-            found = [
-                *(c.figures[n] for n in names),
-                *(c.labels.get(n, MetricValue(None)) for n in self.label_names),
-            ]
-            cells = [
-                c.name,
-                *(number(f.value) for f in found),
-                f"{c.milliseconds:.1f}",
-                f"{c.bytes / 1e6:.1f}",
-            ]
-            lines.append("| " + " | ".join([*cells, *c.short_licences]) + " |")
+        for model in self.models:
+            metrics = [model.metrics[n] for n in names]
+            metrics += [model.labels.get(n, MetricValue(None)) for n in self.label_names]
+            cells = [model.name, *(format_value(metric.value) for metric in metrics)]
+            cells += [f"{model.milliseconds:.1f}", f"{model.bytes / 1e6:.1f}", *model.short_licences]
+            lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
-
-    def write(self, folder: Path | str) -> tuple[Path, ...]:
-        """Write `comparison.json`, `comparison.md` and the plot `comparison.svg`.
-
-        Raises:
-            StorageFull: one could not be written.
-        """
-        from blemish.evaluation.comparison_plot import speed_plot
-
-        folder = Path(folder)
-        texts = {
-            "comparison.json": json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False),
-            "comparison.md": self.to_markdown(),
-            "comparison.svg": speed_plot(self),
-        }
-        for name, text in texts.items():
-            write_atomically(folder / name, text.encode())
-        return tuple(folder / name for name in texts)
 
 
 def compare(
@@ -165,8 +134,8 @@ def compare(
     data: Dataset | Path | str,
     *,
     split: str | None = None,
-    map_labels: Mapping[str, str] | None = None,
-    format: str | None = None,  # noqa: A002 - the word people type
+    label_map: Mapping[str, str] | None = None,
+    format: str | None = None,  # noqa: A002 - named as on the command line
     images: Path | str | None = None,
     batch_size: int | None = None,
     intervals: bool = True,
@@ -180,25 +149,27 @@ def compare(
     """Evaluate several model files on the same images.
 
     Args:
-        models: model files, or their `hf://` addresses, of one task; detection and segmentation may stand
-            side by side, and are then compared by their boxes.
-        data: a data set, or the path of one.
-        split: see `evaluate`.
-        map_labels: likewise; names that a model does not know are passed over.
-        format: likewise.
-        images: likewise.
-        batch_size: likewise.
-        intervals: likewise.
-        backend: likewise.
-        device: likewise.
-        threads: likewise.
-        tiling: likewise; then the time of an image is that of all its tiles.
-        limits: what images are refused.
-        progress: called with a model's name, how many images are done, and how many there are.
+        models: model files, or their `hf://` addresses, of one task. Detection and segmentation models can
+            be compared with each other, by their boxes.
+        data: a data set or its path.
+        split: the split to evaluate, or "all"; see `evaluate`.
+        label_map: the data set's label names to the models'; each model takes the pairs that it has.
+        format: the format of the data set [default: detected].
+        images: the folder of the images [default: next to the labels].
+        batch_size: the number of images per forward pass.
+        intervals: whether to compute 95 % bootstrap intervals.
+        backend: what runs the models; see `blemish.load`.
+        device: where the models run; see `blemish.load`.
+        threads: the number of threads; see `blemish.load`.
+        tiling: how large images are divided into tiles; the time per image is then that of all its tiles.
+        limits: the largest images that are decoded.
+        progress: a function that is called with a model's name, the number of finished images and the number
+            of all images.
 
     Raises:
-        BadInput: no model, or nothing that could be scored.
-        WrongTask: models of tasks that cannot be compared.
+        BadInput: there is no model, no image could be evaluated, or a model does not have a label of the data
+            set; all model files are checked before the first one is run.
+        WrongTask: models of these tasks cannot be compared.
     """
     from blemish import inference
     from blemish.hub import local_file
@@ -206,80 +177,87 @@ def compare(
 
     files = [read_model_file(local_file(path)) for path in models]
     if not files:
-        raise BadInput("give at least one model file to compare")
+        raise BadInput("expected at least one model file to compare, got none", reason="no-model")
     tasks = {file.contract.task for file in files}
     if len(tasks) > 1 and not all(task.has_objects for task in tasks):
         named = ", ".join(f"{file.path} ({file.contract.task})" for file in files)
-        raise WrongTask(f"models of different tasks cannot be compared: {named}")
-    of_boxes = len(tasks) > 1
+        raise WrongTask(f"expected models of one task, got {named}", reason="several-tasks")
+    by_boxes = len(tasks) > 1
     dataset = data if isinstance(data, Dataset) else _open(data, tasks, format, images)
-    if of_boxes and not dataset.task.has_masks:
-        dataset = _outlined(dataset)
+    if by_boxes and not dataset.task.has_masks:
+        dataset = _with_box_masks(dataset)
     chosen, split = choose_split(dataset, split)
-    mappings = [_understood(map_labels, file.contract.label_vocabulary(), dataset.labels) for file in files]
-    for file, mapping in zip(files, mappings, strict=True):  # all before the first is looked at
+    mappings = [_own_pairs(label_map, file.contract.label_vocabulary(), dataset.labels) for file in files]
+    for file, mapping in zip(files, mappings, strict=True):
         try:
             match_labels(file.contract.label_vocabulary(), dataset.labels, mapping)
         except BadInput as error:
-            raise BadInput(f"{file.path}: {error}") from None
-    contenders = []
+            raise BadInput(f"{file.path}: {error}", reason="label-not-in-model") from None
+    compared = []
     for file, mapping, name in zip(files, mappings, distinct_names(files), strict=True):
         predictor = inference.load(file.path, backend=backend, device=device, threads=threads, limits=limits)
         report = evaluate(
             predictor,
             dataset,
             split=split or "all",
-            map_labels=mapping,
+            label_map=mapping,
             batch_size=batch_size,
             progress=None if progress is None else lambda d, n, name=name: progress(name, d, n),  # type: ignore[misc]
             intervals=intervals,
-            pictures=False,
+            thumbnails=False,
             tiling=tiling,
         )
-        broken = {identity for identity, _ in report.broken}
-        paths = [s.path for s in chosen if s.ground_truth is not None and s.id not in broken][:TIMED]
-        milliseconds = latency(predictor, paths, tiling)
-        contenders.append(_contender(name, file.path, report, milliseconds, predictor, of_boxes=of_boxes))
+        unreadable = {identity for identity, _ in report.unreadable}
+        paths = [s.path for s in chosen if s.ground_truth is not None and s.id not in unreadable]
+        milliseconds = latency(predictor, paths[:TIMED_IMAGES], tiling)
+        compared.append(_compared(name, file.path, report, milliseconds, predictor, by_boxes=by_boxes))
         del predictor  # one network at a time in memory
         gc.collect()
-    headline = files[0].contract.task.primary_metric
-    contenders.sort(key=lambda c: -(c.figures[headline].value or 0.0))
-    first = contenders[0].report
-    return Comparison(headline, tuple(contenders), first.data, first.images, of_boxes)
+    primary_metric = files[0].contract.task.primary_metric
+    compared.sort(key=lambda model: _rank(model.metrics[primary_metric], primary_metric))
+    first = compared[0].report
+    return Comparison(primary_metric, tuple(compared), first.data, first.images, by_boxes)
 
 
 def distinct_names(files: Sequence[ModelFile]) -> list[str]:
-    """A name for each model file: of its run, and where two bear the same, with its folder or its path."""
+    """Return a name for each model file: of its run, and for equal names with the folder or the path."""
     names = [file.contract.name or file.path.stem for file in files]
     folders = [file.path.resolve().parent.name for file in files]
     for places in (folders, [file.path.as_posix() for file in files]):
-        twice = {n for n in names if names.count(n) > 1}
-        names = [f"{n} ({p})" if n in twice else n for n, p in zip(names, places, strict=True)]
+        repeated = {n for n in names if names.count(n) > 1}
+        names = [f"{n} ({p})" if n in repeated else n for n, p in zip(names, places, strict=True)]
     return names
 
 
 def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None = None) -> float:
-    """Median milliseconds for one image after another, from file to prediction."""
-    for path in paths[:WARM_UP]:
+    """Return the median milliseconds per image, one image after another, from the file to the prediction."""
+    for path in paths[:WARM_UP_IMAGES]:
         predictor.predict(path)
-    seconds = [outcome.timing.total for path in paths for outcome in looked_at(predictor, [path], tiling)]
+    seconds = [outcome.timing.total for path in paths for outcome in predict_paths(predictor, [path], tiling)]
     return 1000 * statistics.median(seconds)
 
 
-def _contender(
-    name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, of_boxes: bool
+def _rank(metric: MetricValue, name: str) -> float:
+    """Return a sort key that is smaller for a better value; an undefined value is the worst."""
+    if metric.value is None:
+        return math.inf
+    return -metric.value if metric_direction(name) == "max" else metric.value
+
+
+def _compared(
+    name: str, path: Path, report: Report, milliseconds: float, predictor: Predictor, *, by_boxes: bool
 ) -> ComparedModel:
-    prefix = "box_" if of_boxes and report.task.has_masks else ""
-    names = [n for n in report.task.fields.comparison_metrics if not (of_boxes and n == "f1")]
-    of_label = report.task.fields.label_metric
+    prefix = "box_" if by_boxes and report.task.has_masks else ""
+    names = [n for n in report.task.fields.comparison_metrics if not (by_boxes and n == "f1")]
+    label_metric = report.task.fields.label_metric
     labels = {}
-    if of_label:
-        labels = {row.label: row.figures[prefix + of_label] for row in report.label_rows}
+    if label_metric:
+        labels = {row.label: row.metrics[prefix + label_metric] for row in report.label_rows}
     return ComparedModel(
         name=name,
         path=path,
         report=report,
-        figures={n: report.figures[prefix + n] for n in names},
+        metrics={n: report.metrics[prefix + n] for n in names},
         labels=labels,
         milliseconds=milliseconds,
         bytes=path.stat().st_size,
@@ -288,7 +266,7 @@ def _contender(
 
 
 def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path | str | None) -> Dataset:  # noqa: A002
-    """Data that serve all of `tasks`; where models are compared by their boxes, boxes suffice."""
+    """Open a data set that can evaluate all of `tasks`; to compare by boxes, boxes are sufficient."""
     if len(tasks) == 1:
         return open_for(data, next(iter(tasks)), format, images)
     richest_first = sorted(tasks, key=lambda task: not task.has_masks)
@@ -298,24 +276,25 @@ def _open(data: Path | str, tasks: set[Task], format: str | None, images: Path |
         return open_for(data, richest_first[-1], format, images)
 
 
-def _outlined(dataset: Dataset) -> Dataset:
-    """Boxes as outlines, so that models of masks can be scored on them, by their boxes alone."""
+def _with_box_masks(dataset: Dataset) -> Dataset:
+    """Return a data set whose masks are its boxes, to compare models with masks by their boxes."""
 
-    def drawn(ground_truth: GroundTruth) -> GroundTruth:
-        assert ground_truth.boxes_xyxy is not None and ground_truth.size_hw is not None  # noqa: S101  (the task has both)
+    def add_masks(ground_truth: GroundTruth) -> GroundTruth:
+        assert ground_truth.boxes_xyxy is not None  # noqa: S101  (the task has boxes)
+        assert ground_truth.size_hw is not None  # noqa: S101  (the task has image sizes)
         size_hw = ground_truth.size_hw
         corners = ground_truth.boxes_xyxy[:, RECTANGLE].reshape(-1, 4, 2)
         masks = tuple(PolygonMask(size_hw, (corner,), from_box=True) for corner in corners)
         return replace(ground_truth, task=Task.SEGMENTATION, masks=masks)
 
     samples = tuple(
-        s if s.ground_truth is None else replace(s, ground_truth=drawn(s.ground_truth))
+        s if s.ground_truth is None else replace(s, ground_truth=add_masks(s.ground_truth))
         for s in dataset.samples
     )
     return replace(dataset, task=Task.SEGMENTATION, samples=samples)
 
 
-def _understood(mapping: Mapping[str, str] | None, model: Labels, data: Labels) -> dict[str, str]:
-    """The pairs that this model's labels and the data's take."""
+def _own_pairs(label_map: Mapping[str, str] | None, model: Labels, data: Labels) -> dict[str, str]:
+    """Return the pairs of a label map whose names this model and the data set have."""
     known = {*model.names, *data.names, ""}
-    return {a: b for a, b in (mapping or {}).items() if a in known and b in known}
+    return {a: b for a, b in (label_map or {}).items() if a in known and b in known}

@@ -1,4 +1,4 @@
-"""Detection and instance segmentation, scored."""
+"""The report of detection and instance segmentation models."""
 
 from __future__ import annotations
 
@@ -11,86 +11,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.evaluation.eval_input import EvalInput, Statistic
-from blemish.evaluation.image_level_report import HISTOGRAM_BINS, thinned
-from blemish.evaluation.matched_objects import match_objects, rename
-from blemish.evaluation.report import ConfusionTable, ErrorExample, LabelRow, MetricValue, Report
-from blemish.metrics.average_precision import FIGURES, accumulate
-from blemish.metrics.bootstrap_metrics import counts_at, label_figures, mean_of_defined, verdicts
-from blemish.metrics.classification import count
-from blemish.metrics.coco_matching import HIT, IGNORED, Matches
+from blemish.evaluation.image_level_report import HISTOGRAM_BINS, thin_curve
+from blemish.evaluation.matched_objects import match_objects, select_labels
+from blemish.evaluation.report import ConfusionTable, ErrorCost, ErrorExample, LabelRow, MetricValue, Report
+from blemish.metrics.average_precision import COCO_METRICS, accumulate
+from blemish.metrics.bootstrap_metrics import count_at_thresholds, image_presence, label_metrics
+from blemish.metrics.classification import count_outcomes, mean_of_defined
+from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.object_arrays import ObjectArrays
 from blemish.metrics.ranking import Curve
-from blemish.metrics.tide import KINDS, Verdicts, breakdown, confusion_of_objects
+from blemish.metrics.tide import ERROR_TYPES, ObjectConfusion, object_confusion, tide_breakdown
 from blemish.metrics.voc_average_precision import VocMatches
 from blemish.structures import Labels
 
-MOST_WORST = 48
-FALSE_ALARM_NAME, MISSED_NAME = "false alarm", "missed"
-OF_LABEL = ("ap", "ap50", "precision", "recall", "f1")
+MAX_ERRORS = 48
+FALSE_POSITIVE_ROW, MISSED_COLUMN = "false positive", "missed"
+LABEL_METRICS = ("ap", "ap50", "precision", "recall", "f1")
 
 Array = NDArray[Any]
 
 
-def score_detection(pairs: EvalInput) -> Report:
-    """A report for tasks whose answer is scored boxes, with or without masks."""
-    known = pairs.known
-    labels = Labels(
-        tuple(pairs.labels.names[i] for i in known), tuple(pairs.labels.display_names[i] for i in known)
-    )
-    thresholds = pairs.predictions[0].thresholds[np.array(known, np.int64)]
-    masks = pairs.task.has_masks
-    matches = rename(match_objects(pairs.predictions, pairs.ground_truths, masks=masks, known=known), known)
-    figures = pairs.figures(_statistic(matches, thresholds))
-    whole = _as_coco_says(figures, matches)
+def score_detection(eval_input: EvalInput) -> Report:
+    """Return the report of a task that predicts scored boxes, with or without masks."""
+    known, labels = eval_input.known, eval_input.known_labels
+    thresholds = eval_input.predictions[0].thresholds[np.array(known, np.int64)]
+    masks = eval_input.task.has_masks
+    matches = _match(eval_input, masks=masks)
+    computed = eval_input.with_intervals(_statistic(matches, thresholds))
+    metrics = _exact_metrics(computed, matches)
     if masks:
-        of_boxes = rename(
-            match_objects(pairs.predictions, pairs.ground_truths, masks=False, known=known), known
-        )
-        found = pairs.figures(_box_statistic(of_boxes))
-        whole |= {f"box_{name}": figure for name, figure in _as_coco_says(found, of_boxes).items()}
-        figures |= {"label_box_ap": found["label_ap"]}
-    whole |= pairs.figures(_voc_statistic(pairs, known))
-    verdict = confusion_of_objects(matches, thresholds)
-    mistakes = breakdown(matches)
+        box_matches = _match(eval_input, masks=False)
+        of_boxes = eval_input.with_intervals(_box_statistic(box_matches))
+        metrics |= {f"box_{name}": metric for name, metric in _exact_metrics(of_boxes, box_matches).items()}
+        computed |= {"label_box_ap": of_boxes["label_ap"]}
+    metrics |= eval_input.with_intervals(_voc_statistic(eval_input))
+    confusion = object_confusion(matches, thresholds)
+    tide = tide_breakdown(matches)
     return Report(
-        task=pairs.task,
+        task=eval_input.task,
         labels=labels,
-        headline="ap",
-        images=len(pairs),
-        figures=whole,
-        label_rows=_label_rows(labels, thresholds, matches, figures),
-        confusion=ConfusionTable(
-            (*labels.names, FALSE_ALARM_NAME), (*labels.names, MISSED_NAME), verdict.confusion
+        primary_metric="ap",
+        images=len(eval_input),
+        metrics=metrics,
+        label_rows=_label_rows(labels, thresholds, matches, computed),
+        confusion_matrix=ConfusionTable(
+            (*labels.names, FALSE_POSITIVE_ROW), (*labels.names, MISSED_COLUMN), confusion.matrix
         ),
-        breakdown={kind: MetricValue.of(mistakes.cost[kind]) for kind in KINDS},
+        tide={error: ErrorCost(tide.ap50_cost[error], tide.count[error]) for error in ERROR_TYPES},
         charts=_charts(matches, labels),
-        worst=_worst(pairs, matches, verdict, labels, thresholds),
-        settings={"mistakes": mistakes.count, "iou": 0.5},
+        top_errors=_top_errors(eval_input, matches, confusion, labels, thresholds),
+        settings={"iou": 0.5},
     )
 
 
-def _as_coco_says(figures: dict[str, Any], matches: Matches) -> dict[str, MetricValue]:
-    """Figures of the whole, COCO's twelve to the last digit: sums over copies are rounded otherwise."""
-    plain = accumulate(matches)
-    whole = {n: f for n, f in figures.items() if not n.startswith("label_")}
-    return whole | {n: replace(whole[n], value=MetricValue.of(plain.figure(n)).value) for n in FIGURES}
+def _match(eval_input: EvalInput, *, masks: bool) -> Matches:
+    """Match the objects of the labels that the data set has."""
+    known = eval_input.known
+    matches = match_objects(eval_input.predictions, eval_input.ground_truths, masks=masks, known=known)
+    return select_labels(matches, known)
+
+
+def _exact_metrics(computed: dict[str, Any], matches: Matches) -> dict[str, MetricValue]:
+    """Return the metrics over all labels, with the values of COCO's twelve equal to pycocotools' bit for bit.
+
+    The statistic of the bootstrap adds numbers up in another order, which may change the last digit.
+    """
+    exact = accumulate(matches)
+    metrics = {n: m for n, m in computed.items() if not n.startswith("label_")}
+    return metrics | {
+        n: replace(metrics[n], value=MetricValue.of(exact.metric(n)).value) for n in COCO_METRICS
+    }
 
 
 def _statistic(matches: Matches, thresholds: Array) -> Statistic:
-    """Every figure that has an interval, as a function of (n, r) weights."""
-    said, true = verdicts(matches, thresholds)
+    """Return every metric with an interval as a function of (n, r) weights."""
+    predicted, true = image_presence(matches, thresholds)
 
     def statistic(weights: Array) -> dict[str, Array]:
-        of_labels = label_figures(matches, weights)
-        counts = counts_at(matches, thresholds, weights)
-        anything = count(said[:, None], true[:, None], weights)
+        of_labels = label_metrics(matches, weights)
+        counts = count_at_thresholds(matches, thresholds, weights)
+        of_images = count_outcomes(predicted[:, None], true[:, None], weights)
         return {
-            **_twelve(of_labels),
+            **_coco_means(of_labels),
             **counts.average("micro"),
             **{f"macro_{name}": value for name, value in counts.average("macro").items()},
-            "image_precision": anything.precision[0],
-            "image_recall": anything.recall[0],
-            "image_f1": anything.f1[0],
+            "image_precision": of_images.precision[0],
+            "image_recall": of_images.recall[0],
+            "image_f1": of_images.f1[0],
             "label_ap": of_labels["ap"],
             "label_ap50": of_labels["ap50"],
             **{f"label_{name}": values for name, values in counts.of_labels().items()},
@@ -99,123 +106,137 @@ def _statistic(matches: Matches, thresholds: Array) -> Statistic:
     return statistic
 
 
-def _twelve(of_labels: dict[str, Array]) -> dict[str, Array]:
-    """COCO's figures of the whole, (r,) each, from those of the labels."""
+def _coco_means(of_labels: dict[str, Array]) -> dict[str, Array]:
+    """Return COCO's metrics over all labels, (r,) each, from those of the labels, (L, r) each."""
     return {name: mean_of_defined(values) for name, values in of_labels.items()}
 
 
-def _box_statistic(of_boxes: Matches) -> Statistic:
-    """COCO's figures of the boxes of masks, and their AP by label."""
+def _box_statistic(box_matches: Matches) -> Statistic:
+    """Return COCO's metrics of a segmentation model's boxes, and their AP per label."""
 
     def statistic(weights: Array) -> dict[str, Array]:
-        of_labels = label_figures(of_boxes, weights)
-        return {**_twelve(of_labels), "label_ap": of_labels["ap"]}
+        of_labels = label_metrics(box_matches, weights)
+        return {**_coco_means(of_labels), "label_ap": of_labels["ap"]}
 
     return statistic
 
 
-def _voc_statistic(pairs: EvalInput, known: Sequence[int]) -> Statistic:
-    """VOC's two figures, of the labels that the data know."""
-    label_count, chosen = len(pairs.labels), list(known)
+def _voc_statistic(eval_input: EvalInput) -> Statistic:
+    """Return VOC's two metrics over the labels that the data set has."""
+    label_count, known = len(eval_input.labels), list(eval_input.known)
     matches = VocMatches.of(
-        ObjectArrays.of_predictions(pairs.predictions, label_count),
-        ObjectArrays.of_ground_truths(pairs.ground_truths, label_count),
+        ObjectArrays.of_predictions(eval_input.predictions, label_count),
+        ObjectArrays.of_ground_truths(eval_input.ground_truths, label_count),
     )
 
     def statistic(weights: Array) -> dict[str, Array]:
         area, eleven = matches.average_precisions(weights)
-        return {"voc_ap50": mean_of_defined(area[chosen]), "voc07_ap50": mean_of_defined(eleven[chosen])}
+        return {"voc_ap50": mean_of_defined(area[known]), "voc07_ap50": mean_of_defined(eleven[known])}
 
     return statistic
 
 
 def _label_rows(
-    labels: Labels, thresholds: Array, matches: Matches, figures: dict[str, Any]
+    labels: Labels, thresholds: Array, matches: Matches, computed: dict[str, Any]
 ) -> tuple[LabelRow, ...]:
-    counts = counts_at(matches, thresholds, np.ones((matches.ground_truths.images, 1)))
-    said = counts.hits + counts.false_alarms
-    shown = [*OF_LABEL, *(["box_ap"] if "label_box_ap" in figures else [])]
+    counts = count_at_thresholds(matches, thresholds, np.ones((matches.ground_truths.images, 1)))
+    predicted = counts.true_positives + counts.false_positives
+    shown = [*LABEL_METRICS, *(["box_ap"] if "label_box_ap" in computed else [])]
     return tuple(
         LabelRow(
             label=name,
-            title=title,
+            display_name=display_name,
             support=int(counts.support[i, 0]),
-            said=int(said[i, 0]),
-            hits=int(counts.hits[i, 0]),
+            predicted=int(predicted[i, 0]),
+            true_positives=int(counts.true_positives[i, 0]),
             threshold=float(thresholds[i]),
-            figures={figure: figures[f"label_{figure}"][i] for figure in shown},
+            metrics={metric: computed[f"label_{metric}"][i] for metric in shown},
         )
-        for i, (name, title) in enumerate(zip(labels.names, labels.display_names, strict=True))
+        for i, (name, display_name) in enumerate(zip(labels.names, labels.display_names, strict=True))
     )
 
 
 def _charts(matches: Matches, labels: Labels) -> dict[str, Any]:
+    """Return the precision-recall curve and the histogram of scores of each label."""
     curves = []
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     for i, name in enumerate(labels.names):
-        rows = np.flatnonzero((matches.found.label == i) & (matches.outcome[:, 0, 0] != IGNORED))
-        rows = rows[np.argsort(-matches.found.score[rows], kind="stable")]
-        scores, hit = matches.found.score[rows], matches.outcome[rows, 0, 0] == HIT
+        rows = np.flatnonzero((matches.detections.label == i) & (matches.outcome[:, 0, 0] != IGNORED))
+        rows = rows[np.argsort(-matches.detections.score[rows], kind="stable")]
+        scores = matches.detections.score[rows]
+        correct = matches.outcome[rows, 0, 0] == TRUE_POSITIVE
         positives = matches.positives[i]
         ends = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else rows
-        hits = np.cumsum(hit)[ends] if positives else np.zeros(0)
-        said = (ends + 1)[: len(hits)]
-        curve = Curve(hits / max(positives, 1), hits / np.maximum(said, 1), scores[ends][: len(hits)])
+        true_positives = np.cumsum(correct)[ends] if positives else np.zeros(0)
+        predicted = (ends + 1)[: len(true_positives)]
+        curve = Curve(
+            true_positives / max(positives, 1),
+            true_positives / np.maximum(predicted, 1),
+            scores[ends][: len(true_positives)],
+        )
         curves.append(
             {
                 "label": name,
-                "precision_recall": thinned(curve),
+                "precision_recall": thin_curve(curve),
                 "roc": None,
                 "histogram": {
-                    "true": np.histogram(scores[hit], edges)[0].tolist(),
-                    "untrue": np.histogram(scores[~hit], edges)[0].tolist(),
+                    "positive": np.histogram(scores[correct], edges)[0].tolist(),
+                    "negative": np.histogram(scores[~correct], edges)[0].tolist(),
                 },
             }
         )
     return {"curves": curves}
 
 
-def _worst(
-    pairs: EvalInput, matches: Matches, verdict: Verdicts, labels: Labels, thresholds: Array
+def _top_errors(
+    eval_input: EvalInput, matches: Matches, confusion: ObjectConfusion, labels: Labels, thresholds: Array
 ) -> tuple[ErrorExample, ...]:
-    """The images with the most missed objects and the surest false alarms."""
-    found, ground_truths = matches.found, matches.ground_truths
-    n = len(pairs)
-    alarms = np.bincount(found.image[verdict.alarms], found.score[verdict.alarms], n)
-    missed = np.bincount(ground_truths.image[verdict.missed], minlength=n)
-    sure = found.score >= thresholds[found.label]
-    things = np.bincount(found.image[sure], minlength=n) + np.bincount(ground_truths.image, minlength=n)
-    cost = alarms + missed
-    order = [int(i) for i in np.argsort(-cost, kind="stable")[:MOST_WORST] if cost[i] > 0]
+    """Return the images with the most missed objects and the most confident false positives.
+
+    The severity is the number of missed objects plus the scores of the false positives, as a share of all
+    objects and confident detections of the image.
+    """
+    detections, ground_truths = matches.detections, matches.ground_truths
+    n = len(eval_input)
+    wrong_scores = np.bincount(
+        detections.image[confusion.false_positives], detections.score[confusion.false_positives], n
+    )
+    cost = wrong_scores + np.bincount(ground_truths.image[confusion.missed], minlength=n)
+    confident = detections.score >= thresholds[detections.label]
+    objects = np.bincount(detections.image[confident], minlength=n)
+    objects += np.bincount(ground_truths.image, minlength=n)
     out = []
-    for i in order:
-        wrong = [r for r in verdict.alarms if found.image[r] == i]
-        left = [
-            labels.display_names[ground_truths.label[r]]
-            for r in verdict.missed
-            if ground_truths.image[r] == i
+    for i in [int(i) for i in np.argsort(-cost, kind="stable")[:MAX_ERRORS] if cost[i] > 0]:
+        wrong = confusion.false_positives[detections.image[confusion.false_positives] == i]
+        missed = confusion.missed[ground_truths.image[confusion.missed] == i]
+        names = [labels.display_names[label] for label in ground_truths.label[missed]]
+        scored = [
+            f"{labels.display_names[label]} ({score:.2f})"
+            for label, score in zip(detections.label[wrong], detections.score[wrong], strict=True)
         ]
-        named = [f"{labels.display_names[found.label[r]]} ({found.score[r]:.2f})" for r in wrong]
-        parts = [f"missed: {_counted(left)}"] * bool(left) + [f"false alarm: {_listed(named)}"] * bool(named)
-        said = np.flatnonzero(sure & (found.image == i))
+        parts = [f"missed: {_count_names(names)}"] * bool(names)
+        parts += [f"false positive: {_listed(scored)}"] * bool(scored)
+        shown = np.flatnonzero(confident & (detections.image == i))
         out.append(
             ErrorExample(
-                i,
-                pairs.ids[i],
-                float(cost[i] / things[i]),
-                "; ".join(parts),
-                tuple(labels.names[ground_truths.label[r]] for r in np.flatnonzero(ground_truths.image == i)),
-                tuple((labels.names[found.label[r]], float(found.score[r])) for r in said),
+                position=i,
+                id=eval_input.ids[i],
+                severity=float(cost[i] / objects[i]),
+                description="; ".join(parts),
+                ground_truth=tuple(labels.names[k] for k in ground_truths.label[ground_truths.image == i]),
+                predicted=tuple(
+                    (labels.names[detections.label[r]], float(detections.score[r])) for r in shown
+                ),
             )
         )
     return tuple(out)
 
 
-def _counted(names: Sequence[str]) -> str:
-    """`3 dent, scratch`."""
-    return _listed([f"{n} {name}" if n > 1 else name for name, n in Counter(names).most_common()])
+def _count_names(names: Sequence[str]) -> str:
+    """Return text such as `3 x dent, scratch`."""
+    return _listed([f"{n} x {name}" if n > 1 else name for name, n in Counter(names).most_common()])
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+def _listed(names: Sequence[str], max_names: int = 4) -> str:
+    more = len(names) - max_names
+    return ", ".join(names[:max_names]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Predictions and truths, side by side and in the model's labels: what every scorer is given."""
+"""`EvalInput`: predictions and ground truth of the same images, the input of every task's report."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Statistic = Callable[[NDArray[np.float64]], Mapping[str, NDArray[Any]]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EvalInput:
-    """What every scorer is given.
+    """Predictions and ground truth of the same images.
 
     Attributes:
-        task: of the predictions.
-        labels: of the model.
-        known: indices of the labels that the data know; the others are not scored.
-        predictions: one an image.
-        ground_truths: likewise, in the model's labels.
-        ids: likewise.
-        groups: likewise, or None.
-        resamples: of the bootstrap; 0 for no intervals.
-        seed: of the bootstrap.
+        task: the task of the predictions.
+        labels: the model's labels.
+        known: the indices of the labels that the data set has too; the others are not evaluated.
+        predictions: one per image.
+        ground_truths: one per image, in the model's labels.
+        ids: the id of each image.
+        groups: the group of each image, or None to resample images.
+        resamples: the number of bootstrap resamples; 0 for no intervals.
+        seed: the random seed of the bootstrap.
     """
 
     task: Task
@@ -45,28 +45,36 @@ class EvalInput:
     def __len__(self) -> int:
         return len(self.predictions)
 
-    def figures(self, statistic: Statistic) -> dict[str, Any]:
-        """Each of the statistic's figures with its interval.
+    @property
+    def known_labels(self) -> Labels:
+        """The labels that are evaluated, in the model's order."""
+        names, display_names = self.labels.names, self.labels.display_names
+        return Labels(tuple(names[i] for i in self.known), tuple(display_names[i] for i in self.known))
+
+    def with_intervals(self, statistic: Statistic) -> dict[str, Any]:
+        """Compute metrics with their intervals.
 
         Args:
-            statistic: from (n, r) weights to named figures, each (r,), or (L, r) for one a label.
+            statistic: a function from (n, r) weights to named metrics, each (r,), or (L, r) if there is one
+                per label.
 
         Returns:
-            For each name a Figure, or a tuple of them for one a label.
+            For each name a `MetricValue`, or a tuple of them for one per label.
         """
-        plain = statistic(np.ones((len(self), 1)))
+        values = statistic(np.ones((len(self), 1)))
         bounds = {}
         if self.resamples:
             bounds = bootstrap(
                 statistic, len(self), groups=self.groups, resamples=self.resamples, seed=self.seed
             )
         out: dict[str, Any] = {}
-        for name, values in plain.items():
+        for name, of_metric in values.items():
             ends = bounds.get(name)
-            if np.ndim(values) == 1:
-                out[name] = MetricValue.of(values[0], ends)
+            if np.ndim(of_metric) == 1:
+                out[name] = MetricValue.of(of_metric[0], ends)
             else:
                 out[name] = tuple(
-                    MetricValue.of(row[0], None if ends is None else ends[i]) for i, row in enumerate(values)
+                    MetricValue.of(row[0], None if ends is None else ends[i])
+                    for i, row in enumerate(of_metric)
                 )
         return out

@@ -1,4 +1,4 @@
-"""A model file on labelled images: predict, compare, score, report."""
+"""`evaluate`: run a model file on labeled images and report how well it predicts them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
-from blemish.evaluation.build_report import score
+from blemish.evaluation.build_report import score_predictions
 from blemish.evaluation.label_mapping import match_labels
 from blemish.evaluation.report import Report, ReportWarning
-from blemish.evaluation.train_overlap import TrainOverlap, find_leaks, split_as_in_training
+from blemish.evaluation.train_overlap import TrainOverlap, find_train_overlap, split_as_in_training
 from blemish.metrics.intervals import RESAMPLES
 from blemish.structures import Dataset, Prediction, Sample, Task
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from blemish.inference.tiles import Tiling
 
 ALL = "all"
-# Where a set has splits and none is named, the first of these that it holds is taken.
+# The default split is the first of these that the data set has.
 PREFERRED_SPLITS = ("test", "val")
 
 
 @dataclass(eq=False)
-class _Answers:
-    """What came of looking at each image."""
+class _Results:
+    """The predictions and the image hashes of the images that could be read, and the others."""
 
     samples: list[Sample] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     pixel: list[int] = field(default_factory=list)
     perceptual: list[int] = field(default_factory=list)
     detail: list[NDArray[np.uint64]] = field(default_factory=list)
-    broken: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
 def evaluate(
@@ -46,52 +46,55 @@ def evaluate(
     *,
     split: str | None = None,
     output: Path | str | None = None,
-    map_labels: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    format: str | None = None,  # noqa: A002 - the word people type
+    format: str | None = None,  # noqa: A002 - named as on the command line
     images: Path | str | None = None,
     intervals: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    pictures: bool = True,
+    thumbnails: bool = True,
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
     tiling: Tiling | None = None,
 ) -> Report:
-    """How a model does on labelled images.
+    """Evaluate a model on labeled images.
 
-    Truth and model are matched by label name. Images that cannot be read are listed and not scored;
-    those that the model has learned from are found by their fingerprints and stamped on the report.
+    The labels of the data set and of the model are matched by name. Images that cannot be read are listed
+    and not evaluated. Images that the model was trained on are found by their fingerprints, and the report
+    warns of them.
 
     Args:
-        model: the model file, its `hf://` address, or a predictor.
-        data: a data set, or the path of one.
-        split: which images; `all` for every one. Where not given, `test`, else `val`, else all.
-            In a set that has no splits, `train` and `val` are what the model file remembers of training,
-            and `test` is what it has never seen.
+        model: a model file, its `hf://` address, or a predictor.
+        data: a data set or its path.
+        split: the split to evaluate, or "all" [default: "test", else "val", else all images]. In a data set
+            without splits, "train" and "val" are the images that the model file remembers from training, and
+            "test" are those that it has never seen.
         output: a folder for `report.json` and `report.html`.
-        map_labels: names of the data's labels to the model's, where they differ; "" leaves a label out.
-        batch_size: images that go through the network together.
-        progress: called with how many images are done, and how many there are.
-        format: of the data, where it should not be recognised.
-        images: the folder of images, where it is not beside the labels.
-        intervals: whether to bootstrap 95 % intervals.
-        resamples: how many.
-        seed: of the resampling.
-        pictures: whether the report shows the worst images.
+        label_map: the data set's label names to the model's, for labels whose names differ; "" leaves a label
+            out.
+        batch_size: the number of images per forward pass.
+        progress: a function that is called with the number of finished images and the number of all images.
+        format: the format of the data set [default: detected].
+        images: the folder of the images [default: next to the labels].
+        intervals: whether to compute 95 % bootstrap intervals.
+        resamples: the number of bootstrap resamples.
+        seed: the random seed of the bootstrap.
+        thumbnails: whether the page shows the images with the worst errors.
         backend: what runs the model; see `blemish.load`.
-        device: likewise.
-        threads: likewise.
-        tiling: how large images are cut; None to look at whole ones.
+        device: where the model runs; see `blemish.load`.
+        threads: the number of threads; see `blemish.load`.
+        tiling: how large images are divided into tiles; None runs the model on whole images.
 
     Returns:
         The report.
 
     Raises:
-        BadInput: no image could be scored, or a label of the data that the model does not know.
-        WrongTask: data of another task than the model's.
+        BadInput: no image could be evaluated, or the model does not have a label of the data set.
+        UnknownName: the data set does not have the split.
+        WrongTask: the data set cannot evaluate the model's task.
     """
     from blemish import inference
 
@@ -103,40 +106,46 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else open_for(data, predictor.task, format, images)
     if not predictor.task.can_score(dataset.task):
         raise WrongTask(
-            f"{dataset.root} holds truths of {dataset.task}, and the model's task is {predictor.task}: "
-            "give data of the same task"
+            f"{dataset.root}: expected a data set for {predictor.task}, the model's task, got one for "
+            f"{dataset.task}"
         )
-    match_labels(predictor.labels, dataset.labels, map_labels)  # before any work
+    match_labels(predictor.labels, dataset.labels, label_map)  # fails before any image is predicted
     file = predictor.model_file
     if split in SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
         dataset = split_as_in_training(dataset, file.fingerprints)
     chosen, split = choose_split(dataset, split)
-    labelled = [s for s in chosen if s.ground_truth is not None]
-    if not labelled:
-        raise BadInput(f"{dataset.root}: no image has a truth; there is nothing to compare with")
-    found = _look(predictor, labelled, batch_size, progress, tiling)
-    if not found.predictions:
-        raise BadInput(f"none of {len(labelled)} images could be read; the first: {found.broken[0][1]}")
-    report = score(
-        found.predictions,
-        [s.ground_truth for s in found.samples if s.ground_truth is not None],
-        groups=[s.group for s in found.samples],
-        ids=[s.id for s in found.samples],
+    labeled = [s for s in chosen if s.ground_truth is not None]
+    if not labeled:
+        raise BadInput(
+            f"{dataset.root}: expected at least one image with ground truth, got none",
+            reason="nothing-to-evaluate",
+        )
+    results = _predict(predictor, labeled, batch_size, progress, tiling)
+    if not results.predictions:
+        raise BadInput(
+            f"none of the {len(labeled)} images can be read; the first error is: {results.unreadable[0][1]}",
+            reason="nothing-to-evaluate",
+        )
+    report = score_predictions(
+        results.predictions,
+        [s.ground_truth for s in results.samples if s.ground_truth is not None],
+        groups=[s.group for s in results.samples],
+        ids=[s.id for s in results.samples],
         intervals=intervals,
         resamples=resamples,
         seed=seed,
-        map_labels=map_labels,
+        label_map=label_map,
     )
-    leaks = _leaks(predictor, found)
+    overlap = _train_overlap(predictor, results)
     report = replace(
         report,
-        stamps=(
-            *leaks.stamps(),
-            *_tuned(predictor, leaks, split),
+        warnings=(
+            *overlap.warnings(),
+            *_split_warnings(predictor, overlap, split),
             *(ReportWarning("note", text) for text in predictor.warnings),
-            *_in_tiles(tiling),
-            *_left_out(found, len(chosen) - len(labelled)),
-            *report.stamps,
+            *_tile_notes(tiling),
+            *_excluded_images(results, len(chosen) - len(labeled)),
+            *report.warnings,
         ),
         model=model_facts(predictor),
         data={
@@ -146,24 +155,31 @@ def evaluate(
             "split": split or "",
             "images": len(chosen),
         },
-        leaks=leaks.to_dict(),
-        broken=tuple(found.broken),
+        train_overlap=overlap.to_dict(),
+        unreadable=tuple(results.unreadable),
     )
-    if pictures:
-        from blemish.evaluation.example_images import draw_worst
+    if thumbnails:
+        from blemish.evaluation.example_images import draw_top_errors
 
         white_level = predictor.contract.inputs[0].white_level
-        report = replace(report, pictures=draw_worst(report, found.samples, found.predictions, white_level))
+        drawn = draw_top_errors(report, results.samples, results.predictions, white_level)
+        report = replace(report, thumbnails=drawn)
     if output is not None:
-        report.write(output)
+        from blemish.evaluation.report_files import save_report
+
+        save_report(report, output)
     return report
 
 
 def choose_split(dataset: Dataset, split: str | None) -> tuple[Dataset, str | None]:
-    """The images to evaluate, and the name of their split, None for all of them.
+    """Return the images of a split and its name, which is None for all images.
+
+    Args:
+        dataset: with or without splits.
+        split: a name, "all", or None for the first of `PREFERRED_SPLITS` that the data set has.
 
     Raises:
-        UnknownName: the set has no split of that name.
+        UnknownName: the data set has no split of that name.
     """
     if split is None:
         split = next((name for name in PREFERRED_SPLITS if name in dataset.splits), None)
@@ -176,13 +192,13 @@ def choose_split(dataset: Dataset, split: str | None) -> tuple[Dataset, str | No
 
 
 def model_facts(predictor: Predictor) -> dict[str, Any]:
-    """What the report says of the model."""
+    """Return the facts about a model that the report contains under `model`."""
     contract, file = predictor.contract, predictor.model_file
     certificate = contract.certificate
     parity = None
     if certificate is not None:
-        state = "passed" if certificate.passed else "did not pass"
-        changed = f"{certificate.verdicts_changed} verdicts changed"
+        state = "passed" if certificate.passed else "failed"
+        changed = f"{certificate.verdicts_changed} changed decisions"
         largest = f"largest difference {certificate.largest_difference:.1e}"
         parity = {
             "passed": certificate.passed,
@@ -204,44 +220,53 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
 
 
 def open_for(path: Path | str, task: Task, name: str | None, images: Path | str | None) -> Dataset:
-    """The data set at `path`, as a model of `task` is scored on it; see `open_dataset`."""
+    """Open a data set for the evaluation of a model.
+
+    Args:
+        path: of the data set.
+        task: the model's task.
+        name: the format, or None to detect it.
+        images: the folder of the images, or None.
+    """
     from blemish.data import as_task, open_dataset
 
-    # A test set may hold images of one label only; and outlines size the truths of detection.
-    wanted = None if task.fields.scorable_ground_truth else task
-    dataset = open_dataset(path, format=name, images=images, task=wanted, minimum_labels=1)
+    # A test set may have images of one label only, and the masks of a detection data set define object sizes.
+    data_task = None if task.fields.scorable_ground_truth else task
+    dataset = open_dataset(path, format=name, images=images, task=data_task, minimum_labels=1)
     return dataset if task.can_score(dataset.task) else as_task(dataset, task)
 
 
-def _look(
+def _predict(
     predictor: Predictor,
     samples: list[Sample],
     batch_size: int | None,
     progress: Callable[[int, int], None] | None,
     tiling: Tiling | None,
-) -> _Answers:
-    """Predict every image, and take its fingerprints where the file has some to compare with."""
+) -> _Results:
+    """Predict every image, and hash it if the model file has fingerprints to compare with."""
     from blemish.data.image_hashes import detail_hash, perceptual_hash, pixel_hash
 
-    compare = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
-    found = _Answers()
-    outcomes = looked_at(predictor, [s.path for s in samples], tiling, batch_size, keep_images=compare)
-    for done, (sample, outcome) in enumerate(zip(samples, outcomes, strict=True), 1):
+    has_fingerprints = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
+    results = _Results()
+    outcomes = predict_paths(
+        predictor, [s.path for s in samples], tiling, batch_size, keep_images=has_fingerprints
+    )
+    for finished, (sample, outcome) in enumerate(zip(samples, outcomes, strict=True), 1):
         if outcome.prediction is None:
-            found.broken.append((sample.id, str(outcome.error)))
+            results.unreadable.append((sample.id, str(outcome.error)))
         else:
-            found.samples.append(sample)
-            found.predictions.append(outcome.prediction)
+            results.samples.append(sample)
+            results.predictions.append(outcome.prediction)
             if outcome.image is not None:
-                found.pixel.append(pixel_hash(outcome.image))
-                found.perceptual.append(perceptual_hash(outcome.image))
-                found.detail.append(detail_hash(outcome.image))
+                results.pixel.append(pixel_hash(outcome.image))
+                results.perceptual.append(perceptual_hash(outcome.image))
+                results.detail.append(detail_hash(outcome.image))
         if progress is not None:
-            progress(done, len(samples))
-    return found
+            progress(finished, len(samples))
+    return results
 
 
-def looked_at(
+def predict_paths(
     predictor: Predictor,
     paths: Sequence[Path],
     tiling: Tiling | None = None,
@@ -249,45 +274,58 @@ def looked_at(
     *,
     keep_images: bool = False,
 ) -> Iterator[PredictionResult]:
-    """What a model says of images, whole or tile by tile."""
+    """Yield the model's result for each image, whole or in tiles.
+
+    Args:
+        predictor: the model.
+        paths: of the images.
+        tiling: how images are divided into tiles; None runs the model on whole images.
+        batch_size: the number of images per forward pass.
+        keep_images: whether the results keep the decoded images.
+    """
     return predictor.stream(paths, batch_size, tiling=tiling, keep_images=keep_images)
 
 
-def _in_tiles(tiling: Tiling | None) -> tuple[ReportWarning, ...]:
-    return () if tiling is None else (ReportWarning("note", f"looked at in tiles of {tiling.size} pixels"),)
+def _tile_notes(tiling: Tiling | None) -> tuple[ReportWarning, ...]:
+    if tiling is None:
+        return ()
+    return (ReportWarning("note", f"Images were predicted in tiles of {tiling.size} pixels."),)
 
 
-def _leaks(predictor: Predictor, found: _Answers) -> TrainOverlap:
-    if predictor.model_file is None or len(found.pixel) != len(found.samples):
-        return TrainOverlap(evaluated=len(found.samples))
-    return find_leaks(
-        [s.id for s in found.samples],
-        np.array(found.pixel, np.uint64),
-        np.array(found.perceptual, np.uint64),
-        np.array(found.detail, np.uint64).reshape(-1, 4),
+def _train_overlap(predictor: Predictor, results: _Results) -> TrainOverlap:
+    if predictor.model_file is None or len(results.pixel) != len(results.samples):
+        return TrainOverlap(images=len(results.samples))
+    return find_train_overlap(
+        [s.id for s in results.samples],
+        np.array(results.pixel, np.uint64),
+        np.array(results.perceptual, np.uint64),
+        np.array(results.detail, np.uint64).reshape(-1, 4),
         predictor.model_file.fingerprints,
     )
 
 
-def _tuned(predictor: Predictor, leaks: TrainOverlap, split: str | None) -> tuple[ReportWarning, ...]:
-    """A stamp where only the split's name says that thresholds were chosen on it."""
+def _split_warnings(
+    predictor: Predictor, overlap: TrainOverlap, split: str | None
+) -> tuple[ReportWarning, ...]:
+    """Warn if only the name of the split indicates that the thresholds were chosen on these images."""
     tuned_on = predictor.contract.thresholds_tuned_on
-    if leaks.compared or not tuned_on or split != tuned_on:
+    if overlap.fingerprints or not tuned_on or split != tuned_on:
         return ()
-    text = f"the thresholds were chosen on a split called {tuned_on}; if it is this one, the figures lean to"
-    return (ReportWarning("tuned", f"{text} the good side"),)
+    text = (
+        f"The thresholds were chosen on a split named {tuned_on!r}. If it is this one, the metrics have an "
+        "optimistic bias."
+    )
+    return (ReportWarning("optimistic-bias", text),)
 
 
-def _left_out(found: _Answers, unlabelled: int) -> tuple[ReportWarning, ...]:
+def _excluded_images(results: _Results, unlabeled: int) -> tuple[ReportWarning, ...]:
+    """Warn of images that could not be read or have no ground truth."""
     out = []
-    if found.broken:
-        count = len(found.broken)
-        text = "1 image" if count == 1 else f"{count} images"
-        out.append(
-            ReportWarning(
-                "broken", f"{text} could not be read and {'is' if count == 1 else 'are'} not scored"
-            )
-        )
-    if unlabelled:
-        out.append(ReportWarning("note", f"{unlabelled} images without a truth are not scored"))
+    if results.unreadable:
+        number = len(results.unreadable)
+        images = "1 image" if number == 1 else f"{number} images"
+        out.append(ReportWarning("unreadable", f"{images} could not be read and not evaluated."))
+    if unlabeled:
+        images = "1 image has" if unlabeled == 1 else f"{unlabeled} images have"
+        out.append(ReportWarning("note", f"{images} no ground truth and cannot be evaluated."))
     return tuple(out)

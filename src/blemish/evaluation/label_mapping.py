@@ -1,4 +1,4 @@
-"""Labels of the data and labels of the model, brought together by name and never by index."""
+"""Matching of a data set's labels with a model's labels: by name, never by index."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from blemish.structures import GroundTruth, Labels
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """Where each label of the data stands in the model.
+    """The model's index of each label of a data set.
 
     Attributes:
         model: the model's labels.
-        place: for each label of the data, its index in the model; None where it is left out.
-        absent: labels of the model that the data do not know, in the model's order.
+        index: for each label of the data set, its index in the model; None if it is left out.
+        absent: the model's labels that the data set does not have, in the model's order.
     """
 
     model: Labels
-    place: tuple[int | None, ...]
+    index: tuple[int | None, ...]
     absent: tuple[str, ...]
 
     @property
     def known(self) -> tuple[int, ...]:
-        """Indices of the model's labels that the data know, ascending."""
-        return tuple(sorted({i for i in self.place if i is not None}))
+        """The indices of the model's labels that the data set has, ascending."""
+        return tuple(sorted({i for i in self.index if i is not None}))
 
     def apply(self, ground_truth: GroundTruth) -> GroundTruth | None:
-        """`ground_truth` in the model's labels; None where its only label is left out.
+        """Return a ground truth in the model's labels, or None if its only label is left out.
 
-        Objects of a label that is left out are dropped, and so is an image whose one label it is.
+        Objects of a label that is left out are dropped.
         """
-        if not ground_truth.labels.names:  # localization of sets without labels: the one object has index 0
+        if not ground_truth.labels.names:  # localization data without labels: the one object has index 0
             return replace(ground_truth, labels=self.model)
-        if ground_truth.labels.names == self.model.names and self.place == tuple(range(len(self.model))):
+        if ground_truth.labels.names == self.model.names and self.index == tuple(range(len(self.model))):
             return ground_truth
-        places = [self.place[i] for i in ground_truth.label_index]
-        kept = np.array([p is not None for p in places], bool)
+        indices = [self.index[i] for i in ground_truth.label_index]
+        kept = np.array([i is not None for i in indices], bool)
         if ground_truth.task.has_one_label and not kept.all():
             return None
-        index = np.array([p for p in places if p is not None], np.int64)
+        index = np.array([i for i in indices if i is not None], np.int64)
         if ground_truth.task.has_label_set:
             none = np.zeros(0, bool)
             return replace(
@@ -61,44 +61,45 @@ class LabelMatch:
 
 
 def match_labels(model: Labels, data: Labels, mapping: Mapping[str, str] | None = None) -> LabelMatch:
-    """Where each label of the data stands in the model.
+    """Find the model's index of each label of a data set.
 
     Args:
         model: the model's labels.
-        data: the data's.
-        mapping: for labels that bear another name in the model, data's name to model's name (the other
-            way round is understood too); an empty name leaves the label out.
+        data: the data set's labels.
+        mapping: the data set's names to the model's names, for labels whose names differ; the opposite
+            direction is accepted too. An empty model name leaves the label out.
 
     Raises:
-        UnknownName: a label of the data that the model does not know and that is not mapped, or a name in
-            the mapping that neither knows.
+        BadInput: the model does not have a label of the data set, and the mapping does not mention it.
+        UnknownName: neither the data set nor the model has a name of the mapping.
 
     Example:
-        >>> match_labels(Labels(("dent", "Kratzer")), Labels(("scratch",)), {"scratch": "Kratzer"}).place
+        >>> match_labels(Labels(("dent", "Kratzer")), Labels(("scratch",)), {"scratch": "Kratzer"}).index
         (1,)
     """
     renamed = dict(_data_first(pair, model, data) for pair in (mapping or {}).items())
-    place: list[int | None] = []
+    index: list[int | None] = []
     for name in data.names:
         target = renamed.get(name, name)
         if target and target not in model:
             raise BadInput(
-                f"the model does not know the data's label {target!r}{suggestion(target, model.names)}: "
-                f"say which label it is with --label-map {name}=LABEL, or leave it out with --label-map {name}="
+                f"the model does not have the data set's label {target!r}{suggestion(target, model.names)}. "
+                f"Map it with --label-map {name}=LABEL, or leave it out with --label-map {name}=",
+                reason="label-not-in-model",
             )
-        place.append(model.index(target) if target else None)
-    held = {p for p in place if p is not None}
-    absent = tuple(n for i, n in enumerate(model.names) if i not in held) if data.names else ()
-    return LabelMatch(model, tuple(place), absent)
+        index.append(model.index(target) if target else None)
+    mapped = {i for i in index if i is not None}
+    absent = tuple(n for i, n in enumerate(model.names) if i not in mapped) if data.names else ()
+    return LabelMatch(model, tuple(index), absent)
 
 
 def _data_first(pair: tuple[str, str], model: Labels, data: Labels) -> tuple[str, str]:
-    """A pair of the mapping with the data's name first, whichever way round it was given."""
+    """Return a pair of the mapping with the data set's name first."""
     name, target = pair
     if name not in data and name in model and target in data:
         name, target = target, name
     if name not in data:
-        raise UnknownName("label", name, data.names, where="the data")
+        raise UnknownName("label", name, data.names, where="the data set")
     if target and target not in model:
         raise UnknownName("label", target, model.names, where="the model")
     return name, target

@@ -1,32 +1,30 @@
-"""What an evaluation found: figures with intervals, label by label, and what stands behind them."""
+"""`Report`: the result of an evaluation, with intervals, per-label rows, errors and warnings."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from blemish.arrays import FloatArray
 from blemish.errors import UnknownName
-from blemish.model_file import write_atomically
 from blemish.structures import Labels, Task
 
-REPORT_VERSION = 1
+SCHEMA_VERSION = 1
+WarningKind = Literal["data-leakage", "optimistic-bias", "unreadable", "failed-metric", "note"]
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One number and how sure it is.
+    """The value of a metric with its 95 % confidence interval.
 
     Attributes:
-        value: None where it is not defined (average precision of a label that is never true).
-        low: lower end of the 95 % interval; None where none was asked for or none is defined.
-        high: upper end.
+        value: None if the metric is undefined, as the average precision of a label without positives is.
+        low: the lower end of the interval; None if there is no interval.
+        high: the upper end of the interval; None if there is no interval.
     """
 
     value: float | None
@@ -35,57 +33,72 @@ class MetricValue:
 
     @classmethod
     def of(cls, value: Any, interval: Any = None) -> MetricValue:
-        """From NumPy scalars, in which nan stands for not defined."""
-        low, high = (None, None) if interval is None else (_number(interval[0]), _number(interval[1]))
-        return cls(_number(value), low, high)
+        """Convert NumPy scalars, in which NaN means undefined.
+
+        Args:
+            value: the metric's value.
+            interval: the low and the high end of its interval, or None.
+        """
+        low, high = (None, None) if interval is None else (_finite(interval[0]), _finite(interval[1]))
+        return cls(_finite(value), low, high)
 
     def to_dict(self) -> dict[str, float | None]:
-        """`value`, `low`, `high`."""
+        """Return `value`, `low` and `high`."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
-    """One label's line.
+    """The results for one label.
 
     Attributes:
-        label: its name.
-        title: what people read.
-        support: how often it is true: images, or objects for tasks with boxes.
-        said: how often the verdict holds it.
-        hits: how often it is true and the verdict holds it.
-        threshold: the score from which the verdict is yes; None where the best label is the verdict.
-        figures: by name.
+        label: the name in JSON and in data.
+        display_name: the name that tables show.
+        support: the number of true images, or of true objects for tasks with objects.
+        predicted: the number of images or objects that are predicted as this label.
+        true_positives: the number of correct predictions among them.
+        threshold: the confidence threshold; None if the label with the highest score is predicted.
+        metrics: by name.
     """
 
     label: str
-    title: str
+    display_name: str
     support: int
-    said: int
-    hits: int
+    predicted: int
+    true_positives: int
     threshold: float | None
-    figures: Mapping[str, MetricValue]
+    metrics: Mapping[str, MetricValue]
+
+    @property
+    def false_positives(self) -> int:
+        """The number of wrong predictions of this label."""
+        return self.predicted - self.true_positives
+
+    @property
+    def false_negatives(self) -> int:
+        """The number of true images or objects that are not predicted as this label."""
+        return self.support - self.true_positives
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the row as `report.json` contains it."""
         return {
             "label": self.label,
-            "title": self.title,
+            "display_name": self.display_name,
             "support": self.support,
-            "said": self.said,
-            "hits": self.hits,
+            "predicted": self.predicted,
+            "true_positives": self.true_positives,
             "threshold": self.threshold,
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
         }
 
 
 @dataclass(frozen=True, eq=False)
 class ConfusionTable:
-    """What was taken for what.
+    """A confusion matrix with the names of its rows and columns.
 
     Attributes:
-        rows: names of what is true; for objects the last is `false alarm`: nothing was there.
-        columns: names of what was said; for objects the last is `missed`: nothing was said.
+        rows: the true labels; for objects, the last row is `false positive`: no object was there.
+        columns: the predicted labels; for objects, the last column is `missed`: nothing was predicted.
         counts: (rows, columns) float64 of whole numbers.
     """
 
@@ -94,7 +107,7 @@ class ConfusionTable:
     counts: FloatArray
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the table as `report.json` contains it."""
         return {
             "rows": list(self.rows),
             "columns": list(self.columns),
@@ -103,151 +116,161 @@ class ConfusionTable:
 
 
 @dataclass(frozen=True)
-class ErrorExample:
-    """One image on which the model was wrong.
+class ErrorCost:
+    """One type of detection error.
 
     Attributes:
-        position: which of the scored images.
-        id: the sample's, or its position as text.
-        severity: in [0, 1]; how sure the model was of what is wrong, or how far off it was.
-        what: one line for people: `taken for scratch (0.94), is dent`.
-        ground_truth: names of what is true.
-        said: names and scores of what was said.
+        ap50_cost: the AP50 that correcting all errors of this type would gain.
+        count: the number of errors of this type.
+    """
+
+    ap50_cost: float
+    count: int
+
+    def to_dict(self) -> dict[str, float]:
+        """Return `ap50_cost` and `count`."""
+        return {"ap50_cost": self.ap50_cost, "count": self.count}
+
+
+@dataclass(frozen=True)
+class ErrorExample:
+    """One image on which the model is wrong.
+
+    Attributes:
+        position: the image's index among the evaluated images.
+        id: the id of the sample, or its position as text.
+        severity: in [0, 1], the model's confidence in the error, or 1 minus the IoU.
+        description: one line such as `predicted scratch (0.94), true label dent (0.03)`.
+        ground_truth: the true labels.
+        predicted: the predicted labels with their scores.
     """
 
     position: int
     id: str
     severity: float
-    what: str
+    description: str
     ground_truth: tuple[str, ...] = ()
-    said: tuple[tuple[str, float], ...] = ()
+    predicted: tuple[tuple[str, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the example as `report.json` contains it."""
         return {
             "id": self.id,
             "severity": self.severity,
-            "what": self.what,
-            "truth": list(self.ground_truth),
-            "said": [{"label": label, "score": score} for label, score in self.said],
+            "description": self.description,
+            "ground_truth": list(self.ground_truth),
+            "predicted": [{"label": label, "score": score} for label, score in self.predicted],
         }
 
 
 @dataclass(frozen=True)
 class ReportWarning:
-    """Something a reader must know before believing a figure.
+    """A fact that changes how far a reader may trust the metrics.
 
     Attributes:
-        kind: `leak` (images the model learned from), `tuned` (split used to choose epoch or
-            thresholds), `broken` (images that could not be read), `note`.
+        kind: `data-leakage` (the model was trained on evaluated images), `optimistic-bias` (the checkpoint or
+            the thresholds were chosen on them), `unreadable` (images that cannot be read), `failed-metric`
+            (a third-party metric that raised an exception), or `note`.
         text: one sentence.
     """
 
-    kind: Literal["leak", "tuned", "broken", "note"]
+    kind: WarningKind
     text: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return `kind` and `text`."""
+        return {"kind": self.kind, "text": self.text}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Report:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        task: what was asked.
-        labels: in the order of the model; those that the data know.
-        headline: the name of the figure that counts: `macro_f1`, `mean_iou`, `ap`.
-        images: how many were scored.
-        groups: how many objects they show, where known.
-        figures: of all labels together, by name.
-        label_rows: one a label.
-        confusion: what was taken for what.
-        breakdown: where the rest of the figure went: for objects, the AP50 each kind of error costs.
-        charts: points of curves and bars of histograms, as the page draws them.
-        worst: the most confident mistakes, worst first.
-        stamps: what a reader must know.
-        model: facts of the model file; empty where predictions came from elsewhere.
-        data: facts of the data set.
-        leaks: images the model learned from: `exact`, `near` and their ids.
-        broken: images that could not be read: id, and why.
-        settings: how intervals were drawn, and other choices.
-        pictures: JPEG bytes of the worst images by id, for the page.
+        task: the model's task.
+        labels: the model's labels that the data set has too, in the model's order.
+        primary_metric: the name of the task's most important metric, such as `macro_f1`.
+        images: the number of evaluated images.
+        metrics: over all labels, by name.
+        groups: the number of groups (vehicles, claims, modules), or None if the data set has no groups.
+        label_rows: one per label.
+        confusion_matrix: ground truth against predictions, or None.
+        tide: for objects, the number and the cost of each type of error.
+        charts: the points of curves and the bars of histograms that the page draws.
+        top_errors: the most confident errors, worst first.
+        warnings: what a reader must know before trusting the metrics.
+        model: facts about the model file; empty for predictions from elsewhere.
+        data: facts about the data set.
+        train_overlap: evaluated images that the model was trained or validated on.
+        unreadable: the id of each image that cannot be read, and the reason.
+        settings: how the report was computed.
+        thumbnails: a JPEG for each of the first `top_errors`, by id; only the page contains them.
     """
 
     task: Task
     labels: Labels
-    headline: str
+    primary_metric: str
     images: int
-    figures: Mapping[str, MetricValue]
+    metrics: Mapping[str, MetricValue]
     groups: int | None = None
     label_rows: tuple[LabelRow, ...] = ()
-    confusion: ConfusionTable | None = None
-    breakdown: Mapping[str, MetricValue] = field(default_factory=dict)
+    confusion_matrix: ConfusionTable | None = None
+    tide: Mapping[str, ErrorCost] = field(default_factory=dict)
     charts: Mapping[str, Any] = field(default_factory=dict)
-    worst: tuple[ErrorExample, ...] = ()
-    stamps: tuple[ReportWarning, ...] = ()
+    top_errors: tuple[ErrorExample, ...] = ()
+    warnings: tuple[ReportWarning, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
-    leaks: Mapping[str, Any] = field(default_factory=dict)
-    broken: tuple[tuple[str, str], ...] = ()
+    train_overlap: Mapping[str, Any] = field(default_factory=dict)
+    unreadable: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def value(self, name: str) -> float | None:
-        """One figure's value, such as `report.value("macro_f1")`; UnknownName where there is none."""
-        if name not in self.figures:
-            raise UnknownName("figure", name, self.figures, where=f"the report of {self.task}")
-        return self.figures[name].value
+        """Return the value of one metric, such as `report.value("macro_f1")`; None if it is undefined.
+
+        Raises:
+            UnknownName: the report has no such metric.
+        """
+        if name not in self.metrics:
+            raise UnknownName("metric", name, self.metrics, where=f"the report of {self.task}")
+        return self.metrics[name].value
 
     def of_label(self, label: str) -> LabelRow:
-        """One label's line; UnknownName where the report has none."""
+        """Return the row of one label.
+
+        Raises:
+            UnknownName: the report has no such label.
+        """
         for row in self.label_rows:
             if row.label == label:
                 return row
         raise UnknownName("label", label, [row.label for row in self.label_rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as `report.json` holds it; pictures stand in the page alone."""
+        """Return the report as `report.json` contains it."""
+        matrix = self.confusion_matrix
         return {
-            "report_version": REPORT_VERSION,
+            "schema_version": SCHEMA_VERSION,
             "task": str(self.task),
             "images": self.images,
             "groups": self.groups,
-            "headline": {"name": self.headline, **self.figures[self.headline].to_dict()},
-            "stamps": [{"kind": stamp.kind, "text": stamp.text} for stamp in self.stamps],
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "primary_metric": {"name": self.primary_metric, **self.metrics[self.primary_metric].to_dict()},
+            "warnings": [warning.to_dict() for warning in self.warnings],
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
             "labels": [row.to_dict() for row in self.label_rows],
-            "confusion": None if self.confusion is None else self.confusion.to_dict(),
-            "breakdown": {name: figure.to_dict() for name, figure in self.breakdown.items()},
-            "worst": [mistake.to_dict() for mistake in self.worst],
-            "leaks": dict(self.leaks),
-            "broken": [{"id": name, "error": reason} for name, reason in self.broken],
+            "confusion_matrix": None if matrix is None else matrix.to_dict(),
+            "tide": {name: cost.to_dict() for name, cost in self.tide.items()},
+            "top_errors": [error.to_dict() for error in self.top_errors],
+            "train_overlap": dict(self.train_overlap),
+            "unreadable": [{"id": name, "error": reason} for name, reason in self.unreadable],
             "model": dict(self.model),
             "data": dict(self.data),
             "settings": dict(self.settings),
             "charts": dict(self.charts),
         }
 
-    def write(self, folder: Path | str) -> tuple[Path, Path]:
-        """Write `report.json` and `report.html`, each complete or not at all.
 
-        Args:
-            folder: where to; it is made.
-
-        Returns:
-            The two paths.
-
-        Raises:
-            MissingExtra: the page needs the extra `eval`; the JSON is written before.
-            StorageFull: it could not be written.
-        """
-        folder = Path(folder)
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(folder / "report.json", text.encode())
-        from blemish.evaluation.html_report import render
-
-        write_atomically(folder / "report.html", render(self).encode())
-        return folder / "report.json", folder / "report.html"
-
-
-def _number(value: Any) -> float | None:
+def _finite(value: Any) -> float | None:
     number = float(np.asarray(value))
     return number if math.isfinite(number) else None

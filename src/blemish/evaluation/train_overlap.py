@@ -1,4 +1,4 @@
-"""Images of a test that the model has seen before: the same pixels, or nearly the same picture."""
+"""Evaluated images that the model was trained or validated on: equal pixels, or nearly identical images."""
 
 from __future__ import annotations
 
@@ -20,63 +20,59 @@ CHUNK_CELLS = 20_000_000
 
 @dataclass(frozen=True)
 class TrainOverlap:
-    """Which evaluated images the model file has fingerprints of.
+    """The evaluated images that the model file has fingerprints of.
 
     Attributes:
-        compared: how many fingerprints the file carries.
-        evaluated: how many images were compared with them.
-        train: ids of images that were learned from.
-        near_train: ids of others that are near-identical to one that was learned from.
-        val: ids of images on which epoch and thresholds were chosen.
-        near_val: ids of others that are near-identical to one of those.
+        fingerprints: the number of fingerprints in the model file.
+        images: the number of images that were compared with them.
+        train: ids of training images.
+        near_train: ids of other images that are nearly identical to a training image.
+        val: ids of validation images, on which the checkpoint and the thresholds were chosen.
+        near_val: ids of other images that are nearly identical to a validation image.
     """
 
-    compared: int = 0
-    evaluated: int = 0
+    fingerprints: int = 0
+    images: int = 0
     train: tuple[str, ...] = ()
     near_train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     near_val: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """One word a thing."""
+        """Return the overlap as `report.json` contains it."""
         return {
-            "compared": self.compared,
-            "evaluated": self.evaluated,
+            "fingerprints": self.fingerprints,
+            "images": self.images,
             "train": list(self.train),
             "near_train": list(self.near_train),
             "val": list(self.val),
             "near_val": list(self.near_val),
         }
 
-    def stamps(self) -> tuple[ReportWarning, ...]:
-        """What a reader of the figures must know."""
+    def warnings(self) -> tuple[ReportWarning, ...]:
+        """Return the warnings for the report: data leakage, and optimistic bias."""
         out = []
         if self.train or self.near_train:
             parts = []
             if self.train:
-                whole = len(self.train) == self.evaluated
-                count = f"all {self.evaluated}" if whole else f"{len(self.train)} of {self.evaluated}"
-                parts.append(f"{count} images are among those the model learned from")
+                share = "All" if len(self.train) == self.images else f"{len(self.train)} of"
+                parts.append(f"{share} {self.images} images are in the model's training set")
             if self.near_train:
-                more = f"{len(self.near_train)} more are" if self.train else f"{len(self.near_train)} are"
-                parts.append(f"{more} near-identical to one it learned from")
-            out.append(
-                ReportWarning("leak", f"{', and '.join(parts)}: the figures are better than the truth")
-            )
+                number = f"{len(self.near_train)} more" if self.train else f"{len(self.near_train)} images"
+                parts.append(f"{number} are nearly identical to a training image")
+            text = f"{', and '.join(parts)}: the metrics are better than on new images."
+            out.append(ReportWarning("data-leakage", text))
         if self.val or self.near_val:
-            number = len(self.val) + len(self.near_val)
-            out.append(
-                ReportWarning(
-                    "tuned",
-                    f"{number} of {self.evaluated} images are those on which epoch, temperature or "
-                    "thresholds were chosen, or near-identical to one: the figures lean to the good side",
-                )
+            validation = len(self.val) + len(self.near_val)
+            text = (
+                f"{validation} of {self.images} images are the images on which the epoch, the temperature or the "
+                "thresholds were chosen, or nearly identical to them: the metrics have an optimistic bias."
             )
+            out.append(ReportWarning("optimistic-bias", text))
         return tuple(out)
 
 
-def find_leaks(
+def find_train_overlap(
     ids: Sequence[str],
     pixel: NDArray[np.uint64],
     perceptual: NDArray[np.uint64],
@@ -89,23 +85,23 @@ def find_leaks(
     """Compare evaluated images with the model file's fingerprints.
 
     Args:
-        ids: (n,) names of the images.
+        ids: (n,) ids of the images.
         pixel: (n,) uint64 pixel hashes.
         perceptual: (n,) uint64 perceptual hashes.
-        detail: (n, 4) uint64 detailed hashes.
-        known: what the model file carries.
-        max_bits: near-identical images differ in at most so many bits of the perceptual hash,
-        max_detail_bits: and in at most so many of the detailed one.
+        detail: (n, 4) uint64 detail hashes.
+        known: the fingerprints in the model file.
+        max_bits: the largest number of bits in which the perceptual hashes of nearly identical images differ.
+        max_detail_bits: the largest number of bits in which their detail hashes differ.
     """
     if not len(known.pixel):
-        return TrainOverlap(evaluated=len(ids))
-    found: dict[str, tuple[str, ...]] = {}
+        return TrainOverlap(images=len(ids))
+    overlap: dict[str, tuple[str, ...]] = {}
     seen = np.zeros(len(ids), bool)
     for name, split in (("train", TRAIN), ("val", VAL)):
         of_split = known.split == split
         exact = np.isin(pixel, known.pixel[of_split]) & ~seen
         seen |= exact
-        found[name] = tuple(ids[i] for i in np.flatnonzero(exact).tolist())
+        overlap[name] = tuple(ids[i] for i in np.flatnonzero(exact).tolist())
     for name, split in (("near_train", TRAIN), ("near_val", VAL)):
         of_split = known.split == split
         near = _near(
@@ -116,25 +112,29 @@ def find_leaks(
         )
         near &= ~seen
         seen |= near
-        found[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
-    return TrainOverlap(compared=len(known.pixel), evaluated=len(ids), **found)
+        overlap[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
+    return TrainOverlap(fingerprints=len(known.pixel), images=len(ids), **overlap)
 
 
 def split_as_in_training(dataset: Dataset, known: Fingerprints) -> Dataset:
-    """The images in the splits that they had when a model was trained.
+    """Assign images to the splits that they had when a model was trained.
 
-    For a set that names no splits itself, which training divided: `train` and `val` as the model file
-    remembers them by fingerprints, and `test` for images that it has never seen, nor anything near
-    them. Images that cannot be opened are in `test`, where evaluation lists them.
+    For a data set without splits, which training divided: `train` and `val` contain the images that the model
+    file remembers by fingerprints or that are nearly identical to those, and `test` contains the others.
+    Images that cannot be read are in `test`, where the evaluation lists them.
+
+    Args:
+        dataset: without splits.
+        known: the fingerprints in the model file.
     """
     ids = [s.id for s in dataset]
-    prints = fingerprints(dataset)
-    leaks = find_leaks(ids, prints.pixel, prints.perceptual, prints.detail, known)
+    hashes = fingerprints(dataset)
+    overlap = find_train_overlap(ids, hashes.pixel, hashes.perceptual, hashes.detail, known)
     split_of = dict.fromkeys(ids, "test")
-    split_of |= dict.fromkeys((*leaks.train, *leaks.near_train), "train")
-    split_of |= dict.fromkeys((*leaks.val, *leaks.near_val), "val")
-    closed = np.flatnonzero(~prints.opened).tolist()
-    return dataset.with_splits(split_of | {ids[i]: "test" for i in closed})
+    split_of |= dict.fromkeys((*overlap.train, *overlap.near_train), "train")
+    split_of |= dict.fromkeys((*overlap.val, *overlap.near_val), "val")
+    unreadable = np.flatnonzero(~hashes.opened).tolist()
+    return dataset.with_splits(split_of | {ids[i]: "test" for i in unreadable})
 
 
 def _near(
@@ -143,7 +143,7 @@ def _near(
     max_bits: int,
     max_detail_bits: int,
 ) -> NDArray[np.bool_]:
-    """(n,) bool: whether any known image differs in few bits of both hashes."""
+    """Return an (n,) bool array: whether any known image differs in at most these bits of both hashes."""
     hashes, details = ours
     out = np.zeros(len(hashes), bool)
     step = max(1, CHUNK_CELLS // max(len(known[0]), 1))

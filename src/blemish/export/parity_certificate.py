@@ -246,7 +246,7 @@ def _changed_objects(before: Prediction, after: Prediction) -> int:
 
 def _headline(kept: Sequence[Pair]) -> tuple[str, tuple[float | None, float | None]]:
     """The headline metric's name and its value before and after; nothing where nobody knows the truth."""
-    from blemish.evaluation.build_report import score
+    from blemish.evaluation.build_report import score_predictions
 
     known = [
         (first, second, sample.ground_truth)
@@ -256,9 +256,9 @@ def _headline(kept: Sequence[Pair]) -> tuple[str, tuple[float | None, float | No
     if not known:
         return "", (None, None)
     ground_truths = [ground_truth for _, _, ground_truth in known]
-    before = score([first for first, _, _ in known], ground_truths, intervals=False)
-    after = score([second for _, second, _ in known], ground_truths, intervals=False)
-    return before.headline, (before.value(before.headline), after.value(after.headline))
+    before = score_predictions([first for first, _, _ in known], ground_truths, intervals=False)
+    after = score_predictions([second for _, second, _ in known], ground_truths, intervals=False)
+    return before.primary_metric, (before.value(before.primary_metric), after.value(after.primary_metric))
 
 
 def _reasons(

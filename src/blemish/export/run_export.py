@@ -92,18 +92,18 @@ def without_folders(value: Any) -> Any:
 
 def _with_intervals(kept: Sequence[Pair], *, tuned: bool) -> dict[str, Any]:
     """Every figure of the file on the validation images, with its 95 % interval."""
-    from blemish.evaluation.build_report import score
+    from blemish.evaluation.build_report import score_predictions
 
     known = [(prediction, sample) for _, prediction, sample in kept if sample.ground_truth is not None]
     if not known:
         return {}
-    report = score(
+    report = score_predictions(
         [prediction for prediction, _ in known],
         [sample.ground_truth for _, sample in known if sample.ground_truth is not None],
         groups=[sample.group for _, sample in known],
     )
-    figures = {name: figure.to_dict() for name, figure in report.figures.items() if figure.value is not None}
-    return {"val with intervals": {**figures, "images": len(known), "tuned": tuned}}
+    metrics = {name: metric.to_dict() for name, metric in report.metrics.items() if metric.value is not None}
+    return {"val with intervals": {**metrics, "images": len(known), "tuned": tuned}}
 
 
 def write_weights(network: Network, path: Path) -> None:

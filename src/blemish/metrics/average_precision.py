@@ -1,43 +1,63 @@
-"""COCO's figures: average precision and recall over labels, overlaps and sizes."""
+"""COCO's twelve metrics: average precision and recall over labels, IoU thresholds and object sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray
-from blemish.metrics.coco_matching import HIT, IGNORED, Matches
+from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-MOST = (1, 10, 100)
-# name: (AP or AR, overlap or None for the mean of all, area, most detections)
-FIGURES: dict[str, tuple[str, float | None, str, int]] = {
-    "ap": ("ap", None, "all", 100),
-    "ap50": ("ap", 0.5, "all", 100),
-    "ap75": ("ap", 0.75, "all", 100),
-    "ap_small": ("ap", None, "small", 100),
-    "ap_medium": ("ap", None, "medium", 100),
-    "ap_large": ("ap", None, "large", 100),
-    "ar_1": ("ar", None, "all", 1),
-    "ar_10": ("ar", None, "all", 10),
-    "ar_100": ("ar", None, "all", 100),
-    "ar_small": ("ar", None, "small", 100),
-    "ar_medium": ("ar", None, "medium", 100),
-    "ar_large": ("ar", None, "large", 100),
+DETECTION_LIMITS = (1, 10, 100)
+
+
+class CocoMetric(NamedTuple):
+    """How one of COCO's metrics is computed.
+
+    Attributes:
+        kind: "ap" for average precision, "ar" for average recall.
+        iou: the IoU threshold; None for the mean over all thresholds.
+        area: the name of the area range.
+        max_detections: the number of detections per image and label that count.
+    """
+
+    kind: str
+    iou: float | None
+    area: str
+    max_detections: int
+
+
+COCO_METRICS: dict[str, CocoMetric] = {
+    "ap": CocoMetric("ap", None, "all", 100),
+    "ap50": CocoMetric("ap", 0.5, "all", 100),
+    "ap75": CocoMetric("ap", 0.75, "all", 100),
+    "ap_small": CocoMetric("ap", None, "small", 100),
+    "ap_medium": CocoMetric("ap", None, "medium", 100),
+    "ap_large": CocoMetric("ap", None, "large", 100),
+    "ar_1": CocoMetric("ar", None, "all", 1),
+    "ar_10": CocoMetric("ar", None, "all", 10),
+    "ar_100": CocoMetric("ar", None, "all", 100),
+    "ar_small": CocoMetric("ar", None, "small", 100),
+    "ar_medium": CocoMetric("ar", None, "medium", 100),
+    "ar_large": CocoMetric("ar", None, "large", 100),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class AccumulatedMatches:
-    """What COCO's figures are made of; nan for a label without truths in a range.
+    """The precision and recall that COCO's metrics are means of.
+
+    Values are NaN for a label without ground truth in an area range.
 
     Attributes:
-        precision: (L, a, t, 101) float64, interpolated at 101 recalls, at most 100 detections.
-        recall: (L, a, t, m) float64, the highest reached with at most 1, 10 and 100 detections.
-        ious: (t,) the overlaps.
-        areas: names of the area ranges.
+        precision: (L, a, t, 101) float64, interpolated at 101 recalls, at most 100 detections per image.
+        recall: (L, a, t, m) float64, the highest recall with at most 1, 10 and 100 detections per image.
+        ious: (t,) float64, the IoU thresholds.
+        areas: the names of the area ranges.
     """
 
     precision: FloatArray
@@ -46,59 +66,71 @@ class AccumulatedMatches:
     areas: tuple[str, ...]
 
     def per_label(self, name: str) -> FloatArray:
-        """(L,) one of FIGURES for each label; nan where it has no truths in that range."""
-        kind, iou, area, most = FIGURES[name]
+        """Return one of `COCO_METRICS` for each label.
+
+        Returns:
+            (L,) float64; NaN for a label without ground truth in the metric's area range.
+        """
+        kind, iou, area, limit = COCO_METRICS[name]
         a = self.areas.index(area)
         t = slice(None) if iou is None else np.flatnonzero(np.isclose(self.ious, iou))
-        values = self.precision[:, a, t] if kind == "ap" else self.recall[:, a, t, MOST.index(most)]
+        if kind == "ap":
+            values = self.precision[:, a, t]
+        else:
+            values = self.recall[:, a, t, DETECTION_LIMITS.index(limit)]
         return np.asarray(values.reshape(len(values), -1).mean(1))
 
-    def figure(self, name: str) -> float:
-        """One of FIGURES: the mean over labels that have truths in that range; nan where none has."""
+    def metric(self, name: str) -> float:
+        """Return one of `COCO_METRICS`: the mean over labels with ground truth; NaN if none has any."""
         values = self.per_label(name)
-        held = values[~np.isnan(values)]
-        return float(held.mean()) if len(held) else float("nan")
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if len(defined) else float("nan")
 
-    def figures(self) -> dict[str, float]:
-        """All twelve of FIGURES."""
-        return {name: self.figure(name) for name in FIGURES}
+    def metrics(self) -> dict[str, float]:
+        """Return all `COCO_METRICS` by name."""
+        return {name: self.metric(name) for name in COCO_METRICS}
 
 
 def accumulate(matches: Matches) -> AccumulatedMatches:
-    """Precision at 101 recalls and the recall reached, for each label, area range and overlap.
+    """Compute precision at 101 recalls, and the recall reached, for each label, area range and IoU threshold.
 
     Source:
-        pycocotools.cocoeval.COCOeval.accumulate; nan stands for its -1.
+        pycocotools.cocoeval.COCOeval.accumulate, with NaN in place of its -1.
     """
     labels, (_, areas, ious) = matches.ground_truths.label_count, matches.outcome.shape
     precision = np.full((labels, areas, ious, len(RECALLS)), np.nan)
-    recall = np.full((labels, areas, ious, len(MOST)), np.nan)
-    order = np.lexsort((-matches.found.score, matches.found.label))
-    borders = np.searchsorted(matches.found.label[order], np.arange(labels + 1))
+    recall = np.full((labels, areas, ious, len(DETECTION_LIMITS)), np.nan)
+    order = np.lexsort((-matches.detections.score, matches.detections.label))
+    borders = np.searchsorted(matches.detections.label[order], np.arange(labels + 1))
     for label in range(labels):
         positives = (~matches.ignored[matches.ground_truths.label == label]).sum(0)  # (a,)
         rows = order[borders[label] : borders[label + 1]]
         outcome = matches.outcome[rows]
         for area in np.flatnonzero(positives):
-            for m, most in enumerate(MOST):
-                hits = (outcome[matches.rank[rows] < most, area] == HIT).sum(0)
-                recall[label, area, :, m] = hits / positives[area]
+            for m, limit in enumerate(DETECTION_LIMITS):
+                true_positives = (outcome[matches.rank[rows] < limit, area] == TRUE_POSITIVE).sum(0)
+                recall[label, area, :, m] = true_positives / positives[area]
             for iou in range(ious):
-                precision[label, area, iou] = interpolated(outcome[:, area, iou], int(positives[area]))
+                precision[label, area, iou] = interpolated_precision(
+                    outcome[:, area, iou], int(positives[area])
+                )
     return AccumulatedMatches(precision, recall, matches.ious, matches.areas)
 
 
-def interpolated(outcome: NDArray[np.int8], positives: int) -> FloatArray:
-    """(101,) float64: the best precision at each recall or a higher one; 0 at recalls never reached.
+def interpolated_precision(outcome: NDArray[np.int8], positives: int) -> FloatArray:
+    """Return the best precision at each of 101 recalls or at a higher recall.
 
     Args:
-        outcome: (n,) HIT, FALSE_ALARM or IGNORED, in order of score.
-        positives: how many can be found, at least 1.
+        outcome: (n,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED, in descending order of score.
+        positives: the number of objects that can be detected, at least 1.
+
+    Returns:
+        (101,) float64 in [0, 1]; 0 at recalls that are never reached.
     """
-    counted = outcome[outcome != IGNORED] == HIT
-    hits = np.cumsum(counted)
-    # The smallest number keeps 0 / 0 from arising; it is there because COCO's own code has it.
-    precision = hits / (np.arange(1, len(hits) + 1) + np.spacing(1))
+    counted = outcome[outcome != IGNORED] == TRUE_POSITIVE
+    true_positives = np.cumsum(counted)
+    # np.spacing(1) prevents 0 / 0; pycocotools adds it too, so that the values agree bit for bit.
+    precision = true_positives / (np.arange(1, len(true_positives) + 1) + np.spacing(1))
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(hits / positives, RECALLS, side="left")
+    place = np.searchsorted(true_positives / positives, RECALLS, side="left")
     return np.append(precision, 0.0)[np.minimum(place, len(precision))]

@@ -1,4 +1,4 @@
-"""Whether a score of 70 % means right 70 times in 100, and the temperature that makes it so."""
+"""Calibration: whether a score of 0.7 is correct 7 times in 10, and the temperature that makes it so."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from blemish.metrics.classification import ones_if_none, ratio
 
 Array = NDArray[Any]
 BINS = 15
-TEMPERATURES = (0.05, 20.0)
+TEMPERATURE_LIMITS = (0.05, 20.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence beside accuracy, in bins of equal width over [0, 1]; bin i holds (i / k, (i + 1) / k].
+    """Confidence and accuracy in k bins of equal width over [0, 1]; bin i covers (i / k, (i + 1) / k].
 
     Attributes:
-        images: (k,) or (k, r) float64, how many fall into each bin.
-        confidence: likewise, their mean score; 0 for an empty bin.
-        accuracy: likewise, the share that is right.
+        counts: (k,) or (k, r) float64, the number of scores in each bin.
+        confidence: (k,) or (k, r) float64, the mean score of each bin; 0 for an empty bin.
+        accuracy: (k,) or (k, r) float64, the share of correct answers in each bin; 0 for an empty bin.
     """
 
-    images: Array
+    counts: Array
     confidence: Array
     accuracy: Array
 
     @property
     def error(self) -> Array:
-        """The expected calibration error, () or (r,) in [0, 1]: the mean distance, by image."""
-        distance = np.abs(self.confidence - self.accuracy) * self.images
-        return ratio(distance.sum(0), self.images.sum(0))
+        """The expected calibration error, () or (r,) in [0, 1]: mean |confidence - accuracy| over scores."""
+        difference = np.abs(self.confidence - self.accuracy) * self.counts
+        return ratio(difference.sum(0), self.counts.sum(0))
 
 
 def reliability(
-    scores: Array, right: Array, weights: Array | None = None, *, bins: int = BINS
+    scores: Array, correct: Array, weights: Array | None = None, *, bins: int = BINS
 ) -> Reliability:
-    """Confidence beside accuracy.
+    """Return confidence and accuracy in bins of equal width.
 
     Args:
         scores: (n,) in [0, 1].
-        right: (n,) bool, whether what was scored is so.
-        weights: (n,) or (n, r), how often each image counts; once where not given.
+        correct: (n,) bool, whether each scored answer is true.
+        weights: (n,) or (n, r), the number of times that each score counts [default: 1].
         bins: k.
 
     Returns:
@@ -56,57 +56,57 @@ def reliability(
     """
     scores = np.asarray(scores, np.float64)
     weights = ones_if_none(weights, len(scores))
-    # The same edges as numpy.linspace, so that a score on an edge falls into the lower bin.
+    # The edges equal numpy.linspace bit for bit; a score on an edge belongs to the lower bin.
     place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores, side="left")
     member = (place == np.arange(bins)[:, None]).astype(np.float64)
     inside = member @ weights
     return Reliability(
         inside,
         ratio((member * scores) @ weights, inside),
-        ratio((member * np.asarray(right, np.float64)) @ weights, inside),
+        ratio((member * np.asarray(correct, np.float64)) @ weights, inside),
     )
 
 
-def expected_calibration_error(scores: Array, right: Array, *, bins: int = BINS) -> float:
-    """The mean distance of confidence and accuracy over bins of equal width, in [0, 1].
+def expected_calibration_error(scores: Array, correct: Array, *, bins: int = BINS) -> float:
+    """Return the mean difference between confidence and accuracy over bins of equal width, in [0, 1].
 
     Args:
         scores: (n,) in [0, 1].
-        right: (n,) bool.
-        bins: how many.
+        correct: (n,) bool, whether each scored answer is true.
+        bins: the number of bins.
     """
-    return float(reliability(scores, right, bins=bins).error)
+    return float(reliability(scores, correct, bins=bins).error)
 
 
 def log_losses(probabilities: Array, ground_truth: Array) -> NDArray[np.float64]:
-    """The surprise at each image, in nats.
+    """Return the log loss of each image, in nats.
 
     Args:
         probabilities: (n, L) in [0, 1].
-        ground_truth: (n,) int for one label an image, or (n, L) bool.
+        ground_truth: (n,) int for one label per image, or (n, L) bool.
 
     Returns:
-        (n,) float64: for one label an image, -log of its probability; else the mean over labels of the
-        binary cross-entropy. Probabilities are kept one float64 epsilon from 0 and 1.
+        (n,) float64: for one label per image, -log of its probability; otherwise the mean over labels of the
+        binary cross-entropy. Probabilities are clipped to one float64 epsilon from 0 and 1.
 
     Source:
-        sklearn.metrics.log_loss; for many labels the mean of it over labels.
+        sklearn.metrics.log_loss; for any number of labels, its mean over labels.
     """
     ground_truth = np.asarray(ground_truth)
-    tiny = np.finfo(np.float64).eps
-    p = np.clip(np.asarray(probabilities, np.float64), tiny, 1 - tiny)
+    epsilon = np.finfo(np.float64).eps
+    p = np.clip(np.asarray(probabilities, np.float64), epsilon, 1 - epsilon)
     if ground_truth.ndim == 1:
         return np.asarray(-np.log(p[np.arange(len(p)), ground_truth]))
     return np.asarray(-np.where(ground_truth, np.log(p), np.log1p(-p)).mean(1))
 
 
 def brier_scores(probabilities: Array, ground_truth: Array) -> NDArray[np.float64]:
-    """The squared error at each image.
+    """Return the Brier score (squared error of the probabilities) of each image.
 
     Args:
         probabilities: (n, L) in [0, 1].
-        ground_truth: (n,) int for one label an image: the sum over labels, in [0, 2]; or (n, L) bool: the mean
-            over labels, in [0, 1].
+        ground_truth: (n,) int for one label per image, which gives the sum over labels, in [0, 2]; or (n, L)
+            bool, which gives the mean over labels, in [0, 1].
 
     Returns:
         (n,) float64.
@@ -122,19 +122,20 @@ def brier_scores(probabilities: Array, ground_truth: Array) -> NDArray[np.float6
 
 
 def fit_temperature(
-    logits: Array, ground_truth: Array, *, limits: tuple[float, float] = TEMPERATURES
+    logits: Array, ground_truth: Array, *, limits: tuple[float, float] = TEMPERATURE_LIMITS
 ) -> float:
-    """The number by which logits are divided so that the log loss is least.
+    """Return the temperature (the divisor of the logits) that minimizes the log loss.
 
-    The loss is convex in 1 / temperature, so its slope has one zero, found by halving.
+    The loss is convex in 1 / temperature, so its slope has one zero, which bisection finds.
 
     Args:
         logits: (n, L), finite.
         ground_truth: (n,) int for softmax, or (n, L) bool for sigmoid.
-        limits: smallest and largest temperature; perfectly separated data would otherwise ask for zero.
+        limits: the smallest and the largest temperature; without them, perfectly separated data would have
+            the temperature 0.
 
     Returns:
-        A temperature within `limits`; 1 without images, and where all logits of an image are equal.
+        A temperature within `limits`; 1 without images, and 1 if the logits of every image are equal.
 
     Raises:
         BadInput: a logit is not finite.
@@ -144,16 +145,17 @@ def fit_temperature(
     """
     z, ground_truth = np.asarray(logits, np.float64), np.asarray(ground_truth)
     if not np.isfinite(z).all():
-        raise BadInput("a logit is not finite: the temperature cannot be fitted")
+        row = int(np.argmin(np.isfinite(z).all(1)))
+        raise BadInput(f"logits of row {row}: expected finite numbers, got {z[row]}", reason="not-finite")
     if z.size == 0:
         return 1.0
     if ground_truth.ndim == 1:
         z = z - z.max(1, keepdims=True)
-        wanted = z[np.arange(len(z)), ground_truth].mean()
+        mean_of_true = z[np.arange(len(z)), ground_truth].mean()
 
         def slope(sharpness: float) -> float:
             e = np.exp(z * sharpness)
-            return float(((e * z).sum(1) / e.sum(1)).mean() - wanted)
+            return float(((e * z).sum(1) / e.sum(1)).mean() - mean_of_true)
     else:
 
         def slope(sharpness: float) -> float:

@@ -1,4 +1,4 @@
-"""Which detection found which truth, by COCO's rules; done once, counted as often as wanted."""
+"""Matching detections with ground truth by COCO's rules, once for all metrics and resamples."""
 
 from __future__ import annotations
 
@@ -20,115 +20,126 @@ AREAS: dict[str, tuple[float, float]] = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-MOST_FOUND = 100
-FALSE_ALARM, HIT, IGNORED = 0, 1, 2
+MAX_DETECTIONS = 100
+FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Detections, best first within each image and label, and what became of each.
+    """Detections, best first within each image and label, and the outcome of each.
 
     Attributes:
-        found: the detections, at most 100 an image and label.
-        ground_truths: as they were given.
-        rank: (n,) int64, the detection's place in its image and label, from 0.
-        outcome: (n, a, t) int8 for each area range and overlap: FALSE_ALARM, HIT or IGNORED.
-        ignored: (m, a) bool, truths that are neither found nor missed: crowds, and those out of the range.
-        taken: (n,) int64, the truth that each detection found at the first overlap whatever its area, or -1.
-        ious: (t,) float64, the overlaps asked for.
-        areas: names of the area ranges.
+        detections: at most 100 per image and label.
+        ground_truths: the objects of all images.
+        rank: (n,) int64, the detection's position within its image and label, from 0.
+        outcome: (n, a, t) int8 for each area range and IoU threshold: FALSE_POSITIVE, TRUE_POSITIVE or
+            IGNORED.
+        ignored: (m, a) bool, ground truths that count neither as detected nor as missed: crowds, and objects
+            outside the area range.
+        matched: (n,) int64, the ground truth that each detection matched at the first IoU threshold in the
+            first area range, or -1.
+        ious: (t,) float64, the IoU thresholds.
+        areas: the names of the area ranges.
     """
 
-    found: ObjectArrays
+    detections: ObjectArrays
     ground_truths: ObjectArrays
     rank: IntArray
     outcome: NDArray[np.int8]
     ignored: NDArray[np.bool_]
-    taken: IntArray
+    matched: IntArray
     ious: FloatArray
     areas: tuple[str, ...]
 
     @property
     def positives(self) -> IntArray:
-        """(L,) int64: how many objects of each label can be found, whatever their area."""
+        """The (L,) int64 numbers of objects of each label that can be detected, in the first area range."""
         return np.bincount(
             self.ground_truths.label[~self.ignored[:, 0]], minlength=self.ground_truths.label_count
         )
 
 
-def match(
-    found: ObjectArrays,
+def match_detections(
+    detections: ObjectArrays,
     ground_truths: ObjectArrays,
     *,
     ious: FloatArray = IOUS,
     areas: dict[str, tuple[float, float]] = AREAS,
-    most: int = MOST_FOUND,
+    max_detections: int = MAX_DETECTIONS,
 ) -> Matches:
-    """Match detections with truths.
+    """Match detections with ground truth.
 
-    Within an image and a label, detections take their pick from the best down: of the truths still free
-    that overlap enough, the one that overlaps most, the later one where two overlap the same. Truths that
-    are ignored (crowds, and those whose area is out of the range) come only after all others. What takes an
-    ignored truth is ignored, and so is what finds nothing and is itself out of the range. A crowd can be
-    taken any number of times.
+    Within an image and a label, each detection in descending order of score matches the free ground truth
+    with the largest IoU of at least the threshold; of equal IoUs, the later ground truth. An ignored ground
+    truth (a crowd, or an object outside the area range) is matched only if no other one is left. A detection
+    that matches an ignored ground truth is ignored, and so is an unmatched detection outside the area range.
+    A crowd can be matched any number of times.
 
     Args:
-        found: the detections.
-        ground_truths: the truths.
-        ious: (t,) overlaps from which a truth is found.
-        areas: for each name of a range the smallest and the largest area in square pixels, both included;
-            the first is taken for the whole.
-        most: detections considered for each image and label.
+        detections: of all images.
+        ground_truths: of the same images.
+        ious: (t,) IoU thresholds.
+        areas: the smallest and the largest area of each range in square pixels, both included; the first
+            range is the one that contains every object.
+        max_detections: the number of detections per image and label that are matched.
 
     Source:
         pycocotools.cocoeval.COCOeval.evaluateImg.
     """
-    group = found.image * max(found.label_count, 1) + found.label
-    order = np.lexsort((np.arange(len(found)), -found.score, group))
-    rank = _place_in_run(group[order])
-    order, rank = order[rank < most], rank[rank < most]
-    found = found.take(order)
+    group = detections.image * max(detections.label_count, 1) + detections.label
+    order = np.lexsort((np.arange(len(detections)), -detections.score, group))
+    rank = _position_in_run(group[order])
+    order, rank = order[rank < max_detections], rank[rank < max_detections]
+    detections = detections.take(order)
     limits = np.array(list(areas.values()), np.float64).reshape(-1, 2)
     outside = [
-        (o.area[:, None] < limits[:, 0]) | (o.area[:, None] > limits[:, 1]) for o in (found, ground_truths)
+        (objects.area[:, None] < limits[:, 0]) | (objects.area[:, None] > limits[:, 1])
+        for objects in (detections, ground_truths)
     ]
     ignored = ground_truths.crowd[:, None] | outside[1]
-    pairs = overlapping_pairs(found, ground_truths, min_iou=float(ious.min(initial=1)))
-    taken = _taken(pairs, rank, ignored, ground_truths.crowd, ious)
-    outcome = np.where(outside[0][:, :, None], IGNORED, FALSE_ALARM).astype(np.int8)
+    pairs = overlapping_pairs(detections, ground_truths, min_iou=float(ious.min(initial=1)))
+    matched = _match(pairs, rank, ignored, ground_truths.crowd, ious)
+    outcome = np.where(outside[0][:, :, None], IGNORED, FALSE_POSITIVE).astype(np.int8)
     outcome = np.repeat(outcome, len(ious), axis=2)
-    row, area, iou = np.nonzero(taken >= 0)
-    outcome[row, area, iou] = np.where(ignored[taken[row, area, iou], area], IGNORED, HIT)
+    row, area, iou = np.nonzero(matched >= 0)
+    outcome[row, area, iou] = np.where(ignored[matched[row, area, iou], area], IGNORED, TRUE_POSITIVE)
     return Matches(
-        found, ground_truths, rank, outcome, ignored, taken[:, 0, 0].astype(np.int64), ious, tuple(areas)
+        detections=detections,
+        ground_truths=ground_truths,
+        rank=rank,
+        outcome=outcome,
+        ignored=ignored,
+        matched=matched[:, 0, 0].astype(np.int64),
+        ious=ious,
+        areas=tuple(areas),
     )
 
 
-def _taken(
+def _match(
     pairs: OverlapPairs,
     rank: IntArray,
     ignored: NDArray[np.bool_],
     crowd: NDArray[np.bool_],
     ious: FloatArray,
 ) -> NDArray[np.int32]:
-    """(n, a, t): the truth each detection takes, or -1.
+    """Return the (n, a, t) ground truth that each detection matches, or -1.
 
-    Every step lets the detections of one rank, in all images and labels at once, take their pick.
+    Each step matches the detections of one rank, of all images and labels at once.
     """
     count, area_count = len(rank), ignored.shape[1]
-    taken = np.full((count, area_count, len(ious)), -1, np.int32)
-    # Within a detection the pairs stand by preference, so that the pick is the last that is free.
-    order = np.lexsort((pairs.ground_truth, pairs.iou, pairs.found))
-    found, ground_truth, iou = pairs.found[order], pairs.ground_truth[order], pairs.iou[order]
+    matched = np.full((count, area_count, len(ious)), -1, np.int32)
+    # The pairs of a detection are in ascending order of preference, so the last free one is its match.
+    order = np.lexsort((pairs.ground_truth, pairs.iou, pairs.detection))
+    detection, ground_truth, iou = pairs.detection[order], pairs.ground_truth[order], pairs.iou[order]
     enough = iou[:, None] >= np.minimum(ious, 1 - 1e-10)
     free = np.ones((len(ignored), area_count, len(ious)), bool)
-    by_rank = np.argsort(rank[found], kind="stable")
-    borders = np.searchsorted(rank[found][by_rank], np.arange(int(rank.max(initial=-1)) + 2))
+    by_rank = np.argsort(rank[detection], kind="stable")
+    borders = np.searchsorted(rank[detection][by_rank], np.arange(int(rank.max(initial=-1)) + 2))
     for low, high in pairwise(borders.tolist()):
         if low == high:
             continue
         rows = by_rank[low:high]
-        begins = np.flatnonzero(np.append(True, np.diff(found[rows]) != 0))
+        begins = np.flatnonzero(np.append(True, np.diff(detection[rows]) != 0))
         place = np.arange(1, len(rows) + 1, dtype=np.int32)[:, None, None]
         preferred = np.where(ignored[ground_truth[rows]], 0, len(rows)).astype(np.int32)[:, :, None]
         possible = enough[rows][:, None, :] & (
@@ -136,14 +147,14 @@ def _taken(
         )
         best = np.maximum.reduceat(np.where(possible, place + preferred, 0), begins, axis=0)
         which, area, level = np.nonzero(best)
-        pick = ground_truth[rows[(best[which, area, level] - 1) % len(rows)]]
-        taken[found[rows[begins]][which], area, level] = pick
-        free[pick, area, level] = False
-    return taken
+        match = ground_truth[rows[(best[which, area, level] - 1) % len(rows)]]
+        matched[detection[rows[begins]][which], area, level] = match
+        free[match, area, level] = False
+    return matched
 
 
-def _place_in_run(values: NDArray[Any]) -> IntArray:
-    """(n,) int64: the place of each in its run of equal values, from 0."""
+def _position_in_run(values: NDArray[Any]) -> IntArray:
+    """Return the (n,) int64 position of each value in its run of equal values, from 0."""
     begins = np.append(True, np.diff(values) != 0) if len(values) else np.zeros(0, bool)
     starts = np.flatnonzero(begins)
     return np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))

@@ -18,23 +18,28 @@ CHUNK_CELLS = 2_000_000
 def resample(
     n: int, *, groups: Sequence[Any] | Array | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> Iterator[NDArray[np.float64]]:
-    """How often each image is drawn in each resample.
+    """Yield the number of times that each image is drawn in each resample.
 
     Args:
-        n: images.
-        groups: (n,) what each image shows; whole groups are drawn, so that ten images of one
-            vehicle do not pass for ten vehicles. None draws images.
-        resamples: how many.
-        seed: the same seed draws the same.
+        n: the number of images.
+        groups: (n,) the group of each image, such as the vehicle that it shows. Whole groups are drawn, so
+            that ten images of one vehicle do not count as ten vehicles. None draws images.
+        resamples: the number of resamples.
+        seed: the random seed; equal seeds give equal draws.
 
     Yields:
-        (n, r) float64 of whole numbers; the r add up to `resamples`.
+        (n, r) float64 arrays of whole numbers; the r of all arrays add up to `resamples`.
+
+    Raises:
+        BadInput: the number of groups is not n.
     """
     if groups is None:
         member, count = np.arange(n), n
     else:
         if len(groups) != n:
-            raise BadInput(f"{len(groups)} groups for {n} images: give one each")
+            raise BadInput(
+                f"{len(groups)} groups for {n} images: expected one group per image", reason="shape"
+            )
         _, member = np.unique(np.array([str(g) for g in groups]), return_inverse=True)
         count = int(member.max()) + 1 if n else 0
     if not count:
@@ -44,7 +49,7 @@ def resample(
     for start in range(0, resamples, step):
         width = min(step, resamples - start)
         drawn = rng.integers(0, count, (width, count))
-        # Filled by resample, counted by group: the numbers drawn do not depend on the chunk's size.
+        # Draw row by row (one resample each), so that the draws do not depend on the size of the chunks.
         cell = drawn * width + np.arange(width)[:, None]
         times = np.bincount(cell.ravel(), minlength=count * width).reshape(count, width)
         yield times[member].astype(np.float64) if groups is not None else times.astype(np.float64)
@@ -59,19 +64,19 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, NDArray[np.float64]]:
-    """Percentile intervals of many figures at once.
+    """Return the percentile intervals of many metrics at once.
 
     Args:
-        statistic: from (n, r) weights to named figures, each (..., r).
-        n: images.
-        groups: see `resample`.
-        resamples: how many.
-        seed: likewise.
-        level: share of the resamples inside.
+        statistic: a function from (n, r) weights to named metrics, each (..., r).
+        n: the number of images.
+        groups: (n,) the group of each image; see `resample`.
+        resamples: the number of resamples.
+        seed: the random seed.
+        level: the confidence level of the intervals.
 
     Returns:
-        For each figure (..., 2) float64, low and high. Resamples in which a figure is not defined (the label
-        was not drawn) are left out of its interval; nan where it is defined in none.
+        For each metric (..., 2) float64, low and high. Resamples in which a metric is undefined (no image of
+        the label was drawn) are left out of its interval; NaN if it is undefined in all of them.
 
     Example:
         >>> values = np.array([0.0, 0.0, 1.0, 1.0])
@@ -87,7 +92,7 @@ def bootstrap(
 
 
 def percentile_interval(values: Array, *, level: float = 0.95) -> NDArray[np.float64]:
-    """The middle `level` of the last axis: (..., r) to (..., 2); nan values are left out."""
+    """Return the central `level` of the last axis, from (..., r) to (..., 2); NaN values are left out."""
     values = np.asarray(values, np.float64)
     tail = (1 - level) / 2 * 100
     out = np.full((*values.shape[:-1], 2), np.nan)

@@ -1,4 +1,4 @@
-"""One box beside one box: overlap, and how far each coordinate is off."""
+"""Metrics of one predicted box per image: IoU, and the error of each coordinate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BadInput
-from blemish.metrics.classification import mean, ones_if_none, ratio
+from blemish.metrics.classification import ones_if_none, ratio, weighted_mean
 
 Array = NDArray[Any]
 COORDINATES = ("x", "y", "width", "height")
@@ -17,12 +17,12 @@ COORDINATES = ("x", "y", "width", "height")
 
 @dataclass(frozen=True, eq=False)
 class BoxErrors:
-    """Predicted boxes beside true ones, one pair an image.
+    """The errors of predicted boxes, one box per image.
 
     Attributes:
         iou: (n,) float64 in [0, 1].
-        absolute: (n, 4) float64 pixels, of x, y (upper left corner), width and height.
-        relative: (n, 4) float64, `absolute` as a share of the true coordinate; nan where that is 0.
+        absolute: (n, 4) float64 pixels, the absolute errors of x, y (upper left corner), width and height.
+        relative: (n, 4) float64, `absolute` divided by the true coordinate; NaN if that is 0.
     """
 
     iou: NDArray[np.float64]
@@ -31,7 +31,11 @@ class BoxErrors:
 
     @classmethod
     def of(cls, predicted: Array, ground_truth: Array) -> BoxErrors:
-        """Compare (n, 4) predicted with (n, 4) true boxes, both xyxy in pixels of the image.
+        """Compare predicted boxes with true boxes.
+
+        Args:
+            predicted: (n, 4) float, xyxy in pixels.
+            ground_truth: (n, 4) float, xyxy in pixels.
 
         Raises:
             BadInput: the shapes differ.
@@ -44,7 +48,9 @@ class BoxErrors:
         predicted, ground_truth = np.asarray(predicted, np.float64), np.asarray(ground_truth, np.float64)
         if predicted.shape != ground_truth.shape or predicted.ndim != 2 or predicted.shape[1] != 4:
             raise BadInput(
-                f"predicted boxes of shape {predicted.shape} for true boxes of {ground_truth.shape}: both are (n, 4)"
+                f"predicted boxes of shape {predicted.shape} and true boxes of shape {ground_truth.shape}: "
+                "expected two arrays of the same shape (n, 4)",
+                reason="shape",
             )
         absolute = np.abs(_xywh(predicted) - _xywh(ground_truth))
         true = np.abs(_xywh(ground_truth))
@@ -53,42 +59,43 @@ class BoxErrors:
 
     @property
     def zero_ground_truths(self) -> int:
-        """How many true coordinates are 0, and take no part in the relative accuracy."""
+        """The number of true coordinates that are 0, which the relative accuracy leaves out."""
         return int(np.isnan(self.relative).sum())
 
-    def figures(self, weights: Array | None = None) -> dict[str, Array]:
-        """Every figure.
+    def metrics(self, weights: Array | None = None) -> dict[str, Array]:
+        """Return every metric of localization.
 
         Args:
-            weights: (n,) or (n, r), how often each image counts; once where not given.
+            weights: (n,) or (n, r), the number of times that each image counts [default: 1].
 
         Returns:
-            `mean_iou`, `iou_50` and `iou_75` (shares of images at or above), `error_x`, `error_y`,
-            `error_width`, `error_height` (mean absolute, pixels) and `relative_accuracy` (1 less the mean of
-            error / truth; below 0 for errors larger than the truth); each () or (r,) float64.
+            `mean_iou`; `iou_50` and `iou_75` (shares of images whose IoU is at least 0.5 and 0.75);
+            `error_x`, `error_y`, `error_width` and `error_height` (mean absolute errors in pixels); and
+            `relative_accuracy` (1 minus the mean of error / true value; below 0 if errors exceed the true
+            values). Each is () or (r,) float64.
         """
         weights = ones_if_none(weights, len(self.iou))
-        off = mean(self.absolute, weights)
+        errors = weighted_mean(self.absolute, weights)
         defined = ~np.isnan(self.relative)
         sums = np.where(defined, self.relative, 0).sum(1) @ weights
         return {
-            "mean_iou": mean(self.iou, weights),
-            "iou_50": mean(self.iou >= 0.5, weights),
-            "iou_75": mean(self.iou >= 0.75, weights),
-            **{f"error_{name}": off[i] for i, name in enumerate(COORDINATES)},
+            "mean_iou": weighted_mean(self.iou, weights),
+            "iou_50": weighted_mean(self.iou >= 0.5, weights),
+            "iou_75": weighted_mean(self.iou >= 0.75, weights),
+            **{f"error_{name}": errors[i] for i, name in enumerate(COORDINATES)},
             "relative_accuracy": 1 - ratio(sums, defined.sum(1).astype(np.float64) @ weights),
         }
 
 
 def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
-    """Overlap of each box with the one in the same row.
+    """Return the IoU of each box with the box in the same row.
 
     Args:
         first: (n, 4) xyxy.
         second: (n, 4) xyxy.
 
     Returns:
-        (n,) float64 in [0, 1]; 0 where both boxes have no area.
+        (n,) float64 in [0, 1]; 0 if both boxes have zero area.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     corner = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
@@ -98,4 +105,5 @@ def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
 
 
 def _xywh(boxes: Array) -> Array:
+    """Return (n, 4) x, y, width and height of (n, 4) xyxy boxes."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -1,4 +1,4 @@
-"""The objects of many images as flat arrays, which is how the metrics of detection take them."""
+"""`ObjectArrays`: the objects of many images as flat arrays, the input of detection metrics."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class ObjectArrays:
     """Objects in the order of their images.
 
     Attributes:
-        images: how many images there are, with objects or without.
-        label_count: how many labels there are.
-        image: (n,) int64, which image each object stands in, ascending.
+        images: the number of images, with or without objects.
+        label_count: the number of labels.
+        image: (n,) int64, the index of each object's image, ascending.
         label: (n,) int64.
-        boxes: (n, 4) float64 xyxy pixels.
-        area: (n,) float64 square pixels, by which objects count as small, medium or large.
-        score: (n,) float64 in [0, 1]; ones for truths.
-        crowd: (n,) bool, COCO's iscrowd; False for predictions.
-        difficult: (n,) bool, Pascal VOC's; False for predictions.
+        boxes: (n, 4) float64 xyxy, in pixels.
+        area: (n,) float64 square pixels, which decide whether an object is small, medium or large.
+        score: (n,) float64 in [0, 1]; 1 for ground truth.
+        crowd: (n,) bool, COCO's `iscrowd`; False for predictions.
+        difficult: (n,) bool, Pascal VOC's `difficult`; False for predictions.
         masks: n masks, or None.
     """
 
@@ -48,59 +48,72 @@ class ObjectArrays:
     def of_ground_truths(
         cls, ground_truths: Sequence[GroundTruth], label_count: int, *, masks: bool = False
     ) -> ObjectArrays:
-        """The objects of truths; `masks` says whether masks are compared, or boxes."""
-        objects = _flat(ground_truths, label_count, masks=masks)
-        stated = _joined(
+        """Collect the objects of ground truths.
+
+        Args:
+            ground_truths: one per image.
+            label_count: the number of labels.
+            masks: whether masks are compared instead of boxes.
+        """
+        objects = _flatten(ground_truths, label_count, masks=masks)
+        stated = _concatenate(
             [t.areas if t.areas.size else np.full(len(t), np.nan) for t in ground_truths], np.float64
         )
         return replace(
             objects,
             area=np.where(np.isfinite(stated), stated, objects.area),
-            crowd=_joined([t.crowd for t in ground_truths], np.bool_),
-            difficult=_joined([t.difficult for t in ground_truths], np.bool_),
+            crowd=_concatenate([t.crowd for t in ground_truths], np.bool_),
+            difficult=_concatenate([t.difficult for t in ground_truths], np.bool_),
         )
 
     @classmethod
     def of_predictions(
         cls, predictions: Sequence[Prediction], label_count: int, *, masks: bool = False
     ) -> ObjectArrays:
-        """The objects of predictions; `masks` says whether masks are compared, or boxes."""
-        objects = _flat(predictions, label_count, masks=masks)
-        return replace(objects, score=_joined([p.scores for p in predictions], np.float64))
+        """Collect the objects of predictions.
+
+        Args:
+            predictions: one per image.
+            label_count: the number of labels.
+            masks: whether masks are compared instead of boxes.
+        """
+        objects = _flatten(predictions, label_count, masks=masks)
+        return replace(objects, score=_concatenate([p.scores for p in predictions], np.float64))
 
     def take(self, rows: NDArray[Any]) -> Self:
-        """The objects at `rows`, an (m,) index or an (n,) bool, in that order."""
+        """Return the objects at `rows`, an (m,) index array (in that order) or an (n,) bool array."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         names = ("image", "label", "boxes", "area", "score", "crowd", "difficult")
         masks = None if self.masks is None else tuple(self.masks[i] for i in rows.tolist())
         return replace(self, masks=masks, **{name: getattr(self, name)[rows] for name in names})
 
 
-def _flat(annotations: Sequence[Annotation], label_count: int, *, masks: bool) -> ObjectArrays:
+def _flatten(annotations: Sequence[Annotation], label_count: int, *, masks: bool) -> ObjectArrays:
+    """Return the objects of annotations, with scores of 1 and without flags."""
     counts = np.array([len(a) for a in annotations], np.int64)
-    boxes = _joined([a.boxes_xyxy for a in annotations], np.float64, (0, 4))
-    held = tuple(m for a in annotations for m in a.masks or ())
-    sized_by_masks = (masks or isinstance(next(iter(annotations), None), GroundTruth)) and len(
-        held
-    ) == counts.sum()
+    boxes = _concatenate([a.boxes_xyxy for a in annotations], np.float64, (0, 4))
+    all_masks = tuple(m for a in annotations for m in a.masks or ())
+    of_ground_truth = isinstance(next(iter(annotations), None), GroundTruth)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    if sized_by_masks:  # COCO sizes a truth by its outline, also where boxes are compared
-        area = np.array([m.area for m in held], np.float64)
+    if (masks or of_ground_truth) and len(all_masks) == counts.sum():
+        # As in COCO, the area of a ground truth is its mask's, even if boxes are compared.
+        area = np.array([m.area for m in all_masks], np.float64)
     n = int(counts.sum())
     return ObjectArrays(
         images=len(annotations),
         label_count=label_count,
         image=np.repeat(np.arange(len(annotations)), counts),
-        label=_joined([a.label_index for a in annotations], np.int64),
+        label=_concatenate([a.label_index for a in annotations], np.int64),
         boxes=boxes,
         area=area,
         score=np.ones(n),
         crowd=np.zeros(n, bool),
         difficult=np.zeros(n, bool),
-        masks=held if masks else None,
+        masks=all_masks if masks else None,
     )
 
 
-def _joined(parts: Sequence[Any], dtype: Any, empty: tuple[int, ...] = (0,)) -> NDArray[Any]:
-    held = [p for p in parts if p is not None and len(p)]
-    return np.concatenate(held).astype(dtype) if held else np.zeros(empty, dtype)
+def _concatenate(parts: Sequence[Any], dtype: Any, empty: tuple[int, ...] = (0,)) -> NDArray[Any]:
+    """Concatenate arrays that are not None or empty; without any, return zeros of shape `empty`."""
+    filled = [p for p in parts if p is not None and len(p)]
+    return np.concatenate(filled).astype(dtype) if filled else np.zeros(empty, dtype)

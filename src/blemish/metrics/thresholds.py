@@ -1,4 +1,4 @@
-"""The score from which a verdict is yes, chosen where F1 is best."""
+"""Confidence thresholds of labels, chosen for the best F1."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.metrics.coco_matching import HIT, IGNORED, Matches
+from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.ranking import Ranking
 
 Array = NDArray[Any]
-PLAIN = 0.5
-LEAST_OF_OBJECTS = 0.05
+DEFAULT_THRESHOLD = 0.5
+MIN_OBJECT_THRESHOLD = 0.05
 
 
 def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
-    """For each label the threshold with the best F1.
+    """Choose the threshold with the best F1 for each label.
 
-    A threshold stands midway between two neighbouring scores, so that rounding in another runtime turns no
-    verdict. Among equally good ones the widest gap wins, then the higher threshold. Figures on the
-    images a threshold was chosen on are tuned: better than the truth.
+    A threshold is midway between two neighboring scores, so that the rounding of another runtime changes no
+    decision. Of equally good thresholds, the one in the widest gap is chosen, then the higher one. Metrics
+    on the images that thresholds were chosen on are optimistically biased.
 
     Args:
         scores: (n, L) in [0, 1].
         ground_truth: (n, L) bool.
-        min_gap: neighbouring scores nearer than this are not parted, unless all are that near.
+        min_gap: neighboring scores closer than this are not separated, unless all scores are that close.
 
     Returns:
-        (L,) float64 in [0, 1]; near .5, in a gap, for a label that is never true.
+        (L,) float64 in [0, 1]; close to 0.5, in a gap, for a label without positive images.
 
     Example:
         >>> scores, ground_truth = np.array([[0.9], [0.7], [0.2]]), np.array([[True], [True], [False]])
@@ -42,32 +42,36 @@ def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e
 
 
 def choose_object_thresholds(
-    matches: Matches, *, least: float = LEAST_OF_OBJECTS, min_gap: float = 1e-4
+    matches: Matches, *, min_threshold: float = MIN_OBJECT_THRESHOLD, min_gap: float = 1e-4
 ) -> NDArray[np.float64]:
-    """For each label the threshold with the best F1 over objects, at an overlap of .5.
+    """Choose the threshold with the best F1 over objects for each label, at the first IoU threshold.
 
     Args:
-        matches: of the images to choose on, with .5 as the first overlap.
-        least: no threshold is lower. Where a network has not learned a label, F1 is often best where
-            thousands of boxes are let through for the few that are right: nobody could look at them.
-        min_gap: as in `choose_thresholds`.
+        matches: of the images to choose on, with 0.5 as the first IoU threshold.
+        min_threshold: the smallest threshold. Without it, the best F1 of a label that the network has barely
+            learned often comes with thousands of false positives for a few true ones.
+        min_gap: see `choose_thresholds`.
 
     Returns:
-        (L,) float64 in [`least`, 1]; near .5 for a label without any right box from `least` up.
+        (L,) float64 in [`min_threshold`, 1]; close to 0.5 for a label without any true positive whose score
+        reaches `min_threshold`.
     """
     outcome = matches.outcome[:, 0, 0]
     out = []
     for label, positives in enumerate(matches.positives.tolist()):
-        rows = (matches.found.label == label) & (outcome != IGNORED)
-        hits = outcome[rows] == HIT
-        scores = matches.found.score[rows]
-        heard = scores >= least
-        missed = positives - int(hits[heard].sum())
-        unheard = float(scores[~heard].max(initial=0.0))
-        cut = choose_threshold(
-            scores[heard], hits[heard], misses=missed, min_gap=min_gap, least=least, unheard=unheard
+        rows = (matches.detections.label == label) & (outcome != IGNORED)
+        correct = outcome[rows] == TRUE_POSITIVE
+        scores = matches.detections.score[rows]
+        included = scores >= min_threshold
+        threshold = choose_threshold(
+            scores[included],
+            correct[included],
+            false_negatives=positives - int(correct[included].sum()),
+            min_gap=min_gap,
+            min_threshold=min_threshold,
+            highest_excluded=float(scores[~included].max(initial=0.0)),
         )
-        out.append(max(cut, least))
+        out.append(max(threshold, min_threshold))
     return np.array(out, np.float64)
 
 
@@ -75,41 +79,42 @@ def choose_threshold(
     scores: Array,
     ground_truth: Array,
     *,
-    misses: int = 0,
+    false_negatives: int = 0,
     min_gap: float = 1e-4,
-    least: float = 0.0,
-    unheard: float = 0.0,
+    min_threshold: float = 0.0,
+    highest_excluded: float = 0.0,
 ) -> float:
-    """The threshold of one label; see `choose_thresholds`.
+    """Choose the threshold of one label; see `choose_thresholds`.
 
     Args:
-        scores: (n,) in [0, 1], of images or of boxes.
+        scores: (n,) in [0, 1], of images or of detections.
         ground_truth: (n,) bool.
-        misses: true things that have no score at all (objects that no box found).
-        min_gap: as in `choose_thresholds`.
-        least: no cut is lower, and no score is.
-        unheard: the highest score that `least` leaves out; a cut keeps away from it too.
+        false_negatives: the number of objects that no detection matches, and which thus have no score.
+        min_gap: see `choose_thresholds`.
+        min_threshold: the smallest threshold; every score reaches it.
+        highest_excluded: the highest score below `min_threshold`; the threshold keeps its distance from it.
     """
     ranking = Ranking.of(scores, ground_truth)
     if not ranking.ground_truth.any():
-        return _gap_around(ranking.scores, PLAIN, min_gap)
-    hits, alarms = ranking.cumulated()
-    f1 = 2 * hits / (hits + alarms + hits[-1] + misses)
-    # A cut below score k lies midway to the next score down; below the lowest one, to what is not heard.
-    below = np.append(ranking.scores[1:], unheard)
-    places, gap = (ranking.scores + below) / 2, ranking.scores - below
-    if places[-1] < least:
-        places[-1], gap[-1] = least, 2 * min(ranking.scores[-1] - least, least - unheard)
-    cuts = np.flatnonzero(gap >= min_gap)
-    if not len(cuts):
-        cuts = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
-    best = cuts[f1[cuts] >= f1[cuts].max() - 1e-12]
-    cut = best[np.lexsort((best, -gap[best]))[0]]
-    return float(places[cut])
+        return _gap_around(ranking.scores, DEFAULT_THRESHOLD, min_gap)
+    true_positives, false_positives = ranking.cumulative_counts()
+    f1 = 2 * true_positives / (true_positives + false_positives + true_positives[-1] + false_negatives)
+    # Candidate k is midway between score k and the next lower one; the last, between the lowest score and the
+    # highest excluded one.
+    below = np.append(ranking.scores[1:], highest_excluded)
+    candidates, gap = (ranking.scores + below) / 2, ranking.scores - below
+    if candidates[-1] < min_threshold:
+        candidates[-1] = min_threshold
+        gap[-1] = 2 * min(ranking.scores[-1] - min_threshold, min_threshold - highest_excluded)
+    allowed = np.flatnonzero(gap >= min_gap)
+    if not len(allowed):
+        allowed = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
+    best = allowed[f1[allowed] >= f1[allowed].max() - 1e-12]
+    return float(candidates[best[np.lexsort((best, -gap[best]))[0]]])
 
 
 def _gap_around(descending: Array, place: float, min_gap: float) -> float:
-    """The middle of the gap nearest to `place`; `place` itself where no score is near it."""
+    """Return the middle of the gap nearest to `place`, or `place` itself if no score is close to it."""
     if not len(descending) or np.abs(descending - place).min() >= min_gap:
         return place
     edges = np.unique(np.concatenate([[0.0], descending, [1.0]]))

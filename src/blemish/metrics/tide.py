@@ -1,4 +1,4 @@
-"""What went wrong with detections: taken for another label, badly placed, doubled, invented, missed."""
+"""Types of detection errors (TIDE) and the confusion matrix of objects."""
 
 from __future__ import annotations
 
@@ -9,190 +9,192 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray, IntArray
-from blemish.metrics.average_precision import interpolated
-from blemish.metrics.coco_matching import FALSE_ALARM, HIT, IGNORED, Matches
+from blemish.metrics.average_precision import interpolated_precision
+from blemish.metrics.coco_matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.iou import overlapping_pairs
 
 MIN_IOU = 0.5
 BACKGROUND_IOU = 0.1
-KINDS = ("classification", "localization", "both", "duplicate", "background", "missed")
+ERROR_TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
+CORRECTABLE = (ERROR_TYPES.index("classification"), ERROR_TYPES.index("localization"))
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
-    """What became of every object at the model's own thresholds.
+class ObjectConfusion:
+    """The confusion matrix of objects at the model's confidence thresholds.
 
     Attributes:
-        confusion: (L + 1, L + 1) float64; rows are truth, the last being nothing there (a false alarm);
-            columns are what was said, the last being nothing said (missed).
-        alarms: (k,) rows of the detections that are false alarms or bear the wrong label.
-        missed: (j,) rows of the truths that no detection of their label found.
+        matrix: (L + 1, L + 1) float64; rows are ground truth, the last row being false positives without an
+            object; columns are predictions, the last column being objects without a prediction.
+        false_positives: (k,) rows of the detections that match no ground truth of their label.
+        missed: (j,) rows of the ground truths that no detection of their label matches.
     """
 
-    confusion: FloatArray
-    alarms: IntArray
+    matrix: FloatArray
+    false_positives: IntArray
     missed: IntArray
 
 
-def confusion_of_objects(matches: Matches, thresholds: NDArray[Any]) -> Verdicts:
-    """Who was taken for whom, at an overlap of .5.
+def object_confusion(matches: Matches, thresholds: NDArray[Any]) -> ObjectConfusion:
+    """Count how often objects of each label were detected as each label, at an IoU of 0.5.
 
-    Detections and truths of one label are matched by COCO's rules; those left over are then paired across
-    labels, the largest overlaps first.
+    Detections and ground truths of one label are matched by COCO's rules; those that remain are then paired
+    across labels in descending order of IoU.
 
     Args:
-        matches: done once.
-        thresholds: (L,) scores from which a detection counts.
+        matches: of all images, with 0.5 as the first IoU threshold.
+        thresholds: (L,) confidence thresholds of the detections that count.
     """
-    found, ground_truths = matches.found, matches.ground_truths
+    detections, ground_truths = matches.detections, matches.ground_truths
     labels, outcome = ground_truths.label_count, matches.outcome[:, 0, 0]
-    said = found.score >= np.asarray(thresholds)[found.label]
+    confident = detections.score >= np.asarray(thresholds)[detections.label]
     counts = np.zeros((labels + 1, labels + 1))
-    hits = said & (outcome == HIT)
-    np.add.at(counts, (found.label[hits], found.label[hits]), 1)
+    correct = confident & (outcome == TRUE_POSITIVE)
+    np.add.at(counts, (detections.label[correct], detections.label[correct]), 1)
     free = ~matches.ignored[:, 0]
-    free[matches.taken[hits]] = False
+    free[matches.matched[correct]] = False
     missed = np.flatnonzero(free)
-    alarms = np.flatnonzero(said & (outcome == FALSE_ALARM))
+    wrong = np.flatnonzero(confident & (outcome == FALSE_POSITIVE))
     pairs = overlapping_pairs(
-        found.take(alarms), ground_truths.take(missed), min_iou=MIN_IOU, across_labels=True
+        detections.take(wrong), ground_truths.take(missed), min_iou=MIN_IOU, across_labels=True
     )
-    left_alarms, left_missed = np.ones(len(alarms), bool), np.ones(len(missed), bool)
+    wrong_left, missed_left = np.ones(len(wrong), bool), np.ones(len(missed), bool)
     for i in np.argsort(-pairs.iou, kind="stable"):
-        a, m = pairs.found[i], pairs.ground_truth[i]
-        if left_alarms[a] and left_missed[m]:
-            left_alarms[a] = left_missed[m] = False
-            counts[ground_truths.label[missed[m]], found.label[alarms[a]]] += 1
-    counts[labels] += np.bincount(found.label[alarms[left_alarms]], minlength=labels + 1)
-    counts[:, labels] += np.bincount(ground_truths.label[missed[left_missed]], minlength=labels + 1)
-    return Verdicts(counts, alarms, missed)
+        w, m = pairs.detection[i], pairs.ground_truth[i]
+        if wrong_left[w] and missed_left[m]:
+            wrong_left[w] = missed_left[m] = False
+            counts[ground_truths.label[missed[m]], detections.label[wrong[w]]] += 1
+    counts[labels] += np.bincount(detections.label[wrong[wrong_left]], minlength=labels + 1)
+    counts[:, labels] += np.bincount(ground_truths.label[missed[missed_left]], minlength=labels + 1)
+    return ObjectConfusion(counts, wrong, missed)
 
 
 @dataclass(frozen=True, eq=False)
 class TideBreakdown:
-    """Every wrong detection and every missed truth, by what went wrong.
+    """The number and the cost of each type of error.
 
     Attributes:
-        ap50: the mean over labels that have truths.
-        cost: for each of KINDS the AP50 that would be gained if it were mended and all else stayed.
-        count: for each of KINDS how often it happened.
+        ap50: the mean over labels with ground truth.
+        ap50_cost: for each of `ERROR_TYPES`, the AP50 that correcting these errors alone would gain.
+        count: for each of `ERROR_TYPES`, the number of errors.
     """
 
     ap50: float
-    cost: dict[str, float]
+    ap50_cost: dict[str, float]
     count: dict[str, int]
 
 
-def breakdown(matches: Matches) -> TideBreakdown:
-    """What each kind of mistake costs in AP50.
+def tide_breakdown(matches: Matches) -> TideBreakdown:
+    """Compute the AP50 that each type of error costs.
 
-    A wrong detection is badly placed if it overlaps a truth of its label by .1 to .5; else wrongly named if
-    it overlaps a truth of another label by .5; else a duplicate if it overlaps one of its label that a
-    better detection has found; else background if it overlaps nothing by more than .1; else both badly
-    placed and wrongly named. Missed are truths that no detection found and that mending a place or a name
-    would not find. To mend: names and places become right (once for each truth, by the best detection),
-    the rest of the wrong detections go away, and missed truths too.
+    The type of a false positive is the first that applies: *localization* if its largest IoU with a ground
+    truth of its label is from 0.1 to 0.5; *classification* if its IoU with a ground truth of another label
+    is at least 0.5; *duplicate* if its IoU with a ground truth of its label that a better detection matches
+    is at least 0.5; *background* if its IoU with every ground truth is at most 0.1; otherwise *both*. A
+    ground truth is *missed* if no detection matches it and correcting no localization or classification
+    error would match it. Correcting localization and classification errors turns the best detection of each
+    ground truth into a true positive; correcting other errors removes the false positive, or the missed
+    ground truth.
 
     Args:
-        matches: done once, with .5 as the first overlap.
+        matches: of all images, with 0.5 as the first IoU threshold.
 
     Source:
         Bolya et al. 2020, TIDE: A General Toolbox for Identifying Object Detection Errors; tidecv.
     """
-    found, ground_truths = matches.found, matches.ground_truths
+    detections, ground_truths = matches.detections, matches.ground_truths
     outcome = matches.outcome[:, 0, 0]
-    wanted = np.flatnonzero(~matches.ignored[:, 0])
-    wrong = np.flatnonzero(outcome == FALSE_ALARM)
-    used = np.zeros(len(ground_truths), bool)
-    used[matches.taken[outcome == HIT]] = True
-    kind, target = _kinds(matches, wrong, wanted, used)
-    fixed_by = _fixed_by(found.score[wrong], kind, target, used)
-    usable = np.zeros(len(ground_truths), bool)
-    usable[target[fixed_by]] = True
-    missed = wanted[~used[wanted] & ~usable[wanted]]
-    plain = _mean_ap(matches, outcome, found.label, matches.positives)
+    countable = np.flatnonzero(~matches.ignored[:, 0])
+    wrong = np.flatnonzero(outcome == FALSE_POSITIVE)
+    matched = np.zeros(len(ground_truths), bool)
+    matched[matches.matched[outcome == TRUE_POSITIVE]] = True
+    error, target = _error_types(matches, wrong, countable, matched)
+    corrected = _corrected(detections.score[wrong], error, target, matched)
+    correctable = np.zeros(len(ground_truths), bool)
+    correctable[target[corrected]] = True
+    missed = countable[~matched[countable] & ~correctable[countable]]
+    before = _mean_ap50(matches, outcome, detections.label, matches.positives)
     cost, count = {}, {}
-    for i, name in enumerate(KINDS):
-        positives, label, mended = matches.positives, found.label.copy(), outcome.copy()
+    for i, name in enumerate(ERROR_TYPES):
+        positives, label, outcome_after = matches.positives, detections.label.copy(), outcome.copy()
         if name == "missed":
             positives = positives - np.bincount(
                 ground_truths.label[missed], minlength=ground_truths.label_count
             )
             count[name] = len(missed)
         else:
-            mended[wrong[kind == i]] = IGNORED
-            right = fixed_by & (kind == i)
-            mended[wrong[right]] = HIT
-            label[wrong[right]] = ground_truths.label[target[right]]
-            count[name] = int((kind == i).sum())
-        cost[name] = max(_mean_ap(matches, mended, label, positives) - plain, 0.0)
-    return TideBreakdown(plain, cost, count)
+            outcome_after[wrong[error == i]] = IGNORED
+            correct = corrected & (error == i)
+            outcome_after[wrong[correct]] = TRUE_POSITIVE
+            label[wrong[correct]] = ground_truths.label[target[correct]]
+            count[name] = int((error == i).sum())
+        cost[name] = max(_mean_ap50(matches, outcome_after, label, positives) - before, 0.0)
+    return TideBreakdown(before, cost, count)
 
 
-def _kinds(
-    matches: Matches, wrong: IntArray, wanted: IntArray, used: NDArray[np.bool_]
+def _error_types(
+    matches: Matches, wrong: IntArray, countable: IntArray, matched: NDArray[np.bool_]
 ) -> tuple[IntArray, IntArray]:
-    """For each wrong detection its place in KINDS, and the truth it should have found, or -1."""
-    found, ground_truths = matches.found, matches.ground_truths
+    """Return each false positive's index in `ERROR_TYPES`, and the ground truth to correct it to, or -1."""
+    detections, ground_truths = matches.detections, matches.ground_truths
     pairs = overlapping_pairs(
-        found.take(wrong), ground_truths.take(wanted), min_iou=BACKGROUND_IOU, across_labels=True
+        detections.take(wrong), ground_truths.take(countable), min_iou=BACKGROUND_IOU, across_labels=True
     )
-    ground_truth = wanted[pairs.ground_truth]
-    same = found.label[wrong][pairs.found] == ground_truths.label[ground_truth]
-    of_label, place_of_label = _best(len(wrong), pairs.found, pairs.iou, ground_truth, same)
-    of_other, place_of_other = _best(len(wrong), pairs.found, pairs.iou, ground_truth, ~same)
-    of_used, _ = _best(len(wrong), pairs.found, pairs.iou, ground_truth, same & used[ground_truth])
+    ground_truth = countable[pairs.ground_truth]
+    same = detections.label[wrong][pairs.detection] == ground_truths.label[ground_truth]
+    of_label, target_of_label = _best(len(wrong), pairs.detection, pairs.iou, ground_truth, same)
+    of_other, target_of_other = _best(len(wrong), pairs.detection, pairs.iou, ground_truth, ~same)
+    of_matched, _ = _best(len(wrong), pairs.detection, pairs.iou, ground_truth, same & matched[ground_truth])
     of_any = np.maximum(of_label, of_other)
     conditions = [
         (of_label >= BACKGROUND_IOU) & (of_label <= MIN_IOU),
         of_other >= MIN_IOU,
-        of_used >= MIN_IOU,
+        of_matched >= MIN_IOU,
         of_any <= BACKGROUND_IOU,
     ]
     names = ("localization", "classification", "duplicate", "background")
-    kind = np.select(conditions, [KINDS.index(n) for n in names], KINDS.index("both"))
-    target = np.select(conditions[:2], [place_of_label, place_of_other], -1)
-    return kind, target
+    error = np.select(conditions, [ERROR_TYPES.index(n) for n in names], ERROR_TYPES.index("both"))
+    target = np.select(conditions[:2], [target_of_label, target_of_other], -1)
+    return error, target
 
 
 def _best(
     n: int, row: IntArray, iou: FloatArray, ground_truth: IntArray, chosen: NDArray[np.bool_]
 ) -> tuple[FloatArray, IntArray]:
-    """The largest overlap of each row among chosen pairs, and its truth; 0 and -1 where there is none."""
-    best, place = np.zeros(n), np.full(n, -1, np.int64)
+    """Return each row's largest IoU among chosen pairs and its ground truth; 0 and -1 without any pair."""
+    best, target = np.zeros(n), np.full(n, -1, np.int64)
     rows = np.flatnonzero(chosen)
-    order = rows[
-        np.lexsort((-ground_truth[rows], iou[rows], row[rows]))
-    ]  # of equal overlaps the first truth is last
-    best[row[order]], place[row[order]] = iou[order], ground_truth[order]
-    return best, place
+    # The last pair of a row wins: the largest IoU, and of equal ones the first ground truth.
+    order = rows[np.lexsort((-ground_truth[rows], iou[rows], row[rows]))]
+    best[row[order]], target[row[order]] = iou[order], ground_truth[order]
+    return best, target
 
 
-def _fixed_by(
-    score: FloatArray, kind: IntArray, target: IntArray, used: NDArray[np.bool_]
+def _corrected(
+    score: FloatArray, error: IntArray, target: IntArray, matched: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which wrong detections become right when mended: for each free truth the best of those that want it."""
-    wants = np.flatnonzero((target >= 0) & np.isin(kind, (0, 1)))
-    wants = wants[~used[target[wants]]]
-    order = wants[np.argsort(-score[wants], kind="stable")]
+    """Return which false positives become true: the best correctable one of each unmatched ground truth."""
+    rows = np.flatnonzero((target >= 0) & np.isin(error, CORRECTABLE))
+    rows = rows[~matched[target[rows]]]
+    order = rows[np.argsort(-score[rows], kind="stable")]
     _, first = np.unique(target[order], return_index=True)
-    fixed = np.zeros(len(score), bool)
-    fixed[order[first]] = True
-    return fixed
+    corrected = np.zeros(len(score), bool)
+    corrected[order[first]] = True
+    return corrected
 
 
-def _mean_ap(matches: Matches, outcome: NDArray[np.int8], label: IntArray, positives: IntArray) -> float:
-    """AP50 with outcomes, labels and positives as given: the mean over labels that have truths.
+def _mean_ap50(matches: Matches, outcome: NDArray[np.int8], label: IntArray, positives: IntArray) -> float:
+    """Return AP50 for given outcomes, labels and positives: the mean over labels with ground truth.
 
-    A label none of whose truths are left counts nothing as long as it is said at all, as in tidecv.
+    A label whose ground truth has all been removed counts as 0 if it still has detections, as in tidecv.
     """
-    order = np.lexsort((-matches.found.score, label))
+    order = np.lexsort((-matches.detections.score, label))
     borders = np.searchsorted(label[order], np.arange(len(positives) + 1))
     values = []
     for i in np.flatnonzero(matches.positives > 0):
         rows = order[borders[i] : borders[i + 1]]
         if positives[i]:
-            values.append(interpolated(outcome[rows], int(positives[i])).mean())
+            values.append(interpolated_precision(outcome[rows], int(positives[i])).mean())
         elif (outcome[rows] != IGNORED).any():
             values.append(0.0)
     return float(np.mean(values)) if values else 0.0

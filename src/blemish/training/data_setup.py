@@ -16,7 +16,7 @@ from blemish.config.split_file import read_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import fingerprints as hash_images
 from blemish.errors import BadDataset, BadRecipe, suggestion
-from blemish.evaluation.train_overlap import find_leaks
+from blemish.evaluation.train_overlap import find_train_overlap
 from blemish.imaging import LIMITS
 from blemish.model_file import Fingerprints
 from blemish.structures import Dataset, Sample
@@ -107,7 +107,7 @@ def _on_both_sides(
     n = len(train)
     learned = Fingerprints(known.pixel[:n], known.perceptual[:n], known.detail[:n], known.split[:n])
     ids = [s.id for s in validation]
-    leaks = find_leaks(ids, known.pixel[n:], known.perceptual[n:], known.detail[n:], learned)
+    leaks = find_train_overlap(ids, known.pixel[n:], known.perceptual[n:], known.detail[n:], learned)
     seen, groups = {*leaks.train, *leaks.near_train}, {s.group for s in train if s.group is not None}
     seen |= {s.id for s in validation if s.group in groups}
     if not seen:

@@ -12,11 +12,12 @@ from blemish.evaluation.matched_objects import match_objects
 from blemish.metrics.average_precision import accumulate
 from blemish.metrics.thresholds import choose_object_thresholds
 from blemish.structures import GroundTruth, Prediction, Sample
+from blemish.training.validation import measure_custom_metrics
 
 NAMES = ("ap", "ap50", "ap75", "ar_100")
 
 
-def detection_figures(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:
+def measure_detections(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:
     """AP, AP50, AP75 and AR by COCO's rules; of masks for segmentation, where the boxes' begin with `box_`.
 
     Args:
@@ -26,12 +27,12 @@ def detection_figures(predictions: Sequence[Prediction], samples: Sequence[Sampl
     kept, ground_truths = _known(predictions, samples)
     if not kept:
         return dict.fromkeys(NAMES, math.nan)
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     segmentation = kept[0].task.has_masks
     for prefix, masks in (("", True), ("box_", False)) if segmentation else (("", False),):
         found = accumulate(match_objects(kept, ground_truths, masks=masks))
-        figures |= {f"{prefix}{name}": found.figure(name) for name in NAMES}
-    return figures
+        metrics |= {f"{prefix}{name}": found.metric(name) for name in NAMES}
+    return metrics | measure_custom_metrics(predictions, samples)
 
 
 def best_thresholds(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> NDArray[np.float64]:

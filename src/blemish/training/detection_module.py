@@ -15,7 +15,7 @@ from blemish.models._network import Network
 from blemish.preprocessing import normalize
 from blemish.structures import Prediction, Sample
 from blemish.training.detection_augmentation import CropParams, draw_view, objects_of, see
-from blemish.training.detection_metrics import best_thresholds, detection_figures
+from blemish.training.detection_metrics import best_thresholds, measure_detections
 from blemish.training.image_dataset import Key, TrainingImageDataset
 from blemish.training.lightning_module import ImageLightningModule, unpack_placement
 from blemish.training.rng import RngPurpose, stream
@@ -111,7 +111,7 @@ class DetectionLightningModule(ImageLightningModule):
         figures = {f"val_{name}": value for name, value in losses.items()}
         for name in self._parts[0] if self._parts else ():
             figures[f"train_{name}"] = self.mean_of([p[name] for p in self._parts])
-        figures |= detection_figures(predictions, samples)
+        figures |= measure_detections(predictions, samples)
         self.close_epoch(figures, sum(losses.values()))
 
 
@@ -132,7 +132,7 @@ def evaluate_detector(
         rows = batch["placement"].numpy()
         seen.append((batch["position"].numpy(), decode_batch(contract, answers, rows)))
     predictions, judged = in_order(seen, samples)
-    figures = detection_figures(predictions, judged)
+    figures = measure_detections(predictions, judged)
     names = [label.name for label in contract.labels]
     thresholds = dict(zip(names, map(float, best_thresholds(predictions, judged)), strict=True))
     contract = contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": "val"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from blemish.decoding import decode
 from blemish.decoding.scores import probabilities
 from blemish.errors import BadRecipe, suggestion
 from blemish.metrics.calibration import expected_calibration_error, fit_temperature, log_losses
-from blemish.metrics.classification import count, decide, exact_match, one_hot
+from blemish.metrics.classification import apply_thresholds, count_outcomes, exact_match, one_hot
+from blemish.metrics.custom_metrics import compute_custom_metrics
 from blemish.metrics.localization import BoxErrors
+from blemish.metrics.metric_table import custom_metrics
 from blemish.metrics.ranking import Ranking
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
-from blemish.structures import Sample, Task
+from blemish.structures import Prediction, Sample, Task
+
+_log = logging.getLogger("blemish.training")
 
 
 def watched_of(recipe: Recipe, task: Task) -> tuple[str, ...]:
@@ -38,7 +43,8 @@ def check_watched(recipe: Recipe, task: Task) -> None:
     Raises:
         BadRecipe: the message names the key and offers the nearest metric.
     """
-    known = (*task.fields.validation_metrics, "train_loss", "val_loss")
+    custom = (spec.name for spec in custom_metrics(task))
+    known = (*task.fields.validation_metrics, *custom, "train_loss", "val_loss")
     part = recipe.training
     watched = {"training.monitor": part.monitor}
     if part.schedule.name == "plateau":
@@ -83,7 +89,28 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
         outputs: of the validation images.
     """
     metrics: dict[str, float] = contract.task.hook("validate")(contract, outputs)
+    if custom_metrics(contract.task):
+        predictions = decode(contract, outputs.arrays, outputs.placements)
+        metrics |= measure_custom_metrics(predictions, outputs.samples)
     return metrics
+
+
+def measure_custom_metrics(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the third-party metrics of validation predictions; NaN and a log line for one that fails.
+
+    Args:
+        predictions: one per sample.
+        samples: those without ground truth are left out.
+    """
+    pairs = [
+        (s.ground_truth, p) for p, s in zip(predictions, samples, strict=True) if s.ground_truth is not None
+    ]
+    if not pairs:
+        return {}
+    computed = compute_custom_metrics(pairs[0][1].task, [t for t, _ in pairs], [p for _, p in pairs])
+    for text in computed.failures.values():
+        _log.warning("%s", text)
+    return computed.values
 
 
 def measure_box(contract: Contract, outputs: Outputs) -> dict[str, float]:
@@ -97,7 +124,7 @@ def measure_box(contract: Contract, outputs: Outputs) -> dict[str, float]:
             if s.ground_truth and s.ground_truth.boxes_xyxy is not None
         ]
     )
-    return {name: float(value) for name, value in BoxErrors.of(predicted, true).figures().items()}
+    return {name: float(value) for name, value in BoxErrors.of(predicted, true).metrics().items()}
 
 
 def measure_scores(contract: Contract, outputs: Outputs) -> dict[str, float]:
@@ -110,17 +137,21 @@ def measure_scores(contract: Contract, outputs: Outputs) -> dict[str, float]:
     single = contract.task.has_one_label
     label_count = scores.shape[1]
     holds = one_hot(ground_truth, label_count) if single else ground_truth
-    said = one_hot(scores.argmax(1), label_count) if single else decide(scores, contract.threshold_array())
-    counts = count(said, holds)
+    predicted = (
+        one_hot(scores.argmax(1), label_count)
+        if single
+        else apply_thresholds(scores, contract.threshold_array())
+    )
+    counts = count_outcomes(predicted, holds)
     # As the report has it: of the verdict for one label an image, else the mean over labels.
     right = (scores.argmax(1) == ground_truth)[:, None] if single else ground_truth
     confidence = scores.max(1, keepdims=True) if single else scores
     errors = [expected_calibration_error(s, r) for s, r in zip(confidence.T, right.T, strict=True)]
-    ranked = [Ranking.of(s, h).both()[0] for s, h in zip(scores.T, holds.T, strict=True)]
+    ranked = [Ranking.of(s, h).ap_and_auroc()[0] for s, h in zip(scores.T, holds.T, strict=True)]
     return {
         "macro_f1": float(counts.average("macro")["f1"]),
         "weighted_f1": float(counts.average("weighted")["f1"]),
-        "accuracy" if single else "exact_match": float(exact_match(said, holds)),
+        "accuracy" if single else "exact_match": float(exact_match(predicted, holds)),
         "macro_ap": mean_of_known(ranked),
         "log_loss": float(log_losses(scores, ground_truth).mean()),
         "calibration_error": float(np.mean(errors)),
