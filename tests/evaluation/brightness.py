@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from blemish.inference import Predictor
+from blemish.inference import DeviceKind, Predictor
 from blemish.model_file import (
     Contract,
     DecoderSpec,
@@ -19,7 +19,8 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 class BrightnessBackend:
     """Logits that rise with the mean brightness for the last label, and fall for the others."""
 
-    name = "brightness CPU"
+    name = "brightness"
+    device_kind = DeviceKind.CPU
     precision = "fp32"
 
     def __init__(self, label_count):
