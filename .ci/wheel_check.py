@@ -1,7 +1,4 @@
-"""Use an installed wheel without any extra: the steps of the demo that need no PyTorch.
-
-    python wheel_check.py PATH_OF_BLEMISH
-"""
+"""Use an installed wheel without any extra: the steps that need no PyTorch. Argument: the path of `blemish`."""
 
 import json
 import subprocess
@@ -12,7 +9,9 @@ from pathlib import Path
 def run(*arguments, expected=0):
     """Run one command and return its standard output."""
     done = subprocess.run([sys.argv[1], *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == expected, f"{arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == expected, (
+        f"{arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout
 
 
