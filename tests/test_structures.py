@@ -139,7 +139,7 @@ def test_to_coco_refuses_image_level_and_unknown_category():
 
 @pytest.fixture
 def supervision(monkeypatch):
-    """A stand-in for the package, whose classes keep their arguments."""
+    """A replacement of the package, whose classes keep their arguments."""
     module = SimpleNamespace(
         Detections=lambda **fields: SimpleNamespace(kind="detections", **fields),
         Classifications=lambda **fields: SimpleNamespace(kind="classifications", **fields),

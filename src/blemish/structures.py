@@ -1,7 +1,7 @@
 """The values that all packages share: labels, samples, ground truths and predictions.
 
-They are immutable, need only NumPy, and are checked when they are created. Boxes are `xyxy`, float64, in pixels
-of the upright image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
+They are immutable and checked when they are created. Boxes are `xyxy`, float64, in pixels of the upright
+image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never include background.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Labels:
 
     Attributes:
         names: names in data and JSON, such as `F_Crushed`; unique and not empty.
-        display_names: names for people, such as `Front Crushed`. Default: `names`.
+        display_names: names to display, such as `Front Crushed`. Default: `names`.
 
     Raises:
         BadInput: a name is empty or appears twice, or the numbers of names and display names differ.
@@ -208,8 +208,8 @@ class Prediction(Annotation):
 
     Attributes:
         scores: (n,) float64 in [0, 1], one per row of `label_index`.
-        label_scores: (L,) float64 in [0, 1], the probability of each label in the whole image; with boxes, the
-            highest score of the label's boxes.
+        label_scores: (L,) float64 in [0, 1], the probability of each label in the whole image; with boxes,
+            the highest score of the label's boxes.
         thresholds: (L,) float64, the score from which the model considers a label positive.
         path: the image, if it came from a file.
         model_digest: SHA-256 of the model file, or "".
@@ -323,8 +323,8 @@ class Prediction(Annotation):
     def to_supervision(self) -> Any:
         """Return a `supervision.Detections`, or a `supervision.Classifications` for image-level tasks.
 
-        `Detections` has `xyxy` (n, 4) float64 pixels, `mask` (n, h, w) bool or None, `confidence` (n,), `class_id`
-        (n,) int64 and `data["class_name"]` (n,); `Classifications` has `class_id` and `confidence` of every label.
+        `Detections` has `xyxy` (n, 4) float64 pixels, `mask` (n, h, w) bool or None, `confidence` (n,),
+        `class_id` (n,) int64 and `data["class_name"]` (n,). `Classifications` has every label.
 
         Raises:
             ImportError: the package `supervision` is not installed.
@@ -351,11 +351,8 @@ class Prediction(Annotation):
 
         if self.masks is None:
             return None
-        size_hw = self.size_hw or (0, 0)
-        out = np.zeros((len(self.masks), *size_hw), bool)
-        for row, mask in enumerate(self.masks):
-            out[row] = mask_to_array(mask)
-        return out
+        empty = np.zeros((0, *(self.size_hw or (0, 0))), bool)
+        return np.stack([mask_to_array(mask) for mask in self.masks]) if self.masks else empty
 
     def decide(self) -> BoolArray:
         """Return (L,) bool: whether each label is positive at the model's own threshold."""
@@ -488,7 +485,7 @@ class Dataset:
 
 def _read_only(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """Return `values` as a read-only array of `dtype`; raise `BadInput` if the shape differs."""
-    # An array that cannot be written to is not copied: a hundred thousand ground truths share their empty flags.
+    # A read-only array is not copied: a hundred thousand ground truths share their empty flags.
     is_array = isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None
     array: NDArray[Any] = values if is_array and not values.flags.writeable else np.array(values, dtype=dtype)
     if array.size == 0 and shape[0] == 0:  # an empty list means no boxes

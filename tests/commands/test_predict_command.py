@@ -128,9 +128,9 @@ def test_predict_output_has_unique_names_and_keeps_sources(place):
         assert [Path(d).name for d in drawn] == ["1.blemish.jpg", "2.blemish.jpg", "1-2.blemish.jpg"]
     assert {p: p.read_bytes() for p in before} == before
     for name in drawn:
-        with Image.open(name) as picture:
-            assert picture.mode == "RGB"
-            assert picture.size[0] >= 30
+        with Image.open(name) as drawn_image:
+            assert drawn_image.mode == "RGB"
+            assert drawn_image.size[0] >= 30
 
 
 def test_predict_output_folder_that_cannot_be_written(place):

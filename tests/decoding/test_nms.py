@@ -96,7 +96,7 @@ def test_nms_equals_plain_loop_on_any_boxes(seed, count, nms_iou):
 
 @pytest.mark.parametrize("nms_iou", [0.3, 0.45, 0.7])
 def test_nms_equals_torchvision_at_threshold(nms_iou):
-    """0.3 in single precision is more than 0.3 in double precision; torchvision compares in double precision."""
+    """0.3 in single precision exceeds 0.3 in double precision, in which torchvision compares."""
     torch = pytest.importorskip("torch")
     from torchvision.ops import nms as torchvision_nms
 

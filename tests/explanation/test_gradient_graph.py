@@ -123,9 +123,7 @@ def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4
 
 def test_gradient_graph_resnet18(tmp_path):
     compare(
-        with_random_statistics(
-            create("resnet18", task="classification", label_count=6, input_size=64)
-        ),
+        with_random_statistics(create("resnet18", task="classification", label_count=6, input_size=64)),
         tmp_path,
     )
 
@@ -164,9 +162,7 @@ def test_gradient_graph_any_batch_size(labels, tmp_path):
 
 
 def test_gradient_graph_channels_last_network(tmp_path):
-    network = with_random_statistics(
-        create("resnet18", task="classification", label_count=2, input_size=32)
-    )
+    network = with_random_statistics(create("resnet18", task="classification", label_count=2, input_size=32))
     compare(network.to(memory_format=torch.channels_last), tmp_path, methods=("grad-cam",))
 
 

@@ -23,9 +23,7 @@ class Convolutions(nn.Module):
         layers = [nn.Conv2d(4 if i else 3, 4, kernel, 2, padding, bias=False) for i in range(3)]
         self.body = nn.Sequential(*layers)
         self.feature_layers = ("body",)
-        self.inputs = create(
-            "timm/test_resnet", task="multilabel", label_count=2, input_size=SIDE
-        ).inputs
+        self.inputs = create("timm/test_resnet", task="multilabel", label_count=2, input_size=SIDE).inputs
 
     def forward(self, x):
         return (self.body(x).mean((2, 3)),)
@@ -36,7 +34,7 @@ class Convolutions(nn.Module):
     [(3, 1, 0.5), (2, 0, 4.0), (4, 1, 4.0), (5, 2, 0.5), (3, 0, 7.5)],
 )
 def test_receptive_grid_follows_from_kernel_and_padding(kernel, padding, start):
-    """By hand: each layer of stride s so far adds s * ((kernel - 1) / 2 - padding) to the centre."""
+    """By hand: each layer of stride s so far adds s * ((kernel - 1) / 2 - padding) to the center."""
     torch.manual_seed(0)
     network = Convolutions(kernel, padding)
     with torch.no_grad():  # every kernel's weight is spread evenly, so that the mean place is the middle

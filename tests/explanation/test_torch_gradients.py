@@ -18,8 +18,8 @@ CASES = {
 def exact(monkeypatch):
     """Compute everything in double precision, including what networks compute in float32 on purpose.
 
-    The scores of an untrained detector hardly change: in float32 a finite difference is mostly rounding, which
-    depends on the number of threads.
+    The scores of an untrained detector hardly change: in float32 a finite difference is mostly rounding,
+    which depends on the number of threads.
     """
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
@@ -89,7 +89,7 @@ def test_torch_gradients_near_each_object(name, exact):
 
 
 def test_torch_gradients_depend_on_weights():
-    """A heatmap that does not change with the weights, such as an edge detector, does not explain the model."""
+    """A heatmap that does not change with the weights does not explain the model."""
     maps = []
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     for seed in (0, 0, 1):

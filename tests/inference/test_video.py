@@ -15,7 +15,7 @@ av = pytest.importorskip("av")
 
 
 def frame_image(number, size_wh=(64, 48)):
-    """Return a gray image whose level depends on `number`, with a bright corner that shows its orientation."""
+    """Return a gray image of a level that depends on `number`, with a bright corner at the top left."""
     pixels = np.full((size_wh[1], size_wh[0], 3), 40 + 10 * number, np.uint8)
     pixels[:16, :16] = 255
     return Image.fromarray(pixels)

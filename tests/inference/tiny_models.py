@@ -16,7 +16,7 @@ from blemish.structures import Task
 
 
 def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
-    """A graph as bytes; shapes with None for the batch."""
+    """Return a graph as bytes; None in a shape is the batch."""
 
     def infos(shapes, kinds=None):
         return [
@@ -40,7 +40,7 @@ def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
 
 
 def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
-    """Logits (b, L): a fixed linear map of every pixel of the image (b, 3, h, w)."""
+    """Return a graph of logits (b, L): a fixed linear map of every pixel of the image (b, 3, h, w)."""
     height, width = size_hw
     rng = np.random.default_rng(seed)
     weight = rng.normal(0, 0.3, (3 * height * width, label_count)).astype(np.float32)
@@ -58,7 +58,7 @@ def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
 
 
 def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
-    """The given arrays (without batch axis) for every image, whatever stands in it."""
+    """Return a graph that outputs the given arrays (without batch axis) for every image."""
     height, width = size_hw
     nodes = [
         helper.make_node("Shape", ["image"], ["batch"], start=0, end=1),
@@ -75,7 +75,7 @@ def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
 
 
 def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8), **fields) -> Contract:
-    """A contract for `scores_graph`; fields replace the defaults."""
+    """Return a contract for `scores_graph`; fields replace the defaults."""
     defaults = {
         "architecture": "tiny",
         "task": task,
@@ -88,7 +88,7 @@ def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8)
 
 
 def write_scores_model(path: Path, *, task=Task.CLASSIFICATION, labels=("fine", "dented"), seed=0, **fields):
-    """A model file of a linear network; gives the opened ModelFile."""
-    promise = contract(task, labels, **fields)
-    graph = scores_graph(len(labels), promise.inputs[0].size_hw, seed)
-    return write_model_file(path, graph, promise)
+    """Write a model file of a linear network and return the opened ModelFile."""
+    model_contract = contract(task, labels, **fields)
+    graph = scores_graph(len(labels), model_contract.inputs[0].size_hw, seed)
+    return write_model_file(path, graph, model_contract)

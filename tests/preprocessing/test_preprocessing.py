@@ -10,8 +10,8 @@ from blemish.preprocessing import Placement, normalize, place, prepare, resize
 from blemish.testing import raises
 
 
-def picture(size_hw, seed=0):
-    """Smooth and coloured, so that resizing it means something."""
+def wave_image(size_hw, seed=0):
+    """Return a smooth color image, so that resizing preserves its content."""
     height, width = size_hw
     y, x = np.mgrid[:height, :width]
     rng = np.random.default_rng(seed)
@@ -31,8 +31,8 @@ SIZES = [(33, 80), (80, 33), (64, 64), (200, 301), (1, 1), (1, 90), (7, 500)]
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("size_hw", SIZES, ids=str)
-def test_coordinates_come_back_exactly(spec, size_hw):
-    _, placement = prepare(picture(size_hw), spec)
+def test_placement_round_trip(spec, size_hw):
+    _, placement = prepare(wave_image(size_hw), spec)
     rng = np.random.default_rng(1)
     boxes = rng.uniform(0, 1, (20, 4)) * np.tile(size_hw[::-1], 2)
     assert np.allclose(placement.to_image(placement.to_network(boxes)), boxes, rtol=1e-12, atol=1e-9)
@@ -42,44 +42,44 @@ def test_coordinates_come_back_exactly(spec, size_hw):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("size_hw", [(400, 300), (300, 420)], ids=str)
-def test_a_mark_lies_where_the_placement_says(spec, size_hw):
-    """Pixels and coordinates move together: a bright square is found where its box went."""
+def test_resize_moves_pixels_as_placement_moves_boxes(spec, size_hw):
+    """Pixels and coordinates move together: a bright square is inside its transformed box."""
     pixels = np.zeros((*size_hw, 3), np.uint8)
     box = np.array([[140, 150, 180, 190]])
     pixels[150:190, 140:180] = 255
     small, placement = resize(LoadedImage(pixels), InputSpec(**{**spec.model_dump(), "pad_value": 0}))
     mass = small[..., 0].astype(float)
-    centre_y, centre_x = np.average(np.indices(mass.shape).reshape(2, -1) + 0.5, axis=1, weights=mass.ravel())
+    center_y, center_x = np.average(np.indices(mass.shape).reshape(2, -1) + 0.5, axis=1, weights=mass.ravel())
     left, top, right, bottom = placement.to_network(box)[0]
-    assert centre_x == pytest.approx((left + right) / 2, abs=0.05)
-    assert centre_y == pytest.approx((top + bottom) / 2, abs=0.05)
+    assert center_x == pytest.approx((left + right) / 2, abs=0.05)
+    assert center_y == pytest.approx((top + bottom) / 2, abs=0.05)
     assert mass.sum() / 255 == pytest.approx((right - left) * (bottom - top), rel=0.03)
 
 
 @pytest.mark.parametrize("size_hw", [(97, 61), (300, 200), (10, 12)], ids=str)
 @pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos", "box"])
-def test_stretch_is_pillows_own_resize(size_hw, name):
-    photo = picture(size_hw)
-    small, _ = resize(photo, InputSpec(size_hw=(32, 40), interpolation=name))
+def test_resize_stretch_equals_pillow(size_hw, name):
+    image = wave_image(size_hw)
+    small, _ = resize(image, InputSpec(size_hw=(32, 40), interpolation=name))
     kind = getattr(Image.Resampling, name.upper())
-    assert (small == np.asarray(Image.fromarray(photo.pixels).resize((40, 32), kind))).all()
+    assert (small == np.asarray(Image.fromarray(image.pixels).resize((40, 32), kind))).all()
 
 
 @pytest.mark.parametrize("size_hw", [(333, 500), (500, 333), (97, 2000), (50, 60), (1, 1)], ids=str)
 @pytest.mark.parametrize(("resize_to", "side"), [(256, 224), (64, 64), (224, 224), (32, 64)])
-def test_shortest_is_torchvisions_resize_and_centre_crop(size_hw, resize_to, side):
+def test_resize_shortest_equals_torchvision(size_hw, resize_to, side):
     transforms = pytest.importorskip("torchvision.transforms")
-    photo = picture(size_hw)
+    image = wave_image(size_hw)
     spec = InputSpec(size_hw=(side, side), resize="shortest", resize_to=resize_to, pad_value=0)
-    small, _ = resize(photo, spec)
+    small, _ = resize(image, spec)
     both = transforms.Compose([transforms.Resize(resize_to), transforms.CenterCrop(side)])
-    theirs = np.asarray(both(Image.fromarray(photo.pixels)))
+    theirs = np.asarray(both(Image.fromarray(image.pixels)))
     # Only the part under the crop is computed here; rounding may differ by one level of 255.
     assert np.abs(small.astype(int) - theirs).max() <= 1
 
 
-def test_letterbox_keeps_the_shape_and_pads_with_grey():
-    small, placement = resize(picture((50, 100)), InputSpec(size_hw=(64, 64), resize="letterbox"))
+def test_resize_letterbox_keeps_aspect_ratio_and_pads():
+    small, placement = resize(wave_image((50, 100)), InputSpec(size_hw=(64, 64), resize="letterbox"))
     assert placement.scale_xy == (0.64, 0.64)
     assert placement.offset_xy == (0.0, 16.0)
     assert (small[:16] == 114).all()
@@ -87,21 +87,21 @@ def test_letterbox_keeps_the_shape_and_pads_with_grey():
     assert not (small[16:48] == 114).all((1, 2)).any()
 
 
-def test_a_corner_letterbox_pads_right_and_below_only():
+def test_resize_letterbox_corner_alignment():
     spec = InputSpec(size_hw=(64, 64), resize="letterbox", letterbox_align="corner")
-    small, placement = resize(picture((100, 50)), spec)
+    small, placement = resize(wave_image((100, 50)), spec)
     assert placement.offset_xy == (0.0, 0.0)
     assert (small[:, 32:] == 114).all()
 
 
-def test_a_strip_of_a_kilometre_takes_no_memory():
-    """Shorter side 1 to 256 px would be 30,000 x 256 x 256 pixels, were all of it computed."""
-    photo = LoadedImage(np.zeros((1, 30_000, 3), np.uint8))
-    small, _ = resize(photo, InputSpec(size_hw=(224, 224), resize="shortest", resize_to=256))
+def test_resize_shortest_long_strip_needs_little_memory():
+    """Shorter side 1 to 256 px would be 30,000 x 256 x 256 pixels, if all of it were computed."""
+    image = LoadedImage(np.zeros((1, 30_000, 3), np.uint8))
+    small, _ = resize(image, InputSpec(size_hw=(224, 224), resize="shortest", resize_to=256))
     assert small.shape == (224, 224, 3)
 
 
-def test_sixteen_bits_are_neither_clipped_nor_cut_to_eight():
+def test_resize_keeps_16_bits():
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     small, _ = resize(LoadedImage(ramp), InputSpec(size_hw=(64, 64)))
     assert small.dtype == np.float32
@@ -110,13 +110,13 @@ def test_sixteen_bits_are_neither_clipped_nor_cut_to_eight():
     assert len(np.unique(small)) > 4000
 
 
-def test_the_white_level_becomes_one_and_what_is_brighter_too():
-    photo = LoadedImage(np.array([[0, 2048, 4095, 65535]], np.uint16))
-    small, _ = resize(photo, InputSpec(size_hw=(1, 4), white_level=4095))
+def test_resize_white_level():
+    image = LoadedImage(np.array([[0, 2048, 4095, 65535]], np.uint16))
+    small, _ = resize(image, InputSpec(size_hw=(1, 4), white_level=4095))
     assert small[0, :, 0] == pytest.approx([0, 2048 / 4095, 1, 1])
 
 
-def test_overshoot_of_bicubic_stays_in_range():
+def test_resize_clips_overshoot_of_bicubic():
     edge = np.zeros((20, 20), np.uint16)
     edge[:, 10:] = 65535
     small, _ = resize(LoadedImage(edge), InputSpec(size_hw=(64, 64), interpolation="bicubic"))
@@ -124,10 +124,10 @@ def test_overshoot_of_bicubic_stays_in_range():
     assert small.max() == 1.0
 
 
-def test_eight_and_sixteen_bits_of_one_scene_agree():
-    grey = np.asarray(picture((60, 90)).pixels[..., 0])
-    eight = LoadedImage(np.repeat(grey[..., None], 3, 2))
-    sixteen = LoadedImage(grey.astype(np.uint16) * 257)
+def test_prepare_8_and_16_bits_agree():
+    gray = np.asarray(wave_image((60, 90)).pixels[..., 0])
+    eight = LoadedImage(np.repeat(gray[..., None], 3, 2))
+    sixteen = LoadedImage(gray.astype(np.uint16) * 257)
     spec = InputSpec(size_hw=(32, 32))
     first, _ = prepare(eight, spec)
     second, _ = prepare(sixteen, spec)
@@ -135,7 +135,7 @@ def test_eight_and_sixteen_bits_of_one_scene_agree():
     assert np.abs(first - second).max() < 1.5 / 255 / 0.224
 
 
-def test_normalize_is_the_definition():
+def test_normalize_equals_definition():
     spec = InputSpec(size_hw=(5, 7))
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     out = normalize(pixels, spec)
@@ -148,14 +148,14 @@ def test_normalize_is_the_definition():
     assert np.abs(as_float - expected).max() < 1e-6
 
 
-def test_byte_scale_leaves_0_to_255():
+def test_normalize_byte_scale():
     spec = InputSpec(size_hw=(2, 2), scale="byte", mean=(10, 20, 30), std=(1, 2, 4))
     pixels = np.full((2, 2, 3), 130, np.uint8)
     assert normalize(pixels, spec)[:, 0, 0].tolist() == [120, 55, 25]
     assert normalize(np.full((2, 2, 3), 130 / 255, np.float32), spec)[:, 0, 0] == pytest.approx([120, 55, 25])
 
 
-def test_a_network_of_one_channel_gets_luma():
+def test_prepare_one_channel_is_luma():
     spec = InputSpec(size_hw=(4, 4), channels=1, mean=(0,), std=(1,))
     out, _ = prepare(LoadedImage(np.full((4, 4, 3), (255, 0, 0), np.uint8)), spec)
     assert out.shape == (1, 4, 4)
@@ -165,27 +165,27 @@ def test_a_network_of_one_channel_gets_luma():
     assert (out == 1).all()
 
 
-def test_a_crop_is_placed_in_the_whole_image():
-    photo = picture((100, 200))
-    part, placement = resize(photo, InputSpec(size_hw=(40, 40)), (50, 20, 90, 60))
-    assert (part == photo.pixels[20:60, 50:90]).all()
+def test_resize_crop_placement_is_in_whole_image():
+    image = wave_image((100, 200))
+    part, placement = resize(image, InputSpec(size_hw=(40, 40)), (50, 20, 90, 60))
+    assert (part == image.pixels[20:60, 50:90]).all()
     assert placement.to_network(np.array([[50, 20, 90, 60]])).tolist() == [[0, 0, 40, 40]]
     assert placement.to_image(np.array([[0, 0, 40, 40]])).tolist() == [[50, 20, 90, 60]]
 
 
-def test_the_crop_of_shortest_takes_the_place_of_its_centre_crop():
+def test_resize_shortest_crop_replaces_center_crop():
     spec = SPECS["shortest"]
-    _, placement = resize(picture((100, 200)), spec, (10, 20, 110, 70))
+    _, placement = resize(wave_image((100, 200)), spec, (10, 20, 110, 70))
     assert placement.to_network(np.array([[10, 20, 110, 70]])) == pytest.approx(np.array([[0, 0, 56, 56]]))
 
 
 @pytest.mark.parametrize("crop", [(-1, 0, 10, 10), (0, 0, 0, 10), (5, 5, 4, 9), (0, 0, 10, 101)])
-def test_a_crop_outside_is_refused(crop):
+def test_resize_refuses_crop_outside_image(crop):
     with raises("bad-input.crop-outside-image", "100 x 100"):
-        resize(picture((100, 100)), SPECS["stretch"], crop)
+        resize(wave_image((100, 100)), SPECS["stretch"], crop)
 
 
-def test_boxes_may_be_none_at_all():
+def test_placement_no_boxes():
     placement = Placement((10, 10), (5, 5), (0.5, 0.5), (0.0, 0.0))
     assert placement.to_network(np.zeros((0, 4))).shape == (0, 4)
     assert placement.to_image(np.zeros((0, 4))).shape == (0, 4)
@@ -200,7 +200,7 @@ def test_boxes_may_be_none_at_all():
     resize_to=st.integers(1, 40),
     deep=st.booleans(),
 )
-def test_any_image_fits_any_input(height, width, size, kind, resize_to, deep):
+def test_prepare_any_image_any_input(height, width, size, kind, resize_to, deep):
     pixels = np.zeros((height, width), np.uint16) if deep else np.zeros((height, width, 3), np.uint8)
     spec = InputSpec(size_hw=size, resize=kind, resize_to=resize_to)
     out, placement = prepare(LoadedImage(pixels), spec)
@@ -211,5 +211,5 @@ def test_any_image_fits_any_input(height, width, size, kind, resize_to, deep):
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("size_hw", SIZES, ids=str)
-def test_a_place_is_told_without_pixels(spec, size_hw):
-    assert place(size_hw, spec) == resize(picture(size_hw), spec)[1]
+def test_place_equals_placement_of_resize(spec, size_hw):
+    assert place(size_hw, spec) == resize(wave_image(size_hw), spec)[1]

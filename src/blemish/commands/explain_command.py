@@ -88,8 +88,9 @@ def explain(
 ) -> None:
     """Show which parts of an image a score depends on.
 
-    For each image and label or detection: an overlay (JPEG), the heatmap (16-bit PNG and .npy), and its numbers
-    in explanations.json. An image that cannot be used gets a line with its error; the exit code is then 1.
+    For each image and label or detection: an overlay (JPEG), the heatmap (16-bit PNG and .npy), and its
+    numbers in explanations.json. An image that cannot be used gets a
+    line with its error; the exit code is then 1.
 
     For example:
 
@@ -176,7 +177,7 @@ def _explainer_of_run(folder: Path, batch_size: int) -> Explainer:
 
 
 def _named(heatmaps: list[Heatmap]) -> Iterator[tuple[str, Heatmap]]:
-    """Yield each heatmap of an image with the part of its files' names that tells them apart."""
+    """Yield each heatmap of an image with the part of its files' names that is different for each."""
     used: set[str] = set()  # labels may differ only in case or in characters that file names cannot have
     for number, heatmap in enumerate(heatmaps, start=1):
         name = f"{heatmap.label or 'box'}-{number}" if heatmap.box_xyxy else heatmap.label
@@ -194,7 +195,7 @@ def _earlier_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def _text_line(heatmap: Heatmap, overlay: Path) -> str:
-    """Return one line for people."""
+    """Return one line of text."""
     scores = ""
     if heatmap.deletion is not None and heatmap.insertion is not None:
         scores = f", deletion {heatmap.deletion:.3f}, insertion {heatmap.insertion:.3f}"

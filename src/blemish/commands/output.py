@@ -39,7 +39,7 @@ def json_line(result: PredictionResult, drawn: Path | None = None) -> str:
 
 
 def text_line(result: PredictionResult) -> str:
-    """Return one line for people: the image and its prediction, or the error."""
+    """Return one line of text: the image and its prediction, or the error."""
     if result.prediction is None:
         return str(result.error)
     return f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"

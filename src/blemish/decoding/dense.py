@@ -68,7 +68,7 @@ def decode_dense(
         scores: (B, n, L), without background.
         objectness: (B, n), multiplied into the scores; optional.
         coefficients, prototypes: (B, n, K) and (B, K, h, w), for masks; optional.
-        combined: (B, n, 4 [+ 1] + L [+ K]): boxes, objectness if the setting says so, scores and
+        combined: (B, n, 4 [+ 1] + L [+ K]): boxes, objectness (if set), scores and
             coefficients in one output, instead of the roles above.
 
     Settings:

@@ -62,7 +62,7 @@ def mask_over_input(
     """Return the mask of a box from a grid that covers the network's whole input.
 
     Args:
-        grid: (h, w); with `weights`, (k, h, w) prototypes, whose weighted sum is computed only inside the box.
+        grid: (h, w); with `weights`, (k, h, w) prototypes, which are summed only inside the box.
         box_xyxy: (4,) image pixels, inside the image.
         placement: the image's position in the network's input.
         threshold: pixels with a higher value belong to the mask.

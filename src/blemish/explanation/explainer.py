@@ -111,8 +111,8 @@ class Explainer:
             if self.contract.task.has_objects and self._gradients is None:
                 raise WrongTask(
                     f"{self.model_file.path}: method {method} needs gradients, which the file of a "
-                    f"{self.contract.task} model does not have. Use --method occlusion or rise (D-RISE), or pass "
-                    "the folder of its training run as --model.",
+                    f"{self.contract.task} model does not have. Use --method occlusion or rise (D-RISE), "
+                    "or pass the folder of its training run as --model.",
                     reason="needs-gradients",
                 )
             layers = self.gradients.layers  # opens the graph, so that a missing one is found here
@@ -149,9 +149,9 @@ class Explainer:
         Args:
             image: a path, an encoded image, or an opened one.
             method: a registered name. Default: see `default_method`.
-            label: explain this label; of a model with detections, its detections at or above the threshold, or
-                the best one if there are none. Default: every positive label, or the best one if there is none;
-                of a model with detections, every detection at or above its threshold.
+            label: explain this label; of a model with detections, its detections at or above the threshold,
+                or the best one if there are none. Default: every positive label, or the best one if there is
+                none; of a model with detections, every detection at or above its threshold.
             layer: read this layer of the gradient source. Default: all, each map divided by its maximum,
                 averaged.
             max_targets: maximum number of labels or detections to explain, the highest scores first.

@@ -67,7 +67,7 @@ class ExplanationMethod:
 
     Attributes:
         name: what users write after `--method`.
-        compute: returns an (h, w) map in which positive values speak for the score. It covers the image
+        compute: returns an (h, w) map in which positive values raise the score. It covers the image
             evenly; if the method requires gradients, the map has one value per cell of the layer.
         requires: what the method needs besides the model file.
         default_max_evals: forward passes on masked images by default; None if the method needs none, and

@@ -29,7 +29,7 @@ def deletion_insertion(
         (higher is better). For a heatmap that ranks places at random, both are near the mean of the curve.
 
     Source:
-        Petsiuk et al., RISE (BMVC 2018), section 4.2; hidden places have the image's mean colour.
+        Petsiuk et al., RISE (BMVC 2018), section 4.2; hidden places have the image's mean color.
     """
     grid = resample(values, (CELLS, CELLS)) if min(values.shape) < CELLS else _cell_means(values)
     order = np.argsort(-grid.reshape(-1), kind="stable")

@@ -28,8 +28,8 @@ class Heatmap:
         label: label of the explained score; "" for a localization model without labels.
         label_index: its index among the model's labels.
         layer: the network's name of the layer whose features were read; "" if the method reads none.
-        values: (h, w) float32 of the image's size; positive values speak for the label; in the unit of the
-            method, not normalized.
+        values: (h, w) float32 of the image's size; positive values raise the label's score; in the unit of
+            the method, not normalized.
         score: the explained score.
         box_xyxy: box of the explained detection, image pixels; None for image-level tasks.
         model_digest: SHA-256 of the model file.

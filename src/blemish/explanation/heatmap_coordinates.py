@@ -14,7 +14,7 @@ from blemish.preprocessing import Placement
 
 @dataclass(frozen=True)
 class ReceptiveGrid:
-    """The positions of a feature map's cells over the network's input: cell i is centered at start + i * stride.
+    """Positions of a feature map's cells over the network's input: cell i is centered at start + i * stride.
 
     Convolutions with odd kernels that halve an even map are centered half a cell further up and left than
     cells that cover the input evenly. Without this correction, a map of 5 x 5 cells is off by a tenth of

@@ -104,7 +104,9 @@ def certified_backend(model_file: ModelFile) -> str:
 
 
 def available_cores() -> int:
-    """Return how many processors this process may use: of the machine, its affinity and its container's quota.
+    """Return how many processors this process may use.
+
+    Its affinity and the quota of its container can be below the number of processors of the machine.
 
     Runtimes count the processors of the machine only: in a container of 2 cores on a machine of 64 they
     start 64 threads, which is several times slower than 2.

@@ -127,7 +127,7 @@ class ImageInput:
     def read(self, limits: Limits = LIMITS) -> LoadedImage:
         """Return the upright image.
 
-        Files and bytes are decoded; a PIL image is rotated as its EXIF orientation says, as a file would
+        Files and bytes are decoded; a PIL image is rotated by its EXIF orientation, as a file would
         be; an array is (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) gray of uint8, or (h, w) gray of uint16.
 
         Args:

@@ -164,8 +164,8 @@ class Predictor:
 
         Args:
             images: what `predict` accepts, or inputs of `blemish.inference.sources`; consumed lazily.
-            batch_size: images, or tiles, per forward pass. Default: 1 on a CPU and for tiles, else 16. 1 if the
-                network accepts only one image.
+            batch_size: images, or tiles, per forward pass. Default: 1 on a CPU and for tiles, else 16.
+                Always 1 if the network accepts only one image.
             tiling: run inference on tiles of each image, for images much larger than the network's input.
                 The time of the tiles counts as the network's.
             min_score: see `predict`.

@@ -50,6 +50,6 @@ def prefetched(
                 return
             yield pending.popleft().result()
     finally:
-        # An unfinished generator may be garbage-collected in a reader's own thread, which cannot wait for itself.
+        # An unfinished generator may be garbage-collected in a reader thread, which cannot wait for itself.
         is_reader = threading.current_thread().name.startswith(THREAD_NAME)
         pool.shutdown(wait=not is_reader, cancel_futures=True)

@@ -127,7 +127,7 @@ def _group(
             sides.append((rows[is_visible], inside[is_visible]))
         (rows_a, boxes_a), (rows_b, boxes_b) = sides
         agreement = pairwise_iou(boxes_a, boxes_b)
-        # One tile may show only a small piece of an object that its border cuts. That piece lies inside the
+        # One tile may show only a small piece of an object that its border cuts. That piece is inside the
         # box of the other tile, so the intersection is compared with the smaller box.
         areas = box_area(boxes_a)[:, None], box_area(boxes_b)[None, :]
         intersection = agreement * (areas[0] + areas[1]) / (1 + agreement)

@@ -59,7 +59,7 @@ class Tiling:
         )
 
     def regions_with_whole(self, size_hw: tuple[int, int]) -> IntArray:
-        """Return (n, 4) int64 xyxy: the tiles, and the whole image last if `whole` and several tiles say so."""
+        """Return (n, 4) int64 xyxy: `regions`, and the whole image last if `whole` and several tiles."""
         regions = self.regions(size_hw)
         if self.whole and len(regions) > 1:
             regions = np.concatenate([regions, [[0, 0, size_hw[1], size_hw[0]]]])

@@ -50,7 +50,7 @@ def _read_frames(path: Path, limits: Limits, step: int, av: Any) -> Iterator[Ima
             stream.thread_type = "AUTO"
             _check_size(stream, path, limits)
             for index, frame in enumerate(container.decode(stream)):
-                _check_size(frame, path, limits)  # a frame may be larger than the header says
+                _check_size(frame, path, limits)  # a frame may be larger than in the header
                 seconds = float(frame.time if frame.time is not None else index / (stream.average_rate or 25))
                 if index % step == 0:
                     yield ImageInput.from_frame(path, index, seconds, _upright_image(frame, path))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def normalize(pixels: NDArray[Any], spec: InputSpec) -> NDArray[np.float32]:
-    """Return pixels scaled as `spec.scale` says, minus the mean, divided by the standard deviation.
+    """Return pixels scaled by `spec.scale`, minus the mean, divided by the standard deviation.
 
     Args:
         pixels: (H, W, C) uint8, or float32 in [0, 1].

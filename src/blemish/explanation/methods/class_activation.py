@@ -1,7 +1,7 @@
 """Class activation maps from the last feature maps and the gradient of a label's score: pure functions.
 
-Each takes (c, h, w) features and (c, h, w) gradients and returns (h, w) float64. Positive values speak for the
-label. Nothing is normalized, so that heatmaps of one network can be compared.
+Each takes (c, h, w) features and (c, h, w) gradients and returns (h, w) float64. Positive values raise the
+score. Nothing is normalized, so that heatmaps of one network can be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Features = NDArray[np.floating]
 
 
 def grad_cam(features: Features, gradients: Features) -> FloatArray:
-    """Return the sum of the features weighted by the mean gradient of their channel; negative values become 0.
+    """Return the sum of the features weighted by their channel's mean gradient; negative values become 0.
 
     Source:
         Selvaraju et al., Grad-CAM (ICCV 2017), equations 1 and 2; equals pytorch_grad_cam.GradCAM.

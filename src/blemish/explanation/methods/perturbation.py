@@ -26,7 +26,7 @@ WINDOW_CELLS = 2  # side of an occluding window, which moves by one cell: every 
 def occlusion(
     masked_predictor: MaskedPredictor, score_function: ScoreFunction, *, max_evals: int = 256
 ) -> FloatArray:
-    """Return how much the score falls when a gray window hides a cell, averaged over the windows that hide it.
+    """Return how much the score falls when a gray window hides a cell, averaged over its windows.
 
     The grid is as fine as `max_evals` allows: `side` cells need (side + 1)^2 forward passes and one for the
     whole image.
@@ -117,7 +117,7 @@ def score_cam(
 
 
 def _random_masks(generator: np.random.Generator, count: int) -> FloatArray:
-    """Return (count, 56, 56) in [0, 1]: a coarse random grid, shifted by a fraction of a cell and smoothed."""
+    """Return (count, 56, 56) in [0, 1]: coarse random grids, shifted by part of a cell and smoothed."""
     cells = RISE_CELLS + 1  # one more than is visible, for the shift
     grids = (generator.random((count, cells, cells)) < RISE_PROBABILITY).astype(np.float64)
     shifts = generator.random((count, 2)) / cells

@@ -41,8 +41,8 @@ class OnnxRuntimeBackend:
             model: the file, or a serialized graph.
             device: `cpu`, `cuda`, `cuda:1`, or `auto`: a CUDA device if ONNX Runtime can use one.
             threads: for one network. Default: every core that this process may use.
-            spinning: whether a waiting thread keeps its core busy: slightly faster if nothing else runs, slower
-                beside other work, such as a server's.
+            spinning: whether a waiting thread keeps its core busy: slightly faster if nothing else runs,
+                slower beside other work, such as a server's.
             precision: precision of the weights in the file.
 
         Raises:
