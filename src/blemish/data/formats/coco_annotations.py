@@ -1,4 +1,4 @@
-"""COCO's annotations: boxes, outlines and run lengths, each with its faults told."""
+"""Read the annotations of a COCO file: boxes, polygons and run-length masks; report their faults."""
 
 from __future__ import annotations
 
@@ -16,78 +16,89 @@ from blemish.errors import BadInput
 from blemish.geometry import mask_box, rle_from_text
 from blemish.geometry.polygons import MAX_COORDINATE
 
-ABSENT = RawAnnotations(id="", path=Path())  # stands for an image whose image nobody finds
-YES = (1, "1")  # as some write numbers; True is 1
+ABSENT = RawAnnotations(id="", path=Path())  # placeholder for an image that is listed and does not exist
+TRUE_VALUES = (1, "1")  # some tools write numbers as strings; True equals 1
 MAX_AREA = MAX_COORDINATE**2
 
 
 def is_size(value: object) -> TypeGuard[float]:
-    """Whether it is a number of pixels that a side can have."""
+    """Return whether the value is a possible width or height, in pixels."""
     return isinstance(value, int | float) and 1 <= value < MAX_COORDINATE
 
 
 def read_annotations(
     file: Path,
     content: dict[str, Any],
-    taken: dict[Any, RawAnnotations],
+    images_by_id: dict[Any, RawAnnotations],
     categories: Mapping[Any, int],
     context: ReadContext,
 ) -> None:
-    """Give every image its objects."""
+    """Add the annotations of a COCO file to their images.
+
+    Annotations of images that do not exist are skipped without a finding, because the image has one.
+
+    Args:
+        file: the file, for the places of faults.
+        content: its content.
+        images_by_id: the images by their ids, `ABSENT` for those that do not exist; changed in place: every
+            image gets its annotations, and absent images are removed.
+        categories: index of the label of each category id.
+        context: receives the faults.
+    """
     for entry in content["annotations"]:
         origin = f"{file}: annotation {entry.get('id')}"
-        drawn, category = taken.get(key_of(entry.get("image_id"))), key_of(entry.get("category_id"))
-        if drawn is ABSENT:
+        raw, category = images_by_id.get(key_of(entry.get("image_id"))), key_of(entry.get("category_id"))
+        if raw is ABSENT:
             continue
-        if drawn is None:
+        if raw is None:
             context.problem(
                 "label-without-image",
-                f"it belongs to image {entry.get('image_id')!r}, which is not listed",
+                f"its image_id {entry.get('image_id')!r} is not among the listed images",
                 origin=origin,
-                remedy="list the image or drop the annotation",
+                remedy="add the image or remove the annotation",
                 fix="drops it",
             )
             continue
         if category not in categories:
             context.problem(
                 "unknown-label",
-                f"its category {category!r} is not listed",
+                f"its category_id {category!r} is not among the listed categories",
                 origin=origin,
-                path=drawn.path,
-                remedy="list the category or correct the id",
+                path=raw.path,
+                remedy="add the category or correct the id",
                 fix="drops it",
             )
             continue
-        region = _region(entry.get("segmentation"), drawn, origin, context)
-        box = _box(entry.get("bbox"), region, drawn, origin, context)
+        region = _region(entry.get("segmentation"), raw, origin, context)
+        box = _box(entry.get("bbox"), region, raw, origin, context)
         if box is None:
             continue
-        drawn.add(
+        raw.add(
             categories[category],
             box,
             region=region,
-            crowd=entry.get("iscrowd") in YES,
-            difficult=entry.get("difficult") in YES,
-            truncated=entry.get("truncated") in YES,
+            crowd=entry.get("iscrowd") in TRUE_VALUES,
+            difficult=entry.get("difficult") in TRUE_VALUES,
+            truncated=entry.get("truncated") in TRUE_VALUES,
             area=_area(entry.get("area")),
             origin=origin,
         )
-    for key in [k for k, d in taken.items() if d is ABSENT]:
-        del taken[key]
+    for key in [k for k, d in images_by_id.items() if d is ABSENT]:
+        del images_by_id[key]
 
 
 def key_of(value: Any) -> Any:
-    """An id that can be looked up, whatever somebody wrote for one."""
+    """Return an id as a hashable value, also if the file contains a list or an object in its place."""
     return value if isinstance(value, int | float | str) or value is None else repr(value)
 
 
 def _area(value: Any) -> float:
-    """The area as written, square pixels; nan for none that can be."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AREA
-    return float(value) if number else float("nan")
+    """Return the stated area in square pixels; NaN if it is missing or impossible."""
+    is_area = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AREA
+    return float(value) if is_area else float("nan")
 
 
-def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, context: ReadContext) -> Box | None:
+def _box(value: Any, region: Region, raw: RawAnnotations, origin: str, context: ReadContext) -> Box | None:
     numbers = (
         [float(v) for v in value] if isinstance(value, list) and all(_is_number(v) for v in value) else []
     )
@@ -96,15 +107,15 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, context
             x1, y1, x2, y2 = (
                 mask_box(region)
                 if isinstance(region, Mask)
-                else np.concatenate([_all(region).min(0), _all(region).max(0)])
+                else np.concatenate([_points(region).min(0), _points(region).max(0)])
             ).tolist()
             return x1, y1, x2, y2
         context.problem(
             "bad-box",
-            f"a box takes four finite numbers, not {value!r}"[:200],
+            f"bbox: expected four finite numbers, got {value!r}"[:200],
             origin=origin,
-            path=drawn.path,
-            remedy="correct or drop it",
+            path=raw.path,
+            remedy="correct or remove it",
             fix="drops it",
         )
         return None
@@ -112,9 +123,9 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, context
     if width < 0 or height < 0:
         context.problem(
             "box-inside-out",
-            f"the box {numbers} has a negative side",
+            f"bbox: expected a width and height >= 0, got {numbers}",
             origin=origin,
-            path=drawn.path,
+            path=raw.path,
             remedy="write x, y, width, height",
             fix="swaps its corners",
         )
@@ -122,83 +133,83 @@ def _box(value: Any, region: Region, drawn: RawAnnotations, origin: str, context
     return x, y, x + width, y + height
 
 
-def _region(value: Any, drawn: RawAnnotations, origin: str, context: ReadContext) -> Region:
-    """Outlines as written, or a mask of run lengths; None where there is neither."""
+def _region(value: Any, raw: RawAnnotations, origin: str, context: ReadContext) -> Region:
+    """Return the polygons as written, or a run-length mask, or None if there is neither."""
     if isinstance(value, dict):
-        return _run_lengths(value, drawn, origin, context)
+        return _run_lengths(value, raw, origin, context)
     if not isinstance(value, list) and value is not None:
         context.problem(
             "bad-run-lengths",
-            f"its segmentation is {value!r}"[:80] + ", neither outlines nor run lengths",
+            f"segmentation: expected polygons or run lengths, got {value!r}"[:120],
             origin=origin,
-            path=drawn.path,
+            path=raw.path,
             remedy="draw it again",
-            fix="drops the outline",
+            fix="drops the segmentation",
         )
     if not isinstance(value, list) or not value:
         return None
-    outlines = []
+    polygons = []
     for number, flat in enumerate(value):
-        whole = (
+        is_valid = (
             isinstance(flat, list) and len(flat) >= 6 and len(flat) % 2 == 0 and all(map(_is_number, flat))
         )
-        if whole:
-            outlines.append(np.array(flat, np.float64).reshape(-1, 2))
+        if is_valid:
+            polygons.append(np.array(flat, np.float64).reshape(-1, 2))
             continue
         context.problem(
             "empty-polygon",
-            f"outline {number} takes at least three points, x and y of each in pixels",
+            f"polygon {number}: expected at least three points, x and y of each in pixels",
             origin=origin,
-            path=drawn.path,
+            path=raw.path,
             remedy="draw it again",
             severity=Severity.WARNING,
-            fix="drops the outline",
+            fix="drops the segmentation",
         )
-        context.note("outlines with fewer than three points were left out")
-    return tuple(outlines) or None
+        context.note("polygons with fewer than three points were left out")
+    return tuple(polygons) or None
 
 
-def _run_lengths(value: dict[str, Any], drawn: RawAnnotations, origin: str, context: ReadContext) -> Region:
+def _run_lengths(value: dict[str, Any], raw: RawAnnotations, origin: str, context: ReadContext) -> Region:
     counts, size = value.get("counts"), value.get("size")
     try:
         if not isinstance(size, list) or len(size) != 2 or not all(is_size(v) for v in size):
-            raise BadInput(f"size is {size!r}, not height and width")
+            raise BadInput(f"size: expected height and width, got {size!r}", reason="run-lengths")
         height, width = int(size[0]), int(size[1])
         if isinstance(counts, str):
             mask = rle_from_text(counts, (height, width))
         else:
             runs = np.array(counts)
             if runs.ndim != 1 or runs.dtype.kind != "i":
-                raise BadInput("counts is no list of whole numbers")
+                raise BadInput("counts: expected a list of integers", reason="run-lengths")
             mask = Mask((height, width), runs.astype(np.int64))
     except (BadInput, TypeError, ValueError, OverflowError) as error:
         context.problem(
             "bad-run-lengths",
-            f"its run lengths cannot be read ({error})",
+            f"its run lengths cannot be decoded ({error})",
             origin=origin,
-            path=drawn.path,
-            remedy="write the mask again",
-            fix="drops the outline",
+            path=raw.path,
+            remedy="export the mask again",
+            fix="drops the segmentation",
         )
         return None
-    if drawn.stated_hw is not None and drawn.stated_hw != (height, width):
+    if raw.stated_hw is not None and raw.stated_hw != (height, width):
         context.problem(
             "bad-run-lengths",
-            f"its run lengths are of {width} x {height} pixels, its image states"
-            f" {drawn.stated_hw[1]} x {drawn.stated_hw[0]}",
+            f"run lengths: expected the size of the image, {raw.stated_hw[1]} x {raw.stated_hw[0]} pixels,"
+            f" got {width} x {height}",
             origin=origin,
-            path=drawn.path,
-            remedy="write the mask again",
-            fix="drops the outline",
+            path=raw.path,
+            remedy="export the mask again",
+            fix="drops the segmentation",
         )
         return None
     return mask
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a coordinate: neither nan nor so far off that arithmetic with it fails."""
+    """Return whether the value is a finite coordinate of a plausible size."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_COORDINATE
 
 
-def _all(region: tuple[Any, ...]) -> Any:
+def _points(region: tuple[Any, ...]) -> Any:
     return np.concatenate(region)

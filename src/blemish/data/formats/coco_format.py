@@ -1,4 +1,4 @@
-"""COCO: one JSON file for a split, with images, categories and annotations."""
+"""The COCO format: one JSON file per split with images, categories and annotations."""
 
 from __future__ import annotations
 
@@ -26,47 +26,55 @@ from blemish.geometry import rle_to_text
 from blemish.structures import Dataset, GroundTruth, Labels, Task
 
 NAMES = ("annotations.json", "_annotations.coco.json", "labels.json", "coco.json", "result.json")
-UNSTATED = (None, 0, "")  # what some write for a size that they do not know
+UNKNOWN_SIDE = (None, 0, "")  # values that tools write for an unknown width or height
 FOLDERS = ("annotations", "labels", "raw")
 
 
 @register(
     "coco", rank=20, description="annotations.json, _annotations.coco.json or annotations/instances_*.json"
 )
-class CocoReader:
-    """COCO's own layout, that of Roboflow's exports, and files of any other name given by path."""
+class CocoFormat:
+    """The layouts of COCO and of Roboflow's exports, and a single file of any name."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether a file in one of the usual places begins as COCO does."""
+        """Return whether a file in one of the usual places starts like a COCO file."""
         return bool(_annotation_files(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each image, in the order of the files and of the images in them."""
+        """Return one sample per image, in the order of the files and of their images."""
         files = _annotation_files(path) or ({None: path} if path.is_file() else {})
         if not files:
-            raise BadDataset(f"{path}: no COCO file in it; give the path of the JSON file")
+            raise BadDataset(
+                "found no COCO file",
+                where=path,
+                remedy="pass the path of the JSON file",
+                reason="no-label-file",
+            )
         root = path if path.is_dir() else _root_of(path)
         contents = {split: _load(file) for split, file in files.items()}
         labels, categories = _categories(files, contents, context)
-        shelf = ImageIndex(context.images or root)
-        drawn: list[RawAnnotations] = []
+        image_index = ImageIndex(context.images or root)
+        annotations: list[RawAnnotations] = []
         missing: list[tuple[str, str]] = []
         for split, file in files.items():
             content = contents.pop(split)
-            taken = _read_images(file, split, content, shelf, root, context, missing)
-            read_annotations(file, content, taken, categories[split], context)
-            drawn += taken.values()
-        context.missing_images(missing, shelf.root, shelf)
-        if not drawn:
+            images_by_id = _read_images(file, split, content, image_index, root, context, missing)
+            read_annotations(file, content, images_by_id, categories[split], context)
+            annotations += images_by_id.values()
+        context.missing_images(missing, image_index.root, image_index)
+        if not annotations:
             raise BadDataset(
-                f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
+                f"none of the listed images is in {image_index.root}",
+                where=path,
+                remedy="pass the folder of the images with images=",
+                reason="no-images",
             )
-        task = boxes_or_masks(drawn, context)
-        samples = place_all(drawn, task, labels, context)
+        task = boxes_or_masks(annotations, context)
+        samples = place_all(annotations, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=root, format="coco")
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
-        """`annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
+        """Write `annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
         require_task(dataset, "coco", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
         splits = split_folders(dataset)
         names = file_names(dataset, context)
@@ -86,20 +94,23 @@ class CocoReader:
 
 
 def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A data set of boxes or masks as the content of one COCO file; ids count from 1 in its order.
+    """Return a data set as the content of one COCO file; ids count from 1 in the order of the data set.
 
     Args:
-        dataset: every image's size is known.
-        names: the `file_name` of each sample id; the ids themselves where not given.
+        dataset: of a task with boxes; the size of every image is known.
+        names: the `file_name` of each sample id. Default: the ids.
 
     Raises:
-        BadInput: the size of an image is not known.
+        BadInput: the size of an image is unknown.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, sample in enumerate(dataset.samples, 1):
         if sample.size_hw is None:
-            raise BadInput(f"{sample.path}: its size is not known; restore the image or leave it out")
+            raise BadInput(
+                f"{sample.path}: the size of the image is unknown. Restore the image or leave it out.",
+                reason="unknown-size",
+            )
         image: dict[str, Any] = {
             "id": number,
             "file_name": sample.id if names is None else names[sample.id],
@@ -144,7 +155,7 @@ def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) ->
         out["area"] = mask.area
     if ground_truth.areas.size and np.isfinite(ground_truth.areas[row]):
         out["area"] = float(ground_truth.areas[row])
-    for flag in ("difficult", "truncated"):  # not COCO's own; whoever does not know them passes over them
+    for flag in ("difficult", "truncated"):  # not part of COCO; other tools ignore them
         values = getattr(ground_truth, flag)
         if values.size and values[row]:
             out[flag] = 1
@@ -152,7 +163,7 @@ def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) ->
 
 
 def _annotation_files(path: Path) -> dict[str | None, Path]:
-    """The COCO files of a set by split, None being the split of a set without splits."""
+    """Return the COCO files of a data set by split; the key is None for a data set without splits."""
     if path.is_file():
         return {_split_of(path): path} if _begins_as_coco(path) else {}
     found: list[Path] = []
@@ -175,7 +186,10 @@ def _annotation_files(path: Path) -> dict[str | None, Path]:
             return {None: named[0]}
         shown = ", ".join(f.name for f in found)
         raise BadDataset(
-            f"{path}: holds several COCO files ({shown}); give the path of the one that you mean"
+            f"expected one COCO file, or one per split, got {shown}",
+            where=path,
+            remedy="pass the path of one of them",
+            reason="ambiguous-files",
         )
     return splits
 
@@ -202,7 +216,7 @@ def _begins_as_coco(file: Path) -> bool:
 
 
 def _root_of(file: Path) -> Path:
-    """The folder that images are named from: above `annotations/`, and above a split's own folder."""
+    """Return the folder that sample ids are relative to: above `annotations/` and above a split folder."""
     return file.parent.parent if file.parent.name in FOLDERS else file.parent
 
 
@@ -210,28 +224,43 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
-        raise BadDataset(f"{file}:{error.lineno}: no valid JSON ({error.msg}); mend it there") from error
+        raise BadDataset(
+            f"invalid JSON ({error.msg})",
+            where=f"{file}:{error.lineno}",
+            remedy="correct the file",
+            reason="invalid-json",
+        ) from error
     except UnicodeDecodeError as error:
-        raise BadDataset(f"{file}: not in UTF-8; save it in UTF-8") from error
+        raise BadDataset(
+            "the text is not UTF-8", where=file, remedy="save the file as UTF-8", reason="encoding"
+        ) from error
     except (RecursionError, ValueError) as error:
-        what = (
-            "it is nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
-        )
-        raise BadDataset(f"{file}: no valid JSON ({what}); write it again") from error
+        cause = "nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
+        raise BadDataset(
+            f"invalid JSON ({cause})", where=file, remedy="export the file again", reason="invalid-json"
+        ) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise BadDataset(
-                f"{file}: there is no list {key!r}, as every COCO file has; is it another format?"
+                f"expected a list {key!r}, as in every COCO file",
+                where=file,
+                remedy="check whether it is another format",
+                reason="missing-key",
             )
         if not all(isinstance(entry, dict) for entry in content[key]):
-            raise BadDataset(f"{file}: an entry of {key!r} is no object; mend or remove it")
+            raise BadDataset(
+                f"an entry of {key!r} is not an object",
+                where=file,
+                remedy="correct or remove it",
+                reason="invalid-entry",
+            )
     return content  # type: ignore[no-any-return]
 
 
 def _categories(
     files: Mapping[str | None, Path], contents: Mapping[str | None, dict[str, Any]], context: ReadContext
 ) -> tuple[Labels, dict[str | None, dict[Any, int]]]:
-    """The labels of all files, in the order of their ids, and where each file's ids stand among them."""
+    """Return the labels of all files in the order of their ids, and the label index of each id per file."""
     names: list[str] = []
     by_file: dict[str | None, dict[Any, str]] = {}
     for split, content in contents.items():
@@ -248,26 +277,29 @@ def _categories(
                 and any(c.get("supercategory") == name != "" for c in entries if c is not entry)
             ):
                 context.note(
-                    f"the category {name!r} with id 0 and no object, which Roboflow adds, was dropped"
+                    f"the category {name!r} with id 0 and without objects, which Roboflow adds, was left out"
                 )
                 continue
             if not name:
                 context.problem(
-                    "empty-label", f"category {key} has no name", origin=str(files[split]), remedy="name it"
+                    "empty-label",
+                    f"category {key}: expected a name",
+                    origin=str(files[split]),
+                    remedy="add a name",
                 )
                 name = f"category_{key}"
             if key in by_file[split]:
                 context.problem(
                     "repeated-label",
-                    f"two categories have the id {key!r}, {by_file[split][key]!r} and {name!r}",
+                    f"the categories {by_file[split][key]!r} and {name!r} have the same id {key!r}",
                     origin=str(files[split]),
-                    remedy="give each an id of its own, and its annotations that id",
+                    remedy="give each a unique id, also in its annotations",
                 )
                 continue
             if name in by_file[split].values():
                 context.problem(
                     "repeated-label",
-                    f"two categories are named {name!r}",
+                    f"two categories have the name {name!r}",
                     origin=str(files[split]),
                     remedy="merge them",
                 )
@@ -282,52 +314,52 @@ def _read_images(
     file: Path,
     split: str | None,
     content: dict[str, Any],
-    shelf: ImageIndex,
+    image_index: ImageIndex,
     root: Path,
     context: ReadContext,
     missing: list[tuple[str, str]],
 ) -> dict[Any, RawAnnotations]:
-    """The images of a file by their ids; those that nobody finds are added to `missing`."""
-    taken: dict[Any, RawAnnotations] = {}
-    near = file.parent.name
+    """Return the images of a file by their ids, and add those that do not exist to `missing`."""
+    images_by_id: dict[Any, RawAnnotations] = {}
+    folder_name = file.parent.name
     seen: dict[Path, Any] = {}
     for entry in content["images"]:
         name, key = str(entry.get("file_name") or ""), key_of(entry.get("id"))
         origin = f"{file}: image {key}"
-        image = shelf.by_name(name, near)
+        image = image_index.by_name(name, folder_name)
         if image is None:
             if context.missing != "keep" or context.lenient:
                 missing.append((name, origin))
                 continue
-            image = shelf.root / name
-        if key in taken or image in seen:
+            image = image_index.root / name
+        if key in images_by_id or image in seen:
             context.problem(
                 "repeated-line",
                 f"{name!r} is listed twice" if image in seen else f"two images have the id {key}",
                 origin=origin,
                 path=image,
-                remedy="drop one, and give its annotations to the other",
+                remedy="remove one, and assign its annotations to the other",
                 fix="drops the later one",
             )
             continue
         seen[image] = key
         height, width = entry.get("height"), entry.get("width")
-        stated = (int(height), int(width)) if is_size(height) and is_size(width) else None
-        if stated is None and any(side not in UNSTATED for side in (height, width)):
+        stated_hw = (int(height), int(width)) if is_size(height) and is_size(width) else None
+        if stated_hw is None and any(side not in UNKNOWN_SIDE for side in (height, width)):
             context.problem(
                 "wrong-stated-size",
-                f"width {width!r} and height {height!r} are no size in pixels"[:200],
+                f"expected width and height in pixels, got {width!r} and {height!r}"[:200],
                 origin=origin,
                 path=image,
                 remedy="correct the size",
                 severity=Severity.WARNING,
                 fix="states the image's size",
             )
-        taken[key] = RawAnnotations(
-            id=sample_id(image, root), path=image, split=split, origin=origin, stated_hw=stated
+        images_by_id[key] = RawAnnotations(
+            id=sample_id(image, root), path=image, split=split, origin=origin, stated_hw=stated_hw
         )
         if isinstance(entry.get("group"), str):
-            taken[key].group = entry["group"]
-    for entry in content["images"]:  # so that the annotations of missing ones are not called orphans
-        taken.setdefault(key_of(entry.get("id")), ABSENT)
-    return taken
+            images_by_id[key].group = entry["group"]
+    for entry in content["images"]:  # annotations of missing images are not reported as orphans
+        images_by_id.setdefault(key_of(entry.get("id")), ABSENT)
+    return images_by_id
