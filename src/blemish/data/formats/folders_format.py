@@ -1,4 +1,4 @@
-"""A folder for each label, with or without train, val and test above them."""
+"""The folders format: one folder per label, with or without train, val and test above them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from blemish.errors import BadDataset
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 
-@register("folders", rank=90, description="a folder for each label, with images in it")
-class FoldersReader:
-    """Images sorted into folders; the folder's name is the label."""
+@register("folders", rank=90, description="one folder per label, with images in it")
+class FoldersFormat:
+    """Images in one folder per label; the name of the folder is the label."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether two levels down, or three below split folders, there are images."""
+        """Return whether there are images in folders, or in folders of split folders."""
         return path.is_dir() and any(
             is_image_name(f.name)
             for folder in _folders(path)
@@ -38,7 +38,7 @@ class FoldersReader:
         )
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each image, in the order of split, label and name."""
+        """Return one sample per image, in the order of split, label and name."""
         top, levels = _levels(path, context)
         names = sorted({label.name for folder in levels.values() for label in _folders(folder)})
         labels = labels_with_display_names(names)
@@ -49,13 +49,13 @@ class FoldersReader:
             if stray:
                 context.problem(
                     "image-without-label",
-                    f"{len(stray)} images lie beside the label folders, such as {stray[0]!r}",
+                    f"{len(stray)} images are in no label folder, such as {stray[0]!r}",
                     path=folder,
-                    remedy="move each into a label's folder",
+                    remedy="move each into the folder of its label",
                     severity=Severity.WARNING,
                     fix="leaves them out",
                 )
-                context.note(f"{len(stray)} images in {folder} lie in no label's folder and were left out")
+                context.note(f"{len(stray)} images in {folder} are in no label folder and were left out")
             for label in _folders(folder):
                 ground_truth = GroundTruth(
                     task=Task.CLASSIFICATION, labels=labels, label_index=np.array([labels.index(label.name)])
@@ -72,17 +72,22 @@ class FoldersReader:
                         )
                     )
         if not samples:
-            raise BadDataset(f"{path}: there are no images in its folders; put some in, one folder a label")
+            raise BadDataset(
+                "the folders contain no images",
+                where=path,
+                remedy="add images, one folder per label",
+                reason="no-images",
+            )
         for name, count in counts.items():
             if count == 0:
                 context.problem(
                     "empty-label",
-                    f"the label folder {name!r} holds no image",
+                    f"the label folder {name!r} contains no image",
                     path=top,
-                    remedy="fill or remove it",
+                    remedy="add images or remove it",
                     severity=Severity.WARNING,
                 )
-                context.note(f"the label folder {name!r} holds no image")
+                context.note(f"the label folder {name!r} contains no image")
         return Dataset(
             task=Task.CLASSIFICATION,
             labels=labels,
@@ -92,15 +97,15 @@ class FoldersReader:
         )
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
-        """A folder for each label, below one for each split where the set has splits."""
+        """Write one folder per label, in one folder per split if the data set has splits."""
         require_task(dataset, "folders", Task.CLASSIFICATION)
         splits = split_folders(dataset)
         names = file_names(dataset, context)
         lose_extras(dataset, context)
         if list(dataset.labels.names) != sorted(dataset.labels.names):
-            context.lose("the order of the labels is not kept; they are read in the order of their names")
+            context.lose("the order of the labels is not kept; they are read in alphabetical order")
         if len({n.casefold() for n in dataset.labels}) < len(dataset.labels):
-            context.lose("labels that differ in case only become one where case does not count")
+            context.lose("labels that differ only in case share a folder on file systems that ignore case")
         for name in dataset.labels:
             check_folder_name(name)
             for split in dataset.splits if splits else ("",):
@@ -118,27 +123,32 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _levels(path: Path, context: ReadContext) -> tuple[Path, dict[str, Path]]:
-    """The folder to name samples from, and the folder of label folders of each split ("" for no splits)."""
-    below = _folders(path)
-    if len(below) == 1 and split_named(below[0].name) is None:
-        inside = below[0].iterdir()
-        if not any(is_image_name(f.name) for f in inside if f.is_file()):  # an archive unpacked into a folder
-            return _levels(below[0], context)
-    splits = {folder: split_named(folder.name) for folder in below}
+    """Return the folder that sample ids are relative to, and the folder of each split ("" without splits)."""
+    children = _folders(path)
+    if len(children) == 1 and split_named(children[0].name) is None:
+        inside = children[0].iterdir()
+        if not any(
+            is_image_name(f.name) for f in inside if f.is_file()
+        ):  # an archive that was extracted into its own folder
+            return _levels(children[0], context)
+    splits = {folder: split_named(folder.name) for folder in children}
     named = [f for f, split in splits.items() if split and _folders(f)]
     if not named:
         return path, {"": path}
-    others = [f.name for f in below if f not in named]
+    others = [f.name for f in children if f not in named]
     if others:
         context.note(
-            f"{path}: beside {', '.join(f.name for f in named)} the folder {others[0]!r} was left out"
+            f"{path}: the folder {others[0]!r} next to {', '.join(f.name for f in named)} was left out"
         )
     levels: dict[str, Path] = {}
     for folder in named:
         split = splits[folder] or ""
         if split in levels:
             raise BadDataset(
-                f"{path}: {levels[split].name} and {folder.name} both mean {split}; merge or rename one"
+                f"both {levels[split].name} and {folder.name} are names of the split {split}",
+                where=path,
+                remedy="merge or rename one of them",
+                reason="repeated-split",
             )
         levels[split] = folder
     return path, {s: levels[s] for s in SPLITS if s in levels}

@@ -1,4 +1,4 @@
-"""Tables of labels: a line for each image (or each box), columns found by their header."""
+"""The csv format: a table with one line per image or per box; columns are identified by their headers."""
 
 from __future__ import annotations
 
@@ -21,36 +21,44 @@ SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 
 
 @register("csv", rank=60, description="a .csv or .tsv file with a header, or a folder with one")
-class TableReader:
-    """CSV and TSV: one label an image, several, or boxes."""
+class TableFormat:
+    """CSV and TSV with one label or several labels per image, or with boxes."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether it is a table, or a folder with one."""
+        """Return whether the path is a table, or a folder with one."""
         if path.is_file():
             return path.suffix.casefold() in SUFFIXES
         return path.is_dir() and bool(_tables_in(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each image, in the order of the lines."""
-        files = [path] if path.is_file() else _chosen(path)
+        """Return one sample per image, in the order of the lines."""
+        files = [path] if path.is_file() else _tables_to_read(path)
         tables = [read_table(f, context) for f in files]
         root = files[0].parent
         folder = context.images or root
         if not folder.is_dir():
-            raise BadDataset(f"{folder}: there is no such folder of images; say where they are with images=")
-        shelf = ImageIndex(folder)
-        if context.images is None and not shelf.files:
             raise BadDataset(
-                f"{folder}: no images lie beside {files[0].name}; say where they are with images="
+                "no such folder of images",
+                where=folder,
+                remedy="pass the folder of the images with images=",
+                reason="no-image-folder",
+            )
+        image_index = ImageIndex(folder)
+        if context.images is None and not image_index.files:
+            raise BadDataset(
+                f"there are no images next to {files[0].name}",
+                where=folder,
+                remedy="pass the folder of the images with images=",
+                reason="no-images",
             )
         roles = [find_roles(t, context) for t in tables]
         splits = [split_named(f.stem) if len(files) > 1 else None for f in files]
         parts: list[tuple[Table, ColumnRoles, str | None]] = list(zip(tables, roles, splits, strict=True))
         read = read_boxes if roles[0].box else read_image_labels
-        return read(parts, shelf, root, context)
+        return read(parts, image_index, root, context)
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
-        """`labels.csv` beside `images`: a line for each image, or for each box."""
+        """Write `labels.csv` and the folder `images`, with one line per image or per box."""
         write_table(dataset, root, context)
 
 
@@ -60,13 +68,18 @@ def _tables_in(path: Path) -> list[Path]:
     )
 
 
-def _chosen(path: Path) -> list[Path]:
-    """The one table of a folder, or one for each split."""
-    found = _tables_in(path)
-    if len(found) == 1:
-        return found
-    splits = [p for p in found if split_named(p.stem)]
+def _tables_to_read(path: Path) -> list[Path]:
+    """Return the only table of a folder, or one per split."""
+    tables = _tables_in(path)
+    if len(tables) == 1:
+        return tables
+    splits = [p for p in tables if split_named(p.stem)]
     if splits and len({split_named(p.stem) for p in splits}) == len(splits):
         return splits
-    names = ", ".join(p.name for p in found)
-    raise BadDataset(f"{path}: holds several tables ({names}); give the path of the one that you mean")
+    names = ", ".join(p.name for p in tables)
+    raise BadDataset(
+        f"expected one table, or one per split, got {names}",
+        where=path,
+        remedy="pass the path of one of them",
+        reason="ambiguous-files",
+    )

@@ -1,1 +1,1 @@
-"""Tables of labels, in steps: lines, columns, and what the lines say."""
+"""Tables of labels: lines (table_reader), columns, and the labels or boxes of the lines."""

@@ -1,4 +1,4 @@
-"""Which column of a table is what."""
+"""Find the role of each column of a table: image, label, box, group, split, ..."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ BOX_NAMES = {
     "h": ("h", "bbox_h", "box_h", "bbox_height", "box_height", "bh"),
 }
 ORDERS = {"xywh": ("x", "y", "w", "h"), "xyhw": ("x", "y", "h", "w"), "xyxy": ("x1", "y1", "x2", "y2")}
-YES = frozenset({"1", "true", "yes", "y", "x", "1.0"})
-NO = frozenset({"0", "false", "no", "n", "", "0.0"})
-FLAGS = YES | NO
+TRUE_CELLS = frozenset({"1", "true", "yes", "y", "x", "1.0"})
+FALSE_CELLS = frozenset({"0", "false", "no", "n", "", "0.0"})
+FLAG_CELLS = TRUE_CELLS | FALSE_CELLS
 ROLES = ("path", "label", "labels", "group", "split", "width", "height", *BOX_NAMES)
 
 
 @dataclass(frozen=True)
 class ColumnRoles:
-    """Which column is what, by position.
+    """The positions of the columns of a table by role, counted from 0.
 
     Attributes:
         path: the image.
-        label: one label's name, or None.
-        labels: several labels' names in one cell, or None.
-        flags: columns of 0 and 1, one a label.
-        blank_means_no: whether an empty cell of these means no: nobody writes 0, only marks what is there.
-        tags: further columns that hold a label's name or nothing.
-        box: `x`, `y`, `w`, `h` or `x1`, `y1`, `x2`, `y2` to positions; empty for image-level tables.
-        size_wh: the columns of the image's width and height, or None.
-        group: the object photographed, or None.
+        label: the name of one label, or None.
+        labels: the names of several labels in one cell, or None.
+        flags: columns of 0 and 1, one per label.
+        blank_means_false: whether an empty cell in a flag column means 0, as in tables that only mark the 1s.
+        tags: columns that contain the name of a label or nothing.
+        box: positions of `x`, `y`, `w`, `h` or of `x1`, `y1`, `x2`, `y2`; empty for tables without boxes.
+        size_wh: columns of the width and height of the image, or None.
+        group: the object in the image, such as a vehicle or claim, or None.
         split: train, val or test, or None.
-        rest: further columns.
+        rest: all other columns.
     """
 
     path: int
     label: int | None = None
     labels: int | None = None
     flags: tuple[int, ...] = ()
-    blank_means_no: bool = False
+    blank_means_false: bool = False
     tags: tuple[int, ...] = ()
     box: dict[str, int] = field(default_factory=dict)
     size_wh: tuple[int, int] | None = None
@@ -68,7 +68,7 @@ class ColumnRoles:
 
 
 def plain(header: str) -> str:
-    """A header without case, spaces and punctuation.
+    """Return a header in lower case with underscores for spaces and punctuation.
 
     Example:
         >>> plain(" Image Path ")
@@ -78,49 +78,55 @@ def plain(header: str) -> str:
 
 
 def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
-    """What each column is, by option, then by header, then by what stands in it.
+    """Return the role of each column, by the user's options, then by its header, then by its cells.
+
+    Args:
+        table: the table.
+        context: the options `columns` and `box_order`.
 
     Raises:
-        BadDataset: no column of images or of labels, or several that could be.
-        UnknownName: an option names a column that is not there.
+        BadDataset: there is no column of images or of labels, or there are several candidates.
+        UnknownName: an option names a column or a role that does not exist.
     """
     names = [plain(h) for h in table.header]
     chosen = {role: _position(table, names, role, column) for role, column in context.columns.items()}
-    left = [i for i in range(len(names)) if i not in chosen.values() and not _is_index(table, names, i)]
+    unassigned = [i for i in range(len(names)) if i not in chosen.values() and not _is_index(table, names, i)]
 
     def take(role: str, candidates: Iterable[str]) -> int | None:
         if role in chosen:
             return chosen[role]
         for name in candidates:
-            for i in left:
+            for i in unassigned:
                 if names[i] == name:
-                    left.remove(i)
+                    unassigned.remove(i)
                     return i
         return None
 
     path = chosen.get("path")
-    path = _path_column(table, names, left) if path is None else path
-    if path in left:
-        left.remove(path)
+    path = _path_column(table, names, unassigned) if path is None else path
+    if path in unassigned:
+        unassigned.remove(path)
     split = take("split", SPLIT_COLUMNS)
     group = take("group", GROUP_NAMES)
-    box, size_wh = _box_columns(table, names, left, chosen, context)
+    box, size_wh = _box_columns(table, names, unassigned, chosen, context)
     for i in (*box.values(), *(size_wh or ())):
-        if i in left:
-            left.remove(i)
+        if i in unassigned:
+            unassigned.remove(i)
     if box:
         label = take("label", LABEL_NAMES)
-        return ColumnRoles(path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(left))
-    flags, tags, label, labels = _label_columns(table, names, left, chosen)
-    rest = tuple(i for i in left if i not in (*flags, *tags, label, labels))
-    # A table of crosses leaves the rest blank; among zeros a blank is a gap that nobody decided on.
-    blank = not any(cell and cell.casefold() in NO for i in flags for cell in table.column(i))
+        return ColumnRoles(
+            path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(unassigned)
+        )
+    flags, tags, label, labels = _label_columns(table, names, unassigned, chosen)
+    rest = tuple(i for i in unassigned if i not in (*flags, *tags, label, labels))
+    # Tables that only mark the 1s leave other cells blank; next to a 0, a blank cell is a missing value.
+    blank = not any(cell and cell.casefold() in FALSE_CELLS for i in flags for cell in table.column(i))
     return ColumnRoles(
         path=path,
         label=label,
         labels=labels,
         flags=flags,
-        blank_means_no=blank,
+        blank_means_false=blank,
         tags=tags,
         group=group,
         split=split,
@@ -134,7 +140,10 @@ def _position(table: Table, names: list[str], role: str, column: str | int) -> i
     if isinstance(column, int):
         if not -len(names) <= column < len(names):
             raise BadDataset(
-                f"{table.path}:1: there is no column {column}, there are {len(names)}; count from 0"
+                f"columns: expected a position from 0 to {len(names) - 1} for {role!r}, got {column}",
+                where=f"{table.path}:1",
+                remedy="correct the position",
+                reason="column-position",
             )
         return column % len(names)
     for i, header in enumerate(table.header):
@@ -144,105 +153,113 @@ def _position(table: Table, names: list[str], role: str, column: str | int) -> i
 
 
 def _is_index(table: Table, names: list[str], position: int) -> bool:
-    """Whether a column only counts the rows, as pandas writes it."""
+    """Return whether a column only numbers the rows, as written by pandas."""
     if not (names[position] in ("", "index", "id", "no", "nr") or names[position].startswith("unnamed")):
         return False
     cells = table.column(position)
     return all(re.fullmatch(r"\d+(\.0)?", c) for c in cells) and len(set(cells)) == len(cells)
 
 
-def _path_column(table: Table, names: list[str], left: list[int]) -> int:
-    def share(i: int) -> float:
+def _path_column(table: Table, names: list[str], unassigned: list[int]) -> int:
+    def image_share(i: int) -> float:
         cells = table.column(i)[:200]
         return sum(is_image_name(c.replace("\\", "/").rsplit("/", 1)[-1]) for c in cells) / len(cells)
 
-    named = [i for name in PATH_NAMES for i in left if names[i] == name]
-    full = [i for i in left if share(i) > 0.5]
-    for i in (*(n for n in named if n in full), *full, *named):
+    by_header = [i for name in PATH_NAMES for i in unassigned if names[i] == name]
+    by_cells = [i for i in unassigned if image_share(i) > 0.5]
+    for i in (*(n for n in by_header if n in by_cells), *by_cells, *by_header):
         return i
     shown = ", ".join(h or "(empty)" for h in table.header)
     raise BadDataset(
-        f"{table.path}:1: no column holds images (columns: {shown}); name one filename, or say which"
-        f" with"
-        " columns={'path': ...}"
+        f"expected a column of image files, got the columns {shown}",
+        where=f"{table.path}:1",
+        remedy="name it filename, or pass columns={'path': ...}",
+        reason="no-image-column",
     )
 
 
 def _box_columns(
-    table: Table, names: list[str], left: list[int], chosen: dict[str, int], context: ReadContext
+    table: Table, names: list[str], unassigned: list[int], chosen: dict[str, int], context: ReadContext
 ) -> tuple[dict[str, int], tuple[int, int] | None]:
-    """The four columns of a box, and those of the image's size."""
-    found: dict[str, int] = {r: i for r, i in chosen.items() if r in BOX_NAMES}
+    """Return the four columns of a box by role, and the columns of the width and height of the image."""
+    box: dict[str, int] = {r: i for r, i in chosen.items() if r in BOX_NAMES}
     for role, candidates in BOX_NAMES.items():
-        if role not in found:
-            for i in left:
+        if role not in box:
+            for i in unassigned:
                 if names[i] in candidates:
-                    found[role] = i
+                    box[role] = i
                     break
     width, height = (
-        chosen.get(r, next((i for i in left if names[i] in (r, f"image_{r}", f"img_{r}")), None))
+        chosen.get(r, next((i for i in unassigned if names[i] in (r, f"image_{r}", f"img_{r}")), None))
         for r in ("width", "height")
     )
-    # `width` and `height` mean the box where it has no w and h of its own, and no far corner.
-    near_corner_only = {"x", "y"} <= found.keys() and not {"w", "h", "x2"} & found.keys()
-    if near_corner_only and width is not None and height is not None and "width" not in chosen:
-        found["w"], found["h"] = width, height
+    # `width` and `height` are those of the box if it has neither w and h nor a second corner.
+    has_first_corner_only = {"x", "y"} <= box.keys() and not {"w", "h", "x2"} & box.keys()
+    if has_first_corner_only and width is not None and height is not None and "width" not in chosen:
+        box["w"], box["h"] = width, height
         width = height = None
     size_wh = None if width is None or height is None else (width, height)
     for roles in (ORDERS["xyxy"], ORDERS["xywh"]):
-        if all(r in found for r in roles):
-            return {r: found[r] for r in roles}, size_wh
+        if all(r in box for r in roles):
+            return {r: box[r] for r in roles}, size_wh
     if context.box_order is None:
         return {}, None
     if context.box_order not in ORDERS:
         raise UnknownName("box order", context.box_order, ORDERS)
-    columns = [i for i in left if i not in (width, height) and _numeric(table.column(i))]
+    columns = [i for i in unassigned if i not in (width, height) and _numeric(table.column(i))]
     if len(columns) < 4:
         raise BadDataset(
-            f"{table.path}:1: box_order={context.box_order!r} needs four columns of numbers, not"
-            f" {len(columns)}"
+            f"box_order={context.box_order!r}: expected four columns of numbers, got {len(columns)}",
+            where=f"{table.path}:1",
+            remedy="add the columns, or name them with columns=",
+            reason="box-columns",
         )
     return dict(zip(ORDERS[context.box_order], columns[-4:], strict=True)), size_wh
 
 
 def _label_columns(
-    table: Table, names: list[str], left: list[int], chosen: dict[str, int]
+    table: Table, names: list[str], unassigned: list[int], chosen: dict[str, int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], int | None, int | None]:
-    """(columns of 0 and 1, columns of a name or nothing, the column of one name, the column of several)."""
-    _refuse_probabilities(table, [chosen["label"]] if "label" in chosen else left)
+    """Return the columns of flags, of tags, of one label, and of several labels; see `ColumnRoles`."""
+    _reject_probabilities(table, [chosen["label"]] if "label" in chosen else unassigned)
     if "label" in chosen:
         return (), (), chosen["label"], None
     if "labels" in chosen:
         return (), (), None, chosen["labels"]
     for name in LABEL_NAMES:
-        for i in left:
+        for i in unassigned:
             if names[i] == name:
                 several = any("|" in c for c in table.column(i))
                 return ((), (), None, i) if several else ((), (), i, None)
     for name in LABELS_NAMES:
-        for i in left:
+        for i in unassigned:
             if names[i] == name:
                 return (), (), None, i
-    tags = tuple(i for i in left if re.fullmatch(r"(label|tag|class|defect|damage)_?\d+", names[i]))
+    tags = tuple(i for i in unassigned if re.fullmatch(r"(label|tag|class|defect|damage)_?\d+", names[i]))
     if tags and not all(_is_flags(table.column(i)) for i in tags):
         return (), tags, None, None
-    flags = tuple(i for i in left if _is_flags(table.column(i)))
+    flags = tuple(i for i in unassigned if _is_flags(table.column(i)))
     if flags:
-        _refuse_stray_cells(table, [i for i in left if i not in flags])
+        _reject_stray_cells(table, [i for i in unassigned if i not in flags])
         return flags, (), None, None
-    words = [i for i in left if not _numeric(table.column(i))]
-    if len(words) == 1:
-        several = any("|" in c for c in table.column(words[0]))
-        return ((), (), None, words[0]) if several else ((), (), words[0], None)
+    text_columns = [i for i in unassigned if not _numeric(table.column(i))]
+    if len(text_columns) == 1:
+        several = any("|" in c for c in table.column(text_columns[0]))
+        return ((), (), None, text_columns[0]) if several else ((), (), text_columns[0], None)
     shown = ", ".join(h or "(empty)" for h in table.header)
-    if not words and len(left) == 1:
-        return (), (), left[0], None
-    what = "several columns could hold the label" if words else "no column holds labels"
-    raise BadDataset(f"{table.path}:1: {what} (columns: {shown}); say which with columns={{'label': ...}}")
+    if not text_columns and len(unassigned) == 1:
+        return (), (), unassigned[0], None
+    count = f"{len(text_columns)} columns" if text_columns else "none"
+    raise BadDataset(
+        f"expected one column of labels, got {count} that can contain them among {shown}",
+        where=f"{table.path}:1",
+        remedy="pass columns={'label': ...}",
+        reason="label-column",
+    )
 
 
-def _refuse_probabilities(table: Table, left: list[int]) -> None:
-    for i in left:
+def _reject_probabilities(table: Table, unassigned: list[int]) -> None:
+    for i in unassigned:
         cells = table.column(i)
         if not _numeric(cells):
             continue
@@ -250,27 +267,30 @@ def _refuse_probabilities(table: Table, left: list[int]) -> None:
         bad = next((r for r, c in enumerate(cells) if c and float(c) not in (0.0, 1.0)), None)
         if bad is not None and all(0 <= v <= 1 for v in values):
             raise BadDataset(
-                f"{table.origin(bad)}: column {table.header[i]!r} holds {cells[bad]}: probabilities are"
-                f" no labels;"
-                " decide on a threshold and write 0 or 1, or take the column out"
+                f"column {table.header[i]!r}: expected labels, got the probability {cells[bad]}",
+                where=table.origin(bad),
+                remedy="apply a threshold and write 0 or 1, or remove the column",
+                reason="probabilities",
             )
 
 
-def _refuse_stray_cells(table: Table, left: list[int]) -> None:
-    """A label's column with a slip of the pen must not pass for a remark, and its label be lost."""
-    for i in left:
+def _reject_stray_cells(table: Table, unassigned: list[int]) -> None:
+    """Reject a flag column with a few invalid cells; without this check, its label would be lost."""
+    for i in unassigned:
         cells = table.column(i)
-        stray = [row for row, cell in enumerate(cells) if cell.casefold() not in FLAGS]
+        stray = [row for row, cell in enumerate(cells) if cell.casefold() not in FLAG_CELLS]
         if stray and sum(map(bool, cells)) >= 10 * len(stray):
             raise BadDataset(
-                f"{table.origin(stray[0])}: column {table.header[i]!r} holds {cells[stray[0]]!r} among 0 and"
-                " 1; write 0 or 1, or take the column out"
+                f"column {table.header[i]!r}: expected 0 or 1, got {cells[stray[0]]!r}",
+                where=table.origin(stray[0]),
+                remedy="write 0 or 1, or remove the column",
+                reason="flag-value",
             )
 
 
 def _is_flags(cells: list[str]) -> bool:
     folded = {c.casefold() for c in cells}
-    return folded <= FLAGS and folded != {""}
+    return folded <= FLAG_CELLS and folded != {""}
 
 
 def _numeric(cells: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Tables with one line for each image: one label, or any number."""
+"""Read tables with one line per image, with one label or any number of labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blemish.data.findings import Severity
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
-from blemish.data.tables.columns import NO, YES, ColumnRoles
+from blemish.data.tables.columns import FALSE_CELLS, TRUE_CELLS, ColumnRoles
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
@@ -22,8 +22,18 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 Parts = Sequence[tuple[Table, ColumnRoles, str | None]]
 
 
-def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, context: ReadContext) -> Dataset:
-    """A classification set from a column of labels, a multilabel set from anything else."""
+def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context: ReadContext) -> Dataset:
+    """Return a classification data set for a column of labels, a multilabel data set for other columns.
+
+    Args:
+        parts: each table with its columns and the split of its file.
+        image_index: the images.
+        root: the folder that sample ids are relative to.
+        context: receives the faults.
+
+    Raises:
+        BadDataset: no line has an image that exists, or a line has a fault and the reading is strict.
+    """
     single = all(roles.label is not None for _, roles, _ in parts)
     task = Task.CLASSIFICATION if single else Task.MULTILABEL
     labels = _labels(parts, context)
@@ -33,7 +43,7 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, context: Read
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
-            image = shelf.find(cells[roles.path])
+            image = image_index.find(cells[roles.path])
             if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
@@ -41,12 +51,12 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, context: Read
             if index is None:
                 continue
             if image in first_line:
-                at = first_line[image][2]
-                samples[at] = replace(
-                    samples[at],
-                    split=split_of_both(samples[at].split, cells, roles, file_split, origin, context),
+                position = first_line[image][2]
+                samples[position] = replace(
+                    samples[position],
+                    split=split_of_both(samples[position].split, cells, roles, file_split, origin, context),
                 )
-                _seen_twice(first_line[image][:2], index, image, origin, context)
+                _report_repeated_image(first_line[image][:2], index, image, origin, context)
                 continue
             first_line[image] = (origin, index, len(samples))
             split, group = split_and_group(cells, roles, file_split, origin, context)
@@ -61,23 +71,28 @@ def read_image_labels(parts: Parts, shelf: ImageIndex, root: Path, context: Read
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             )
-    context.missing_images(missing, shelf.root, shelf)
+    context.missing_images(missing, image_index.root, image_index)
     if not samples:
-        raise BadDataset(f"{parts[0][0].path}: none of its lines has an image in {shelf.root}")
+        raise BadDataset(
+            f"none of the listed images is in {image_index.root}",
+            where=parts[0][0].path,
+            remedy="pass the folder of the images with images=",
+            reason="no-images",
+        )
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format="csv")
 
 
 def split_and_group(
     cells: Sequence[str], roles: ColumnRoles, file_split: str | None, origin: str, context: ReadContext
 ) -> tuple[str | None, str | None]:
-    """The split and the group that a line names."""
+    """Return the split and the group of a line; the split of the file applies if the line has none."""
     split = file_split
     if roles.split is not None and cells[roles.split]:
         split = split_named(cells[roles.split])
         if split is None:
             context.problem(
                 "unknown-split",
-                f"the split {cells[roles.split]!r} is none of train, val, test",
+                f"split: expected train, val or test, got {cells[roles.split]!r}",
                 origin=origin,
                 remedy="correct it",
             )
@@ -93,7 +108,7 @@ def split_of_both(
     origin: str,
     context: ReadContext,
 ) -> str | None:
-    """The split of an image that an earlier line put into `first`; a leak is told."""
+    """Return the split of an image that an earlier line has put into `first`; report a second split."""
     second = file_split
     if roles.split is not None and cells[roles.split]:
         second = split_named(cells[roles.split])
@@ -103,44 +118,50 @@ def split_of_both(
 
 
 def _labels(parts: Parts, context: ReadContext) -> Labels:
-    """Every label of the table: flag columns in their order, names sorted."""
+    """Return the labels of all tables: flag columns in their order, names sorted."""
     table, roles, _ = parts[0]
     if roles.flags:
         headers = [table.header[i] for i in roles.flags]
         for other, other_roles, _ in parts[1:]:
             if [other.header[i] for i in other_roles.flags] != headers:
                 raise BadDataset(
-                    f"{other.path}:1: its label columns differ from those of {table.path}; name them alike"
+                    f"expected the label columns of {table.path}, {', '.join(headers)}",
+                    where=f"{other.path}:1",
+                    remedy="use the same label columns in both tables",
+                    reason="different-columns",
                 )
-        return labels_with_display_names(_without_suffix(headers))
-    found: set[str] = set()
+        return labels_with_display_names(_strip_affix(headers))
+    names: set[str] = set()
     for table, roles, _ in parts:
         if roles.label is not None:
-            found.update(table.column(roles.label))
+            names.update(table.column(roles.label))
         elif roles.labels is not None:
-            found.update(name for cell in table.column(roles.labels) for name in _names_in(cell))
+            names.update(name for cell in table.column(roles.labels) for name in _names_in(cell))
         else:
-            found.update(cell for i in roles.tags for cell in table.column(i))
-    found.discard("")
-    if not found:
+            names.update(cell for i in roles.tags for cell in table.column(i))
+    names.discard("")
+    if not names:
         raise BadDataset(
-            f"{table.path}: no line holds a label; write them in, or say which column with columns="
+            "no line has a label",
+            where=table.path,
+            remedy="add labels, or pass their column with columns=",
+            reason="no-labels",
         )
-    return labels_with_display_names(sorted(found, key=natural))
+    return labels_with_display_names(sorted(names, key=natural_key))
 
 
 def _label_index(
     table: Table, roles: ColumnRoles, row: int, labels: Labels, origin: str, context: ReadContext
 ) -> tuple[int, ...] | None:
-    """The labels of one line, ascending; None where it has none and needs one."""
+    """Return the label indices of one line, ascending, or None if the line is left out."""
     cells = table.rows[row]
     if roles.label is not None:
         if not cells[roles.label]:
             context.problem(
                 "empty-label",
-                f"there is no label for {cells[roles.path]!r}",
+                f"expected a label for {cells[roles.path]!r}",
                 origin=origin,
-                remedy="write one or drop the line",
+                remedy="add a label or remove the line",
                 fix="drops the line",
             )
             return None
@@ -148,65 +169,72 @@ def _label_index(
     if roles.flags:
         folded = [cells[i].casefold() for i in roles.flags]
         for i, cell in zip(roles.flags, folded, strict=True):
-            if cell not in YES and cell not in NO:  # only another split's table can hold this
-                raise BadDataset(f"{origin}: column {table.header[i]!r} holds {cells[i]!r}; write 0 or 1")
-        if "" in folded and not roles.blank_means_no:
+            if (
+                cell not in TRUE_CELLS and cell not in FALSE_CELLS
+            ):  # possible only in the table of another split
+                raise BadDataset(
+                    f"column {table.header[i]!r}: expected 0 or 1, got {cells[i]!r}",
+                    where=origin,
+                    remedy="write 0 or 1",
+                    reason="flag-value",
+                )
+        if "" in folded and not roles.blank_means_false:
             empty = ", ".join(
                 repr(table.header[i]) for i, c in zip(roles.flags, folded, strict=True) if not c
             )
             context.problem(
                 "empty-cell",
-                f"the cell under {empty} is empty for {cells[roles.path]!r} where others hold 0 or 1",
+                f"column {empty}: expected 0 or 1 for {cells[roles.path]!r}, got an empty cell",
                 origin=origin,
-                remedy="write 0 or 1, or drop the line",
+                remedy="write 0 or 1, or remove the line",
                 fix="drops the line",
             )
             return None
-        return tuple(i for i, cell in enumerate(folded) if cell in YES)
-    named: Iterable[str] = (
+        return tuple(i for i, cell in enumerate(folded) if cell in TRUE_CELLS)
+    names: Iterable[str] = (
         _names_in(cells[roles.labels])
         if roles.labels is not None
         else (cells[i] for i in roles.tags if cells[i])
     )
-    return tuple(sorted({labels.index(n) for n in named}))
+    return tuple(sorted({labels.index(n) for n in names}))
 
 
-def _seen_twice(
+def _report_repeated_image(
     first: tuple[str, tuple[int, ...]],
     index: tuple[int, ...],
     image: Path,
     origin: str,
     context: ReadContext,
 ) -> None:
-    where, before = first
-    if before == index:
+    first_origin, first_index = first
+    if first_index == index:
         context.problem(
             "repeated-line",
-            f"{image.name!r} stands here and at {where} with the same labels",
+            f"{image.name!r} has the same labels at {first_origin}",
             origin=origin,
             path=image,
-            remedy="drop one",
+            remedy="remove one of the lines",
             severity=Severity.WARNING,
             fix="drops the later line",
         )
-        context.note("lines that repeat an earlier one were dropped")
+        context.note("lines that repeat an earlier line were left out")
         return
     context.problem(
         "contradicting-labels",
-        f"{image.name!r} has other labels here than at {where}",
+        f"{image.name!r} has other labels at {first_origin}",
         origin=origin,
         path=image,
-        remedy="keep the right line",
+        remedy="keep the correct line",
     )
 
 
 def _names_in(cell: str) -> list[str]:
-    """The labels of one cell: `crack|inactive`, `crack; inactive`, `crack, inactive`."""
+    """Return the labels of one cell: `crack|inactive`, `crack; inactive` or `crack, inactive`."""
     return [n for n in (part.strip() for part in re.split(r"[|;,]", cell)) if n]
 
 
-def _without_suffix(headers: Sequence[str]) -> list[str]:
-    """Label names from headers; `Crack Label`, `Inactive Label` lose the word they share."""
+def _strip_affix(headers: Sequence[str]) -> list[str]:
+    """Return label names from headers, without a common affix: `Crack Label`, `Inactive Label`."""
     ends = [re.fullmatch(r"(?i)(.+?)[\s_\-]+label", h) for h in headers]
     if all(ends):
         return [re.sub(r"\s+", "_", e[1].strip()).casefold() for e in ends if e]
@@ -216,6 +244,6 @@ def _without_suffix(headers: Sequence[str]) -> list[str]:
     return list(headers)
 
 
-def natural(name: str) -> tuple[int, int, str]:
-    """Numbers by value, then words: 2 before 10."""
+def natural_key(name: str) -> tuple[int, int, str]:
+    """Return a sort key that orders numbers by value, before words: 2, 10, dent."""
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -1,4 +1,4 @@
-"""A table's header and lines, whatever its delimiter, encoding and quotes."""
+"""Read the header and the lines of a table with any usual delimiter, encoding and quotes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset
 
 DELIMITERS = ",;\t|"
-LARGEST_CELL = 10_000_000  # characters; a polygon may stand in one cell
+MAX_CELL_LENGTH = 10_000_000  # characters; a cell may contain a polygon
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Table:
 
     Attributes:
         path: the file.
-        header: as written, without outer spaces.
-        rows: cells without outer spaces, as many as the header has.
-        line_numbers: of each row in the file, from 1.
+        header: the header of each column, stripped.
+        rows: the stripped cells of each row, one per column.
+        line_numbers: line of each row in the file, counted from 1.
     """
 
     path: Path
@@ -34,42 +34,63 @@ class Table:
     line_numbers: tuple[int, ...]
 
     def origin(self, row: int) -> str:
-        """Where a row stands, for messages: `labels.csv:14`."""
+        """Return the place of a row, for messages: `labels.csv:14`."""
         return f"{self.path}:{self.line_numbers[row]}"
 
     def column(self, position: int) -> list[str]:
-        """The cells of one column."""
+        """Return the cells of one column."""
         return [row[position] for row in self.rows]
 
 
 def read_table(path: Path, context: ReadContext) -> Table:
-    """The table in a file.
+    """Return the table in a file.
+
+    Args:
+        path: the file.
+        context: the options `delimiter` and `columns`; receives lines with too many cells.
 
     Raises:
-        BadDataset: it cannot be read, is empty, has no header, or its delimiter is another one.
+        BadDataset: the file cannot be read, is empty or has no header, or the delimiter does not split it.
     """
     text = _text(path)
     if not text.strip():
-        raise BadDataset(f"{path}: the file is empty; write a header and a line for each image")
-    said = re.match(r"sep=(.)\r?\n", text)  # Excel's own line; blank, so that line numbers stay
-    if said is not None:
-        text = text[said.end(1) :]
-    delimiter = context.delimiter or (_delimiter(text) if said is None else said[1])
+        raise BadDataset(
+            "the file is empty",
+            where=path,
+            remedy="write a header and one line per image",
+            reason="empty-file",
+        )
+    # The line in which Excel states the delimiter is blanked, so that line numbers do not change.
+    excel = re.match(r"sep=(.)\r?\n", text)
+    if excel is not None:
+        text = text[excel.end(1) :]
+    delimiter = context.delimiter or (_detect_delimiter(text) if excel is None else excel[1])
     if len(delimiter) != 1:
-        raise BadDataset(f"{path}: the delimiter {delimiter!r} is not one character")
+        raise BadDataset(
+            f"delimiter: expected one character, got {delimiter!r}",
+            where=path,
+            remedy="correct the delimiter",
+            reason="delimiter",
+        )
     lines = list(_lines(text, delimiter, path))
     number, first = lines[0]
     if len(first) == 1:
-        seen = next((d for d in DELIMITERS if d != delimiter and d in first[0]), None)
-        hint = f"use delimiter={seen!r}" if seen else "separate the columns with , or ; or a tab"
-        raise BadDataset(f"{path}:{number}: the header has one column only, split at {delimiter!r}; {hint}")
+        other = next((d for d in DELIMITERS if d != delimiter and d in first[0]), None)
+        remedy = f"use delimiter={other!r}" if other else "separate the columns with , or ; or a tab"
+        raise BadDataset(
+            f"header: expected columns separated by {delimiter!r}, got one column",
+            where=f"{path}:{number}",
+            remedy=remedy,
+            reason="one-column",
+        )
     by_position = bool(context.columns) and all(isinstance(v, int) for v in context.columns.values())
     if any(is_image_name(_last_part(cell)) for cell in first):
         if not by_position:
             raise BadDataset(
-                f"{path}:{number}: the first line already holds an image ({_image_cell(first)!r})"
-                f" where the header"
-                " should be; add a header such as filename,label or give the columns by position"
+                f"expected a header in the first line, got the image {_image_cell(first)!r}",
+                where=f"{path}:{number}",
+                remedy="add a header such as filename,label, or pass columns= by position",
+                reason="no-header",
             )
         header = tuple(str(i) for i in range(len(first)))
     else:
@@ -81,16 +102,21 @@ def read_table(path: Path, context: ReadContext) -> Table:
         if any(extra):
             context.problem(
                 "bad-line",
-                f"{len(cells)} cells under {len(header)} columns",
+                f"expected {len(header)} cells, got {len(cells)}",
                 origin=f"{path}:{number}",
-                remedy=f"quote a cell that holds {delimiter!r}, or say the right delimiter",
+                remedy=f"quote cells that contain {delimiter!r}, or set the delimiter",
                 fix="drops the line",
             )
             continue
         rows.append((*cells[: len(header)], *([""] * (len(header) - len(cells)))))
         numbers.append(number)
     if not rows:
-        raise BadDataset(f"{path}: a header and no line below it; write a line for each image")
+        raise BadDataset(
+            "the table has a header and no lines",
+            where=path,
+            remedy="write one line per image",
+            reason="no-rows",
+        )
     return Table(path, header, tuple(rows), tuple(numbers))
 
 
@@ -98,7 +124,12 @@ def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise BadDataset(f"{path}: cannot be read ({error.strerror})") from error
+        raise BadDataset(
+            f"cannot be read ({error.strerror})",
+            where=path,
+            remedy="check its permissions",
+            reason="unreadable-file",
+        ) from error
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encodings: tuple[str, ...] = ("utf-16",)
     else:
@@ -106,7 +137,10 @@ def _text(path: Path) -> str:
     if encodings[0] != "utf-16" and b"\0" in raw:
         line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
         raise BadDataset(
-            f"{path}:{line}: there is a zero byte, which no text holds; save the table anew as CSV"
+            "the text contains a zero byte",
+            where=f"{path}:{line}",
+            remedy="save the table as CSV in UTF-8",
+            reason="zero-byte",
         )
     for encoding in encodings:
         try:
@@ -115,11 +149,13 @@ def _text(path: Path) -> str:
             continue
         if "\0" not in text:
             return text
-    raise BadDataset(f"{path}: this is no text in UTF-8; save the table as CSV in UTF-8")
+    raise BadDataset(
+        "the text is not UTF-8", where=path, remedy="save the table as CSV in UTF-8", reason="encoding"
+    )
 
 
-def _delimiter(text: str) -> str:
-    """The delimiter that splits the first lines into the same number of cells, the more the better."""
+def _detect_delimiter(text: str) -> str:
+    """Return the delimiter that splits most of the first lines into one number of cells, the larger the better."""
     sample = text[:20_000]
     if "\n" in sample and len(text) > len(sample):
         sample = sample[: sample.rfind("\n")]
@@ -135,20 +171,25 @@ def _delimiter(text: str) -> str:
 
 
 def _lines(text: str, delimiter: str, path: Path, *, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each line that is not blank."""
-    csv.field_size_limit(LARGEST_CELL)
+    """Yield the line number and the cells of each line that is not blank."""
+    csv.field_size_limit(MAX_CELL_LENGTH)
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict
     )
     try:
-        before = 0
+        previous = 0
         for cells in reader:
-            number, before = before + 1, reader.line_num
+            number, previous = previous + 1, reader.line_num
             cells = [c.strip() for c in cells]
             if any(cells):
                 yield number, cells
     except csv.Error as error:
-        raise BadDataset(f"{path}:{reader.line_num}: {error}; check the quotes there") from error
+        raise BadDataset(
+            f"invalid CSV ({error})",
+            where=f"{path}:{reader.line_num}",
+            remedy="check the quotes in this line",
+            reason="invalid-csv",
+        ) from error
 
 
 def _last_part(cell: str) -> str:
