@@ -1,4 +1,4 @@
-"""CVAT's own XML, "CVAT for images 1.1": one file for all images."""
+"""The cvat format: the XML of "CVAT for images 1.1", one file for all images."""
 
 from __future__ import annotations
 
@@ -30,29 +30,38 @@ from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 HEAD_BYTES = 2000
 SHAPES = frozenset({"box", "polygon", "ellipse", "mask"})
-LEFT_OUT = frozenset({"polyline", "points", "cuboid", "skeleton"})
+SHAPES_WITHOUT_AREA = frozenset({"polyline", "points", "cuboid", "skeleton"})
 ELEMENT = re.compile(rb"<(?:box|polygon|ellipse|mask|polyline|points|cuboid|skeleton|tag|image)[\s>/]")
 COMMENT = re.compile(rb"<!(?:--.*?--|\[CDATA\[.*?\]\])>", re.DOTALL)
 
 
 @dataclass
-class Content:
-    """What the files say, before images are looked for.
+class CvatContent:
+    """The content of the files, before their images are searched.
 
     Attributes:
-        names: labels in the order of the task's list, then those that only shapes name.
-        images: one for each `<image>`.
-        left_out: how many shapes of each kind have no area.
+        names: names of the labels in the order of the task's list, then of those that only shapes have.
+        images: one per `<image>` element.
+        left_out: number of shapes without area of each kind.
     """
 
     names: dict[str, None] = field(default_factory=dict)
-    images: list[Image] = field(default_factory=list)
+    images: list[CvatImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
-class Image:
-    """One `<image>`: its name, size and split, its shapes and tags with the lines where they stand."""
+class CvatImage:
+    """One `<image>` element.
+
+    Attributes:
+        name: the file name of the image as written.
+        origin: file and line of the element.
+        stated_hw: height and width in pixels, or None.
+        split: train, val, test or None.
+        shapes: label, element and origin of each shape.
+        tags: label of each tag.
+    """
 
     name: str
     origin: str
@@ -63,39 +72,49 @@ class Image:
 
 
 @register("cvat", rank=35, description="annotations.xml of CVAT for images 1.1")
-class CvatReader:
-    """Boxes, polygons, ellipses and masks of a task or project, or the tags of whole images."""
+class CvatFormat:
+    """Boxes, polygons, ellipses and masks of a task or project, or the tags of its images."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether it is, or holds, an XML file that begins as CVAT's do."""
-        return bool(_files(path))
+        """Return whether the path is, or contains, an XML file that starts like one of CVAT."""
+        return bool(_cvat_files(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each `<image>`, in the order of the files."""
-        files = _files(path)
+        """Return one sample per `<image>` element, in the order of the files."""
+        files = _cvat_files(path)
         if not files:
-            raise BadDataset(f"{path}: no XML file of CVAT in it; give the path of annotations.xml")
+            raise BadDataset(
+                "found no XML file of CVAT",
+                where=path,
+                remedy="pass the path of annotations.xml",
+                reason="no-label-file",
+            )
         root = path if path.is_dir() else path.parent
-        content = Content()
+        content = CvatContent()
         for file in files:
             split = split_named(file.stem) if len(files) > 1 else None
             _read_file(file, split, content, context)
         if not content.names:
-            raise BadDataset(f"{path}: it names no label; label some images first")
-        for kind, count in content.left_out.items():
-            context.note(f"{count} shapes of kind {kind} have no area and were left out")
-        shelf = ImageIndex(context.images or root)
-        placed = _placed(content.images, shelf, root, context)
-        if not placed:
             raise BadDataset(
-                f"{path}: it names no image that lies in {shelf.root}; say where they are with images="
+                "no image has a label", where=path, remedy="label some images first", reason="no-labels"
             )
-        if any(image.shapes for image, _ in placed):
-            return _objects(placed, content, root, context)
-        return _whole_images(placed, content, root)
+        for kind, count in content.left_out.items():
+            context.note(f"{count} shapes of type {kind} have no area and were left out")
+        image_index = ImageIndex(context.images or root)
+        matched = _match_images(content.images, image_index, root, context)
+        if not matched:
+            raise BadDataset(
+                f"none of the listed images is in {image_index.root}",
+                where=path,
+                remedy="pass the folder of the images with images=",
+                reason="no-images",
+            )
+        if any(image.shapes for image, _ in matched):
+            return _read_shapes(matched, content, root, context)
+        return _read_tags(matched, content, root)
 
 
-def _files(path: Path) -> list[Path]:
+def _cvat_files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(path.glob("*.xml")) if path.is_dir() else []
     return [f for f in found if f.suffix.casefold() == ".xml" and _begins_as_cvat(f)]
 
@@ -105,68 +124,78 @@ def _begins_as_cvat(file: Path) -> bool:
         return b"<annotations" in stream.read(HEAD_BYTES)
 
 
-def _read_file(file: Path, split: str | None, content: Content, context: ReadContext) -> None:
+def _read_file(file: Path, split: str | None, content: CvatContent, context: ReadContext) -> None:
     raw = file.read_bytes()
     lines = _lines(raw)
     try:
         if b"<!ENTITY" in raw:
-            raise ET.ParseError("it defines entities, which no annotation needs")
+            raise ET.ParseError("it defines entities, which annotations do not need")
         parents: list[str] = []
-        image: Image | None = None
+        image: CvatImage | None = None
         for event, element in ET.iterparse(io.BytesIO(raw), events=("start", "end")):  # noqa: S314
             if event == "start":
                 if element.tag == "track":
                     raise BadDataset(
-                        f"{file}: these are tracks of a video; export the task as CVAT for images 1.1"
+                        "the file contains tracks of a video",
+                        where=file,
+                        remedy="export the task as CVAT for images 1.1",
+                        reason="video-tracks",
                     )
-                line = next(lines, 0) if element.tag in ("tag", "image", *SHAPES, *LEFT_OUT) else 0
+                line = next(lines, 0) if element.tag in ("tag", "image", *SHAPES, *SHAPES_WITHOUT_AREA) else 0
                 origin = f"{file}:{line}"
                 if element.tag == "image":
                     image = _image(element, origin, split)
                     content.images.append(image)
                 elif image is not None and parents[-1] == "image":
-                    _note_shape(element, origin, image, content, context)
+                    _add_shape(element, origin, image, content, context)
                 parents.append(element.tag)
                 continue
             parents.pop()
             if element.tag == "label" and parents[-1:] == ["labels"]:
                 name = (element.findtext("name") or "").strip()
-                if name and not element.findtext("parent"):  # a skeleton's parts name theirs
+                if name and not element.findtext("parent"):  # the parts of a skeleton have a parent
                     content.names.setdefault(name)
             elif element.tag == "image":
-                element.clear()  # what a hundred thousand images leave behind fills the memory
+                element.clear()  # the elements of 100,000 images would fill the memory
                 image = None
-    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two come from encodings
         if isinstance(error, BadDataset):
             raise
         line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
-        raise BadDataset(f"{file}:{line}: no valid XML ({error}); mend it there") from error
+        raise BadDataset(
+            f"invalid XML ({error})",
+            where=f"{file}:{line}",
+            remedy="correct the file",
+            reason="invalid-xml",
+        ) from error
 
 
 def _lines(raw: bytes) -> Iterator[int]:
-    """The line of each element that is asked for, in their order."""
-    number, at = 1, 0
-    # What stands in a comment is no element, and its lines still count.
+    """Yield the line number of each element that `ELEMENT` matches, in the order of the file."""
+    number, position = 1, 0
+    # Elements in a comment do not count; its lines do.
     raw = COMMENT.sub(lambda comment: b"\n" * comment[0].count(b"\n"), raw)
-    for found in ELEMENT.finditer(raw):
-        number += raw.count(b"\n", at, found.start())
-        at = found.start()
+    for match in ELEMENT.finditer(raw):
+        number += raw.count(b"\n", position, match.start())
+        position = match.start()
         yield number
 
 
-def _image(element: ET.Element, origin: str, split: str | None) -> Image:
+def _image(element: ET.Element, origin: str, split: str | None) -> CvatImage:
     try:
         height, width = (int(element.get(side, "0")) for side in ("height", "width"))
     except ValueError:
         height = width = 0
-    stated = (height, width) if 0 < height < MAX_COORDINATE and 0 < width < MAX_COORDINATE else None
-    return Image(element.get("name", ""), origin, stated, split_named(element.get("subset", "")) or split)
+    stated_hw = (height, width) if 0 < height < MAX_COORDINATE and 0 < width < MAX_COORDINATE else None
+    return CvatImage(
+        element.get("name", ""), origin, stated_hw, split_named(element.get("subset", "")) or split
+    )
 
 
-def _note_shape(
-    element: ET.Element, origin: str, image: Image, content: Content, context: ReadContext
+def _add_shape(
+    element: ET.Element, origin: str, image: CvatImage, content: CvatContent, context: ReadContext
 ) -> None:
-    if element.tag in LEFT_OUT:
+    if element.tag in SHAPES_WITHOUT_AREA:
         content.left_out[element.tag] += 1
         return
     if element.tag not in SHAPES and element.tag != "tag":
@@ -175,9 +204,9 @@ def _note_shape(
     if not name:
         context.problem(
             "empty-label",
-            f"the {element.tag} has no label",
+            f"{element.tag}: expected a label",
             origin=origin,
-            remedy="name it",
+            remedy="add a label",
             fix="drops it",
         )
         return
@@ -188,28 +217,28 @@ def _note_shape(
         image.shapes.append((name, ET.Element(element.tag, element.attrib), origin))
 
 
-def _placed(
-    images: list[Image], shelf: ImageIndex, root: Path, context: ReadContext
-) -> list[tuple[Image, RawAnnotations]]:
-    """Each entry with its image; those that nobody finds, or that stand there twice, are told."""
+def _match_images(
+    images: list[CvatImage], image_index: ImageIndex, root: Path, context: ReadContext
+) -> list[tuple[CvatImage, RawAnnotations]]:
+    """Return each `<image>` element with its image; report images that do not exist or are listed twice."""
     missing: list[tuple[str, str]] = []
-    placed: dict[Path, tuple[Image, RawAnnotations]] = {}
+    matched: dict[Path, tuple[CvatImage, RawAnnotations]] = {}
     for entry in images:
-        image = shelf.by_name(entry.name)
+        image = image_index.by_name(entry.name)
         if image is None:
             if context.missing != "keep" or context.lenient:
                 missing.append((entry.name, entry.origin))
                 continue
-            image = shelf.root / entry.name
-        first = placed[image][0] if image in placed else None
+            image = image_index.root / entry.name
+        first = matched[image][0] if image in matched else None
         if first is not None and first.split and entry.split and first.split != entry.split:
-            if _says(first) != _says(entry):
+            if _annotations_of(first) != _annotations_of(entry):
                 context.problem(
                     "contradicting-labels",
-                    f"{entry.name!r} stands in {first.split} and in {entry.split}, with other labels in each",
+                    f"{entry.name!r} is in {first.split} and in {entry.split}, with different labels",
                     origin=entry.origin,
                     path=image,
-                    remedy="decide which are right, and list it in one subset only",
+                    remedy="keep the correct labels, and list the image in one subset only",
                 )
             if (
                 context.in_two_splits(entry.name, first.split, entry.split, origin=entry.origin)
@@ -222,85 +251,85 @@ def _placed(
                 f"{entry.name!r} is listed twice",
                 origin=entry.origin,
                 path=image,
-                remedy="drop one, and give its shapes to the other",
+                remedy="remove one, and move its shapes to the other",
                 fix="drops the later one",
             )
             continue
-        one = RawAnnotations(
+        raw = RawAnnotations(
             id=sample_id(image, root),
             path=image,
             split=entry.split,
             origin=entry.origin,
             stated_hw=entry.stated_hw,
         )
-        placed[image] = (entry, one)
-    context.missing_images(missing, shelf.root, shelf)
-    return list(placed.values())
+        matched[image] = (entry, raw)
+    context.missing_images(missing, image_index.root, image_index)
+    return list(matched.values())
 
 
-def _says(image: Image) -> list[object]:
-    """What stands in an image, to compare."""
+def _annotations_of(image: CvatImage) -> list[object]:
+    """Return the tags and shapes of an image for a comparison."""
     return [*image.tags, *((name, element.tag, element.attrib) for name, element, _ in image.shapes)]
 
 
-def _whole_images(placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path) -> Dataset:
-    """A multilabel set from the tags of images in which nothing is drawn."""
+def _read_tags(matched: list[tuple[CvatImage, RawAnnotations]], content: CvatContent, root: Path) -> Dataset:
+    """Return a multilabel data set from the tags of images without shapes."""
     labels = labels_with_display_names(content.names)
     samples = tuple(
         Sample(
-            id=one.id,
-            path=one.path,
-            split=one.split,
-            origin=one.origin,
+            id=raw.id,
+            path=raw.path,
+            split=raw.split,
+            origin=raw.origin,
             ground_truth=GroundTruth(
                 task=Task.MULTILABEL,
                 labels=labels,
                 label_index=np.array(sorted({labels.index(n) for n in image.tags}), np.int64),
             ),
         )
-        for image, one in placed
+        for image, raw in matched
     )
     return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="cvat")
 
 
-def _objects(
-    placed: list[tuple[Image, RawAnnotations]], content: Content, root: Path, context: ReadContext
+def _read_shapes(
+    matched: list[tuple[CvatImage, RawAnnotations]], content: CvatContent, root: Path, context: ReadContext
 ) -> Dataset:
     labels = labels_with_display_names(content.names)
     index = {n: i for i, n in enumerate(labels.names)}
-    tags = sum(len(image.tags) for image, _ in placed)
+    tags = sum(len(image.tags) for image, _ in matched)
     if tags:
-        context.note(f"{tags} tags of whole images were left out, since others have shapes")
-    for image, one in placed:
+        context.note(f"{tags} tags of images were left out, because other images have shapes")
+    for image, raw in matched:
         for name, element, origin in image.shapes:
-            read = _read_shape(element, origin, one, context)
+            read = _read_shape(element, origin, raw, context)
             if read is not None:
-                one.add(index[name], read[0], region=read[1], origin=origin)
-    drawn = [one for _, one in placed]
-    task = boxes_or_masks(drawn, context)
-    samples = place_all(drawn, task, labels, context)
+                raw.add(index[name], read[0], region=read[1], origin=origin)
+    annotations = [raw for _, raw in matched]
+    task = boxes_or_masks(annotations, context)
+    samples = place_all(annotations, task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="cvat")
 
 
 def _read_shape(
-    element: ET.Element, origin: str, one: RawAnnotations, context: ReadContext
+    element: ET.Element, origin: str, raw: RawAnnotations, context: ReadContext
 ) -> tuple[Box, Region] | None:
-    """The box and outline of a shape, pixels of the picture it was drawn on; None where it cannot be read."""
-    code, message, severity = "bad-box", "", Severity.ERROR
+    """Return box and region of a shape, in pixels of the annotated image, or None for an invalid shape."""
+    code, expected, severity = "bad-box", "", Severity.ERROR
     try:
         if element.tag == "mask":
             code = "bad-run-lengths"
-            return _mask(element, one)
+            return _mask(element, raw)
         numbers = _numbers(element)
         if element.tag == "polygon" and len(numbers) < 6:
-            code, message, severity = "empty-polygon", "at least three points", Severity.WARNING
+            code, expected, severity = "empty-polygon", "at least three points", Severity.WARNING
             raise ValueError
     except ValueError as error:
         context.problem(
             code,
-            f"the {element.tag} cannot be read: it takes {message or error}",
+            f"{element.tag}: expected {expected or error}",
             origin=origin,
-            path=one.path,
+            path=raw.path,
             remedy="draw it again",
             severity=severity,
             fix="drops it",
@@ -312,9 +341,9 @@ def _read_shape(
         if x2 < x1 or y2 < y1:
             context.problem(
                 "box-inside-out",
-                f"the box {numbers} ends before it begins",
+                f"box: expected xtl <= xbr and ytl <= ybr, got {numbers}",
                 origin=origin,
-                path=one.path,
+                path=raw.path,
                 remedy="correct its corners",
                 fix="swaps its corners",
             )
@@ -333,10 +362,10 @@ NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr", "rotation"), "ellipse": ("cx", "c
 
 
 def _numbers(element: ET.Element) -> list[float]:
-    """The numbers of a shape, its rotation in degrees last.
+    """Return the numbers of a shape, for boxes and ellipses with the rotation in degrees last.
 
     Raises:
-        ValueError: they are not as they should be; the text says what it takes.
+        ValueError: the numbers are invalid; the message describes valid ones.
     """
     try:
         if element.tag == "polygon":
@@ -355,11 +384,11 @@ def _numbers(element: ET.Element) -> list[float]:
     return numbers
 
 
-def _mask(element: ET.Element, one: RawAnnotations) -> tuple[Box, Region]:
-    """A mask of run lengths, row by row inside its window, the first run being background.
+def _mask(element: ET.Element, raw: RawAnnotations) -> tuple[Box, Region]:
+    """Return box and mask of run lengths, in row-major order inside a window, the first run being background.
 
     Raises:
-        ValueError: they do not fit the window; the text says what it takes.
+        ValueError: the runs do not fit the window; the message describes valid ones.
     """
     try:
         runs = np.array([int(v) for v in element.get("rle", "").split(",")], np.int64)
@@ -367,22 +396,22 @@ def _mask(element: ET.Element, one: RawAnnotations) -> tuple[Box, Region]:
             int(float(element.get(k, ""))) for k in ("left", "top", "width", "height")
         )
     except (OverflowError, ValueError):
-        raise ValueError("whole numbers: rle, left, top, width, height") from None
-    if one.stated_hw is None:
+        raise ValueError("integers: rle, left, top, width, height") from None
+    if raw.stated_hw is None:
         raise ValueError("the width and height of its image")
-    fits = 0 < width <= one.stated_hw[1] + 1 and 0 < height <= one.stated_hw[0] + 1
+    fits = 0 < width <= raw.stated_hw[1] + 1 and 0 < height <= raw.stated_hw[0] + 1
     fits = fits and abs(left) < MAX_COORDINATE and abs(top) < MAX_COORDINATE
-    # Each run for itself first: a sum of very long ones turns over and looks small.
+    # Each run is checked on its own first, because the sum of very long runs overflows.
     if not fits or (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
         total = sum(runs.tolist())
         raise ValueError(
-            f"a window inside the image and runs that fill it, not {total} of {width} x {height}"
+            f"a window inside the image and runs that fit it, got {total} pixels in {width} x {height}"
         )
     window = np.zeros(width * height, bool)
     ends = np.cumsum(runs).tolist()
     for start, stop in list(pairwise(ends))[::2]:
         window[start:stop] = True
-    mask = paste_window(window.reshape(height, width), (left, top), one.stated_hw)
+    mask = paste_window(window.reshape(height, width), (left, top), raw.stated_hw)
     return _as_box(mask_box(mask)), mask
 
 

@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each image, beside it."""
+"""The labelme format: one JSON file per image, next to it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from blemish.imaging import IMAGE_SUFFIXES
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 HEAD_BYTES = 4096
-LOOKED_AT = 50  # files, to recognise the format by
-WITHOUT_AREA = frozenset({"line", "linestrip", "point", "points"})
+MAX_FILES_TO_RECOGNIZE = 50  # the format is recognized by one of the first files
+SHAPES_WITHOUT_AREA = frozenset({"line", "linestrip", "point", "points"})
 
 
 @dataclass
@@ -44,45 +44,52 @@ class LabelMeFile:
 
     Attributes:
         path: the file.
-        says_name: the image that it names, a path from its own folder.
-        stated_hw: size of the picture that the shapes were drawn on.
-        shapes: as they stand in the file.
-        flags: which labels hold for the whole image.
+        image_name: the image as written, a path relative to the folder of the file.
+        stated_hw: height and width of the annotated image, in pixels, or None.
+        shapes: as written.
+        flags: whether each label applies to the whole image.
     """
 
     path: Path
-    says_name: str = ""
+    image_name: str = ""
     stated_hw: tuple[int, int] | None = None
     shapes: list[dict[str, Any]] = field(default_factory=list)
     flags: dict[str, bool] = field(default_factory=dict)
 
 
-@register("labelme", rank=50, description="LabelMe's .json files beside their images")
-class LabelMeReader:
-    """Polygons, rectangles, circles and masks of LabelMe and its kin, or flags of whole images."""
+@register("labelme", rank=50, description="LabelMe's .json files next to their images")
+class LabelMeFormat:
+    """Polygons, rectangles, circles and masks of LabelMe and related tools, or the flags of images."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether one of the first JSON files of the folder, or of those below, begins as LabelMe's do."""
+        """Return whether the file, or one of the first JSON files of the folder, starts like one of LabelMe."""
         if path.is_file():
             return _begins_as_labelme(path)
-        # More than one, since the first may be the one that is broken.
-        return path.is_dir() and any(map(_begins_as_labelme, islice(_json_files(path), LOOKED_AT)))
+        # The first file may be a damaged one.
+        return path.is_dir() and any(
+            map(_begins_as_labelme, islice(_json_files(path), MAX_FILES_TO_RECOGNIZE))
+        )
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each JSON file, in the order of their paths."""
+        """Return one sample per JSON file, in the order of their paths."""
         root = path if path.is_dir() else path.parent
         files = [path] if path.is_file() else list(_json_files(path))
-        pages = [page for file in files if (page := _read_page(file, context)) is not None]
-        if not pages:
-            raise BadDataset(f"{path}: no file of LabelMe in it; give the folder that holds them")
-        shelf = ImageIndex(context.images or root)
-        if any(page.shapes for page in pages):
-            return _objects(root, pages, shelf, context)
-        return _whole_images(root, pages, shelf, context)
+        labelme_files = [f for file in files if (f := _read_file(file, context)) is not None]
+        if not labelme_files:
+            raise BadDataset(
+                "found no file of LabelMe",
+                where=path,
+                remedy="pass the folder of the JSON files",
+                reason="no-label-file",
+            )
+        image_index = ImageIndex(context.images or root)
+        if any(labelme_file.shapes for labelme_file in labelme_files):
+            return _read_shapes(root, labelme_files, image_index, context)
+        return _read_flags(root, labelme_files, image_index, context)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
-    """The JSON files of a folder and of those below it; not all are listed where the first is enough."""
+    """Yield the JSON files of a folder and its subfolders; the folders are listed lazily."""
     for above, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         for name in sorted(names):
@@ -101,45 +108,45 @@ def _begins_as_labelme(file: Path) -> bool:
     return head.startswith(b"{") and (b'"shapes"' in head or b'"imageData"' in head)
 
 
-def _read_page(file: Path, context: ReadContext) -> LabelMeFile | None:
+def _read_file(file: Path, context: ReadContext) -> LabelMeFile | None:
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        _bad_file(file, f"no valid JSON ({_why(error)})", f"{file}{line}", context)
+        _report_file(file, f"invalid JSON ({_cause(error)})", f"{file}{line}", context)
         return None
     if not isinstance(content, dict):
-        _bad_file(file, "no file of LabelMe, which holds one JSON object", str(file), context)
+        _report_file(file, "expected one JSON object, as in LabelMe", str(file), context)
         return None
     shapes = content.get("shapes")
     if shapes is None:
-        context.note(f"{file.name} has no shapes and was passed over")
+        context.note(f"{file.name} has no list of shapes and was left out")
         return None
     if not isinstance(shapes, list) or not all(isinstance(s, dict) for s in shapes):
-        _bad_file(file, "its 'shapes' is no list of objects", str(file), context)
+        _report_file(file, "shapes: expected a list of objects", str(file), context)
         return None
     height, width, flags = (content.get(key) for key in ("imageHeight", "imageWidth", "flags"))
     stated = (int(height), int(width)) if _is_size(height) and _is_size(width) else None
-    held = {str(k): bool(v) for k, v in flags.items()} if isinstance(flags, dict) else {}
-    return LabelMeFile(file, str(content.get("imagePath") or ""), stated, shapes, held)
+    true_flags = {str(k): bool(v) for k, v in flags.items()} if isinstance(flags, dict) else {}
+    return LabelMeFile(file, str(content.get("imagePath") or ""), stated, shapes, true_flags)
 
 
-def _why(error: ValueError | RecursionError) -> str:
-    """What keeps a text from being JSON."""
+def _cause(error: ValueError | RecursionError) -> str:
+    """Return why a text is not valid JSON."""
     if isinstance(error, json.JSONDecodeError):
         return error.msg
     if isinstance(error, RecursionError):
-        return "it is nested too deep"
-    return "not in UTF-8" if isinstance(error, UnicodeDecodeError) else "a number has too many digits"
+        return "nested too deep"
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a number has too many digits"
 
 
-def _bad_file(file: Path, what: str, origin: str, context: ReadContext) -> None:
+def _report_file(file: Path, message: str, origin: str, context: ReadContext) -> None:
     context.problem(
         "bad-file",
-        what,
+        message,
         origin=origin,
         path=file,
-        remedy="mend or remove it",
+        remedy="correct or remove it",
         fix="leaves the image out",
     )
 
@@ -148,179 +155,198 @@ def _is_size(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 1 <= value < 1e6
 
 
-def _image(page: LabelMeFile, shelf: ImageIndex, root: Path, context: ReadContext) -> Path | None:
-    """The image of a page: as it names it from its own folder, else that of its stem, else by name.
+def _image(
+    labelme_file: LabelMeFile, image_index: ImageIndex, root: Path, context: ReadContext
+) -> Path | None:
+    """Return the image of a file: at the path it states, else the one with its stem, else one of that name.
 
-    A path that leads out of the data set's surroundings is not followed: whoever opens a set that somebody
-    else made does not want it to take in, and later copy, what else lies on the disk.
+    A path that leads outside the data set and its parent folder is not followed, so that a data set from an
+    untrusted source cannot read, and later copy, other images of the disk.
     """
-    own = page.path.parent
-    named = own / page.says_name.replace("\\", "/") if page.says_name else None
+    own = labelme_file.path.parent
+    named = own / labelme_file.image_name.replace("\\", "/") if labelme_file.image_name else None
     suffixes = dict.fromkeys(["" if named is None else named.suffix, *sorted(IMAGE_SUFFIXES)])
-    names = [own / f"{page.path.stem}{suffix}" for suffix in suffixes]
-    beside = [found for name in names if (found := _placed(name, shelf, root)) is not None]
-    meant = None if named is None else _placed(named, shelf, root)
-    if meant is None:
-        meant = beside[0] if beside else None
-    elif beside and meant not in beside and meant.with_suffix(".json").is_file():
+    names = [own / f"{labelme_file.path.stem}{suffix}" for suffix in suffixes]
+    neighbors = [p for name in names if (p := _existing_image(name, image_index, root)) is not None]
+    chosen = None if named is None else _existing_image(named, image_index, root)
+    if chosen is None:
+        chosen = neighbors[0] if neighbors else None
+    elif neighbors and chosen not in neighbors and chosen.with_suffix(".json").is_file():
         context.problem(
             "other-filename",
-            f"it names {page.says_name!r}, which has a file of its own",
-            origin=str(page.path),
-            path=beside[0],
-            remedy=f"correct imagePath; {beside[0].name}, which lies beside it, was taken",
+            f"imagePath is {labelme_file.image_name!r}, which has its own JSON file",
+            origin=str(labelme_file.path),
+            path=neighbors[0],
+            remedy=f"correct imagePath; {neighbors[0].name}, which is next to the file, was used",
             severity=Severity.WARNING,
-            fix="writes the right name",
+            fix="writes the correct name",
         )
-        meant = beside[0]
-    if meant is not None:
-        return meant
-    return shelf.by_name(page.says_name, own.name) if page.says_name else shelf.by_stem(page.path.stem)
+        chosen = neighbors[0]
+    if chosen is not None:
+        return chosen
+    return (
+        image_index.by_name(labelme_file.image_name, own.name)
+        if labelme_file.image_name
+        else image_index.by_stem(labelme_file.path.stem)
+    )
 
 
-def _placed(candidate: Path, shelf: ImageIndex, root: Path) -> Path | None:
-    """The image at a path, if one lies there, below the shelf, the data set or the folder around it."""
-    plain = Path(os.path.abspath(candidate))  # noqa: PTH100 - links stay, of which some sets are made
-    below = Path(os.path.abspath(shelf.root))  # noqa: PTH100
+def _existing_image(candidate: Path, image_index: ImageIndex, root: Path) -> Path | None:
+    """Return the image at a path if it exists and is below the images, the data set or its parent folder."""
+    plain = Path(os.path.abspath(candidate))  # noqa: PTH100 - keeps symbolic links
+    below = Path(os.path.abspath(image_index.root))  # noqa: PTH100
     if not is_image_name(plain.name) or not plain.is_file():
         return None
-    if plain.is_relative_to(below):  # as the shelf lists it, so that one image has one path
-        return shelf.find(plain.relative_to(below).as_posix()) or candidate
-    around = Path(os.path.abspath(root)).parent  # noqa: PTH100 - "../images/a.png" is LabelMe's habit
-    return plain if plain.is_relative_to(around) and around != Path(around.anchor) else None
+    if plain.is_relative_to(below):  # as the index lists it, so that one image has one path
+        return image_index.find(plain.relative_to(below).as_posix()) or candidate
+    parent = Path(os.path.abspath(root)).parent  # noqa: PTH100 - LabelMe writes "../images/a.png"
+    return plain if plain.is_relative_to(parent) and parent != Path(parent.anchor) else None
 
 
-def _found(
-    pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext, root: Path
+def _match_images(
+    labelme_files: list[LabelMeFile], image_index: ImageIndex, context: ReadContext, root: Path
 ) -> Iterator[tuple[LabelMeFile, Path, str | None]]:
-    """(page, image, split) of each page whose image is there; the others are told."""
+    """Yield file, image and split of each file whose image exists; report the others."""
     missing: list[tuple[str, str]] = []
     first: dict[Path, Path] = {}
-    out = []
-    for page in pages:
-        image = _image(page, shelf, root, context)
+    matched = []
+    for labelme_file in labelme_files:
+        image = _image(labelme_file, image_index, root, context)
         if image is None:
             if context.missing != "keep" or context.lenient:
-                missing.append((page.says_name or page.path.stem, str(page.path)))
+                missing.append((labelme_file.image_name or labelme_file.path.stem, str(labelme_file.path)))
                 continue
-            image = page.path.parent / (page.says_name or f"{page.path.stem}.jpg")
+            image = labelme_file.path.parent / (labelme_file.image_name or f"{labelme_file.path.stem}.jpg")
         if image in first:
             context.problem(
                 "repeated-line",
-                f"it names {image.name!r}, as {first[image].name} does",
-                origin=str(page.path),
+                f"imagePath is {image.name!r}, as in {first[image].name}",
+                origin=str(labelme_file.path),
                 path=image,
-                remedy="correct imagePath, or drop one",
+                remedy="correct imagePath, or remove one of the files",
                 fix="drops the later one",
             )
             continue
-        first[image] = page.path
-        below = page.path.parts[len(root.parts) : -1]
-        out.append((page, image, next((s for s in map(split_named, below) if s), None)))
-    context.missing_images(missing, shelf.root, shelf)
-    if not out:
-        raise BadDataset(f"{root}: none of its images lies in {shelf.root}; say where they are with images=")
-    yield from out
+        first[image] = labelme_file.path
+        below = labelme_file.path.parts[len(root.parts) : -1]
+        matched.append((labelme_file, image, next((s for s in map(split_named, below) if s), None)))
+    context.missing_images(missing, image_index.root, image_index)
+    if not matched:
+        raise BadDataset(
+            f"none of the listed images is in {image_index.root}",
+            where=root,
+            remedy="pass the folder of the images with images=",
+            reason="no-images",
+        )
+    yield from matched
 
 
-def _whole_images(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext) -> Dataset:
-    """A multilabel set from the flags of images in which nothing is drawn."""
-    names = list(dict.fromkeys(n for page in pages for n in page.flags))
+def _read_flags(
+    root: Path, labelme_files: list[LabelMeFile], image_index: ImageIndex, context: ReadContext
+) -> Dataset:
+    """Return a multilabel data set from the flags of images without shapes."""
+    names = list(dict.fromkeys(n for labelme_file in labelme_files for n in labelme_file.flags))
     if not names:
-        raise BadDataset(f"{root}: no file holds a shape or a flag; label some images first")
+        raise BadDataset(
+            "no file has a shape or a flag", where=root, remedy="label some images first", reason="no-labels"
+        )
     labels = labels_with_display_names(names)
     samples = tuple(
         Sample(
             id=sample_id(image, root),
             path=image,
             split=split,
-            origin=str(page.path),
+            origin=str(labelme_file.path),
             ground_truth=GroundTruth(
                 task=Task.MULTILABEL,
                 labels=labels,
-                label_index=np.array(sorted(labels.index(n) for n, v in page.flags.items() if v), np.int64),
+                label_index=np.array(
+                    sorted(labels.index(n) for n, v in labelme_file.flags.items() if v), np.int64
+                ),
             ),
         )
-        for page, image, split in _found(pages, shelf, context, root)
+        for labelme_file, image, split in _match_images(labelme_files, image_index, context, root)
     )
     return Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=root, format="labelme")
 
 
-def _objects(root: Path, pages: list[LabelMeFile], shelf: ImageIndex, context: ReadContext) -> Dataset:
-    names = {str(s.get("label") or "").strip() for page in pages for s in page.shapes}
+def _read_shapes(
+    root: Path, labelme_files: list[LabelMeFile], image_index: ImageIndex, context: ReadContext
+) -> Dataset:
+    names = {str(s.get("label") or "").strip() for labelme_file in labelme_files for s in labelme_file.shapes}
     labels = labels_with_display_names(sorted(names - {""}))
     index = {n: i for i, n in enumerate(labels.names)}
     left_out: Counter[str] = Counter()
-    drawn = []
-    for page, image, split in _found(pages, shelf, context, root):
-        one = RawAnnotations(
+    annotations = []
+    for labelme_file, image, split in _match_images(labelme_files, image_index, context, root):
+        raw = RawAnnotations(
             id=sample_id(image, root),
             path=image,
             split=split,
-            origin=str(page.path),
-            stated_hw=page.stated_hw,
+            origin=str(labelme_file.path),
+            stated_hw=labelme_file.stated_hw,
         )
-        _draw(page, one, index, left_out, context)
-        drawn.append(one)
+        _add_shapes(labelme_file, raw, index, left_out, context)
+        annotations.append(raw)
     for kind, count in left_out.items():
         context.note(f"{count} shapes of type {kind} have no area and were left out")
-    task = boxes_or_masks(drawn, context)
-    samples = place_all(drawn, task, labels, context)
+    task = boxes_or_masks(annotations, context)
+    samples = place_all(annotations, task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="labelme")
 
 
-def _draw(
-    page: LabelMeFile,
-    one: RawAnnotations,
+def _add_shapes(
+    labelme_file: LabelMeFile,
+    raw: RawAnnotations,
     index: dict[str, int],
     left_out: Counter[str],
     context: ReadContext,
 ) -> None:
-    """Give an image the shapes of its page; parts of one group and label are one object."""
+    """Add the shapes of a file to its image; polygons of one group and label are one object."""
     parts: dict[tuple[str, object], int] = {}
-    for number, shape in enumerate(page.shapes):
-        origin = f"{page.path}: shape {number}"
+    for number, shape in enumerate(labelme_file.shapes):
+        origin = f"{labelme_file.path}: shape {number}"
         name, kind = str(shape.get("label") or "").strip(), str(shape.get("shape_type") or "polygon")
-        if kind in WITHOUT_AREA:
+        if kind in SHAPES_WITHOUT_AREA:
             left_out[kind] += 1
             continue
         if not name:
             context.problem(
-                "empty-label", "the shape has no label", origin=origin, remedy="name it", fix="drops it"
+                "empty-label", "shape: expected a label", origin=origin, remedy="add a label", fix="drops it"
             )
             continue
-        read = _read_shape(kind, shape, page, origin, one, context)
+        read = _read_shape(kind, shape, labelme_file, origin, raw, context)
         if read is None:
             continue
         box, region = read
         group = shape.get("group_id")
         group = group if isinstance(group, int | str) or group is None else repr(group)
-        before = parts.get((name, group)) if group is not None else None
-        earlier = None if before is None else one.regions[before]
-        if before is not None and isinstance(region, tuple) and isinstance(earlier, tuple):
-            both: tuple[FloatArray, ...] = (*earlier, *region)
-            one.regions[before], one.boxes[before] = both, _as_box(outlines_box(both))
+        row = parts.get((name, group)) if group is not None else None
+        earlier = None if row is None else raw.regions[row]
+        if row is not None and isinstance(region, tuple) and isinstance(earlier, tuple):
+            joined: tuple[FloatArray, ...] = (*earlier, *region)
+            raw.regions[row], raw.boxes[row] = joined, _as_box(outlines_box(joined))
             continue
-        parts[name, group] = len(one)
-        one.add(index[name], box, region=region, origin=origin)
+        parts[name, group] = len(raw)
+        raw.add(index[name], box, region=region, origin=origin)
 
 
 def _read_shape(
     kind: str,
     shape: dict[str, Any],
-    page: LabelMeFile,
+    labelme_file: LabelMeFile,
     origin: str,
-    one: RawAnnotations,
+    raw: RawAnnotations,
     context: ReadContext,
 ) -> tuple[Box, Region] | None:
-    """The box and outline of a shape, pixels of the picture it was drawn on; None where it cannot be read."""
+    """Return box and region of a shape, in pixels of the annotated image, or None for an invalid shape."""
 
-    def wrong(code: str, message: str, severity: Severity = Severity.ERROR) -> None:
+    def report(code: str, message: str, severity: Severity = Severity.ERROR) -> None:
         context.problem(
             code,
             message,
             origin=origin,
-            path=one.path,
+            path=raw.path,
             remedy="draw it again",
             severity=severity,
             fix="drops it",
@@ -331,7 +357,7 @@ def _read_shape(
     except (OverflowError, TypeError, ValueError):
         points = np.full((1, 2), np.nan)
     if not len(points) or not (np.abs(points) < MAX_COORDINATE).all():
-        wrong("bad-box", f"a {kind} takes points of two numbers each, pixels")
+        report("bad-box", f"{kind}: expected points of two finite numbers each, in pixels")
         return None
     if kind == "rectangle" and len(points) in (2, 4):  # LabelMe writes two corners, X-AnyLabeling four
         return _as_box(outlines_box((points,))), None
@@ -340,13 +366,17 @@ def _read_shape(
         outline = ellipse_outline(points[0].tolist(), (radius, radius))
     elif kind == "polygon" or (kind == "rotation" and len(points) == 4):
         if len(points) < 3:
-            wrong("empty-polygon", "an outline takes at least three points", Severity.WARNING)
+            report(
+                "empty-polygon",
+                f"{kind}: expected at least three points, got {len(points)}",
+                Severity.WARNING,
+            )
             return None
         outline = points
     elif kind == "mask" and len(points) == 2:
-        return _painted(shape.get("mask"), points.min(0), page, wrong)
+        return _read_mask(shape.get("mask"), points.min(0), labelme_file, report)
     else:
-        wrong("bad-box", f"a {kind} of {len(points)} points is no shape that can be read")
+        report("bad-box", f"expected a supported shape, got {kind!r} with {len(points)} points")
         return None
     return _as_box(outlines_box((outline,))), (outline,)
 
@@ -356,29 +386,29 @@ def _as_box(box_xyxy: FloatArray) -> Box:
     return x1, y1, x2, y2
 
 
-def _painted(
-    value: Any, corner_xy: FloatArray, page: LabelMeFile, wrong: Callable[[str, str], None]
+def _read_mask(
+    value: Any, corner_xy: FloatArray, labelme_file: LabelMeFile, report: Callable[[str, str], None]
 ) -> tuple[Box, Region] | None:
-    """The mask of a shape that is a picture of its own, packed into the file."""
-    if page.stated_hw is None:
-        wrong("bad-run-lengths", "a mask needs imageHeight and imageWidth in its file")
+    """Return box and mask of a shape whose pixels are an embedded PNG."""
+    if labelme_file.stated_hw is None:
+        report("bad-run-lengths", "mask: expected imageHeight and imageWidth in the file")
         return None
-    window = _unpacked(value, page.stated_hw)
+    window = _decode_mask(value, labelme_file.stated_hw)
     if window is None:
-        wrong("bad-run-lengths", "its mask is no picture of black and white inside the image")
+        report("bad-run-lengths", "mask: expected an embedded black and white PNG inside the image")
         return None
     x, y = np.rint(corner_xy).astype(int).tolist()
-    mask = paste_window(window, (x, y), page.stated_hw)
+    mask = paste_window(window, (x, y), labelme_file.stated_hw)
     return _as_box(mask_box(mask)), mask
 
 
-def _unpacked(value: Any, most_hw: tuple[int, int]) -> BoolArray | None:
+def _decode_mask(value: Any, max_hw: tuple[int, int]) -> BoolArray | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(base64.b64decode(str(value), validate=True)), formats=["PNG"]) as picture:
-            if picture.width > most_hw[1] + 1 or picture.height > most_hw[0] + 1:
+        with Image.open(io.BytesIO(base64.b64decode(str(value), validate=True)), formats=["PNG"]) as png:
+            if png.width > max_hw[1] + 1 or png.height > max_hw[0] + 1:
                 return None
-            return np.asarray(picture.convert("L")) > 0
+            return np.asarray(png.convert("L")) > 0
     except (binascii.Error, OSError, SyntaxError, ValueError):
         return None
