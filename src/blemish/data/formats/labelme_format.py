@@ -62,7 +62,7 @@ class LabelMeFormat:
     """Polygons, rectangles, circles and masks of LabelMe and related tools, or the flags of images."""
 
     def recognizes(self, path: Path) -> bool:
-        """Return whether the file, or one of the first JSON files of the folder, starts like one of LabelMe."""
+        """Return whether the file, or one of the first JSON files below the folder, is one of LabelMe."""
         if path.is_file():
             return _begins_as_labelme(path)
         # The first file may be a damaged one.

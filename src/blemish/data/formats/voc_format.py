@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each image, lists in ImageSets, painted masks where there are any."""
+"""The voc format: one XML file per image, lists in ImageSets, and index masks if there are any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.voc_writer import write_voc
-from blemish.data.formats.voc_xml import VocAnnotation, read_page
+from blemish.data.formats.voc_xml import VocAnnotation, read_annotation
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import RasterMask
 from blemish.data.raw_annotations import Box, RawAnnotations
@@ -23,59 +23,75 @@ from blemish.structures import Dataset, Task
 YEARS = ("VOC2007", "VOC2012")
 
 
-@register("voc", rank=30, description="Annotations/*.xml beside JPEGImages, or VOCdevkit")
-class VocReader:
-    """One year, several years side by side, or XML files beside their images."""
+@register("voc", rank=30, description="Annotations/*.xml next to JPEGImages, or VOCdevkit")
+class VocFormat:
+    """One year, several years in one folder, or XML files next to their images."""
 
     def recognizes(self, path: Path) -> bool:
-        """Whether there are XML files where VOC keeps them."""
-        return path.is_dir() and bool(_years(path))
+        """Return whether there are XML files in one of the folders of VOC."""
+        return path.is_dir() and bool(_year_folders(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """One sample for each image, year by year, in the order of the stems."""
-        years = _years(path) if path.is_dir() else []
+        """Return one sample per image, in the order of year and stem."""
+        years = _year_folders(path) if path.is_dir() else []
         if not years:
             raise BadDataset(
-                f"{path}: no XML files in it; give the folder that holds Annotations and JPEGImages"
+                "found no XML files",
+                where=path,
+                remedy="pass the folder with Annotations and JPEGImages",
+                reason="no-label-file",
             )
-        pages: list[tuple[Path, VocAnnotation]] = []
+        annotations: list[tuple[Path, VocAnnotation]] = []
         for year in years:
-            pages += [
-                (year, page) for file in _xml_files(year) if (page := read_page(file, context)) is not None
+            annotations += [
+                (year, annotation)
+                for file in _xml_files(year)
+                if (annotation := read_annotation(file, context)) is not None
             ]
-        names = {o.name for _, page in pages for o in page.objects}
+        names = {o.name for _, annotation in annotations for o in annotation.objects}
         if not names:
-            raise BadDataset(f"{path}: no XML file holds an object; label some first")
+            raise BadDataset(
+                "no XML file has an object",
+                where=path,
+                remedy="label some images first",
+                reason="no-labels",
+            )
         labels = labels_with_display_names(sorted(names))
-        _other_names([page for _, page in pages], context)
-        shift = _first_pixel([page for _, page in pages], context)
-        drawn, painted, missing = _drawn(
-            path, years, pages, {n: i for i, n in enumerate(labels.names)}, shift, context
+        _report_other_names([annotation for _, annotation in annotations], context)
+        offset = _coordinate_offset([annotation for _, annotation in annotations], context)
+        raw_annotations, mask_files, missing = _read_objects(
+            path, years, annotations, {n: i for i, n in enumerate(labels.names)}, offset, context
         )
         context.missing_images(missing, context.images or path)
-        if not drawn:
-            raise BadDataset(f"{path}: none of its XML files has an image; say where they are with images=")
+        if not raw_annotations:
+            raise BadDataset(
+                "no XML file has an image",
+                where=path,
+                remedy="pass the folder of the images with images=",
+                reason="no-images",
+            )
         task = Task.DETECTION
-        with_objects = [d for d in drawn if len(d)]
-        if (painted or not with_objects) and context.task in (None, Task.SEGMENTATION):
-            whole = bool(painted) and all(d.path in painted for d in with_objects)
-            if whole or (context.task is not None and context.task.has_masks):
+        with_objects = [d for d in raw_annotations if len(d)]
+        if (mask_files or not with_objects) and context.task in (None, Task.SEGMENTATION):
+            all_have_masks = bool(mask_files) and all(d.path in mask_files for d in with_objects)
+            if all_have_masks or (context.task is not None and context.task.has_masks):
                 task = Task.SEGMENTATION
-                drawn = _with_masks(drawn, painted, context)
+                raw_annotations = _with_masks(raw_annotations, mask_files, context)
             else:
                 context.note(
-                    f"{len(painted)} of {len(drawn)} images have painted masks; task=segmentation reads those"
+                    f"{len(mask_files)} of {len(raw_annotations)} images have masks;"
+                    " task=segmentation reads only those"
                 )
-        samples = place_all(drawn, task, labels, context)
+        samples = place_all(raw_annotations, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=path, format="voc")
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
-        """Annotations, JPEGImages, ImageSets; for segmentation also the two folders of painted masks."""
+        """Write Annotations, JPEGImages and ImageSets; for segmentation also two folders of index masks."""
         write_voc(dataset, root, context)
 
 
-def _years(path: Path) -> list[Path]:
-    """The folders that hold annotations: this one, those of VOCdevkit's years, or one below."""
+def _year_folders(path: Path) -> list[Path]:
+    """Return the folders with annotations: this one, those of the years of VOCdevkit, or split folders."""
     if _has_xml(path / "Annotations"):
         return [path]
     inside = [path / "VOCdevkit" / y for y in YEARS] + [path / y for y in YEARS]
@@ -87,14 +103,14 @@ def _years(path: Path) -> list[Path]:
 
 
 def _has_xml(folder: Path) -> bool:
-    """Whether a folder holds XML files, and the first is one of VOC's."""
+    """Return whether a folder contains XML files, and the first is not one of CVAT."""
     if not folder.is_dir():
         return False
     first = next((f for f in sorted(folder.iterdir()) if f.suffix.casefold() == ".xml"), None)
     if first is None:
         return False
     with first.open("rb") as stream:
-        return b"<annotations" not in stream.read(2000)  # CVAT's own
+        return b"<annotations" not in stream.read(2000)  # the root element of CVAT
 
 
 def _xml_files(year: Path) -> list[Path]:
@@ -103,137 +119,143 @@ def _xml_files(year: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.casefold() == ".xml" and not f.name.startswith("."))
 
 
-def _other_names(pages: list[VocAnnotation], context: ReadContext) -> None:
-    """One note on files whose <filename> is that of another image."""
-    other = [p for p in pages if p.says_name and Path(p.says_name.replace("\\", "/")).stem != p.path.stem]
+def _report_other_names(annotations: list[VocAnnotation], context: ReadContext) -> None:
+    """Report the number of files whose <filename> is that of another image."""
+    other = [
+        p for p in annotations if p.image_name and Path(p.image_name.replace("\\", "/")).stem != p.path.stem
+    ]
     if other and context.lenient:
         context.problem(
             "other-filename",
-            f"{len(other)} of {len(pages)} XML files name another image in <filename>,"
-            f" {other[0].says_name!r} here",
+            f"{len(other)} of {len(annotations)} XML files have the name of another image in <filename>,"
+            f" such as {other[0].image_name!r}",
             origin=str(other[0].path),
-            remedy="nothing need be done: images are found by the name of the XML file",
+            remedy="no action is necessary: images are found by the name of the XML file",
             severity=Severity.NOTE,
-            fix="writes the right name",
+            fix="writes the correct name",
         )
 
 
-def _first_pixel(pages: list[VocAnnotation], context: ReadContext) -> float:
-    """What to take from the near corner: VOC counts pixels from 1, far corner included; many tools from 0."""
-    if pages and all(p.says_first_pixel for p in pages):
+def _coordinate_offset(annotations: list[VocAnnotation], context: ReadContext) -> float:
+    """Return what to subtract from xmin and ymin: VOC counts pixels from 1, many tools count from 0."""
+    if annotations and all(p.counts_from_one for p in annotations):
         return 1.0
-    if any(min(o.corners[:2]) == 0 for p in pages for o in p.objects):
-        context.note("its boxes count pixels from 0, not from 1 as Pascal VOC does, and were read so")
+    if any(min(o.corners[:2]) == 0 for p in annotations for o in p.objects):
+        context.note("the boxes count pixels from 0, not from 1 as in Pascal VOC, and were read accordingly")
         return 0.0
     return 1.0
 
 
-def _drawn(
+def _read_objects(
     path: Path,
     years: list[Path],
-    pages: list[tuple[Path, VocAnnotation]],
+    annotations: list[tuple[Path, VocAnnotation]],
     labels: Mapping[str, int],
-    shift: float,
+    offset: float,
     context: ReadContext,
 ) -> tuple[list[RawAnnotations], dict[Path, Path], list[tuple[str, str]]]:
-    """(images with their boxes, the painted mask of those that have one, absent images)."""
-    drawn: list[RawAnnotations] = []
-    painted: dict[Path, Path] = {}
+    """Return the images with their boxes, the mask files of images, and the images that do not exist."""
+    raw_annotations: list[RawAnnotations] = []
+    mask_files: dict[Path, Path] = {}
     missing: list[tuple[str, str]] = []
     for year in years:
         folder = context.images or (year / "JPEGImages" if (year / "JPEGImages").is_dir() else year)
-        shelf = ImageIndex(folder)
-        splits = _splits(year, context)
+        image_index = ImageIndex(folder)
+        splits = _read_splits(year, context)
         masks = {f.stem: f for f in sorted((year / "SegmentationObject").glob("*.png"))}
-        seen: set[str] = set()
-        for _, page in (p for p in pages if p[0] == year):
-            stem = page.path.stem
-            image = _image(page, shelf)
-            seen |= {stem} if image is None else {stem, image.stem}  # they may differ in case
+        annotated_stems: set[str] = set()
+        for _, annotation in (p for p in annotations if p[0] == year):
+            stem = annotation.path.stem
+            image = _image_of(annotation, image_index)
+            annotated_stems |= {stem} if image is None else {stem, image.stem}  # the stems may differ in case
             if image is None:
                 if context.missing != "keep" or context.lenient:
-                    missing.append((stem, str(page.path)))
+                    missing.append((stem, str(annotation.path)))
                     continue
                 image = folder / f"{stem}.jpg"
-            one = RawAnnotations(
+            raw = RawAnnotations(
                 id=sample_id(image, path),
                 path=image,
                 split=splits.get(stem),
-                origin=str(page.path),
-                stated_hw=page.stated_hw,
+                origin=str(annotation.path),
+                stated_hw=annotation.stated_hw,
             )
-            for written in page.objects:
-                x1, y1, x2, y2 = written.corners
-                box: Box = (min(x1 - shift, x2), min(y1 - shift, y2), x2, y2)
-                one.add(
-                    labels[written.name],
+            for voc_object in annotation.objects:
+                x1, y1, x2, y2 = voc_object.corners
+                box: Box = (min(x1 - offset, x2), min(y1 - offset, y2), x2, y2)
+                raw.add(
+                    labels[voc_object.name],
                     box,
-                    difficult=written.difficult,
-                    truncated=written.truncated,
-                    origin=f"{page.path}:{written.line}",
+                    difficult=voc_object.difficult,
+                    truncated=voc_object.truncated,
+                    origin=f"{annotation.path}:{voc_object.line}",
                 )
             if splits and stem not in splits and context.lenient:
                 context.problem(
                     "image-not-listed",
-                    "it has an XML file, and no list of ImageSets names it, as they name others",
-                    origin=str(page.path),
+                    "it has an XML file, and no list of ImageSets contains it, although there are lists",
+                    origin=str(annotation.path),
                     path=image,
-                    remedy="list it, or divide the set anew: blemish data split",
+                    remedy="add it to a list, or split the data set again with blemish data split",
                     severity=Severity.WARNING,
                     fix="drops the image",
                     drops_image=True,
                 )
-            drawn.append(one)
+            raw_annotations.append(raw)
             if stem in masks:
-                painted[image] = masks[stem]
-        _unlabelled(year, shelf, splits, seen, context)
-        _of_one_stem(shelf, seen, {d.path for d in drawn}, context)
-    return drawn, painted, missing
+                mask_files[image] = masks[stem]
+        _report_images_without_annotation(year, image_index, splits, annotated_stems, context)
+        _report_shared_stems(image_index, annotated_stems, {d.path for d in raw_annotations}, context)
+    return raw_annotations, mask_files, missing
 
 
-def _image(page: VocAnnotation, shelf: ImageIndex) -> Path | None:
-    """The image of the page's stem; of several, the one that it names.
+def _image_of(annotation: VocAnnotation, image_index: ImageIndex) -> Path | None:
+    """Return the image with the stem of the XML file; if there are several, the one in <filename>.
 
-    <filename> is wrong too often to be asked for more.
+    <filename> is wrong too often to be used for more.
     """
-    found = shelf.by_stem(page.path.stem)
-    name = page.says_name
+    found = image_index.by_stem(annotation.path.stem)
+    name = annotation.image_name
     if found is None or name == found.name or Path(name).name != name or Path(name).stem != found.stem:
         return found
     named = found.with_name(name)
     return named if is_image_name(name) and named.is_file() else found
 
 
-def _of_one_stem(shelf: ImageIndex, seen: set[str], taken: set[Path], context: ReadContext) -> None:
-    """Images that share their stem with one that an XML file is for: nothing says what is in them."""
+def _report_shared_stems(
+    image_index: ImageIndex, annotated_stems: set[str], read_images: set[Path], context: ReadContext
+) -> None:
+    """Report images that share their stem with the image of an XML file; they have no annotation."""
     if not context.lenient:
         return
-    own = [p for p in shelf.files.values() if not any("Segmentation" in part for part in p.parts[-3:-1])]
-    for image in own:
-        if image.stem in seen and image not in taken:
+    images = [
+        p for p in image_index.files.values() if not any("Segmentation" in part for part in p.parts[-3:-1])
+    ]
+    for image in images:
+        if image.stem in annotated_stems and image not in read_images:
             context.problem(
                 "image-without-label",
-                "its XML file is for another image of the same name",
+                "its XML file belongs to another image with the same stem",
                 path=image,
-                remedy="give it a name and an XML file of its own, or take it away",
+                remedy="rename it and add an XML file, or remove it",
                 severity=Severity.WARNING,
                 fix="leaves it out",
             )
 
 
-def _splits(year: Path, context: ReadContext) -> dict[str, str]:
-    """The split of each stem that ImageSets lists; trainval is train where nothing says more."""
+def _read_splits(year: Path, context: ReadContext) -> dict[str, str]:
+    """Return the split of each stem in ImageSets; trainval means train if no other list contains the stem."""
     out: dict[str, str] = {}
-    listed: dict[tuple[str, str], str] = {}  # Segmentation may be divided in another way than Main
+    listed: dict[tuple[str, str], str] = {}  # Segmentation may have other splits than Main
     for name, split in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
         for folder in ("Segmentation", "Main"):
             file = year / "ImageSets" / folder / f"{name}.txt"
             if file.is_file():
                 for line in file.read_text("utf-8", "replace").splitlines():
                     if line.strip():
-                        word = line.split()[0]
-                        stem = Path(word).stem if is_image_name(word) else word
-                        if name != "trainval":  # which holds those of train and val
+                        entry = line.split()[0]
+                        stem = Path(entry).stem if is_image_name(entry) else entry
+                        if name != "trainval":  # which contains those of train and val
                             first = listed.setdefault((folder, stem), split)
                             if first != split:
                                 context.in_two_splits(stem, first, split, origin=str(file))
@@ -244,48 +266,56 @@ def _splits(year: Path, context: ReadContext) -> dict[str, str]:
     return out
 
 
-def _unlabelled(
-    year: Path, shelf: ImageIndex, splits: Mapping[str, str], seen: set[str], context: ReadContext
+def _report_images_without_annotation(
+    year: Path,
+    image_index: ImageIndex,
+    splits: Mapping[str, str],
+    annotated_stems: set[str],
+    context: ReadContext,
 ) -> None:
-    """Images that a list or the folder names and no XML file."""
-    stems = {Path(f).stem: p for f, p in shelf.files.items() if "Segmentation" not in f}
-    absent = sorted(s for s in splits if s not in seen and s not in stems)
-    bare = sorted(s for s in {*splits, *stems} if s not in seen and s in stems)
-    for stem in absent:
+    """Report stems of lists without an image, and images without an XML file."""
+    stems = {Path(f).stem: p for f, p in image_index.files.items() if "Segmentation" not in f}
+    missing_stems = sorted(s for s in splits if s not in annotated_stems and s not in stems)
+    stems_without_xml = sorted(s for s in {*splits, *stems} if s not in annotated_stems and s in stems)
+    for stem in missing_stems:
         context.problem(
             "missing-image",
-            f"ImageSets lists {stem!r}, and there is neither an image nor an XML file of it",
+            f"ImageSets lists {stem!r}, which has neither an image nor an XML file",
             origin=str(year / "ImageSets"),
-            remedy="drop the line or restore both",
+            remedy="remove the line or restore both files",
             severity=Severity.WARNING,
             fix="drops the line",
         )
-    for stem in bare:
+    for stem in stems_without_xml:
         context.problem(
             "image-without-label",
-            "there is no XML file for the image",
+            "the image has no XML file",
             path=stems[stem],
-            remedy="label it, or write an XML file without objects",
+            remedy="label it, or add an XML file without objects",
             severity=Severity.WARNING,
             fix="leaves it out",
         )
-    if absent:
+    if missing_stems:
         context.note(
-            f"{len(absent)} stems of ImageSets have neither image nor XML file, such as {absent[0]!r}"
+            f"{len(missing_stems)} stems of ImageSets have neither image nor XML file,"
+            f" such as {missing_stems[0]!r}"
         )
-    if bare:
-        context.note(f"{len(bare)} images have no XML file and were left out, such as {bare[0]!r}")
+    if stems_without_xml:
+        context.note(
+            f"{len(stems_without_xml)} images have no XML file and were left out,"
+            f" such as {stems_without_xml[0]!r}"
+        )
 
 
 def _with_masks(
-    drawn: list[RawAnnotations], painted: Mapping[Path, Path], context: ReadContext
+    raw_annotations: list[RawAnnotations], mask_files: Mapping[Path, Path], context: ReadContext
 ) -> list[RawAnnotations]:
-    """The images whose objects are painted, with a mask for each: object k has the value k from 1."""
-    kept = [d for d in drawn if d.path in painted or not len(d)]
-    if len(kept) < len(drawn):
-        context.note(f"{len(drawn) - len(kept)} images without painted masks were left out")
-    for one in kept:
-        if one.path in painted:
-            size_hw = one.stated_hw or (0, 0)
-            one.regions = [RasterMask(size_hw, painted[one.path], k + 1) for k in range(len(one))]
+    """Return the images with masks, and set the mask of each object: object k has the pixel value k + 1."""
+    kept = [d for d in raw_annotations if d.path in mask_files or not len(d)]
+    if len(kept) < len(raw_annotations):
+        context.note(f"{len(raw_annotations) - len(kept)} images without masks were left out")
+    for raw in kept:
+        if raw.path in mask_files:
+            size_hw = raw.stated_hw or (0, 0)
+            raw.regions = [RasterMask(size_hw, mask_files[raw.path], k + 1) for k in range(len(raw))]
     return kept

@@ -1,4 +1,4 @@
-"""A data set as Pascal VOC."""
+"""Write a data set in the voc format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.formats.voc_xml import page_text
+from blemish.data.formats.voc_xml import annotation_xml
 from blemish.data.write_context import (
     WriteContext,
     file_names,
@@ -18,11 +18,20 @@ from blemish.data.write_context import (
 from blemish.geometry import mask_to_array
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
-MOST_PAINTED = 254  # 0 is background, 255 the border that counts for nothing
+MAX_MASKS = 254  # 0 is background, 255 is the ignored border
 
 
 def write_voc(dataset: Dataset, root: Path, context: WriteContext) -> None:
-    """Annotations, JPEGImages, ImageSets; for segmentation also the two folders of painted masks."""
+    """Write Annotations, JPEGImages and ImageSets; for segmentation also the two folders of index masks.
+
+    Args:
+        dataset: of a task with boxes.
+        root: an existing, empty folder.
+        context: copies the images; receives what VOC cannot represent.
+
+    Raises:
+        WrongTask: the task has no boxes.
+    """
     require_task(dataset, "voc", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
     splits = split_folders(dataset)
     names = file_names(dataset, context)
@@ -35,10 +44,10 @@ def write_voc(dataset: Dataset, root: Path, context: WriteContext) -> None:
         name = names[sample.id]
         stem = Path(name).stem
         context.put(sample, root / "JPEGImages" / name)
-        text = page_text(sample, name)
+        text = annotation_xml(sample, name)
         (root / "Annotations" / f"{stem}.xml").write_text(text, "utf-8")
         if sample.ground_truth is not None and sample.ground_truth.masks and sample.size_hw is not None:
-            paint_masks(sample.ground_truth, sample.size_hw, root, stem, sample, context)
+            _write_masks(sample.ground_truth, sample.size_hw, root, stem, sample, context)
         lists.setdefault(sample.split or "", []).append(stem)
     for split, stems in lists.items() if splits else ():
         folders = ("Main", "Segmentation") if dataset.task.has_masks else ("Main",)
@@ -48,7 +57,7 @@ def write_voc(dataset: Dataset, root: Path, context: WriteContext) -> None:
             file.write_text("".join(f"{s}\n" for s in stems), "utf-8")
 
 
-def paint_masks(
+def _write_masks(
     ground_truth: GroundTruth,
     size_hw: tuple[int, int],
     root: Path,
@@ -56,40 +65,40 @@ def paint_masks(
     sample: Sample,
     context: WriteContext,
 ) -> None:
-    """Paint object k with k + 1, and its class with its label's number + 1, in two palette pictures."""
+    """Write two indexed PNG files: k + 1 for the pixels of object k, and label index + 1 for each label."""
     from PIL import Image
 
     masks = ground_truth.masks or ()
-    if len(masks) > MOST_PAINTED or len(ground_truth.labels) > MOST_PAINTED:
+    if len(masks) > MAX_MASKS or len(ground_truth.labels) > MAX_MASKS:
         context.lose(
-            f"a painted mask holds {MOST_PAINTED} objects and labels, the rest have boxes only", sample
+            f"an index mask has at most {MAX_MASKS} objects and labels, so the others have boxes only", sample
         )
     objects, classes = np.zeros(size_hw, np.uint8), np.zeros(size_hw, np.uint8)
-    for row, mask in enumerate(masks[:MOST_PAINTED]):
+    for row, mask in enumerate(masks[:MAX_MASKS]):
         region = mask_to_array(mask)
         if (objects[region] > 0).any():
-            context.lose("objects overlap, and a pixel belongs to the later one", sample)
+            context.lose("objects overlap, so shared pixels belong to the later object only", sample)
         if not region.any():
             context.lose("an empty mask is not kept", sample)
         objects[region] = row + 1
-        classes[region] = min(int(ground_truth.label_index[row]) + 1, MOST_PAINTED)
-    for folder, painted in (("SegmentationObject", objects), ("SegmentationClass", classes)):
+        classes[region] = min(int(ground_truth.label_index[row]) + 1, MAX_MASKS)
+    for folder, indices in (("SegmentationObject", objects), ("SegmentationClass", classes)):
         (root / folder).mkdir(exist_ok=True)
-        picture = Image.fromarray(painted)  # a grey picture; with a palette it becomes one of colours
-        picture.putpalette(PALETTE)
-        picture.save(root / folder / f"{stem}.png")
+        mask_image = Image.fromarray(indices)  # grayscale; putpalette makes it an indexed image
+        mask_image.putpalette(PALETTE)
+        mask_image.save(root / folder / f"{stem}.png")
 
 
-def _palette() -> bytes:
-    """VOC's 256 colours: the bits of a number, dealt out to red, green and blue from the highest down."""
+def _make_palette() -> bytes:
+    """Return VOC's 256 colors: the bits of an index are distributed over red, green and blue."""
     out = bytearray()
     for number in range(256):
-        colour = [0, 0, 0]
+        color = [0, 0, 0]
         for bit in range(8):
             for channel in range(3):
-                colour[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-        out += bytes(colour)
+                color[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
+        out += bytes(color)
     return bytes(out)
 
 
-PALETTE = _palette()
+PALETTE = _make_palette()

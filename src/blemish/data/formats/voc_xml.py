@@ -1,4 +1,4 @@
-"""One page of Pascal VOC: the XML file of an image, read and written."""
+"""Read and write the XML file of one image in the voc format."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import numpy as np
 from blemish.data.read_context import ReadContext
 from blemish.structures import Sample
 
-FIRST_PIXEL_IS_ONE = "first pixel 1"  # what our own files say, so that nobody has to guess
+COUNTS_FROM_ONE = "first pixel 1"  # Blemish writes it, so that readers need not guess
 
 
 @dataclass(slots=True)
-class Written:
-    """One object as its XML file says it."""
+class VocObject:
+    """One object of an XML file.
+
+    Attributes:
+        name: the label.
+        corners: xmin, ymin, xmax, ymax as written, sorted.
+        difficult: whether it is marked as difficult.
+        truncated: whether it is marked as cut off.
+        line: its line in the file.
+    """
 
     name: str
     corners: tuple[float, float, float, float]
@@ -27,52 +35,60 @@ class Written:
 
 @dataclass(slots=True)
 class VocAnnotation:
-    """One XML file."""
+    """The content of one XML file.
+
+    Attributes:
+        path: the file.
+        stated_hw: height and width in pixels, or None.
+        counts_from_one: whether the file states that the first pixel has the coordinate 1.
+        image_name: the file name of the image as written.
+        objects: the valid objects.
+    """
 
     path: Path
     stated_hw: tuple[int, int] | None = None
-    says_first_pixel: bool = False
-    says_name: str = ""
-    objects: list[Written] = field(default_factory=list)
+    counts_from_one: bool = False
+    image_name: str = ""
+    objects: list[VocObject] = field(default_factory=list)
 
 
-def read_page(file: Path, context: ReadContext) -> VocAnnotation | None:
-    """What an XML file says, or None where it cannot be read, which `context` is told."""
+def read_annotation(file: Path, context: ReadContext) -> VocAnnotation | None:
+    """Return the content of an XML file, or None after an invalid file was reported to `context`."""
     raw = file.read_bytes()
     try:
         if b"<!ENTITY" in raw:
-            raise ET.ParseError("it defines entities, which no annotation needs")
-        root = ET.fromstring(raw)  # noqa: S314 - entities are refused above
-    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of encodings
+            raise ET.ParseError("it defines entities, which annotations do not need")
+        root = ET.fromstring(raw)  # noqa: S314 - entities are rejected above
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two come from encodings
         line = error.position[0] if isinstance(error, ET.ParseError) and hasattr(error, "position") else 1
         context.problem(
             "bad-file",
-            f"no valid XML ({error})",
+            f"invalid XML ({error})",
             origin=f"{file}:{line}",
             path=file,
-            remedy="mend it, save it in UTF-8, or remove it",
+            remedy="correct it, save it as UTF-8, or remove it",
             fix="leaves the image out",
         )
         return None
     if root.tag.casefold() != "annotation":
         context.problem(
             "bad-file",
-            f"no page of Pascal VOC, it begins with <{root.tag}> and not with <annotation>"[:200],
+            f"expected the root element <annotation>, got <{root.tag}>"[:200],
             origin=str(file),
             path=file,
-            remedy="write it again or remove it",
+            remedy="export it again or remove it",
             fix="leaves the image out",
         )
         return None
-    page = VocAnnotation(
-        file, says_first_pixel=FIRST_PIXEL_IS_ONE in (root.findtext("source/annotation") or "")
+    annotation = VocAnnotation(
+        file, counts_from_one=COUNTS_FROM_ONE in (root.findtext("source/annotation") or "")
     )
-    page.says_name = (root.findtext("filename") or "").strip()
+    annotation.image_name = (root.findtext("filename") or "").strip()
     try:
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
     except (OverflowError, ValueError):
         height = width = 0
-    page.stated_hw = (height, width) if height > 0 and width > 0 else None
+    annotation.stated_hw = (height, width) if height > 0 and width > 0 else None
     lines = [n for n, text in enumerate(raw.split(b"\n"), 1) for _ in range(text.count(b"<object"))]
     for number, element in enumerate(root.iter("object")):
         line = lines[number] if number < len(lines) else 1
@@ -83,15 +99,15 @@ def read_page(file: Path, context: ReadContext) -> VocAnnotation | None:
         if not name:
             context.problem(
                 "empty-label",
-                "the object has no name",
+                "object: expected a name",
                 origin=f"{file}:{line}",
-                remedy="name it",
+                remedy="add a name",
                 fix="drops it",
             )
             continue
         flags = (_flag(element, "difficult"), _flag(element, "truncated"))
-        page.objects.append(Written(name, corners, *flags, line))
-    return page
+        annotation.objects.append(VocObject(name, corners, *flags, line))
+    return annotation
 
 
 def _corners(
@@ -106,17 +122,17 @@ def _corners(
     if not finite:
         context.problem(
             "bad-box",
-            f"a bndbox takes xmin, ymin, xmax and ymax, not {texts}",
+            f"bndbox: expected numbers for xmin, ymin, xmax and ymax, got {texts}",
             origin=f"{file}:{line}",
             path=file,
-            remedy="correct or drop the object",
+            remedy="correct or remove the object",
             fix="drops it",
         )
         return None
     if x2 < x1 or y2 < y1:
         context.problem(
             "box-inside-out",
-            f"the box {[x1, y1, x2, y2]} ends before it begins",
+            f"bndbox: expected xmin <= xmax and ymin <= ymax, got {[x1, y1, x2, y2]}",
             origin=f"{file}:{line}",
             path=file,
             remedy="correct its corners",
@@ -129,30 +145,35 @@ def _flag(element: ET.Element, name: str) -> bool:
     return (element.findtext(name) or "0").strip() in ("1", "true", "True")
 
 
-def page_text(sample: Sample, name: str) -> str:
-    """The XML file of a sample; its pixels count from 1, as the first one of the image does in VOC."""
-    page = ET.Element("annotation")
-    ET.SubElement(page, "folder").text = "JPEGImages"
-    ET.SubElement(page, "filename").text = name
-    source = ET.SubElement(page, "source")
-    ET.SubElement(source, "annotation").text = f"blemish, {FIRST_PIXEL_IS_ONE}"
+def annotation_xml(sample: Sample, name: str) -> str:
+    """Return the XML of a sample; pixels are counted from 1, as in VOC.
+
+    Args:
+        sample: its boxes are in pixels of the upright image, counted from 0.
+        name: file name of the image.
+    """
+    annotation = ET.Element("annotation")
+    ET.SubElement(annotation, "folder").text = "JPEGImages"
+    ET.SubElement(annotation, "filename").text = name
+    source = ET.SubElement(annotation, "source")
+    ET.SubElement(source, "annotation").text = f"blemish, {COUNTS_FROM_ONE}"
     if sample.size_hw is not None:
-        size = ET.SubElement(page, "size")
+        size = ET.SubElement(annotation, "size")
         for side, value in (("width", sample.size_hw[1]), ("height", sample.size_hw[0]), ("depth", 3)):
             ET.SubElement(size, side).text = str(value)
     ground_truth = sample.ground_truth
-    ET.SubElement(page, "segmented").text = str(
+    ET.SubElement(annotation, "segmented").text = str(
         int(ground_truth is not None and ground_truth.masks is not None)
     )
     for row, label in enumerate(() if ground_truth is None else ground_truth.label_names):
-        thing = ET.SubElement(page, "object")
-        ET.SubElement(thing, "name").text = label
+        element = ET.SubElement(annotation, "object")
+        ET.SubElement(element, "name").text = label
         truncated = bool(ground_truth.truncated[row]) if ground_truth.truncated.size else False  # type: ignore[union-attr]
-        ET.SubElement(thing, "truncated").text = str(int(truncated))
-        ET.SubElement(thing, "difficult").text = str(int(ground_truth.difficult[row]))  # type: ignore[union-attr]
+        ET.SubElement(element, "truncated").text = str(int(truncated))
+        ET.SubElement(element, "difficult").text = str(int(ground_truth.difficult[row]))  # type: ignore[union-attr]
         corners = ground_truth.boxes_xyxy[row] + np.array([1, 1, 0, 0])  # type: ignore[union-attr, index]
-        box = ET.SubElement(thing, "bndbox")
+        box = ET.SubElement(element, "bndbox")
         for corner, value in zip(("xmin", "ymin", "xmax", "ymax"), corners.tolist(), strict=True):
             ET.SubElement(box, corner).text = str(int(value)) if value == int(value) else repr(value)
-    ET.indent(page)
-    return ET.tostring(page, encoding="unicode") + "\n"
+    ET.indent(annotation)
+    return ET.tostring(annotation, encoding="unicode") + "\n"

@@ -1,7 +1,8 @@
-"""What a set of YOLO consists of: data.yaml, or else the tree, says labels, splits and images."""
+"""The layout of a YOLO data set: labels, splits and images from data.yaml or from the folders."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt")
 
 @dataclass
 class YoloLayout:
-    """What data.yaml, or else the tree, says.
+    """Labels, splits and images of a data set.
 
     Attributes:
-        root: that images are named from.
-        names: the labels in the order of their numbers; None where nobody names them.
-        images: the images of each split, None being the split of a set without splits.
-        names_file: the file that names the labels.
-        has_keypoints: whether the lines go on after the box with points that are no outline.
+        root: the folder that sample ids are relative to.
+        names: names of the labels in the order of their indices, or None if no file contains them.
+        images: the images of each split; the key is None for a data set without splits.
+        names_file: the file with the names of the labels, or None.
+        has_keypoints: whether lines contain keypoints after the box.
     """
 
     root: Path
@@ -38,7 +39,7 @@ class YoloLayout:
 
 
 def find_yaml(path: Path) -> Path | None:
-    """The YAML file of a folder that names labels: by its name, or else the only one there is."""
+    """Return the YAML file of a folder with names of labels: one of the usual names, or the only one."""
     for name in YAML_NAMES:
         if (path / name).is_file() and has_names(path / name):
             return path / name
@@ -47,12 +48,12 @@ def find_yaml(path: Path) -> Path | None:
 
 
 def has_names(file: Path) -> bool:
-    """Whether a YAML file names labels and says where images are; it need not be valid for that."""
+    """Return whether a YAML file has keys for labels and images; the file may be invalid otherwise."""
     try:
         raw = file.read_bytes()
     except OSError:
         return False
-    text = raw.decode(_encoding(raw), "replace")  # whoever reads it says what is wrong with it
+    text = raw.decode(_encoding(raw), "replace")  # reading it reports invalid characters
     keys = {
         line.split(":")[0].strip()
         for line in text.splitlines()
@@ -61,8 +62,8 @@ def has_names(file: Path) -> bool:
     return "names" in keys and bool(keys & {"train", "val", "test", "path", "nc"})
 
 
-def looks_like_tree(path: Path) -> bool:
-    """Whether text files lie in `labels` beside `images`, or beside a file that names labels."""
+def is_label_tree(path: Path) -> bool:
+    """Return whether there are text files in `labels` next to `images`, or next to a file of label names."""
     trees = [path, *(p for p in path.iterdir() if p.is_dir() and split_named(p.name))]
     if any(
         (t / "images").is_dir() and any((t / "labels").rglob("*.txt"))
@@ -75,36 +76,47 @@ def looks_like_tree(path: Path) -> bool:
     )
 
 
-def plan_of_yaml(file: Path, context: ReadContext) -> YoloLayout:
-    """What data.yaml says.
+def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
+    """Return the layout that data.yaml describes.
+
+    Args:
+        file: the YAML file.
+        context: the option `images`; receives faults and notes.
 
     Raises:
-        BadDataset: it is no such file, or names what is not there; the message names file and line.
+        BadDataset: the file is invalid, or a folder or list in it does not exist; the message names the line.
     """
     try:
-        content = yaml.safe_load(_text(file))
+        content = yaml.safe_load(_decode(file))
     except RecursionError as error:
         raise BadDataset(
-            f"{file}: it is nested too deep for a data.yaml; write names:, train: and val:"
+            "invalid YAML (nested too deep)",
+            where=file,
+            remedy="write names:, train: and val:",
+            reason="invalid-yaml",
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # the last of dates such as 2020-13-45
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError comes from dates such as 2020-13-45
         if isinstance(error, BadDataset):
             raise
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise BadDataset(f"{file}{line}: no valid YAML; mend it there") from error
+        raise BadDataset(
+            "invalid YAML", where=f"{file}{line}", remedy="correct the file", reason="invalid-yaml"
+        ) from error
     if not isinstance(content, dict):
-        raise BadDataset(f"{file}: it is no mapping; write names:, train: and val:")
+        raise BadDataset(
+            "expected a mapping", where=file, remedy="write names:, train: and val:", reason="invalid-entry"
+        )
     names = _names(content.get("names"), file)
     if "nc" in content and str(content["nc"]).strip() != str(len(names)):
         context.problem(
             "unknown-label",
-            f"nc is {content['nc']}, and names holds {len(names)}",
+            f"nc: expected the number of names, {len(names)}, got {content['nc']}",
             origin=str(file),
             remedy="correct one of them",
             severity=Severity.WARNING,
         )
-        context.note(f"{file.name} says nc: {content['nc']} and names {len(names)} labels")
+        context.note(f"{file.name} has nc: {content['nc']} and {len(names)} names; the names were used")
     root = file.parent
     if content.get("path"):
         stated = Path(str(content["path"]))
@@ -115,24 +127,29 @@ def plan_of_yaml(file: Path, context: ReadContext) -> YoloLayout:
             found = file.parent / stated if (file.parent / stated).is_dir() else None
         if found is None:
             context.note(
-                f"the path {str(stated)!r} in {file.name} does not exist here; its own folder was taken"
+                f"the path {str(stated)!r} in {file.name} does not exist; the folder of the file was used"
             )
         root = found or file.parent
-    plan = YoloLayout(root, names, names_file=file, has_keypoints=bool(content.get("kpt_shape")))
-    if plan.has_keypoints:
+    layout = YoloLayout(root, names, names_file=file, has_keypoints=bool(content.get("kpt_shape")))
+    if layout.has_keypoints:
         context.note("keypoints were left out")
     for key, split in (("train", "train"), ("val", "val"), ("valid", "val"), ("test", "test")):
         entries = content.get(key)
         if entries:
             listed = entries if isinstance(entries, list) else [entries]
-            plan.images.setdefault(split, []).extend(
+            layout.images.setdefault(split, []).extend(
                 p for e in listed for p in _images_of(str(e), key, root, file, context)
             )
-    if not plan.images:
-        raise BadDataset(f"{file}: it names neither train, val nor test; say where their images are")
+    if not layout.images:
+        raise BadDataset(
+            "expected one of train:, val: and test:",
+            where=file,
+            remedy="add the folders of the images",
+            reason="missing-key",
+        )
     if context.images is not None:
-        plan.images = {None: list(ImageIndex(context.images).files.values())}
-    return plan
+        layout.images = {None: list(ImageIndex(context.images).files.values())}
+    return layout
 
 
 def _names(value: Any, file: Path) -> list[str]:
@@ -140,19 +157,32 @@ def _names(value: Any, file: Path) -> list[str]:
         keys = sorted(value) if all(isinstance(k, int) for k in value) else []
         if keys != list(range(len(value))):
             raise BadDataset(
-                f"{file}: names must be numbered from 0 without gaps, not {list(value)[:8]}; correct them"
+                f"names: expected the keys 0 to {len(value) - 1}, got {list(value)[:8]}",
+                where=file,
+                remedy="number the names from 0 without gaps",
+                reason="label-names",
             )
         value = [value[k] for k in keys]
     if not isinstance(value, list) or not value:
-        raise BadDataset(f"{file}: it names no labels; write them as a list, one on each line")
+        raise BadDataset(
+            "names: expected a list of labels",
+            where=file,
+            remedy="write the names as a list",
+            reason="label-names",
+        )
     names = [str(v).strip() for v in value]
     for i, name in enumerate(names):
         if not name:
             raise BadDataset(
-                f"{file}: label {i} has no name; write one, labels are numbered from 0 in its order"
+                f"names: expected a name for label index {i}, got an empty one",
+                where=file,
+                remedy="add a name; the order of the names gives the indices, from 0",
+                reason="label-names",
             )
         if name in names[:i]:
-            raise BadDataset(f"{file}: the label {name!r} is given twice; rename one")
+            raise BadDataset(
+                f"names: {name!r} occurs twice", where=file, remedy="rename one", reason="label-names"
+            )
     return names
 
 
@@ -160,17 +190,22 @@ def _encoding(raw: bytes) -> str:
     return "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
-def _text(file: Path) -> str:
+def _decode(file: Path) -> str:
     raw = file.read_bytes()
     try:
         return raw.decode(_encoding(raw))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise BadDataset(f"{file}:{line}: not in UTF-8; save it in UTF-8") from error
+        raise BadDataset(
+            "the text is not UTF-8",
+            where=f"{file}:{line}",
+            remedy="save the file as UTF-8",
+            reason="encoding",
+        ) from error
 
 
 def _images_of(entry: str, key: str, root: Path, file: Path, context: ReadContext) -> list[Path]:
-    """The images that a line of data.yaml means: a folder, or a text file that lists them."""
+    """Return the images of an entry of data.yaml, which is a folder or a text file with a list of images."""
     plain = entry.replace("\\", "/")
     tail = "/".join(p for p in plain.split("/") if p not in ("..", "."))
     for place in (root / plain, root / tail, file.parent / tail):
@@ -178,63 +213,90 @@ def _images_of(entry: str, key: str, root: Path, file: Path, context: ReadContex
             return list(ImageIndex(place).files.values())
         if place.is_file():
             return _listed(place, root, context)
-    if key == "test":  # exports often name a test split that they do not hold
-        context.note(f"{file.name} names a test split in {entry!r} that does not exist")
+    if key == "test":  # many exports list a test split that they do not contain
+        context.note(f"{file.name} lists a test split in {entry!r}, which does not exist")
         return []
-    raise BadDataset(f"{file}: {key}: there is no folder or list {entry!r} below {root}; correct it")
+    raise BadDataset(
+        f"{key}: no such folder or list {entry!r} in {root}",
+        where=file,
+        remedy="correct the entry",
+        reason="no-image-folder",
+    )
 
 
 def _listed(listing: Path, root: Path, context: ReadContext) -> list[Path]:
-    shelf = ImageIndex(root)
-    found, missing = [], []
-    for number, line in enumerate(_text(listing).splitlines(), 1):
+    image_index = ImageIndex(root)
+    images, missing = [], []
+    for number, line in enumerate(_decode(listing).splitlines(), 1):
         if line.strip():
-            image = shelf.find(line)
+            image = image_index.find(line)
             if image is None:
                 missing.append((line.strip(), f"{listing}:{number}"))
             else:
-                found.append(image)
-    context.missing_images(missing, root, shelf)
-    return found
+                images.append(image)
+    context.missing_images(missing, root, image_index)
+    return images
 
 
-def plan_of_tree(path: Path) -> YoloLayout:
-    """What the tree says: images wherever they lie, labels in a file of one line each."""
-    says = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
-    # A blank line between labels is a label without a name: were it passed over, the others would move up.
-    names = None if says is None else _names(_text(says).rstrip().splitlines(), says)
-    plan = YoloLayout(path, names, names_file=says)
+def layout_from_tree(path: Path) -> YoloLayout:
+    """Return the layout of a folder: all images below it, and a text file with one label per line."""
+    names_file = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
+    # A blank line between labels is a label without a name; skipping it would shift the later indices.
+    names = None if names_file is None else _names(_decode(names_file).rstrip().splitlines(), names_file)
+    layout = YoloLayout(path, names, names_file=names_file)
     for image in ImageIndex(path).files.values():
         below = image.relative_to(path).parts[:-1]
         split = next((s for s in map(split_named, below) if s), None)
-        plan.images.setdefault(split, []).append(image)
-    return plan
+        layout.images.setdefault(split, []).append(image)
+    return layout
 
 
-def each_once(plan: YoloLayout, context: ReadContext) -> dict[str | None, list[Path]]:
-    """The images of each split; one that stands in several is kept in the last, to measure with."""
-    last: dict[Path, str | None] = {p: split for split, images in plan.images.items() for p in images}
-    if len(last) == sum(map(len, plan.images.values())):
-        return plan.images
-    if set(last.values()) != set(plan.images):  # the last split holds all of another: the first one counts
-        for split, images in reversed(plan.images.items()):
+def images_by_split(layout: YoloLayout, context: ReadContext) -> dict[str | None, list[Path]]:
+    """Return the images of each split; an image in several splits is read into the last of them."""
+    last: dict[Path, str | None] = {p: split for split, images in layout.images.items() for p in images}
+    if len(last) == sum(map(len, layout.images.values())):
+        return layout.images
+    if set(last.values()) != set(
+        layout.images
+    ):  # the last split contains all images of another: the first split wins
+        for split, images in reversed(layout.images.items()):
             last.update(dict.fromkeys(images, split))
-    out: dict[str | None, list[Path]] = {}
-    twice: dict[tuple[str | None, str | None], int] = {}
-    for split, images in plan.images.items():
-        out[split] = [p for p in dict.fromkeys(images) if last[p] == split]
+    unique: dict[str | None, list[Path]] = {}
+    repeated: dict[tuple[str | None, str | None], int] = {}
+    for split, images in layout.images.items():
+        unique[split] = [p for p in dict.fromkeys(images) if last[p] == split]
         for image in images:
             if last[image] != split:
                 pair = (split, last[image])
-                twice[pair] = twice.get(pair, 0) + 1
-    for (split, kept), count in twice.items():
-        context.note(f"{count} images stand in {split} and in {kept}, and count for {kept} only")
+                repeated[pair] = repeated.get(pair, 0) + 1
+    for (split, kept), count in repeated.items():
+        context.note(f"{count} images in both {split} and {kept} are read into {kept} only")
         if context.lenient:
             context.problem(
                 "split-leak",
-                f"{count} images stand in {split} and in {kept}",
-                origin=str(plan.names_file or plan.root),
-                remedy="list each in one split only: blemish data split",
+                f"{count} images are in both {split} and {kept}",
+                origin=str(layout.names_file or layout.root),
+                remedy="list each in one split only, or run blemish data split",
                 fix=f"drops them from {split}",
             )
-    return {s: p for s, p in out.items() if p}
+    return {s: p for s, p in unique.items() if p}
+
+
+def label_file(image: Path) -> str:
+    """Return the path of the label file of an image: in `labels` in place of `images`, or next to it.
+
+    Args:
+        image: the image.
+
+    Returns:
+        Text, because a Path takes longer to create than the file takes to read.
+
+    Example:
+        >>> label_file(Path("set/images/train/a.jpg")).replace(os.sep, "/")
+        'set/labels/train/a.txt'
+    """
+    text = os.fspath(image)
+    before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}images{os.sep}")
+    if found:
+        text = f"{before}{os.sep}labels{os.sep}{after}"[1:]
+    return text[: text.rindex(".")] + ".txt"
