@@ -1,4 +1,4 @@
-"""What a format can hold survives writing and reading; what it cannot is named."""
+"""Data sets that are written and read again are equal, except for what the format reports as lost."""
 
 import tempfile
 from dataclasses import replace
@@ -14,15 +14,15 @@ from blemish.data import as_task, open_dataset
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.polygon_masks import PolygonMask
 from blemish.data.write_dataset import write_dataset
-from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.geometry import mask_box, mask_from_array, mask_iou
 from blemish.structures import Dataset, GroundTruth, Sample, Task
+from blemish.testing import raises
 
 SIZES_HW = ((16, 24), (20, 20), (31, 9), (12, 40))
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 names = st.text(st.characters(categories=("Ll", "Lu"), include_characters="éß"), min_size=2, max_size=8)
-share = st.integers(0, 80).map(lambda v: v / 80)
+fraction = st.integers(0, 80).map(lambda v: v / 80)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def images(tmp_path_factory):
 
 @st.composite
 def sets(draw, task, masks="outlines"):
-    """A data set of `task` on the four images, by their numbers."""
+    """A data set of `task` on the four images, with their numbers as ids."""
     reserved = {"label", "labels", "index", "image", "file", "path", "group", "split", "set", "name", "class"}
     labels = draw(
         st.lists(names, min_size=2, max_size=4, unique_by=str.casefold).filter(
@@ -70,7 +70,7 @@ def ground_truths(draw, task, labels, size_hw, masks):
     scale = np.array([size_hw[1], size_hw[0]])
     boxes, regions = [], []
     for row in range(count):
-        if masks == "pixels":  # each in a band of rows of its own: painted masks cannot overlap
+        if masks == "pixels":  # each in separate rows, because index masks cannot overlap
             array = np.zeros(size_hw, bool)
             band = slice(row * size_hw[0] // count, (row + 1) * size_hw[0] // count)
             array[band] = (
@@ -80,8 +80,8 @@ def ground_truths(draw, task, labels, size_hw, masks):
             regions.append(mask_from_array(array))
             boxes.append(mask_box(regions[-1]))
         else:
-            points = np.array(draw(st.lists(st.tuples(share, share), min_size=1, max_size=4)))
-            points = np.concatenate([points, [[0.9, 0.1], [0.2, 0.95]]]) * scale  # never without area
+            points = np.array(draw(st.lists(st.tuples(fraction, fraction), min_size=1, max_size=4)))
+            points = np.concatenate([points, [[0.9, 0.1], [0.2, 0.95]]]) * scale  # never zero area
             boxes.append(np.concatenate([points.min(0), points.max(0)]))
             regions.append(PolygonMask(size_hw, (points,)))
     flags = {f: np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), bool) for f in FLAGS}
@@ -104,25 +104,25 @@ def on_disk(dataset, images):
     return replace(dataset, samples=tuple(samples), root=images[0][0].parent)
 
 
-def there_and_back(dataset, kind):
+def write_and_read(dataset, kind):
     with tempfile.TemporaryDirectory() as folder:
         written = write_dataset(dataset, Path(folder) / "out", kind)
         found = open_dataset(Path(folder) / "out", task=dataset.task, minimum_labels=1)
         assert found.format == kind
-        for sample in found:  # what is read lazily must be read while the folder is there
+        for sample in found:  # masks are read lazily, so read them while the folder exists
             for mask in (sample.ground_truth.masks or ()) if sample.ground_truth else ():
                 assert mask.counts.size
     return written, {s.path.name: s for s in found}, found
 
 
-def same_objects(before, after, *, flags=(), exact_masks=False, atol=1e-9):
-    assert after.label_names == before.label_names
-    np.testing.assert_allclose(after.boxes_xyxy, before.boxes_xyxy, atol=atol)
+def assert_same_objects(expected, actual, *, flags=(), exact_masks=False, atol=1e-9):
+    assert actual.label_names == expected.label_names
+    np.testing.assert_allclose(actual.boxes_xyxy, expected.boxes_xyxy, atol=atol)
     for flag in flags:
-        left, right = getattr(before, flag), getattr(after, flag)
-        assert (right if right.size else np.zeros(len(before), bool)).tolist() == left.tolist()
-    if before.masks is not None:
-        for one, two in zip(before.masks, after.masks, strict=True):
+        left, right = getattr(expected, flag), getattr(actual, flag)
+        assert (right if right.size else np.zeros(len(expected), bool)).tolist() == left.tolist()
+    if expected.masks is not None:
+        for one, two in zip(expected.masks, actual.masks, strict=True):
             if exact_masks:
                 assert one.counts.tolist() == two.counts.tolist()
             elif isinstance(one, PolygonMask):
@@ -133,53 +133,55 @@ def same_objects(before, after, *, flags=(), exact_masks=False, atol=1e-9):
 @QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION])
-def test_coco_loses_nothing(images, task, data):
+def test_coco_round_trip_is_exact(images, task, data):
     dataset = on_disk(data.draw(sets(task)), images)
-    written, after, found = there_and_back(dataset, "coco")
+    written, after, found = write_and_read(dataset, "coco")
     assert written.losses == ()
     assert found.labels.names == dataset.labels.names
     for sample in dataset:
         assert after[sample.path.name].split == sample.split
         assert after[sample.path.name].size_hw == sample.size_hw
-        same_objects(sample.ground_truth, after[sample.path.name].ground_truth, flags=FLAGS)
+        assert_same_objects(sample.ground_truth, after[sample.path.name].ground_truth, flags=FLAGS)
 
 
 @QUICK
 @given(data=st.data())
-def test_coco_keeps_pixels_and_holes(images, data):
+def test_coco_round_trip_keeps_pixels_and_holes(images, data):
     dataset = on_disk(data.draw(sets(Task.SEGMENTATION, "pixels")), images)
-    _, after, _ = there_and_back(dataset, "coco")
+    _, after, _ = write_and_read(dataset, "coco")
     for sample in dataset:
-        same_objects(sample.ground_truth, after[sample.path.name].ground_truth, flags=FLAGS, exact_masks=True)
+        assert_same_objects(
+            sample.ground_truth, after[sample.path.name].ground_truth, flags=FLAGS, exact_masks=True
+        )
 
 
 @QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION])
-def test_yolo_keeps_labels_boxes_and_outlines(images, task, data):
+def test_yolo_round_trip_keeps_labels_boxes_and_polygons(images, task, data):
     dataset = on_disk(data.draw(sets(task)), images)
-    written, after, found = there_and_back(dataset, "yolo")
+    written, after, found = write_and_read(dataset, "yolo")
     assert found.labels.names == dataset.labels.names
     for sample in dataset:
         assert after[sample.path.name].split == sample.split
-        same_objects(sample.ground_truth, after[sample.path.name].ground_truth, atol=1e-6)
-    said = {x.what: set(x.samples) for x in written.losses}
+        assert_same_objects(sample.ground_truth, after[sample.path.name].ground_truth, atol=1e-6)
+    losses = {x.what: set(x.samples) for x in written.losses}
     for flag in FLAGS:
         lost = {s.id for s in dataset if getattr(s.ground_truth, flag).any()}
-        assert said.get(f"which objects are {flag} is not kept", set()) == lost
+        assert losses.get(f"which objects are {flag} is not kept", set()) == lost
 
 
 @QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION])
-def test_voc_keeps_boxes_pixels_and_its_flags(images, task, data):
+def test_voc_round_trip_keeps_boxes_pixels_and_flags(images, task, data):
     dataset = on_disk(data.draw(sets(task, "pixels")), images)
     if not any(len(s.ground_truth) for s in dataset):
         return
-    written, after, _ = there_and_back(dataset, "voc")
+    written, after, _ = write_and_read(dataset, "voc")
     for sample in dataset:
         assert after[sample.path.name].split == sample.split
-        same_objects(
+        assert_same_objects(
             sample.ground_truth,
             after[sample.path.name].ground_truth,
             flags=("difficult", "truncated"),
@@ -192,27 +194,27 @@ def test_voc_keeps_boxes_pixels_and_its_flags(images, task, data):
 @QUICK
 @given(data=st.data())
 @pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL, Task.DETECTION])
-def test_tables_keep_labels_and_boxes(images, task, data):
+def test_table_round_trip_keeps_labels_and_boxes(images, task, data):
     dataset = on_disk(data.draw(sets(task)), images)
     if not any(len(s.ground_truth) for s in dataset):
         return
-    written, after, found = there_and_back(dataset, "csv")
+    written, after, found = write_and_read(dataset, "csv")
     for sample in dataset:
-        twin = after[sample.path.name]
-        assert twin.split == sample.split
+        actual = after[sample.path.name]
+        assert actual.split == sample.split
         if task is Task.DETECTION:
-            same_objects(sample.ground_truth, twin.ground_truth)
+            assert_same_objects(sample.ground_truth, actual.ground_truth)
         else:
-            assert set(twin.ground_truth.label_names) == set(sample.ground_truth.label_names)
+            assert set(actual.ground_truth.label_names) == set(sample.ground_truth.label_names)
     if not any("label" in x.what for x in written.losses):
         assert found.labels.names == dataset.labels.names
 
 
 @QUICK
 @given(data=st.data())
-def test_folders_keep_labels_and_splits(images, data):
+def test_folders_round_trip_keeps_labels_and_splits(images, data):
     dataset = on_disk(data.draw(sets(Task.CLASSIFICATION)), images)
-    written, after, found = there_and_back(dataset, "folders")
+    written, after, found = write_and_read(dataset, "folders")
     for sample in dataset:
         assert after[sample.path.name].ground_truth.label_names == sample.ground_truth.label_names
         assert after[sample.path.name].split == sample.split
@@ -220,7 +222,7 @@ def test_folders_keep_labels_and_splits(images, data):
     assert all("order of the labels" in x.what for x in written.losses)
 
 
-def segmented(images, *masks):
+def segmentation_set(images, *masks):
     labels = labels_with_display_names(["crack", "dent"])
     path, size_hw = images[0]
     ground_truth = GroundTruth(
@@ -235,34 +237,36 @@ def segmented(images, *masks):
     return Dataset(task=Task.SEGMENTATION, labels=labels, samples=(sample,), root=path.parent)
 
 
-def test_yolo_names_the_image_whose_holes_it_fills(images):
+def test_yolo_reports_images_with_filled_holes(images):
     ring = np.zeros(SIZES_HW[0], bool)
     ring[2:12, 3:20] = True
     ring[5:8, 8:12] = False
-    written, after, _ = there_and_back(segmented(images, mask_from_array(ring)), "yolo")
+    written, after, _ = write_and_read(segmentation_set(images, mask_from_array(ring)), "yolo")
     assert [x.samples for x in written.losses if "holes" in x.what] == [("a.png",)]
     filled = ring.copy()
     filled[5:8, 8:12] = True
     assert after["photo0.png"].ground_truth.masks[0].area == filled.sum()
 
 
-def test_yolo_joins_the_parts_of_one_mask(images):
+def test_yolo_joins_the_parts_of_a_mask(images):
     parts = np.zeros(SIZES_HW[0], bool)
     parts[1:5, 1:6] = parts[9:14, 12:22] = True
     mask = mask_from_array(parts)
-    written, after, _ = there_and_back(segmented(images, mask), "yolo")
+    written, after, _ = write_and_read(segmentation_set(images, mask), "yolo")
     assert [x.samples for x in written.losses if "one part" in x.what] == [("a.png",)]
     assert mask_iou([after["photo0.png"].ground_truth.masks[0]], [mask])[0, 0] > 0.95
 
 
-def test_voc_names_the_image_whose_objects_overlap(images):
+def test_voc_reports_images_with_overlapping_objects(images):
     low, high = np.zeros(SIZES_HW[0], bool), np.zeros(SIZES_HW[0], bool)
     low[:10], high[8:] = True, True
-    written, _, _ = there_and_back(segmented(images, mask_from_array(low), mask_from_array(high)), "voc")
+    written, _, _ = write_and_read(
+        segmentation_set(images, mask_from_array(low), mask_from_array(high)), "voc"
+    )
     assert [x.samples for x in written.losses if "overlap" in x.what] == [("a.png",)]
 
 
-def test_what_an_image_level_set_brings_survives_in_a_table(images):
+def test_table_round_trip_keeps_groups_and_columns(images):
     labels = labels_with_display_names(["crack", "inactive"])
     samples = tuple(
         Sample(
@@ -275,13 +279,13 @@ def test_what_an_image_level_set_brings_survives_in_a_table(images):
         for i, (p, _) in enumerate(images)
     )
     dataset = Dataset(task=Task.MULTILABEL, labels=labels, samples=samples, root=Path())
-    written, after, found = there_and_back(dataset, "csv")
+    written, after, found = write_and_read(dataset, "csv")
     assert written.losses == ()
     assert found.labels == labels
     assert [(s.group, s.columns) for s in after.values()] == [(s.group, s.columns) for s in samples]
 
 
-def test_two_images_of_one_name_get_two(draw, tmp_path):
+def test_images_with_the_same_name_get_unique_names(draw, tmp_path):
     for name in ("a/1.png", "b/1.png", "b/1.jpg"):
         draw(f"set/{name}")
     dataset = open_dataset(tmp_path / "set")
@@ -293,34 +297,34 @@ def test_two_images_of_one_name_get_two(draw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "task", "error"),
+    ("kind", "task", "code"),
     [
-        ("yolo", Task.CLASSIFICATION, WrongTask),
-        ("coco", Task.MULTILABEL, WrongTask),
-        ("folders", Task.MULTILABEL, WrongTask),
-        ("ymca", Task.CLASSIFICATION, UnknownName),
+        ("yolo", Task.CLASSIFICATION, "wrong-task"),
+        ("coco", Task.MULTILABEL, "wrong-task"),
+        ("folders", Task.MULTILABEL, "wrong-task"),
+        ("ymca", Task.CLASSIFICATION, "unknown-name.format"),
     ],
 )
-def test_a_format_refuses_what_it_cannot_hold(draw, tmp_path, kind, task, error):
+def test_write_rejects_tasks_without_a_place_in_the_format(draw, tmp_path, kind, task, code):
     draw("set/a/1.png")
     draw("set/b/2.png")
     dataset = as_task(open_dataset(tmp_path / "set"), task)
-    with pytest.raises(error):
+    with raises(code, kind):
         write_dataset(dataset, tmp_path / "out", kind)
 
 
-def test_nothing_is_written_over(draw, tmp_path):
+def test_write_rejects_a_folder_that_is_not_empty(draw, tmp_path):
     draw("set/a/1.png")
     draw("set/b/2.png")
-    with pytest.raises(BadInput, match="not empty"):
+    with raises("bad-input", tmp_path / "set"):
         write_dataset(open_dataset(tmp_path / "set"), tmp_path / "set", "csv")
 
 
-HELD_FLAGS = {"coco": {*FLAGS}, "voc": {"difficult", "truncated"}, "yolo": set(), "csv": set()}
+KEPT_FLAGS = {"coco": {*FLAGS}, "voc": {"difficult", "truncated"}, "yolo": set(), "csv": set()}
 
 
-def through(dataset, first, second):
-    """The set after it was written as one format, read, written as another and read again; what was lost."""
+def convert_twice(dataset, first, second):
+    """Return the losses and the samples after writing one format, reading, and writing another."""
     with tempfile.TemporaryDirectory() as folder:
         one = write_dataset(dataset, Path(folder) / "one", first)
         between = open_dataset(Path(folder) / "one", task=dataset.task, minimum_labels=1)
@@ -334,20 +338,20 @@ def through(dataset, first, second):
 
 @settings(QUICK, max_examples=12)
 @given(data=st.data())
-@pytest.mark.parametrize("second", HELD_FLAGS)
-@pytest.mark.parametrize("first", HELD_FLAGS)
-def test_boxes_survive_every_pair_of_formats(images, first, second, data):
+@pytest.mark.parametrize("second", KEPT_FLAGS)
+@pytest.mark.parametrize("first", KEPT_FLAGS)
+def test_boxes_are_kept_by_every_pair_of_formats(images, first, second, data):
     dataset = on_disk(data.draw(sets(Task.DETECTION)), images)
     if not any(len(s.ground_truth) for s in dataset):
         return
-    losses, after = through(dataset, first, second)
-    flags = HELD_FLAGS[first] & HELD_FLAGS[second]
+    losses, after = convert_twice(dataset, first, second)
+    flags = KEPT_FLAGS[first] & KEPT_FLAGS[second]
     for sample in dataset:
         assert after[sample.path.name].split == sample.split
-        same_objects(sample.ground_truth, after[sample.path.name].ground_truth, flags=flags, atol=1e-6)
+        assert_same_objects(sample.ground_truth, after[sample.path.name].ground_truth, flags=flags, atol=1e-6)
     for flag in {*FLAGS} - flags:
-        told = any(flag in x.what for x in losses)
-        assert told == any(getattr(s.ground_truth, flag).any() for s in dataset)
+        is_reported = any(flag in x.what for x in losses)
+        assert is_reported == any(getattr(s.ground_truth, flag).any() for s in dataset)
 
 
 @settings(QUICK, max_examples=12)
@@ -361,13 +365,13 @@ def test_boxes_survive_every_pair_of_formats(images, first, second, data):
         ("voc", "coco", "pixels"),
     ],
 )
-def test_masks_survive_between_formats_that_hold_them(images, first, second, masks, data):
+def test_masks_are_kept_between_formats_with_masks(images, first, second, masks, data):
     dataset = on_disk(data.draw(sets(Task.SEGMENTATION, masks)), images)
     if not any(len(s.ground_truth) for s in dataset):
         return
-    _, after = through(dataset, first, second)
+    _, after = convert_twice(dataset, first, second)
     for sample in dataset:
-        same_objects(
+        assert_same_objects(
             sample.ground_truth,
             after[sample.path.name].ground_truth,
             exact_masks=masks == "pixels",
@@ -378,22 +382,22 @@ def test_masks_survive_between_formats_that_hold_them(images, first, second, mas
 @settings(QUICK, max_examples=12)
 @given(data=st.data())
 @pytest.mark.parametrize(("first", "second"), [("folders", "csv"), ("csv", "folders")])
-def test_labels_survive_between_folders_and_tables(images, first, second, data):
+def test_labels_are_kept_between_folders_and_tables(images, first, second, data):
     dataset = on_disk(data.draw(sets(Task.CLASSIFICATION)), images)
-    _, after = through(dataset, first, second)
+    _, after = convert_twice(dataset, first, second)
     for sample in dataset:
         assert after[sample.path.name].ground_truth.label_names == sample.ground_truth.label_names
         assert after[sample.path.name].split == sample.split
 
 
-def test_yolo_names_the_box_that_its_outline_does_not_fill(images):
+def test_yolo_reports_a_box_that_is_not_that_of_its_polygon(images):
     outline = PolygonMask(SIZES_HW[0], (np.array([[2.0, 2], [10, 2], [10, 10]]),))
-    dataset = segmented(images, outline)
+    dataset = segmentation_set(images, outline)
     ground_truth = replace(
         dataset[0].ground_truth, boxes_xyxy=np.array([[0.0, 0, 20, 12]]), areas=np.array([99.0])
     )
     dataset = replace(dataset, samples=(replace(dataset[0], ground_truth=ground_truth),))
-    written, after, _ = there_and_back(dataset, "yolo")
+    written, after, _ = write_and_read(dataset, "yolo")
     assert {x.what.split()[0]: x.samples for x in written.losses if "data.yaml" not in x.what} == {
         "a": ("a.png",),
         "the": (),
@@ -401,8 +405,8 @@ def test_yolo_names_the_box_that_its_outline_does_not_fill(images):
     np.testing.assert_allclose(after["photo0.png"].ground_truth.boxes_xyxy, [[2, 2, 10, 10]], atol=1e-6)
 
 
-def test_a_refused_conversion_leaves_no_folder(images, tmp_path):
-    dataset = segmented(images, mask_from_array(np.ones(SIZES_HW[0], bool)))
-    with pytest.raises(WrongTask):
+def test_rejected_conversion_leaves_no_folder(images, tmp_path):
+    dataset = segmentation_set(images, mask_from_array(np.ones(SIZES_HW[0], bool)))
+    with raises("wrong-task", "folders"):
         write_dataset(dataset, tmp_path / "out", "folders")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""CVAT's own XML as it writes it: every shape, tags, splits of a project."""
+"""blemish.data.formats.cvat_format: every shape, tags, subsets of a project, and faults."""
 
 import math
 
@@ -7,9 +7,9 @@ import pytest
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
-from blemish.errors import BadDataset
 from blemish.geometry import mask_to_array
 from blemish.structures import Task
+from blemish.testing import raises
 
 SIZE_WH = (48, 40)
 BOX = '<box label="dent" occluded="0" xtl="4.5" ytl="6" xbr="20" ybr="12.25" z_order="0"></box>'
@@ -33,7 +33,7 @@ def document(*images, names=("dent", "rust")):
 
 @pytest.fixture
 def export(draw, tmp_path):
-    """Writes an export: images below `images`, annotations.xml beside it."""
+    """A function that writes an export: images in `images`, annotations.xml next to it."""
 
     def one(*images, image_names=("a.png",), **options):
         for name in image_names:
@@ -45,7 +45,7 @@ def export(draw, tmp_path):
     return one
 
 
-def test_every_kind_of_shape(export, tmp_path):
+def test_read_every_kind_of_shape(export, tmp_path):
     window = np.array([[0, 1, 1], [1, 0, 1]], bool)
     export(
         image(
@@ -68,16 +68,16 @@ def test_every_kind_of_shape(export, tmp_path):
     expected = [[4.5, 6, 20, 12.25], [1, 1, 9.5, 8], [19, 10, 29, 30], [15, 5, 25, 25], [7, 30, 10, 32]]
     np.testing.assert_allclose(ground_truth.boxes_xyxy, expected, atol=0.1)
     assert ground_truth.masks[2].area == pytest.approx(math.pi * 50, rel=0.03)
-    painted = np.zeros(SIZE_WH[::-1], bool)
-    painted[30:32, 7:10] = window
-    assert (mask_to_array(ground_truth.masks[4]) == painted).all()
+    expected_mask = np.zeros(SIZE_WH[::-1], bool)
+    expected_mask[30:32, 7:10] = window
+    assert (mask_to_array(ground_truth.masks[4]) == expected_mask).all()
     assert {n for n in dataset.notes if "no area" in n} == {
-        "1 shapes of kind polyline have no area and were left out",
-        "1 shapes of kind skeleton have no area and were left out",
+        "1 shapes of type polyline have no area and were left out",
+        "1 shapes of type skeleton have no area and were left out",
     }
 
 
-def test_boxes_alone_make_a_detection_set(export, tmp_path):
+def test_boxes_without_masks_are_a_detection_set(export, tmp_path):
     path = export(image("a.png", BOX), image("b.png"), image_names=("a.png", "b.png"))
     for where in (tmp_path, path):
         dataset = open_dataset(where)
@@ -85,16 +85,16 @@ def test_boxes_alone_make_a_detection_set(export, tmp_path):
         assert [len(s.ground_truth) for s in dataset] == [1, 0]
 
 
-def test_a_box_turns_clockwise(export, tmp_path):
+def test_positive_rotation_of_a_box_is_clockwise(export, tmp_path):
     export(image("a.png", '<box label="dent" xtl="10" ytl="10" xbr="30" ybr="20" rotation="30"></box>'))
     (outline,) = open_dataset(tmp_path)[0].ground_truth.masks[0].polygons
-    # The upper right corner moves down, as it does on the screen.
+    # The upper right corner moves down on the displayed image.
     assert outline[1].tolist() == pytest.approx(
         [20 + 10 * math.cos(math.pi / 6) + 5 * 0.5, 15 + 10 * 0.5 - 5 * math.cos(math.pi / 6)]
     )
 
 
-def test_tags_make_a_multilabel_set(export, tmp_path):
+def test_tags_are_a_multilabel_set(export, tmp_path):
     export(
         image("a.png", '<tag label="rust"></tag>', '<tag label="dent"></tag>'),
         image("b.png"),
@@ -105,7 +105,7 @@ def test_tags_make_a_multilabel_set(export, tmp_path):
     assert [s.ground_truth.label_names for s in dataset] == [("dent", "rust"), ()]
 
 
-def test_a_project_s_subsets_are_splits(export, tmp_path):
+def test_subsets_of_a_project_are_splits(export, tmp_path):
     export(
         image("train/a.png", BOX, more='subset="Train"'),
         image("b.png", BOX, more='subset="Validation"'),
@@ -114,9 +114,9 @@ def test_a_project_s_subsets_are_splits(export, tmp_path):
     assert open_dataset(tmp_path).splits == {"train": 1, "val": 1}
 
 
-def test_tracks_of_a_video_say_how_to_go_on(export, tmp_path):
+def test_video_tracks_are_rejected(export, tmp_path):
     export('  <track id="0" label="dent"></track>\n')
-    with pytest.raises(BadDataset, match="export the task as CVAT for images"):
+    with raises("bad-dataset.video-tracks", "annotations.xml", "CVAT for images 1.1"):
         open_dataset(tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_tracks_of_a_video_say_how_to_go_on(export, tmp_path):
         ('<mask label="dent" rle="" left="1" top="1" width="3" height="3"></mask>', "bad-run-lengths"),
     ],
 )
-def test_a_shape_that_cannot_be_is_found_by_its_line(export, tmp_path, shape, code):
+def test_invalid_shape_is_reported_with_its_line(export, tmp_path, shape, code):
     names = [f"{i}.png" for i in range(11)]
     images = [image(n, BOX) for n in names[:-1]]
     path = export(*images, image(names[-1], BOX, shape), image_names=names, names=("dent",))
@@ -142,7 +142,7 @@ def test_a_shape_that_cannot_be_is_found_by_its_line(export, tmp_path, shape, co
     assert [(f.code, f.origin) for f in found] == [(code, f"{path}:{line}")]
 
 
-def test_images_that_are_gone_or_listed_twice(export, tmp_path):
+def test_missing_and_repeated_images_are_reported(export, tmp_path):
     names = [f"{i}.png" for i in range(10)]
     export(
         *(image(n, BOX) for n in names),
@@ -155,40 +155,39 @@ def test_images_that_are_gone_or_listed_twice(export, tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_an_image_in_two_subsets_is_a_leak_and_counts_for_the_side_that_measures(export, tmp_path, order):
+def test_image_in_two_subsets_is_read_into_the_later_split(export, tmp_path, order):
     twice = [image("0.png", BOX, more=f'subset="{name}"') for name in ("Train", "Validation")]
     export(*twice[::order], image("1.png", BOX, more='subset="Train"'), image_names=("0.png", "1.png"))
     dataset = open_dataset(tmp_path)
     assert {s.id: s.split for s in dataset} == {"images/0.png": "val", "images/1.png": "train"}
     assert "both train and val are read into val only" in " ".join(dataset.notes)
     found = check(tmp_path, duplicates=False).of("split-leak")
-    assert [(f.message, f.fix) for f in found] == [
-        ("'0.png' stands in train and in val", "drops it from train")
-    ]
+    assert [(f.path, f.fix) for f in found] == [(None, "drops it from train")]
+    assert all(fact in found[0].message for fact in ("'0.png'", "train", "val"))
     assert not check(tmp_path, duplicates=False).of("repeated-line")
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "code", "fact"),
     [
-        ("<annotations><image></annotations>", r"annotations\.xml:1: no valid XML"),
-        ('<!DOCTYPE x [<!ENTITY a "b">]><annotations>&a;</annotations>', "entities"),
-        ("<annotations></annotations>", "names no label"),
-        (document(), "names no image"),
+        ("<annotations><image></annotations>", "invalid-xml", "annotations.xml:1"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><annotations>&a;</annotations>', "invalid-xml", "entities"),
+        ("<annotations></annotations>", "no-labels", ""),
+        (document(), "no-images", "images="),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_sentence(export, tmp_path, text, says):
+def test_invalid_file_is_one_sentence(export, tmp_path, text, code, fact):
     export().write_text(text)
-    with pytest.raises(BadDataset, match=says) as caught:
+    with raises(f"bad-dataset.{code}", fact) as caught:
         open_dataset(tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in caught.message
 
 
 @pytest.mark.parametrize(
     ("rle", "left"),
     [("99999999999999999999999", "7"), ("1, 5", "inf"), (f"{2**62}, {2**62}, {2**62}, {2**62}", "7")],
 )
-def test_masks_out_of_bounds_are_found_by_their_line(export, tmp_path, rle, left):
+def test_mask_with_numbers_out_of_range_is_reported_with_its_line(export, tmp_path, rle, left):
     mask = f'<mask label="rust" rle="{rle}" left="{left}" top="30" width="3" height="2"></mask>'
     path = export(image("a.png", "<!-- <box\n-->" + BOX, mask))
     line = 1 + path.read_text("utf-8").partition("<mask")[0].count("\n")
@@ -196,13 +195,13 @@ def test_masks_out_of_bounds_are_found_by_their_line(export, tmp_path, rle, left
     assert [f.origin for f in found.of("bad-run-lengths")] == [f"{path}:{line}"]
 
 
-def test_an_image_with_other_labels_in_each_of_two_subsets_is_left_to_people(export, tmp_path):
+def test_image_with_different_labels_in_two_subsets_is_an_error(export, tmp_path):
     wide = BOX.replace('xbr="20"', 'xbr="30"')
     export(
         image("0.png", BOX, more='subset="Train"'),
         image("0.png", wide, more='subset="Test"'),
         image_names=["0.png"],
     )
-    with pytest.raises(BadDataset, match="stands in train and in test, with other labels in each"):
+    with raises("bad-dataset.contradicting-labels", "annotations.xml", "'0.png'", "train", "test"):
         open_dataset(tmp_path)
     assert {"contradicting-labels", "split-leak"} <= set(check(tmp_path, duplicates=False).counts)
