@@ -39,7 +39,7 @@ torch.onnx.export(network, (torch.zeros(2, 3, 224, 224),), buffer, input_names=[
                   output_names=["logits"], dynamic_axes={"image": {0: "b"}, "logits": {0: "b"}})
 contract = Contract(
     architecture="resnet18", task=Task.CLASSIFICATION,
-    labels=tuple(LabelSpec(name=f"label{i}", title=f"Label {i}") for i in range(6)),
+    labels=tuple(LabelSpec(name=f"label{i}", display_name=f"Label {i}") for i in range(6)),
     inputs=(InputSpec(size_hw=(224, 224)),),
     outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
     decoder=DecoderSpec(name="scores"))

@@ -33,7 +33,7 @@ METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam", "occl
 LOOKS = {"score-cam": 48, "occlusion": 65, "rise": 96}
 GRADIENTS = METHODS[:5]
 REPOSITORY = "ada/cells"
-ON_CARD = ("## What it answers", "## How to run it", "## Data", "## Figures", "## Limits", "## Licences")
+ON_CARD = ("## What it answers", "## How to run it", "## Data", "## Figures", "## Limits", "## Licenses")
 SCREEN_LINES = 24
 
 
@@ -140,11 +140,11 @@ class Verbs:
         proof = json.loads(out)
         check(proof["passed"] != bool(refused), "the certificate does not say what happened")
         if precision == "fp32":
-            return f"{proof['verdicts_changed']} changed, difference {proof['largest_difference']:.1e}"
+            return f"{proof['decisions_changed']} changed, difference {proof['max_difference']:.1e}"
         share = self.half.stat().st_size / self.file.stat().st_size
         check(share <= 0.505, f"{share:.3f} of the size")
         moved = f"{proof['metric']} {proof['metric_before']:.4f} to {proof['metric_after']:.4f}"
-        return f"{refused}{share:.3f} of the size, {moved}, {proof['verdicts_changed']} changed"
+        return f"{refused}{share:.3f} of the size, {moved}, {proof['decisions_changed']} changed"
 
     def _info(self) -> str:
         lines = blemish("info", self.file).splitlines()

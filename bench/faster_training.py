@@ -110,7 +110,7 @@ def fusion(folder, rounds):
         name="fusion",
         architecture="fusion",
         task="classification",
-        labels=tuple(LabelSpec(name=name, title=name) for name in names),
+        labels=tuple(LabelSpec(name=name, display_name=name) for name in names),
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,

@@ -84,13 +84,13 @@ def write_stand_in(path: Path, images: Sequence[Any], ground_truths: Sequence[An
         architecture="looks up drawn images",
         task=Task.SEGMENTATION,
         labels=tuple(
-            LabelSpec(name=n, title=t) for n, t in zip(names.names, names.display_names, strict=True)
+            LabelSpec(name=n, display_name=t) for n, t in zip(names.names, names.display_names, strict=True)
         ),
         inputs=(spec,),
         outputs=tuple(OutputSpec(name=role, role=role) for role in ("boxes", "scores", "labels", "masks")),
         decoder=DecoderSpec(name="final"),
         thresholds=dict.fromkeys(names.names, 0.5),
-        score_floor=0.05,
+        min_score=0.05,
     )
     write_model_file(path, _graph(thumbnails, boxes, scores, labels, masks), contract)
     return path

@@ -18,7 +18,7 @@ from blemish.model_file import (
     DecoderSpec,
     InputSpec,
     LabelSpec,
-    Licences,
+    Licenses,
     OutputSpec,
     ParityCertificate,
     read_model_file,
@@ -55,7 +55,7 @@ def model(tmp_path):
         name="solar",
         architecture="resnet18",
         task="classification",
-        labels=[LabelSpec(name=n, title=n.upper()) for n in "abc"],
+        labels=[LabelSpec(name=n, display_name=n.upper()) for n in "abc"],
         inputs=[InputSpec(size_hw=(8, 8))],
         outputs=[OutputSpec(name="logits", role="scores", activation="logits")],
         decoder=DecoderSpec(name="scores"),
@@ -64,8 +64,8 @@ def model(tmp_path):
             "val": {"accuracy": 0.8125},
             "val with intervals": {"macro_f1": {"value": 0.75, "low": 0.7, "high": 0.8}, "tuned": True},
         },
-        licences=Licences(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
-        certificate=ParityCertificate(passed=True, images=15, verdicts_changed=0, largest_difference=1e-6),
+        licenses=Licenses(weights="BSD-3-Clause", data="CC BY-NC-SA 4.0"),
+        certificate=ParityCertificate(passed=True, images=15, decisions_changed=0, max_difference=1e-6),
     )
     return write_model_file(tmp_path / "run" / "model.onnx", proto.SerializeToString(), contract)
 
@@ -230,13 +230,13 @@ def test_only_model_files_are_pushed(stub, tmp_path):
 
 
 def test_a_label_cannot_break_the_cards_table(model):
-    labels = (LabelSpec(name="a|b", title="A\n# B"), *model.contract.labels[1:])
+    labels = (LabelSpec(name="a|b", display_name="A\n# B"), *model.contract.labels[1:])
     contract = model.contract.model_copy(update={"labels": labels})
     card = model_card(replace(model, contract=contract), "ada/cells")
     assert "| a\\|b | A # B | the likeliest label is the verdict |" in card.splitlines()
 
 
-def test_the_card_says_use_data_figures_limits_and_licences(model):
+def test_the_card_says_use_data_figures_limits_and_licenses(model):
     card = model_card(model, "ada/cells")
     for part in (
         "license: other",

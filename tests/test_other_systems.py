@@ -18,8 +18,9 @@ from blemish.data import header_cache
 from blemish.data.write_context import check_folder_name
 from blemish.errors import BadDataset, BadInput, BadRecipe, StorageFull
 from blemish.imaging import open_image
-from blemish.model_file import InputSpec, read_write, write_atomically
+from blemish.model_file import InputSpec, atomic_write, write_atomically
 from blemish.structures import Sample
+from blemish.testing import raises
 from blemish.training import callbacks, read_recipe, tile_dataset
 from blemish.training.data_setup import prepare_data
 from blemish.training.image_cache import ResizedImageCache, prune
@@ -51,12 +52,12 @@ def held(monkeypatch):
 
 
 def test_a_file_that_is_held_for_a_moment_is_waited_for(tmp_path, held, monkeypatch):
-    monkeypatch.setattr(read_write, "PATIENCE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(atomic_write, "RETRY_SECONDS", (0.0, 0.0))
     held(2)
     write_atomically(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
     held(3)
-    with pytest.raises(StorageFull, match="close what holds it open"):
+    with raises("storage-full.read-only", "a.txt"):
         write_atomically(tmp_path / "a.txt", b"newer")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"new"

@@ -76,7 +76,7 @@ else:
     graph = export_module(Tuple(model).eval(), (torch.rand(2, 3, side, side),), inputs, outputs)
 torch.save(model.state_dict(), {str(state)!r})
 write_model_file({str(file)!r}, graph, Contract(name=name, architecture=name, task="classification",
-    labels=tuple(LabelSpec(name=n, title=n) for n in {LABELS!r}), inputs=inputs, outputs=outputs,
+    labels=tuple(LabelSpec(name=n, display_name=n) for n in {LABELS!r}), inputs=inputs, outputs=outputs,
     decoder=DecoderSpec(name="scores")))
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

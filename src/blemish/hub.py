@@ -18,7 +18,7 @@ from typing import Any
 
 from blemish.errors import BadInput, BadModelFile, BlemishError, MissingExtra, NoNetwork, StorageFull
 from blemish.model_file import Contract, ModelFile, read_model_file
-from blemish.model_file.metric_summary import counts_of, measured
+from blemish.model_file.metric_summary import describe_split_counts, summarize_metrics
 
 SCHEME = "hf://"
 DIGESTS = "SHA256SUMS"  # as sha256sum writes and checks it
@@ -26,7 +26,7 @@ SUFFIXES = (".onnx", ".safetensors")
 DEFAULT_FILE = "model.onnx"
 CARD = "README.md"
 ANSWER_SECONDS = 10
-MOST_FIGURES = 6  # of each split, on the card
+MAX_METRICS = 6  # of each split, on the card
 _WHAT_TO_DO = {
     401: "log in with hf auth login, or set HF_TOKEN",
     403: "check your token's rights",
@@ -172,7 +172,7 @@ def push(file: Path, repository: str, *, private: bool = False, message: str = "
 
 
 def model_card(made: ModelFile, repository: str) -> str:
-    """The card that the Hub shows, written from the contract: use, data, figures, limits, licences."""
+    """The card that the Hub shows, written from the contract: use, data, figures, limits, licenses."""
     return "\n".join((*_front_matter(made.contract), *_body(made, repository))) + "\n"
 
 
@@ -208,11 +208,11 @@ def _body(made: ModelFile, repository: str) -> Iterator[str]:
         "mislead it without a warning; measure it on images of your own with `blemish evaluate` before "
         "you rely on it. It is no substitute for an inspection where safety depends on the answer."
     )
-    yield "\n## Licences\n"
-    licences = contract.licences
-    yield f"- Weights: {licences.weights or 'not stated'}"
-    yield f"- Data: {licences.data or 'not stated'}"
-    yield f"- Code: {licences.code}"
+    yield "\n## Licenses\n"
+    licenses = contract.licenses
+    yield f"- Weights: {licenses.weights or 'not stated'}"
+    yield f"- Data: {licenses.data or 'not stated'}"
+    yield f"- Code: {licenses.code}"
     yield f"\n`{made.path.name}` has the SHA-256 `{made.digest}`."
 
 
@@ -222,7 +222,7 @@ def _answers(contract: Contract) -> Iterator[str]:
         counts = contract.task.fields.decision_rule
         yield "| label | title | found from |\n|---|---|---|"
         for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True):
-            named = (_cell(text) for text in (label.name, label.title))
+            named = (_cell(text) for text in (label.name, label.display_name))
             yield f"| {' | '.join(named)} | {counts or f'{threshold:.3f}'} |"
         yield ""
     for spec in contract.inputs:
@@ -236,21 +236,21 @@ def _cell(text: str) -> str:
 
 
 def _data(contract: Contract) -> str:
-    name, counts = contract.data.get("name"), counts_of(contract)
+    name, counts = contract.data.get("name"), describe_split_counts(contract)
     group = (contract.data.get("split") or {}).get("group_by")
     kept = f"; kept on one side: {group}" if group else ""
     return (": ".join(part for part in (name, counts) if part) or "Not stated") + kept + "."
 
 
 def _figures(contract: Contract) -> Iterator[str]:
-    shown = list(measured(contract, MOST_FIGURES))
+    shown = list(summarize_metrics(contract, MAX_METRICS))
     if not shown:
         yield "Not stated.\n"
     else:
         yield "| on | figure | value | 95 % interval |\n|---|---|---|---|"
     for found in shown:
         tuned = " (thresholds chosen on it)" if found.tuned else ""
-        for figure in found.figures:
+        for figure in found.metrics:
             interval = f"{figure.low:.3f} to {figure.high:.3f} " if figure.low is not None else ""
             yield f"| {found.split}{tuned} | {figure.name} | {figure.value:.3f} | {interval}|"
     if any(found.tuned for found in shown):
@@ -260,8 +260,8 @@ def _figures(contract: Contract) -> Iterator[str]:
         yield "\nNobody proved that the file decides as the network it came from."
     else:
         yield (
-            f"\nCertificate: {'passed' if proof.passed else 'FAILED'}; {proof.verdicts_changed} verdicts "
-            f"changed on {proof.images} images, largest difference {proof.largest_difference:.2g} "
+            f"\nCertificate: {'passed' if proof.passed else 'FAILED'}; {proof.decisions_changed} verdicts "
+            f"changed on {proof.images} images, largest difference {proof.max_difference:.2g} "
             f"({proof.backend}, {proof.precision})."
         )
 

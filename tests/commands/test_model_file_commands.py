@@ -22,7 +22,7 @@ from blemish.model_file import (
     DecoderSpec,
     InputSpec,
     LabelSpec,
-    Licences,
+    Licenses,
     OutputSpec,
     ParityCertificate,
     read_graph,
@@ -56,22 +56,22 @@ def file(tmp_path):
         name="tiny",
         architecture="linear",
         task="classification",
-        labels=[LabelSpec(name="dent", title="Dent"), LabelSpec(name="clean", title="[Clean]")],
+        labels=[LabelSpec(name="dent", display_name="Dent"), LabelSpec(name="clean", display_name="[Clean]")],
         inputs=[InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))],
         outputs=[OutputSpec(name="logits", role="scores", activation="logits")],
         decoder=DecoderSpec(name="scores"),
         feature_layer="image",
         data={"counts": {"train": 7, "val": 3}},
         metrics={"val with intervals": {"macro_f1": {"value": 0.75, "low": 0.7, "high": 0.8}, "tuned": True}},
-        licences=Licences(weights="mine", data="CC BY 4.0"),
+        licenses=Licenses(weights="mine", data="CC BY 4.0"),
     )
     path = tmp_path / "model.onnx"
     made = write_model_file(path, proto.SerializeToString(), contract)
     proof = ParityCertificate(
         passed=True,
         images=3,
-        verdicts_changed=0,
-        largest_difference=1e-7,
+        decisions_changed=0,
+        max_difference=1e-7,
         graph_digest=made.graph_digest,
     )
     write_model_file(path, proto.SerializeToString(), contract.model_copy(update={"certificate": proof}))

@@ -154,8 +154,8 @@ def test_predict_warns_of_failed_certificate(place, tiny):
     certificate = ParityCertificate(
         passed=False,
         images=3,
-        verdicts_changed=2,
-        largest_difference=0.4,
+        decisions_changed=2,
+        max_difference=0.4,
         reasons=("2 verdicts changed",),
     )
     tiny.write_scores_model(place / "forced.onnx", certificate=certificate)
@@ -229,7 +229,7 @@ def test_text_line_and_drawing_of_detections(tmp_path, tiny):
         Task.DETECTION,
         outputs=({"name": "boxes", "role": "boxes"}, {"name": "scores", "role": "scores"}),
         decoder={"name": "dense"},
-        score_floor=0.1,
+        min_score=0.1,
     )
     write_model_file(tmp_path / "m.onnx", graph, model_contract)
     answer = load(tmp_path / "m.onnx").predict(np.zeros((8, 8, 3), np.uint8))

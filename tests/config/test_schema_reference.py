@@ -86,7 +86,7 @@ def test_describe_options_shows_what_differs_from_every_detector():
     assert defaults == {
         "model.options.nms_iou": own.nms_iou,
         "model.options.max_detections": own.max_detections,
-        "model.options.score_floor": own.score_floor,
+        "model.options.min_score": own.min_score,
     }
 
 

@@ -17,7 +17,7 @@ def contract(decoder, outputs, task=Task.DETECTION, count=3, **settings):
     return Contract(
         architecture="test",
         task=task,
-        labels=tuple(LabelSpec(name=f"l{i}", title=f"L {i}") for i in range(count)),
+        labels=tuple(LabelSpec(name=f"l{i}", display_name=f"L {i}") for i in range(count)),
         inputs=(InputSpec(size_hw=(64, 64)),),
         outputs=tuple(OutputSpec(name=n, role=n, activation=a) for n, a in outputs.items()),
         decoder=DecoderSpec(name=decoder, settings=settings),
@@ -47,7 +47,7 @@ def test_decode_dense_equals_torchvision_postprocessing():
     from torchvision.ops import batched_nms, clip_boxes_to_image
 
     boxes, scores = dense_scene()
-    model_contract = contract("dense", DENSE, score_floor=0.3, nms_iou=0.45, max_detections=50)
+    model_contract = contract("dense", DENSE, min_score=0.3, nms_iou=0.45, max_detections=50)
     (prediction,) = decode(model_contract, {"boxes": boxes[None], "scores": scores[None]}, [STRETCHED])
     row, label = np.nonzero(scores >= 0.3)
     score = torch.from_numpy(scores[row, label])
@@ -69,7 +69,7 @@ def test_decode_dense_layouts_are_equivalent():
     whole = np.array([64, 64, 64, 64], np.float32)
     centre = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
     corner = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    settings = {"score_floor": 0.2, "nms_iou": 0.6}
+    settings = {"min_score": 0.2, "nms_iou": 0.6}
     logits = np.log(scores / (1 - scores))
     pairs = [
         (DENSE, {}, {"boxes": boxes, "scores": scores * objectness[:, None]}),
@@ -121,7 +121,7 @@ def test_decode_dense_multi_label():
 def test_detection_filter_raises_but_never_lowers_minimum_score():
     boxes, scores = dense_scene()
     raw = {"boxes": boxes[None], "scores": scores[None]}
-    model_contract = contract("dense", DENSE, score_floor=0.5, nms_iou=0.3)
+    model_contract = contract("dense", DENSE, min_score=0.5, nms_iou=0.3)
     (default,) = decode(model_contract, raw, [LETTERBOXED])
     (strict,) = decode(model_contract, raw, [LETTERBOXED], DetectionFilter(min_score=0.9))
     (lax,) = decode(model_contract, raw, [LETTERBOXED], DetectionFilter(min_score=0.1))
@@ -146,7 +146,7 @@ def test_decode_dense_drops_boxes_in_padding_and_clips_others():
 def test_decode_dense_no_candidates():
     boxes, scores = dense_scene()
     raw = {"boxes": boxes[None], "scores": scores[None] * 0}
-    (prediction,) = decode(contract("dense", DENSE, score_floor=0.05), raw, [LETTERBOXED])
+    (prediction,) = decode(contract("dense", DENSE, min_score=0.05), raw, [LETTERBOXED])
     assert len(prediction) == 0
     assert prediction.boxes_xyxy.shape == (0, 4)
     assert prediction.label_scores.tolist() == [0, 0, 0]
@@ -157,7 +157,7 @@ def test_decode_dense_no_candidates():
 def test_decode_dense_image_is_independent_of_batch():
     boxes, scores = dense_scene()
     other_boxes, other_scores = dense_scene(5)
-    model_contract = contract("dense", DENSE, score_floor=0.3)
+    model_contract = contract("dense", DENSE, min_score=0.3)
     (alone,) = decode(model_contract, {"boxes": boxes[None], "scores": scores[None]}, [LETTERBOXED])
     raw = {"boxes": np.stack([other_boxes, boxes]), "scores": np.stack([other_scores, scores])}
     _, beside = decode(model_contract, raw, [STRETCHED, LETTERBOXED])
@@ -186,7 +186,7 @@ def test_decode_dense_masks_are_products_of_prototypes_inside_box():
         "coefficients": coefficients[None],
         "prototypes": prototypes[None],
     }
-    (prediction,) = decode(contract("dense", outputs, Task.SEGMENTATION, score_floor=0.1), raw, [LETTERBOXED])
+    (prediction,) = decode(contract("dense", outputs, Task.SEGMENTATION, min_score=0.1), raw, [LETTERBOXED])
     assert prediction.label_index.tolist() == [0, 1]
     for i, (mask, box) in enumerate(zip(prediction.masks, prediction.boxes_xyxy, strict=True)):
         grid = np.tensordot(coefficients[i], prototypes, 1)
@@ -285,7 +285,7 @@ FINAL = {"boxes": "none", "scores": "probabilities", "labels": "none", "masks": 
 
 
 def test_decode_final_sorts_filters_and_drops_padding():
-    model_contract = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, score_floor=0.05)
+    model_contract = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, min_score=0.05)
     raw = final_outputs()
     (prediction,) = decode(model_contract, raw, [LETTERBOXED])
     assert prediction.label_index.tolist() == [2, 0]  # label 0 of the graph is background: padding
@@ -301,11 +301,11 @@ def test_decode_final_sorts_filters_and_drops_padding():
 
 def test_decode_final_masks_of_logits_equal_masks_of_probabilities():
     raw = final_outputs()
-    model_contract = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, score_floor=0.05)
+    model_contract = contract("final", FINAL, Task.SEGMENTATION, label_offset=1, min_score=0.05)
     (first,) = decode(model_contract, raw, [LETTERBOXED])
     logits = {**raw, "masks": np.log(raw["masks"] / (1 - raw["masks"]))}
     model_contract = contract(
-        "final", {**FINAL, "masks": "logits"}, Task.SEGMENTATION, label_offset=1, score_floor=0.05
+        "final", {**FINAL, "masks": "logits"}, Task.SEGMENTATION, label_offset=1, min_score=0.05
     )
     (second,) = decode(model_contract, logits, [LETTERBOXED])
     for a, b in zip(first.masks, second.masks, strict=True):
@@ -352,7 +352,7 @@ def test_decode_set_softmax_uses_configured_columns():
     logits = np.array([[[0.0, 3.0, 0.0, 1.0, 2.0], [4.0, 0.0, 0.0, 0.0, 0.0]]])
     boxes = np.full((1, 2, 4), 0.5)
     outputs = {"scores": "logits", "boxes": "none"}
-    model_contract = contract("set", outputs, score_function="softmax", columns=[1, 3, 4], score_floor=0.1)
+    model_contract = contract("set", outputs, score_function="softmax", columns=[1, 3, 4], min_score=0.1)
     (prediction,) = decode(model_contract, {"scores": logits, "boxes": boxes}, [STRETCHED])
     expected = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
     assert prediction.label_index.tolist() == [0, 2]
@@ -367,7 +367,7 @@ def test_decode_set_masks_cover_input():
     grid = np.full((1, 1, 16, 16), -1.0, np.float32)
     grid[..., 8:] = 1.0
     outputs = {"scores": "logits", "boxes": "none", "masks": "logits"}
-    model_contract = contract("set", outputs, Task.SEGMENTATION, score_floor=0.5)
+    model_contract = contract("set", outputs, Task.SEGMENTATION, min_score=0.5)
     (prediction,) = decode(model_contract, {"scores": logits, "boxes": boxes, "masks": grid}, [LETTERBOXED])
     assert prediction.boxes_xyxy == pytest.approx(np.array([[60, 30, 180, 90]]))
     drawn = mask_to_array(prediction.masks[0])

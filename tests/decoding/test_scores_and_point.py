@@ -15,7 +15,7 @@ def contract(task=Task.CLASSIFICATION, count=3, **fields):
     defaults = {
         "architecture": "test",
         "task": task,
-        "labels": tuple(LabelSpec(name=f"l{i}", title=f"L {i}") for i in range(count)),
+        "labels": tuple(LabelSpec(name=f"l{i}", display_name=f"L {i}") for i in range(count)),
         "inputs": (InputSpec(size_hw=(50, 50)),),
         "outputs": (OutputSpec(name="out", role="scores", activation="logits"),),
         "decoder": DecoderSpec(name="scores"),

@@ -39,7 +39,7 @@ def brightness_predictor(path, *, names=("dark", "bright"), task=Task.CLASSIFICA
         architecture="brightness",
         name="brightness-rule",
         task=task,
-        labels=tuple(LabelSpec(name=n, title=n.title()) for n in names),
+        labels=tuple(LabelSpec(name=n, display_name=n.title()) for n in names),
         inputs=(InputSpec(size_hw=(8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),),
         outputs=(OutputSpec(name="scores", role="scores", activation="logits"),),
         decoder=DecoderSpec(name="scores"),

@@ -107,12 +107,12 @@ def test_compare_models_with_and_without_masks_by_boxes(tiny, tmp_path):
         outputs = found | more
         roles = tuple({"name": n, "role": n, "activation": "probabilities"} for n in outputs)
         promise = tiny.contract(
-            task, outputs=roles, decoder={"name": "final"}, score_floor=0.1, name=str(task)
+            task, outputs=roles, decoder={"name": "final"}, min_score=0.1, name=str(task)
         )
         files.append(write_model_file(tmp_path / f"{task}.onnx", tiny.fixed_graph(**outputs), promise).path)
     path = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(path)
-    labels = tiny.contract(Task.DETECTION).label_vocabulary()
+    labels = tiny.contract(Task.DETECTION).to_labels()
     shared = {"task": Task.DETECTION, "labels": labels, "size_hw": (8, 8), "label_index": np.array([0])}
     ground_truth = GroundTruth(**shared, boxes_xyxy=np.array([[0.0, 0, 4, 4]]))
     sample = Sample(id="p.png", path=path, size_hw=(8, 8), ground_truth=ground_truth)

@@ -66,7 +66,7 @@ def fake_file(network, tmp_path):
     contract = Contract(
         architecture="x",
         task=network.task,
-        labels=[LabelSpec(name=f"l{i}", title="") for i in range(network.label_count)],
+        labels=[LabelSpec(name=f"l{i}", display_name="") for i in range(network.label_count)],
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,

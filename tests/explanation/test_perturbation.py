@@ -24,7 +24,7 @@ def contract(task=Task.MULTILABEL, labels=2, activation="probabilities", inputs=
     return Contract(
         architecture="linear",
         task=task,
-        labels=[LabelSpec(name=f"l{i}", title=f"L{i}") for i in range(labels)],
+        labels=[LabelSpec(name=f"l{i}", display_name=f"L{i}") for i in range(labels)],
         inputs=inputs,
         outputs=[OutputSpec(name="scores", role="scores", activation=activation)],
         decoder=DecoderSpec(name="scores"),
@@ -217,7 +217,7 @@ def detector_file():
     made = Contract(
         architecture="detector",
         task=Task.DETECTION,
-        labels=[LabelSpec(name="dent", title="Dent"), LabelSpec(name="scratch", title="Scratch")],
+        labels=[LabelSpec(name="dent", display_name="Dent"), LabelSpec(name="scratch", display_name="Scratch")],
         inputs=(SPEC,),
         outputs=[
             OutputSpec(name="boxes", role="boxes"),

@@ -22,7 +22,7 @@ from blemish.model_file import (
     Contract,
     Fingerprints,
     LabelSpec,
-    Licences,
+    Licenses,
     graph_digest,
     read_graph,
     write_model_file,
@@ -75,7 +75,7 @@ def contract(network, **fields):
     return Contract(
         architecture="resnet18",
         task=network.task,
-        labels=[LabelSpec(name=n, title=t) for n, t in zip(LABELS.names, LABELS.display_names, strict=True)],
+        labels=[LabelSpec(name=n, display_name=t) for n, t in zip(LABELS.names, LABELS.display_names, strict=True)],
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,
@@ -95,16 +95,16 @@ def test_a_run_ends_with_a_certified_file_that_needs_no_torch(network, samples, 
     words = np.arange(3, dtype=np.uint64)
     prints = Fingerprints(words, words, np.zeros((3, 4), np.uint64), np.zeros(3, np.uint8))
     promised = contract(
-        network, temperature=1.5, licences=Licences(weights="mine", data="CC BY 4.0"), recipe={"name": "x"}
+        network, temperature=1.5, licenses=Licenses(weights="mine", data="CC BY 4.0"), recipe={"name": "x"}
     )
     made = export(network, output=tmp_path, contract=promised, samples=samples, fingerprints=prints)
     assert made.path == tmp_path / "model.onnx"
     proof = made.contract.certificate
-    assert proof.passed and proof.images == 8 and proof.verdicts_changed == 0
-    assert 0 < proof.largest_difference < 1e-4
+    assert proof.passed and proof.images == 8 and proof.decisions_changed == 0
+    assert 0 < proof.max_difference < 1e-4
     assert proof.metric == "macro_f1" and proof.metric_before == proof.metric_after
     assert proof.graph_digest == made.graph_digest == graph_digest(read_graph(made.path))
-    assert proof.backend.startswith("onnxruntime") and proof.cpu and proof.precision == "fp32"
+    assert proof.backend.startswith("onnxruntime") and proof.cpu_capability and proof.precision == "fp32"
     predictor = load(made.path)
     assert predictor.labels.display_names == LABELS.display_names
     assert made.contract.model_copy(update={"certificate": None, "metrics": {}}) == promised
@@ -197,7 +197,7 @@ def test_without_ground_truths_half_precision_may_change_no_verdict(network, sam
     bare = [Sample(id=s.id, path=s.path) for s in samples]
     backends_ = TorchBackend(network), Turned(network)
     proof = certify(*backends_, file, bare, precision="fp16", max_drop=0.005)
-    assert proof.verdicts_changed and not proof.passed
+    assert proof.decisions_changed and not proof.passed
     assert "no truth says whether for the worse" in proof.reasons[0]
 
 
@@ -261,7 +261,7 @@ def test_a_file_whose_boxes_are_elsewhere_is_refused_though_it_is_sure_of_nothin
     with torch.no_grad():
         for head in network.score_heads:
             head.weight.mul_(20)
-    names = [LabelSpec(name=n, title=n) for n in ("dent", "scratch")]
+    names = [LabelSpec(name=n, display_name=n) for n in ("dent", "scratch")]
     promised = Contract(
         architecture="ssd300-resnet50", task=network.task, labels=names, inputs=network.inputs,
         outputs=network.outputs, decoder=network.decoder, thresholds={"dent": 0.99, "scratch": 0.99},
@@ -276,7 +276,7 @@ def test_a_file_whose_boxes_are_elsewhere_is_refused_though_it_is_sure_of_nothin
     file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], promised)
     assert certify(TorchBackend(network), TorchBackend(network), file, bare).passed
     proof = certify(TorchBackend(network), Elsewhere(network), file, bare)
-    assert not proof.verdicts_changed and not proof.passed
+    assert not proof.decisions_changed and not proof.passed
     assert "detections moved" in proof.reasons[0]
 
 

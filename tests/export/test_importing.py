@@ -57,9 +57,9 @@ def importing(path, output, **more):
 
 def test_a_plain_state_dict_becomes_a_certified_file(network, images, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
-    made = importing(path, tmp_path / "m.onnx", samples=images, licence="mine")
-    assert made.contract.certificate.passed and made.contract.licences.weights == "mine"
-    assert made.contract.label_vocabulary().display_names == LABELS.display_names
+    made = importing(path, tmp_path / "m.onnx", samples=images, weights_license="mine")
+    assert made.contract.certificate.passed and made.contract.licenses.weights == "mine"
+    assert made.contract.to_labels().display_names == LABELS.display_names
     predictor = load(made.path)
     prepared = [predictor.prepare(open_image(s.path)) for s in images]
     feeds = {"image": np.stack([p.feeds["image"] for p in prepared])}

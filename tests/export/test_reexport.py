@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     contract = Contract(
         architecture="resnet18",
         task=network.task,
-        labels=[LabelSpec(name=n, title=n.title()) for n in LABELS],
+        labels=[LabelSpec(name=n, display_name=n.title()) for n in LABELS],
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,
@@ -72,7 +72,7 @@ def test_fp16_is_half_the_size_certified_and_explained(run):
     assert made.path.stat().st_size <= 0.505 * full.path.stat().st_size
     proof = made.contract.certificate
     assert proof.passed and proof.precision == "fp16" and proof.images == 8
-    assert 1e-6 < proof.largest_difference < 0.05, "half precision is not exact, and not far off"
+    assert 1e-6 < proof.max_difference < 0.05, "half precision is not exact, and not far off"
     assert proof.graph_digest == made.graph_digest != full.graph_digest
     assert proof.metric == "macro_f1" and proof.metric_before is not None
     graph = onnx.load(made.path).graph
@@ -134,7 +134,7 @@ def test_a_drop_is_refused_unless_forced(run, tmp_path, monkeypatch):
     made = reexport(run, precision="fp16", data=tmp_path / "d", output=target, force=True)
     assert not made.contract.certificate.passed and "fell" in made.contract.certificate.reasons[0]
     allowed = reexport(run, precision="fp16", data=tmp_path / "d", output=target, max_drop=1.0)
-    assert allowed.contract.certificate.passed and allowed.contract.certificate.verdicts_changed > 0
+    assert allowed.contract.certificate.passed and allowed.contract.certificate.decisions_changed > 0
 
 
 def copied(run, folder):

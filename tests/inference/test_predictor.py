@@ -224,7 +224,7 @@ def test_predict_boxes_are_in_image_pixels(tmp_path, tiny):
         OutputSpec(name="scores", role="scores", activation="probabilities"),
     )
     model_contract = tiny.contract(
-        Task.DETECTION, outputs=outputs, decoder={"name": "dense"}, score_floor=0.1
+        Task.DETECTION, outputs=outputs, decoder={"name": "dense"}, min_score=0.1
     )
     model = write_model_file(tmp_path / "model.onnx", graph, model_contract)
     predictor = load(model.path)
@@ -505,7 +505,7 @@ def test_registered_backend_reaches_load(model):
 
 
 def certified(tiny, path, **fields):
-    defaults = {"passed": True, "images": 3, "verdicts_changed": 0, "largest_difference": 0.0}
+    defaults = {"passed": True, "images": 3, "decisions_changed": 0, "max_difference": 0.0}
     return tiny.write_scores_model(path, certificate=ParityCertificate(**{**defaults, **fields}))
 
 

@@ -49,7 +49,7 @@ def predictor(tiny, task=Task.SEGMENTATION, side=100):
         ),
         outputs=tuple(OutputSpec(name=r, role=r, activation="probabilities") for r in roles),
         decoder={"name": "final"},
-        score_floor=0.1,
+        min_score=0.1,
     )
     return Predictor(BrightRectangles(), model_contract, readers=2)
 

@@ -79,7 +79,7 @@ def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8)
     defaults = {
         "architecture": "tiny",
         "task": task,
-        "labels": tuple(LabelSpec(name=n, title=n.title()) for n in labels),
+        "labels": tuple(LabelSpec(name=n, display_name=n.title()) for n in labels),
         "inputs": (InputSpec(size_hw=size_hw),),
         "outputs": (OutputSpec(name="logits", role="scores", activation="logits"),),
         "decoder": DecoderSpec(name="scores"),

@@ -82,7 +82,7 @@ def test_two_stage_detectors_export_with_any_batch(name):
 
 @pytest.mark.slow
 def test_a_graph_finds_nothing_where_there_is_nothing():
-    network = rcnn("maskrcnn-resnet18-fpn", score_floor=0.999)
+    network = rcnn("maskrcnn-resnet18-fpn", min_score=0.999)
     image = torch.randn(2, 3, SIDE, SIDE)
     found = answers(session_of(network), image)
     assert (found["scores"] == 0).all()

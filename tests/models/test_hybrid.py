@@ -31,9 +31,9 @@ def network():
 
 
 def test_what_is_said_of_its_boxes_reaches_them():
-    said = {"score_floor": 0.2, "nms_iou": 0.3, "max_detections": 7}
+    said = {"min_score": 0.2, "nms_iou": 0.3, "max_detections": 7}
     settings = create("hybrid", task="segmentation", label_count=2, **SMALL, **said).decoder.settings
-    assert (settings["score_floor"], settings["nms_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
+    assert (settings["min_score"], settings["nms_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_mask_is_its_labels_map_inside_the_box_and_an_empty_one_drops_nothing(
     contract = Contract(
         architecture="hybrid",
         task=Task.SEGMENTATION,
-        labels=(LabelSpec(name="a", title="A"), LabelSpec(name="b", title="B")),
+        labels=(LabelSpec(name="a", display_name="A"), LabelSpec(name="b", display_name="B")),
         inputs=network.inputs,
         outputs=network.outputs,
-        decoder=DecoderSpec(name="label-maps", settings={"boxes": "dense", "score_floor": 0.1}),
+        decoder=DecoderSpec(name="label-maps", settings={"boxes": "dense", "min_score": 0.1}),
     )
     boxes = np.array([[[0, 0, 32, 32], [32, 32, 64, 64]]], np.float32)
     scores = np.array([[[0.9, 0], [0, 0.8]]], np.float32)
@@ -140,7 +140,7 @@ def test_impossible_options_are_refused():
         create("hybrid", task="segmentation", label_count=1, **{**SMALL, "mask_size": 100})
 
 
-def test_a_file_of_the_detector_alone_is_enough_and_its_licence_is_named(network, tmp_path):
+def test_a_file_of_the_detector_alone_is_enough_and_its_license_is_named(network, tmp_path):
     detector = create(
         "ssd300-resnet50", task="detection", label_count=2, input_size=64, **SMALL["detector_options"]
     )

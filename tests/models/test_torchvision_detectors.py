@@ -55,7 +55,7 @@ def torchvisions(network):
     stand_in = (MaskRCNN if mask else FasterRCNN)(network.backbone, 4)
     stand_in.rpn, stand_in.roi_heads = network.rpn, network.roi_heads
     stand_in.rpn._post_nms_top_n = {"training": 2000, "testing": network.proposal_count}
-    stand_in.roi_heads.score_thresh = network.score_floor
+    stand_in.roi_heads.score_thresh = network.min_score
     stand_in.roi_heads.nms_thresh = network.nms_iou
     stand_in.roi_heads.detections_per_img = network.max_detections
     stand_in.transform = Identity(SIDE, SIDE, [0.0], [1.0])

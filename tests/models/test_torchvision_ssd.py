@@ -48,7 +48,7 @@ def theirs_and_ours(name):
             for layers, x in zip(part.module_list, maps, strict=True):
                 last = layers if isinstance(layers, torch.nn.Conv2d) else layers[-1]
                 last.weight.mul_(1.5 / layers(x).std())  # fresh heads are silent, or shout
-    ours = create(name, task="detection", label_count=3, score_floor=0.2)
+    ours = create(name, task="detection", label_count=3, min_score=0.2)
     report = fill(ours, theirs.state_dict(), "checkpoint")
     assert not report.missing and not report.skipped
     return theirs, ours.eval()
@@ -67,7 +67,7 @@ def test_a_checkpoint_of_torchvision_finds_what_torchvision_finds(name):
     contract = Contract(
         architecture=name,
         task="detection",
-        labels=[LabelSpec(name=x, title=x) for x in "abc"],
+        labels=[LabelSpec(name=x, display_name=x) for x in "abc"],
         inputs=ours.inputs,
         outputs=ours.outputs,
         decoder=ours.decoder,

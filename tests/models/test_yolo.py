@@ -64,7 +64,7 @@ def test_yolo_answers_and_learns_as_ultralytics_does(name, task):
     )
 
 
-def test_yolo_says_its_licence_and_reads_nothing_that_runs(tmp_path):
+def test_yolo_says_its_license_and_reads_nothing_that_runs(tmp_path):
     assert "AGPL-3.0" in describe("yolov8s").license
     needs("ultralytics")
     import pickle

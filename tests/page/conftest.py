@@ -123,12 +123,12 @@ def write_finder(path, size_hw=SIZE_HW):
         name="colours",
         architecture="tiny",
         task=Task.SEGMENTATION,
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in labels),
+        labels=tuple(LabelSpec(name=n, display_name=t) for n, t in labels),
         inputs=(InputSpec(size_hw=size_hw, mean=(0, 0, 0), std=(1, 1, 1)),),
         outputs=tuple(OutputSpec(name=role, role=role) for role in outputs),
         decoder=DecoderSpec(name="final", settings={"mask_threshold": 0.45}),  # up to the box
         thresholds={"dent": 0.5, "scratch": 0.5, "lamp": 0.5},
-        score_floor=0.05,
+        min_score=0.05,
     )
     write_model_file(path, _serialised(nodes, {"image": (3, *size_hw)}, outputs, constants), contract)
 
@@ -151,7 +151,7 @@ def write_verdict(path):
         name="verdict",
         architecture="tiny",
         task=Task.CLASSIFICATION,
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in labels),
+        labels=tuple(LabelSpec(name=n, display_name=t) for n, t in labels),
         inputs=(InputSpec(size_hw=(8, 8), mean=(0, 0, 0), std=(1, 1, 1)),),
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
         decoder=DecoderSpec(name="scores"),

@@ -49,14 +49,14 @@ def write_classifier(
         name="tiny",
         architecture="tiny",
         task=Task(task),
-        labels=tuple(LabelSpec(name=n, title=t) for n, t in zip(names, display_names, strict=True)),
+        labels=tuple(LabelSpec(name=n, display_name=t) for n, t in zip(names, display_names, strict=True)),
         inputs=(PLAIN,),
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
         decoder=DecoderSpec(name="scores"),
         thresholds=dict.fromkeys(names, 0.6) if task == "multilabel" else {},
         recipe={"data": {"path": "/home/somebody/secret"}},
         training={"finished": "2026-01-30T10:00:00", "command": "/home/somebody/train"},
-        certificate=ParityCertificate(passed=True, images=4, verdicts_changed=0, largest_difference=1e-7),
+        certificate=ParityCertificate(passed=True, images=4, decisions_changed=0, max_difference=1e-7),
     )
     return write_file(path, graph, contract)
 
@@ -111,12 +111,12 @@ def write_detector(path, task="detection", names=("dent", "lamp_broken")):
         name="tiny-detector",
         architecture="tiny",
         task=Task(task),
-        labels=tuple(LabelSpec(name=n, title=n.replace("_", " ").title()) for n in names),
+        labels=tuple(LabelSpec(name=n, display_name=n.replace("_", " ").title()) for n in names),
         inputs=(PLAIN,),
         outputs=tuple(OutputSpec(name=role, role=role) for role in roles),
         decoder=DecoderSpec(name="final"),
         thresholds={"dent": 0.5, "lamp_broken": 0.3},
-        score_floor=0.05,
+        min_score=0.05,
     )
     return write_file(path, graph, contract)
 

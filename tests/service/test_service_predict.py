@@ -111,12 +111,12 @@ def test_pictures_show_what_holds_or_what_was_asked_for(model_folder, tools):
 
 def test_the_floor_is_the_decoder_s_where_it_has_one(model_folder):
     from blemish.model_file import DecoderSpec, read_model_file
-    from blemish.service.serializers import score_floor
+    from blemish.service.serializers import min_available_score
 
     contract = read_model_file(model_folder / "yolo.onnx").contract
-    assert score_floor(contract) == 0.05
-    decoder = DecoderSpec(name="final", settings={"score_floor": 0.01})
-    assert score_floor(contract.model_copy(update={"decoder": decoder})) == 0.01
+    assert min_available_score(contract) == 0.05
+    decoder = DecoderSpec(name="final", settings={"min_score": 0.01})
+    assert min_available_score(contract.model_copy(update={"decoder": decoder})) == 0.01
 
 
 def test_the_first_model_answers_where_none_is_named(client, tools):

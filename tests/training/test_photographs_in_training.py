@@ -209,7 +209,7 @@ def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tm
     promise = Contract(
         architecture="test",
         task=Task.LOCALIZATION,
-        labels=(LabelSpec(name="it", title="It"),),
+        labels=(LabelSpec(name="it", display_name="It"),),
         inputs=(spec,),
         outputs=(OutputSpec(name="box", role="box"),),
         decoder=DecoderSpec(name="point", settings={"box_format": "xywh", "coord_max": 200.0}),

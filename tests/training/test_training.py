@@ -74,10 +74,10 @@ def test_a_run_holds_everything(recipe, tmp_path):
     assert float(rows[-1]["macro_f1"]) == pytest.approx(run.history[-1]["macro_f1"])
     made = read_model_file(run.model_file)
     assert made.contract.certificate.passed
-    assert made.contract.certificate.verdicts_changed == 0
+    assert made.contract.certificate.decisions_changed == 0
     assert made.contract.training["best_epoch"] == run.best_epoch
     assert made.contract.metrics["val"]["macro_f1"] == pytest.approx(run.metrics["macro_f1"])
-    assert [label.title for label in made.contract.labels] == ["Dark", "Light"]
+    assert [label.display_name for label in made.contract.labels] == ["Dark", "Light"]
     assert len(made.fingerprints.pixel) == 18
     assert set(made.fingerprints.split.tolist()) == {0, 1}
 

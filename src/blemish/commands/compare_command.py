@@ -142,8 +142,8 @@ def print_comparison(comparison: Comparison) -> None:
         add(label, values, "dim")
     add("ms per image", (f"{model.milliseconds:.1f}" for model in models))
     add("MB", (f"{model.bytes / 1e6:.1f}" for model in models))
-    licences = zip(*(model.short_licences for model in models), strict=True)
-    for title, stated in zip(("code license", "weights license"), licences, strict=True):
+    licenses = zip(*(model.short_licenses for model in models), strict=True)
+    for title, stated in zip(("code license", "weights license"), licenses, strict=True):
         add(title, stated)
     console.print()
     console.print(table)

@@ -82,8 +82,8 @@ def _lines(made: ModelFile, size_before: int) -> list[str]:
             f"after, on {certificate.images} images"
         )
     lines.append(
-        f"{certificate.verdicts_changed} verdicts changed; largest difference of a score "
-        f"{certificate.largest_difference:.2g} ({certificate.backend}, {certificate.cpu})"
+        f"{certificate.decisions_changed} verdicts changed; largest difference of a score "
+        f"{certificate.max_difference:.2g} ({certificate.backend}, {certificate.cpu_capability})"
     )
     if not certificate.passed:
         lines.append(f"NOT CERTIFIED: {'; '.join(certificate.reasons)}")

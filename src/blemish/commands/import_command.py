@@ -43,7 +43,7 @@ def import_model(
     allow_unused: Annotated[
         bool, typer.Option("--allow-unused", help="The file may hold tensors that the network lacks.")
     ] = False,
-    licence: Annotated[
+    weights_license: Annotated[
         str | None, typer.Option(help="Of the weights, as it shall stand in the file.", show_default=False)
     ] = None,
 ) -> None:
@@ -58,20 +58,20 @@ def import_model(
         task=task,
         options=_options(options or []),
         samples=_samples(data),
-        licence=licence,
+        weights_license=weights_license,
         allow_unused=allow_unused,
     )
     contract = made.contract
     typer.echo(f"{made.path}: {contract.architecture}, {contract.task}, {len(contract.labels)} labels")
-    if contract.licences.weights:
-        typer.echo(f"licence of the weights: {contract.licences.weights}")
+    if contract.licenses.weights:
+        typer.echo(f"license of the weights: {contract.licenses.weights}")
     certificate = contract.certificate
     if certificate is None:
         typer.echo("not certified: give images with --data to prove that file and network decide alike")
     else:
         typer.echo(
-            f"certified on {certificate.images} images: {certificate.verdicts_changed} verdicts "
-            f"changed, largest difference of a score {certificate.largest_difference:.2g}"
+            f"certified on {certificate.images} images: {certificate.decisions_changed} verdicts "
+            f"changed, largest difference of a score {certificate.max_difference:.2g}"
         )
 
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from blemish.model_file.metric_summary import MetricSummary
 
 MOST_LABELS = 12
-MOST_FIGURES = 6
+MAX_METRICS = 6
 
 
 def info(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The model file.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Everything the file says, as JSON.")] = False,
 ) -> None:
-    """Say what a model file is: labels, thresholds, figures, data, licences, certificate."""
+    """Say what a model file is: labels, thresholds, figures, data, licenses, certificate."""
     from blemish.hub import local_file
     from blemish.model_file import read_model_file
 
@@ -67,7 +67,7 @@ def is_certified(made: ModelFile) -> bool:
 
 def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
     """What people read, a name and a sentence each."""
-    from blemish.model_file.metric_summary import measured
+    from blemish.model_file.metric_summary import summarize_metrics
 
     contract = made.contract
     everything = facts(made)
@@ -83,15 +83,15 @@ def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
     )
     if contract.temperature != 1:
         yield "calibration", f"temperature {contract.temperature:.3g}"
-    for found in measured(contract, MOST_FIGURES):
+    for found in summarize_metrics(contract, MAX_METRICS):
         yield found.split, _figures(found)
     yield "data", _data(contract, everything["fingerprints"])
     if contract.training:
         shown = {k: v for k, v in contract.training.items() if not isinstance(v, Mapping)}
         yield "training", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
-    licences = contract.licences
-    stated = (("weights", licences.weights), ("data", licences.data), ("code", licences.code))
-    yield "licences", "; ".join(f"{what}: {licence or 'not stated'}" for what, licence in stated)
+    licenses = contract.licenses
+    stated = (("weights", licenses.weights), ("data", licenses.data), ("code", licenses.code))
+    yield "licenses", "; ".join(f"{part}: {name or 'not stated'}" for part, name in stated)
     yield "certificate", _certificate(contract.certificate, made)
     has = everything["explanation_graph"]
     yield (
@@ -106,7 +106,7 @@ def rows(made: ModelFile) -> Iterator[tuple[str, str]]:
 def _labels(contract: Contract) -> str:
     named = []
     for label in contract.labels[:MOST_LABELS]:
-        text = label.name if label.title == label.name else f"{label.name} ({label.title})"
+        text = label.name if label.display_name == label.name else f"{label.name} ({label.display_name})"
         if label.name in contract.thresholds:
             text += f" from {contract.thresholds[label.name]:.3f}"
         named.append(text)
@@ -117,7 +117,7 @@ def _labels(contract: Contract) -> str:
 
 def _figures(found: MetricSummary) -> str:
     shown = []
-    for figure in found.figures:
+    for figure in found.metrics:
         interval = f" [{figure.low:.3f}, {figure.high:.3f}]" if figure.low is not None else ""
         shown.append(f"{figure.name} {figure.value:.3f}{interval}")
     if found.images is not None:
@@ -127,9 +127,9 @@ def _figures(found: MetricSummary) -> str:
 
 
 def _data(contract: Contract, prints: Mapping[str, int]) -> str:
-    from blemish.model_file.metric_summary import counts_of
+    from blemish.model_file.metric_summary import describe_split_counts
 
-    data, counts = contract.data, counts_of(contract)
+    data, counts = contract.data, describe_split_counts(contract)
     parts = [p for p in (data.get("name") or data.get("format"), counts) if p]
     if sum(prints.values()):
         parts.append(f"hashes of {prints['train']} training and {prints['val']} validation images")
@@ -142,10 +142,10 @@ def _certificate(proof: ParityCertificate | None, made: ModelFile) -> str:
     if proof.graph_digest != made.graph_digest:
         return "of ANOTHER graph: this file was changed after it was certified"
     text = (
-        f"{proof.verdicts_changed} verdicts changed on {proof.images} images, largest difference "
-        f"{proof.largest_difference:.2g}"
+        f"{proof.decisions_changed} verdicts changed on {proof.images} images, largest difference "
+        f"{proof.max_difference:.2g}"
     )
     if proof.metric_before is not None and proof.metric_after is not None:
         text += f", {proof.metric} {proof.metric_before:.4f} -> {proof.metric_after:.4f}"
-    text += f" ({proof.backend}, {proof.precision}, {proof.cpu})"
+    text += f" ({proof.backend}, {proof.precision}, {proof.cpu_capability})"
     return f"passed: {text}" if proof.passed else f"FAILED: {'; '.join(proof.reasons)}; {text}"

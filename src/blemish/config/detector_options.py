@@ -30,7 +30,7 @@ class DetectorOptions(ArchitectureOptions):
         mean: Mean of each channel, of values in [0, 1]. Null for that of the pretrained weights.
         std: Standard deviation of each channel. Null for that of the pretrained weights.
         white_level: Pixel value of 16-bit images that becomes 1.0.
-        score_floor: Minimum score of a detection; detections below it are never returned.
+        min_score: Minimum score of a detection; detections below it are never returned.
         nms_iou: NMS threshold: of two boxes of one label that overlap by more, the one with the lower score
             is removed.
         max_detections: Maximum number of detections per image.
@@ -43,7 +43,7 @@ class DetectorOptions(ArchitectureOptions):
     mean: tuple[Finite, Finite, Finite] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     white_level: int = Field(default=65535, ge=1)
-    score_floor: float = Field(default=0.01, ge=0, lt=1)
+    min_score: float = Field(default=0.01, ge=0, lt=1)
     nms_iou: float = Field(default=0.5, gt=0, le=1)
     max_detections: int = Field(default=100, ge=1)
 
@@ -145,7 +145,7 @@ class YOLOOptions(DetectorOptions):
 
     nms_iou: float = Field(default=0.7, gt=0, le=1)
     max_detections: int = Field(default=300, ge=1)
-    score_floor: float = Field(default=0.001, ge=0, lt=1)
+    min_score: float = Field(default=0.001, ge=0, lt=1)
 
 
 class RFDETROptions(DetectorOptions):

@@ -30,6 +30,7 @@ RENAMED_OPTIONS: dict[str, str] = {  # of built-in architectures, below `model.o
     "learned_proposals": "sampled_proposals",
     "min_iou": "match_iou",
     "negatives_a_positive": "neg_pos_ratio",
+    "score_floor": "min_score",
     "suppress_iou": "nms_iou",
 }
 RENAMED_VALUES: dict[str, dict[str, str]] = {"training.schedule.name": {"steps": "multistep"}}
@@ -51,7 +52,7 @@ PEER_KEYS: dict[str, str] = {
     "names": _AUTOMATIC,
     "nc": _AUTOMATIC,
     "num_classes": _AUTOMATIC,
-    "conf": "model.options.score_floor",
+    "conf": "model.options.min_score",
     "iou": "model.options.nms_iou",
     "max_det": "model.options.max_detections",
     "dataset": "data.path",

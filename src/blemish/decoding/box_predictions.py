@@ -44,17 +44,17 @@ class BoxSettings:
         box_format: str = "xyxy",
         normalized: bool = False,
     ) -> Self:
-        """Read `score_floor`, `max_detections`, `box_format` and `normalized` from the decoder's settings.
+        """Read `min_score`, `max_detections`, `box_format` and `normalized` from the decoder's settings.
 
         Args:
-            contract: its `score_floor` applies if the decoder's settings have none.
+            contract: its `min_score` applies if the decoder's settings have none.
             detection_filter: can raise the minimum score, but not lower it.
             box_format: default if the contract does not set it.
             normalized: default if the contract does not set it.
         """
         settings = contract.decoder.settings
         return cls(
-            max(float(settings.get("score_floor", contract.score_floor)), detection_filter.min_score or 0.0),
+            max(float(settings.get("min_score", contract.min_score)), detection_filter.min_score or 0.0),
             detection_filter.max_detections or int(settings.get("max_detections", 300)),
             settings.get("box_format", box_format),
             bool(settings.get("normalized", normalized)),
@@ -101,7 +101,7 @@ def boxes_prediction(
         label_index: (n,) int.
         masks: one per box, or None.
     """
-    labels = contract.label_vocabulary()
+    labels = contract.to_labels()
     label_scores = np.zeros(len(labels), np.float64)
     if len(labels):
         np.maximum.at(label_scores, label_index, scores)

@@ -77,9 +77,9 @@ def decode_dense(
         channels_first: whether n is the last axis of every output except the prototypes.
         objectness: whether `combined` contains objectness.
         multi_label: whether one box may have several labels (default) or only its best one.
-        score_floor: lower-scoring candidates are removed. Default: the contract's `score_floor`.
+        min_score: lower-scoring candidates are removed. Default: the contract's `min_score`.
         nms_iou: of two boxes of one label with a higher IoU, NMS removes the lower-scoring one.
-            Default: 0.5. Model files of earlier versions call it `max_iou`.
+            Default: 0.5.
         max_candidates: candidates that enter NMS. Default: 30,000.
         max_detections: detections that leave NMS. Default: 300.
     """
@@ -129,7 +129,7 @@ def _decode_image(
     )
     network_boxes, image_boxes, is_visible = box_settings.place(candidates.boxes[row], placement)
     visible = np.flatnonzero(is_visible)  # a box without visible area must not suppress a visible one
-    nms_iou = float(settings.get("nms_iou", settings.get("max_iou", 0.5)))
+    nms_iou = float(settings.get("nms_iou", 0.5))
     kept = visible[
         nms(
             network_boxes[visible],

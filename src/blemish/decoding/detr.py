@@ -45,7 +45,7 @@ def decode_set(
         columns: the column of `scores` of each label. Default: column i is label i, which needs C = L.
         box_format: `cxcywh` (default), `xywh` or `xyxy`.
         normalized: whether boxes are fractions of the input's width and height (default) or network pixels.
-        score_floor: lower-scoring pairs are removed. Default: the contract's `score_floor`.
+        min_score: lower-scoring pairs are removed. Default: the contract's `min_score`.
         max_detections: Default: 300.
     """
     batch_size = len(placements)

@@ -44,7 +44,7 @@ def decode_final(
         box_format: `xyxy` (default), `cxcywh` or `xywh`.
         normalized: whether boxes are fractions of the input's width and height. Default: network pixels.
         label_offset: number of the first label in `labels`: 1 if 0 is background. Default: 0.
-        score_floor: lower-scoring boxes are removed. Default: the contract's `score_floor`.
+        min_score: lower-scoring boxes are removed. Default: the contract's `min_score`.
         max_detections: Default: 300.
         mask_threshold: pixels of a higher probability belong to the mask. Default: 0.5.
     """

@@ -84,7 +84,7 @@ def decode_scores(
     Roles:
         scores: (B, L) logits or probabilities.
     """
-    labels = contract.label_vocabulary()
+    labels = contract.to_labels()
     raw, spec = require_output(contract, outputs, "scores", (len(placements), len(labels)))
     thresholds = contract.threshold_array()
     scores = probabilities(raw, contract.task, spec.activation, contract.temperature)

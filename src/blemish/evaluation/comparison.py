@@ -42,7 +42,7 @@ class ComparedModel:
         labels: the compared metric of each label.
         milliseconds: the median time per image, one image after another, from the file to the prediction.
         bytes: the size of the file.
-        licences: the licenses of weights, data and code that the file states.
+        licenses: the licenses of weights, data and code that the file states.
     """
 
     name: str
@@ -52,12 +52,12 @@ class ComparedModel:
     labels: Mapping[str, MetricValue]
     milliseconds: float
     bytes: int
-    licences: Mapping[str, str]
+    licenses: Mapping[str, str]
 
     @property
-    def short_licences(self) -> tuple[str, str]:
+    def short_licenses(self) -> tuple[str, str]:
         """The names of the licenses of code and weights, without their conditions."""
-        code, weights = (self.licences.get(kind, "") for kind in ("code", "weights"))
+        code, weights = (self.licenses.get(kind, "") for kind in ("code", "weights"))
         short = "; ".join(part.partition(":")[0].strip() for part in code.split(";"))
         return short or "not stated", weights or "not stated"
 
@@ -74,7 +74,7 @@ class ComparedModel:
             "labels": {name: metric.to_dict() for name, metric in self.labels.items()},
             "milliseconds": self.milliseconds,
             "bytes": self.bytes,
-            "licences": dict(self.licences),
+            "licenses": dict(self.licenses),
             "warnings": [warning.to_dict() for warning in self.report.warnings],
             "unreadable": len(self.report.unreadable),
         }
@@ -124,7 +124,7 @@ class Comparison:
             metrics = [model.metrics[n] for n in names]
             metrics += [model.labels.get(n, MetricValue(None)) for n in self.label_names]
             cells = [model.name, *(format_value(metric.value) for metric in metrics)]
-            cells += [f"{model.milliseconds:.1f}", f"{model.bytes / 1e6:.1f}", *model.short_licences]
+            cells += [f"{model.milliseconds:.1f}", f"{model.bytes / 1e6:.1f}", *model.short_licenses]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
 
@@ -187,10 +187,10 @@ def compare(
     if by_boxes and not dataset.task.has_masks:
         dataset = _with_box_masks(dataset)
     chosen, split = choose_split(dataset, split)
-    mappings = [_own_pairs(label_map, file.contract.label_vocabulary(), dataset.labels) for file in files]
+    mappings = [_own_pairs(label_map, file.contract.to_labels(), dataset.labels) for file in files]
     for file, mapping in zip(files, mappings, strict=True):
         try:
-            match_labels(file.contract.label_vocabulary(), dataset.labels, mapping)
+            match_labels(file.contract.to_labels(), dataset.labels, mapping)
         except BadInput as error:
             raise BadInput(f"{file.path}: {error}", reason="label-not-in-model") from None
     compared = []
@@ -261,7 +261,7 @@ def _compared(
         labels=labels,
         milliseconds=milliseconds,
         bytes=path.stat().st_size,
-        licences=predictor.contract.licences.model_dump(),
+        licenses=predictor.contract.licenses.model_dump(),
     )
 
 

@@ -198,8 +198,8 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
     parity = None
     if certificate is not None:
         state = "passed" if certificate.passed else "failed"
-        changed = f"{certificate.verdicts_changed} changed decisions"
-        largest = f"largest difference {certificate.largest_difference:.1e}"
+        changed = f"{certificate.decisions_changed} changed decisions"
+        largest = f"largest difference {certificate.max_difference:.1e}"
         parity = {
             "passed": certificate.passed,
             "text": f"{state} on {certificate.images} images: {changed}, {largest} ({certificate.backend})",
@@ -212,8 +212,8 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
         "backend": f"{predictor.backend.name} {predictor.backend.precision}",
         "temperature": contract.temperature if contract.task.is_image_level else None,
         "thresholds_tuned_on": contract.thresholds_tuned_on,
-        "weights_licence": contract.licences.weights,
-        "data_licence": contract.licences.data,
+        "weights_license": contract.licenses.weights,
+        "data_license": contract.licenses.data,
         "certificate": parity,
         "bytes": file.path.stat().st_size if file is not None else None,
     }

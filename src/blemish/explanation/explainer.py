@@ -106,7 +106,7 @@ class Explainer:
         """
         entry = EXPLAINERS.get(method)
         if label is not None:
-            self.contract.label_vocabulary().index(label)
+            self.contract.to_labels().index(label)
         if entry.requires is Requirement.GRADIENTS:
             if self.contract.task.has_objects and self._gradients is None:
                 raise WrongTask(
@@ -207,7 +207,7 @@ class Explainer:
         return heatmaps
 
     def _label_name(self, target: Target) -> str:
-        names = self.contract.label_vocabulary().names
+        names = self.contract.to_labels().names
         return names[target.label_index] if names else ""
 
     def _targets(self, prediction: Prediction, label: str | None, max_targets: int) -> list[Target]:

@@ -18,7 +18,7 @@ from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
 from blemish.export.parity_certificate import certify, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
-from blemish.model_file import Contract, LabelSpec, Licences, ModelFile, write_model_file
+from blemish.model_file import Contract, LabelSpec, Licenses, ModelFile, write_model_file
 from blemish.models._build import create
 from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
 from blemish.models._network import Network
@@ -45,7 +45,7 @@ def import_weights(
     task: Task | str | None = None,
     options: Mapping[str, Any] | None = None,
     samples: Sequence[Sample] = (),
-    licence: str | None = None,
+    weights_license: str | None = None,
     allow_unused: bool = False,
 ) -> ModelFile:
     """A model file of an architecture of the registry, with the weights of a file.
@@ -60,7 +60,7 @@ def import_weights(
         samples: images to certify the file on; none leaves it without a certificate. Truths of another
             task, or of labels that are not the model's, are passed over.
         allow_unused: whether the file may hold tensors that the network has no place for.
-        licence: of the weights; None for what the registry says of published ones.
+        weights_license: of the weights; None for what the registry says of published ones.
 
     Raises:
         BadWeights: unreadable, or file and network do not match tensor by tensor; all are listed.
@@ -90,15 +90,15 @@ def import_weights(
         architecture=architecture,
         task=asked,
         labels=tuple(
-            LabelSpec(name=n, title=t) for n, t in zip(names.names, names.display_names, strict=True)
+            LabelSpec(name=n, display_name=t) for n, t in zip(names.names, names.display_names, strict=True)
         ),
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         training={"imported": path.name},
-        licences=Licences(
-            weights=(network.weights_license or found.weights_license) if licence is None else licence,
+        licenses=Licenses(
+            weights=(network.weights_license or found.weights_license) if weights_license is None else weights_license,
             code=network.code_license or found.license,
         ),
     )

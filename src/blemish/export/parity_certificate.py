@@ -134,14 +134,14 @@ def compare(
     parity = ParityCertificate(
         passed=not reasons,
         images=count,
-        verdicts_changed=changed,
-        largest_difference=largest,
+        decisions_changed=changed,
+        max_difference=largest,
         metric=metric,
         metric_before=scores[0],
         metric_after=scores[1],
         backend=after.name,
         precision=precision,
-        cpu=cpu_capability(),
+        cpu_capability=cpu_capability(),
         graph_digest=model_file.graph_digest,
         reasons=tuple(reasons),
     )

@@ -87,7 +87,7 @@ class Predictor:
     @property
     def labels(self) -> Labels:
         """The model's labels, in order."""
-        return self.contract.label_vocabulary()
+        return self.contract.to_labels()
 
     @property
     def warnings(self) -> tuple[str, ...]:

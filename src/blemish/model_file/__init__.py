@@ -1,8 +1,8 @@
-"""The model file: an ONNX graph that carries its own contract.
+"""The model file: an ONNX graph that contains its own contract.
 
-The contract stands in the graph's metadata as JSON, so any ONNX runtime loads the file and Blemish needs
-nothing beside it. Reading and writing it takes neither ONNX nor torch: a protobuf message is a list of
-fields, and metadata are top-level fields that may stand anywhere in the file.
+The contract is JSON in the graph's metadata, so that any ONNX runtime loads the file, and Blemish needs no
+other file. Reading and writing it needs neither ONNX nor torch: a protobuf message is a list of fields, and
+metadata are top-level fields at any position in the file.
 """
 
 from blemish.model_file.contract import (
@@ -12,7 +12,7 @@ from blemish.model_file.contract import (
     DecoderSpec,
     InputSpec,
     LabelSpec,
-    Licences,
+    Licenses,
     OutputSpec,
     ParityCertificate,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "Fingerprints",
     "InputSpec",
     "LabelSpec",
-    "Licences",
+    "Licenses",
     "ModelFile",
     "OutputSpec",
     "ParityCertificate",

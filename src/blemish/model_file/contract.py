@@ -1,4 +1,4 @@
-"""What a model file promises: typed, frozen, checked."""
+"""The contract of a model file: everything that must be known to use its network, typed and validated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from blemish.errors import BadInput
 from blemish.structures import Labels, Task
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+DEFAULT_THRESHOLD = 0.5
 
 Side = Annotated[int, Field(ge=1, le=2**15)]  # pixels
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -19,35 +20,40 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ContractModel(BaseModel):
-    """One part of the contract: frozen, and a key nobody knows is an error."""
+    """Base class of the parts of a contract: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LabelSpec(ContractModel):
-    """One label: its name in data and its title for people."""
+    """One label.
+
+    Attributes:
+        name: in data and JSON, such as `F_Crushed`.
+        display_name: for users, such as `Front Crushed`.
+    """
 
     name: str
-    title: str
+    display_name: str
 
 
 class InputSpec(ContractModel):
-    """How an image becomes one named input of the network.
+    """How an image becomes one input of the network.
 
     Attributes:
-        name: the graph's input.
-        size_hw: what the network takes, pixels.
-        resize: `stretch` to `size_hw`; `letterbox`: fit inside, keep the shape, pad the rest;
-            `shortest`: the shorter side to `resize_to`, then a centre crop of `size_hw`.
-        resize_to: pixels, for `shortest`; the shorter side of `size_hw` where not given.
-        interpolation: Pillow's antialiased filter.
-        mean: one a channel, taken from values as `scale` leaves them.
-        std: likewise; what is left is divided by it.
-        channels: 3 for RGB, 1 for grey.
-        scale: `unit` brings values to [0, 1], 1 being white; `byte` to 0..255.
-        white_level: what counts as 1.0 in 16-bit images.
-        pad_value: 0..255, the border of a letterbox.
-        letterbox_align: `center` pads both sides, `corner` only right and below.
+        name: of the graph's input.
+        size_hw: height and width of the input in pixels.
+        resize: `stretch` to `size_hw`; `letterbox`: fit inside, keep the aspect ratio and pad the rest;
+            `shortest`: the shorter side to `resize_to`, then a center crop of `size_hw`.
+        resize_to: pixels, for `shortest`. Default: the shorter side of `size_hw`.
+        interpolation: Pillow's resampling filter, always antialiased.
+        mean: one number per channel, subtracted from values in the range of `scale`.
+        std: one number per channel, by which the difference is divided.
+        channels: 3 for RGB, 1 for grayscale.
+        scale: range of the values before normalization: `unit` for [0, 1], `byte` for [0, 255].
+        white_level: pixel value of 16-bit images that becomes 1.0.
+        pad_value: of the border of a letterbox, 0 to 255.
+        letterbox_align: `center` pads both sides, `corner` only right and bottom.
     """
 
     name: str = "image"
@@ -64,14 +70,20 @@ class InputSpec(ContractModel):
     letterbox_align: Literal["center", "corner"] = "center"
 
     @model_validator(mode="after")
-    def _one_a_channel(self) -> Self:
+    def _check_channels(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std take one number for each of {self.channels} channels")
+            raise ValueError(f"mean and std: expected {self.channels} numbers each, one per channel")
         return self
 
 
 class OutputSpec(ContractModel):
-    """One output of the graph: its name, what it is, and whether it still needs an activation."""
+    """One output of the graph.
+
+    Attributes:
+        name: of the graph's output.
+        role: what it contains, as the decoder expects it, such as `scores` or `boxes`.
+        activation: `logits` if softmax or sigmoid still have to be applied.
+    """
 
     name: str
     role: str
@@ -79,46 +91,52 @@ class OutputSpec(ContractModel):
 
 
 class DecoderSpec(ContractModel):
-    """Which decoder reads the outputs, and its settings."""
+    """The decoder that turns the outputs into a prediction.
+
+    Attributes:
+        name: registered name of the decoder.
+        settings: its keyword parameters; see the decoder's docstring.
+    """
 
     name: str
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class ParityCertificate(ContractModel):
-    """The certificate: that this file decides as the network it came from.
+    """The result of comparing this file with the network that it was exported from.
 
     Attributes:
-        passed: no verdict changed, detections stayed where they were, and the outputs are not near-constant.
-        images: how many were compared.
-        verdicts_changed: how many decisions differ.
-        largest_difference: of any score.
-        metric: the headline metric's name.
-        metric_before: with the network, on those images.
-        metric_after: with the file.
-        backend: what ran the file: `onnxruntime 1.31 CPUExecutionProvider`.
-        precision: `fp32`, `fp16`.
-        cpu: the processor's widest capability: `avx512`.
-        graph_digest: sha256 of the file without metadata.
+        passed: whether no decision changed, detections stayed in place, and the outputs are not near-constant.
+        images: number of images compared.
+        decisions_changed: number of decisions that differ.
+        max_difference: largest difference of a score (of localization, also of a coordinate, as a share of the
+            longer side).
+        metric: name of the primary metric, or "" if the images have no ground truth.
+        metric_before: its value with the network, on those images.
+        metric_after: its value with the file.
+        backend: what ran the file, such as `onnxruntime 1.31 CPUExecutionProvider`.
+        precision: `fp32` or `fp16`.
+        cpu_capability: widest vector instructions of the processor, such as `avx512`.
+        graph_digest: SHA-256 of the file without metadata.
         reasons: why it did not pass.
     """
 
     passed: bool
     images: int
-    verdicts_changed: int
-    largest_difference: float
+    decisions_changed: int
+    max_difference: float
     metric: str = ""
     metric_before: float | None = None
     metric_after: float | None = None
     backend: str = ""
     precision: str = "fp32"
-    cpu: str = ""
+    cpu_capability: str = ""
     graph_digest: str = ""
     reasons: tuple[str, ...] = ()
 
 
-class Licences(ContractModel):
-    """What the user stated of weights and data; empty where nobody said."""
+class Licenses(ContractModel):
+    """Licenses as the user stated them; "" if not stated."""
 
     weights: str = ""
     data: str = ""
@@ -126,31 +144,31 @@ class Licences(ContractModel):
 
 
 class Contract(ContractModel):
-    """Everything that must be known to use the network, and where it came from.
+    """Everything that must be known to use the network, and its provenance.
 
     Attributes:
-        format_version: of this contract.
-        blemish_version: that wrote it.
+        format_version: version of these keys.
+        blemish_version: version of Blemish that wrote the file.
         name: of the run.
-        architecture: registry name.
-        task: what it answers.
+        architecture: registered name.
+        task: what the network was trained for.
         labels: in the order of the outputs.
         inputs: one for each input of the graph.
-        outputs: one for each output that is read.
-        decoder: how outputs become a prediction.
+        outputs: one for each output that the decoder reads.
+        decoder: how the outputs become a prediction.
         temperature: logits are divided by it before the activation.
-        thresholds: per label, the score from which the verdict is yes; empty for classification, where
-            the best label is the verdict.
-        thresholds_tuned_on: the split they were chosen on, or "".
-        score_floor: boxes below it are not in the outputs.
-        dynamic_batch: whether the graph takes more than one image at once.
-        feature_layer: the layer that explanations look at.
-        recipe: as resolved.
+        thresholds: by label name, the score from which the label is decided positive; empty for
+            classification, which decides for the label with the highest score.
+        thresholds_tuned_on: the split that the thresholds were chosen on, or "".
+        min_score: detections below it are not in the outputs.
+        dynamic_batch: whether the graph accepts more than one image at once.
+        feature_layer: the layer that explanations use.
+        recipe: as resolved for the run.
         training: seed, best epoch, versions, weights, device and the like.
-        data: name, counts a split, how it was split and the group key.
-        metrics: by split; figures obtained with tuned thresholds are marked `tuned`.
-        licences: of weights, data, code.
-        certificate: parity of file and network; None before it was made.
+        data: name, number of images per split, and how the data were split.
+        metrics: values by split; `tuned` marks those on images that thresholds were chosen on.
+        licenses: of weights, data and code.
+        certificate: parity of file and network; None if the file was not certified.
     """
 
     format_version: int = FORMAT_VERSION
@@ -165,35 +183,35 @@ class Contract(ContractModel):
     temperature: Positive = 1.0
     thresholds: dict[str, Share] = Field(default_factory=dict)
     thresholds_tuned_on: str = ""
-    score_floor: Share = 0.0
+    min_score: Share = 0.0
     dynamic_batch: bool = True
     feature_layer: str = ""
     recipe: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
-    licences: Licences = Licences()
+    licenses: Licenses = Licenses()
     certificate: ParityCertificate | None = None
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         try:
-            labels = self.label_vocabulary()
+            labels = self.to_labels()
         except BadInput as error:
             raise ValueError(str(error)) from None
         if self.task.is_image_level and not len(labels):
-            raise ValueError(f"{self.task} without labels")
-        if stray := sorted(set(self.thresholds) - set(labels)):
-            raise ValueError(f"thresholds of labels that do not exist: {', '.join(stray)}")
-        for kind, specs in (("input", self.inputs), ("output", self.outputs)):
+            raise ValueError(f"{self.task}: expected at least one label")
+        if unknown := sorted(set(self.thresholds) - set(labels)):
+            raise ValueError(f"thresholds of unknown labels: {', '.join(unknown)}")
+        for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
             if len({spec.name for spec in specs}) < len(specs):
-                raise ValueError(f"two {kind}s of one name")
+                raise ValueError(f"two {kind} have the same name")
         return self
 
-    def label_vocabulary(self) -> Labels:
-        """The labels as the other rooms take them."""
-        return Labels(tuple(x.name for x in self.labels), tuple(x.title for x in self.labels))
+    def to_labels(self) -> Labels:
+        """Return the labels in the type that predictions use."""
+        return Labels(tuple(x.name for x in self.labels), tuple(x.display_name for x in self.labels))
 
     def threshold_array(self) -> np.ndarray:
-        """(L,) float64 thresholds in label order; .5 where none was chosen."""
-        return np.array([self.thresholds.get(x.name, 0.5) for x in self.labels], np.float64)
+        """Return the (L,) float64 thresholds in the order of the labels; default: 0.5."""
+        return np.array([self.thresholds.get(x.name, DEFAULT_THRESHOLD) for x in self.labels], np.float64)

@@ -1,4 +1,4 @@
-"""What a model file keeps of the images it learned from."""
+"""`Fingerprints`: hashes of the training images, stored in the model file."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from blemish.errors import BadModelFile
 
-FINGERPRINT_BYTES = 49  # of one image: 1 + 1 + 4 words and its split
+FINGERPRINT_BYTES = 49  # per image: six 8-byte words and one byte for the split
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """What is kept of the images a model learned from, so that a test set can be compared.
+    """Hashes of the images that a model was trained on, to find them in a test set.
 
     Attributes:
-        pixel: (n,) uint64, the first 8 bytes of the SHA-256 of the upright pixels.
+        pixel: (n,) uint64, the first 8 bytes of the SHA-256 of the upright image's pixels.
         perceptual: (n,) uint64, a perceptual hash: near-identical images differ in few bits.
-        detail: (n, 4) uint64, a finer one, which tells apart what only looks alike at first sight.
-        split: (n,) uint8, 0 for train, 1 for val.
+        detail: (n, 4) uint64, a finer perceptual hash that separates images which only look alike.
+        split: (n,) uint8, 0 for train and 1 for val.
     """
 
     pixel: np.ndarray
@@ -29,20 +29,24 @@ class Fingerprints:
     split: np.ndarray
 
     def to_text(self) -> str:
-        """Base64 of the four arrays, little-endian."""
+        """Return the four arrays in little-endian order, one after the other, as base64."""
         words = (self.pixel, self.perceptual, self.detail)
         parts = [np.ascontiguousarray(w, "<u8").tobytes() for w in words]
         return base64.b64encode(b"".join([*parts, self.split.astype("u1").tobytes()])).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> Fingerprints:
-        """The arrays that `to_text` wrote; BadModelFile for anything else."""
+        """Return the arrays that `to_text` encoded.
+
+        Raises:
+            BadModelFile: the text is damaged ("bad-model-file.damaged-fingerprints").
+        """
         try:
             raw = base64.b64decode(text, validate=True)
         except ValueError as error:
-            raise BadModelFile("the model file's fingerprints are damaged; export it again") from error
+            raise _damaged() from error
         if len(raw) % FINGERPRINT_BYTES:
-            raise BadModelFile("the model file's fingerprints are damaged; export it again")
+            raise _damaged()
         n = len(raw) // FINGERPRINT_BYTES
         words = np.frombuffer(raw[: 48 * n], "<u8").astype(np.uint64)
         detail = words[2 * n :].reshape(n, 4)
@@ -50,6 +54,13 @@ class Fingerprints:
 
     @classmethod
     def none(cls) -> Fingerprints:
-        """Of no image at all."""
+        """Return the fingerprints of no image."""
         words = np.zeros(0, np.uint64)
         return cls(words, words, np.zeros((0, 4), np.uint64), np.zeros(0, np.uint8))
+
+
+def _damaged() -> BadModelFile:
+    return BadModelFile(
+        "the fingerprints in the model file are damaged; export the model again",
+        reason="damaged-fingerprints",
+    )

@@ -1,4 +1,4 @@
-"""The figures of a contract that people are shown: the telling ones first, nothing twice."""
+"""The metrics of a contract as users read them: the summary metrics of the task first, without repetitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ WITH_INTERVALS = "val with intervals"
 
 @dataclass(frozen=True)
 class MetricLine:
-    """One figure, with its 95 % interval where one was computed."""
+    """One metric.
+
+    Attributes:
+        name: registered name of the metric.
+        value: its value.
+        low: lower end of its 95 % confidence interval; None if none was computed.
+        high: upper end.
+    """
 
     name: str
     value: float
@@ -23,40 +30,49 @@ class MetricLine:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """What was measured on one split.
+    """The metrics of one split.
 
     Attributes:
-        split: as the contract names it.
-        tuned: whether thresholds were chosen on these very images.
-        images: how many; None where the contract does not say.
-        figures: the telling ones first.
+        split: its key in the contract.
+        tuned: whether thresholds were chosen on the same images.
+        images: number of images; None if the contract does not state it.
+        metrics: the summary metrics of the task first.
     """
 
     split: str
     tuned: bool
     images: int | None
-    figures: tuple[MetricLine, ...]
+    metrics: tuple[MetricLine, ...]
 
 
-def measured(contract: Contract, most: int) -> Iterator[MetricSummary]:
-    """What to show of each split, at most `most` figures; what intervals repeat is left out."""
-    metrics = {split: found for split, found in contract.metrics.items() if isinstance(found, Mapping)}
+def summarize_metrics(contract: Contract, max_metrics: int) -> Iterator[MetricSummary]:
+    """Yield the metrics of each split; splits whose values are repeated with intervals are left out.
+
+    Args:
+        contract: of the model file.
+        max_metrics: per split.
+    """
+    by_split = {split: values for split, values in contract.metrics.items() if isinstance(values, Mapping)}
     repeated = set()
-    if WITH_INTERVALS in metrics:
-        # Untuned, the plain figures are the same; tuned, they are those before thresholds were chosen.
-        repeated = {"val at chosen thresholds"} | (set() if metrics[WITH_INTERVALS].get("tuned") else {"val"})
-    first = {name: place for place, name in enumerate(contract.task.fields.summary_metrics)}
-    for split, found in metrics.items():
+    if WITH_INTERVALS in by_split:
+        # Without tuning, "val" has the same values; with tuning, those before thresholds were chosen.
+        repeated = {"val at chosen thresholds"}
+        if not by_split[WITH_INTERVALS].get("tuned"):
+            repeated.add("val")
+    rank = {name: place for place, name in enumerate(contract.task.fields.summary_metrics)}
+    for split, values in by_split.items():
         if split in repeated:
             continue
-        figures = [f for name, value in found.items() if (f := _figure(name, value)) is not None]
-        figures.sort(
-            key=lambda figure: first.get(figure.name, len(first))
-        )  # stable: the others in their order
-        yield MetricSummary(split, bool(found.get("tuned")), found.get("images"), tuple(figures[:most]))
+        metrics = [m for name, value in values.items() if (m := _metric_line(name, value)) is not None]
+        metrics.sort(
+            key=lambda metric: rank.get(metric.name, len(rank))
+        )  # stable: the others keep their order
+        yield MetricSummary(
+            split, bool(values.get("tuned")), values.get("images"), tuple(metrics[:max_metrics])
+        )
 
 
-def _figure(name: str, value: Any) -> MetricLine | None:
+def _metric_line(name: str, value: Any) -> MetricLine | None:
     if isinstance(value, Mapping):
         if value.get("value") is None:
             return None
@@ -64,15 +80,15 @@ def _figure(name: str, value: Any) -> MetricLine | None:
     return MetricLine(name, value) if isinstance(value, float) else None
 
 
-def counts_of(contract: Contract) -> str:
-    """How many images each split has, in the order of their use.
+def describe_split_counts(contract: Contract) -> str:
+    """Return the number of images of each split as text.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> counts_of(SimpleNamespace(data={"counts": {"test": 2, "train": 7}}))
+        >>> describe_split_counts(SimpleNamespace(data={"counts": {"test": 2, "train": 7}}))
         '7 train, 2 test'
     """
     counts = contract.data.get("counts", {})
     order = ("train", "val", "test")
-    known = sorted(counts, key=lambda split: order.index(split) if split in order else len(order))
-    return ", ".join(f"{counts[split]} {split}" for split in known)
+    splits = sorted(counts, key=lambda split: order.index(split) if split in order else len(order))
+    return ", ".join(f"{counts[split]} {split}" for split in splits)

@@ -167,7 +167,7 @@ class InferenceService:
             except HeatmapUnavailable as reason:
                 unavailable = str(reason)
         explained = time.perf_counter()
-        floor = serializers.score_floor(served.model_file.contract)
+        floor = serializers.min_available_score(served.model_file.contract)
         min_score = max(question.min_score or 0.0, floor)
         parts = {
             "reading": question.reading_seconds,

@@ -302,7 +302,7 @@ async def show(desk: InferenceService, token: str) -> Response:
 
 
 def _check_label(served: ServedModel, label: str | None) -> None:
-    labels = served.model_file.contract.label_vocabulary()
+    labels = served.model_file.contract.to_labels()
     if label is not None and label not in labels:
         raise Problem(
             "bad_parameter", f"The model has no label of that name; it has {', '.join(labels.names[:12])}."

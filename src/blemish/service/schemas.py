@@ -181,7 +181,7 @@ class ModelInfo(Shape):
     precision: str
     data: str
     metrics: dict[str, Any]
-    licences: dict[str, str]
+    licenses: dict[str, str]
     certificate: dict[str, Any] | None
     blemish_version: str
 

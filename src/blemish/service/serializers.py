@@ -69,9 +69,9 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
     return rows
 
 
-def score_floor(contract: Contract) -> float:
+def min_available_score(contract: Contract) -> float:
     """The lowest score of an object that the file gives: its decoder's, or the contract's."""
-    return float(contract.decoder.settings.get("score_floor", contract.score_floor))
+    return float(contract.decoder.settings.get("min_score", contract.min_score))
 
 
 def link(token: str) -> str:
@@ -101,18 +101,18 @@ def describe(name: str, model_file: ModelFile, *, maps: bool, backend: str, prec
         "architecture": contract.architecture,
         "task": str(contract.task),
         "labels": [
-            {"label": label.name, "title": label.title, "threshold": float(threshold)}
+            {"label": label.name, "title": label.display_name, "threshold": float(threshold)}
             for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True)
         ],
         "thresholds_tuned_on": contract.thresholds_tuned_on,
-        "score_floor": score_floor(contract),
+        "score_floor": min_available_score(contract),
         "input_size_hw": list(contract.inputs[0].size_hw),
         "maps": maps,
         "backend": backend,
         "precision": precision,
         "data": str(contract.data.get("name", "")),
         "metrics": contract.metrics,
-        "licences": contract.licences.model_dump(),
+        "licenses": contract.licenses.model_dump(),
         "certificate": None if contract.certificate is None else contract.certificate.model_dump(mode="json"),
         "blemish_version": contract.blemish_version,
     }

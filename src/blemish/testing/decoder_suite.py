@@ -44,7 +44,7 @@ def check_decoder(contract: Contract, outputs: Outputs, placements: Sequence[Pla
 def _check_prediction(contract: Contract, prediction: Prediction, size_hw: tuple[int, int]) -> None:
     """The prediction has the task, labels and image size of the contract, and its boxes lie in the image."""
     assert prediction.task is contract.task, f"task: {prediction.task}, expected {contract.task}"
-    assert prediction.labels == contract.label_vocabulary(), "labels: not those of the contract"
+    assert prediction.labels == contract.to_labels(), "labels: not those of the contract"
     assert prediction.size_hw == size_hw, f"image size: {prediction.size_hw}, expected {size_hw}"
     if prediction.boxes_xyxy is None:
         return

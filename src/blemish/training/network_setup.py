@@ -12,7 +12,7 @@ from blemish._version import __version__
 from blemish.config.architectures import describe
 from blemish.config.recipe import Recipe
 from blemish.imaging import LoadedImage
-from blemish.model_file import Contract, LabelSpec, Licences
+from blemish.model_file import Contract, LabelSpec, Licenses
 from blemish.models._build import build_network
 from blemish.models._network import Network
 from blemish.models._weights import load_weights
@@ -102,7 +102,7 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
         architecture=recipe.model.name,
         task=network.task,
         labels=tuple(
-            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+            LabelSpec(name=n, display_name=t) for n, t in zip(labels.names, labels.display_names, strict=True)
         ),
         inputs=network.inputs,
         outputs=network.outputs,
@@ -115,7 +115,7 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
             "counts": data.dataset.splits,
             "split": recipe.data.split.model_dump(mode="json"),
         },
-        licences=Licences(
+        licenses=Licenses(
             weights=published if recipe.model.weights == "default" else recipe.model.weights_license,
             data=recipe.data.license,
             code=network.code_license or architecture.license,

@@ -26,7 +26,7 @@ from blemish.structures import Task
 # The hybrid passes these options to its detector; all other options of the detector are in `detector_options`.
 DETECTOR_OPTIONS = {
     *("input_size", "resize", "resize_to", "interpolation", "white_level"),
-    *("score_floor", "nms_iou", "max_detections"),
+    *("min_score", "nms_iou", "max_detections"),
 }
 
 

@@ -91,7 +91,7 @@ class RFDETR(Network):
             name="set",
             settings={
                 "columns": list(range(label_count)),
-                "score_floor": options.score_floor,
+                "min_score": options.min_score,
                 "max_detections": min(options.max_detections, config.num_queries),
             },
         )

@@ -97,7 +97,7 @@ class SSD(Network):
         self.decoder = DecoderSpec(
             name="dense",
             settings={
-                "score_floor": options.score_floor,
+                "min_score": options.min_score,
                 "nms_iou": nms_iou,
                 "max_detections": options.max_detections,
             },

@@ -66,7 +66,7 @@ class RCNN(Network):
         whole = _torchvision(body, second, task, label_count, options)
         self.backbone, self.rpn, self.roi_heads = whole.backbone, whole.rpn, whole.roi_heads
         self.proposal_count, self.max_detections = options.proposals, options.max_detections
-        self.score_floor, self.nms_iou = options.score_floor, options.nms_iou
+        self.min_score, self.nms_iou = options.min_score, options.nms_iou
         anchors = _anchors(self.rpn.anchor_generator, self.inputs[0].size_hw)
         self.anchor_counts = [len(a) for a in anchors]
         self.anchors: Tensor
@@ -81,7 +81,7 @@ class RCNN(Network):
         self.decoder = DecoderSpec(
             name="final",
             settings={
-                "score_floor": options.score_floor,
+                "min_score": options.min_score,
                 "nms_iou": options.nms_iou,
                 "max_detections": options.max_detections,
             },
@@ -204,7 +204,7 @@ class RCNN(Network):
         scores = scores.masked_fill(_too_small(boxes, SMALLEST_BOX), 0.0)
         # Every label of every image is a group of its own.
         groups = boxes.flatten(0, 1), scores.flatten(0, 1)
-        keep = suppress(*groups, self.nms_iou, self.score_floor, self.max_detections)
+        keep = suppress(*groups, self.nms_iou, self.min_score, self.max_detections)
         flat = scores.flatten(1) * keep.view(batch, -1)  # (b, L * p)
         best, index = flat.topk(min(self.max_detections, self.label_count * count), 1)
         labels = torch.where(best > 0, index.div(count, rounding_mode="floor"), -1)

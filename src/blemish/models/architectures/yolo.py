@@ -79,7 +79,7 @@ class YOLO(Network):
                 "box_format": "cxcywh",
                 "channels_first": True,
                 "multi_label": False,
-                "score_floor": options.score_floor,
+                "min_score": options.min_score,
                 "nms_iou": options.nms_iou,
                 "max_detections": options.max_detections,
             },
