@@ -1,4 +1,4 @@
-"""Use an installed wheel without any extra: the steps that need no PyTorch. Argument: the path of `blemish`."""
+"""Use an installed wheel without any extra; the argument is the path of `blemish`."""
 
 import json
 import subprocess

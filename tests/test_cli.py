@@ -77,7 +77,7 @@ def test_builtin_commands_exist():
     for name, command in BUILTIN.items():
         assert callable(command.load()), name
         assert COMMANDS.get(name) == command
-        assert command.summary.endswith(".") and len(command.summary) < 80
+        assert command.summary.endswith(".") and len(command.summary) <= 62  # one line of 80 columns
 
 
 def every_command(command, path):
