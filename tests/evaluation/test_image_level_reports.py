@@ -269,3 +269,19 @@ def test_score_predictions_third_party_interval_draws_whole_groups(single, third
     metric = score_predictions(predictions, ground_truths, groups=groups, resamples=40).metrics["top_score"]
     halves = [np.mean([p.label_scores.max() for p in predictions[i::2]]) for i in range(2)]
     assert metric.low == pytest.approx(min(halves)) and metric.high == pytest.approx(max(halves))
+
+
+def test_render_classification_and_multilabel(single, many):
+    for fixture, matrices in ((single, 1), (many, 3)):
+        _, _, predictions, ground_truths = fixture
+        page = render(score_predictions(predictions, ground_truths, resamples=20))
+        for heading in (
+            "Results per label",
+            "Confusion matrix",
+            "Calibration",
+            "Curves and scores per label",
+        ):
+            assert f"<h2>{heading}</h2>" in page
+        assert page.count('class="cell correct"') == matrices * {1: 3, 3: 2}[matrices]
+        assert page.count('aria-label="Reliability diagram"') == 1
+        assert page.count("<dt>False negatives</dt>") == 3

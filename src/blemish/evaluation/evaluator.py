@@ -323,8 +323,10 @@ def _excluded_images(results: _Results, unlabeled: int) -> tuple[ReportWarning, 
     out = []
     if results.unreadable:
         number = len(results.unreadable)
-        images = "1 image" if number == 1 else f"{number} images"
-        out.append(ReportWarning("unreadable", f"{images} could not be read and not evaluated."))
+        images, pronoun = ("1 image", "it") if number == 1 else (f"{number} images", "them")
+        out.append(
+            ReportWarning("unreadable", f"{images} could not be read: the report leaves out {pronoun}.")
+        )
     if unlabeled:
         images = "1 image has" if unlabeled == 1 else f"{unlabeled} images have"
         out.append(ReportWarning("note", f"{images} no ground truth and cannot be evaluated."))
