@@ -1,11 +1,14 @@
 """The documents agree with the code."""
 
+import ast
+import importlib
 import importlib.util
 import re
 from pathlib import Path
 
 from blemish import cli
 from blemish.commands import BUILTIN
+from blemish.registry import KINDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -76,3 +79,21 @@ def test_commands_in_documents_have_existing_names_and_options():
                 assert remaining == [], f"{page}: {line}: {remaining}"
         except usage_error as error:
             raise AssertionError(f"{page}: {line}: {error.message}") from error
+
+
+def test_python_in_the_plugin_guide_imports_existing_names():
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "plugins.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 13
+    for block in blocks:
+        tree = ast.parse(block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("blemish"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+
+
+def test_plugin_guide_has_a_section_for_every_kind():
+    text = (DOCS / "plugins.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"`blemish.{kind}`" in text, kind
