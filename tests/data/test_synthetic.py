@@ -1,4 +1,4 @@
-"""The drawn data sets: same seed, same bytes; truths that are true; files that read back as written."""
+"""blemish.data.synthetic: the same bytes for the same seed, visible damage, and data sets that read back."""
 
 import hashlib
 import itertools
@@ -21,10 +21,10 @@ from blemish.data.synthetic import (
     write_specimens,
     write_vehicles,
 )
-from blemish.errors import BadInput, StorageFull, UnknownName
 from blemish.geometry import mask_box, mask_from_polygons, mask_to_array
 from blemish.imaging import open_image
 from blemish.structures import Task
+from blemish.testing import raises
 
 TASKS = list(Task)
 
@@ -38,7 +38,7 @@ def digest(root):
 
 
 @pytest.mark.parametrize("generator", [cells, panels, vehicles])
-def test_an_image_depends_on_seed_and_number_alone(generator):
+def test_specimen_depends_only_on_seed_and_number(generator):
     few, many = list(generator(5, 3)), list(generator(9, 3))
     for a, b in zip(few, many, strict=False):
         assert (a.id, a.group, a.ground_truth.label_names) == (b.id, b.group, b.ground_truth.label_names)
@@ -50,11 +50,11 @@ def test_an_image_depends_on_seed_and_number_alone(generator):
 
 @pytest.mark.parametrize("generator", [cells, panels])
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_is_answered_and_every_label_occurs(generator, task):
-    drawn = list(generator(24, task=task))
-    labels = drawn[0].ground_truth.labels
+def test_generators_support_every_task_and_every_label_occurs(generator, task):
+    specimens = list(generator(24, task=task))
+    labels = specimens[0].ground_truth.labels
     seen = set()
-    for specimen in drawn:
+    for specimen in specimens:
         ground_truth = specimen.ground_truth
         assert ground_truth.task is task and ground_truth.labels == labels
         assert ground_truth.size_hw == specimen.image.size_hw == (128, 128)
@@ -66,10 +66,12 @@ def test_every_task_is_answered_and_every_label_occurs(generator, task):
             assert len(ground_truth) == 1
     assert seen == set(labels.names)
     if task in (Task.MULTILABEL, Task.DETECTION, Task.SEGMENTATION):
-        assert any(len(s.ground_truth) == 0 for s in drawn) and any(len(s.ground_truth) > 1 for s in drawn)
+        assert any(len(s.ground_truth) == 0 for s in specimens) and any(
+            len(s.ground_truth) > 1 for s in specimens
+        )
 
 
-def test_flaws_are_their_polygons_and_the_damage_is_inside_them():
+def test_flaw_masks_equal_their_polygons_and_do_not_overlap():
     for specimen in panels(30, 2):
         for flaw in specimen.flaws:
             again = mask_from_polygons(flaw.polygons, specimen.image.size_hw)
@@ -78,10 +80,10 @@ def test_flaws_are_their_polygons_and_the_damage_is_inside_them():
             assert not (mask_to_array(a.mask) & mask_to_array(b.mask)).any()
 
 
-def test_damage_can_be_seen_where_the_ground_truth_says():
+def test_damage_has_contrast_at_its_ground_truth():
     contrast = {}
     for specimen in itertools.chain(panels(40, 5), cells(40, 5, task=Task.SEGMENTATION)):
-        grey = specimen.image.pixels.mean(2)
+        gray = specimen.image.pixels.mean(2)
         for flaw in specimen.flaws:
             inside = mask_to_array(flaw.mask)
             y, x = np.nonzero(inside)
@@ -90,8 +92,8 @@ def test_damage_can_be_seen_where_the_ground_truth_says():
             ring &= ~inside
             name = specimen.ground_truth.labels.names[flaw.label_index]
             spread = (
-                np.abs(grey[inside] - np.median(grey[ring])).mean()
-                - np.abs(grey[ring] - np.median(grey[ring])).mean()
+                np.abs(gray[inside] - np.median(gray[ring])).mean()
+                - np.abs(gray[ring] - np.median(gray[ring])).mean()
             )
             contrast.setdefault(name, []).append(spread)
     assert set(contrast) == {*PANEL_LABELS.names, *CELL_LABELS.names}
@@ -99,7 +101,7 @@ def test_damage_can_be_seen_where_the_ground_truth_says():
         assert np.median(values) > 6, name
 
 
-def test_sixteen_bits_are_the_same_cell_in_finer_steps():
+def test_16_bit_cells_equal_8_bit_cells_up_to_rounding():
     for coarse, fine in zip(cells(4, 1), cells(4, 1, bits=16), strict=True):
         assert fine.image.pixels.dtype == np.uint16 and fine.image.pixels.max() > 20_000
         from_fine = fine.image.pixels / 60_000 * 255
@@ -107,33 +109,33 @@ def test_sixteen_bits_are_the_same_cell_in_finer_steps():
         assert len(np.unique(fine.image.pixels)) > 1000
 
 
-def test_cells_of_a_module_share_its_serial():
+def test_cells_of_a_module_share_a_group():
     groups = [cell.group for cell in cells(12)]
     assert [len(list(run)) for _, run in itertools.groupby(groups)] == [4, 4, 4]
     assert len(set(groups)) == 3
 
 
-def test_vehicles_show_six_labels_in_turn():
-    drawn = list(vehicles(12))
-    assert [v.ground_truth.label_names[0] for v in drawn] == list(VEHICLE_LABELS.names) * 2
+def test_vehicles_alternate_between_six_labels():
+    specimens = list(vehicles(12))
+    assert [v.ground_truth.label_names[0] for v in specimens] == list(VEHICLE_LABELS.names) * 2
     assert VEHICLE_LABELS.display_name("F_Crushed") == "Front Crushed"
 
 
 @pytest.mark.parametrize("size_hw", [(32, 32), (33, 90), (90, 33), (200, 300)])
-def test_other_sizes_are_drawn_too(size_hw):
+def test_generators_support_other_sizes(size_hw):
     for specimen in itertools.chain(panels(8, size_hw=size_hw), vehicles(6, size_hw=size_hw)):
         assert specimen.image.size_hw == size_hw
     assert next(cells(1, size=size_hw[0])).image.size_hw == (size_hw[0],) * 2
 
 
-def test_impossible_requests_are_refused():
-    for call in (
-        lambda: next(cells(-1)),
-        lambda: next(cells(1, size=8)),
-        lambda: next(panels(1, size_hw=(31, 100))),
-        lambda: next(cells(1, bits=12)),
+def test_generators_reject_values_out_of_range():
+    for call, reason, fact in (
+        (lambda: next(cells(-1)), "count", -1),
+        (lambda: next(cells(1, size=8)), "size", 8),
+        (lambda: next(panels(1, size_hw=(31, 100))), "size", 31),
+        (lambda: next(cells(1, bits=12)), "bits", 12),
     ):
-        with pytest.raises(BadInput):
+        with raises(f"bad-input.{reason}", fact):
             call()
 
 
@@ -151,7 +153,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("write", "options"), CASES)
-def test_the_same_seed_writes_the_same_bytes_and_they_read_back(write, options, tmp_path):
+def test_write_gives_the_same_bytes_for_a_seed_and_reads_back(write, options, tmp_path):
     written = write(tmp_path / "a", 24, 7, **options)
     write(tmp_path / "b", 24, 7, **options)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
@@ -160,36 +162,36 @@ def test_the_same_seed_writes_the_same_bytes_and_they_read_back(write, options, 
 
     read = open_dataset(tmp_path / "a")
     assert read.task is written.task and set(read.labels.names) == set(written.labels.names)
-    ours = {
+    expected = {
         s.path.resolve(): s
         for s in written
         if s.ground_truth.label_names or written.task is not Task.DETECTION
     }
-    theirs = {s.path.resolve(): s for s in read}
-    assert set(theirs) == set(ours)
-    for path, sample in ours.items():
-        assert sorted(theirs[path].ground_truth.label_names) == sorted(sample.ground_truth.label_names)
-        assert theirs[path].split == sample.split
+    actual = {s.path.resolve(): s for s in read}
+    assert set(actual) == set(expected)
+    for path, sample in expected.items():
+        assert sorted(actual[path].ground_truth.label_names) == sorted(sample.ground_truth.label_names)
+        assert actual[path].split == sample.split
         if sample.ground_truth.boxes_xyxy is not None:
-            assert np.array_equal(theirs[path].ground_truth.boxes_xyxy, sample.ground_truth.boxes_xyxy)
+            assert np.array_equal(actual[path].ground_truth.boxes_xyxy, sample.ground_truth.boxes_xyxy)
 
 
 @pytest.mark.parametrize(
     ("suffix", "bits"), [(".png", 8), (".bmp", 8), (".webp", 8), (".tif", 8), (".png", 16), (".tif", 16)]
 )
-def test_images_survive_being_saved(suffix, bits, tmp_path):
+def test_save_image_is_lossless(suffix, bits, tmp_path):
     for specimen in itertools.chain(cells(2, bits=bits), panels(2 if bits == 8 else 0)):
         path = tmp_path / f"{specimen.id}{suffix}"
         save_image(specimen.image, path)
         assert np.array_equal(open_image(path).pixels, specimen.image.pixels)
 
 
-def test_sixteen_bits_do_not_fit_into_a_jpeg(tmp_path):
-    with pytest.raises(BadInput, match=r"\.jpg files do not hold 16 bits"):
+def test_save_image_rejects_16_bits_as_jpeg(tmp_path):
+    with raises("bad-input.suffix", ".jpg", ".png", ".tif"):
         write_cells(tmp_path, 2, bits=16, suffix=".jpg")
 
 
-def test_splits_keep_groups_together_and_none_is_empty(tmp_path):
+def test_splits_keep_groups_together_and_are_not_empty(tmp_path):
     written = write_cells(tmp_path, 12, splits={"train": 0.9, "val": 0.05, "test": 0.05})
     assert set(written.splits) == {"train", "val", "test"}
     split_of = {}
@@ -197,26 +199,26 @@ def test_splits_keep_groups_together_and_none_is_empty(tmp_path):
         assert split_of.setdefault(sample.group, sample.split) == sample.split
 
 
-def test_images_alone_come_with_their_ground_truths_in_memory(tmp_path):
+def test_images_layout_returns_ground_truth_in_memory_only(tmp_path):
     written = write_panels(tmp_path, 5, layout="images")
     assert written.task is Task.SEGMENTATION
     assert all(s.path.is_file() and s.ground_truth.masks is not None for s in written)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["images"]
 
 
-def test_layouts_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(UnknownName, match="did you mean 'folders'"):
+def test_write_rejects_unsuitable_layouts(tmp_path):
+    with raises("unknown-name.layout", "'folder'", "'folders'"):
         write_panels(tmp_path, 2, layout="folder")
-    with pytest.raises(BadInput, match="cannot hold detection"):
+    with raises("bad-input.layout-task", "folders", "classification", "detection"):
         write_panels(tmp_path, 2, layout="folders", task="detection")
-    with pytest.raises(UnknownName, match=r"\.png"):
+    with raises("unknown-name.suffix", ".pnk", ".png"):
         write_panels(tmp_path, 2, suffix=".pnk")
-    with pytest.raises(BadInput, match="no images"):
+    with raises("bad-input.count", 0):
         write_specimens([], tmp_path)
     assert list(tmp_path.iterdir()) == [] and set(LAYOUTS) >= {"folders", "csv"}
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_write_names_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageFull, match="could not be written"):
+    with raises("storage-full", tmp_path / "file"):
         write_panels(tmp_path / "file", 2)

@@ -163,9 +163,9 @@ def test_draw_scales_masks_and_their_tips_to_the_image(labels, count_pixels, mon
 
     monkeypatch.setattr("blemish.drawing.object_overlay.place_labels", spy)
     array = np.zeros((300, 400), bool)
-    array[100:120, 50:60] = True  # an L on its head: the highest point is left, the lowest right
+    array[100:120, 50:60] = True  # the highest point is left, the lowest in the middle
     array[120:130, 50:200] = True
-    array[130:150, 190:200] = True
+    array[130:150, 120:130] = True
     ground_truth = GroundTruth(
         task=Task.SEGMENTATION,
         labels=labels,
@@ -180,7 +180,7 @@ def test_draw_scales_masks_and_their_tips_to_the_image(labels, count_pixels, mon
     boxes, _, size_wh, _, tips = calls[0]
     assert size_wh == (800, 600)
     np.testing.assert_allclose(boxes, [[100, 200, 400, 300]])
-    assert 90 <= tips[0, 0] <= 125 and 365 <= tips[0, 1] <= 400
+    assert 90 <= tips[0, 0] <= 125 and 225 <= tips[0, 1] <= 262
 
 
 def test_draw_puts_the_first_object_on_top(labels, count_pixels):

@@ -1,7 +1,7 @@
-"""Believable data, drawn from a seed: the tests and the examples need no download.
+"""Synthetic images with ground truth, so that tests and examples need no download.
 
-`cells`, `panels` and `vehicles` draw in memory; `write_cells`, `write_panels` and `write_vehicles` write
-ordinary data sets.
+`cells`, `panels` and `vehicles` generate specimens in memory; `write_cells`, `write_panels` and
+`write_vehicles` write them as data sets. The same seed gives the same pixels.
 """
 
 from blemish.data.synthetic.cells import CELL_LABELS, cells

@@ -1,4 +1,4 @@
-"""Solar cells in electroluminescence: they glow where they work, cracks are dark lines, dead areas dark."""
+"""Synthetic electroluminescence images of solar cells, with dark cracks and dark inactive regions."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from blemish.arrays import FloatArray
-from blemish.data.synthetic.brush import Canvas, darken, fill, grid, smooth_noise, stroke, to_uint8, wander
+from blemish.data.synthetic.brush import (
+    Canvas,
+    darken,
+    fill,
+    pixel_grid,
+    random_path,
+    smooth_noise,
+    stroke_outline,
+    to_uint8,
+)
 from blemish.data.synthetic.specimen import (
     Flaw,
     Specimen,
     check_request,
-    ground_truth_of,
-    labels_of,
+    labels_for_task,
     make_flaw,
+    make_ground_truth,
 )
 from blemish.errors import BadInput
 from blemish.imaging import LoadedImage
 from blemish.structures import Labels, Task
 
 CELL_LABELS = Labels(("crack", "inactive"), ("Crack", "Inactive"))
-CELLS_A_MODULE = 4
+CELLS_PER_MODULE = 4
 CRACK, INACTIVE = 0, 1
-# What stands in one cell after the other, so that every label and their company come up early.
-ROUND: tuple[tuple[int, ...], ...] = (
+# The damage of consecutive cells, so that every label and their combination occur early.
+CYCLE: tuple[tuple[int, ...], ...] = (
     (),
     (CRACK,),
     (INACTIVE,),
@@ -39,7 +48,7 @@ ROUND: tuple[tuple[int, ...], ...] = (
 
 @dataclass(frozen=True)
 class _Module:
-    """What the cells of one module have in common."""
+    """The properties that the cells of one module share."""
 
     serial: str
     gain: float
@@ -51,17 +60,20 @@ class _Module:
 def cells(
     count: int, seed: int = 0, *, size: int = 128, bits: int = 8, task: Task | str = Task.MULTILABEL
 ) -> Iterator[Specimen]:
-    """Solar cells in electroluminescence, four of each module, one after the other.
+    """Yield electroluminescence images of solar cells, four per module.
 
-    A cell depends on `seed` and its own number only: the first ten of twenty are the ten of ten.
+    A cell depends only on `seed` and its number, so the first ten of twenty cells equal ten cells.
 
     Args:
-        count: how many.
-        seed: the same seed draws the same pixels.
-        size: height and width, pixels.
-        bits: 8 for RGB images with equal channels, 16 for grey ones of uint16.
-        task: any; labels are `crack` and `inactive`, for classification `functional` before them (a cell
-            with both counts as `crack`), for localization `damage`, and then every cell has one.
+        count: number of cells, >= 0.
+        seed: the same seed gives the same pixels.
+        size: height and width, in pixels, >= 32.
+        bits: 8 for RGB images with equal channels, 16 for uint16 grayscale.
+        task: any task. The labels are `crack` and `inactive`; for classification preceded by `functional` (a
+            cell with both is a `crack`), for localization `damage`, with one box in every cell.
+
+    Raises:
+        BadInput: count, size or bits are out of range.
 
     Example:
         >>> [cell.ground_truth.label_names for cell in cells(5)]
@@ -70,12 +82,12 @@ def cells(
     task = Task(task)
     check_request(count, size)
     if bits not in (8, 16):
-        raise BadInput(f"cells have 8 or 16 bits, not {bits}")
-    labels = labels_of(task, CELL_LABELS, ("functional", "Functional"))
+        raise BadInput(f"bits: expected 8 or 16, got {bits}", reason="bits")
+    labels = labels_for_task(task, CELL_LABELS, ("functional", "Functional"))
     for number in range(count):
-        module = _module(seed, number // CELLS_A_MODULE)
+        module = _module(seed, number // CELLS_PER_MODULE)
         rng = np.random.default_rng([seed, 11, number])
-        kinds = ROUND[number % len(ROUND)]
+        kinds = CYCLE[number % len(CYCLE)]
         if task.has_one_box:
             kinds = kinds[:1] or (CRACK,)
         canvas, flaws = _cell(rng, module, size, kinds)
@@ -84,7 +96,7 @@ def cells(
             image = LoadedImage(pixels)
         else:
             image = LoadedImage(to_uint8(canvas))
-        ground_truth = ground_truth_of(flaws, labels, task, (size, size))
+        ground_truth = make_ground_truth(flaws, labels, task, (size, size))
         yield Specimen(f"cell-{number:05d}", image, ground_truth, module.serial, tuple(flaws))
 
 
@@ -102,9 +114,9 @@ def _module(seed: int, number: int) -> _Module:
 def _cell(
     rng: np.random.Generator, module: _Module, size: int, kinds: tuple[int, ...]
 ) -> tuple[Canvas, list[Flaw]]:
-    x, y = grid((size, size))
+    x, y = pixel_grid((size, size))
     bars = (np.arange(module.busbars) + 0.5) / module.busbars
-    # Current is collected at the busbars: between them the cell glows a little less.
+    # The busbars collect the current; between them the cell is slightly darker.
     glow = 1 - 0.12 * np.sin(np.pi * ((y * module.busbars) % 1)).astype(np.float32)
     canvas = module.gain * glow * (1 + np.float32(rng.normal(0, 0.05)) * (x - 0.5))
     canvas = canvas + np.float32(0.025) * smooth_noise(rng, (size, size), 4)
@@ -124,7 +136,7 @@ def _cell(
 
 
 def _wafer(canvas: Canvas, size: int, bars: FloatArray, is_mono: bool) -> None:
-    """The busbars, the border, and the cut corners of a monocrystalline wafer."""
+    """Draw the busbars, the border, and the cut corners of a monocrystalline wafer."""
     half = 0.011 * size
     for bar in bars:
         top, low = bar * size - half, bar * size + half
@@ -141,20 +153,20 @@ def _wafer(canvas: Canvas, size: int, bars: FloatArray, is_mono: bool) -> None:
 
 
 def _cracks(rng: np.random.Generator, canvas: Canvas, size: int) -> list[Flaw]:
-    """One to three lines along the crystal's diagonals, with a branch now and then."""
+    """Draw one to three cracks along the diagonals of the crystal, some with a branch."""
     flaws: list[Flaw] = []
-    wanted = int(rng.integers(1, 4))
-    while len(flaws) < wanted:
+    count = int(rng.integers(1, 4))
+    while len(flaws) < count:
         angle = float(rng.choice([0.25, 0.75, 1.25, 1.75]) * np.pi + rng.normal(0, 0.15))
         start = rng.uniform(0.2, 0.8, 2) * size
         length = rng.uniform(0.45, 0.9) * size
         middle = start - length / 2 * np.array([np.cos(angle), np.sin(angle)])
-        path = np.clip(wander(rng, middle, angle, length, 7, 0.16), 1, size - 1)
-        lines = [stroke(path, rng.uniform(0.014, 0.022) * size)]
+        path = np.clip(random_path(rng, middle, angle, length, 7, 0.16), 1, size - 1)
+        lines = [stroke_outline(path, rng.uniform(0.014, 0.022) * size)]
         if rng.random() < 0.4:
             turn = angle + float(rng.choice([-1, 1])) * rng.uniform(0.7, 1.2)
-            branch = np.clip(wander(rng, path[3], turn, length / 3, 4, 0.16), 1, size - 1)
-            lines.append(stroke(branch, 0.014 * size))
+            branch = np.clip(random_path(rng, path[3], turn, length / 3, 4, 0.16), 1, size - 1)
+            lines.append(stroke_outline(branch, 0.014 * size))
         flaw = make_flaw(CRACK, lines, (size, size))
         if flaw is None:
             continue
@@ -166,7 +178,7 @@ def _cracks(rng: np.random.Generator, canvas: Canvas, size: int) -> list[Flaw]:
 
 
 def _inactive(rng: np.random.Generator, canvas: Canvas, size: int, bars: FloatArray) -> list[Flaw]:
-    """One or two areas cut off from the current: a corner, or a wedge between busbar and edge."""
+    """Draw one or two inactive regions: a corner, or a wedge between a busbar and the edge."""
     flaws: list[Flaw] = []
     for _ in range(int(rng.integers(1, 3))):
         right, down = rng.random(2) < 0.5
@@ -176,7 +188,7 @@ def _inactive(rng: np.random.Generator, canvas: Canvas, size: int, bars: FloatAr
             if down:
                 corner = corner * (1, -1) + (0, size)
         else:
-            # The first strip always reaches from the edge to a busbar, however few there are.
+            # The first strip extends from the edge to a busbar, for every number of busbars.
             low, high = 0.0, float(bars[0]) * size
             if len(bars) > 1 and rng.random() < 0.6:
                 place = int(rng.integers(len(bars) - 1))

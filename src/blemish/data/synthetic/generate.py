@@ -1,4 +1,4 @@
-"""Believable data sets of any task in any format, drawn from a seed."""
+"""Write synthetic data sets of any task in any format."""
 
 from __future__ import annotations
 
@@ -20,55 +20,60 @@ def synthesize(
     output: Path | str,
     *,
     task: Task | str | None = None,
-    format: str | None = None,  # noqa: A002 - the word people type
+    format: str | None = None,  # noqa: A002 - the name of the option
     count: int = 100,
     seed: int = 0,
     size: int = 128,
     bits: int = 8,
     fractions: Mapping[str, float] | None = None,
 ) -> WrittenDataset:
-    """Draw solar cells, painted panels or vehicles and write them as a data set.
+    """Generate images of solar cells, painted panels or vehicles, and write them as a data set.
 
     Args:
-        kind: `cells`, `panels`, or `vehicles`: fronts and rears, normal, broken or crushed.
-        output: a folder that is not there yet, or empty.
-        task: any, and classification for vehicles; multilabel for cells and segmentation for panels where
-            not given.
-        format: any that can hold the task; csv for image-level tasks, coco for others and a folder a label
-            for vehicles where not given.
-        count: how many images.
-        seed: the same seed draws the same.
-        size: height and width, pixels.
+        kind: `cells`, `panels` or `vehicles`.
+        output: a folder that does not exist or is empty.
+        task: any task for cells and panels, classification for vehicles. Default: multilabel for cells,
+            segmentation for panels.
+        format: a writable format that can represent the task. Default: folders for vehicles, csv for
+            image-level tasks, coco for others.
+        count: number of images, >= 1.
+        seed: the same seed gives the same pixels.
+        size: height and width, in pixels, 32 to 4096.
         bits: 8, or 16 for cells.
-        fractions: share of each split; no splits where not given.
+        fractions: fraction of the images per split. Default: no splits.
 
     Raises:
-        UnknownName: no such kind or task.
-        BadInput: a count or size that cannot be.
+        UnknownName: the kind, task or format does not exist.
+        BadInput: count, size, bits or task are out of range.
+        WrongTask: the format cannot represent the task.
+        StorageFull: the disk is full or read-only.
     """
     if kind not in KINDS:
         raise UnknownName("kind of data", kind, KINDS)
     if count < 1 or not 32 <= size <= 4096:
         raise BadInput(
-            f"{count} images of {size} pixels cannot be drawn; ask for at least 1, of 32 to 4096 pixels"
+            f"expected at least 1 image of 32 to 4096 pixels, got {count} of {size} pixels", reason="size"
         )
     if bits not in (8, 16) or (bits == 16 and kind != "cells"):
-        raise BadInput(f"{kind} of {bits} bits cannot be drawn; cells have 8 or 16, others 8")
+        raise BadInput(f"bits: expected 8, or 16 for cells, got {bits} for {kind}", reason="bits")
     default = {"cells": Task.MULTILABEL, "panels": Task.SEGMENTATION}.get(kind, Task.CLASSIFICATION)
     try:
-        wanted = default if task is None else Task(task)
+        chosen = default if task is None else Task(task)
     except ValueError:
         raise UnknownName("task", str(task), [str(t) for t in Task]) from None
-    if kind == "vehicles" and not wanted.has_one_label:
-        raise BadInput(f"vehicles are drawn for classification, not for {wanted}; panels serve any task")
-    target = format or ("folders" if kind == "vehicles" else "csv" if wanted.is_image_level else "coco")
+    if kind == "vehicles" and not chosen.has_one_label:
+        raise BadInput(
+            f"vehicles: expected the task classification, got {chosen}. Use panels or cells for other tasks.",
+            reason="task",
+        )
+    target = format or ("folders" if kind == "vehicles" else "csv" if chosen.is_image_level else "coco")
     with tempfile.TemporaryDirectory() as folder:
         if kind == "cells":
-            drawn = write_cells(folder, count, seed, layout="images", task=wanted, size=size, bits=bits)
+            dataset = write_cells(folder, count, seed, layout="images", task=chosen, size=size, bits=bits)
         elif kind == "panels":
-            drawn = write_panels(folder, count, seed, layout="images", task=wanted, size_hw=(size, size))
+            dataset = write_panels(folder, count, seed, layout="images", task=chosen, size_hw=(size, size))
         else:
-            drawn = write_vehicles(folder, count, seed, layout="images", size_hw=(size, size))
+            dataset = write_vehicles(folder, count, seed, layout="images", size_hw=(size, size))
         if fractions:
-            drawn = split_dataset(drawn, fractions=fractions, seed=seed)
-        return write_dataset(drawn, output, target)
+            dataset = split_dataset(dataset, fractions=fractions, seed=seed)
+        return write_dataset(dataset, output, target)

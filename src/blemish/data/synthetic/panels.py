@@ -1,4 +1,4 @@
-"""Painted panels of vehicles: gradients, reflections, seams; scratches, dents and chips in them."""
+"""Synthetic painted vehicle panels with gradients, reflections and seams, and scratches, dents and chips."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from blemish.arrays import FloatArray
 from blemish.data.synthetic.brush import (
     Canvas,
-    blob,
-    cover,
     darken,
     fill,
-    grid,
+    paint_over,
+    pixel_grid,
+    random_blob,
+    random_path,
     smooth_noise,
-    stroke,
+    stroke_outline,
     to_uint8,
-    wander,
 )
 from blemish.data.synthetic.specimen import (
     Flaw,
     Specimen,
     check_request,
-    ground_truth_of,
-    labels_of,
+    labels_for_task,
     make_flaw,
+    make_ground_truth,
 )
 from blemish.geometry import pairwise_iou
 from blemish.imaging import LoadedImage
@@ -33,9 +33,9 @@ from blemish.structures import Labels, Task
 
 PANEL_LABELS = Labels(("chip", "dent", "scratch"), ("Chip", "Dent", "Scratch"))
 CHIP, DENT, SCRATCH = 0, 1, 2
-PANELS_A_VEHICLE = 2
-# Subsets of the three labels, one panel after the other.
-ROUND: tuple[tuple[int, ...], ...] = (
+PANELS_PER_VEHICLE = 2
+# The damage of consecutive panels: subsets of the three labels.
+CYCLE: tuple[tuple[int, ...], ...] = (
     (),
     (CHIP,),
     (DENT,),
@@ -63,17 +63,20 @@ PAINTS = np.array(
 def panels(
     count: int, seed: int = 0, *, size_hw: tuple[int, int] = (128, 128), task: Task | str = Task.SEGMENTATION
 ) -> Iterator[Specimen]:
-    """Painted panels, two of each vehicle, one after the other.
+    """Yield images of painted panels, two per vehicle.
 
-    A panel depends on `seed` and its own number only: the first ten of twenty are the ten of ten.
+    A panel depends only on `seed` and its number, so the first ten of twenty panels equal ten panels.
 
     Args:
-        count: how many.
-        seed: the same seed draws the same pixels.
-        size_hw: height and width, pixels.
-        task: any; labels are `chip`, `dent`, `scratch`. Classification shows one kind a panel, and `clean`
-            before them; localization one piece of damage, labelled `damage`; detection and segmentation
-            none to four.
+        count: number of panels, >= 0.
+        seed: the same seed gives the same pixels.
+        size_hw: height and width, in pixels, each >= 32.
+        task: any task. The labels are `chip`, `dent` and `scratch`. For classification, a panel has one kind
+            of damage or the label `clean`, which precedes the others; for localization one object with the
+            label `damage`; for detection and segmentation up to four objects.
+
+    Raises:
+        BadInput: count or size are out of range.
 
     Example:
         >>> [panel.ground_truth.label_names for panel in panels(4, task="classification")]
@@ -81,37 +84,37 @@ def panels(
     """
     task = Task(task)
     check_request(count, min(size_hw))
-    labels = labels_of(task, PANEL_LABELS, ("clean", "Clean"))
+    labels = labels_for_task(task, PANEL_LABELS, ("clean", "Clean"))
     for number in range(count):
         rng = np.random.default_rng([seed, 21, number])
-        vehicle = number // PANELS_A_VEHICLE
-        canvas = painted(rng, vehicle_paint(seed, vehicle), size_hw)
+        vehicle = number // PANELS_PER_VEHICLE
+        canvas = draw_surface(rng, vehicle_paint(seed, vehicle), size_hw)
         flaws = _damage(rng, canvas, _kinds(rng, number, task))
         canvas += np.float32(0.012) * rng.standard_normal(canvas.shape, np.float32)
-        ground_truth = ground_truth_of(flaws, labels, task, size_hw)
+        ground_truth = make_ground_truth(flaws, labels, task, size_hw)
         image = LoadedImage(to_uint8(canvas))
         yield Specimen(f"panel-{number:05d}", image, ground_truth, f"vehicle-{vehicle:04d}", tuple(flaws))
 
 
 def vehicle_paint(seed: int, vehicle: int) -> Canvas:
-    """(3,) float32 RGB in [0, 1]: the colour of one vehicle."""
+    """Return the paint of one vehicle: (3,) float32 RGB in [0, 1]."""
     rng = np.random.default_rng([seed, 22, vehicle])
     paint = PAINTS[rng.integers(len(PAINTS))] + rng.uniform(-0.05, 0.05, 3).astype(np.float32)
     return np.asarray(np.clip(paint, 0.03, 0.95))
 
 
-def painted(rng: np.random.Generator, paint: Canvas, size_hw: tuple[int, int]) -> Canvas:
-    """(h, w, 3) float32: lacquered sheet metal under a sky, with reflections and perhaps a seam."""
-    x, y = grid(size_hw)
+def draw_surface(rng: np.random.Generator, paint: Canvas, size_hw: tuple[int, int]) -> Canvas:
+    """Return the surface of a painted panel with reflections, and perhaps a seam: (h, w, 3) float32."""
+    x, y = pixel_grid(size_hw)
     slope = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
     light = 0.95 + slope[0] * (x - 0.5) + slope[1] * (y - 0.5)
     light = light + np.float32(0.05) * smooth_noise(rng, size_hw, 3)
     canvas: Canvas = paint * light[:, :, None]
     for _ in range(int(rng.integers(1, 3))):
-        # A reflection is a soft band, bent a little: never as narrow or as sharp as a scratch.
-        centre, width = rng.uniform(0.1, 0.9), rng.uniform(0.06, 0.14)
+        # A reflection is a soft curved band, which is never as narrow or sharp as a scratch.
+        center, width = rng.uniform(0.1, 0.9), rng.uniform(0.06, 0.14)
         tilt, bend = rng.uniform(-0.4, 0.4), rng.uniform(-0.5, 0.5)
-        across = (y - centre - tilt * (x - 0.5) - bend * (x - 0.5) ** 2) / width
+        across = (y - center - tilt * (x - 0.5) - bend * (x - 0.5) ** 2) / width
         band = np.float32(rng.uniform(0.1, 0.28)) * np.exp(-(across.astype(np.float32) ** 2))
         canvas += band[:, :, None] * (np.float32(1.05) - canvas)
     if rng.random() < 0.35:
@@ -120,7 +123,7 @@ def painted(rng: np.random.Generator, paint: Canvas, size_hw: tuple[int, int]) -
 
 
 def _seam(rng: np.random.Generator, canvas: Canvas) -> None:
-    """The gap between two panels, from border to border."""
+    """Draw the gap between two panels, from border to border."""
     height, width = canvas.shape[:2]
     upright = rng.random() < 0.5
     along, across = (height, width) if upright else (width, height)
@@ -133,44 +136,44 @@ def _seam(rng: np.random.Generator, canvas: Canvas) -> None:
 
 
 def _kinds(rng: np.random.Generator, number: int, task: Task) -> tuple[int, ...]:
-    """Which damage to draw, in the order of drawing."""
+    """Return the kinds of damage to draw, in the order of drawing."""
     if task.has_one_label:
         kind = number % 4 - 1
         return () if kind < 0 else (kind,) * int(rng.integers(2, 4))
     if task.has_one_box:
         return (number % 3,)
     if task.has_label_set:
-        return ROUND[number % len(ROUND)]
-    # Every eighth panel is clean; the others begin with each kind in turn, so that none is missing.
+        return CYCLE[number % len(CYCLE)]
+    # Every eighth panel is clean; the first damage of the others cycles through the kinds.
     if number % 8 == 7:
         return ()
     return (number % 3, *(int(v) for v in rng.integers(0, 3, int(rng.integers(0, 4)))))
 
 
 def _damage(rng: np.random.Generator, canvas: Canvas, kinds: tuple[int, ...]) -> list[Flaw]:
-    """Draw one flaw of each kind where there is room; a first one always finds it."""
+    """Draw one flaw of each kind if there is free space, and return them; the first always has space."""
     flaws: list[Flaw] = []
     height, width = canvas.shape[:2]
     for kind in kinds:
         for _ in range(20):
             outlines = OUTLINES[kind](rng, height, width)
             flaw = make_flaw(kind, outlines, (height, width))
-            if flaw is None or _crowded(flaw, flaws):
+            if flaw is None or _overlaps(flaw, flaws):
                 continue
-            SHADES[kind](rng, canvas, outlines)
+            PAINTERS[kind](rng, canvas, outlines)
             flaws.append(flaw)
             break
     return flaws
 
 
-def _crowded(flaw: Flaw, flaws: list[Flaw]) -> bool:
-    """Whether it would hide another, which would make the truth untrue."""
+def _overlaps(flaw: Flaw, flaws: list[Flaw]) -> bool:
+    """Return whether a flaw would hide another one, whose ground truth would then be wrong."""
     if not flaws:
         return False
-    return bool(pairwise_iou(_extent([flaw]), _extent(flaws)).max() > 0)
+    return bool(pairwise_iou(_boxes([flaw]), _boxes(flaws)).max() > 0)
 
 
-def _extent(flaws: list[Flaw]) -> FloatArray:
+def _boxes(flaws: list[Flaw]) -> FloatArray:
     points = [np.concatenate(flaw.polygons) for flaw in flaws]
     return np.array([[*p.min(0), *p.max(0)] for p in points])
 
@@ -178,42 +181,42 @@ def _extent(flaws: list[Flaw]) -> FloatArray:
 def _chip_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
     side = min(height, width)
     radius = rng.uniform(0.045, 0.09) * side
-    centre = _spot(rng, height, width, radius)
+    center = _random_center(rng, height, width, radius)
     radii = radius * np.array([1.0, rng.uniform(0.6, 1.0)])
-    return [blob(rng, centre, radii, int(rng.integers(6, 10)), 0.25)]
+    return [random_blob(rng, center, radii, int(rng.integers(6, 10)), 0.25)]
 
 
 def _dent_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
     radius = rng.uniform(0.11, 0.2) * min(height, width)
-    centre = _spot(rng, height, width, radius)
-    return [blob(rng, centre, radius * np.array([1.0, rng.uniform(0.6, 0.9)]), 24, 0.03)]
+    center = _random_center(rng, height, width, radius)
+    return [random_blob(rng, center, radius * np.array([1.0, rng.uniform(0.6, 0.9)]), 24, 0.03)]
 
 
 def _scratch_outlines(rng: np.random.Generator, height: int, width: int) -> list[FloatArray]:
-    """One line, or two or three beside each other, as a key or a hedge leaves them."""
+    """Return the outlines of one to three parallel scratches."""
     side = min(height, width)
     length = rng.uniform(0.3, 0.6) * side
     angle = rng.uniform(0, np.pi)
-    middle = _spot(rng, height, width, 0.6 * length * 0.7)
-    ahead = np.array([np.cos(angle), np.sin(angle)])
-    path = wander(rng, middle - length / 2 * ahead, angle, length, 8, 0.05)
-    aside = np.array([-ahead[1], ahead[0]]) * 0.035 * side
-    lines = [path + k * aside for k in range(int(rng.integers(1, 4)))]
-    return [np.clip(stroke(p, rng.uniform(0.02, 0.032) * side), 0, (width, height)) for p in lines]
+    middle = _random_center(rng, height, width, 0.6 * length * 0.7)
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    path = random_path(rng, middle - length / 2 * direction, angle, length, 8, 0.05)
+    normal = np.array([-direction[1], direction[0]]) * 0.035 * side
+    lines = [path + k * normal for k in range(int(rng.integers(1, 4)))]
+    return [np.clip(stroke_outline(p, rng.uniform(0.02, 0.032) * side), 0, (width, height)) for p in lines]
 
 
-def _chip_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
-    """Lacquer gone down to primer, or to rust, with a dark rim."""
+def _paint_chip(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """Paint a chip: primer or rust with a dark rim."""
     rust = rng.random() < 0.4
     tone = (0.42, 0.22, 0.12) if rust else tuple(rng.uniform(0.55, 0.7) + rng.uniform(-0.02, 0.02, 3))
     for outline in outlines:
         fill(canvas, outline, darken(0.65))
-        centre = outline.mean(0)
-        fill(canvas, centre + 0.72 * (outline - centre), cover(tone))
+        center = outline.mean(0)
+        fill(canvas, center + 0.72 * (outline - center), paint_over(tone))
 
 
-def _dent_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
-    """A hollow: dark on the side of the light, bright on the other, nothing at its border."""
+def _paint_dent(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """Paint a dent: dark on the side of the light, bright on the other, and unchanged at its border."""
     angle = rng.uniform(0, 2 * np.pi)
     strength = float(rng.uniform(0.65, 0.9))
     for outline in outlines:
@@ -221,17 +224,17 @@ def _dent_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatAr
 
 
 def _hollow(outline: FloatArray, angle: float, strength: float) -> Callable[[Canvas, Canvas], Canvas]:
-    """A paint that bends the light over the area inside `outline`."""
-    corner = np.maximum(np.floor(outline.min(0)) - 1, 0)  # of the window that `fill` hands over
-    centre = outline.mean(0)
-    radius = float(np.sqrt(((outline - centre) ** 2).sum(1)).max())
+    """Return a paint that shades the area inside `outline` like a dent."""
+    corner = np.maximum(np.floor(outline.min(0)) - 1, 0)  # of the window that `fill` passes
+    center = outline.mean(0)
+    radius = float(np.sqrt(((outline - center) ** 2).sum(1)).max())
 
-    def paint(window: Canvas, share: Canvas) -> Canvas:
-        rows, columns = share.shape
-        x = ((corner[0] + np.arange(columns) + 0.5 - centre[0]) / radius).astype(np.float32)[None, :]
-        y = ((corner[1] + np.arange(rows) + 0.5 - centre[1]) / radius).astype(np.float32)[:, None]
+    def paint(window: Canvas, coverage: Canvas) -> Canvas:
+        rows, columns = coverage.shape
+        x = ((corner[0] + np.arange(columns) + 0.5 - center[0]) / radius).astype(np.float32)[None, :]
+        y = ((corner[1] + np.arange(rows) + 0.5 - center[1]) / radius).astype(np.float32)[:, None]
         tilt = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
-        relief = np.float32(2.6 * strength) * tilt * np.exp(-np.float32(2.2) * (x * x + y * y)) * share
+        relief = np.float32(2.6 * strength) * tilt * np.exp(-np.float32(2.2) * (x * x + y * y)) * coverage
         relief = relief[:, :, None]
         bent = np.where(relief < 0, window * (1 + relief), window + relief * (np.float32(0.95) - window))
         return np.asarray(bent, np.float32)
@@ -239,19 +242,19 @@ def _hollow(outline: FloatArray, angle: float, strength: float) -> Callable[[Can
     return paint
 
 
-def _scratch_shade(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
-    """Bright primer on dark paint, a dark groove on bright paint."""
+def _paint_scratch(rng: np.random.Generator, canvas: Canvas, outlines: list[FloatArray]) -> None:
+    """Paint scratches: bright primer on dark paint, a dark groove on bright paint."""
     bright = float(canvas.mean()) < 0.5
     tone = float(rng.uniform(0.8, 0.95)) if bright else float(rng.uniform(0.1, 0.25))
     for outline in outlines:
-        fill(canvas, outline, cover((tone, tone, tone), 0.9))
+        fill(canvas, outline, paint_over((tone, tone, tone), 0.9))
 
 
-def _spot(rng: np.random.Generator, height: int, width: int, radius: float) -> FloatArray:
-    """A place from where `radius` stays inside."""
+def _random_center(rng: np.random.Generator, height: int, width: int, radius: float) -> FloatArray:
+    """Return a random center, x y in pixels, at least `radius` away from the border."""
     margin = np.array([min(radius + 1, width / 2), min(radius + 1, height / 2)])
     return np.asarray(margin + rng.random(2) * (np.array([width, height]) - 2 * margin))
 
 
 OUTLINES = {CHIP: _chip_outlines, DENT: _dent_outlines, SCRATCH: _scratch_outlines}
-SHADES = {CHIP: _chip_shade, DENT: _dent_shade, SCRATCH: _scratch_shade}
+PAINTERS = {CHIP: _paint_chip, DENT: _paint_dent, SCRATCH: _paint_scratch}

@@ -1,4 +1,4 @@
-"""What a generator draws: an image, and everything that is true of it."""
+"""`Specimen`: a synthetic image with its ground truth and damage."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Flaw:
     """One piece of damage.
 
     Attributes:
-        label_index: which damage, among the generator's own.
-        polygons: (k, 2) float64 each, x y pixels; the damage is all that they cover together.
-        mask: the same in pixels; not empty.
+        label_index: index of the kind of damage among those of the generator.
+        polygons: (k, 2) float64 each, x y in pixels; the damage is their union.
+        mask: the same as a mask; not empty.
     """
 
     label_index: int
@@ -31,14 +31,14 @@ class Flaw:
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """A drawn image with its truth.
+    """A synthetic image with its ground truth.
 
     Attributes:
-        id: `cell-00012`; unique in one run of a generator.
-        image: as `open_image` would give it.
-        ground_truth: for the task that was asked for.
-        group: the object photographed, shared by several specimens.
-        flaws: all that was drawn, whatever the task.
+        id: such as `cell-00012`; unique in one run of a generator.
+        image: as `open_image` returns it.
+        ground_truth: for the requested task.
+        group: the object in the image, which several specimens share.
+        flaws: all damage in the image, for every task.
     """
 
     id: str
@@ -49,21 +49,21 @@ class Specimen:
 
 
 def make_flaw(label_index: int, polygons: Sequence[FloatArray], size_hw: tuple[int, int]) -> Flaw | None:
-    """A flaw of these outlines; None where it would be smaller than four pixels."""
+    """Return a flaw with these outlines, or None if its area is below four pixels."""
     mask = mask_from_polygons(polygons, size_hw)
     return Flaw(label_index, tuple(polygons), mask) if mask.area >= 4 else None
 
 
-def ground_truth_of(
+def make_ground_truth(
     flaws: Sequence[Flaw], labels: Labels, task: Task, size_hw: tuple[int, int]
 ) -> GroundTruth:
-    """What `flaws` mean for a task; classification takes its label from the first flaw.
+    """Return the ground truth of an image for a task; classification takes the label of the first flaw.
 
     Args:
-        flaws: in any order.
-        labels: of the damage; for classification preceded by the label of images without any.
-        task: what is asked.
-        size_hw: of the image.
+        flaws: the damage in the image.
+        labels: the labels of the damage; for classification preceded by the label of undamaged images.
+        task: the requested task.
+        size_hw: height and width of the image, in pixels.
     """
     index = np.array([flaw.label_index for flaw in flaws], np.int64)
     boxes = np.array([mask_box(flaw.mask) for flaw in flaws]).reshape(-1, 4)
@@ -72,15 +72,21 @@ def ground_truth_of(
     return ground_truth
 
 
-def labels_of(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
-    """The labels a task speaks of: with the name and title of clean ones, without, or only "damage"."""
+def labels_for_task(task: Task, damage: Labels, clean: tuple[str, str]) -> Labels:
+    """Return the labels of a task.
+
+    Args:
+        task: the requested task.
+        damage: the labels of the damage.
+        clean: name and display name of undamaged images, which precede `damage` for classification.
+    """
     labels: Labels = task.hook("synthetic_labels")(damage, clean)
     return labels
 
 
 def check_request(count: int, size: int) -> None:
-    """BadInput for what no generator can draw."""
+    """Raise `BadInput` for a count or size that is out of range."""
     if count < 0:
-        raise BadInput(f"{count} images cannot be drawn; ask for 0 or more")
+        raise BadInput(f"count: expected at least 0 images, got {count}", reason="count")
     if size < 32:
-        raise BadInput(f"images of {size} px are too small to show damage; ask for 32 or more")
+        raise BadInput(f"size: expected at least 32 pixels, got {size}", reason="size")

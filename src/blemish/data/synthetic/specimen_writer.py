@@ -1,4 +1,4 @@
-"""Specimens written as ordinary data sets, as people bring them."""
+"""Write specimens as data sets in layouts that are common among users."""
 
 from __future__ import annotations
 
@@ -42,21 +42,29 @@ def write_cells(
     splits: Splits = None,
     suffix: str = ".png",
 ) -> Dataset:
-    """Draw solar cells and write them as a data set.
+    """Generate images of solar cells and write them as a data set.
 
     Args:
-        root: the folder; made where it does not exist.
-        count: how many.
+        root: the folder; created if it does not exist.
+        count: number of images.
         seed: the same seed writes the same bytes.
-        layout: as for `write_specimens`.
-        task: the layout's own, where not given.
-        size: height and width, pixels.
+        layout: see `write_specimens`.
+        task: the task. Default: the first one of the layout.
+        size: height and width, in pixels, >= 32.
         bits: 8 or 16.
-        splits: as for `write_specimens`.
-        suffix: of the images; 16 bits take `.png` or `.tif`.
+        splits: see `write_specimens`.
+        suffix: suffix of the images; 16 bits need `.png` or `.tif`.
+
+    Returns:
+        The data set, with paths, sizes, groups, splits and ground truth.
+
+    Raises:
+        UnknownName: the layout or suffix does not exist.
+        BadInput: count, size or bits are out of range, or the layout cannot represent the task.
+        StorageFull: the disk is full or read-only.
     """
-    drawn = cells(count, seed, size=size, bits=bits, task=_task(layout, task))
-    return write_specimens(drawn, root, layout=layout, splits=splits, suffix=suffix)
+    specimens = cells(count, seed, size=size, bits=bits, task=_task_of_layout(layout, task))
+    return write_specimens(specimens, root, layout=layout, splits=splits, suffix=suffix)
 
 
 def write_panels(
@@ -70,9 +78,9 @@ def write_panels(
     splits: Splits = None,
     suffix: str = ".png",
 ) -> Dataset:
-    """Draw painted panels and write them as a data set; arguments as for `write_cells`."""
-    drawn = panels(count, seed, size_hw=size_hw, task=_task(layout, task))
-    return write_specimens(drawn, root, layout=layout, splits=splits, suffix=suffix)
+    """Generate images of painted panels and write them as a data set; see `write_cells`."""
+    specimens = panels(count, seed, size_hw=size_hw, task=_task_of_layout(layout, task))
+    return write_specimens(specimens, root, layout=layout, splits=splits, suffix=suffix)
 
 
 def write_vehicles(
@@ -85,8 +93,8 @@ def write_vehicles(
     splits: Splits = None,
     suffix: str = ".png",
 ) -> Dataset:
-    """Draw fronts and rears of vehicles and write them as a data set; arguments as for `write_cells`."""
-    _task(layout, Task.CLASSIFICATION)
+    """Generate images of vehicles and write them as a data set; see `write_cells`."""
+    _task_of_layout(layout, Task.CLASSIFICATION)
     return write_specimens(
         vehicles(count, seed, size_hw=size_hw), root, layout=layout, splits=splits, suffix=suffix
     )
@@ -102,43 +110,44 @@ def write_specimens(
 ) -> Dataset:
     """Write specimens as a data set.
 
-    Layouts, with `SPLIT/` only where there are splits:
+    Layouts, with `SPLIT/` only if there are splits:
 
-        images     images/ID.png; the truths stand in the data set that comes back, and nowhere else
+        images          images/ID.png; only the returned data set contains the ground truth
         folders         SPLIT/LABEL/ID.png
         csv             images/ID.png, labels.csv: path,label,split
         multilabel-csv  images/ID.png, labels.csv: filename;crack;inactive, and split
-        boxes-csv       images/ID.png, boxes.csv: filename,width,height,class,x,y,w,h, one line a box
+        boxes-csv       images/ID.png, boxes.csv: filename,width,height,class,x,y,w,h, one line per box
 
     Args:
-        specimens: as a generator draws them; they are written one by one.
-        root: the folder; made where it does not exist.
-        layout: one of the above.
-        splits: the share of each split, such as {"train": .6, "val": .2, "test": .2}; groups stay together.
-        suffix: of the images.
+        specimens: the output of a generator; it is written one by one.
+        root: the folder; created if it does not exist.
+        layout: one of the layouts above.
+        splits: the fraction of each split, such as {"train": .6, "val": .2, "test": .2}; a group is never
+            divided. Default: no splits.
+        suffix: suffix of the images: `.png`, `.jpg`, `.webp`, `.tif` or `.bmp`.
 
     Returns:
-        The data set, with paths, sizes, groups, splits and truths.
+        The data set, with paths, sizes, groups, splits and ground truth.
 
     Raises:
-        UnknownName: a layout or suffix that does not exist.
-        BadInput: a layout that cannot hold the task.
-        StorageFull: it could not be written.
+        UnknownName: the layout or suffix does not exist.
+        BadInput: there are no specimens, or the layout cannot represent the task.
+        StorageFull: the disk is full or read-only.
     """
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     if suffix not in SUFFIXES:
         raise UnknownName("suffix", suffix, SUFFIXES)
-    root, drawn = Path(root), iter(specimens)
-    first = next(drawn, None)
+    root, remaining = Path(root), iter(specimens)
+    first = next(remaining, None)
     if first is None:
-        raise BadInput("no images to write; ask for 1 or more")
+        raise BadInput("count: expected at least 1 image, got 0", reason="count")
     task, labels = first.ground_truth.task, first.ground_truth.labels
-    _task(layout, task)
+    _task_of_layout(layout, task)
     samples: list[Sample] = []
     try:
-        # The shares need the number of groups, so folders of splits are filled at the end.
-        for specimen in itertools.chain([first], drawn):
+        # The number of groups is known only at the end, so images move to the folders of splits then.
+        for specimen in itertools.chain([first], remaining):
             folder = specimen.ground_truth.label_names[0] if layout == "folders" else "images"
             path = root / folder / f"{specimen.id}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,28 +162,34 @@ def write_specimens(
                 )
             )
         if splits:
-            samples = _with_splits(samples, splits)
+            samples = _assign_splits(samples, splits)
             if layout == "folders":
-                samples = [_moved(sample, root) for sample in samples]
+                samples = [_move_to_split(sample, root) for sample in samples]
         if layout.endswith("csv"):
             _write_table(samples, root, layout)
     except OSError as error:
         raise StorageFull(
-            f"{root} could not be written ({error.strerror}); free some space or choose another folder"
+            f"{root}: cannot be written ({error.strerror}). Free some space or choose another folder."
         ) from error
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format=layout)
 
 
 def save_image(image: LoadedImage, path: Path) -> None:
-    """Write an image in the format of the path's suffix: 16 bits as such, equal channels as grey."""
+    """Write an image in the format of the path's suffix; three equal channels are written as grayscale.
+
+    Raises:
+        BadInput: a 16-bit image with a suffix other than `.png` or `.tif`.
+    """
     pixels = image.pixels
     if image.is_16bit:
         if path.suffix not in (".png", ".tif"):
-            raise BadInput(f"{path.suffix} files do not hold 16 bits; take .png or .tif")
+            raise BadInput(
+                f"{path}: expected the suffix .png or .tif for 16 bits, got {path.suffix}", reason="suffix"
+            )
         Image.fromarray(pixels).save(path)
         return
-    grey = bool((pixels[..., :1] == pixels[..., 1:]).all())
-    raster = Image.fromarray(pixels[..., 0] if grey else pixels)
+    is_gray = bool((pixels[..., :1] == pixels[..., 1:]).all())
+    raster = Image.fromarray(pixels[..., 0] if is_gray else pixels)
     if path.suffix == ".webp":
         raster.save(path, lossless=True)
     elif path.suffix == ".jpg":
@@ -185,19 +200,21 @@ def save_image(image: LoadedImage, path: Path) -> None:
         raster.save(path)
 
 
-def _task(layout: str, task: Task | str | None) -> Task:
+def _task_of_layout(layout: str, task: Task | str | None) -> Task:
     if layout not in LAYOUTS:
         raise UnknownName("layout", layout, LAYOUTS)
     known = LAYOUTS[layout]
     chosen = Task.SEGMENTATION if layout == "images" else known[0]
     chosen = chosen if task is None else Task(task)
     if chosen not in known:
-        raise BadInput(f"the layout {layout!r} cannot hold {chosen}; it holds {', '.join(known)}")
+        raise BadInput(
+            f"layout {layout!r}: expected the task {' or '.join(known)}, got {chosen}", reason="layout-task"
+        )
     return chosen
 
 
-def _with_splits(samples: list[Sample], splits: Mapping[str, float]) -> list[Sample]:
-    """Whole groups to each split, spread over the set, at least one where there are enough."""
+def _assign_splits(samples: list[Sample], splits: Mapping[str, float]) -> list[Sample]:
+    """Assign each group to one split, at least one group per split if there are enough."""
     groups = list(dict.fromkeys(sample.group for sample in samples))
     shares = np.array([float(v) for v in splits.values()])
     edges = np.round(np.cumsum(shares / shares.sum()) * len(groups)).astype(int)
@@ -213,14 +230,14 @@ def _with_splits(samples: list[Sample], splits: Mapping[str, float]) -> list[Sam
     return [replace(sample, split=split_of[sample.group]) for sample in samples]
 
 
-def _moved(sample: Sample, root: Path) -> Sample:
-    place = f"{sample.split}/{sample.id}"
-    path = root / place
+def _move_to_split(sample: Sample, root: Path) -> Sample:
+    new_id = f"{sample.split}/{sample.id}"
+    path = root / new_id
     path.parent.mkdir(parents=True, exist_ok=True)
     sample.path.replace(path)
     if not any(sample.path.parent.iterdir()):
         sample.path.parent.rmdir()
-    return replace(sample, id=place, path=path)
+    return replace(sample, id=new_id, path=path)
 
 
 def _write_table(samples: list[Sample], root: Path, layout: str) -> None:
