@@ -270,7 +270,7 @@ def test_a_check_says_what_the_reader_passed_over(draw, tmp_path):
             draw(f"{split}/{label}/{split}-{label}.png")
     draw("extra/crack/z.png")
     result = run("check", tmp_path)
-    assert "the folder 'extra' was left out" in result.stderr
+    assert "'extra'" in result.stderr
     assert json.loads(run("check", tmp_path, "--json", "--fast").stdout)["notes"]
 
 
