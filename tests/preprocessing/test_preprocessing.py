@@ -65,8 +65,12 @@ def test_resize_stretch_equals_pillow(size_hw, name):
     assert (small == np.asarray(Image.fromarray(image.pixels).resize((40, 32), kind))).all()
 
 
-@pytest.mark.parametrize("size_hw", [(333, 500), (500, 333), (97, 2000), (50, 60), (1, 1)], ids=str)
-@pytest.mark.parametrize(("resize_to", "side"), [(256, 224), (64, 64), (224, 224), (32, 64)])
+@pytest.mark.parametrize(
+    "size_hw", [(333, 500), (500, 333), (97, 2000), (50, 60), (1, 1), (224, 224)], ids=str
+)
+@pytest.mark.parametrize(
+    ("resize_to", "side"), [(256, 224), (64, 64), (224, 224), (32, 64), (33, 64), (30, 65), (31, 64)]
+)
 def test_resize_shortest_equals_torchvision(size_hw, resize_to, side):
     transforms = pytest.importorskip("torchvision.transforms")
     image = wave_image(size_hw)
@@ -213,3 +217,54 @@ def test_prepare_any_image_any_input(height, width, size, kind, resize_to, deep)
 @pytest.mark.parametrize("size_hw", SIZES, ids=str)
 def test_place_equals_placement_of_resize(spec, size_hw):
     assert place(size_hw, spec) == resize(wave_image(size_hw), spec)[1]
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "spec", "box"),
+    [
+        # 51 x 0.64 = 32.64 becomes 33 pixels; of 31 pixels of padding, 15 are on the left or above.
+        ((100, 51), {}, (15, 0, 48, 64)),
+        ((51, 100), {}, (0, 15, 64, 48)),
+        ((100, 51), {"letterbox_align": "corner"}, (0, 0, 33, 64)),
+        # 49 x 0.64 = 31.36 becomes 31 pixels; of 33 pixels of padding, 16 are on the left or above.
+        ((100, 49), {}, (16, 0, 47, 64)),
+        ((49, 100), {}, (0, 16, 64, 47)),
+        ((100, 100), {"size_hw": (64, 37)}, (0, 13, 37, 50)),
+        ((100, 100), {"size_hw": (37, 64)}, (13, 0, 50, 37)),
+    ],
+)
+def test_resize_letterbox_odd_padding(size_hw, spec, box):
+    white = LoadedImage(np.full((*size_hw, 3), 255, np.uint8))
+    spec = InputSpec(**{"size_hw": (64, 64), "resize": "letterbox", "pad_value": 0, **spec})
+    small, placement = resize(white, spec)
+    expected = np.zeros(spec.size_hw, np.uint8)
+    expected[box[1] : box[3], box[0] : box[2]] = 255
+    assert (small == expected[..., None]).all()
+    corners = np.array([[0, 0, size_hw[1], size_hw[0]]])
+    assert placement.to_network(corners) == pytest.approx(np.array([box]))
+
+
+def test_resize_shortest_default_is_shorter_side_of_input():
+    for size_hw in ((40, 60), (60, 40)):
+        _, placement = resize(wave_image((100, 200)), InputSpec(size_hw=size_hw, resize="shortest"))
+        assert placement.scale_xy == (0.4, 0.4)
+
+
+def test_resize_padding_of_16_bits_equals_padding_of_8_bits():
+    image = LoadedImage(np.zeros((10, 20), np.uint16))
+    small, _ = resize(image, InputSpec(size_hw=(20, 20), resize="letterbox", pad_value=51))
+    assert small[0, 0].tolist() == [np.float32(0.2)] * 3
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 101, 50), (0, 0, 100, 51), (90, 40, 100, 60)])
+def test_resize_refuses_crop_outside_landscape_and_portrait(crop):
+    with raises("bad-input.crop-outside-image", "100 x 50"):
+        resize(wave_image((50, 100)), SPECS["stretch"], crop)
+    with raises("bad-input.crop-outside-image", "50 x 100"):
+        resize(wave_image((100, 50)), SPECS["stretch"], (crop[1], crop[0], crop[3], crop[2]))
+    resize(wave_image((50, 100)), SPECS["stretch"], (0, 0, 100, 50))
+
+
+def test_resize_crop_placement_of_different_scales():
+    _, placement = resize(wave_image((100, 200)), InputSpec(size_hw=(40, 40)), (50, 20, 90, 40))
+    assert placement.to_network(np.array([[50, 20, 90, 40]])).tolist() == [[0, 0, 40, 40]]

@@ -152,7 +152,7 @@ def _plan(region: Region, spec: InputSpec, *, is_cropped: bool) -> _Plan:
     scale = (whole[0] / (right - left), whole[1] / (bottom - top))
     size = (min(width, whole[0]), min(height, whole[1]))
     cut = (round((whole[0] - size[0]) / 2), round((whole[1] - size[1]) / 2))
-    start = (round((width - size[0]) / 2), round((height - size[1]) / 2))
+    start = ((width - size[0]) // 2, (height - size[1]) // 2)
     visible = (
         left + cut[0] / scale[0],
         top + cut[1] / scale[1],
