@@ -1,13 +1,12 @@
-"""COCO AP side by side: Blemish, pycocotools, and hotcoco where it is installed.
+"""Compare the speed and the memory of COCO AP in Blemish, pycocotools and hotcoco (if it is installed).
 
-    python bench/map.py                    # 5,000 images, 100,000+ detections, boxes and masks
-    python bench/map.py --images 500  # a smaller one
-    python bench/map.py --report 1000      # the whole report of so many images of masks: time and memory
+    python bench/map.py                 # 5,000 images, more than 100,000 detections, boxes and masks
+    python bench/map.py --images 500    # fewer images
+    python bench/map.py --report 1000   # time and memory of the whole report of 1,000 images with masks
 
-Each contender runs in a process of its own, on the same objects: seconds and peak memory are those of the
-evaluation alone, from arrays or COCO dictionaries already in memory to the twelve figures; on a machine that
-is busy with other things the seconds of the processor say more. A last line gives Blemish ten times the
-detections.
+Each evaluator runs in a process of its own, on the same objects. Seconds and peak memory are those of the
+evaluation alone, from arrays or COCO dictionaries in memory to the twelve metrics; on a busy machine, compare
+the CPU seconds. The last line of each kind gives Blemish ten times as many detections.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ import numpy as np
 
 SIDE = 640
 LABELS = 20
-FIGURES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-FIGURES += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
+METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+METRICS += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
 
 
 def scene(images, per_ground_truth, seed=0):
-    """(m, 6) truths and (n, 7) detections: image, label, xyxy, and for detections a score."""
+    """Return (m, 6) ground truths and (n, 7) detections: image, label, xyxy, and for detections a score."""
     rng = np.random.default_rng(seed)
     count = rng.poisson(7, images)
     ground_truths = np.zeros((count.sum(), 6))
@@ -39,22 +38,24 @@ def scene(images, per_ground_truth, seed=0):
     size = rng.choice([20, 60, 160], (len(ground_truths), 1)) * rng.uniform(0.6, 1.4, (len(ground_truths), 2))
     corner = rng.uniform(0, 1, (len(ground_truths), 2)) * (SIDE - size)
     ground_truths[:, 2:] = np.concatenate([corner, corner + size], 1)
-    found = np.repeat(ground_truths, per_ground_truth, 0)
-    wide = found[:, 4:6] - found[:, 2:4]
+    detections = np.repeat(ground_truths, per_ground_truth, 0)
+    wide = detections[:, 4:6] - detections[:, 2:4]
     shift = (
-        rng.normal(size=(len(found), 4)) * np.tile(wide, 2) * rng.choice([0.03, 0.1, 0.3], (len(found), 1))
+        rng.normal(size=(len(detections), 4))
+        * np.tile(wide, 2)
+        * rng.choice([0.03, 0.1, 0.3], (len(detections), 1))
     )
-    boxes = np.clip(found[:, 2:] + shift, 0, SIDE)
-    found[:, 2:] = np.concatenate(
+    boxes = np.clip(detections[:, 2:] + shift, 0, SIDE)
+    detections[:, 2:] = np.concatenate(
         [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1
     )
-    wrong = rng.random(len(found)) < 0.2
-    found[wrong, 1] = rng.integers(0, LABELS, wrong.sum())
-    return ground_truths, np.concatenate([found, rng.random((len(found), 1))], 1)
+    wrong = rng.random(len(detections)) < 0.2
+    detections[wrong, 1] = rng.integers(0, LABELS, wrong.sum())
+    return ground_truths, np.concatenate([detections, rng.random((len(detections), 1))], 1)
 
 
 def run_lengths(box):
-    """COCO's run lengths of an ellipse in a box, column by column, as people's outlines are."""
+    """Return COCO's run lengths of an ellipse in a box, column by column."""
     x1, y1, x2, y2 = box
     columns = np.arange(int(np.ceil(x1 - 0.5)), int(np.floor(x2 - 0.5)) + 1)
     half = (
@@ -73,7 +74,7 @@ def as_objects(rows, images, masks):
     from blemish.arrays import Mask
     from blemish.metrics.object_arrays import ObjectArrays
 
-    held = tuple(Mask((SIDE, SIDE), run_lengths(b)) for b in rows[:, 2:6]) if masks else None
+    all_masks = tuple(Mask((SIDE, SIDE), run_lengths(b)) for b in rows[:, 2:6]) if masks else None
     boxes = rows[:, 2:6]
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return ObjectArrays(
@@ -82,19 +83,19 @@ def as_objects(rows, images, masks):
         image=rows[:, 0].astype(int),
         label=rows[:, 1].astype(int),
         boxes=boxes,
-        area=area if held is None else np.array([m.area for m in held], float),
+        area=area if all_masks is None else np.array([m.area for m in all_masks], float),
         score=rows[:, 6] if rows.shape[1] > 6 else np.ones(len(rows)),
         crowd=np.zeros(len(rows), bool),
         difficult=np.zeros(len(rows), bool),
-        masks=held,
+        masks=all_masks,
     )
 
 
-def as_coco(ground_truths, found, image_count, masks):
+def as_coco(ground_truths, detections, image_count, masks):
     from pycocotools import mask as api
 
     sides = []
-    for rows in (ground_truths, found):
+    for rows in (ground_truths, detections):
         side = []
         for i, row in enumerate(rows.tolist()):
             x1, y1, x2, y2 = row[2:6]
@@ -117,7 +118,7 @@ def as_coco(ground_truths, found, image_count, masks):
 
 
 def as_annotations(rows, images):
-    """What `evaluate` scores: a Truth an image, or a Prediction where there are scores, with masks."""
+    """Return a GroundTruth per image, or a Prediction if the rows have scores, with masks."""
     from blemish.arrays import Mask
     from blemish.structures import GroundTruth, Labels, Prediction, Task
 
@@ -145,17 +146,17 @@ def as_annotations(rows, images):
 
 
 def report(images):
-    """Seconds and peak memory of a whole report, intervals included, in this process."""
-    ground_truths, found = (as_annotations(rows, images) for rows in scene(images, 3))
+    """Print the seconds and the peak memory of a whole report with intervals, in this process."""
+    ground_truths, detections = (as_annotations(rows, images) for rows in scene(images, 3))
     before, start = peak_mb(), (time.perf_counter(), time.process_time())
     from blemish.evaluation import score_predictions
 
-    made = score_predictions(found, ground_truths)
+    result = score_predictions(detections, ground_truths)
     seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
     print(
-        f"{images:,} images of {SIDE} px, {sum(map(len, ground_truths)):,} truths and "
-        f"{sum(map(len, found)):,} detections with masks: {seconds:.1f} s ({busy:.1f} of the processor), "
-        f"peak {peak_mb():.0f} MB, {before:.0f} before; AP {made.value('ap'):.3f}"
+        f"{images:,} images of {SIDE} px, {sum(map(len, ground_truths)):,} objects and "
+        f"{sum(map(len, detections)):,} detections with masks: {seconds:.1f} s ({busy:.1f} s of CPU time), "
+        f"peak {peak_mb():.0f} MB, {before:.0f} before; AP {result.value('ap'):.3f}"
     )
 
 
@@ -164,19 +165,19 @@ def peak_mb():
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
 
 
-def contend(name, images, per_ground_truth, masks):
-    """One contender, in this process: seconds, peak memory and the twelve figures."""
-    ground_truths, found = scene(images, per_ground_truth)
+def run_evaluator(name, images, per_ground_truth, masks):
+    """Run one evaluator in this process; return seconds, peak memory and the twelve metrics."""
+    ground_truths, detections = scene(images, per_ground_truth)
     if name == "blemish":
         from blemish.metrics.average_precision import accumulate
         from blemish.metrics.coco_matching import match_detections
 
-        sides = as_objects(found, images, masks), as_objects(ground_truths, images, masks)
+        sides = as_objects(detections, images, masks), as_objects(ground_truths, images, masks)
         start = time.perf_counter(), time.process_time()
         metrics = accumulate(match_detections(*sides)).metrics()
-        stats = [metrics[n] for n in FIGURES]
+        stats = [metrics[n] for n in METRICS]
     else:
-        data, results = as_coco(ground_truths, found, images, masks)
+        data, results = as_coco(ground_truths, detections, images, masks)
         if name == "pycocotools":
             from pycocotools.coco import COCO
             from pycocotools.cocoeval import COCOeval
@@ -201,11 +202,18 @@ def contend(name, images, per_ground_truth, masks):
             evaluation.summarize()
         stats = [float(v) for v in evaluation.stats]
     seconds, busy = time.perf_counter() - start[0], time.process_time() - start[1]
-    return {"seconds": seconds, "busy": busy, "peak_mb": peak_mb(), "detections": len(found), "stats": stats}
+    return {
+        "seconds": seconds,
+        "busy": busy,
+        "peak_mb": peak_mb(),
+        "detections": len(detections),
+        "stats": stats,
+    }
 
 
-def measured(*arguments):
-    command = [sys.executable, __file__, "--contend", *map(str, arguments)]
+def run_in_process(*arguments):
+    """Run one evaluator in a process of its own and return what it measured."""
+    command = [sys.executable, __file__, "--evaluator", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -213,12 +221,12 @@ def measured(*arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--report", type=int, metavar="PHOTOGRAPHS")
-    parser.add_argument("--contend", nargs=4)
+    parser.add_argument("--report", type=int, metavar="IMAGES")
+    parser.add_argument("--evaluator", nargs=4)
     arguments = parser.parse_args()
-    if arguments.contend:
-        name, images, per_ground_truth, masks = arguments.contend
-        print(json.dumps(contend(name, int(images), int(per_ground_truth), masks == "True")))
+    if arguments.evaluator:
+        name, images, per_ground_truth, masks = arguments.evaluator
+        print(json.dumps(run_evaluator(name, int(images), int(per_ground_truth), masks == "True")))
         return
     if arguments.report:
         report(arguments.report)
@@ -229,14 +237,14 @@ def main():
         f"{'peak MB':>10}{'largest difference':>22}"
     )
     for masks in (False, True):
-        reference = measured("pycocotools", n, 3, masks)
+        reference = run_in_process("pycocotools", n, 3, masks)
         for name in ("pycocotools", "blemish", "hotcoco"):
             try:
-                row = reference if name == "pycocotools" else measured(name, n, 3, masks)
+                row = reference if name == "pycocotools" else run_in_process(name, n, 3, masks)
             except subprocess.CalledProcessError:
                 continue
             show("masks" if masks else "boxes", name, row, reference)
-        tenfold = measured("blemish", n, 30, masks)
+        tenfold = run_in_process("blemish", n, 30, masks)
         show("masks" if masks else "boxes", "blemish x 10", tenfold, None)
 
 

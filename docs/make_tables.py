@@ -106,7 +106,7 @@ def metrics_page() -> str:
     rows = [
         "# Metrics",
         "",
-        "This page is generated from the table of metrics by `make docs`. [Evaluation](evaluation.md) says how they are computed.",
+        "This page is generated from the table of metrics by `make docs`. [Evaluation](evaluation.md) describes how they are computed.",
         "",
         "| name | display name | meaning | better | range | tasks | per label for |",
         "|---|---|---|---|---|---|---|",

@@ -106,9 +106,7 @@ def test_compare_models_with_and_without_masks_by_boxes(tiny, tmp_path):
     ):
         outputs = found | more
         roles = tuple({"name": n, "role": n, "activation": "probabilities"} for n in outputs)
-        promise = tiny.contract(
-            task, outputs=roles, decoder={"name": "final"}, min_score=0.1, name=str(task)
-        )
+        promise = tiny.contract(task, outputs=roles, decoder={"name": "final"}, min_score=0.1, name=str(task))
         files.append(write_model_file(tmp_path / f"{task}.onnx", tiny.fixed_graph(**outputs), promise).path)
     path = tmp_path / "p.png"
     Image.new("RGB", (8, 8)).save(path)

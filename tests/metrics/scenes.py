@@ -78,12 +78,12 @@ def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=T
         ground_truths[:, 2:6], detections[:, 2:6] = ground_truths[:, 2:6].round(), detections[:, 2:6].round()
     if levels:
         detections[:, 6] = np.round(detections[:, 6] * levels) / levels
-    pictures = [
+    ellipses = [
         [ellipse(row[2:6]) for row in side] if masks else None for side in (ground_truths, detections)
     ]
     return (
-        objects(ground_truths, images, labels, masks=pictures[0]),
-        objects(detections, images, labels, masks=pictures[1]),
+        objects(ground_truths, images, labels, masks=ellipses[0]),
+        objects(detections, images, labels, masks=ellipses[1]),
     )
 
 

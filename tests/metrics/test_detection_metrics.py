@@ -10,8 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from scenes import objects, pycocotools_eval, random_scene
 
-from blemish.metrics.average_precision import accumulate
+from blemish.metrics.average_precision import RECALLS, accumulate
 from blemish.metrics.bootstrap_metrics import (
+    _required_true_positives,
     count_at_thresholds,
     image_presence,
     label_average_precision,
@@ -231,10 +232,10 @@ def test_object_confusion_counts_missed_objects_and_false_positives():
             row(1, 1, (0, 0, 10, 10), 0.2),  # below the threshold
         ],
     )
-    verdict = object_confusion(match_detections(detections, ground_truths), np.array([0.5, 0.5]))
-    assert verdict.matrix.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
-    assert len(verdict.missed) == 2
-    assert len(verdict.false_positives) == 2
+    confusion = object_confusion(match_detections(detections, ground_truths), np.array([0.5, 0.5]))
+    assert confusion.matrix.tolist() == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert len(confusion.missed) == 2
+    assert len(confusion.false_positives) == 2
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -383,3 +384,21 @@ def test_choose_object_thresholds_puts_the_smallest_threshold_in_a_gap():
     assert choose_object_thresholds(match_detections(detections, ground_truths))[0] == pytest.approx(
         (0.2 + 0.05) / 2, abs=1e-4
     )
+
+
+def test_required_true_positives_equal_a_search_over_rounded_quotients():
+    positives = np.arange(1, 301)
+    required = _required_true_positives(positives)
+    for column, whole in enumerate(positives):
+        reached = np.arange(whole + 1) / whole >= RECALLS[:, None]
+        np.testing.assert_array_equal(required[:, column], reached.argmax(1))
+
+
+def test_count_at_thresholds_and_image_presence_include_a_score_equal_to_the_threshold():
+    square = (0, 0, 9, 9)
+    ground_truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.5), row(1, 0, square, 0.5)])
+    matches, thresholds = match_detections(found, ground_truths), np.array([0.5, 0.5])
+    counts = count_at_thresholds(matches, thresholds, np.ones((2, 1)))
+    assert counts.true_positives[0, 0] == 1 and counts.false_positives[0, 0] == 1
+    assert image_presence(matches, thresholds)[0].tolist() == [True, True]
+    assert object_confusion(matches, thresholds).matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]

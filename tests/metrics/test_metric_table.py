@@ -35,7 +35,7 @@ def registered():
 
 
 def single(index, scores):
-    truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[index])
+    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[index])
     prediction = Prediction(
         task=Task.CLASSIFICATION,
         labels=LABELS,
@@ -44,7 +44,7 @@ def single(index, scores):
         label_scores=scores,
         thresholds=[0.5, 0.5],
     )
-    return truth, prediction
+    return ground_truth, prediction
 
 
 def accuracy(ground_truths, predictions):
@@ -119,10 +119,10 @@ def test_compute_custom_metrics_a_failure_does_not_stop_the_others(registered):
 
 
 def test_resampled_statistic_repeats_images_by_their_weights(registered):
-    truths, predictions = zip(
+    ground_truths, predictions = zip(
         single(0, [0.9, 0.1]), single(1, [0.6, 0.4]), single(1, [0.2, 0.8]), strict=True
     )
     name = registered(accuracy)
-    statistic = resampled_statistic(custom_metrics("classification"), truths, predictions)
+    statistic = resampled_statistic(custom_metrics("classification"), ground_truths, predictions)
     weights = np.array([[1, 0], [1, 3], [1, 1]], float)
     assert statistic(weights)[name] == pytest.approx([2 / 3, 1 / 4])

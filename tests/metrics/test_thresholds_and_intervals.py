@@ -135,3 +135,11 @@ def test_bootstrap_of_ten_thousand_images_takes_seconds():
     start = time.perf_counter()
     bootstrap(everything, 10_000)
     assert time.perf_counter() - start < 30
+
+
+def test_resample_draws_every_image_and_every_group_equally_often():
+    drawn = np.concatenate(list(resample(7, resamples=4000, seed=1)), axis=1)
+    np.testing.assert_allclose(drawn.mean(1), 1, atol=0.08)
+    np.testing.assert_allclose(drawn.var(1), 6 / 7, atol=0.1)
+    groups = np.concatenate(list(resample(3, groups=["c", "a", "b"], resamples=4000, seed=1)), axis=1)
+    np.testing.assert_allclose(groups.mean(1), 1, atol=0.08)

@@ -273,7 +273,7 @@ def _evaluate_sample(
     dataset = open_dataset(data, format=data_format, images=images, task=predictor.task, minimum_labels=1)
     report = report_sample(predictor, dataset, name, mapping)
     buffer = io.BytesIO()
-    report.picture.save(buffer, "PNG")
+    report.drawing.save(buffer, "PNG")
     path = (output or Path()) / f"{Path(report.sample.id).stem}.compared.png"
     write_atomically(path, buffer.getvalue())
     if as_json:

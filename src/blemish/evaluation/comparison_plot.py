@@ -103,7 +103,7 @@ def _value(model: ComparedModel, name: str) -> float:
 
 
 def _axis_limits(milliseconds: list[float]) -> tuple[float, float]:
-    """Return the ends of the horizontal axis as powers of ten, with room next to the dots."""
+    """Return the ends of the horizontal axis as powers of ten, with a margin on both sides."""
     low, high = (math.log10(max(v, 1e-3)) for v in (min(milliseconds), max(milliseconds)))
     return math.floor((low - 0.1) * 4) / 4, math.ceil((high + 0.1) * 4) / 4
 

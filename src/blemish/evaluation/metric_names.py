@@ -28,7 +28,7 @@ def metric_display_name(name: str) -> str:
 
 
 def metric_meaning(name: str) -> str:
-    """Return one line that says what a metric means and whether lower is better.
+    """Return the meaning of a metric in one line, with a note if lower is better.
 
     Example:
         >>> metric_meaning("log_loss")

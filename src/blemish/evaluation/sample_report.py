@@ -25,14 +25,14 @@ class SampleReport:
         ground_truth: in the model's labels.
         prediction: of the model.
         lines: the comparison, one line per label, object or coordinate.
-        picture: ground truth and prediction, drawn next to each other in RGB.
+        drawing: ground truth and prediction next to each other, in RGB.
     """
 
     sample: Sample
     ground_truth: GroundTruth
     prediction: Prediction
     lines: tuple[str, ...]
-    picture: Image
+    drawing: Image
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as `blemish evaluate --sample ID --json` prints it."""
@@ -76,11 +76,11 @@ def report_sample(
     image = open_image(sample.path)
     prediction = predictor.predict(image)
     canvas = image.to_pil(predictor.contract.inputs[0].white_level)
-    picture = side_by_side(
+    drawing = side_by_side(
         [draw(ground_truth, canvas), draw(prediction.filter_scores(), canvas)], ["ground truth", "prediction"]
     )
     lines = tuple(compare_sample(ground_truth, prediction))
-    return SampleReport(sample, ground_truth, prediction, lines, picture)
+    return SampleReport(sample, ground_truth, prediction, lines, drawing)
 
 
 def find_sample(dataset: Dataset, name: str) -> Sample:

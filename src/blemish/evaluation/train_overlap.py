@@ -65,7 +65,7 @@ class TrainOverlap:
         if self.val or self.near_val:
             validation = len(self.val) + len(self.near_val)
             text = (
-                f"{validation} of {self.images} images are the images on which the epoch, the temperature or the "
+                f"{validation} of {self.images} images are those on which the epoch, the temperature or the "
                 "thresholds were chosen, or nearly identical to them: the metrics have an optimistic bias."
             )
             out.append(ReportWarning("optimistic-bias", text))

@@ -70,8 +70,8 @@ def match_detections(
     """Match detections with ground truth.
 
     Within an image and a label, each detection in descending order of score matches the free ground truth
-    with the largest IoU of at least the threshold; of equal IoUs, the later ground truth. An ignored ground
-    truth (a crowd, or an object outside the area range) is matched only if no other one is left. A detection
+    with the largest IoU of at least the threshold; of equal IoUs, the later ground truth. An ignored one (a
+    crowd, or an object outside the area range) is matched only if no other one is left. A detection
     that matches an ignored ground truth is ignored, and so is an unmatched detection outside the area range.
     A crowd can be matched any number of times.
 
@@ -97,8 +97,9 @@ def match_detections(
         for objects in (detections, ground_truths)
     ]
     ignored = ground_truths.crowd[:, None] | outside[1]
-    pairs = overlapping_pairs(detections, ground_truths, min_iou=float(ious.min(initial=1)))
-    matched = _match(pairs, rank, ignored, ground_truths.crowd, ious)
+    reachable = np.minimum(ious, 1 - 1e-10)  # as in pycocotools, rounding does not prevent an IoU of 1
+    pairs = overlapping_pairs(detections, ground_truths, min_iou=float(reachable.min(initial=1)))
+    matched = _match(pairs, rank, ignored, ground_truths.crowd, reachable)
     outcome = np.where(outside[0][:, :, None], IGNORED, FALSE_POSITIVE).astype(np.int8)
     outcome = np.repeat(outcome, len(ious), axis=2)
     row, area, iou = np.nonzero(matched >= 0)
@@ -131,7 +132,7 @@ def _match(
     # The pairs of a detection are in ascending order of preference, so the last free one is its match.
     order = np.lexsort((pairs.ground_truth, pairs.iou, pairs.detection))
     detection, ground_truth, iou = pairs.detection[order], pairs.ground_truth[order], pairs.iou[order]
-    enough = iou[:, None] >= np.minimum(ious, 1 - 1e-10)
+    enough = iou[:, None] >= ious
     free = np.ones((len(ignored), area_count, len(ious)), bool)
     by_rank = np.argsort(rank[detection], kind="stable")
     borders = np.searchsorted(rank[detection][by_rank], np.arange(int(rank.max(initial=-1)) + 2))

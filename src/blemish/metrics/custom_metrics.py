@@ -19,8 +19,8 @@ class CustomValues:
 
     Attributes:
         values: by name; NaN for a metric that is undefined or failed.
-        failures: for each metric that raised an exception or returned no number, one sentence that names
-            its module and says what happened.
+        failures: for each metric that raised an exception or returned no number, one sentence with its
+            module and the exception.
     """
 
     values: dict[str, float]
@@ -32,7 +32,7 @@ def compute_custom_metrics(
 ) -> CustomValues:
     """Compute every third-party metric of a task.
 
-    A metric that fails does not stop the others: its value is NaN, and `failures` says why.
+    A metric that fails does not stop the others: its value is NaN, and `failures` contains the exception.
 
     Args:
         task: the task of the predictions.
@@ -77,7 +77,7 @@ def resampled_statistic(
 def _compute(
     spec: MetricSpec, ground_truths: Sequence[GroundTruth], predictions: Sequence[Prediction]
 ) -> tuple[float, str]:
-    """Return the metric's value and "", or NaN and a sentence that says what failed."""
+    """Return the metric's value and "", or NaN and a sentence with the exception."""
     if spec.compute is None:
         return math.nan, ""
     try:

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over images, or over the objects photographed."""
+"""Bootstrap confidence intervals of metrics over images, or over groups of images."""
 
 from __future__ import annotations
 

@@ -87,14 +87,13 @@ class TideBreakdown:
 def tide_breakdown(matches: Matches) -> TideBreakdown:
     """Compute the AP50 that each type of error costs.
 
-    The type of a false positive is the first that applies: *localization* if its largest IoU with a ground
-    truth of its label is from 0.1 to 0.5; *classification* if its IoU with a ground truth of another label
-    is at least 0.5; *duplicate* if its IoU with a ground truth of its label that a better detection matches
-    is at least 0.5; *background* if its IoU with every ground truth is at most 0.1; otherwise *both*. A
-    ground truth is *missed* if no detection matches it and correcting no localization or classification
-    error would match it. Correcting localization and classification errors turns the best detection of each
-    ground truth into a true positive; correcting other errors removes the false positive, or the missed
-    ground truth.
+    The type of a false positive is the first that applies: *localization* if its largest IoU with an object
+    of its label is from 0.1 to 0.5; *classification* if its IoU with an object of another label is at least
+    0.5; *duplicate* if its IoU with an object of its label that a better detection matches is at least 0.5;
+    *background* if its IoU with every object is at most 0.1; otherwise *both*. An object is *missed* if no
+    detection matches it and correcting no localization or classification error would match it. Correcting
+    localization and classification errors turns the best detection of each object into a true positive;
+    correcting other errors removes the false positive, or the missed object.
 
     Args:
         matches: of all images, with 0.5 as the first IoU threshold.

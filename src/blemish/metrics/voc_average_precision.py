@@ -21,9 +21,9 @@ CHUNK_CELLS = 4_000_000
 class VocMatches:
     """The outcome of each detection by VOC's rules, computed once for any number of resamples.
 
-    A detection is assigned to the ground truth of its label with the largest IoU of at least 0.5. It is a
-    true positive if it has the best score of those assigned to that ground truth, ignored if the ground
-    truth is difficult or a crowd, and otherwise a false positive.
+    A detection is assigned to the object of its label with the largest IoU of at least 0.5. It is a true
+    positive if it has the best score of those assigned to that object, ignored if the object is difficult or
+    a crowd, and otherwise a false positive.
 
     Attributes:
         detections: those that are not ignored, best first.

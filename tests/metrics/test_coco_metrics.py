@@ -289,3 +289,18 @@ def test_score_predictions_coco_fake_results_of_open_dataset(kind):
 
     report = score_predictions(predictions, ground_truths, intervals=False)
     np.testing.assert_allclose([report.value(n) for n in NAMES], reference.stats, rtol=0, atol=1e-12)
+
+
+def test_match_detections_at_an_iou_threshold_of_one_tolerates_rounding():
+    ground_truths, found = scene([row(0, 0, (0, 0, 20, 10))], [row(0, 0, (0, 0, 20 - 1e-9, 10), 0.9)])
+    matches = match_detections(found, ground_truths, ious=np.array([1.0]))
+    assert matches.outcome[0, 0, 0] == TRUE_POSITIVE
+    ground_truths, found = scene([row(0, 0, (0, 0, 20, 10))], [row(0, 0, (0, 0, 20 - 1e-7, 10), 0.9)])
+    assert match_detections(found, ground_truths, ious=np.array([1.0])).outcome[0, 0, 0] != TRUE_POSITIVE
+
+
+def test_accumulate_precision_equals_pycocotools_bit_for_bit():
+    ground_truths, found = random_scene(0)
+    precision = pycocotools_eval(ground_truths, found).eval["precision"][..., -1]
+    expected = np.where(precision < 0, np.nan, precision).transpose(2, 3, 0, 1)
+    np.testing.assert_array_equal(accumulate(match_detections(found, ground_truths)).precision, expected)

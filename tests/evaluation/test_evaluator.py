@@ -43,8 +43,8 @@ def test_evaluate_a_correct_model_and_one_with_an_error(tmp_path):
     wrong = evaluate(predictor, dataset_of(tmp_path / "b", LEVELS, [0, 0, 1, 1, 1, 1]), intervals=False)
     assert wrong.value("accuracy") == pytest.approx(5 / 6)
     assert wrong.top_errors[0].id == "002.png"
-    picture = wrong.thumbnails["002.png"]
-    assert picture.startswith(b"\xff\xd8")
+    thumbnail = wrong.thumbnails["002.png"]
+    assert thumbnail.startswith(b"\xff\xd8")
 
 
 def test_evaluate_lists_unreadable_images_and_evaluates_the_others(tmp_path):
