@@ -1,5 +1,6 @@
-"""What a user does wrong: one clear sentence, exit code 2 (1 where part was done), never a traceback."""
+"""Mistakes of users: one message, exit code 2 (1 if a part was done), never a traceback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,14 +15,14 @@ from blemish import cli
 from blemish.commands import BUILTIN
 
 
-def image(path, colour=(120, 60, 30), size=(40, 30)):
+def image(path, color=(120, 60, 30), size=(40, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    Image.new("RGB", size, color).save(path)
     return path
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch, tiny):
+def project(tmp_path, monkeypatch, tiny):
     """A folder with a model file, images, tables and recipes, good and bad."""
     monkeypatch.chdir(tmp_path)
     tiny.write_scores_model(Path("model.onnx"))
@@ -38,9 +39,9 @@ def world(tmp_path, monkeypatch, tiny):
     Path("bomb.png").write_bytes(bomb())
     Path("empty").mkdir()
     for i in range(8):
-        image(Path(f"one_label/scratched/{i}.png"), colour=(i, 0, 0))
-        image(Path(f"two/{'fine' if i % 2 else 'dented'}/{i}.png"), colour=(i * 9, 40, 0))
-        image(Path(f"table/{i}.png"), colour=(0, i * 9, 40))
+        image(Path(f"one_label/scratched/{i}.png"), color=(i, 0, 0))
+        image(Path(f"two/{'fine' if i % 2 else 'dented'}/{i}.png"), color=(i * 9, 40, 0))
+        image(Path(f"table/{i}.png"), color=(0, i * 9, 40))
     lines = [f"{i}.png,{'fine' if i % 2 else 'dented'}" for i in range(8)]
     Path("table/headless.csv").write_text("\n".join(lines))
     Path("table/labels.csv").write_text("\n".join(["filename,label", *lines]))
@@ -59,7 +60,7 @@ def world(tmp_path, monkeypatch, tiny):
 
 
 def bomb() -> bytes:
-    """The header of a PNG of 100 megapixels, and next to nothing behind it."""
+    """Return a PNG whose header states 100 megapixels, with almost no data."""
 
     def chunk(kind, data):
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -83,81 +84,188 @@ def run(arguments, capsys, monkeypatch):
 
 PREDICT = ["predict", "--model", "model.onnx"]
 TRAIN = ["train", "--weights", "none", "--epochs", "1", "--output", "run"]
-CASES = {
-    "missing image": ([*PREDICT, "gone.jpg"], "gone.jpg"),
-    "missing model file": (["predict", "--model", "gone.onnx", "photo.jpg"], "gone.onnx: no such file"),
-    "a folder as model": (["predict", "--model", "two", "photo.jpg"], "blemish: two: this is a folder"),
-    "an empty model file": (["predict", "--model", "empty.onnx", "photo.jpg"], ": the file is empty"),
-    "a text as model": (["predict", "--model", "text.onnx", "photo.jpg"], "no ONNX model file"),
-    "noise as model": (["predict", "--model", "noise.onnx", "photo.jpg"], "no ONNX model file"),
-    "a truncated model": (["predict", "--model", "truncated.onnx", "photo.jpg"], "cut short"),
-    "an empty folder to look at": ([*PREDICT, "empty"], "empty"),
-    "a corrupt image": ([*PREDICT, "corrupt.jpg"], "corrupt.jpg"),
-    "noise as image": ([*PREDICT, "noise.jpg"], "noise.jpg"),
-    "an empty image": ([*PREDICT, "zero.jpg"], "zero.jpg"),
-    "a bomb of 100 megapixels": ([*PREDICT, "bomb.png"], "bomb.png"),
-    "an unknown backend": ([*PREDICT, "photo.jpg", "--backend", "onnx"], "onnxruntime"),
-    "no data": ([*TRAIN], "--data"),
-    "missing data": ([*TRAIN, "--data", "gone"], "gone"),
-    "an empty data folder": ([*TRAIN, "--data", "empty"], "empty"),
-    "one label only": ([*TRAIN, "--data", "one_label"], "scratched"),
-    "a table without header": ([*TRAIN, "--data", "table/headless.csv"], "header"),
-    "a table with the wrong delimiter": ([*TRAIN, "--data", "table/pipes.csv"], "pipes.csv"),
-    "a table that names a missing image": ([*TRAIN, "--data", "table/missing.csv"], "gone.png"),
-    "a flag that is neither 0 nor 1": ([*TRAIN, "--data", "table/slip.csv"], "slip.csv:18: column 'rusty'"),
-    "no input at all": ([*TRAIN, "--data", "two", "--set", "model.input_size=0"], "model.input_size"),
-    "a beta above 1": ([*TRAIN, "--data", "two", "--set", "training.optimizer.betas=[1.5,2]"], "betas"),
-    "an endless gamma": ([*TRAIN, "--data", "two", "--set", "training.loss.gamma=.inf"], "gamma"),
-    "a white beyond 16 bits": ([*TRAIN, "--data", "two", "--set", "data.white_level=100000"], "white_level"),
-    "an unreadable recipe": ([*TRAIN, "--data", "two", "--config", "broken.yaml"], "broken.yaml:"),
-    "a missing recipe": ([*TRAIN, "--data", "two", "--config", "gone.yaml"], "gone.yaml"),
-    "an unknown key": ([*TRAIN, "--data", "two", "--config", "unknown.yaml"], "did you mean 'epochs'"),
-    "an impossible value": ([*TRAIN, "--data", "two", "--config", "impossible.yaml"], "training.batch_size"),
-    "a setting without value": ([*TRAIN, "--data", "two", "--set", "training.epochs"], "key=value"),
-    "an unknown architecture": ([*TRAIN, "--data", "two", "--model", "resnet19"], "did you mean 'resnet1"),
-    "an unknown device": ([*TRAIN, "--data", "two", "--device", "gpu"], "gpu"),
-    "missing weights": ([*TRAIN, "--data", "two", "--weights", "gone.pth"], "gone.pth"),
-    "labels the model does not know": (
-        ["evaluate", "--model", "model.onnx", "--data", "table/other.csv", "--images", "table"], "rusty"),
-    "an unknown split": (["evaluate", "--model", "model.onnx", "--data", "two", "--split", "tset"], "tset"),
-    "a map that is none": (["evaluate", "--model", "model.onnx", "--data", "two", "--label-map", "x"], "--label-map"),
-}  # fmt: skip
+EVALUATE = ["evaluate", "--model", "model.onnx"]
+CASES = {  # name: (arguments, error code, a fact that the message must contain)
+    "missing image": ([*PREDICT, "gone.jpg"], "bad-input.not-found", "gone.jpg"),
+    "missing model file": (
+        ["predict", "--model", "gone.onnx", "photo.jpg"],
+        "bad-model-file.missing-file",
+        "gone.onnx",
+    ),
+    "folder as model": (["predict", "--model", "two", "photo.jpg"], "bad-model-file.folder", "two"),
+    "empty model file": (
+        ["predict", "--model", "empty.onnx", "photo.jpg"],
+        "bad-model-file.empty",
+        "empty.onnx",
+    ),
+    "text as model": (
+        ["predict", "--model", "text.onnx", "photo.jpg"],
+        "bad-model-file.not-onnx",
+        "text.onnx",
+    ),
+    "noise as model": (
+        ["predict", "--model", "noise.onnx", "photo.jpg"],
+        "bad-model-file.not-onnx",
+        "noise.onnx",
+    ),
+    "truncated model": (
+        ["predict", "--model", "truncated.onnx", "photo.jpg"],
+        "bad-model-file.truncated",
+        "truncated",
+    ),
+    "empty folder": ([*PREDICT, "empty"], "bad-input.no-images", "empty"),
+    "unknown backend": ([*PREDICT, "photo.jpg", "--backend", "onnx"], "unknown-name.backend", "onnxruntime"),
+    "no data": (TRAIN, "bad-recipe", "--data"),
+    "missing data": ([*TRAIN, "--data", "gone"], "bad-dataset", "gone"),
+    "empty data folder": ([*TRAIN, "--data", "empty"], "bad-dataset.empty-folder", "empty"),
+    "one label only": ([*TRAIN, "--data", "one_label"], "bad-dataset.too-few-labels", "scratched"),
+    "table without header": (
+        [*TRAIN, "--data", "table/headless.csv"],
+        "bad-dataset.no-header",
+        "headless.csv",
+    ),
+    "table with the wrong delimiter": (
+        [*TRAIN, "--data", "table/pipes.csv"],
+        "bad-dataset.one-column",
+        "pipes.csv",
+    ),
+    "table that names a missing image": (
+        [*TRAIN, "--data", "table/missing.csv"],
+        "bad-dataset.missing-image",
+        "gone.png",
+    ),
+    "flag that is neither 0 nor 1": (
+        [*TRAIN, "--data", "table/slip.csv"],
+        "bad-dataset.flag-value",
+        "slip.csv:18: column 'rusty'",
+    ),
+    "input size of 0": (
+        [*TRAIN, "--data", "two", "--set", "model.input_size=0"],
+        "bad-recipe.invalid-value",
+        "model.input_size",
+    ),
+    "beta above 1": (
+        [*TRAIN, "--data", "two", "--set", "training.optimizer.betas=[1.5,2]"],
+        "bad-recipe.invalid-value",
+        "betas",
+    ),
+    "infinite gamma": (
+        [*TRAIN, "--data", "two", "--set", "training.loss.gamma=.inf"],
+        "bad-recipe.invalid-value",
+        "gamma",
+    ),
+    "white level above 16 bits": (
+        [*TRAIN, "--data", "two", "--set", "data.white_level=100000"],
+        "bad-recipe.invalid-value",
+        "white_level",
+    ),
+    "unreadable recipe": (
+        [*TRAIN, "--data", "two", "--config", "broken.yaml"],
+        "bad-recipe.invalid-yaml",
+        "broken.yaml:2",
+    ),
+    "missing recipe": (
+        [*TRAIN, "--data", "two", "--config", "gone.yaml"],
+        "bad-recipe.recipe-not-found",
+        "gone.yaml",
+    ),
+    "unknown key": (
+        [*TRAIN, "--data", "two", "--config", "unknown.yaml"],
+        "bad-recipe.unknown-key",
+        "'epochs'",
+    ),
+    "impossible value": (
+        [*TRAIN, "--data", "two", "--config", "impossible.yaml"],
+        "bad-recipe.invalid-value",
+        "training.batch_size",
+    ),
+    "setting without value": (
+        [*TRAIN, "--data", "two", "--set", "training.epochs"],
+        "bad-recipe.invalid-setting",
+        "training.epochs",
+    ),
+    "unknown architecture": (
+        [*TRAIN, "--data", "two", "--model", "resnet19"],
+        "unknown-name.architecture",
+        "'resnet1",
+    ),
+    "unknown device": ([*TRAIN, "--data", "two", "--device", "gpu"], "unknown-name.device", "gpu"),
+    "missing weights": (
+        [*TRAIN, "--data", "two", "--weights", "gone.pth"],
+        "bad-weights.missing-file",
+        "gone.pth",
+    ),
+    "label that the model does not have": (
+        [*EVALUATE, "--data", "table/other.csv", "--images", "table"],
+        "bad-input.label-not-in-model",
+        "rusty",
+    ),
+    "unknown split": ([*EVALUATE, "--data", "two", "--split", "tset"], "unknown-name.split", "tset"),
+    "malformed label map": (
+        [*EVALUATE, "--data", "two", "--label-map", "x"],
+        "bad-input.label-map",
+        "--label-map",
+    ),
+}
+
+
+# Images that cannot be used have their own line in the output; see test_an_unusable_image_has_its_own_line.
+UNUSABLE = {
+    "corrupt.jpg": "image-truncated",
+    "noise.jpg": "image-truncated",
+    "zero.jpg": "bad-image.empty-file",
+    "bomb.png": "image-too-large.max-pixels",
+}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_sentence_and_exit_code_2(case, world, capsys, monkeypatch):
-    arguments, named = CASES[case]
+def test_mistake_is_one_message_and_exit_code_2(case, project, capsys, monkeypatch):
+    arguments, error_code, fact = CASES[case]
     code, out, err = run(arguments, capsys, monkeypatch)
-    said = (out + err).strip()
-    assert code == 2, said
-    assert named in said
-    assert "Traceback" not in said
-    assert len(said.splitlines()) == 1, said
+    text = (out + err).strip()
+    assert code == 2, text
+    assert fact in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) == 1, text
     assert not Path("run/model.onnx").exists()
+    code, out, err = run([*arguments, "--json"], capsys, monkeypatch)
+    document = json.loads(out)
+    assert code == 2 and (document["error"]["code"] + ".").startswith(error_code + ".")
+    assert document["error"]["message"] in err
 
 
-def test_a_broken_image_among_good_ones_is_told_and_the_rest_goes_on(world, capsys, monkeypatch):
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_unusable_image_has_its_own_line(name, project, capsys, monkeypatch):
+    code, out, err = run([*PREDICT, name], capsys, monkeypatch)
+    assert code == 2 and name in out + err and len((out + err).strip().splitlines()) == 1
+    code, out, err = run([*PREDICT, name, "--json"], capsys, monkeypatch)
+    document = json.loads(out.splitlines()[0])
+    assert code == 2 and name in document["path"]
+    assert document["error"]["code"] == UNUSABLE[name]
+
+
+def test_predict_continues_after_an_unusable_image(project, capsys, monkeypatch):
     code, out, _ = run([*PREDICT, "corrupt.jpg", "photo.jpg", "--json"], capsys, monkeypatch)
     assert code == 1
     assert [("error" in line) for line in out.splitlines()] == [True, False]
 
 
-def test_an_unknown_verb_is_named(world, capsys, monkeypatch):
+def test_unknown_command_is_named(project, capsys, monkeypatch):
     code, _, err = run(["predcit"], capsys, monkeypatch)
     assert code == 2 and "predcit" in err
 
 
-def test_a_missing_package_says_which_extra_to_install(world, capsys, monkeypatch):
+def test_missing_package_names_the_extra(project, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [n for n in sys.modules if n.startswith(("blemish.training.run", "blemish.models"))]:
         monkeypatch.delitem(sys.modules, name)
-    code, _, err = run(["models"], capsys, monkeypatch)
+    code, _, err = run(["models", "resnet18", "--layers"], capsys, monkeypatch)
     assert code == 2 and "[train]" in err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files by a POSIX call")
-def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(world):
-    """A limit on file size stands for a full disk: writes fail the same way."""
+def test_full_disk_is_one_message_and_leaves_no_partial_file(project):
+    """A limit on the size of files acts as a full disk: writes fail in the same way."""
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300));"
@@ -166,7 +274,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(world):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr and "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert "drawn" in done.stderr
     assert not list(Path("drawn").glob("*")) if Path("drawn").exists() else True
 
 

@@ -1,4 +1,4 @@
-"""What differs on Windows and macOS, as far as Linux can tell: locks, drives, devices, case, encodings."""
+"""Differences of Windows and macOS, simulated on Linux: locks, drives, device names, case, encodings."""
 
 import errno
 import json
@@ -36,8 +36,8 @@ def image(path, size=(40, 30), seed=0):
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """Lets files be renamed onto others only after so many refusals, as on Windows while somebody reads."""
+def lock_targets(monkeypatch):
+    """Refuse the next renames onto an existing file, as Windows does while another process reads it."""
     real = Path.replace
     left = []
 
@@ -51,24 +51,24 @@ def held(monkeypatch):
     return lambda times: left.extend([True] * times)
 
 
-def test_a_file_that_is_held_for_a_moment_is_waited_for(tmp_path, held, monkeypatch):
+def test_write_atomically_waits_for_a_locked_target(tmp_path, lock_targets, monkeypatch):
     monkeypatch.setattr(atomic_write, "RETRY_SECONDS", (0.0, 0.0))
-    held(2)
+    lock_targets(2)
     write_atomically(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_bytes() == b"new"
-    held(3)
+    lock_targets(3)
     with raises("storage-full.read-only", "a.txt"):
         write_atomically(tmp_path / "a.txt", b"newer")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
-def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, held, caplog, monkeypatch):
+def test_run_logger_continues_if_the_table_is_locked(tmp_path, lock_targets, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("blemish.training"), "propagate", True)
     run = callbacks.RunLogger(tmp_path, None)
     progress = Progress(1, [{"epoch": 1, "train_loss": 0.5}])
     run._write_table(progress)
-    held(1)
+    lock_targets(1)
     run._write_table(progress)
     assert "metrics.csv" in caplog.text and "training goes on" in caplog.text
 
@@ -80,19 +80,19 @@ def test_a_table_that_a_spreadsheet_holds_does_not_end_the_training(tmp_path, he
         run._write_table(progress)
 
 
-def test_a_copy_that_another_process_reads_is_no_full_disk(tmp_path, held):
+def test_image_cache_continues_if_a_copy_is_locked(tmp_path, lock_targets):
     path = image(tmp_path / "p.png", (400, 300))
     sample, spec = Sample(id="p", path=path), InputSpec(size_hw=(24, 32))
     for _ in range(2):  # two processes open the image at once
         copies = ResizedImageCache((spec,), None, 10**8, tmp_path / "copies")
         copies._read = lambda _: None
         copies.resized(sample, spec, SimpleNamespace(crop_xyxy=None))
-        held(1)
+        lock_targets(1)
     assert copies.room > 0
     assert len(list((tmp_path / "copies").iterdir())) == 1
 
 
-def test_copies_that_cannot_be_removed_count_as_still_there(tmp_path, monkeypatch):
+def test_prune_counts_files_that_cannot_be_removed(tmp_path, monkeypatch):
     for name in "ab":
         (tmp_path / f"{name}.npy").write_bytes(bytes(100))
 
@@ -104,20 +104,20 @@ def test_copies_that_cannot_be_removed_count_as_still_there(tmp_path, monkeypatc
     assert prune(tmp_path, 0) == size
 
 
-def test_a_tile_that_another_process_wrote_first_is_taken(tmp_path, monkeypatch):
+def test_write_tile_keeps_a_tile_of_another_process(tmp_path, monkeypatch):
     photo, target = open_image(image(tmp_path / "p.png")), tmp_path / "tile.png"
 
-    def faster(self, path):
-        path.write_bytes(b"theirs")
+    def replace(self, path):
+        path.write_bytes(b"other")
         raise PermissionError(errno.EACCES, "Access is denied")
 
-    monkeypatch.setattr(Path, "replace", faster)
+    monkeypatch.setattr(Path, "replace", replace)
     tile_dataset._write(photo, np.array([0, 0, 20, 20]), target)
-    assert target.read_bytes() == b"theirs"
+    assert target.read_bytes() == b"other"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.png", "tile.png"]
 
 
-def test_images_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
+def test_header_cache_of_images_on_two_drives(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path))
 
     def two_drives(paths):
@@ -132,17 +132,17 @@ def test_images_on_two_drives_have_a_cache_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "Com1", "aux.2024", "lpt9 .x"])
-def test_no_folder_is_named_after_a_device_of_windows(name):
+def test_check_folder_name_refuses_device_names_of_windows(name):
     with pytest.raises(BadInput, match="cannot be the name of a folder"):
         check_folder_name(name)
 
 
 @pytest.mark.parametrize("name", ["console", "nullen", "com", "COM10", "dent.con"])
-def test_other_names_may_begin_like_a_device(name):
+def test_check_folder_name_accepts_names_that_begin_like_a_device(name):
     check_folder_name(name)
 
 
-def test_a_way_to_start_processes_that_the_system_lacks_is_one_sentence(monkeypatch):
+def test_check_device_refuses_a_start_method_that_the_system_lacks(monkeypatch):
     recipe = read_recipe(None, overrides={"training.start_method": "fork"})
     monkeypatch.setattr(torch.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     with pytest.raises(BadRecipe, match=r"training\.start_method: this system has no fork; take spawn"):
@@ -150,7 +150,7 @@ def test_a_way_to_start_processes_that_the_system_lacks_is_one_sentence(monkeypa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_no_text_are_told_before_training(tmp_path):
+def test_prepare_data_refuses_file_names_that_are_not_text(tmp_path):
     for label in ("dent", "fine"):
         for i in range(4):
             image(tmp_path / label / f"{i}.png", seed=i)
@@ -167,23 +167,23 @@ def blemish(*arguments, **environment):
     )
 
 
-def test_a_label_that_the_terminal_cannot_show_does_not_stop_a_command(tmp_path):
+def test_labels_that_the_terminal_cannot_encode_are_escaped(tmp_path):
     for label in ("Kratzer-ß", "凹み"):
         image(tmp_path / label / "a.png")
-    told = blemish("data", "stats", tmp_path, PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0")
-    assert told.returncode == 0, told.stderr
-    assert "\\u51f9\\u307f" in told.stdout
+    result = blemish("data", "stats", tmp_path, PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0")
+    assert result.returncode == 0, result.stderr
+    assert "\\u51f9\\u307f" in result.stdout
 
 
-def test_labels_that_one_file_name_stands_for_have_a_map_each(tmp_path, tiny):
+def test_explain_writes_one_heatmap_per_label_with_similar_names(tmp_path, tiny):
     labels = ("a/b", "A-B", "x" * 300)
-    thresholds = dict.fromkeys(labels, 0.0)  # so that all of them are said
+    thresholds = dict.fromkeys(labels, 0.0)  # so that all of them are positive
     tiny.write_scores_model(tmp_path / "m.onnx", labels=labels, task="multilabel", thresholds=thresholds)
     photo = image(tmp_path / "p.png")
     options = ("--method", "occlusion", "--max-evals", "16", "--no-faithfulness", "--json")
-    made = blemish("explain", photo, "-m", tmp_path / "m.onnx", "-o", tmp_path / "out", *options)
-    assert made.returncode == 0, made.stderr
-    rows = [json.loads(line) for line in made.stdout.splitlines()]
+    result = blemish("explain", photo, "-m", tmp_path / "m.onnx", "-o", tmp_path / "out", *options)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["label"] for row in rows] == list(labels)
     names = [name for row in rows for name in row["files"].values()]
     assert len({name.casefold() for name in names}) == len(names) == 3 * len(labels)

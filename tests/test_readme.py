@@ -1,4 +1,4 @@
-"""The README's commands and its Python run as printed, on drawn data, with training cut short."""
+"""The commands and the Python code of the README run as printed, on synthetic data, with a short training."""
 
 import re
 import subprocess
@@ -10,13 +10,13 @@ import pytest
 from blemish.data.synthetic import write_vehicles
 
 README = Path(__file__).parents[1] / "README.md"
-# No network here, and no hour to spare: random weights, one epoch, a small input.
-CUT_SHORT = ["--weights", "none", "--epochs", "1", "--set", "model.input_size=32"]
-# A network that has learned nothing cannot keep its verdicts in half precision.
-EXTRA = {"train": CUT_SHORT, "export": ["--force"], "explain": ["--method", "grad-cam"]}
+# Random weights, because there is no network, and one epoch on a small input.
+SHORT_TRAINING = ["--weights", "none", "--epochs", "1", "--set", "model.input_size=32"]
+# A network that was hardly trained cannot keep its decisions in half precision.
+EXTRA_OPTIONS = {"train": SHORT_TRAINING, "export": ["--force"], "explain": ["--method", "grad-cam"]}
 
 
-def blocks(language):
+def code_blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -31,15 +31,15 @@ def project(tmp_path_factory):
     return root
 
 
-def test_every_printed_command_and_the_python_run(project):
-    commands = [line.split() for block in blocks("sh") for line in block.strip().splitlines()]
+def test_commands_and_python_of_the_readme_run(project):
+    commands = [line.split() for block in code_blocks("sh") for line in block.strip().splitlines()]
     assert len(commands) >= 10
     for command in commands:
         assert command[0] == "blemish"
-        line = [sys.executable, "-m", *command, *EXTRA.get(command[1], [])]
+        line = [sys.executable, "-m", *command, *EXTRA_OPTIONS.get(command[1], [])]
         done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    for block in blocks("python"):
+    for block in code_blocks("python"):
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=project, capture_output=True, text=True, check=False
         )
@@ -48,7 +48,7 @@ def test_every_printed_command_and_the_python_run(project):
     assert (project / "drawn.png").is_file()
 
 
-def test_every_link_of_the_readme_leads_somewhere():
+def test_links_of_the_readme_exist():
     for target in re.findall(r"\]\(([^)#]+)", README.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (README.parent / target).exists(), target

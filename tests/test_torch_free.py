@@ -1,4 +1,4 @@
-"""The half that looks at images works where torch, OpenCV and every extra are missing."""
+"""Inference, evaluation and data commands work without torch, OpenCV and every extra."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-# What the base install does not bring.
+# Packages that are not part of the base installation.
 MISSING = (
     "torch", "torchvision", "lightning", "timm", "onnx", "onnxscript", "safetensors", "tensorboard",
     "matplotlib", "sklearn", "scipy", "jinja2", "hotcoco", "faster_coco_eval", "pycocotools",
@@ -41,7 +41,7 @@ def folder(tmp_path, tiny):
 
 
 @pytest.mark.parametrize(
-    "verb",
+    "command",
     [
         ["predict", "photos", "--model", "model.onnx", "--output", "drawn"],
         ["evaluate", "--model", "model.onnx", "--data", "photos", "--json"],
@@ -61,20 +61,20 @@ def folder(tmp_path, tiny):
         ["data", "preview", "photos", "--output", "grid.png"],
         ["--help"],
     ],
-    ids=lambda verb: " ".join(verb[:2]),
+    ids=lambda command: " ".join(command[:2]),
 )
-def test_verbs_of_the_base_install(verb, folder):
-    done = run("from blemish.cli import main; main()", folder, *verb)
-    assert done.returncode in (0, 1 if verb[:2] == ["data", "check"] else 0), done.stdout + done.stderr
+def test_commands_of_the_base_installation(command, folder):
+    done = run("from blemish.cli import main; main()", folder, *command)
+    assert done.returncode in (0, 1 if command[:2] == ["data", "check"] else 0), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["train", "models"])
-def test_what_needs_an_extra_says_which(verb, folder):
-    arguments = ["--data", "photos"] if verb == "train" else []
-    done = run("from blemish.cli import main; main()", folder, verb, *arguments)
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_missing_extra_is_named(command, folder):
+    arguments = ["--data", "photos"] if command == "train" else []
+    done = run("from blemish.cli import main; main()", folder, command, *arguments)
     assert done.returncode == 2
-    assert "[train]" in done.stderr and "Traceback" not in done.stderr
+    assert f"[{command}]" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_importing_blemish_loads_neither_torch_nor_numpy(tmp_path):
@@ -83,13 +83,13 @@ def test_importing_blemish_loads_neither_torch_nor_numpy(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_no_room_of_the_torch_free_half_can_reach_torch():
-    """The contract itself: a file that imports torch in the wrong room is found."""
+def test_import_contract_covers_every_torch_free_package():
+    """A new package below `blemish` must be added to the contract that forbids torch."""
     import tomllib
 
     rules = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     contract = next(c for c in rules["tool"]["importlinter"]["contracts"] if c["id"] == "torch-free")
-    rooms = {p.stem for p in (Path(__file__).parents[1] / "src" / "blemish").iterdir()}
+    packages = {p.stem for p in (Path(__file__).parents[1] / "src" / "blemish").iterdir()}
     torch_half = {"models", "training", "export"}
     outside = {
         "__init__",
@@ -105,4 +105,4 @@ def test_no_room_of_the_torch_free_half_can_reach_torch():
         "__pycache__",
     }
     named = {module.removeprefix("blemish.") for module in contract["source_modules"]}
-    assert rooms - torch_half - outside == named
+    assert packages - torch_half - outside == named
