@@ -165,18 +165,18 @@ def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) ->
 def _annotation_files(path: Path) -> dict[str | None, Path]:
     """Return the COCO files of a data set by split; the key is None for a data set without splits."""
     if path.is_file():
-        return {_split_of(path): path} if _begins_as_coco(path) else {}
+        return {_split_of(path): path} if _starts_like_coco(path) else {}
     found: list[Path] = []
     for folder in (path, *(path / f for f in FOLDERS)):
         if folder.is_dir():
             found += [
-                f for f in sorted(folder.glob("*.json")) if not f.name.startswith(".") and _begins_as_coco(f)
+                f for f in sorted(folder.glob("*.json")) if not f.name.startswith(".") and _starts_like_coco(f)
             ]
     instances = [f for f in found if f.name.startswith("instances_")]
     found = instances or found
     below: list[Path] = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and split_named(p.name)):
-        below += [folder / n for n in NAMES if (folder / n).is_file() and _begins_as_coco(folder / n)][:1]
+        below += [folder / n for n in NAMES if (folder / n).is_file() and _starts_like_coco(folder / n)][:1]
     if below and not found:
         return {split_named(f.parent.name): f for f in below}
     splits = {_split_of(f): f for f in found}
@@ -201,7 +201,7 @@ def _split_of(file: Path) -> str | None:
     return split_named(file.parent.name)
 
 
-def _begins_as_coco(file: Path) -> bool:
+def _starts_like_coco(file: Path) -> bool:
     if file.suffix.casefold() != ".json":
         return False
     with file.open("rb") as stream:

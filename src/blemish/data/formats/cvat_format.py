@@ -116,10 +116,10 @@ class CvatFormat:
 
 def _cvat_files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(path.glob("*.xml")) if path.is_dir() else []
-    return [f for f in found if f.suffix.casefold() == ".xml" and _begins_as_cvat(f)]
+    return [f for f in found if f.suffix.casefold() == ".xml" and _starts_like_cvat(f)]
 
 
-def _begins_as_cvat(file: Path) -> bool:
+def _starts_like_cvat(file: Path) -> bool:
     with file.open("rb") as stream:
         return b"<annotations" in stream.read(HEAD_BYTES)
 

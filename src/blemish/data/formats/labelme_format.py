@@ -64,10 +64,10 @@ class LabelMeFormat:
     def recognizes(self, path: Path) -> bool:
         """Return whether the file, or one of the first JSON files below the folder, is one of LabelMe."""
         if path.is_file():
-            return _begins_as_labelme(path)
+            return _starts_like_labelme(path)
         # The first file may be a damaged one.
         return path.is_dir() and any(
-            map(_begins_as_labelme, islice(_json_files(path), MAX_FILES_TO_RECOGNIZE))
+            map(_starts_like_labelme, islice(_json_files(path), MAX_FILES_TO_RECOGNIZE))
         )
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
@@ -97,7 +97,7 @@ def _json_files(folder: Path) -> Iterator[Path]:
                 yield Path(above, name)
 
 
-def _begins_as_labelme(file: Path) -> bool:
+def _starts_like_labelme(file: Path) -> bool:
     if file.suffix.casefold() != ".json":
         return False
     with file.open("rb") as stream:
