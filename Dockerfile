@@ -1,4 +1,4 @@
-# The service without torch: Python, ONNX Runtime and Blemish; 170 MB above the image of Python itself.
+# The service without torch: Python, ONNX Runtime and Blemish; 170 MB more than the image of Python itself.
 #
 #   docker build -t blemish .
 #   docker run --rm -p 8000:8000 -v "$PWD/runs/cars/model.onnx:/models/model.onnx:ro" blemish
@@ -22,11 +22,14 @@ RUN python -m venv --without-pip /opt/blemish \
  && find /opt/blemish -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} + \
  && find /opt/blemish -name "*.pyi" -delete
 COPY src/blemish /opt/blemish/src/blemish
-# Bytecode of all that the service imports, and of nothing else: nobody may write it later, and without it each
-# start takes half a second of processor time more.
-RUN PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src \
+COPY pyproject.toml /opt/blemish/
+COPY tools/write_metadata.py /opt/blemish/tools/
+# The entry points of the plug-ins that ship with Blemish; then the bytecode of everything that the service imports.
+# The bytecode cannot be written later, and without it each start takes half a second of processor time more.
+RUN python /opt/blemish/tools/write_metadata.py /opt/blemish/src \
+ && PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -m compileall -q /opt/blemish/src \
  && PYTHONPATH=/opt/blemish/src /opt/blemish/bin/python -c \
-    "import blemish.cli, blemish.commands.serve_command, blemish.drawing, blemish.explanation.colormaps, blemish.service.server, blemish.service.app"
+    "import blemish.cli, blemish.commands.serve_command, blemish.drawing, blemish.explanation.colormaps, blemish.service.server, blemish.service.app, blemish.contrib.damagelens.damagelens_routes"
 
 FROM python:${PYTHON}-slim
 # 1000 is the user that a Hugging Face Space runs as.
@@ -41,7 +44,7 @@ ENV PATH=/opt/blemish/bin:$PATH \
     BLEMISH_PORT=8000 \
     BLEMISH_MODEL=/models/model.onnx \
     HF_HOME=/cache/huggingface
-# Where the Hub's client keeps what it fetched; -v blemish-cache:/cache keeps it for the next container.
+# Downloads of the Hub's client; -v blemish-cache:/cache keeps them for the next container.
 VOLUME /cache
 USER 1000
 WORKDIR /tmp

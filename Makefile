@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench docs notices screenshots lock clean
+.PHONY: help demo test test-slow check check-page format bench docs notices screenshots lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ check: $(READY)  ## lint, format, types, import order, words
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/check_words.py --max $(MAX_WORDS)
+
+check-page: $(READY)  ## types of the page's JavaScript against the REST schemas (needs Node.js)
+	@if command -v npm > /dev/null; then \
+		$(BIN)/python tools/page/make_types.py \
+		&& npm ci --prefix tools/page --ignore-scripts --no-audit --no-fund --loglevel=error \
+		&& tools/page/node_modules/.bin/tsc --project tools/page; \
+	else echo "make check-page: skipped, because Node.js (npm) is not installed"; fi
 
 format: $(READY)  ## format, and fix what Ruff can fix
 	$(BIN)/ruff check --fix .

@@ -24,8 +24,8 @@ from blemish.registry import PluginWarning
 EXTRA_OF = {
     "torch": "train", "torchvision": "train", "lightning": "train", "timm": "train", "onnx": "train",
     "safetensors": "train", "jinja2": "eval", "matplotlib": "train", "fastapi": "serve",
-    "uvicorn": "serve", "huggingface_hub": "hub", "openvino": "openvino", "av": "video",
-    "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
+    "uvicorn": "serve", "prometheus_client": "serve", "huggingface_hub": "hub", "openvino": "openvino",
+    "av": "video", "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
     "elpv_dataset": "demo",
 }  # fmt: skip
 OVERVIEW = """Find damage and defects in images: what, where, how certain, and why.

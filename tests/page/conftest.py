@@ -1,4 +1,4 @@
-"""A server in a process of its own, with models that look at colours; and Chromium, which watches itself."""
+"""A server in a process, with models that recognize colors, and Chromium with checks of every page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from playwright.sync_api import expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
@@ -28,24 +29,26 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 HOSTILE = '<img src=x onerror="document.title=1">'
+TIMEOUT_SECONDS = 60  # of a wait for an event; only a failing test takes so long
+expect.set_options(timeout=1000 * TIMEOUT_SECONDS)
 SCORES = (0.92, 0.56, 0.2)  # of red, green and blue
 SIZE_HW = (60, 80)  # of the finder's input
 
 
 def pytest_collection_modifyitems(items):
-    reason = "the page is tested in Chromium, which is not installed: apt-get install chromium"
+    reason = "Chromium, which runs the page, is not installed: apt-get install chromium"
     for item in items:
         if CHROMIUM is None and "tests/page/" in item.path.as_posix():
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _serialised(nodes, inputs, outputs, constants):
+def _serialize_graph(nodes, inputs, outputs, constants):
     from onnx import TensorProto, helper, numpy_helper
 
     kinds = {"labels": TensorProto.INT64}
     graph = helper.make_graph(
         nodes,
-        "colours",
+        "colors",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", *s]) for n, s in inputs.items()],
         [
             helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), ["b", *s])
@@ -58,7 +61,7 @@ def _serialised(nodes, inputs, outputs, constants):
 
 
 def write_finder(path, size_hw=SIZE_HW):
-    """Finds the red, the green and the blue rectangle: dent .92, scratch .56 with a hole, broken lamp .2."""
+    """Write a model that finds red, green and blue rectangles: dent .92, scratch .56 with a hole, lamp .2."""
     from onnx import TensorProto, helper
 
     from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
@@ -71,7 +74,7 @@ def write_finder(path, size_hw=SIZE_HW):
     constants = {
         "channel": np.array([1], np.int64),
         "some": np.float32(0.4),
-        "nought": np.float32(0),
+        "zero": np.float32(0),
         "right": np.arange(1, width + 1, dtype=np.float32),  # x + 1
         "left": np.arange(width, 0, -1, dtype=np.float32),  # width - x
         "below": np.arange(1, height + 1, dtype=np.float32),
@@ -111,7 +114,7 @@ def write_finder(path, size_hw=SIZE_HW):
     nodes += [
         node("Concat", ["x1", "y1", "x2", "y2"], ["boxes"], axis=2),
         node("Mul", ["present", "score"], ["scores"]),
-        node("Mul", ["present", "nought"], ["none"]),
+        node("Mul", ["present", "zero"], ["none"]),
         node("Add", ["none", "number"], ["numbers"]),
         node("Cast", ["numbers"], ["labels"], to=TensorProto.INT64),
         node("Reshape", ["none", "shape"], ["none4"]),
@@ -120,7 +123,7 @@ def write_finder(path, size_hw=SIZE_HW):
     outputs = {"boxes": (3, 4), "scores": (3,), "labels": (3,), "masks": (3, 28, 28)}
     labels = (("dent", "Dent"), ("scratch", "Scratch"), ("lamp", "Broken Lamp"))
     contract = Contract(
-        name="colours",
+        name="colors",
         architecture="tiny",
         task=Task.SEGMENTATION,
         labels=tuple(LabelSpec(name=n, display_name=t) for n, t in labels),
@@ -130,11 +133,11 @@ def write_finder(path, size_hw=SIZE_HW):
         thresholds={"dent": 0.5, "scratch": 0.5, "lamp": 0.5},
         min_score=0.05,
     )
-    write_model_file(path, _serialised(nodes, {"image": (3, *size_hw)}, outputs, constants), contract)
+    write_model_file(path, _serialize_graph(nodes, {"image": (3, *size_hw)}, outputs, constants), contract)
 
 
-def write_verdict(path):
-    """Red, green or blue on the whole: three labels, one of them with a title that would be markup."""
+def write_classifier(path):
+    """Write a classifier of red, green and blue, with a display name that would be markup in HTML."""
     from onnx import helper
 
     from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
@@ -145,10 +148,10 @@ def write_verdict(path):
         helper.make_node("Flatten", ["mean"], ["flat"]),
         helper.make_node("Mul", ["flat", "nine"], ["logits"]),
     ]
-    graph = _serialised(nodes, {"image": (3, 8, 8)}, {"logits": (3,)}, {"nine": np.float32(9)})
+    graph = _serialize_graph(nodes, {"image": (3, 8, 8)}, {"logits": (3,)}, {"nine": np.float32(9)})
     labels = (("crushed", HOSTILE), ("normal", "Normal"), ("broken", "Broken"))
     contract = Contract(
-        name="verdict",
+        name="classifier",
         architecture="tiny",
         task=Task.CLASSIFICATION,
         labels=tuple(LabelSpec(name=n, display_name=t) for n, t in labels),
@@ -163,19 +166,19 @@ def write_verdict(path):
 def page_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page-models")
     write_finder(folder / "finder.onnx")
-    write_verdict(folder / "verdict.onnx")
+    write_classifier(folder / "classifier.onnx")
     return folder
 
 
 class Server:
-    """`blemish serve` in a process; it can be killed and come back at the same address."""
+    """`blemish serve` in a process; it can be killed and started again at the same address."""
 
     def __init__(self, models, *options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        named = [f"--model={name}={models / name}.onnx" for name in ("finder", "verdict")]
+        named = [f"--model={name}={models / name}.onnx" for name in ("finder", "classifier")]
         self.command = [
             sys.executable,
             "-m",
@@ -190,11 +193,12 @@ class Server:
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, "the server ended at once"
             try:
-                if httpx.get(f"{self.address}/api/v1/health/ready").status_code == 200:
+                ready = httpx.get(f"{self.address}/api/v1/health/ready", timeout=TIMEOUT_SECONDS)
+                if ready.status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -202,9 +206,9 @@ class Server:
         raise AssertionError("the server did not become ready")
 
     def kill(self):
-        """As the power cut does; on Windows there is but one way to end a process."""
+        """End the process without warning."""
         os.kill(self.process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        self.process.wait(30)
+        self.process.wait(TIMEOUT_SECONDS)
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
@@ -229,7 +233,7 @@ def server(page_models):
 
 @pytest.fixture
 def own_server(page_models):
-    """Starts a server with options, for this test alone."""
+    """Start a server with options, for one test."""
     started = []
 
     def start(*options):
@@ -244,7 +248,7 @@ def own_server(page_models):
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Not for the whole session: while it runs, no other test in this process can run a loop of its own.
+    # Not for the whole session: while it runs, no other test in this process can run an event loop.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -254,12 +258,12 @@ def chromium():
 
 
 class Watch:
-    """What a page must never do, seen while it does something else."""
+    """Records what a page must never do: errors, warnings, and requests to other servers."""
 
     def __init__(self, page, origin):
         self.page, self.origin = page, origin
         self.bad = []
-        self.refusals = 0  # answers of 4xx and 5xx; Chromium writes each into the console as well
+        self.refusals = 0  # answers with status 4xx and 5xx, which Chromium also writes to the console
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.bad.append(f"error: {error}"))
         page.on("request", self._request)
@@ -278,7 +282,7 @@ class Watch:
 
 @pytest.fixture
 def visit(chromium, server):
-    """Opens the page in a context of its own; at the end of the test none may have misbehaved."""
+    """Open the page in its own context; at the end of the test the page must have caused no error."""
     contexts, watches = [], []
 
     def open_page(address=None, context=None, wait=True, **options):
@@ -286,7 +290,7 @@ def visit(chromium, server):
             context = chromium.new_context(
                 **{"viewport": {"width": 1280, "height": 800}, "accept_downloads": True, **options}
             )
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(1000 * TIMEOUT_SECONDS)
             contexts.append(context)
         page = context.new_page()
         watches.append(Watch(page, address or server.address))
@@ -310,17 +314,17 @@ RECTANGLES = {  # x1, y1, x2, y2 in 640 x 480: multiples of a network pixel
 }
 
 
-def damaged(colours=("red", "green", "blue"), kind="PNG", orientation=1, size=(640, 480)):
-    """An image with rectangles that the finder finds; stored as a camera held like `orientation` does."""
+def damaged(colors=("red", "green", "blue"), kind="PNG", orientation=1, size=(640, 480)):
+    """Return an image with rectangles that the finder detects, stored with this EXIF orientation."""
     image = Image.new("RGB", (640, 480), (120, 120, 120))
     draw = ImageDraw.Draw(image)
-    for colour in colours:
-        x1, y1, x2, y2 = RECTANGLES[colour]
-        rgb = tuple(235 if name == colour else 15 for name in ("red", "green", "blue"))
+    for color in colors:
+        x1, y1, x2, y2 = RECTANGLES[color]
+        rgb = tuple(235 if name == color else 15 for name in ("red", "green", "blue"))
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=rgb)
     if size != image.size:
         image = image.resize(size, Image.Resampling.NEAREST)
-    back = {
+    transposition = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -329,8 +333,8 @@ def damaged(colours=("red", "green", "blue"), kind="PNG", orientation=1, size=(6
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }.get(orientation)
-    if back is not None:
-        image = image.transpose(back)
+    if transposition is not None:
+        image = image.transpose(transposition)
     exif = Image.Exif()
     exif[0x0112] = orientation
     with io.BytesIO() as buffer:
@@ -339,18 +343,18 @@ def damaged(colours=("red", "green", "blue"), kind="PNG", orientation=1, size=(6
 
 
 def file(name="car.png", data=None, mime="image/png"):
-    """A file as Playwright hands it to the page."""
+    """Return a file as Playwright passes it to the page."""
     return {"name": name, "mimeType": mime, "buffer": damaged() if data is None else data}
 
 
-def picture(download):
-    """The picture that was downloaded, as (h, w, 3) int."""
+def downloaded_image(download):
+    """Return a downloaded image as (h, w, 3) int."""
     with Image.open(download.path()) as opened:
         return np.asarray(opened.convert("RGB")).astype(int)
 
 
 def drop(page, files):
-    """Let go of files over the page, as a mouse does."""
+    """Drop files on the page."""
     import base64
 
     page.evaluate(
@@ -363,7 +367,7 @@ def drop(page, files):
             const send = (name, target) => target.dispatchEvent(
                 new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true }));
             send("dragenter", document.body);
-            window.overShown = !document.getElementById("over").hidden;
+            window.overlayShown = !document.getElementById("drop-overlay").hidden;
             send("drop", document.body);
         }""",
         [[f["name"], f["mimeType"], base64.b64encode(f["buffer"]).decode()] for f in files],
@@ -371,17 +375,17 @@ def drop(page, files):
 
 
 def settled(page, count):
-    """Wait until so many images are done, failed or cancelled."""
-    page.locator(".photo.done, .photo.failed, .photo.cancelled").nth(count - 1).wait_for(timeout=60_000)
+    """Wait until so many photos are done, failed or canceled."""
+    page.locator(".photo.done, .photo.failed, .photo.cancelled").nth(count - 1).wait_for()
 
 
 @pytest.fixture(scope="session")
-def hands():
-    """What the tests of the page share; there is no package to import it from."""
+def tools():
+    """The helpers of these tests; test files cannot import them, because there is no package."""
 
-    class Hands:
+    class Tools:
         rectangles, hostile, scores = RECTANGLES, HOSTILE, SCORES
 
-    for function in (damaged, file, picture, drop, settled):
-        setattr(Hands, function.__name__, staticmethod(function))
-    return Hands
+    for function in (damaged, file, downloaded_image, drop, settled):
+        setattr(Tools, function.__name__, staticmethod(function))
+    return Tools

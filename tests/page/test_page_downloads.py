@@ -1,4 +1,4 @@
-"""What one takes away."""
+"""The downloads: JSON, PNG, COCO and the report."""
 
 import hashlib
 import json
@@ -14,36 +14,36 @@ def download(page, key):
     return started.value
 
 
-def test_json_and_picture(visit, hands):
+def test_save_json_and_png(visit, tools):
     page = visit()
-    page.set_input_files("#files", [hands.file("my car.png")])
-    hands.settled(page, 1)
-    found = download(page, "save-json")
-    assert found.suggested_filename == "my_car.json"
-    answer = json.loads(found.path().read_text(encoding="utf-8"))
-    assert answer["sha256"] == hashlib.sha256(hands.damaged()).hexdigest()
-    assert [o["label"] for o in answer["objects"]] == ["dent", "scratch", "lamp"]
+    page.set_input_files("#files", [tools.file("my car.png")])
+    tools.settled(page, 1)
+    saved = download(page, "save-json")
+    assert saved.suggested_filename == "my_car.json"
+    answer = json.loads(saved.path().read_text(encoding="utf-8"))
+    assert answer["sha256"] == hashlib.sha256(tools.damaged()).hexdigest()
+    assert [d["label"] for d in answer["detections"]] == ["dent", "scratch", "lamp"]
 
-    picture = hands.picture(download(page, "save-png"))
-    assert picture.shape == (480, 640, 3)
-    plain = np.full(3, 120)
-    x1, _, _, y2 = hands.rectangles["red"]
-    assert abs(picture[y2 + 30, x1 + 100] - plain).max() < 12  # outside, untouched
-    assert abs(picture[y2 - 1 : y2 + 1, x1 + 100] - picture[y2 + 30, x1 + 100]).max() > 40  # the outline
+    image = tools.downloaded_image(download(page, "save-png"))
+    assert image.shape == (480, 640, 3)
+    background = np.full(3, 120)
+    x1, _, _, y2 = tools.rectangles["red"]
+    assert abs(image[y2 + 30, x1 + 100] - background).max() < 12  # outside, untouched
+    assert abs(image[y2 - 1 : y2 + 1, x1 + 100] - image[y2 + 30, x1 + 100]).max() > 40  # the outline
 
 
-def test_coco_with_a_hole(visit, hands):
+def test_save_coco_with_a_hole(visit, tools):
     from pycocotools import mask as coco_mask
 
     page = visit()
-    page.set_input_files("#files", [hands.file("one.png"), hands.file("two.png")])
-    hands.settled(page, 2)
-    found = json.loads(download(page, "save-coco-all").path().read_text(encoding="utf-8"))
-    assert [image["file_name"] for image in found["images"]] == ["one.png", "two.png"]
-    assert [c["name"] for c in found["categories"]] == ["dent", "scratch", "lamp"]
-    assert len(found["annotations"]) == 4
-    dent, scratch = found["annotations"][:2]
-    x1, y1, x2, y2 = hands.rectangles["red"]
+    page.set_input_files("#files", [tools.file("one.png"), tools.file("two.png")])
+    tools.settled(page, 2)
+    dataset = json.loads(download(page, "save-coco-all").path().read_text(encoding="utf-8"))
+    assert [image["file_name"] for image in dataset["images"]] == ["one.png", "two.png"]
+    assert [c["name"] for c in dataset["categories"]] == ["dent", "scratch", "lamp"]
+    assert len(dataset["annotations"]) == 4
+    dent, scratch = dataset["annotations"][:2]
+    x1, y1, x2, y2 = tools.rectangles["red"]
     assert dent["bbox"] == [x1, y1, x2 - x1, y2 - y1]
     for annotation in (dent, scratch):
         code = annotation["segmentation"]
@@ -55,7 +55,7 @@ def test_coco_with_a_hole(visit, hands):
 
 
 def report_of(page, chromium, path, key="save-report"):
-    """The report, opened without a net; close its context."""
+    """Return the report, opened offline; the caller closes its context."""
     download(page, key).save_as(path)
     context = chromium.new_context(offline=True)
     report = context.new_page()
@@ -63,19 +63,19 @@ def report_of(page, chromium, path, key="save-report"):
     return report
 
 
-def test_the_report_of_a_model_that_says_only_what_shows_the_map(visit, hands, chromium, tmp_path):
+def test_report_of_a_classifier_contains_the_heatmap(visit, tools, chromium, tmp_path):
     page = visit()
-    page.locator("#model").select_option("verdict")
+    page.locator("#model").select_option("classifier")
     page.set_input_files(
-        "#files", [hands.file("one.png", hands.damaged(["green"])), hands.file("grey.png", hands.damaged([]))]
+        "#files", [tools.file("one.png", tools.damaged(["green"])), tools.file("grey.png", tools.damaged([]))]
     )
-    hands.settled(page, 2)
+    tools.settled(page, 2)
     report = report_of(page, chromium, tmp_path / "report.html", "save-report-all")
     try:
         first, second = report.locator("article").nth(0), report.locator("article").nth(1)
         expect(first.locator("img")).to_have_count(2)
-        expect(first.locator("figcaption")).to_contain_text("Where verdict looked for “Normal” (occlusion)")
-        # The map's peak has a colour; the image under it was green and grey.
+        expect(first.locator("figcaption")).to_contain_text("Influence on “Normal” (classifier, occlusion)")
+        # The heatmap is colored; the image under it is green and gray.
         reds = """image => { const c = document.createElement("canvas"); c.width = image.naturalWidth;
             c.height = image.naturalHeight; const x = c.getContext("2d"); x.drawImage(image, 0, 0);
             const d = x.getImageData(0, 0, c.width, c.height).data; let n = 0;
@@ -84,34 +84,34 @@ def test_the_report_of_a_model_that_says_only_what_shows_the_map(visit, hands, c
         assert first.locator("img").nth(1).evaluate(reds) > 100
         assert len(re.findall(rb"/Type\s*/Page\b", report.pdf(format="A4"))) == 2
         expect(second.locator("img")).to_have_count(1)
-        expect(second.locator("figcaption")).to_contain_text("The map is empty")
+        expect(second.locator("figcaption")).to_contain_text("The heatmap is empty")
     finally:
         report.context.close()
 
 
-def test_the_report_needs_neither_server_nor_net(visit, hands, chromium, tmp_path):
+def test_report_works_offline(visit, tools, chromium, tmp_path):
     page = visit()
-    page.set_input_files("#files", [hands.file("one.png"), hands.file("two.png", hands.damaged(["blue"]))])
-    hands.settled(page, 2)
+    page.set_input_files("#files", [tools.file("one.png"), tools.file("two.png", tools.damaged(["blue"]))])
+    tools.settled(page, 2)
     path = tmp_path / "report.html"
     download(page, "save-report-all").save_as(path)
     context = chromium.new_context(offline=True)
     try:
         report = context.new_page()
-        asked, said = [], []
-        report.on("request", lambda r: asked.append(r.url))
-        report.on("console", lambda m: said.append(m.text))
+        requests, messages = [], []
+        report.on("request", lambda r: requests.append(r.url))
+        report.on("console", lambda m: messages.append(m.text))
         report.goto(path.as_uri())
-        expect(report.locator("h2").first).to_have_text("1 dent and 1 scratch; 1 needs a look")
+        expect(report.locator("h2").first).to_have_text("1 dent and 1 scratch; 1 needs review")
         expect(report.locator("tbody tr")).to_have_count(2)
         expect(report.locator("article").nth(1)).to_contain_text("No finding reaches its threshold")
         widths = report.locator("img").evaluate_all("all => all.map((i) => i.naturalWidth)")
         assert widths == [640, 640]
-        assert said == []
-        assert all(url.startswith(("file:", "data:")) for url in asked)
+        assert messages == []
+        assert all(url.startswith(("file:", "data:")) for url in requests)
         for size, points in (("A4", (595, 842)), ("Letter", (612, 792))):
             pdf = report.pdf(format=size)
-            assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2  # one sheet an image
+            assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2  # one sheet for each photo
             width, height = (
                 float(v) for v in re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups()
             )

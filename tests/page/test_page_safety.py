@@ -1,30 +1,30 @@
-"""Nothing hostile gets in, nothing gets out, and everybody can use it."""
+"""Hostile names, the security policy, and accessibility."""
 
 import pytest
 from playwright.sync_api import expect
 
 
-def test_hostile_names_and_titles_are_text(visit, hands):
+def test_hostile_file_and_label_names_are_text(visit, tools):
     page = visit()
-    name = f"{hands.hostile}.png".replace("/", "")
-    page.locator("#model").select_option("verdict")
-    expect(page.locator("#about-model")).to_contain_text(hands.hostile)
-    page.set_input_files("#files", [hands.file(name, hands.damaged(["red"]))])
-    hands.settled(page, 1)
+    name = f"{tools.hostile}.png".replace("/", "")
+    page.locator("#model").select_option("classifier")
+    expect(page.locator("#about-model")).to_contain_text(tools.hostile)
+    page.set_input_files("#files", [tools.file(name, tools.damaged(["red"]))])
+    tools.settled(page, 1)
     expect(page.locator("#byline")).to_contain_text(name)
-    expect(page.locator("#verdict")).to_contain_text(hands.hostile)
+    expect(page.locator("#summary")).to_contain_text(tools.hostile)
     with page.expect_download() as download:
         page.locator("[data-key=save-report]").click()
     report = download.value.path().read_text(encoding="utf-8")
     assert "<img src=x" not in report
     assert "&lt;img src=x" in report
     page.get_by_role("tab", name="Why").click()
-    page.locator(".heat").wait_for()
+    page.locator(".heatmap").wait_for()
     assert page.title() == "Blemish"
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_the_policy_is_as_strict_as_it_says(visit):
+def test_content_security_policy(visit):
     page = visit()
     with page.expect_response("**/") as response:
         page.reload()
@@ -32,9 +32,11 @@ def test_the_policy_is_as_strict_as_it_says(visit):
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     page.watch.bad.clear()
-    page.evaluate("() => { document.body.insertAdjacentHTML('beforeend', '<i style=\"color:red\">x</i>'); }")
-    page.wait_for_timeout(100)
-    assert any("Content Security Policy" in line for line in page.watch.bad)  # the watch does see it
+    with page.expect_console_message():
+        page.evaluate(
+            "() => { document.body.insertAdjacentHTML('beforeend', '<i style=\"color:red\">x</i>'); }"
+        )
+    assert any("Content Security Policy" in line for line in page.watch.bad)  # the check sees a violation
     page.watch.bad.clear()
 
 
@@ -50,7 +52,7 @@ def violations(page):
     ]
 
 
-LOOKS = {
+VARIANTS = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "phone": {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True},
@@ -58,27 +60,27 @@ LOOKS = {
 
 
 @pytest.mark.parametrize(
-    "look",
+    "variant",
     ["light", pytest.param("dark", marks=pytest.mark.slow), pytest.param("phone", marks=pytest.mark.slow)],
 )
-def test_axe_finds_nothing_serious(look, visit, hands):
-    page = visit(bypass_csp=True, **LOOKS[look])  # axe is a script of another's, which the policy would stop
+def test_axe_finds_no_serious_violation(variant, visit, tools):
+    page = visit(bypass_csp=True, **VARIANTS[variant])  # the policy would block the script of axe
     assert violations(page) == []
     page.set_input_files(
-        "#files", [hands.file("one.png"), hands.file("two.png"), hands.file("bad.png", b"no photograph")]
+        "#files", [tools.file("one.png"), tools.file("two.png"), tools.file("bad.png", b"not an image")]
     )
-    hands.settled(page, 3)
-    for tab in ("where", "verdict", "why"):
+    tools.settled(page, 3)
+    for tab in ("where", "result", "why"):
         page.locator(f"#tab-{tab}").click()
         if tab == "why":
-            page.locator("[data-key=map-empty]").wait_for()  # nothing moves the finder's scores
+            page.locator("[data-key=heatmap-empty]").wait_for()  # no area influences the finder's scores
         assert violations(page) == [], tab
-    page.locator("#model").select_option("verdict")
-    hands.settled(page, 3)
+    page.locator("#model").select_option("classifier")
+    tools.settled(page, 3)
     page.locator("#tab-why").click()
-    page.locator(".heat").first.wait_for()
-    assert violations(page) == [], "map"
+    page.locator(".heatmap").first.wait_for()
+    assert violations(page) == [], "heatmap"
     page.locator(".photo.failed .face").click()
     assert violations(page) == [], "failed"
-    page.locator("#show-keys").click()
-    assert violations(page) == [], "keys"
+    page.locator("#show-shortcuts").click()
+    assert violations(page) == [], "shortcuts"

@@ -1,4 +1,4 @@
-"""`blemish serve`: model files answered over HTTP, with a page for browsers."""
+"""`blemish serve`: start the REST service and its web page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNS = Path("runs")
-_MOST_RUNS = 20
+_MAX_RUNS = 20
 
 
 def serve(
@@ -25,39 +25,54 @@ def serve(
             "-m",
             metavar="[NAME=]FILE",
             envvar="BLEMISH_MODEL",
-            help="A model file or hf:// address, and the name it is served under; the first is the default.",
+            help="Model file or hf:// address, with the name to serve it under; repeat the option for "
+            "several models. The first one is the default.",
             show_default=False,
         ),
     ] = None,
     host: Annotated[
         str,
-        typer.Option(envvar="BLEMISH_HOST", help="Listen here; 0.0.0.0 for every address of the machine."),
+        typer.Option(envvar="BLEMISH_HOST", help="Address to listen on; 0.0.0.0 for all of this machine."),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="BLEMISH_PORT", min=0, max=65535, help="0 takes any that is free.")
+        int, typer.Option(envvar="BLEMISH_PORT", min=0, max=65535, help="Port; 0 selects a free one.")
     ] = 8000,
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
-    max_megabytes: Annotated[float, typer.Option(min=0.001, help="Refuse larger uploads.")] = 32,
+    max_megabytes: Annotated[
+        float, typer.Option(min=0.001, help="Maximum size of an uploaded image file.")
+    ] = 32,
     max_megapixels: MegapixelsOption = 64,
-    queue: Annotated[
-        int, typer.Option(min=1, help="Images a model works or waits on at once; more get 429.")
+    queue_size: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Maximum number of images a model processes or queues; more get status 429."
+        ),
     ] = 64,
-    deadline_seconds: Annotated[float, typer.Option(min=0.1, help="Give up an answer after this.")] = 60,
-    link_minutes: Annotated[
-        float, typer.Option(min=0, help="How long the pictures of an answer can be opened; 0 makes none.")
-    ] = 10,
-    keep: Annotated[
+    deadline_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Maximum time from the end of an upload to its answer.")
+    ] = 60,
+    link_seconds: Annotated[
+        float, typer.Option(min=0, help="Lifetime of the image links in an answer; 0 gives no links.")
+    ] = 600,
+    store_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep images and answers here; nothing by default."),
+        typer.Option(
+            metavar="DIR",
+            help="Store images and answers in this directory.",
+            show_default="nothing is stored",
+        ),
     ] = None,
-    keep_hours: Annotated[
-        float | None, typer.Option(help="Delete what is kept after this.", show_default=False)
+    retention_hours: Annotated[
+        float | None,
+        typer.Option(help="Delete stored images and answers after this time.", show_default=False),
     ] = None,
     api_keys: Annotated[
         Path | None,
         typer.Option(
-            envvar="BLEMISH_API_KEYS", metavar="FILE", help="Ask for an API key: a line NAME SHA256 for each."
+            envvar="BLEMISH_API_KEYS",
+            metavar="FILE",
+            help="Require an API key; FILE has one line NAME SHA256 for each key.",
         ),
     ] = None,
     new_api_key: Annotated[
@@ -67,107 +82,127 @@ def serve(
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="BLEMISH_CORS_ORIGIN", help="Let pages of this origin call the service; once for each."
+            envvar="BLEMISH_CORS_ORIGIN",
+            help="Origin whose pages may call the service from a browser; repeat the option for several.",
         ),
     ] = None,
     frame_ancestor: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="BLEMISH_FRAME_ANCESTOR", help="Let this origin show the page in a frame; once for each."
+            envvar="BLEMISH_FRAME_ANCESTOR",
+            help="Origin that may show the page in a frame; repeat the option for several.",
         ),
     ] = None,
 ) -> None:
-    """Answer over HTTP, and show a page for browsers.
+    """Start the REST service and its web page.
 
-    Ctrl+C or SIGTERM finishes what has begun, then ends.
+    Ctrl+C or SIGTERM finishes the requests in progress, then stops.
+
+    Examples:
+      blemish serve --model runs/cars/model.onnx
+
+      blemish serve --model dents=dents.onnx --model views=views.onnx --port 9000
+
+      blemish serve --model cars.onnx --store-dir stored/ --retention-hours 24
+
+      blemish serve --new-api-key claims
     """
     from blemish.service.api_keys import ApiKeys, new_key
 
     if new_api_key is not None:
         key, line = new_key(new_api_key)
-        typer.echo(f"The key, shown this once:       {key}")
-        typer.echo(f"Its line for the file of keys:  {line}")
+        typer.echo(f"Key (printed only once):   {key}")
+        typer.echo(f"Line for the key file:     {line}")
         return
-    named = dict(_named(model or ()))
-    if not named:
-        _offer(_runs(RUNS))
+    models = dict(_named_files(model or ()))
+    if not models:
+        _print_suggestions(_find_runs(RUNS))
         raise typer.Exit(2)
-    from blemish.service.server import listen, run  # noqa: I001  (says what is missing before anything is done)
+    from blemish.service.server import listen, run  # noqa: I001  (reports a missing extra before any work)
     from blemish.service.app import create_app
     from blemish.service.settings import Settings
 
     settings = Settings(
         max_upload_bytes=int(max_megabytes * 1024 * 1024),
         max_pixels=int(max_megapixels * 1e6),
-        queue_size=queue,
+        queue_size=queue_size,
         deadline_seconds=deadline_seconds,
-        link_seconds=link_minutes * 60,
-        keep_folder=keep,
-        keep_hours=keep_hours,
+        link_seconds=link_seconds,
+        store_dir=store_dir,
+        retention_hours=retention_hours,
         cors_origins=tuple(cors_origin or ()),
         frame_ancestors=tuple(frame_ancestor or ()),
     )
     keys = None if api_keys is None else ApiKeys.from_file(api_keys)
-    app = create_app(named, settings, keys=keys, backend=backend, threads=threads)
+    app = create_app(models, settings, keys=keys, backend=backend, threads=threads)
     listener = listen(host, port)
     typer.echo(
-        f"blemish: serving {', '.join(named)} at {address(listener)} (the page; /docs lists the routes)"
+        f"blemish: serving {', '.join(models)} at {browser_address(listener)} (page; /docs lists the routes)"
     )
     if host not in ("127.0.0.1", "localhost", "::1") and keys is None:
         typer.echo(
-            "blemish: anybody who reaches this address may use it; --api-keys asks for a key", err=True
+            "blemish: warning: every client that reaches this address can use it; --api-keys requires a key",
+            err=True,
         )
     run(app, listener)
 
 
-def address(listener: socket.socket) -> str:
-    """Where a browser finds it."""
+def browser_address(listener: socket.socket) -> str:
+    """Return the URL at which a browser on this machine reaches the socket."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  (compared, not bound)
     return f"http://{host}:{port}/"
 
 
-def _named(models: Sequence[str]) -> list[tuple[str, Path]]:
-    """Name and path of each `--model`; a file without a name is called after its run or itself."""
+def _named_files(models: Sequence[str]) -> list[tuple[str, Path]]:
+    """Return the name and the path of each `--model`; the default name is that of the run or of the file.
+
+    Raises:
+        BadInput: two models have the same name.
+    """
     from blemish.errors import BadInput
     from blemish.hub import local_file
 
-    out: list[tuple[str, Path]] = []
-    for given in models:
-        name, equals, path = given.partition("=")
+    named: list[tuple[str, Path]] = []
+    for argument in models:
+        name, equals, path = argument.partition("=")
         if not equals or any(c in name for c in "/\\:"):
-            name, path = "", given
+            name, path = "", argument
         file = local_file(path, explanation=True)
         if path.startswith("hf://"):
             name = name or path.removeprefix("hf://").partition("@")[0].split("/")[1]
         if file.is_dir() and (file / "model.onnx").is_file():
             file = file / "model.onnx"
         name = name or (file.parent.name if file.stem == "model" and file.parent.name else file.stem)
-        if name in dict(out):
-            raise BadInput(f"two models are called {name!r}; name them: --model NAME=FILE")
-        out.append((name, file))
-    return out
+        if name in dict(named):
+            raise BadInput(
+                f"--model: expected different names, got {name!r} twice. Name each model: --model NAME=FILE.",
+                reason="duplicate-model-name",
+            )
+        named.append((name, file))
+    return named
 
 
-def _runs(folder: Path) -> list[Path]:
-    """The model files of the runs below `folder`, the newest first."""
-    found = [*folder.glob("*/model.onnx"), *folder.glob("*/*/model.onnx")]
-    return sorted(found, key=lambda path: -path.stat().st_mtime)[:_MOST_RUNS]
+def _find_runs(folder: Path) -> list[Path]:
+    """Return the model files of the runs below `folder`, newest first."""
+    files = [*folder.glob("*/model.onnx"), *folder.glob("*/*/model.onnx")]
+    return sorted(files, key=lambda path: -path.stat().st_mtime)[:_MAX_RUNS]
 
 
-def _offer(runs: Sequence[Path]) -> None:
-    """Say what could be served."""
+def _print_suggestions(runs: Sequence[Path]) -> None:
+    """Print the commands that serve the model files of these runs."""
     from blemish.errors import BlemishError
     from blemish.model_file import read_model_file
 
     if not runs:
-        typer.echo("blemish: no --model given and no run found in ./runs", err=True)
+        typer.echo("blemish: --model: expected a model file, and ./runs contains no run", err=True)
         typer.echo(
-            "  blemish demo                   makes a model of 2,624 real solar cells in runs/demo", err=True
+            "  blemish demo                   trains a model on 2,624 images of solar cells in runs/demo",
+            err=True,
         )
-        typer.echo("  blemish serve --model FILE     serves a model file of yours", err=True)
+        typer.echo("  blemish serve --model FILE     serves a model file", err=True)
         return
-    typer.echo("blemish: no --model given; these are in ./runs:", err=True)
+    typer.echo("blemish: --model: expected a model file. The runs in ./runs are:", err=True)
     for path in runs:
         try:
             contract = read_model_file(path).contract
@@ -177,4 +212,7 @@ def _offer(runs: Sequence[Path]) -> None:
             f"  blemish serve --model {path.as_posix()}   {contract.architecture}, {contract.task}", err=True
         )
     if not any("demo" in path.parts for path in runs):
-        typer.echo("  blemish demo                   makes one of 2,624 real solar cells", err=True)
+        typer.echo(
+            "  blemish demo                   trains one on 2,624 images of solar cells in runs/demo",
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as one page of plain HTML, without scripts and without the internet."""
+"""`/docs`: the OpenAPI document as one page of plain HTML, without scripts and without external files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.responses import HTMLResponse, Response
 
-from blemish.service.problem_details import CATALOGUE
+from blemish.service.problem_details import CATALOG
 
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentcolor 22%, transparent); }
@@ -29,37 +29,37 @@ _POLICY = (
 )
 
 
-def build(app: FastAPI) -> APIRouter:
-    """`/docs`, for the routes of `app`."""
+def docs_router(app: FastAPI) -> APIRouter:
+    """Return the route `/docs`, which describes the routes of `app`."""
     router = APIRouter()
 
     @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        page = render(app.openapi())
+        page = render_html(app.openapi())
         return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"})
 
     return router
 
 
-def render(document: dict[str, Any]) -> str:
-    """An OpenAPI document as HTML."""
+def render_html(document: dict[str, Any]) -> str:
+    """Return an OpenAPI document as HTML."""
     info = document["info"]
     head = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}: REST</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('summary', ''))}</p>"
-        '<p><a href="/openapi.json">openapi.json</a> is the same for machines.</p><h2>Routes</h2>'
+        '<p><a href="/openapi.json">openapi.json</a> has the same content for programs.</p><h2>Routes</h2>'
     )
     parts = [head]
     for path, methods in document["paths"].items():
         parts += [_operation(path, method, operation) for method, operation in methods.items()]
-    parts.append("<h2>Shapes</h2>")
-    shapes = document.get("components", {}).get("schemas", {})
-    parts += [_shape(name, shape) for name, shape in sorted(shapes.items())]
-    parts.append("<h2>Problems</h2><table><tr><th>status<th>code<th>what</tr>")
+    parts.append("<h2>Schemas</h2>")
+    schemas = document.get("components", {}).get("schemas", {})
+    parts += [_schema(name, schema) for name, schema in sorted(schemas.items())]
+    parts.append("<h2>Problems</h2><table><tr><th>status<th>code<th>title</tr>")
     parts += [
         f'<tr id="problem-{code}"><td>{status}<td><code>{code}</code><td>{escape(title)}</tr>'
-        for code, (status, title) in CATALOGUE.items()
+        for code, (status, title) in CATALOG.items()
     ]
     return "".join(parts) + "</table></html>"
 
@@ -70,51 +70,49 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
         f"<p>{escape(operation.get('description', operation.get('summary', '')))}</p>"
     )
     rows = [
-        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p['in'])}<td>{_kind(p.get('schema', {}))}"
+        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p['in'])}<td>{_type(p.get('schema', {}))}"
         f"<td>{escape(p.get('description', ''))}</tr>"
         for p in operation.get("parameters", ())
     ]
     body = operation.get("requestBody", {}).get("content", {})
     rows += [
-        f"<tr><td>body<td>{escape(media)}<td><td>{escape(_described(b))}</tr>" for media, b in body.items()
+        f"<tr><td>body<td>{escape(media_type)}<td><td>{escape(_description(content))}</tr>"
+        for media_type, content in body.items()
     ]
     if rows:
-        out += "<table><tr><th>name<th>in<th>type<th></tr>" + "".join(rows) + "</table>"
-    answers = []
-    for status, answer in operation.get("responses", {}).items():
-        media = "<br>".join(_media(name, content) for name, content in answer.get("content", {}).items())
-        answers.append(f"<tr><td>{escape(status)}<td>{media}</tr>")
-    return out + "<details><summary>Answers</summary><table>" + "".join(answers) + "</table></details>"
+        out += "<table><tr><th>name<th>in<th>type<th>meaning</tr>" + "".join(rows) + "</table>"
+    responses = []
+    for status, response in operation.get("responses", {}).items():
+        contents = response.get("content", {}).items()
+        text = "<br>".join(f"{escape(name)} {_type(content.get('schema', {}))}" for name, content in contents)
+        responses.append(f"<tr><td>{escape(status)}<td>{text}</tr>")
+    return out + "<details><summary>Responses</summary><table>" + "".join(responses) + "</table></details>"
 
 
-def _media(media: str, content: dict[str, Any]) -> str:
-    return f"{escape(media)} {_kind(content.get('schema', {}))}"
-
-
-def _described(content: dict[str, Any]) -> str:
+def _description(content: dict[str, Any]) -> str:
     return str(content.get("schema", {}).get("description", ""))
 
 
-def _shape(name: str, shape: dict[str, Any]) -> str:
+def _schema(name: str, schema: dict[str, Any]) -> str:
     rows = [
-        f"<tr><td><code>{escape(key)}</code><td>{_kind(value)}<td>{escape(value.get('description', ''))}</tr>"
-        for key, value in shape.get("properties", {}).items()
+        f"<tr><td><code>{escape(key)}</code><td>{_type(value)}<td>{escape(value.get('description', ''))}</tr>"
+        for key, value in schema.get("properties", {}).items()
     ]
     head = f'<h3 id="{escape(name)}"><code>{escape(name)}</code></h3>'
-    return f"{head}<p>{escape(shape.get('description', ''))}</p><table>{''.join(rows)}</table>"
+    return f"{head}<p>{escape(schema.get('description', ''))}</p><table>{''.join(rows)}</table>"
 
 
-def _kind(schema: dict[str, Any]) -> str:
-    """A schema in a few words, with a link to its shape."""
+def _type(schema: dict[str, Any]) -> str:
+    """Return the type of a value as HTML, with a link to its schema."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
     if "anyOf" in schema:
-        return " or ".join(_kind(part) for part in schema["anyOf"])
+        return " or ".join(_type(part) for part in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
     if "const" in schema:
         return f"<code>{escape(str(schema['const']))}</code>"
     if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
+        return f"list of {_type(schema.get('items', {}))}"
     return escape(str(schema.get("format") or schema.get("type", "")))

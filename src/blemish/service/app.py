@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import re
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from blemish._version import __version__
-from blemish.contrib.damagelens import legacy_routes
 from blemish.errors import BadInput, BlemishError
 from blemish.model_file import read_model_file
-from blemish.service import api_docs, openapi, routes, static_files
+from blemish.registry import PluginWarning
+from blemish.service import openapi
+from blemish.service.api_docs import docs_router
 from blemish.service.api_keys import ApiKeys
 from blemish.service.inference_service import InferenceService
-from blemish.service.middleware import RequestMiddleware, on_problem, respond
+from blemish.service.middleware import ProblemResponder, RequestMiddleware
 from blemish.service.problem_details import Problem
+from blemish.service.route_registry import ROUTES, RouteExtension
+from blemish.service.routes import api_router, metrics_router
 from blemish.service.served_model import ServedModel
 from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
+from blemish.service.static_files import page_router
 
 log = logging.getLogger("blemish.service")
 
 _SWEEP_SECONDS = 30.0
+_MODEL_NAME = re.compile(r"[\w.-]{1,100}")
 
 
 def create_app(
@@ -41,64 +49,80 @@ def create_app(
     backend: str = "auto",
     threads: int | None = None,
 ) -> FastAPI:
-    """The service for model files.
+    """Return the service for model files as an ASGI application.
 
-    The contracts are read here, so that a file that is none is refused at once; networks are loaded when
-    the application starts, and `/api/v1/health/ready` tells when they have answered an image.
+    The contracts are read here, so that a file that is not a model file is refused at once; the networks are
+    loaded when the application starts, and `/api/v1/health/ready` answers 200 once each has answered an
+    image.
 
     Args:
         models: path of a model file by the name it is served under; the first is the default.
-        settings: limits and habits.
-        keys: of the clients that are let in; everybody where not given.
-        backend: as `blemish.inference.load` takes it.
-        threads: for each network; every core where not given.
+        settings: the limits and options; default: those of `Settings`.
+        keys: the accepted API keys; None accepts every request.
+        backend: the backend, as for `blemish.inference.load`.
+        threads: number of threads for each network; None uses one for each core.
 
     Raises:
-        BadInput: no model, or a name that cannot stand in an address.
-        BadModelFile: one of the files is none.
+        BadInput: there is no model, or a name contains other characters than letters, digits, `-`, `_` and
+            `.`.
+        BadModelFile: one of the files is not a model file.
     """
     settings = settings or Settings()
-    telemetry = ServiceMetrics()
+    metrics = ServiceMetrics()
     served = {}
     for name, path in models.items():
-        if not name or len(name) > 100 or not all(c.isalnum() or c in "-_." for c in name):
-            raise BadInput(f"{name!r} is no name for a model: take letters, digits, '-', '_' and '.'")
-        served[name] = ServedModel(name, read_model_file(path), settings, telemetry)
+        if not _MODEL_NAME.fullmatch(name):
+            raise BadInput(
+                f"--model: expected a name of at most 100 letters, digits, '-', '_' and '.', got {name!r}",
+                reason="model-name",
+            )
+        served[name] = ServedModel(name, read_model_file(path), settings, metrics)
     if not served:
-        raise BadInput("there is no model to serve; give one with --model FILE")
-    return assemble(
-        InferenceService(served, settings, telemetry), keys=keys, backend=backend, threads=threads
-    )
+        raise BadInput("there is no model to serve. Add --model FILE.", reason="no-model")
+    service = InferenceService(served, settings, metrics)
+    return build_app(service, keys=keys, backend=backend, threads=threads)
 
 
-def assemble(
-    desk: InferenceService, *, keys: ApiKeys | None = None, backend: str = "auto", threads: int | None = None
+def build_app(
+    service: InferenceService,
+    *,
+    keys: ApiKeys | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
 ) -> FastAPI:
-    """The application around a desk."""
-    settings = desk.settings
+    """Return the application around an inference service; `create_app` describes the arguments."""
+    settings = service.settings
     app = FastAPI(
         title="Blemish",
         version=__version__,
-        summary="Finds damage and defects in photographs: what, where, how sure, and why.",
+        summary="Finds damage and defects in images: what, where, how sure, and why.",
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
-        lifespan=_lifespan(desk, backend=backend, threads=threads),
+        lifespan=_lifespan(service, backend=backend, threads=threads),
     )
-    app.state.desk = desk
-    app.include_router(static_files.build(settings))
-    app.include_router(routes.build(desk))
-    app.include_router(routes.build_metrics(desk))
-    app.include_router(legacy_routes.build(desk))
-    app.include_router(api_docs.build(app))
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_parameter)
+    app.state.service = service
+    app.include_router(page_router(settings))
+    app.include_router(api_router(service))
+    app.include_router(metrics_router(service))
+    extensions = _mount_extensions(app, service)
+    app.include_router(docs_router(app))
+    responder = ProblemResponder(
+        {
+            path: extension.format_problem
+            for extension in extensions
+            if extension.format_problem is not None
+            for path in extension.problem_paths
+        }
+    )
+    _add_error_handlers(app, responder)
     app.add_middleware(
         RequestMiddleware,
         keys=keys or ApiKeys({}),
-        telemetry=desk.telemetry,
-        shared_with_origins=bool(settings.cors_origins),
+        metrics=service.metrics,
+        responder=responder,
+        public_paths=tuple(path for extension in extensions for path in extension.public_paths),
+        cross_origin=bool(settings.cors_origins),
         framed=bool(settings.frame_ancestors),
     )
     if settings.cors_origins:
@@ -111,18 +135,43 @@ def assemble(
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    plain = app.openapi
-    app.openapi = lambda: openapi.complete(plain())  # type: ignore[method-assign]
+    original_openapi = app.openapi
+    app.openapi = lambda: openapi.complete(original_openapi())  # type: ignore[method-assign]
     return app
 
 
-def _lifespan(desk: InferenceService, *, backend: str, threads: int | None) -> Any:
+def _mount_extensions(app: FastAPI, service: InferenceService) -> list[RouteExtension]:
+    """Mount the routes of every plug-in; one whose router cannot be built is left out with a warning."""
+    mounted = []
+    for name, extension in ROUTES.items():
+        try:
+            router = extension.build_router(service)
+        except Exception as error:  # the code of a third party may raise anything
+            warnings.warn(
+                f"the routes of plug-in {name!r} ({ROUTES.module_of(name)}) cannot be built: "
+                f"{type(error).__name__}: {error}. They are left out. Update or uninstall the package.",
+                PluginWarning,
+                stacklevel=2,
+            )
+            continue
+        app.include_router(router, generate_unique_id_function=partial(_operation_id, name))
+        mounted.append(extension)
+    return mounted
+
+
+def _operation_id(plugin: str, route: APIRoute) -> str:
+    return f"{plugin}_{route.name}"
+
+
+def _lifespan(
+    service: InferenceService, *, backend: str, threads: int | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # In the background: the process is alive, and says so, while its models warm up.
+        # In the background: the process is alive, and answers so, while its models warm up.
         tasks = [
-            asyncio.create_task(_start(desk, backend=backend, threads=threads)),
-            asyncio.create_task(_sweep(desk)),
+            asyncio.create_task(_start_models(service, backend=backend, threads=threads)),
+            asyncio.create_task(_sweep(service)),
         ]
         try:
             yield
@@ -130,48 +179,53 @@ def _lifespan(desk: InferenceService, *, backend: str, threads: int | None) -> A
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(desk.close)
+            await asyncio.to_thread(service.close)
 
     return lifespan
 
 
-async def _start(desk: InferenceService, *, backend: str, threads: int | None) -> None:
-    for served in desk.models.values():
+async def _start_models(service: InferenceService, *, backend: str, threads: int | None) -> None:
+    for model in service.models.values():
         try:
-            await asyncio.to_thread(served.start, backend=backend, threads=threads)
+            await asyncio.to_thread(model.start, backend=backend, threads=threads)
         except BlemishError as error:
-            # The log may have paths; what clients read may not.
-            served.failure = "its file cannot be run here; the server's log says why."
-            log.error("the model %s could not be loaded: %s", served.name, error)
+            # The log may contain paths; what clients read may not.
+            model.failure = "its file cannot be run here; the server's log has the cause."
+            log.error("the model %s could not be loaded: %s", model.name, error)
         except Exception:
-            served.failure = "the server's log says why."
-            log.exception("the model %s could not be loaded", served.name)
+            model.failure = "the server's log has the cause."
+            log.exception("the model %s could not be loaded", model.name)
 
 
-async def _sweep(desk: InferenceService) -> None:
+async def _sweep(service: InferenceService) -> None:
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        desk.shelf.sweep()
-        await asyncio.to_thread(desk.keeper.sweep)
+        service.links.remove_expired()
+        await asyncio.to_thread(service.retention.delete_expired)
 
 
-async def _on_http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    if error.status_code == 405:
-        problem = Problem("method_not_allowed", "This address does not take that method.")
-    elif error.status_code == 404:
-        problem = Problem("not_found", "There is nothing at this address; /docs lists what there is.")
-    else:
-        problem = Problem("bad_upload", "The request cannot be read.")
-    problem.headers |= dict(error.headers or {})
-    return respond(request.scope, problem)
+def _add_error_handlers(app: FastAPI, responder: ProblemResponder) -> None:
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == 405:
+            problem = Problem("method-not-allowed", "This address does not accept that method.")
+        elif error.status_code == 404:
+            problem = Problem("not-found", "There is nothing at this address; /docs lists the addresses.")
+        else:
+            problem = Problem("bad-upload", "The request cannot be read.")
+        problem.headers |= dict(error.headers or {})
+        return responder.respond(request.scope, problem)
 
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        first = error.errors()[0]
+        name = str(first["loc"][-1]) if first.get("loc") else "?"
+        expected = str(first.get("msg", "is not valid"))
+        problem = Problem("bad-parameter", f"The parameter {name!r} is not valid: {expected}.")
+        return responder.respond(request.scope, problem)
 
-async def _on_parameter(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    name = str(first["loc"][-1]) if first.get("loc") else "a parameter"
-    said = str(first.get("msg", "is not valid"))
-    return respond(request.scope, Problem("bad_parameter", f"The parameter {name!r} cannot be so: {said}."))
+    app.add_exception_handler(Problem, responder.on_problem)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_validation_error)

@@ -1,4 +1,4 @@
-"""Where a model looked, within the time a request has: always by the model that answered."""
+"""Heatmaps of the model that answered, within the time that one request has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.errors import BlemishError
 from blemish.explanation import Explainer
 from blemish.inference import Predictor
 from blemish.service.settings import Settings
@@ -17,41 +18,47 @@ from blemish.structures import Prediction
 
 log = logging.getLogger("blemish.service")
 
-_LARGEST_SIDE = 1024  # of a map that is kept: it is smooth, and grows again when it is looked at
-_MOST_LOOKS = 170  # occlusion on a grid of 12 x 12
-_FEWEST_LOOKS = 10
-_MOST_OBJECTS = 5
+_MAX_SIDE = 1024  # of a stored heatmap: it is smooth, and is enlarged again when it is rendered
+_MAX_PASSES = 170  # forward passes for one target; occlusion on a grid of 12 x 12
+_MIN_PASSES = 10
+_MAX_TARGETS = 5  # detections that one heatmap explains
 _GRADIENT_METHODS = ("grad-cam",)
 
 
 @dataclass(frozen=True, eq=False)
 class HeatmapResult:
-    """A map over an image.
+    """The heatmap of one image.
 
     Attributes:
-        map: (h, w) uint8, 255 where it mattered most; the image's shape, perhaps smaller.
-        method: that made it.
-        label: whose score it explains; None for a model without labels.
-        title: what people read for `label`.
+        values: (h, w) uint8 over the whole image, perhaps at a lower resolution; 255 is the highest
+            influence.
+        method: the explanation method.
+        label: the label whose score it explains; None for a model without labels.
+        display_name: the display name of `label`.
     """
 
-    map: NDArray[np.uint8]
+    values: NDArray[np.uint8]
     method: str
     label: str | None
-    title: str | None
+    display_name: str | None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing in the image speaks for the label."""
-        return not self.map.any()
+        """Whether no part of the image raises the score of the label."""
+        return not self.values.any()
 
 
-class HeatmapUnavailable(Exception):
-    """There is no map, and why, in a sentence for the client."""
+class HeatmapUnavailable(BlemishError):
+    """A heatmap cannot be computed; the message is one sentence for the client.
+
+    Reasons: `nothing-found`, `too-slow`, `stopped` and `no-model-file`.
+    """
+
+    class_code = "heatmap-unavailable"
 
 
 class HeatmapService:
-    """Makes maps, and remembers each model's explainer."""
+    """Computes heatmaps, and keeps one explainer for each model."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,88 +67,91 @@ class HeatmapService:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End the map that is being made after its next look, and let no other take more than one."""
+        """Stop the computation in progress after its next forward pass, and later ones after their first."""
         self._stopped.set()
 
-    def make(
+    def compute(
         self,
         predictor: Predictor,
         image: bytes,
         prediction: Prediction,
         label: str | None,
-        look_seconds: float,
+        pass_seconds: float,
     ) -> HeatmapResult:
-        """The map of one label of one image.
+        """Return the heatmap of one label for one image.
 
         Args:
             predictor: the model that answered.
-            image: the file's bytes.
-            prediction: its answer.
-            label: by name; None takes the best.
-            look_seconds: what one look of the model takes.
+            image: the bytes of the image file.
+            prediction: its prediction for the image.
+            label: the name of the label; None selects the one with the highest score.
+            pass_seconds: duration of one forward pass.
 
         Raises:
-            NoMap: nothing was found that could be explained, or it would take too long.
+            HeatmapUnavailable: there is no detection to explain, or it would take too long.
         """
         explainer = self._explainer(predictor)
-        label = label or _best(prediction)
-        targets = 1
+        label = label or _best_label(prediction)
+        max_targets = 1
         if not prediction.task.is_image_level:
-            wanted = None if label is None else prediction.labels.index(label)
-            alike = [row for row, index in enumerate(prediction.label_index) if wanted in (None, index)]
-            if not alike:
+            target = None if label is None else prediction.labels.index(label)
+            rows = [row for row, index in enumerate(prediction.label_index) if target in (None, index)]
+            if not rows:
                 raise HeatmapUnavailable(
-                    "The model found nothing of this label, so there is nothing to explain."
+                    "The model found no detection of this label, so there is nothing to explain.",
+                    reason="nothing-found",
                 )
-            # Those it is sure of, or the best one; as many as there is time for.
-            sure = sum(_holds(prediction, row) for row in alike)
-            targets = min(max(sure, 1), _MOST_OBJECTS)
+            # The detections above their thresholds, or else the best one; as many as there is time for.
+            num_positive = sum(_is_positive(prediction, row) for row in rows)
+            max_targets = min(max(num_positive, 1), _MAX_TARGETS)
         method = explainer.default_method()
         if method in _GRADIENT_METHODS:
             try:
-                found = explainer.explain(image, method=method, label=label, faithfulness=False)
-            except Exception:  # whatever is wrong with that graph, the model itself can still be asked
+                heatmaps = explainer.explain(image, method=method, label=label, faithfulness=False)
+            except Exception:  # a fault of the explanation graph leaves methods that need only the model
                 log.exception("the explanation graph beside the model cannot be used")
                 method = "occlusion"
         if method not in _GRADIENT_METHODS:
-            looks = self._looks(look_seconds)
-            targets = min(targets, looks // _FEWEST_LOOKS)
-            found = explainer.explain(
+            max_passes = self._max_passes(pass_seconds)
+            max_targets = min(max_targets, max_passes // _MIN_PASSES)
+            heatmaps = explainer.explain(
                 image,
                 method=method,
                 label=label,
-                max_evals=min(looks // targets, _MOST_LOOKS),
+                max_evals=min(max_passes // max_targets, _MAX_PASSES),
                 faithfulness=False,
-                max_targets=targets,
-                progress=self._look,
+                max_targets=max_targets,
+                progress=self._on_pass,
             )
-        if not found:
+        if not heatmaps:
             raise HeatmapUnavailable(
-                "The model found nothing in this photograph, so there is nothing to explain."
+                "The model found no detection in this image, so there is nothing to explain.",
+                reason="nothing-found",
             )
-        values = np.maximum.reduce([one.normalized() for one in found])
-        name = found[0].label or None
-        return HeatmapResult(
-            _small(values), method, name, None if name is None else prediction.labels.display_name(name)
-        )
+        values = np.maximum.reduce([heatmap.normalized() for heatmap in heatmaps])
+        name = heatmaps[0].label or None
+        display_name = None if name is None else prediction.labels.display_name(name)
+        return HeatmapResult(_reduce(values), method, name, display_name)
 
-    def _look(self, done: int) -> None:
+    def _on_pass(self, num_passes: int) -> None:
         if self._stopped.is_set():
-            raise HeatmapUnavailable("The server is being stopped.")
+            raise HeatmapUnavailable("The server is stopping.", reason="stopped")
 
-    def _looks(self, look_seconds: float) -> int:
-        """How often the model may be asked."""
-        allowed = self._settings.explain_seconds
-        looks = int(allowed / max(look_seconds, 1e-4))
-        if looks < _FEWEST_LOOKS:
+    def _max_passes(self, pass_seconds: float) -> int:
+        allowed = self._settings.heatmap_seconds
+        max_passes = int(allowed / max(pass_seconds, 1e-4))
+        if max_passes < _MIN_PASSES:
             raise HeatmapUnavailable(
-                f"A map would take this model longer than the {allowed:g} seconds it has here."
+                f"A heatmap of this model would take longer than the {allowed:g} seconds that are allowed.",
+                reason="too-slow",
             )
-        return looks
+        return max_passes
 
     def _explainer(self, predictor: Predictor) -> Explainer:
         if predictor.model_file is None:
-            raise HeatmapUnavailable("This model has no file of its own, so it cannot say where it looked.")
+            raise HeatmapUnavailable(
+                "This model was not loaded from a model file, so it has no heatmaps.", reason="no-model-file"
+            )
         with self._lock:
             key = id(predictor)
             if key not in self._explainers:
@@ -149,24 +159,24 @@ class HeatmapService:
             return self._explainers[key]
 
 
-def _best(prediction: Prediction) -> str | None:
-    """The label of the highest score; None for a model without labels."""
+def _best_label(prediction: Prediction) -> str | None:
+    """Return the label with the highest score, or None for a model without labels."""
     if not len(prediction.labels):
         return None
     return prediction.labels.names[int(prediction.label_scores.argmax())]
 
 
-def _holds(prediction: Prediction, row: int) -> bool:
+def _is_positive(prediction: Prediction, row: int) -> bool:
     if not len(prediction.labels):
         return True
     return bool(prediction.scores[row] >= prediction.thresholds[prediction.label_index[row]])
 
 
-def _small(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """In 8 bits, its longer side at most 1,024."""
+def _reduce(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return values of [0, 1] as 8 bits, with the longer side at most `_MAX_SIDE`."""
     height, width = values.shape
     image = Image.fromarray((values * 255).round().astype(np.uint8))
-    scale = _LARGEST_SIDE / max(height, width)
+    scale = _MAX_SIDE / max(height, width)
     if scale < 1:
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         image = image.resize(size, Image.Resampling.BOX)

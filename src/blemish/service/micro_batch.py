@@ -1,7 +1,7 @@
-"""Requests that arrive together go through the network together, and one that is alone does not wait.
+"""Batching of concurrent requests without a waiting time.
 
-There is no window to wait in: while a batch runs, whatever arrives gathers, and is the next batch. Under
-load batches grow by themselves; a lone request finds the network idle and goes at once.
+There is no window to wait in: while one batch runs, new items queue up and form the next batch. Under load
+the batches grow by themselves; a single request finds the network idle and starts at once.
 """
 
 from __future__ import annotations
@@ -18,155 +18,164 @@ from typing import Generic, TypeVar
 from blemish.service.problem_details import Problem
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class AdmissionQueue:
-    """How many images are worked or waited on at once: by a model, or by those who draw pictures.
+    """A limit on the number of images that are processed or queued at once, by one model or by the renderer.
 
     Attributes:
-        capacity: the most.
-        inside: now.
-        full: what the server has where no more are let in.
+        capacity: maximum number.
+        size: current number.
+        busy_with: what the server has too much of, for the message of a refusal.
     """
 
-    def __init__(self, capacity: int, full: str = "as much to do as it takes on") -> None:
+    def __init__(self, capacity: int, busy_with: str = "images to process") -> None:
         self.capacity = capacity
-        self.full = full
-        self.inside = 0
+        self.busy_with = busy_with
+        self.size = 0
         self._seconds_each = 0.1
 
     def check(self, amount: int = 1) -> None:
-        """Problem `queue_full` where `amount` more do not fit now; nothing is reserved."""
-        # A batch larger than the whole queue is let in when nobody else is there.
-        if self.inside and self.inside + amount > self.capacity:
+        """Raise if there is no room for `amount` more; reserve nothing.
+
+        Raises:
+            Problem: `queue-full`, with the time after which to try again.
+        """
+        # A batch larger than the whole queue is admitted when the queue is empty.
+        if self.size and self.size + amount > self.capacity:
             raise Problem(
-                "queue_full",
-                f"The server has {self.full}; try again in a moment.",
+                "queue-full",
+                f"The server has too many {self.busy_with}. Try again in a moment.",
                 limit=("queue_size", self.capacity),
-                retry_after_seconds=self.inside * self._seconds_each,
+                retry_after_seconds=self.size * self._seconds_each,
             )
 
     def enter(self, amount: int = 1) -> None:
-        """Reserve room for `amount`, which `leave` gives back; Problem `queue_full` where there is none."""
+        """Reserve room for `amount`, which `leave` releases.
+
+        Raises:
+            Problem: `queue-full`.
+        """
         self.check(amount)
-        self.inside += amount
+        self.size += amount
 
     def leave(self, amount: int = 1) -> None:
-        """Give back what `enter` reserved."""
-        self.inside -= amount
+        """Release room that `enter` reserved."""
+        self.size -= amount
 
     @contextmanager
-    def entered(self, amount: int = 1) -> Iterator[None]:
-        """`enter` and, whatever happens, `leave`."""
+    def admitted(self, amount: int = 1) -> Iterator[None]:
+        """Reserve room for the duration of a `with` block."""
         self.enter(amount)
         try:
             yield
         finally:
             self.leave(amount)
 
-    def learn(self, seconds_each: float) -> None:
-        """Take in how long an image took, for Retry-After."""
+    def record_seconds(self, seconds_each: float) -> None:
+        """Update the moving average of the time for one image, from which `Retry-After` is computed."""
         self._seconds_each += 0.1 * (seconds_each - self._seconds_each)
 
 
 @dataclass(eq=False)
-class _Job(Generic[Item, Answer]):
+class _Job(Generic[Item, Result]):
     item: Item
-    answer: asyncio.Future[Answer]
+    result: asyncio.Future[Result]
     on_start: Callable[[int], None]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
-    def tell(self, what: Callable[[], object]) -> None:
-        """Have `what` happen on the event loop; a loop that has closed wants to know nothing any more."""
+    def call_on_loop(self, function: Callable[[], object]) -> None:
+        """Call a function on the event loop; do nothing if the loop has been closed."""
         try:
-            self.loop.call_soon_threadsafe(what)
+            self.loop.call_soon_threadsafe(function)
         except RuntimeError:
             if not self.loop.is_closed():
                 raise
 
-    def settle(self, answer: Answer | None, error: Exception | None) -> None:
+    def finish(self, result: Result | None, error: Exception | None) -> None:
         def on_loop() -> None:
-            if self.answer.done():
+            if self.result.done():
                 return
             if error is not None:
-                self.answer.set_exception(error)
+                self.result.set_exception(error)
             else:
-                self.answer.set_result(answer)  # type: ignore[arg-type]
+                self.result.set_result(result)  # type: ignore[arg-type]
 
-        self.tell(on_loop)
+        self.call_on_loop(on_loop)
 
 
-class MicroBatcher(Generic[Item, Answer]):
-    """One thread that answers items in batches, in order of arrival.
+class MicroBatcher(Generic[Item, Result]):
+    """A thread that processes items in batches, in order of arrival.
 
     Attributes:
-        largest: most items in a batch.
+        max_batch_size: maximum number of items in a batch.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Answer]],
+        run: Callable[[Sequence[Item]], Sequence[Result]],
         *,
-        largest: int,
+        max_batch_size: int,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
         name: str = "batcher",
     ) -> None:
         """Start the thread.
 
         Args:
-            run: one answer an item, in order; called in the thread.
-            largest: most items it takes at once.
-            on_batch: told the size of each batch and the seconds it took, in the thread.
-            name: of the thread.
+            run: function that returns one result for each item, in order; called in the thread.
+            max_batch_size: maximum number of items in one call of `run`.
+            on_batch: called in the thread with the size of each batch and its duration in seconds.
+            name: name of the thread.
         """
-        self.largest = largest
+        self.max_batch_size = max_batch_size
         self._run, self._on_batch = run, on_batch
-        self._waiting: deque[_Job[Item, Answer]] = deque()
+        self._queue: deque[_Job[Item, Result]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
-        """Items that no batch has taken yet."""
-        return len(self._waiting)
+    def num_queued(self) -> int:
+        """Number of items that no batch has taken yet."""
+        return len(self._queue)
 
-    async def ask(self, item: Item, on_start: Callable[[int], None] = lambda size: None) -> Answer:
-        """The answer to `item`.
+    async def submit(self, item: Item, on_start: Callable[[int], None] = lambda size: None) -> Result:
+        """Return the result for `item` once its batch has run.
 
         Args:
-            item: whatever `run` takes.
-            on_start: told the size of its batch when that begins, on the event loop.
+            item: an item that `run` accepts.
+            on_start: called on the event loop with the size of the item's batch when that starts.
 
         Raises:
-            Exception: whatever `run` raised for this item alone.
+            Problem: `draining`, the batcher has been closed.
+            Exception: the exception that `run` raised for this item alone.
         """
         loop = asyncio.get_running_loop()
-        job: _Job[Item, Answer] = _Job(item, loop.create_future(), on_start, loop)
+        job: _Job[Item, Result] = _Job(item, loop.create_future(), on_start, loop)
         with self._changed:
             if self._closed:
-                raise Problem("draining", "The server is stopping; ask again when it is back.")
-            self._waiting.append(job)
+                raise Problem("draining", "The server is stopping. Try again when it is back.")
+            self._queue.append(job)
             self._changed.notify()
-        return await job.answer
+        return await job.result
 
     def close(self, timeout_seconds: float = 2.0) -> None:
-        """Answer what waits, then end the thread."""
+        """Process the queued items, then end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join(timeout_seconds)
 
-    def _take(self) -> list[_Job[Item, Answer]] | None:
-        """The next batch, without what nobody waits for any more; None at the end."""
+    def _take_batch(self) -> list[_Job[Item, Result]] | None:
+        """Return the next batch without cancelled items, or None once the batcher is closed and empty."""
         with self._changed:
             while True:
-                batch: list[_Job[Item, Answer]] = []
-                while self._waiting and len(batch) < self.largest:
-                    job = self._waiting.popleft()
-                    if not job.answer.done():
+                batch: list[_Job[Item, Result]] = []
+                while self._queue and len(batch) < self.max_batch_size:
+                    job = self._queue.popleft()
+                    if not job.result.done():
                         batch.append(job)
                 if batch:
                     return batch
@@ -175,27 +184,27 @@ class MicroBatcher(Generic[Item, Answer]):
                 self._changed.wait()
 
     def _work(self) -> None:
-        while (batch := self._take()) is not None:
+        while (batch := self._take_batch()) is not None:
             size = len(batch)
             for job in batch:
-                job.tell(lambda job=job, size=size: job.on_start(size))  # type: ignore[misc]
+                job.call_on_loop(lambda job=job, size=size: job.on_start(size))  # type: ignore[misc]
             began = time.perf_counter()
-            self._answer(batch)
+            self._run_batch(batch)
             self._on_batch(size, time.perf_counter() - began)
-            del batch  # its images must not live on while the thread waits
+            del batch  # its images must not stay in memory while the thread waits
 
-    def _answer(self, batch: Sequence[_Job[Item, Answer]]) -> None:
+    def _run_batch(self, batch: Sequence[_Job[Item, Result]]) -> None:
         try:
-            answers = self._run([job.item for job in batch])
-            if len(answers) != len(batch):
-                raise RuntimeError(f"{len(answers)} answers to {len(batch)} photographs")
+            results = self._run([job.item for job in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} images")
         except Exception as error:
             if len(batch) == 1:
-                batch[0].settle(None, error)
+                batch[0].finish(None, error)
                 return
-            # One of them cannot be answered: the others must not pay for it.
+            # One item of the batch fails: run each alone, so that the others get their results.
             for job in batch:
-                self._answer([job])
+                self._run_batch([job])
             return
-        for job, answer in zip(batch, answers, strict=True):
-            job.settle(answer, None)
+        for job, result in zip(batch, results, strict=True):
+            job.finish(result, None)

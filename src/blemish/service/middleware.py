@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: an id, a key, safe headers, a count, and no traceback."""
+"""ASGI middleware around every request: request id, API key, security headers, metrics, and no tracebacks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blemish.service.api_keys import ApiKeys, key_of
-from blemish.service.problem_details import MEDIA_TYPE, Problem, internal
+from blemish.service.api_keys import ApiKeys, key_from_headers
+from blemish.service.problem_details import MEDIA_TYPE, FormatProblem, Problem, internal_problem
 from blemish.service.service_metrics import ServiceMetrics
 
 log = logging.getLogger("blemish.service")
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LEGACY = ("/predict", "/static/")
-# Links in answers are keys themselves; the page and the documents hold no secret.
-_OPEN = ("/api/v1/health/", "/api/v1/artifacts/", "/static/", "/page/")
-_OPEN_EXACTLY = ("/", "/docs", "/openapi.json", "/favicon.ico")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Links in answers are keys themselves; the page and the documents contain no secret.
+_PUBLIC_PREFIXES = ("/api/v1/health/", "/api/v1/artifacts/", "/page/")
+_PUBLIC_PATHS = ("/", "/docs", "/openapi.json", "/favicon.ico")
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status: the client disconnected before there was an answer
 
-STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+STRICT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def page_policy(frame_ancestors: tuple[str, ...]) -> str:
-    """The page's Content-Security-Policy: its own files and nothing else."""
+def page_security_policy(frame_ancestors: tuple[str, ...]) -> str:
+    """Return the Content-Security-Policy of the page, which allows its own files and nothing else."""
     ancestors = " ".join(frame_ancestors) or "'none'"
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -42,140 +42,164 @@ def page_policy(frame_ancestors: tuple[str, ...]) -> str:
     )
 
 
+class ProblemResponder:
+    """Turns a `Problem` into a response in the format of its route."""
+
+    def __init__(self, formats: Mapping[str, FormatProblem] | None = None) -> None:
+        """Answer with RFC 9457 documents, except below some paths.
+
+        Args:
+            formats: other formats by the beginning of a path.
+        """
+        self._formats = dict(formats or {})
+
+    def respond(self, scope: Mapping[str, Any], problem: Problem) -> Response:
+        """Return the response for a problem of one request."""
+        path = str(scope["path"])
+        for prefix, format_problem in self._formats.items():
+            if path.startswith(prefix):
+                body, media_type = format_problem(problem)
+                break
+        else:
+            body, media_type = problem.to_dict(get_request_id(scope)), MEDIA_TYPE
+        content = json.dumps(body, ensure_ascii=False)
+        return Response(content, problem.status, headers=problem.headers, media_type=media_type)
+
+    async def on_problem(self, request: Request, error: Exception) -> Response:
+        """Handle a `Problem` that a route raised."""
+        if not isinstance(error, Problem):
+            raise error
+        return self.respond(request.scope, error)
+
+
 class RequestMiddleware:
-    """ASGI middleware around every route."""
+    """The middleware.
+
+    Args:
+        app: the application inside.
+        keys: the accepted API keys; empty accepts every request.
+        metrics: counts the requests.
+        responder: writes the refusals.
+        public_paths: beginnings of paths that need no API key, beside the built-in ones.
+        cross_origin: whether pages of other origins may call the service.
+        framed: whether other pages may show the page in a frame.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         keys: ApiKeys,
-        telemetry: ServiceMetrics,
-        shared_with_origins: bool,
-        framed: bool,
+        metrics: ServiceMetrics,
+        responder: ProblemResponder,
+        public_paths: tuple[str, ...] = (),
+        cross_origin: bool = False,
+        framed: bool = False,
     ) -> None:
-        self.app, self.keys, self.telemetry = app, keys, telemetry
-        self.safe_headers = {
+        self.app, self.keys, self.metrics, self.responder = app, keys, metrics, responder
+        self.public_prefixes = (*_PUBLIC_PREFIXES, *public_paths)
+        self.security_headers = {
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Permissions-Policy": "geolocation=(), microphone=(), camera=(self)",
-            "Cross-Origin-Resource-Policy": "cross-origin" if shared_with_origins else "same-origin",
-            "Content-Security-Policy": STRICT_POLICY,
+            "Cross-Origin-Resource-Policy": "cross-origin" if cross_origin else "same-origin",
+            "Content-Security-Policy": STRICT_SECURITY_POLICY,
             "Cache-Control": "no-store",
         }
         if not framed:
-            self.safe_headers |= {"X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin"}
+            self.security_headers |= {"X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        bodiless = scope["method"] == "HEAD"
-        if bodiless:  # what GET would answer, without the body (RFC 9110, section 9.3.2)
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # the answer to GET without the body (RFC 9110, section 9.3.2)
             scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
-        wished = headers.get("x-request-id", "")
-        request_id = wished if _ID.fullmatch(wished) else secrets.token_hex(8)
+        client_id = headers.get("x-request-id", "")
+        request_id = client_id if _REQUEST_ID.fullmatch(client_id) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         began = time.perf_counter()
         status = 0
 
-        async def send_safely(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
-                for name, value in self.safe_headers.items():
+                for name, value in self.security_headers.items():
                     out.setdefault(name, value)
                 if "location" in out:
-                    out["Location"] = below_root(out["location"])
-            elif bodiless:
+                    out["Location"] = without_origin(out["location"])
+            elif is_head:
                 message = {**message, "body": b""}
             await send(message)
 
         try:
             self._check_key(scope["path"], headers)
-            await self.app(scope, receive, send_safely)
+            await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError:
-            # Nobody but the server's end cancels a request, once it has waited as long as it may.
+            # Only the end of the server cancels a request, after waiting for it as long as it may.
             if status:
                 raise
-            stopping = "The server had to stop before this was done; ask again when it is back."
-            await respond(scope, Problem("draining", stopping))(scope, receive, send_safely)
+            problem = Problem(
+                "draining", "The server stopped before this was done. Try again when it is back."
+            )
+            await self.responder.respond(scope, problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
-            log.info("request %s: the client went away", request_id)
+            log.info("request %s: the client disconnected", request_id)
         except Problem as problem:
-            await respond(scope, problem)(scope, receive, send_safely)
+            await self.responder.respond(scope, problem)(scope, receive, send_with_headers)
         except Exception:
-            log.exception("request %s failed: %s %s", request_id, scope["method"], _route(scope))
+            log.exception("request %s failed: %s %s", request_id, scope["method"], _route_pattern(scope))
             if status:
-                raise  # half an answer is on its way: the connection has to be cut
-            await respond(scope, internal())(scope, receive, send_safely)
+                raise  # half an answer has been sent: the connection must be closed
+            await self.responder.respond(scope, internal_problem())(scope, receive, send_with_headers)
         finally:
-            self._count(_route(scope), status, time.perf_counter() - began)
+            self._count(_route_pattern(scope), status, time.perf_counter() - began)
 
     def _check_key(self, path: str, headers: Mapping[str, str]) -> None:
-        if not self.keys or path in _OPEN_EXACTLY or path.startswith(_OPEN):
+        if not self.keys or path in _PUBLIC_PATHS or path.startswith(self.public_prefixes):
             return
         challenge = {"WWW-Authenticate": 'Bearer realm="blemish"'}
-        key = key_of({name.lower(): value for name, value in headers.items()})
+        key = key_from_headers({name.lower(): value for name, value in headers.items()})
         if key is None:
             raise Problem(
-                "key_missing",
-                "This server asks for an API key: send Authorization: Bearer KEY or X-API-Key: KEY.",
+                "api-key-missing",
+                "This server requires an API key. Send Authorization: Bearer KEY or X-API-Key: KEY.",
                 headers=challenge,
             )
         if self.keys.owner(key) is None:
             raise Problem(
-                "key_unknown", "This server does not know the API key that was sent.", headers=challenge
+                "api-key-unknown",
+                "The API key is not one of this server's. Check the key.",
+                headers=challenge,
             )
 
     def _count(self, route: str, status: int, seconds: float) -> None:
-        # 499 as nginx has it: the client went away before there was an answer.
-        labels = {"route": route, "status": str(status or 499)}
-        self.telemetry.count("blemish_requests_total", "Requests answered.", 1, **labels)
-        self.telemetry.observe(
-            "blemish_request_seconds", "From a request's head to its answer's end.", seconds, route=route
-        )
+        self.metrics.requests.labels(route=route, status=str(status or _CLIENT_CLOSED_REQUEST)).inc()
+        self.metrics.request_seconds.labels(route=route).observe(seconds)
 
 
-def below_root(address: str) -> str:
-    """An address of this server without scheme and host, which a redirect takes from what the client said.
+def without_origin(address: str) -> str:
+    """Return an address without scheme and host, which a redirect takes from the client's headers.
 
     Example:
-        >>> below_root("http://elsewhere.example//docs?a=1")
+        >>> without_origin("http://elsewhere.example//docs?a=1")
         '/docs?a=1'
     """
     parts = urlsplit(address)
     return "/" + parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _route(scope: Scope) -> str:
-    """The route's pattern: never the path itself, which holds what the client pleases."""
-    return str(getattr(scope.get("route"), "path", "other"))
-
-
-def request_id_of(scope: Mapping[str, Any]) -> str:
-    """The id that this request goes by."""
+def get_request_id(scope: Mapping[str, Any]) -> str:
+    """Return the id of the request."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
-def respond(scope: Mapping[str, Any], problem: Problem) -> Response:
-    """A problem as the route's clients read it: DamageLens' have `detail`, all others RFC 9457."""
-    if str(scope["path"]).startswith(_LEGACY):
-        body: dict[str, Any] = {"detail": problem.detail}
-        media_type = "application/json"
-    else:
-        body, media_type = problem.to_dict(request_id_of(scope)), MEDIA_TYPE
-    return Response(
-        json.dumps(body, ensure_ascii=False), problem.status, headers=problem.headers, media_type=media_type
-    )
-
-
-async def on_problem(request: Request, problem: Exception) -> Response:
-    """FastAPI's handler of `Problem`."""
-    if not isinstance(problem, Problem):
-        raise problem
-    return respond(request.scope, problem)
+def _route_pattern(scope: Scope) -> str:
+    """Return the pattern of the route, never the path itself, which contains text of the client."""
+    return str(getattr(scope.get("route"), "path", "other"))

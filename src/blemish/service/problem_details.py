@@ -1,57 +1,65 @@
-"""What is refused, and how that is said: RFC 9457 problem documents.
+"""Refused requests as RFC 9457 problem documents.
 
-A problem never holds an exception's text, a path or a traceback: every sentence is written here or by
-whoever raises it, about the request alone.
+A problem never contains the text of an exception, a path or a traceback: the code that raises it writes every
+sentence, and only about the request itself.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging.image_formats import FORMATS, foreign_format
+from blemish.errors import BadImage, BlemishError, ImageTooLarge, ImageTruncated
+from blemish.service.serializers import SCHEMA_VERSION
 
 MEDIA_TYPE = "application/problem+json"
 
-# code: (status, title)
-CATALOGUE: dict[str, tuple[int, str]] = {
-    "bad_upload": (400, "The form cannot be read"),
-    "key_missing": (401, "An API key is needed"),
-    "key_unknown": (401, "The API key is not known"),
-    "not_found": (404, "There is nothing here"),
-    "unknown_model": (404, "There is no such model"),
-    "link_expired": (404, "The picture is gone"),
-    "method_not_allowed": (405, "The method is not allowed here"),
-    "upload_too_slow": (408, "The upload took too long"),
-    "upload_too_large": (413, "The upload is too large"),
-    "too_many_photographs": (413, "There are too many photographs"),
-    "not_a_form": (415, "The request is no multipart form"),
-    "not_a_photograph": (415, "The content is no photograph"),
-    "no_photograph": (422, "There is no photograph in the form"),
-    "bad_parameter": (422, "A parameter cannot be"),
-    "image_undecodable": (422, "The photograph is damaged"),
-    "image_truncated": (422, "The photograph is cut short"),
-    "too_many_pixels": (422, "The photograph has too many pixels"),
-    "queue_full": (429, "Too much at once"),
-    "internal": (500, "The server failed"),
-    "not_ready": (503, "The server is starting"),
+UNSUPPORTED_FORMAT = "image-undecodable.unsupported-format"
+# code: (status, title). Errors of the library keep their code. A code with a reason after a dot that is not
+# listed has the status and the title of the code before the dot.
+CATALOG: dict[str, tuple[int, str]] = {
+    "bad-upload": (400, "The form cannot be read"),
+    "api-key-missing": (401, "An API key is required"),
+    "api-key-unknown": (401, "The API key is not valid"),
+    "not-found": (404, "There is nothing at this address"),
+    "unknown-model": (404, "There is no such model"),
+    "link-expired": (404, "The link has expired"),
+    "method-not-allowed": (405, "The method is not allowed here"),
+    "upload-too-slow": (408, "The upload took too long"),
+    "upload-too-large": (413, "The upload is too large"),
+    "too-many-images": (413, "There are too many images"),
+    "not-multipart": (415, "The request is not a multipart form"),
+    UNSUPPORTED_FORMAT: (415, "The file is not a supported image"),
+    "image-missing": (422, "The form contains no image"),
+    "bad-parameter": (422, "A parameter is not valid"),
+    "bad-image": (422, "The image cannot be used"),
+    "image-undecodable": (422, "The image is damaged"),
+    "image-truncated": (422, "The image file is incomplete"),
+    "image-too-large": (422, "The image has too many pixels"),
+    "queue-full": (429, "The server is busy"),
+    "internal-error": (500, "The server failed"),
+    "not-ready": (503, "The server is starting"),
     "draining": (503, "The server is stopping"),
-    "memory_full": (503, "Too many large uploads at once"),
-    "deadline_exceeded": (504, "The answer took too long"),
+    "memory-full": (503, "The server has too many large uploads"),
+    "deadline-exceeded": (504, "The answer took too long"),
 }
 
 
-class Problem(Exception):
-    """A request that is refused.
+class Problem(BlemishError):
+    """A refused request.
 
     Attributes:
-        code: a key of `CATALOGUE`.
-        detail: a sentence for people: what is wrong and what to do.
-        limit: the name of the limit that was met, and its value.
+        code: a key of `CATALOG`, or one followed by "." and a reason that the library gave.
+        status: the HTTP status.
+        title: a short summary that is the same for every problem of this code.
+        detail: one sentence for people: what is wrong and what to do.
+        limit: the name of the limit that was exceeded, and its value.
         retry_after_seconds: when to try again.
-        headers: further headers of the answer.
+        headers: further headers of the response.
     """
+
+    class_code = "problem"
 
     def __init__(
         self,
@@ -62,20 +70,21 @@ class Problem(Exception):
         retry_after_seconds: float | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
+        super().__init__(f"{code}: {detail}")
         self.code = code
-        self.status, self.title = CATALOGUE[code]
+        self.status, self.title = CATALOG[_catalog_key(code)]
         self.detail = detail
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
         self.headers = dict(headers or {})
         if retry_after_seconds is not None:
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
-        super().__init__(f"{code}: {detail}")
 
     def to_dict(self, request_id: str) -> dict[str, Any]:
-        """The document."""
+        """Return the problem document."""
         return {
-            "type": f"/docs#problem-{self.code}",
+            "schema_version": SCHEMA_VERSION,
+            "type": f"/docs#problem-{_catalog_key(self.code)}",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -85,35 +94,41 @@ class Problem(Exception):
         }
 
 
-def of_bad_image(error: BadImage, *, start: bytes, looks_like_image: bool, max_pixels: int) -> Problem:
-    """The problem of an image that cannot be used.
+def _catalog_key(code: str) -> str:
+    return code if code in CATALOG else code.partition(".")[0]
+
+
+# Returns the body of a response and its media type.
+FormatProblem = Callable[[Problem], tuple[dict[str, Any], str]]
+
+
+def image_problem(error: BadImage, *, max_pixels: int) -> Problem:
+    """Return the problem of an uploaded image that cannot be used; its code is that of `error`.
 
     Args:
-        error: what the image door said; its text stays here.
-        start: the first bytes, at least 16 of them where there are so many.
-        looks_like_image: whether the bytes begin as one of the formats that are read.
-        max_pixels: the limit, for the sentence.
+        error: the error of `open_image`; what Pillow says stays on the server.
+        max_pixels: the limit, for the message.
     """
     if isinstance(error, ImageTooLarge):
         return Problem(
-            "too_many_pixels",
-            f"The photograph has more than the {max_pixels / 1e6:.3g} megapixels this server takes; send a "
-            "smaller one.",
+            error.code,
+            f"The image has more than the {max_pixels / 1e6:.3g} megapixels that this server accepts. "
+            "Send a smaller one.",
             limit=("max_pixels", max_pixels),
         )
     if isinstance(error, ImageTruncated):
-        return Problem("image_truncated", "The photograph ends before its last pixel; send it again, whole.")
-    if isinstance(error, ImageUndecodable) and not looks_like_image:
-        known = foreign_format(start)
-        return Problem(
-            "not_a_photograph",
-            f"This is {known.kind}; {known.remedy}."
-            if known
-            else f"The content is no photograph in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.",
-        )
-    return Problem("image_undecodable", "The photograph is damaged and cannot be opened; send another copy.")
+        return Problem(error.code, "The image file ends before its last pixel. Send the complete file.")
+    if error.code == UNSUPPORTED_FORMAT:
+        return Problem(error.code, f"{_sentence(error.detail)} {_sentence(error.remedy)}")
+    return Problem(error.code, "The image is damaged and cannot be decoded. Send another copy.")
 
 
-def internal() -> Problem:
-    """The problem of a fault of ours."""
-    return Problem("internal", "The server failed at this request; its log says more under the request_id.")
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def internal_problem() -> Problem:
+    """Return the problem of a server fault."""
+    return Problem(
+        "internal-error", "The server failed at this request. Its log has the cause under the request_id."
+    )

@@ -1,7 +1,7 @@
-"""Private links to the pictures of an answer: random, expiring, in memory, made only when somebody looks.
+"""Private links to the images of an answer: random, expiring, in memory, rendered only when opened.
 
-An answer costs nothing but its tokens: the image's bytes and the prediction are kept for as long as
-the links live, and the picture is drawn when the link is opened.
+An answer costs nothing but its tokens: the uploaded bytes and the prediction are kept for as long as the
+links work, and the image is rendered when a link is opened.
 """
 
 from __future__ import annotations
@@ -12,105 +12,113 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from blemish.structures import Prediction
 
-Kind = Literal["photograph", "overlay", "map", "map_overlay"]
+ArtifactKind = Literal["image", "overlay", "heatmap", "heatmap_overlay"]
+Colormap = Literal["viridis", "jet"]
 
 
 @dataclass(eq=False)
 class LinkedResult:
-    """What the links of one answer are made from.
+    """The data from which the images of one answer are rendered.
 
     Attributes:
         image: the bytes as uploaded.
-        prediction: what was said.
-        heat: (h, w) uint8 map over the image, or over a grid on it; None where none was made.
-        jet: whether its colours are those of DamageLens' maps.
-        expires: on the shelf's clock.
-        size: bytes it takes, roughly.
-        tokens: of its links.
+        prediction: the prediction that the overlay shows.
+        heatmap: (h, w) uint8 over the whole image, perhaps at a lower resolution; None if none was made.
+        colormap: the colors of the heatmap's overlay.
+        expires: time of the store's clock at which the links stop working, seconds.
+        size_bytes: approximate memory.
+        tokens: the tokens of its links.
     """
 
     image: bytes
     prediction: Prediction
-    heat: Any = None
-    jet: bool = False
+    heatmap: NDArray[np.uint8] | None = None
+    colormap: Colormap = "viridis"
     expires: float = 0.0
-    size: int = 0
+    size_bytes: int = 0
     tokens: list[str] = field(default_factory=list)
 
 
 class LinkStore:
-    """Records by token, at most so many bytes and so many seconds of them.
+    """Linked results by token, bounded in time and memory.
 
     Attributes:
-        seconds: how long a link works.
-        capacity: bytes; the oldest records go first.
+        seconds: lifetime of a link; 0 gives no links.
+        max_bytes: maximum memory; the oldest results are removed first.
     """
 
-    def __init__(self, seconds: float, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds, self.capacity = seconds, capacity
+    def __init__(self, seconds: float, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.max_bytes = seconds, max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._records: OrderedDict[int, LinkedResult] = OrderedDict()
-        self._links: dict[str, tuple[LinkedResult, Kind]] = {}
-        self._held = 0
+        self._results: OrderedDict[int, LinkedResult] = OrderedDict()
+        self._links: dict[str, tuple[LinkedResult, ArtifactKind]] = {}
+        self._used_bytes = 0
 
     @property
-    def held(self) -> int:
-        """Bytes kept now."""
-        return self._held
+    def used_bytes(self) -> int:
+        """Memory in use, in bytes."""
+        return self._used_bytes
 
-    def put(self, record: LinkedResult, kinds: tuple[Kind, ...]) -> dict[Kind, str]:
-        """A token a kind of picture, or none where links are off or the record alone is over the capacity."""
-        record.size = len(record.image) + _prediction_bytes(record.prediction) + 1024
-        if record.heat is not None:
-            record.size += record.heat.nbytes
-        if self.seconds <= 0 or record.size > self.capacity:
+    def add(self, result: LinkedResult, kinds: tuple[ArtifactKind, ...]) -> dict[ArtifactKind, str]:
+        """Store a result and return one token for each kind of image.
+
+        Returns:
+            The tokens by kind; empty if links are switched off or the result alone exceeds `max_bytes`.
+        """
+        result.size_bytes = len(result.image) + _prediction_bytes(result.prediction) + 1024
+        if result.heatmap is not None:
+            result.size_bytes += result.heatmap.nbytes
+        if self.seconds <= 0 or result.size_bytes > self.max_bytes:
             return {}
         tokens = {kind: secrets.token_urlsafe(32) for kind in kinds}
-        record.tokens = list(tokens.values())
+        result.tokens = list(tokens.values())
         with self._lock:
-            record.expires = self._clock() + self.seconds
-            self._sweep()
-            while self._held + record.size > self.capacity:
-                self._drop(next(iter(self._records.values())))
-            self._records[id(record)] = record
-            self._held += record.size
-            self._links.update({token: (record, kind) for kind, token in tokens.items()})
+            result.expires = self._clock() + self.seconds
+            self._remove_expired()
+            while self._used_bytes + result.size_bytes > self.max_bytes:
+                self._remove(next(iter(self._results.values())))
+            self._results[id(result)] = result
+            self._used_bytes += result.size_bytes
+            self._links.update({token: (result, kind) for kind, token in tokens.items()})
         return tokens
 
-    def get(self, token: str) -> tuple[LinkedResult, Kind] | None:
-        """What a link points at; None where it never did or does not any more."""
+    def get(self, token: str) -> tuple[LinkedResult, ArtifactKind] | None:
+        """Return the result and the kind of image behind a token, or None if it is unknown or expired."""
         with self._lock:
-            self._sweep()
+            self._remove_expired()
             return self._links.get(token)
 
-    def sweep(self) -> None:
-        """Forget what has expired."""
+    def remove_expired(self) -> None:
+        """Remove every expired result."""
         with self._lock:
-            self._sweep()
+            self._remove_expired()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every result."""
         with self._lock:
-            for record in list(self._records.values()):
-                self._drop(record)
+            for result in list(self._results.values()):
+                self._remove(result)
 
-    def _sweep(self) -> None:
+    def _remove_expired(self) -> None:
         now = self._clock()
-        while self._records:
-            oldest = next(iter(self._records.values()))
+        while self._results:
+            oldest = next(iter(self._results.values()))
             if oldest.expires > now:
                 return
-            self._drop(oldest)
+            self._remove(oldest)
 
-    def _drop(self, record: LinkedResult) -> None:
-        del self._records[id(record)]
-        self._held -= record.size
-        for token in record.tokens:
+    def _remove(self, result: LinkedResult) -> None:
+        del self._results[id(result)]
+        self._used_bytes -= result.size_bytes
+        for token in result.tokens:
             del self._links[token]
 
 

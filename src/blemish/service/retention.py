@@ -1,4 +1,4 @@
-"""Images and answers on disk, only where the operator asked, and only for as long."""
+"""Storage of images and answers on disk: only if the operator asks for it, and only for a limited time."""
 
 from __future__ import annotations
 
@@ -15,56 +15,63 @@ from blemish.model_file import write_atomically
 
 log = logging.getLogger("blemish.service")
 
-# Only files of this shape are ever removed: the folder may be somebody's own.
-_OURS = re.compile(r"\d{8}T\d{12}-[0-9a-f]{16}\.(?:photograph|json)")
+# Only files with such names are ever deleted: the directory may contain files of the operator's own.
+_STORED_FILE = re.compile(r"\d{8}T\d{12}-[0-9a-f]{16}\.(?:image|json)")
 _SWEEP_SECONDS = 300.0
+_PRIVATE = ("links", "heatmap")  # keys with links: they would let readers of the directory open images
 
 
 class RetentionStore:
-    """A folder of images as they were sent, each with its answer, and a sweep of what is too old.
+    """A directory of uploaded images, each with its answer, from which expired files are deleted.
 
     Attributes:
-        keeps: whether anything is kept at all.
+        enabled: whether anything is stored.
     """
 
-    def __init__(self, folder: Path | None, hours: float | None) -> None:
-        self._folder, self._hours = folder, hours
-        self.keeps = folder is not None and hours is not None
-        self._swept = float("-inf")
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.sweep()
+    def __init__(self, directory: Path | None, hours: float | None) -> None:
+        self._directory, self._hours = directory, hours
+        self.enabled = directory is not None and hours is not None
+        self._last_sweep = float("-inf")
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+            self.delete_expired()
 
-    def keep(self, image: bytes, answer: dict[str, Any]) -> None:
-        """Keep one; a full disk is logged and does not stop the answer."""
-        if self._folder is None:
+    def save(self, image: bytes, answer: dict[str, Any]) -> None:
+        """Store an image with its answer; a full disk is logged and does not fail the request.
+
+        Args:
+            image: the bytes as uploaded.
+            answer: the body of the answer; its links are not stored.
+        """
+        if self._directory is None:
             return
-        # The name is made from the digest, never from what the client calls its file. The links are left
-        # out: they would let whoever reads the folder open pictures on the server.
+        # The name comes from the digest, never from the name that the client gave its file.
         stem = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{answer['sha256'][:16]}"
-        kept = {name: value for name, value in answer.items() if name not in ("links", "map")}
+        stored = {name: value for name, value in answer.items() if name not in _PRIVATE}
         try:
-            write_atomically(self._folder / f"{stem}.photograph", image)
-            write_atomically(self._folder / f"{stem}.json", json.dumps(kept, ensure_ascii=False).encode())
+            write_atomically(self._directory / f"{stem}.image", image)
+            write_atomically(
+                self._directory / f"{stem}.json", json.dumps(stored, ensure_ascii=False).encode()
+            )
         except StorageFull:
-            log.exception("a photograph could not be kept")
-        if time.monotonic() - self._swept > _SWEEP_SECONDS:
-            self.sweep()
+            log.exception("an image could not be stored")
+        if time.monotonic() - self._last_sweep > _SWEEP_SECONDS:
+            self.delete_expired()
 
-    def sweep(self) -> None:
-        """Remove what is older than was asked."""
-        if self._folder is None or self._hours is None:
+    def delete_expired(self) -> None:
+        """Delete the stored files that are older than the retention time."""
+        if self._directory is None or self._hours is None:
             return
-        self._swept = time.monotonic()
+        self._last_sweep = time.monotonic()
         oldest = time.time() - self._hours * 3600
         try:
-            paths = list(self._folder.iterdir())
-        except OSError:  # the next sweep may find it again; nobody's answer depends on it
-            log.exception("the folder of kept photographs cannot be swept")
+            paths = list(self._directory.iterdir())
+        except OSError:  # the next sweep may find the directory again; no answer depends on it
+            log.exception("the directory of stored images cannot be read")
             return
         for path in paths:
             try:
-                if _OURS.fullmatch(path.name) and path.stat().st_mtime < oldest:
+                if _STORED_FILE.fullmatch(path.name) and path.stat().st_mtime < oldest:
                     path.unlink(missing_ok=True)
             except OSError:
-                log.exception("a kept photograph could not be removed")
+                log.exception("a stored image could not be deleted")

@@ -1,4 +1,4 @@
-"""The routes below `/api/v1`."""
+"""The routes below `/api/v1`, and `/metrics`."""
 
 from __future__ import annotations
 
@@ -15,37 +15,43 @@ from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
 from blemish.service.inference_service import (
     InferenceRequest,
-    InferenceResult,
     InferenceService,
-    not_ready,
-    unless_gone,
+    cancel_on_disconnect,
+    not_ready_problem,
 )
-from blemish.service.middleware import request_id_of
-from blemish.service.problem_details import CATALOGUE, MEDIA_TYPE, Problem, internal
-from blemish.service.rendering import paint
+from blemish.service.middleware import get_request_id
+from blemish.service.problem_details import CATALOG, MEDIA_TYPE, Problem, internal_problem
+from blemish.service.rendering import render
+from blemish.service.serializers import SCHEMA_VERSION
 from blemish.service.served_model import ServedModel
-from blemish.service.uploads import read_form
+from blemish.service.uploads import MultipartForm, read_form
 
 ModelName = Annotated[
     str | None,
-    Query(description="A name from /api/v1/models; the first one where not given.", max_length=100),
+    Query(description="A name from /api/v1/models; default: the first model.", max_length=100),
 ]
-Explain = Annotated[Literal["none", "map"], Query(description="`map` adds a heat map of the model's own.")]
-MapLabel = Annotated[
-    str | None, Query(description="The label that the map is about; else the best.", max_length=200)
+Explain = Annotated[
+    Literal["none", "heatmap"], Query(description="`heatmap` adds a heatmap of the model that answers.")
+]
+HeatmapLabel = Annotated[
+    str | None,
+    Query(description="The label that the heatmap explains; default: the highest score.", max_length=200),
 ]
 MinScore = Annotated[
-    float | None, Query(ge=0, le=1, description="Objects below it are left out; else the file's floor.")
+    float | None,
+    Query(
+        ge=0, le=1, description="Detections with a lower score are left out; default: min_score_available."
+    ),
 ]
-Stream = Annotated[bool, Query(description="Answer in lines of JSON, one a stage.")]
+Stream = Annotated[bool, Query(description="Answer with one JSON line for each stage.")]
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may refuse with, for the OpenAPI document."""
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals of a route with these statuses, for the OpenAPI document."""
     return {
         status: {
             "description": "One of "
-            + ", ".join(code for code, (s, _) in CATALOGUE.items() if s == status)
+            + ", ".join(code for code, (s, _) in CATALOG.items() if s == status)
             + ".",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
         }
@@ -53,11 +59,15 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_ANSWERING = refusals(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+_PREDICT_PROBLEMS = problem_responses(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
-def form_schema(*, several: bool = False) -> dict[str, Any]:
-    """The request body of a route that takes images, for the OpenAPI document."""
+def image_form_schema(*, several: bool = False) -> dict[str, Any]:
+    """Return the request body of a route that accepts images, for the OpenAPI document.
+
+    Args:
+        several: whether the route accepts more than one image.
+    """
     one = {"type": "string", "format": "binary"}
     field = {"type": "array", "items": one, "minItems": 1} if several else one
     return {
@@ -69,7 +79,7 @@ def form_schema(*, several: bool = False) -> dict[str, Any]:
                         "type": "object",
                         "properties": {"image": field, "file": field},
                         "anyOf": [{"required": ["image"]}, {"required": ["file"]}],
-                        "description": "The photograph stands in `image` or in `file`.",
+                        "description": "The image, in the field `image` or `file`.",
                     }
                 }
             },
@@ -77,70 +87,87 @@ def form_schema(*, several: bool = False) -> dict[str, Any]:
     }
 
 
-def build(desk: InferenceService) -> APIRouter:
-    """The routes, answered at `desk`."""
+def api_router(service: InferenceService) -> APIRouter:
+    """Return the routes below `/api/v1`."""
     router = APIRouter(prefix="/api/v1")
+    _add_status_routes(router, service)
+    _add_model_routes(router, service)
+    _add_predict_route(router, service)
+    _add_batch_route(router, service)
+    _add_artifact_route(router, service)
+    return router
 
+
+def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
     @router.get("/health/live", tags=["health"], response_model=schemas.Live)
     async def live() -> Response:
-        """Answer while the process runs."""
-        return JSONResponse({"status": "live"})
+        """Return 200 while the process runs."""
+        return _json_response({"status": "live"})
 
-    @router.get("/health/ready", tags=["health"], response_model=schemas.Ready, responses=refusals(503))
+    @router.get(
+        "/health/ready", tags=["health"], response_model=schemas.Ready, responses=problem_responses(503)
+    )
     async def ready() -> Response:
-        """Answer 200 once every model has answered a warm-up image."""
-        if desk.draining:
+        """Return 200 once every model has answered a warm-up image."""
+        if service.draining:
             raise Problem("draining", "The server is stopping.", retry_after_seconds=5)
-        for served in desk.models.values():
-            if not served.ready:
-                raise not_ready(served)
-        return JSONResponse({"status": "ready", "models": dict.fromkeys(desk.models, "ready")})
+        for model in service.models.values():
+            if not model.ready:
+                raise not_ready_problem(model)
+        return _json_response({"status": "ready", "models": dict.fromkeys(service.models, "ready")})
 
-    @router.get("/limits", tags=["models"], response_model=schemas.Limits, responses=refusals(401))
+    @router.get("/limits", tags=["models"], response_model=schemas.Limits, responses=problem_responses(401))
     async def limits() -> Response:
-        """Tell how large, how many and how long."""
-        settings = desk.settings
-        return JSONResponse(
+        """Return the limits of this server: sizes, numbers and times."""
+        settings = service.settings
+        return _json_response(
             {
                 "max_upload_bytes": settings.max_upload_bytes,
                 "max_pixels": settings.max_pixels,
-                "max_batch": settings.max_batch,
+                "max_images": settings.max_images,
                 "queue_size": settings.queue_size,
                 "deadline_seconds": settings.deadline_seconds,
                 "read_timeout_seconds": settings.read_timeout_seconds,
                 "link_seconds": settings.link_seconds,
-                "kept_hours": settings.keep_hours,
+                "retention_hours": settings.retention_hours,
                 "formats": list(FORMATS),
             }
         )
 
-    @router.get("/models", tags=["models"], response_model=schemas.ModelList, responses=refusals(401))
+
+def _add_model_routes(router: APIRouter, service: InferenceService) -> None:
+    @router.get(
+        "/models", tags=["models"], response_model=schemas.ModelList, responses=problem_responses(401)
+    )
     async def models() -> Response:
-        """List the models, the default one first."""
-        described = [desk.describe(served) for served in desk.models.values()]
-        return JSONResponse({"default": next(iter(desk.models)), "models": described})
+        """Return the descriptions of every model, the default one first."""
+        described = [service.describe(model) for model in service.models.values()]
+        return _json_response({"default": next(iter(service.models)), "models": described})
 
     @router.get(
-        "/models/{name}", tags=["models"], response_model=schemas.ModelInfo, responses=refusals(401, 404, 422)
+        "/models/{name}",
+        tags=["models"],
+        response_model=schemas.ModelInfo,
+        responses=problem_responses(401, 404, 422),
     )
     async def model(name: Annotated[str, Path(max_length=100)]) -> Response:
-        """Tell what a model can say, and what was promised of it."""
-        served = desk.models.get(name)
+        """Return the description of one model: task, labels, thresholds, metrics and parity certificate."""
+        served = service.models.get(name)
         if served is None:
-            raise Problem(
-                "unknown_model", f"This server has no model of that name; it has {', '.join(desk.models)}."
-            )
-        return JSONResponse(desk.describe(served))
+            raise service.unknown_model_problem()
+        return _json_response(service.describe(served))
 
+
+def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
     @router.post(
         "/predict",
         tags=["predict"],
         response_model=schemas.PredictionResponse,
-        openapi_extra=form_schema(),
+        openapi_extra=image_form_schema(),
         responses={
-            **_ANSWERING,
+            **_PREDICT_PROBLEMS,
             200: {
-                "description": "The answer; with `stream=true`, a line a stage, the last with the answer.",
+                "description": "The answer; with `stream=true` one line for each stage, the answer last.",
                 "content": {
                     "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/StageLine"}},
                 },
@@ -151,115 +178,118 @@ def build(desk: InferenceService) -> APIRouter:
         request: Request,
         model: ModelName = None,
         explain: Explain = "none",
-        label: MapLabel = None,
+        label: HeatmapLabel = None,
         min_score: MinScore = None,
         stream: Stream = False,
     ) -> Response:
-        """Look at one image."""
-        served = desk.model(model)
+        """Run a model on one image."""
+        served = service.get_model(model)
         _check_label(served, label)
-        served.gate.check()
+        served.queue.check()
         began = time.perf_counter()
-        form = await read_form(request.headers, request.stream(), desk.settings, desk.budget)
+        form = await _read_form(request, service)
         try:
-            served.gate.enter()
+            served.queue.enter()
         except Problem:
-            desk.budget.give_back(form.held)
+            service.upload_memory.release(form.size_bytes)
             raise
 
-        def done() -> None:
-            served.gate.leave()
-            desk.budget.give_back(form.held)
+        def release() -> None:
+            served.queue.leave()
+            service.upload_memory.release(form.size_bytes)
 
-        question = InferenceRequest(
+        inference_request = InferenceRequest(
             image=form.images[0],
             model=served,
-            request_id=request_id_of(request.scope),
-            reading_seconds=time.perf_counter() - began,
-            explain=explain == "map",
+            request_id=get_request_id(request.scope),
+            upload_seconds=time.perf_counter() - began,
+            explain=explain == "heatmap",
             label=label,
             min_score=min_score,
         )
         if stream:
-            # The task is made before the response, so that `done` runs whatever becomes of the client.
+            # The task is created before the response, so that `release` runs even if the client disconnects.
             lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-            task = asyncio.create_task(_tell(desk, question, lines))
-            task.add_done_callback(lambda _: done())
-            # Some proxies would gather the lines until the last one.
+            task = asyncio.create_task(_write_stages(service, inference_request, lines))
+            task.add_done_callback(lambda _: release())
+            # Without this header some proxies hold the lines back until the last one.
             headers = {"X-Accel-Buffering": "no"}
-            return StreamingResponse(_lines(task, lines), media_type="application/x-ndjson", headers=headers)
+            return StreamingResponse(
+                _read_lines(task, lines), media_type="application/x-ndjson", headers=headers
+            )
         try:
-            return JSONResponse((await unless_gone(request, desk.answer(question))).body)
+            result = await cancel_on_disconnect(request, service.infer(inference_request))
+            return JSONResponse(result.body)
         finally:
-            done()
+            release()
 
+
+def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
     @router.post(
         "/predict:batch",
         tags=["predict"],
         response_model=schemas.BatchResponse,
-        openapi_extra=form_schema(several=True),
-        responses=_ANSWERING,
+        openapi_extra=image_form_schema(several=True),
+        responses=_PREDICT_PROBLEMS,
     )
     async def predict_batch(
         request: Request,
         model: ModelName = None,
         explain: Explain = "none",
-        label: MapLabel = None,
+        label: HeatmapLabel = None,
         min_score: MinScore = None,
     ) -> Response:
-        """Look at several images; each has a result or a problem."""
-        served = desk.model(model)
+        """Run a model on several images; each has a result or a problem."""
+        served = service.get_model(model)
         _check_label(served, label)
-        served.gate.check()
+        served.queue.check()
         began = time.perf_counter()
-        form = await read_form(
-            request.headers, request.stream(), desk.settings, desk.budget, most=desk.settings.max_batch
-        )
-        reading = time.perf_counter() - began
-        request_id = request_id_of(request.scope)
+        form = await _read_form(request, service, max_images=service.settings.max_images)
+        upload_seconds = time.perf_counter() - began
+        request_id = get_request_id(request.scope)
         try:
-            with served.gate.entered(len(form.images)):
-                questions = [
+            with served.queue.admitted(len(form.images)):
+                requests = [
                     InferenceRequest(
                         image=image,
                         model=served,
                         request_id=request_id,
-                        reading_seconds=reading,
-                        explain=explain == "map",
+                        upload_seconds=upload_seconds,
+                        explain=explain == "heatmap",
                         label=label,
                         min_score=min_score,
                     )
                     for image in form.images
                 ]
-                items = await unless_gone(request, _items(desk, questions))
+                items = await cancel_on_disconnect(request, _batch_items(service, requests))
         finally:
-            desk.budget.give_back(form.held)
-        return JSONResponse({"request_id": request_id, "items": items})
+            service.upload_memory.release(form.size_bytes)
+        return _json_response({"request_id": request_id, "items": items})
 
+
+def _add_artifact_route(router: APIRouter, service: InferenceService) -> None:
     @router.get(
         "/artifacts/{token}",
         tags=["predict"],
         response_class=Response,
         responses={
             200: {
-                "description": "The picture.",
+                "description": "The image.",
                 "content": {
-                    kind: {"schema": {"type": "string", "format": "binary"}}
-                    for kind in ("image/png", "image/jpeg")
+                    media_type: {"schema": {"type": "string", "format": "binary"}}
+                    for media_type in ("image/png", "image/jpeg")
                 },
             },
-            **refusals(404, 422, 429, 500),
+            **problem_responses(404, 422, 429, 500),
         },
     )
     async def artifact(token: Annotated[str, Path(max_length=100)]) -> Response:
-        """Open a link of an answer."""
-        return await show(desk, token)
-
-    return router
+        """Return the image behind a link of an answer."""
+        return await artifact_response(service, token)
 
 
-def build_metrics(desk: InferenceService) -> APIRouter:
-    """The route that Prometheus reads."""
+def metrics_router(service: InferenceService) -> APIRouter:
+    """Return the route `/metrics`, which Prometheus reads."""
     router = APIRouter()
 
     @router.get(
@@ -271,83 +301,95 @@ def build_metrics(desk: InferenceService) -> APIRouter:
                 "description": "Prometheus text.",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
             },
-            **refusals(401),
+            **problem_responses(401),
         },
     )
     async def metrics() -> Response:
-        """Tell what was counted."""
-        return Response(desk.telemetry.text(), media_type=service_metrics.MEDIA_TYPE)
+        """Return the metrics in the Prometheus text format."""
+        return Response(service.metrics.text(), headers={"Content-Type": service_metrics.MEDIA_TYPE})
 
     return router
 
 
-async def show(desk: InferenceService, token: str) -> Response:
-    """The picture behind a link.
+async def artifact_response(service: InferenceService, token: str) -> Response:
+    """Return the image behind a link.
 
     Raises:
-        Problem: there is none, or not any more, or too many are being drawn.
+        Problem: `link-expired`, or `queue-full` if too many images are being rendered.
     """
-    found = desk.shelf.get(token)
-    if found is None:
+    linked = service.links.get(token)
+    if linked is None:
         raise Problem(
-            "link_expired", "There is no such picture, or its link has expired; ask the model again."
+            "link-expired",
+            "There is no image behind this link, or the link has expired. Send the image again.",
         )
-    record, kind = found
+    result, kind = linked
     loop = asyncio.get_running_loop()
-    with desk.pictures.entered():
-        began, waiting = time.perf_counter(), desk.pictures.inside
-        data, media_type = await loop.run_in_executor(desk.painters, paint, record, kind, desk.settings)
-        desk.pictures.learn((time.perf_counter() - began) / waiting)
+    with service.drawing_queue.admitted():
+        began, queue_size = time.perf_counter(), service.drawing_queue.size
+        data, media_type = await loop.run_in_executor(
+            service.drawing_pool, render, result, kind, service.settings
+        )
+        service.drawing_queue.record_seconds((time.perf_counter() - began) / queue_size)
     return Response(data, media_type=media_type, headers={"Content-Disposition": "inline"})
 
 
-def _check_label(served: ServedModel, label: str | None) -> None:
-    labels = served.model_file.contract.to_labels()
+def _json_response(body: dict[str, Any]) -> JSONResponse:
+    return JSONResponse({"schema_version": SCHEMA_VERSION, **body})
+
+
+async def _read_form(request: Request, service: InferenceService, *, max_images: int = 1) -> MultipartForm:
+    return await read_form(
+        request.headers, request.stream(), service.settings, service.upload_memory, max_images=max_images
+    )
+
+
+def _check_label(model: ServedModel, label: str | None) -> None:
+    labels = model.model_file.contract.to_labels()
     if label is not None and label not in labels:
-        raise Problem(
-            "bad_parameter", f"The model has no label of that name; it has {', '.join(labels.names[:12])}."
-        )
+        known = ", ".join(labels.names[:12])
+        raise Problem("bad-parameter", f"The model has no label of that name. Its labels are: {known}.")
 
 
-async def _items(desk: InferenceService, questions: list[InferenceRequest]) -> list[dict[str, Any]]:
-    return await asyncio.gather(*(_item(desk, index, question) for index, question in enumerate(questions)))
+async def _batch_items(service: InferenceService, requests: list[InferenceRequest]) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(_batch_item(service, i, request) for i, request in enumerate(requests)))
 
 
-async def _item(desk: InferenceService, index: int, question: InferenceRequest) -> dict[str, Any]:
+async def _batch_item(service: InferenceService, index: int, request: InferenceRequest) -> dict[str, Any]:
     try:
-        answered: InferenceResult = await desk.answer(question)
+        result = await service.infer(request)
     except Problem as problem:
-        document = problem.to_dict(question.request_id)
+        document = problem.to_dict(request.request_id)
         return {"index": index, "status": problem.status, "result": None, "problem": document}
-    return {"index": index, "status": 200, "result": answered.body, "problem": None}
+    return {"index": index, "status": 200, "result": result.body, "problem": None}
 
 
-async def _tell(
-    desk: InferenceService, question: InferenceRequest, lines: asyncio.Queue[dict[str, Any] | None]
+async def _write_stages(
+    service: InferenceService, request: InferenceRequest, lines: asyncio.Queue[dict[str, Any] | None]
 ) -> None:
-    """Put a line a stage into `lines`, then the last one, then None."""
-    began = time.perf_counter() - question.reading_seconds
+    """Put one line for each stage into `lines`, then the answer or the problem, then None."""
+    began = time.perf_counter() - request.upload_seconds
 
-    def line(stage: str, more: dict[str, Any]) -> None:
+    def write(stage: str, details: dict[str, Any]) -> None:
         elapsed = round((time.perf_counter() - began) * 1000, 3)
-        lines.put_nowait({"stage": stage, "elapsed_ms": elapsed, **more})
+        lines.put_nowait({"stage": stage, "elapsed_ms": elapsed, **details})
 
     try:
-        line("done", {"result": (await desk.answer(question, line)).body})
+        write("done", {"result": (await service.infer(request, write)).body})
     except Problem as problem:
-        line("failed", {"problem": problem.to_dict(question.request_id)})
+        write("failed", {"problem": problem.to_dict(request.request_id)})
     except Exception:
-        desk.log_failure(question.request_id)
-        line("failed", {"problem": internal().to_dict(question.request_id)})
+        service.log_exception(request.request_id)
+        write("failed", {"problem": internal_problem().to_dict(request.request_id)})
     finally:
         lines.put_nowait(None)
 
 
-async def _lines(
+async def _read_lines(
     task: asyncio.Task[None], lines: asyncio.Queue[dict[str, Any] | None]
 ) -> AsyncIterator[bytes]:
     try:
         while (line := await lines.get()) is not None:
             yield json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     finally:
-        task.cancel()  # the client went away: nobody waits for the rest
+        task.cancel()  # if the client has disconnected, the rest is not needed

@@ -1,7 +1,7 @@
-"""The shapes of the answers, for the OpenAPI document and for the tests that hold the answers against it.
+"""The schemas of the answers, for the OpenAPI document and for the tests that validate the answers.
 
-Answers are plain dictionaries on their way out (a mask has thousands of corners, and checking them a
-second time would cost more than finding them); `tests/service` validates every kind of answer here.
+Answers are built as plain dictionaries (a mask has thousands of points, and to validate them would cost
+more than to compute them); `tests/service` validates every kind of answer against these schemas.
 """
 
 from __future__ import annotations
@@ -13,89 +13,97 @@ from pydantic import BaseModel, ConfigDict, Field
 from blemish.structures import Task
 
 
-class Shape(BaseModel):
-    """One JSON object; a key that is not named is a mistake."""
+class ResponseModel(BaseModel):
+    """One JSON object; a key without a field is an error."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Answer(ResponseModel):
+    """A JSON object that is a whole answer."""
+
+    schema_version: Literal[1]
 
 
 Score = float
 
 
-class LimitMet(Shape):
-    """The limit that a request met."""
+class ExceededLimit(ResponseModel):
+    """The limit that a request exceeded."""
 
     name: str
     value: float
 
 
-class ProblemDocument(Shape):
-    """RFC 9457: why a request was refused."""
+class ProblemDocument(Answer):
+    """An RFC 9457 document: why a request was refused."""
 
     type: str
     title: str
     status: int
-    detail: str = Field(description="A sentence for people.")
-    code: str = Field(description="A word for programs.")
+    detail: str = Field(description="One sentence for people.")
+    code: str = Field(description="Stable code for programs; a suffix after a dot may refine it.")
     request_id: str
-    limit: LimitMet | None
+    limit: ExceededLimit | None
 
 
-class LabelScore(Shape):
-    """One label and how probable it is that it stands in the image."""
+class LabelScore(ResponseModel):
+    """One label and the probability that it applies to the image."""
 
     label: str
-    title: str
+    display_name: str
     score: Score = Field(ge=0, le=1)
     threshold: float
-    verdict: bool
+    positive: bool = Field(description="Whether the model decides for the label.")
 
 
-class DetectionSchema(Shape):
-    """One thing found in the image."""
+class DetectionSchema(ResponseModel):
+    """One object that the model detected."""
 
     id: int = Field(ge=1)
     label: str | None
-    title: str | None
+    display_name: str | None
     score: Score = Field(ge=0, le=1)
-    verdict: bool
+    positive: bool = Field(description="Whether the score reaches the threshold of the label.")
     box_xyxy: list[float] = Field(
-        min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright photograph."
+        min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright image."
     )
-    polygons: list[list[list[float]]] | None = Field(description="Outlines, filled by the even-odd rule.")
-    area: float = Field(description="Pixels of the mask, or of the box where there is none.")
-    area_percent: float = Field(description="Of the photograph.")
+    polygons: list[list[list[float]]] | None = Field(
+        description="Outlines of the mask, filled by the even-odd rule."
+    )
+    area: float = Field(description="Area of the mask, or of the box if there is no mask, in pixels.")
+    area_percent: float = Field(description="The area as a percentage of the image.")
 
 
-class Verdict(Shape):
-    """What the model says at its own thresholds."""
+class Decision(ResponseModel):
+    """The decision of the model at its own thresholds."""
 
-    labels: list[str]
-    objects: list[int]
+    labels: list[str] = Field(description="The positive labels.")
+    detections: list[int] = Field(description="The ids of the positive detections.")
 
 
-class Links(Shape):
-    """Private pictures of the answer."""
+class Links(ResponseModel):
+    """Private links to the images of the answer."""
 
     image: str
     overlay: str
     expires_at: str
 
 
-class HeatMap(Shape):
-    """Where the model looked."""
+class HeatmapSchema(ResponseModel):
+    """A heatmap: which parts of the image raise the score of a label."""
 
     method: str
     model: str
     label: str | None
-    title: str | None
-    empty: bool = Field(description="Nothing in the photograph speaks for the label: the map is black.")
-    map: str | None = Field(description="8-bit grey PNG in the size of the photograph.")
-    overlay: str | None
+    display_name: str | None
+    empty: bool = Field(description="Whether no part of the image raises the score: the heatmap is black.")
+    grayscale: str | None = Field(description="Link to an 8-bit gray PNG of the size of the image.")
+    overlay: str | None = Field(description="Link to the image under the colored heatmap.")
 
 
-class Timing(Shape):
-    """Milliseconds by stage."""
+class Timing(ResponseModel):
+    """The duration of each stage in milliseconds."""
 
     reading: float
     decoding: float
@@ -105,29 +113,31 @@ class Timing(Shape):
     total: float
 
 
-class PredictionResponse(Shape):
-    """What a model says of one image."""
+class PredictionResponse(Answer):
+    """The prediction for one image."""
 
     request_id: str
     model: str
     model_version: str
     model_digest: str
     task: Task
-    sha256: str = Field(description="Of the bytes that were sent.")
+    sha256: str = Field(description="Digest of the uploaded bytes.")
     size_hw: list[int] = Field(min_length=2, max_length=2)
     labels: list[LabelScore]
-    objects: list[DetectionSchema] | None
-    score_floor: float
-    min_score: float
-    verdict: Verdict
+    detections: list[DetectionSchema] | None
+    min_score_available: float = Field(
+        description="The lowest score of a detection that the model file gives."
+    )
+    min_score: float = Field(description="The minimum score that was applied.")
+    decision: Decision
     links: Links | None
-    map: HeatMap | None
-    map_unavailable: str | None
+    heatmap: HeatmapSchema | None
+    heatmap_unavailable: str | None
     timing_ms: Timing
 
 
-class BatchItem(Shape):
-    """The answer to one image of several."""
+class BatchItem(ResponseModel):
+    """The result or the problem of one image of several."""
 
     index: int
     status: int
@@ -135,34 +145,34 @@ class BatchItem(Shape):
     problem: ProblemDocument | None
 
 
-class BatchResponse(Shape):
-    """The answers to several images, in their order."""
+class BatchResponse(Answer):
+    """The results for several images, in their order."""
 
     request_id: str
     items: list[BatchItem]
 
 
-class StageLine(Shape):
+class StageLine(ResponseModel):
     """One line of a streamed answer."""
 
     stage: Literal["decoding", "queued", "inferring", "explaining", "done", "failed"]
     elapsed_ms: float
-    ahead: int | None = None
+    queue_position: int | None = None
     batch: int | None = None
     result: PredictionResponse | None = None
     problem: ProblemDocument | None = None
 
 
-class LabelInfo(Shape):
-    """A label that a model can say."""
+class LabelInfo(ResponseModel):
+    """One label of a model."""
 
     label: str
-    title: str
+    display_name: str
     threshold: float
 
 
-class ModelInfo(Shape):
-    """What a model can say, and what was promised of it."""
+class ModelDescription(ResponseModel):
+    """The task, labels, thresholds, metrics and parity certificate of a model."""
 
     name: str
     model_version: str
@@ -174,9 +184,9 @@ class ModelInfo(Shape):
     task: Task
     labels: list[LabelInfo]
     thresholds_tuned_on: str
-    score_floor: float
+    min_score_available: float
     input_size_hw: list[int]
-    maps: bool
+    heatmaps: bool
     backend: str
     precision: str
     data: str
@@ -186,111 +196,45 @@ class ModelInfo(Shape):
     blemish_version: str
 
 
-class ModelList(Shape):
-    """Every model, and the one that answers where none is named."""
+class ModelInfo(Answer, ModelDescription):
+    """The description of one model."""
+
+
+class ModelList(Answer):
+    """Every model, and the name of the default."""
 
     default: str
-    models: list[ModelInfo]
+    models: list[ModelDescription]
 
 
-class Live(Shape):
+class Live(Answer):
     """The process runs."""
 
     status: Literal["live"]
 
 
-class Ready(Shape):
+class Ready(Answer):
     """Every model has answered an image."""
 
     status: Literal["ready"]
     models: dict[str, str]
 
 
-class Limits(Shape):
-    """How large, how many, how long."""
+class Limits(Answer):
+    """The limits of the server."""
 
     max_upload_bytes: int
     max_pixels: int
-    max_batch: int
+    max_images: int
     queue_size: int
     deadline_seconds: float
     read_timeout_seconds: float
     link_seconds: float
-    kept_hours: float | None
+    retention_hours: float | None
     formats: list[str]
 
 
-class Running(Shape):
-    """The answer of `/` to everybody but browsers."""
+class Running(ResponseModel):
+    """The answer of `/` to clients other than browsers."""
 
     status: Literal["API is running"]
-
-
-class LegacyError(Shape):
-    """How DamageLens' routes refuse."""
-
-    detail: str
-
-
-class LegacyClassification(Shape):
-    """`/predict/resnet`, `/predict/fusion`."""
-
-    status: Literal["success"]
-    prediction: dict[str, float]
-
-
-class LegacyViews(Shape):
-    """`/predict?mode=`."""
-
-    status: Literal["success"]
-    mode: str
-    original_image: str | None
-    selected_viz: str | None
-    resnet_viz: str | None
-    fusion_viz: str | None
-
-
-class LegacyDetection(Shape):
-    """One box."""
-
-    label: str
-    confidence: float
-    box: list[int]
-
-
-class LegacyDetections(Shape):
-    """`/predict/yolo`."""
-
-    status: Literal["success"]
-    original_image: str | None
-    yolo_image: str | None
-    detections: list[LegacyDetection]
-    total_detections: int
-    message: str
-
-
-class LegacyMap(Shape):
-    """`/predict/gradcam`."""
-
-    status: Literal["success"]
-    original_image: str | None
-    gradcam_image: str | None
-
-
-class LegacyBoxes(Shape):
-    """The detector's part of `/predict/comprehensive`."""
-
-    image: str | None
-    detections: list[LegacyDetection]
-    total_detections: int
-
-
-class LegacyAll(Shape):
-    """`/predict/comprehensive?mode=`."""
-
-    status: Literal["success"]
-    mode: str
-    original_image: str | None
-    classification: dict[str, float]
-    yolo: LegacyBoxes
-    gradcam: str | None

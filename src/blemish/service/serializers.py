@@ -1,4 +1,4 @@
-"""A prediction as the service says it; the words are those of `Prediction.to_dict`."""
+"""Predictions and model descriptions as the JSON of REST answers, in the words of `Prediction.to_dict`."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ from blemish.geometry import mask_to_rings
 from blemish.model_file import Contract, ModelFile
 from blemish.structures import Prediction
 
-_LINK = "/api/v1/artifacts/"
+SCHEMA_VERSION = 1  # of every JSON answer; a key that is renamed or removed raises it
+ARTIFACT_PATH = "/api/v1/artifacts/"
 
 
-def version_of(model_file: ModelFile) -> str:
-    """The run's name and the file's first 12 digits: `car-maskrcnn@3f2a9c01b7de`."""
+def model_version(model_file: ModelFile) -> str:
+    """Return the run's name and the file's first 12 hex digits, such as `car-maskrcnn@3f2a9c01b7de`."""
     name = model_file.contract.name or model_file.contract.architecture
     return f"{name}@{model_file.digest[:12]}"
 
 
-def say(prediction: Prediction, *, min_score: float) -> dict[str, Any]:
-    """The part of an answer that speaks of the image alone.
+def serialize_prediction(prediction: Prediction, *, min_score: float) -> dict[str, Any]:
+    """Return the part of an answer that depends on the prediction alone.
 
     Args:
-        prediction: of one image.
-        min_score: objects below it are left out.
+        prediction: the prediction for one image.
+        min_score: detections with a lower score are left out, 0 to 1.
+
+    Returns:
+        The keys `task`, `size_hw`, `labels`, `detections` (None for image-level tasks) and `decision`.
     """
-    said = prediction.to_dict()
-    objects = None if prediction.boxes_xyxy is None else _objects(prediction, min_score)
+    fields = prediction.to_dict()
+    detections = None if prediction.boxes_xyxy is None else _serialize_detections(prediction, min_score)
     return {
-        "task": said["task"],
-        "size_hw": said["size_hw"],
-        "labels": said["labels"],
-        "objects": objects,
-        "verdict": {
-            "labels": [row["label"] for row in said["labels"] if row["positive"]],
-            "objects": [row["id"] for row in objects or () if row["positive"]],
+        "task": fields["task"],
+        "size_hw": fields["size_hw"],
+        "labels": fields["labels"],
+        "detections": detections,
+        "decision": {
+            "labels": [row["label"] for row in fields["labels"] if row["positive"]],
+            "detections": [row["id"] for row in detections or () if row["positive"]],
         },
     }
 
 
-def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
+def _serialize_detections(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
     height, width = prediction.size_hw or (0, 0)
     boxes = np.asarray(prediction.boxes_xyxy)
     labels = prediction.labels
@@ -55,7 +59,7 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
             {
                 "id": len(rows) + 1,
                 "label": labels.names[index] if len(labels) else None,
-                "title": labels.display_names[index] if len(labels) else None,
+                "display_name": labels.display_names[index] if len(labels) else None,
                 "score": float(score),
                 "positive": bool(score >= prediction.thresholds[index]) if len(labels) else True,
                 "box_xyxy": [round(v, 2) for v in (x1, y1, x2, y2)],
@@ -69,31 +73,33 @@ def _objects(prediction: Prediction, min_score: float) -> list[dict[str, Any]]:
     return rows
 
 
-def min_available_score(contract: Contract) -> float:
-    """The lowest score of an object that the file gives: its decoder's, or the contract's."""
+def min_score_available(contract: Contract) -> float:
+    """Return the lowest score of a detection that a model file gives: its decoder's, else the contract's."""
     return float(contract.decoder.settings.get("min_score", contract.min_score))
 
 
-def link(token: str) -> str:
-    """Where the picture behind `token` is."""
-    return _LINK + token
+def artifact_link(token: str) -> str:
+    """Return the path of the image behind `token`."""
+    return ARTIFACT_PATH + token
 
 
-def describe(name: str, model_file: ModelFile, *, maps: bool, backend: str, precision: str) -> dict[str, Any]:
-    """What is told of a model; neither its recipe nor anything else that may hold a path.
+def describe_model(
+    name: str, model_file: ModelFile, *, heatmaps: bool, backend: str, precision: str
+) -> dict[str, Any]:
+    """Return what clients may know about a model: neither its recipe nor any path of the training machine.
 
     Args:
-        name: that it is served under.
-        model_file: behind it.
-        maps: whether it can say where it looked.
-        backend: that runs it; "" until it is loaded.
-        precision: of its arithmetic, likewise.
+        name: the name it is served under.
+        model_file: its contract and digests.
+        heatmaps: whether it can be asked for a heatmap.
+        backend: the backend that runs it; "" until it is loaded.
+        precision: the precision of its arithmetic, such as "fp32"; "" until it is loaded.
     """
     contract = model_file.contract
     created = contract.training.get("finished") or contract.training.get("created")
     return {
         "name": name,
-        "model_version": version_of(model_file),
+        "model_version": model_version(model_file),
         "model_digest": model_file.digest,
         "graph_digest": model_file.graph_digest,
         "run": contract.name,
@@ -101,13 +107,13 @@ def describe(name: str, model_file: ModelFile, *, maps: bool, backend: str, prec
         "architecture": contract.architecture,
         "task": str(contract.task),
         "labels": [
-            {"label": label.name, "title": label.display_name, "threshold": float(threshold)}
+            {"label": label.name, "display_name": label.display_name, "threshold": float(threshold)}
             for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True)
         ],
         "thresholds_tuned_on": contract.thresholds_tuned_on,
-        "score_floor": min_available_score(contract),
+        "min_score_available": min_score_available(contract),
         "input_size_hw": list(contract.inputs[0].size_hw),
-        "maps": maps,
+        "heatmaps": heatmaps,
         "backend": backend,
         "precision": precision,
         "data": str(contract.data.get("name", "")),

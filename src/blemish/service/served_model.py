@@ -1,4 +1,4 @@
-"""One model as it is served: loaded, warmed up, batched."""
+"""One model of the service: loaded, warmed up and batched."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL import Image
+
 from blemish import inference
 from blemish.errors import BadImage
 from blemish.imaging import Limits, LoadedImage, open_image
@@ -15,145 +17,127 @@ from blemish.inference import Predictor
 from blemish.model_file import ModelFile
 from blemish.service import serializers
 from blemish.service.micro_batch import AdmissionQueue, MicroBatcher
-from blemish.service.problem_details import of_bad_image
-from blemish.service.service_metrics import SIZES, ServiceMetrics
+from blemish.service.problem_details import image_problem
+from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
-from blemish.service.uploads import looks_like_image
 from blemish.structures import Prediction
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """An image as the network takes it.
+    """An uploaded image as the network's input.
 
     Attributes:
-        prepared: its inputs.
-        sha256: hex, of the bytes that were sent.
-        seconds: that opening and shrinking took.
+        inputs: the preprocessed image.
+        sha256: digest of the uploaded bytes, 64 hex digits.
+        seconds: duration of decoding and preprocessing.
     """
 
-    prepared: inference.PreparedInput
+    inputs: inference.PreparedInput
     sha256: str
     seconds: float
 
 
 @dataclass(frozen=True, eq=False)
 class TimedPrediction:
-    """A prediction and how long its batch was in the network."""
+    """A prediction, and the duration of its batch in seconds."""
 
     prediction: Prediction
     seconds: float
 
 
 def open_upload(data: bytes, settings: Settings) -> LoadedImage:
-    """The upright image in an upload.
+    """Return the upright image of an upload.
 
     Raises:
-        Problem: it is none, damaged, cut short, or too large; known before decoding where the header tells.
+        Problem: it is not an image, or it is damaged, incomplete or too large. Size limits are checked in the
+            header, before decoding.
     """
     limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_upload_bytes)
     try:
         return open_image(data, limits)
     except BadImage as error:
-        raise of_bad_image(
-            error,
-            start=data[:16],
-            looks_like_image=looks_like_image(data),
-            max_pixels=settings.max_pixels,
-        ) from error
+        raise image_problem(error, max_pixels=settings.max_pixels) from error
 
 
 class ServedModel:
     """A model file under a name.
 
     Attributes:
-        name: that clients ask for.
-        model_file: its contract and digest.
-        predictor: that runs it; None until it is loaded.
-        gate: its bounded queue.
+        name: the name that clients use.
+        model_file: its contract and digests.
+        predictor: runs the model; None until it is loaded.
+        queue: limits the images that are processed or queued.
         batcher: its thread; None until it is loaded.
         ready: whether it has answered the warm-up image.
-        failure: why it never will, or "".
+        failure: why it will never be ready, as a sentence for clients; "" if it may be.
     """
 
-    def __init__(
-        self, name: str, model_file: ModelFile, settings: Settings, telemetry: ServiceMetrics
-    ) -> None:
-        self.name, self.model_file, self.settings, self.telemetry = name, model_file, settings, telemetry
+    def __init__(self, name: str, model_file: ModelFile, settings: Settings, metrics: ServiceMetrics) -> None:
+        self.name, self.model_file, self.settings, self.metrics = name, model_file, settings, metrics
         self.predictor: Predictor | None = None
         self.batcher: MicroBatcher[PreparedImage, TimedPrediction] | None = None
-        self.gate = AdmissionQueue(settings.queue_size)
+        self.queue = AdmissionQueue(settings.queue_size)
         self.ready = False
         self.failure = ""
-        telemetry.gauge(
-            "blemish_photographs_in_progress",
-            "Photographs a model works or waits on.",
-            lambda: self.gate.inside,
-            model=name,
-        )
-        telemetry.gauge(
-            "blemish_ready", "1 once the warm-up photograph is answered.", lambda: self.ready, model=name
-        )
+        metrics.images_in_progress.labels(model=name).set_function(lambda: self.queue.size)
+        metrics.ready.labels(model=name).set_function(lambda: self.ready)
 
     def start(self, *, backend: str = "auto", threads: int | None = None) -> None:
-        """Load the network and have it answer an image; takes a while, so call it in a thread."""
+        """Load the network and run a warm-up image; this takes a while, so call it in a thread."""
         predictor = inference.load(self.model_file, backend=backend, threads=threads)
         self.predictor = predictor
         contract = predictor.contract
-        seen = self.look([self.prepare(_warm_up_image(contract.inputs[0].size_hw))])
+        warm_up = self.predict_batch([self.prepare(_warm_up_image(contract.inputs[0].size_hw))])
         self.batcher = MicroBatcher(
-            self.look,
-            largest=self.settings.largest_batch if contract.dynamic_batch else 1,
-            on_batch=self._note_batch,
+            self.predict_batch,
+            max_batch_size=self.settings.max_batch_size if contract.dynamic_batch else 1,
+            on_batch=self._record_batch,
             name=f"blemish-{self.name}",
         )
-        # Saying it, too: what is imported for the first time takes a while.
-        serializers.say(seen[0].prediction, min_score=0.0)
-        self.gate.learn(seen[0].seconds)
+        # Serialize the answer too: modules that are imported for the first time take a while.
+        serializers.serialize_prediction(warm_up[0].prediction, min_score=0.0)
+        self.queue.record_seconds(warm_up[0].seconds)
         self.ready = True
 
     def close(self) -> None:
-        """Stop answering, once what waits is answered."""
+        """Answer the queued images, then stop."""
         self.ready = False
         if self.batcher is not None:
             self.batcher.close()
 
     def prepare(self, data: bytes) -> PreparedImage:
-        """The image in an upload as the network takes it; safe to call from many threads."""
-        began = time.perf_counter()
-        prepared = self.loaded.prepare(open_upload(data, self.settings))
-        digest = hashlib.sha256(data).hexdigest()
-        return PreparedImage(prepared, digest, time.perf_counter() - began)
+        """Return an uploaded image as the network's input; safe to call from several threads.
 
-    def look(self, batch: Sequence[PreparedImage]) -> list[TimedPrediction]:
-        """What the model says of each."""
+        Raises:
+            Problem: the upload is not a usable image.
+        """
         began = time.perf_counter()
-        predictions = self.loaded.predict_prepared([one.prepared for one in batch])
+        inputs = self.loaded.prepare(open_upload(data, self.settings))
+        digest = hashlib.sha256(data).hexdigest()
+        return PreparedImage(inputs, digest, time.perf_counter() - began)
+
+    def predict_batch(self, batch: Sequence[PreparedImage]) -> list[TimedPrediction]:
+        """Return the prediction for each image, from one forward pass."""
+        began = time.perf_counter()
+        predictions = self.loaded.predict_prepared([image.inputs for image in batch])
         seconds = time.perf_counter() - began
         return [TimedPrediction(prediction, seconds) for prediction in predictions]
 
     @property
     def loaded(self) -> Predictor:
-        """The predictor, once `start` has loaded it."""
+        """The predictor, after `start` has loaded it."""
         if self.predictor is None:
             raise RuntimeError(f"the model {self.name!r} is not loaded")
         return self.predictor
 
-    def _note_batch(self, size: int, seconds: float) -> None:
-        self.gate.learn(seconds / size)
-        self.telemetry.observe(
-            "blemish_batch_size",
-            "Photographs that went through a network together.",
-            size,
-            SIZES,
-            model=self.name,
-        )
+    def _record_batch(self, size: int, seconds: float) -> None:
+        self.queue.record_seconds(seconds / size)
+        self.metrics.batch_size.labels(model=self.name).observe(size)
 
 
 def _warm_up_image(size_hw: tuple[int, int]) -> bytes:
-    """A grey JPEG somewhat larger than the network's input."""
-    from PIL import Image
-
+    """Return a gray JPEG that is slightly larger than the network's input."""
     height, width = (max(side, 64) for side in size_hw)
     with io.BytesIO() as buffer:
         Image.new("RGB", (width * 5 // 4, height * 5 // 4), (118, 118, 118)).save(buffer, "JPEG")

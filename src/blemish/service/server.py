@@ -1,4 +1,4 @@
-"""Running the service: uvicorn, its signals, and its log."""
+"""The HTTP server: uvicorn with its signals and its log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blemish.service.inference_service import InferenceService
 
-DRAIN_SECONDS = 25  # and the end itself takes a few: container engines kill after 30
+DRAIN_SECONDS = 25  # the end itself takes a few more: container engines kill a process after 30
 _LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -34,7 +34,7 @@ _LOGGING: dict[str, Any] = {
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which tells the service as soon as it has to stop, and then ends without an error."""
+    """A uvicorn server that sets `draining` at the first signal, and then ends with exit status 0."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__(
@@ -44,27 +44,31 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="on",
                 log_config=_LOGGING,
-                access_log=False,  # paths hold private tokens; /metrics counts requests
+                access_log=False,  # paths contain private tokens; /metrics counts requests
                 server_header=False,
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
-        self._desk: InferenceService = app.state.desk
+        self._service: InferenceService = app.state.service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Refuse what is new and finish what has begun; a second Ctrl+C does not wait for it."""
-        self._desk.draining = True
+        """Refuse new requests and finish those in progress; a second Ctrl+C does not wait for them."""
+        self._service.draining = True
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to that address; port 0 takes any that is free.
+    """Return a listening socket.
+
+    Args:
+        host: a host name or IP address of this machine.
+        port: the port; 0 selects a free one.
 
     Raises:
-        BadInput: the address is taken or not this machine's.
+        BadInput: the address does not exist, is in use, or is not one of this machine's.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -72,22 +76,27 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise BadInput(f"--host {host}: no such address; take 127.0.0.1 or 0.0.0.0") from error
+        raise BadInput(
+            f"--host: expected an address of this machine such as 127.0.0.1 or 0.0.0.0, got {host!r}",
+            reason="host",
+        ) from error
     try:
-        if sys.platform != "win32":  # there it would let two servers share a port
+        if sys.platform != "win32":  # on Windows it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # Here, and not once the models are loaded: whoever connects early waits and is not refused.
+        # Here, and not after the models are loaded: clients that connect early wait and are not refused.
         listener.listen(2048)
     except OSError as error:
         listener.close()
         raise BadInput(
-            f"{host}:{port} cannot be listened on ({error.strerror}); is it in use? take another --port"
+            f"{host}:{port} cannot be used ({error.strerror}). Stop the other server, "
+            "or choose another --port.",
+            reason="address-in-use",
         ) from error
     return listener
 
 
 def run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl+C, then finish what has begun, for at most 25 seconds."""
+    """Serve until SIGTERM or Ctrl+C, then finish the requests in progress, for at most 25 seconds."""
     with contextlib.closing(listener):
         Server(app).run([listener])

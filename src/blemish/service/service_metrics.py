@@ -1,100 +1,92 @@
-"""What the service counts, as Prometheus reads it."""
+"""The metrics of the service for Prometheus."""
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-_Labels = tuple[tuple[str, str], ...]
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class ServiceMetrics:
-    """Counters, histograms and gauges, safe to use from any thread.
+    """Counters, histograms and gauges of one application, safe to use from any thread.
 
-    Label values come from a closed set (routes, model names, status numbers), so that a client cannot
-    make the table grow.
+    Label values come from a closed set (routes, model names, status codes), so that a client cannot create
+    time series.
 
-    Example:
-        >>> telemetry = ServiceMetrics()
-        >>> telemetry.count("cells_total", "Cells seen.", model="car")
-        >>> print(telemetry.text())
-        # HELP cells_total Cells seen.
-        # TYPE cells_total counter
-        cells_total{model="car"} 1
-        <BLANKLINE>
+    Attributes:
+        registry: the metrics of this application; plug-ins may add their own.
+        requests: number of answered requests, by route and status.
+        request_seconds: time from the head of a request to the end of its answer, by route.
+        stage_seconds: time of each stage of an answer, by model and stage.
+        batch_size: number of images in a forward pass, by model.
+        images_in_progress: number of images that a model processes or queues, by model.
+        ready: 1 once a model has answered its warm-up image, by model.
+        upload_bytes: memory of the uploads that are being read or processed.
+        link_bytes: memory of the images behind links.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._help: dict[str, tuple[str, str]] = {}
-        self._counts: dict[str, dict[_Labels, float]] = {}
-        self._histograms: dict[str, tuple[tuple[float, ...], dict[_Labels, list[float]]]] = {}
-        self._gauges: dict[str, list[tuple[_Labels, Callable[[], float]]]] = {}
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "blemish_requests_total", "Answered requests.", ("route", "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "blemish_request_seconds",
+            "Time from the head of a request to the end of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "blemish_stage_seconds",
+            "Time of each stage of an answer.",
+            ("model", "stage"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "blemish_batch_size", "Images in one forward pass.", ("model",), buckets=_SIZES, registry=registry
+        )
+        self.images_in_progress = Gauge(
+            "blemish_images_in_progress",
+            "Images that a model processes or queues.",
+            ("model",),
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "blemish_ready", "1 once the model has answered its warm-up image.", ("model",), registry=registry
+        )
+        self.upload_bytes = Gauge(
+            "blemish_upload_bytes", "Memory of uploads that are read or processed.", registry=registry
+        )
+        self.link_bytes = Gauge("blemish_link_bytes", "Memory of images behind links.", registry=registry)
 
-    def count(self, name: str, description: str, amount: float = 1, **labels: str) -> None:
-        """Add to a counter."""
-        key = tuple(sorted(labels.items()))
-        with self._lock:
-            self._help.setdefault(name, ("counter", description))
-            table = self._counts.setdefault(name, {})
-            table[key] = table.get(key, 0) + amount
-
-    def observe(
-        self, name: str, description: str, value: float, buckets: tuple[float, ...] = SECONDS, **labels: str
-    ) -> None:
-        """Put a value into a histogram; the last three numbers of a row are beyond, count and sum."""
-        key = tuple(sorted(labels.items()))
-        with self._lock:
-            self._help.setdefault(name, ("histogram", description))
-            bounds, table = self._histograms.setdefault(name, (buckets, {}))
-            row = table.setdefault(key, [0.0] * (len(bounds) + 3))
-            row[bisect_left(bounds, value)] += 1
-            row[-2] += 1
-            row[-1] += value
-
-    def gauge(self, name: str, description: str, read: Callable[[], float], **labels: str) -> None:
-        """Show whatever `read` says when somebody asks."""
-        with self._lock:
-            self._help.setdefault(name, ("gauge", description))
-            self._gauges.setdefault(name, []).append((tuple(sorted(labels.items())), read))
-
-    def text(self) -> str:
-        """The whole table in Prometheus' text format."""
-        with self._lock:
-            lines: list[str] = []
-            for name, (kind, description) in self._help.items():
-                lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
-                for key, value in self._counts.get(name, {}).items():
-                    lines.append(f"{name}{_braces(dict(key))} {value:.12g}")
-                for key, read in self._gauges.get(name, []):
-                    lines.append(f"{name}{_braces(dict(key))} {read():.12g}")
-                if name in self._histograms:
-                    lines += self._histogram_lines(name)
-        return "\n".join(lines) + "\n"
-
-    def _histogram_lines(self, name: str) -> list[str]:
-        bounds, table = self._histograms[name]
-        lines = []
-        for key, row in table.items():
-            below = 0.0
-            for bound, amount in zip((*map(str, bounds), "+Inf"), row, strict=False):
-                below += amount
-                lines.append(f"{name}_bucket{_braces({**dict(key), 'le': bound})} {below:.12g}")
-            lines.append(f"{name}_sum{_braces(dict(key))} {row[-1]:.9g}")
-            lines.append(f"{name}_count{_braces(dict(key))} {row[-2]:.12g}")
-        return lines
+    def text(self) -> bytes:
+        """Return every metric in the Prometheus text format."""
+        return generate_latest(_WithoutCreationTimes(self.registry))
 
 
-def _braces(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    clean = (
-        (name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
-        for name, value in labels.items()
-    )
-    return "{" + ",".join(f'{name}="{value}"' for name, value in clean) + "}"
+class _WithoutCreationTimes(Collector):
+    """The metrics of a registry without one `…_created` series for each counter and histogram."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for metric in self._registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric

@@ -1,4 +1,4 @@
-"""What an operator can set."""
+"""The limits and options that an operator can set."""
 
 from __future__ import annotations
 
@@ -7,66 +7,75 @@ from pathlib import Path
 
 from blemish.errors import BadInput
 
+_POSITIVE = (
+    "max_upload_bytes",
+    "max_pixels",
+    "max_images",
+    "queue_size",
+    "max_batch_size",
+    "deadline_seconds",
+    "read_timeout_seconds",
+    "upload_memory_bytes",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The service's limits and habits.
+    """The limits and options of one service.
 
     Attributes:
-        max_upload_bytes: of one image as sent.
-        max_pixels: of one image as its header says, before decoding.
-        max_batch: images in one `predict:batch`.
-        queue_size: images a model works or waits on at once; the next one is refused with 429.
-        largest_batch: images that go through a network together.
-        deadline_seconds: from the upload's last byte to the answer.
-        read_timeout_seconds: for reading a whole request.
-        explain_seconds: that a map may take where the model has to be asked many times.
-        upload_memory_bytes: of all uploads that are being read or worked on.
-        link_seconds: how long a link in an answer works; 0 gives none.
-        link_memory_bytes: of all images kept for their links; the oldest go first.
-        keep_folder: where images and answers are kept; None keeps nothing.
-        keep_hours: for how long.
-        cors_origins: that browsers may call from; none by default.
-        frame_ancestors: that may show the page in a frame; none by default.
-        decoding_threads: that open and shrink images; None takes one a processor.
+        max_upload_bytes: maximum size of one uploaded image file.
+        max_pixels: maximum width x height of one image, checked in its header before decoding.
+        max_images: maximum number of images in one `predict:batch` request.
+        queue_size: maximum number of images that one model processes or queues; further ones get status 429.
+        max_batch_size: maximum number of images in one forward pass.
+        deadline_seconds: maximum time from the end of the upload to the answer.
+        read_timeout_seconds: maximum time for reading one request.
+        heatmap_seconds: maximum time for one heatmap that needs many forward passes.
+        upload_memory_bytes: maximum memory of all uploads that are being read or processed.
+        link_seconds: lifetime of the links in an answer; 0 gives no links.
+        link_memory_bytes: maximum memory of all images behind links; the oldest are removed first.
+        store_dir: directory for images and answers; None stores nothing.
+        retention_hours: time after which stored images and answers are deleted; required with `store_dir`.
+        cors_origins: origins whose pages may call the service from a browser; default: none.
+        frame_ancestors: origins that may show the page in a frame; default: none.
+        decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
-        BadInput: a limit is not positive, or images are kept without saying for how long.
+        BadInput: a limit is not positive, or only one of `store_dir` and `retention_hours` is set.
     """
 
     max_upload_bytes: int = 32 * 1024 * 1024
     max_pixels: int = 64_000_000
-    max_batch: int = 32
+    max_images: int = 32
     queue_size: int = 64
-    largest_batch: int = 8
+    max_batch_size: int = 8
     deadline_seconds: float = 60.0
     read_timeout_seconds: float = 30.0
-    explain_seconds: float = 20.0
+    heatmap_seconds: float = 20.0
     upload_memory_bytes: int = 512 * 1024 * 1024
     link_seconds: float = 600.0
     link_memory_bytes: int = 128 * 1024 * 1024
-    keep_folder: Path | None = None
-    keep_hours: float | None = None
+    store_dir: Path | None = None
+    retention_hours: float | None = None
     cors_origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
     decoding_threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_upload_bytes",
-            "max_pixels",
-            "max_batch",
-            "queue_size",
-            "largest_batch",
-            "deadline_seconds",
-            "read_timeout_seconds",
-            "upload_memory_bytes",
-        ):
-            if getattr(self, name) <= 0:
-                raise BadInput(f"{name} is {getattr(self, name)}; it must be above 0")
-        if self.keep_folder is not None and (self.keep_hours is None or self.keep_hours <= 0):
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value <= 0:
+                raise BadInput(f"{name}: expected a number above 0, got {value}", reason="not-positive")
+        if self.store_dir is not None and (self.retention_hours is None or self.retention_hours <= 0):
             raise BadInput(
-                "--keep needs --keep-hours, a number above 0: say for how long photographs are kept"
+                "--store-dir: expected --retention-hours with a number above 0, "
+                f"got {self.retention_hours}. Set how long images and answers are stored.",
+                reason="retention-hours",
             )
-        if self.keep_folder is None and self.keep_hours is not None:
-            raise BadInput("--keep-hours needs --keep FOLDER: say where photographs are kept")
+        if self.store_dir is None and self.retention_hours is not None:
+            raise BadInput(
+                "--retention-hours: expected --store-dir DIR beside it. Set where images and answers are "
+                "stored.",
+                reason="store-dir",
+            )

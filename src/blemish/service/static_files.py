@@ -1,4 +1,4 @@
-"""The page's own files, read once and served from memory."""
+"""The files of the page, read once and served from memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from blemish.service import schemas
-from blemish.service.middleware import page_policy
+from blemish.service.middleware import page_security_policy
 from blemish.service.problem_details import Problem
 from blemish.service.settings import Settings
 
 _FOLDER = Path(__file__).parent / "page"
 _START = "index.html"
-# mimetypes asks the machine, and some machines say text/plain of a script.
-_TYPES = {
+# mimetypes asks the operating system, and some systems give text/plain for a script.
+_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
@@ -25,7 +25,6 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".ico": "image/x-icon",
-    ".json": "application/json",
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
     ".txt": "text/plain; charset=utf-8",
@@ -38,37 +37,37 @@ class StaticFile:
 
     data: bytes
     media_type: str
-    tag: str
+    etag: str
 
 
-def read_page(folder: Path = _FOLDER) -> dict[str, StaticFile]:
-    """The page's files by their path below `folder`; only of types that a page is made of."""
+def read_page_files(folder: Path = _FOLDER) -> dict[str, StaticFile]:
+    """Return the files of the page by their path below `folder`; files of other types are left out."""
     files = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_file() and path.suffix in _TYPES:
+        if path.is_file() and path.suffix in _MEDIA_TYPES:
             data = path.read_bytes()
-            tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-            files[path.relative_to(folder).as_posix()] = StaticFile(data, _TYPES[path.suffix], tag)
+            etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+            files[path.relative_to(folder).as_posix()] = StaticFile(data, _MEDIA_TYPES[path.suffix], etag)
     return files
 
 
-def build(settings: Settings) -> APIRouter:
-    """`/` and `/page/...`."""
+def page_router(settings: Settings) -> APIRouter:
+    """Return the routes `/`, `/page/…` and `/favicon.ico`."""
     router = APIRouter()
-    files = read_page()
-    policy = page_policy(settings.frame_ancestors)
+    files = read_page_files()
+    policy = page_security_policy(settings.frame_ancestors)
 
-    def serve(request: Request, name: str) -> Response:
+    def respond(request: Request, name: str) -> Response:
         file = files.get(name)
         if file is None:
-            raise Problem("not_found", "There is no such file.")
+            raise Problem("not-found", "There is no such file.")
         headers = {
-            "ETag": file.tag,
+            "ETag": file.etag,
             "Cache-Control": "no-cache",
             "Content-Security-Policy": policy,
             "Vary": "Accept",
         }
-        if file.tag in request.headers.get("if-none-match", ""):
+        if file.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(file.data, media_type=file.media_type, headers=headers)
 
@@ -79,17 +78,17 @@ def build(settings: Settings) -> APIRouter:
         responses={200: {"description": "The page for browsers.", "content": {"text/html": {}}}},
     )
     async def start(request: Request) -> Response:
-        """Give browsers the page and everybody else a sign of life."""
+        """Return the page to browsers, and a JSON status to other clients."""
         if _START in files and "text/html" in request.headers.get("accept", ""):
-            return serve(request, _START)
+            return respond(request, _START)
         return JSONResponse({"status": "API is running"}, headers={"Vary": "Accept"})
 
     @router.get("/page/{path:path}", include_in_schema=False)
     async def page(request: Request, path: str) -> Response:
-        return serve(request, path)
+        return respond(request, path)
 
     @router.get("/favicon.ico", include_in_schema=False)
     async def icon(request: Request) -> Response:
-        return serve(request, "favicon.svg" if "favicon.svg" in files else "favicon.ico")
+        return respond(request, "favicon.svg" if "favicon.svg" in files else "favicon.ico")
 
     return router

@@ -1,8 +1,14 @@
-// The service, as docs/rest.md has it. Uploads go by XMLHttpRequest: it alone tells how many bytes have left.
+// The client of the REST service, as described in docs/rest.md. Uploads use XMLHttpRequest, because only it reports
+// how many bytes have been sent.
 
-import { kept } from "./kept.js";
+import { storedText } from "./browser_storage.js";
 
-export class Refused extends Error {
+/** A request that the server refused, or that got no answer. */
+export class RefusedRequest extends Error {
+  /**
+   * @param {PageProblem} problem
+   * @param {number} [retryAfter] seconds
+   */
   constructor(problem, retryAfter) {
     super(problem.detail);
     this.problem = problem;
@@ -13,92 +19,118 @@ export class Refused extends Error {
 const UNREACHABLE = {
   code: "unreachable",
   title: "The server cannot be reached",
-  detail: "The server does not answer. Check that it still runs and that you are connected, then retry.",
+  detail: "The server does not answer. Check that it is running and that you are connected, then retry.",
 };
-const GARBLED = {
-  code: "garbled",
-  title: "The answer was cut short",
-  detail: "The server's answer ended too early, as when it is restarted. Retry.",
+const INCOMPLETE = {
+  code: "incomplete-answer",
+  title: "The answer is incomplete",
+  detail: "The server’s answer ended too early, for example because the server was restarted. Retry.",
+};
+const LINK_EXPIRED = {
+  code: "link-expired",
+  title: "The link has expired",
+  detail: "The image has expired on the server. Retry to create it again.",
 };
 
-export const key = kept("sessionStorage", "blemish-api-key");
+export const apiKey = storedText("sessionStorage", "blemish-api-key");
 
-const headers = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
+/** @returns {Record<string, string>} */
+const headers = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
 
-export async function get(path) {
+/** @param {number} status */
+const unexpected = (status) => ({ ...UNREACHABLE, detail: `The server answered with status ${status}. Retry later.` });
+
+/**
+ * Return the JSON at a path of the service.
+ * @param {string} path
+ */
+export async function getJson(path) {
   let response;
   try {
     response = await fetch(path, { headers: headers(), cache: "no-store" });
   } catch {
-    throw new Refused(UNREACHABLE);
+    throw new RefusedRequest(UNREACHABLE);
   }
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new Refused(body?.code ? body : { ...UNREACHABLE, detail: `The server answered ${response.status}.` });
+  if (!response.ok) throw new RefusedRequest(body?.code ? body : unexpected(response.status));
   return body;
 }
 
-export async function picture(path, tries = 3) {
+/**
+ * Return an object URL of the image behind a link of an answer.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+export async function getImage(path, tries = 3) {
   let response;
   try {
     response = await fetch(path, { headers: headers() });
   } catch {
-    throw new Refused(UNREACHABLE);
+    throw new RefusedRequest(UNREACHABLE);
   }
   if (response.status === 429 && tries > 1) {
-    await new Promise((later) => setTimeout(later, 1000 * (Number(response.headers.get("Retry-After")) || 1)));
-    return picture(path, tries - 1);
+    const seconds = Number(response.headers.get("Retry-After")) || 1;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+    return getImage(path, tries - 1);
   }
-  if (!response.ok) {
-    throw new Refused({ code: "link_expired", title: "The picture is gone", detail: "The picture has expired on the server. Retry to make it again." });
-  }
+  if (!response.ok) throw new RefusedRequest(LINK_EXPIRED);
   return URL.createObjectURL(await response.blob());
 }
 
-// Send one photograph; `on.sent(share)` while it uploads, `on.stage(line)` for each line of the server.
-// Gives { promise, abort }. The promise holds the result, or a Refused; null when aborted.
-export function predict(file, name, parameters, on) {
+/**
+ * Send one photo to the service.
+ * @param {File} file
+ * @param {string} name
+ * @param {Record<string, string>} parameters of the query
+ * @param {{ onSent?: (share: number) => void, onStage?: (line: StageLine) => void }} callbacks `onSent`: the share of
+ *   the upload that has been sent, 0 to 1; `onStage`: each line of the streamed answer but the last
+ * @returns {UploadRequest} its promise gives the result, null after `abort`, or throws a RefusedRequest
+ */
+export function predict(file, name, parameters, { onSent, onStage }) {
   const request = new XMLHttpRequest();
   const query = new URLSearchParams({ ...parameters, stream: "true" });
+  /** @type {Promise<PredictionResponse | null>} */
   const promise = new Promise((resolve, reject) => {
-    let read = 0;
+    let position = 0;
+    /** @type {StageLine | null} */
     let last = null;
-    const lines = () => {
+    const readLines = () => {
       const text = request.responseText;
       let end;
-      while ((end = text.indexOf("\n", read)) >= 0) {
-        const line = text.slice(read, end).trim();
-        read = end + 1;
+      while ((end = text.indexOf("\n", position)) >= 0) {
+        const line = text.slice(position, end).trim();
+        position = end + 1;
         if (!line) continue;
         try {
-          last = JSON.parse(line);
+          last = /** @type {StageLine} */ (JSON.parse(line));
         } catch {
           continue;
         }
-        if (last.stage !== "done" && last.stage !== "failed") on.stage?.(last);
+        if (last.stage !== "done" && last.stage !== "failed") onStage?.(last);
       }
     };
-    request.upload.onprogress = (event) => event.lengthComputable && on.sent?.(event.loaded / event.total);
-    request.upload.onload = () => on.sent?.(1);
-    request.onprogress = () => request.status === 200 && lines();
-    request.onerror = () => reject(new Refused(last || request.status ? GARBLED : UNREACHABLE));
+    request.upload.onprogress = (event) => event.lengthComputable && onSent?.(event.loaded / event.total);
+    request.upload.onload = () => onSent?.(1);
+    request.onprogress = () => request.status === 200 && readLines();
+    request.onerror = () => reject(new RefusedRequest(last || request.status ? INCOMPLETE : UNREACHABLE));
     request.ontimeout = request.onerror;
     request.onabort = () => resolve(null);
     request.onload = () => {
       if (request.status !== 200) {
-        const retry = Number(request.getResponseHeader("Retry-After"));
+        const retryAfter = Number(request.getResponseHeader("Retry-After"));
         let problem = null;
         try {
           problem = JSON.parse(request.responseText);
         } catch {
-          // not one of the service's own answers: a proxy in between
+          // not an answer of the service itself, but of a proxy
         }
-        reject(new Refused(problem?.code ? problem : { ...UNREACHABLE, detail: `The server answered ${request.status}. Retry later.` }, retry));
+        reject(new RefusedRequest(problem?.code ? problem : unexpected(request.status), retryAfter));
         return;
       }
-      lines();
-      if (last?.stage === "done") resolve(last.result);
-      else if (last?.stage === "failed") reject(new Refused(last.problem));
-      else reject(new Refused(GARBLED));
+      readLines();
+      if (last?.stage === "done") resolve(last.result ?? null);
+      else if (last?.stage === "failed" && last.problem) reject(new RefusedRequest(last.problem));
+      else reject(new RefusedRequest(INCOMPLETE));
     };
     request.open("POST", `/api/v1/predict?${query}`);
     for (const [header, value] of Object.entries(headers())) request.setRequestHeader(header, value);

@@ -1,184 +1,201 @@
-// The page: what comes in, and which part draws what.
+// The page: connects the controls with the state, and draws the parts.
 
-import { get, key } from "./api.js";
+import { apiKey, getJson, RefusedRequest } from "./api.js";
 import { byId, fill, h } from "./dom.js";
 import { drawDownloads } from "./downloads.js";
-import { listenToKeys, showKeys } from "./keys.js";
-import { drawPanel, moreLabels, onMapWanted, prepareTabs } from "./panel.js";
+import { drawPanel, moreLabelsButton, prepareTabs, whenHeatmapWanted } from "./panel.js";
 import { drawQueue } from "./queue.js";
-import { add, again, explain, onKey, retry, retryKeyless } from "./sending.js";
-import { changed, current, modelInfo, notify, onChange, state } from "./store.js";
+import { listenToKeys, showShortcuts } from "./shortcuts.js";
+import { currentPhoto, findModel, notify, onChange, state } from "./state.js";
+import { checkedFor, dateTime, limitsText, modelCheck, statusText, summarize } from "./text.js";
+import { addFiles, isKeyProblem, requestHeatmap, retry, retryAfterKey, sendAllAgain, whenKeyRequired } from "./uploads.js";
 import { drawViewer } from "./viewer.js";
-import { cannotSee, count, limitsWords, moment, proof, stageWords, verdict } from "./words.js";
 
-function drawHead() {
-  const item = current();
-  const line = byId("verdict");
-  line.classList.toggle("failed", Boolean(item?.problem));
-  if (item?.result) {
-    line.textContent = verdict(item.result);
-    fill(byId("byline"), `${item.name}, ${item.result.model}, ${moment(item.when)}. ${cannotSee(item.result.model)}`);
-  } else if (item?.problem) {
-    line.textContent = item.problem.title;
-    fill(byId("byline"), `${item.name}. ${item.problem.detail} `,
-      h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(item) }, "Retry"),
-      item.problem.request_id && h("span", { class: "block", "data-key": "request" }, `For your administrator: ${item.problem.code}, request ${item.problem.request_id}`));
-  } else if (item) {
-    line.textContent = stageWords(item);
-    fill(byId("byline"), item.name);
+const MAX_LABELS = 24; // that the first page shows until all are requested
+const RECONNECT_MS = 3000;
+
+function drawHeading() {
+  const photo = currentPhoto();
+  const summary = byId("summary");
+  const byline = byId("byline");
+  summary.classList.toggle("failed", Boolean(photo?.problem));
+  if (photo?.result) {
+    const { model } = photo.result;
+    summary.textContent = summarize(photo.result);
+    fill(byline, `${photo.name}, ${model}, ${dateTime(photo.resultTime)}. ${checkedFor(model)}`);
+  } else if (photo?.problem) {
+    const { problem } = photo;
+    summary.textContent = problem.title;
+    fill(byline, `${photo.name}. ${problem.detail} `,
+      h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(photo) }, "Retry"),
+      problem.request_id && h("span", { class: "block", "data-key": "request" }, `For your administrator: ${problem.code}, request ${problem.request_id}`));
+  } else if (photo) {
+    summary.textContent = statusText(photo);
+    fill(byline, photo.name);
   }
 }
 
-const MOST_LABELS = 24; // that stand on the first page unless somebody asks for all
-
-function labels(model) {
-  const shown = state.allLabels ? model.labels : model.labels.slice(0, MOST_LABELS);
-  return [h("ul", { class: "labels" }, shown.map((l) => h("li", {}, l.title))), model.labels.length > MOST_LABELS && moreLabels(model.labels.length, shown.length)];
+/** @param {ModelDescription} model */
+function labelList(model) {
+  const shown = state.allLabels ? model.labels : model.labels.slice(0, MAX_LABELS);
+  return [
+    h("ul", { class: "labels" }, shown.map((l) => h("li", {}, l.display_name))),
+    model.labels.length > MAX_LABELS && moreLabelsButton(model.labels.length, shown.length),
+  ];
 }
 
-function drawAbout() {
-  const model = modelInfo(state.model);
+function drawModel() {
+  const model = findModel(state.model);
   if (!model) {
     fill(byId("about-model"));
     return;
   }
+  /** @type {[string, any][]} */
   const facts = [
-    ["Looks for", model.labels.length ? labels(model) : "one place"],
-    ["Cannot see", "Anything else, and what the photograph does not show."],
-    ["Model", `${model.run || model.name}, ${model.architecture}${model.created ? `, made ${model.created}` : ""}`],
-    ["File", model.model_digest.slice(0, 16)],
-    ["Parity check", `${proof(model)}${model.certificate ? "" : "; whether it decides as the network it came from is not proved"}`],
+    ["Checks for", model.labels.length ? labelList(model) : "one place"],
+    ["Does not check for", "Anything else, or damage that the photo does not show"],
+    ["Model", `${model.run || model.name}, ${model.architecture}${model.created ? `, created ${model.created}` : ""}`],
+    ["Model check", `${modelCheck(model)}${model.certificate ? "" : ": the file was not verified against the trained network"}`],
+    ["Model file ID", model.model_digest.slice(0, 16)],
   ];
   fill(byId("about-model"), h("h2", {}, model.name), h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
 function drawNotice() {
-  const notice = state.notice;
-  byId("notice").hidden = !notice;
-  byId("notice").classList.toggle("calm", Boolean(notice?.calm));
-  fill(byId("notice"), notice && h("span", { "data-key": "words" }, notice.text),
-    notice?.act && h("button", { type: "button", class: "link", "data-key": "act", onclick: notice.does }, notice.act));
+  const { notice } = state;
+  const element = byId("notice");
+  element.hidden = !notice;
+  element.classList.toggle("info", Boolean(notice?.info));
+  fill(element, notice && h("span", { "data-key": "text" }, notice.text),
+    notice?.buttonText && h("button", { type: "button", class: "link", "data-key": "button", onclick: notice.onButton }, notice.buttonText));
 }
 
 function draw() {
-  byId("welcome").hidden = state.photographs.length > 0;
-  byId("work").hidden = state.photographs.length === 0;
+  byId("welcome").hidden = state.photos.length > 0;
+  byId("work").hidden = state.photos.length === 0;
   drawNotice();
-  byId("limits").textContent = limitsWords(state.limits);
-  if (!state.photographs.length) {
-    drawAbout();
+  byId("limits").textContent = limitsText(state.limits);
+  if (!state.photos.length) {
+    drawModel();
     return;
   }
   drawQueue();
-  drawHead();
+  drawHeading();
   drawViewer();
   drawPanel();
   drawDownloads();
 }
 
-function drawModels() {
+function drawModelChoice() {
   const select = byId("model");
   fill(select, state.models.map((m) => h("option", { value: m.name, selected: m.name === state.model }, m.name)));
   select.disabled = state.models.length < 2;
 }
 
-async function begin() {
+async function connect() {
   try {
-    const [limits, answer] = await Promise.all([get("/api/v1/limits"), get("/api/v1/models")]);
+    const [limits, models] = await Promise.all([getJson("/api/v1/limits"), getJson("/api/v1/models")]);
     state.limits = limits;
-    state.models = answer.models;
-    if (!modelInfo(state.model)) state.model = answer.default;
-    drawModels();
+    state.models = models.models;
+    if (!findModel(state.model)) state.model = models.default;
+    drawModelChoice();
     notify(null);
-    retryKeyless();
-  } catch (refused) {
-    if (isAboutKey(refused.problem)) {
-      askForKey(refused.problem);
+    retryAfterKey();
+  } catch (error) {
+    const problem = error instanceof RefusedRequest ? error.problem : null;
+    if (problem && isKeyProblem(problem)) {
+      askForKey(problem);
     } else {
-      notify(refused.message);
-      setTimeout(begin, 3000);
+      notify(error instanceof Error ? error.message : String(error));
+      setTimeout(connect, RECONNECT_MS);
     }
   }
 }
 
-const isAboutKey = (problem) => problem?.code === "key_missing" || problem?.code === "key_unknown";
-
+/** @param {PageProblem} problem */
 function askForKey(problem) {
   notify(problem.detail, "Enter the key", () => askForKey(problem));
   const dialog = byId("api-key");
   if (dialog.open) return;
-  // No form: the page's policy lets none be sent anywhere.
-  const input = h("input", { id: "key", type: "password", autocomplete: "off", onkeydown: (event) => event.key === "Enter" && use() });
+  // Not a form: the page's policy forbids forms.
+  const input = h("input", { id: "key", type: "password", autocomplete: "off", onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && use() });
   const use = () => {
-    if (!/^[\x21-\x7e]+$/.test(input.value.trim())) { // no header can carry other characters
+    if (!/^[\x21-\x7e]+$/.test(input.value.trim())) { // a header cannot contain other characters
       input.focus();
       return;
     }
-    key.set(input.value.trim());
+    apiKey.set(input.value.trim());
     dialog.close();
-    begin();
+    connect();
   };
   dialog.replaceChildren(
-    h("h2", { id: "api-key-title" }, "This server asks for a key"),
-    h("p", {}, problem.code === "key_unknown" ? "The server does not know the key that was sent. Check it, and enter it again." : "Whoever runs the server can give you one."),
+    h("h2", { id: "api-key-title" }, "This server requires an API key"),
+    h("p", {}, problem.code === "api-key-unknown" ? "The server does not accept the key. Check the key and enter it again." : "The operator of the server can give you one."),
     h("label", { for: "key" }, "API key"),
     input,
-    h("p", { class: "quiet" }, "It is kept for this tab only, and forgotten when you close it."),
+    h("p", { class: "quiet" }, "The key is stored for this tab only, until you close it."),
     h("div", { class: "row-of-buttons" },
-      h("button", { type: "button", class: "primary", onclick: use }, "Use it"),
+      h("button", { type: "button", class: "primary", onclick: use }, "Use this key"),
       h("button", { type: "button", onclick: () => dialog.close() }, "Not now")));
   dialog.showModal();
 }
 
-function files(list) {
-  const found = [...list].filter((f) => f.size > 0 || f.type);
-  if (found.length) add(found);
+/** @param {Iterable<File> | ArrayLike<File>} list */
+function addNonEmpty(list) {
+  const files = Array.from(list).filter((f) => f.size > 0 || f.type);
+  if (files.length) addFiles(files);
 }
 
-function listen() {
-  for (const id of ["pick", "pick-too"]) byId(id).addEventListener("click", () => byId("files").click());
-  byId("camera").addEventListener("click", () => byId("shot").click());
-  byId("show-keys").addEventListener("click", showKeys);
-  for (const id of ["files", "shot"]) {
-    byId(id).addEventListener("change", (event) => {
-      files(event.target.files);
+function listenToControls() {
+  for (const id of ["pick", "pick-link"]) byId(id).addEventListener("click", () => byId("files").click());
+  byId("camera").addEventListener("click", () => byId("camera-file").click());
+  byId("show-shortcuts").addEventListener("click", showShortcuts);
+  for (const id of ["files", "camera-file"]) {
+    byId(id).addEventListener("change", (/** @type {any} */ event) => {
+      addNonEmpty(event.target.files);
       event.target.value = "";
     });
   }
-  byId("model").addEventListener("change", (event) => {
+  byId("model").addEventListener("change", (/** @type {any} */ event) => {
     state.model = event.target.value;
     state.threshold = null;
     state.finding = null;
     state.tabChosen = false;
-    again();
+    sendAllAgain();
   });
+}
+
+function listenToPasteAndDrop() {
   document.addEventListener("paste", (event) => {
-    if (!event.target.matches?.("input")) files(event.clipboardData?.files ?? []);
+    const target = /** @type {Element} */ (event.target);
+    if (!target.matches?.("input")) addNonEmpty(event.clipboardData?.files ?? []);
   });
-  let depth = 0;
-  const over = (on) => (byId("over").hidden = !on);
+  let depth = 0; // of nested elements that the pointer has entered
+  /** @param {boolean} on */
+  const showOverlay = (on) => { byId("drop-overlay").hidden = !on; };
   document.addEventListener("dragenter", (event) => {
     if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
     depth += 1;
-    over(true);
+    showOverlay(true);
   });
   document.addEventListener("dragleave", () => {
     depth = Math.max(0, depth - 1);
-    if (!depth) over(false);
+    if (!depth) showOverlay(false);
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     depth = 0;
-    over(false);
-    files(event.dataTransfer?.files ?? []);
+    showOverlay(false);
+    addNonEmpty(event.dataTransfer?.files ?? []);
   });
 }
 
 onChange(draw);
-onMapWanted(explain);
-onKey(askForKey);
+whenHeatmapWanted(requestHeatmap);
+whenKeyRequired(askForKey);
 prepareTabs();
-listen();
+listenToControls();
+listenToPasteAndDrop();
 listenToKeys();
-begin();
+connect();

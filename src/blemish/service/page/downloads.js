@@ -1,16 +1,21 @@
-// What can be taken away: JSON, an annotated picture, COCO, and a report that needs neither the server nor the net.
+// Downloads: JSON, an annotated image, COCO, and a report that needs neither the server nor the internet.
 
-import { colourOf, INFERNO } from "./colours.js";
+import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h } from "./dom.js";
-import { load } from "./pictures.js";
-import { reportPage } from "./report.js";
-import { dropMap, explain } from "./sending.js";
-import { current, modelInfo, notify, state } from "./store.js";
-import { summit } from "./viewer.js";
-import { findings, nearMisses, percent, title } from "./words.js";
+import { context2d, loadImage } from "./images.js";
+import { reportHtml } from "./report.js";
+import { currentPhoto, findModel, imageUrl, notify, state } from "./state.js";
+import { displayName, findings, nearMisses, percent } from "./text.js";
+import { dropHeatmap, requestHeatmap } from "./uploads.js";
+import { badgePosition } from "./viewer.js";
 
-const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photograph";
+/** @param {string} name of a file */
+const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photo";
 
+/**
+ * @param {string} name
+ * @param {Blob} blob
+ */
 function save(name, blob) {
   const url = URL.createObjectURL(blob);
   const link = h("a", { href: url, download: name });
@@ -20,93 +25,123 @@ function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-const json = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });
+/** @param {any} value */
+const jsonBlob = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });
 
-// The photograph with outlines, as large as `most` pixels on its longer side. `named`: with type and score beside
-// each number; without, for where a table stands below it.
-export async function annotated(item, { most = Infinity, named = true } = {}) {
-  const [height, width] = item.result.size_hw;
-  const image = await load(item.shown ?? item.url);
-  const scale = Math.min(1, most / Math.max(width, height));
-  const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
-  const context = canvas.getContext("2d");
+/**
+ * Return an empty canvas with the proportions of a photo.
+ * @param {PredictionResponse} result
+ * @param {number} maxSide pixels
+ * @returns {[HTMLCanvasElement, number]} the canvas, and its scale
+ */
+function canvasFor(result, maxSide) {
+  const [height, width] = result.size_hw;
+  const scale = Math.min(1, maxSide / Math.max(width, height));
+  return [h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }), scale];
+}
+
+/**
+ * Return the photo with the outlines of its findings.
+ * @param {ReadyPhoto} photo
+ * @param {{ maxSide?: number, named?: boolean }} [options] `named`: with type and confidence beside each number; without
+ *   them for a report, in which a table follows
+ */
+export async function annotatedImage(photo, { maxSide = Infinity, named = true } = {}) {
+  const { result } = photo;
+  const image = await loadImage(imageUrl(photo));
+  const [canvas, scale] = canvasFor(result, maxSide);
+  const context = context2d(canvas);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   const unit = (Math.max(canvas.width, canvas.height) / 800) * (named ? 1 : 1.7); // a report shows it small
-  const letters = Math.max(10, 14 * unit);
-  const pad = letters / 4;
+  const fontSize = Math.max(10, 14 * unit);
+  const padding = fontSize / 4;
   context.lineJoin = "round";
-  context.font = `600 ${letters}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
+  context.font = `600 ${fontSize}px "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif`;
   context.textBaseline = "middle";
-  const below = new Set(nearMisses(item.result));
-  const shown = [...findings(item.result), ...below];
-  for (const object of shown) {
+  const below = new Set(nearMisses(result));
+  const shown = [...findings(result), ...below];
+  for (const detection of shown) {
     context.beginPath();
-    for (const ring of object.polygons?.length ? object.polygons : [box(object.box_xyxy)]) {
+    for (const ring of detection.polygons?.length ? detection.polygons : [boxCorners(detection.box_xyxy)]) {
       ring.forEach(([x, y], i) => (i ? context.lineTo(x * scale, y * scale) : context.moveTo(x * scale, y * scale)));
       context.closePath();
     }
-    context.setLineDash(below.has(object) ? [3 * unit, 5 * unit] : []);
+    context.setLineDash(below.has(detection) ? [3 * unit, 5 * unit] : []);
     context.lineWidth = 4.5 * unit;
     context.strokeStyle = "rgb(0 0 0 / 0.75)";
     context.stroke();
     context.lineWidth = 2.2 * unit;
-    context.strokeStyle = colourOf(item.result, object.label);
+    context.strokeStyle = labelColor(result, detection.label);
     context.stroke();
   }
-  // The words last, so that no outline runs through them.
-  for (const object of shown) {
-    const text = named ? `${object.id} ${title(object.title)} ${percent(object.score)}` : String(object.id);
-    const [wide, tall] = [context.measureText(text).width + 2 * pad, letters + pad];
-    const [left, top] = summit(object);
-    const x = Math.min(Math.max(left * scale, 0), Math.max(canvas.width - wide, 0));
-    const y = Math.max(top * scale - tall - 2 * unit, 0);
+  // The text last, so that no outline crosses it.
+  for (const detection of shown) {
+    const text = named ? `${detection.id} ${displayName(detection)} ${percent(detection.score)}` : String(detection.id);
+    const [width, height] = [context.measureText(text).width + 2 * padding, fontSize + padding];
+    const [left, top] = badgePosition(detection);
+    const x = Math.min(Math.max(left * scale, 0), Math.max(canvas.width - width, 0));
+    const y = Math.max(top * scale - height - 2 * unit, 0);
     context.fillStyle = "rgb(0 0 0 / 0.78)";
-    context.fillRect(x, y, wide, tall);
+    context.fillRect(x, y, width, height);
     context.fillStyle = "#fff";
-    context.fillText(text, x + pad, y + tall / 2);
+    context.fillText(text, x + padding, y + height / 2);
   }
   return canvas;
 }
 
-// The photograph under its map, as the page shows it at the sliders' settings.
-async function mapped(item, most) {
-  const [height, width] = item.result.size_hw;
-  const [image, heat] = await Promise.all([load(item.shown ?? item.url), load(item.map.url)]);
-  const scale = Math.min(1, most / Math.max(width, height));
-  const canvas = h("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(heat, 0, 0, canvas.width, canvas.height);
-  const over = context.getImageData(0, 0, canvas.width, canvas.height);
-  const colours = Array.from({ length: 256 }, (_, value) => heatColour(value / 255));
-  for (let i = 0; i < over.data.length; i += 4) over.data.set(colours[over.data[i]], i);
+/**
+ * Return the photo under its heatmap, as the page shows it with the current settings of the sliders.
+ * @param {ReadyPhoto} photo
+ * @param {PageHeatmap} heatmap
+ * @param {number} maxSide
+ */
+async function heatmapImage(photo, heatmap, maxSide) {
+  const [image, values] = await Promise.all([loadImage(imageUrl(photo)), loadImage(heatmap.url)]);
+  const [canvas] = canvasFor(photo.result, maxSide);
+  const context = context2d(canvas, { willReadFrequently: true });
+  context.drawImage(values, 0, 0, canvas.width, canvas.height);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  const colors = Array.from({ length: 256 }, (_, value) => heatmapColor(value / 255));
+  for (let i = 0; i < pixels.data.length; i += 4) pixels.data.set(colors[pixels.data[i]], i);
   const layer = h("canvas", { width: canvas.width, height: canvas.height });
-  layer.getContext("2d").putImageData(over, 0, 0);
+  context2d(layer).putImageData(pixels, 0, 0);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   context.drawImage(layer, 0, 0);
   return canvas;
 }
 
-// Red, green, blue and opacity, 0 to 255, of a place that mattered so much.
-function heatColour(value) {
-  const at = value * (INFERNO.length - 1);
-  const low = INFERNO[Math.floor(at)];
-  const high = INFERNO[Math.ceil(at)];
-  return [...low.map((v, i) => v + (high[i] - v) * (at - Math.floor(at))), value >= state.map.from ? 255 * state.map.opacity : 0];
+/**
+ * @param {number} value 0 to 1
+ * @returns {number[]} red, green, blue and opacity, 0 to 255
+ */
+function heatmapColor(value) {
+  const position = value * (INFERNO.length - 1);
+  const low = INFERNO[Math.floor(position)];
+  const high = INFERNO[Math.ceil(position)];
+  const opacity = value >= state.heatmap.minimum ? 255 * state.heatmap.opacity : 0;
+  return [...low.map((v, i) => v + (high[i] - v) * (position - Math.floor(position))), opacity];
 }
 
-const box = ([x1, y1, x2, y2]) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
+/** @param {number[]} box */
+const boxCorners = ([x1, y1, x2, y2]) => [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
 
+/** @param {number[][]} ring */
 const ringArea = (ring) => Math.abs(ring.reduce((sum, [x, y], i) => {
   const [nextX, nextY] = ring[(i + 1) % ring.length];
   return sum + x * nextY - nextX * y;
 }, 0) / 2);
 
-// COCO's polygons are filled one by one, so a hole would be lost in them: then it is a run-length code instead.
-function segmentation(object, [height, width]) {
-  const rings = object.polygons ?? [];
-  const filled = rings.reduce((sum, ring) => sum + ringArea(ring), 0);
-  if (rings.length < 2 || filled <= 1.02 * object.area + 4) return rings.map((ring) => ring.flat());
-  const context = h("canvas", { width, height }).getContext("2d");
+/**
+ * Return the mask of a detection as COCO's `segmentation`. COCO fills polygons one by one, so a hole would be lost in
+ * them: such a mask becomes a run-length code.
+ * @param {Detection} detection
+ * @param {number[]} size
+ */
+function cocoSegmentation(detection, [height, width]) {
+  const rings = detection.polygons ?? [];
+  const filledArea = rings.reduce((sum, ring) => sum + ringArea(ring), 0);
+  if (rings.length < 2 || filledArea <= 1.02 * detection.area + 4) return rings.map((ring) => ring.flat());
+  const context = context2d(h("canvas", { width, height }));
   for (const ring of rings) {
     ring.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
     context.closePath();
@@ -127,97 +162,112 @@ function segmentation(object, [height, width]) {
   return { size: [height, width], counts };
 }
 
-export function coco(items) {
-  const results = items.map((item) => item.result);
-  const named = new Set(results.flatMap((r) => r.labels.map((l) => l.label)));
-  const names = named.size ? [...named] : ["object"];
+/** @param {ReadyPhoto[]} photos */
+export function cocoDataset(photos) {
+  const labels = new Set(photos.flatMap((photo) => photo.result.labels.map((l) => l.label)));
+  const names = labels.size ? [...labels] : ["object"];
   let id = 0;
   return {
-    info: { description: "Findings by Blemish; the scores are the model's", model: results[0].model_version, date_created: new Date().toISOString() },
-    images: items.map((item, i) => ({ id: i + 1, file_name: item.name, width: item.result.size_hw[1], height: item.result.size_hw[0] })),
+    info: { description: "Findings of Blemish with the scores of the model", model: photos[0].result.model_version, date_created: new Date().toISOString() },
+    images: photos.map(({ name, result }, i) => ({ id: i + 1, file_name: name, width: result.size_hw[1], height: result.size_hw[0] })),
     categories: names.map((name, i) => ({ id: i + 1, name })),
-    annotations: items.flatMap((item, i) => findings(item.result).map((o) => ({
+    annotations: photos.flatMap(({ result }, i) => findings(result).map((d) => ({
       id: ++id,
       image_id: i + 1,
-      category_id: Math.max(names.indexOf(o.label), 0) + 1,
-      bbox: [o.box_xyxy[0], o.box_xyxy[1], o.box_xyxy[2] - o.box_xyxy[0], o.box_xyxy[3] - o.box_xyxy[1]],
-      area: o.area,
+      category_id: Math.max(names.indexOf(d.label ?? ""), 0) + 1,
+      bbox: [d.box_xyxy[0], d.box_xyxy[1], d.box_xyxy[2] - d.box_xyxy[0], d.box_xyxy[3] - d.box_xyxy[1]],
+      area: d.area,
       iscrowd: 0,
-      score: o.score,
-      segmentation: segmentation(o, item.result.size_hw),
+      score: d.score,
+      segmentation: cocoSegmentation(d, result.size_hw),
     }))),
   };
 }
 
-const everything = () => state.photographs.filter((p) => p.result);
+/** @returns {ReadyPhoto[]} */
+const readyPhotos = () => state.photos.filter(/** @type {(p: Photo) => p is ReadyPhoto} */ ((p) => p.result !== null));
 
-// A model that says only what, and not where, has its maps in the report: those that nobody has looked at are
-// made now. Maps of a detector take long, so only those that somebody has asked for are there.
-async function makeMaps(items) {
-  const missing = items.filter((item) => !item.result.objects && modelInfo(item.result.model)?.maps && !item.map && !item.mapProblem);
+/**
+ * Request the missing heatmaps of a report. Only a model without detections needs one for each photo; heatmaps of a
+ * detector take long, so the report contains only those that have been requested already.
+ * @param {ReadyPhoto[]} photos
+ */
+async function addHeatmaps(photos) {
+  const missing = photos.filter((p) => !p.result.detections && findModel(p.result.model)?.heatmaps && !p.heatmap && !p.heatmapProblem);
   let stopped = false;
-  const stop = (item) => {
+  /** @param {Photo} photo */
+  const stop = (photo) => {
     stopped = true;
-    dropMap(item);
+    dropHeatmap(photo);
     notify(null);
   };
-  for (const [done, item] of missing.entries()) {
+  for (const [done, photo] of missing.entries()) {
     if (stopped) return;
-    // A single one is there at once: words that flash by help nobody.
-    if (done || missing.length > 3) notify(`Making the maps for the report, ${done + 1} of ${missing.length}.`, "Leave the rest out", () => stop(item), { calm: true });
-    await explain(item, item.mapLabel, { quiet: true });
+    // A few are ready at once, and a message that disappears immediately helps no reader.
+    if (done || missing.length > 3) notify(`Computing heatmaps for the report: ${done + 1} of ${missing.length}.`, "Skip the rest", () => stop(photo), { info: true });
+    await requestHeatmap(photo, photo.heatmapLabel, { quiet: true });
   }
   if (missing.length && !stopped) notify(null);
 }
 
-// The picture as a data URL; null for a format that browsers cannot show, from a server that gives no pictures.
-async function embedded(drawing) {
+/**
+ * Return an image as a data URL, or null for a file that the browser cannot show.
+ * @param {Promise<HTMLCanvasElement>} canvas
+ */
+async function dataUrl(canvas) {
   try {
-    return (await drawing).toDataURL("image/jpeg", 0.85);
+    return (await canvas).toDataURL("image/jpeg", 0.85);
   } catch {
     return null;
   }
 }
 
-export async function saveReport(items) {
-  await makeMaps(items);
-  const pictures = await Promise.all(items.map(async (item) => ({
-    photograph: await embedded(annotated(item, { most: 1400, named: false })),
-    map: item.map && !item.map.empty ? await embedded(mapped(item, 1000)) : null,
+/** @param {Photo[]} photos */
+export async function saveReport(photos) {
+  const ready = photos.filter(/** @type {(p: Photo) => p is ReadyPhoto} */ ((p) => p.result !== null));
+  await addHeatmaps(ready);
+  const images = await Promise.all(ready.map(async (photo) => ({
+    photo: await dataUrl(annotatedImage(photo, { maxSide: 1400, named: false })),
+    heatmap: photo.heatmap && !photo.heatmap.empty ? await dataUrl(heatmapImage(photo, photo.heatmap, 1000)) : null,
   })));
-  const name = items.length === 1 ? stem(items[0].name) : `${items.length}-photographs`;
-  save(`blemish-${name}.html`, new Blob([reportPage(items, pictures)], { type: "text/html" }));
+  const name = ready.length === 1 ? stem(ready[0].name) : `${ready.length}-photos`;
+  save(`blemish-${name}.html`, new Blob([reportHtml(ready, images)], { type: "text/html" }));
 }
 
-async function savePicture(item) {
+/** @param {ReadyPhoto} photo */
+async function saveImage(photo) {
   try {
-    const canvas = await annotated(item);
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-    if (!blob) throw new Error("too large");
-    save(`${stem(item.name)}-findings.png`, blob);
+    const canvas = await annotatedImage(photo);
+    /** @type {Blob | null} */
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    if (!blob) throw new Error("the canvas is too large");
+    save(`${stem(photo.name)}-findings.png`, blob);
   } catch {
-    notify(`The picture of ${item.name} cannot be made: this browser cannot show it.`, "Close", () => notify(null));
+    notify(`The image of ${photo.name} cannot be created: this browser cannot show the file.`, "Close", () => notify(null));
   }
 }
 
 export function drawDownloads() {
-  const item = current();
-  if (!item?.result) {
+  const current = currentPhoto();
+  const all = readyPhotos();
+  const photo = all.find((p) => p === current);
+  if (!photo) {
     fill(byId("downloads"));
     return;
   }
-  const all = everything();
-  const button = (key, text, name, act) => h("button", { type: "button", "data-key": key, "aria-label": name, onclick: act }, text);
+  const withDetections = all.filter((p) => p.result.detections);
+  /** @type {(key: string, text: string, label: string, onClick: () => void) => HTMLElement} */
+  const button = (key, text, label, onClick) => h("button", { type: "button", "data-key": key, "aria-label": label, onclick: onClick }, text);
   fill(byId("downloads"),
-    h("span", { class: "quiet" }, all.length > 1 ? "This one" : "Download"),
+    h("span", { class: "quiet" }, all.length > 1 ? "This photo" : "Download"),
     h("div", { class: "row-of-buttons", "data-key": "one" },
-      button("save-report", "Report", "Report of this photograph", () => saveReport([item])),
-      button("save-png", "PNG", "PNG: this photograph with its findings", () => savePicture(item)),
-      button("save-json", "JSON", "JSON of this photograph", () => save(`${stem(item.name)}.json`, json(item.result))),
-      item.result.objects && button("save-coco", "COCO", "COCO of this photograph", () => save(`${stem(item.name)}-coco.json`, json(coco([item]))))),
+      button("save-report", "Report", "Report of this photo", () => saveReport([photo])),
+      button("save-png", "PNG", "PNG: this photo with its findings", () => saveImage(photo)),
+      button("save-json", "JSON", "JSON of this photo", () => save(`${stem(photo.name)}.json`, jsonBlob(photo.result))),
+      photo.result.detections && button("save-coco", "COCO", "COCO of this photo", () => save(`${stem(photo.name)}-coco.json`, jsonBlob(cocoDataset([photo]))))),
     all.length > 1 && h("span", { class: "quiet" }, `All ${all.length}`),
     all.length > 1 && h("div", { class: "row-of-buttons", "data-key": "all" },
-      button("save-report-all", "Report", "Report of all photographs", () => saveReport(all)),
-      button("save-json-all", "JSON", "JSON of all photographs", () => save("findings.json", json(all.map((p) => ({ name: p.name, ...p.result }))))),
-      all.some((p) => p.result.objects) && button("save-coco-all", "COCO", "COCO of all photographs", () => save("findings-coco.json", json(coco(all.filter((p) => p.result.objects)))))));
+      button("save-report-all", "Report", "Report of all photos", () => saveReport(all)),
+      button("save-json-all", "JSON", "JSON of all photos", () => save("findings.json", jsonBlob(all.map((p) => ({ name: p.name, ...p.result }))))),
+      withDetections.length > 0 && button("save-coco-all", "COCO", "COCO of all photos", () => save("findings-coco.json", jsonBlob(cocoDataset(withDetections))))));
 }

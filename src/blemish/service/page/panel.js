@@ -1,16 +1,23 @@
-// What was found, in words and numbers: the tabs Verdict, Why and Where.
+// The panel beside the photo, with the tabs Result, Why and Where.
 
-import { colourOf } from "./colours.js";
+import { labelColor } from "./colors.js";
 import { byId, fill, h } from "./dom.js";
-import { crop } from "./pictures.js";
-import { changed, current, modelInfo, state } from "./store.js";
-import { goTo, hover, select } from "./viewer.js";
-import { area, CLOSE, count, findings, floorOf, isClose, labelHolds, mapWords, nearMisses, percent, proof, share, thresholdOf, title } from "./words.js";
+import { cropCanvas } from "./images.js";
+import { changed, currentPhoto, findModel, state } from "./state.js";
+import {
+  areaPercent, count, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck, nearMisses,
+  needsReview, percent, REVIEW_MARGIN, thresholdOf, wholePercent,
+} from "./text.js";
+import { hover, select, zoomTo } from "./viewer.js";
 
-const TABS = ["verdict", "why", "where"];
-let askForMap = () => {};
-export const onMapWanted = (ask) => (askForMap = ask);
+/** @type {Tab[]} */
+const TABS = ["result", "why", "where"];
+/** @type {(photo: Photo, label?: string | null) => void} */
+let onHeatmapWanted = () => {};
+/** @param {(photo: Photo, label?: string | null) => void} callback */
+export const whenHeatmapWanted = (callback) => { onHeatmapWanted = callback; };
 
+/** @param {Tab} name */
 export function showTab(name) {
   state.tab = name;
   state.tabChosen = true;
@@ -18,201 +25,259 @@ export function showTab(name) {
 }
 
 export function prepareTabs() {
-  for (const name of TABS) {
+  for (const [position, name] of TABS.entries()) {
     const tab = byId(`tab-${name}`);
     tab.addEventListener("click", () => showTab(name));
-    tab.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1, Home: -TABS.indexOf(name), End: TABS.length - 1 - TABS.indexOf(name) }[event.key];
-      if (step === undefined) return;
+    tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      /** @type {Record<string, number>} */
+      const targets = { ArrowRight: position + 1, ArrowLeft: position - 1, Home: 0, End: TABS.length - 1 };
+      if (!(event.key in targets)) return;
       event.preventDefault();
       event.stopPropagation();
-      const next = TABS[(TABS.indexOf(name) + step + TABS.length) % TABS.length];
+      const next = TABS[(targets[event.key] + TABS.length) % TABS.length];
       showTab(next);
       byId(`tab-${next}`).focus();
     });
   }
 }
 
-function slider({ id, label, value, min, max, text, note, onInput }) {
+/**
+ * @param {{ id: string, label: string, value: number, min: number, max: number, valueText: string, note?: string,
+ *   onInput: (value: number) => void }} options
+ */
+function slider({ id, label, value, min, max, valueText, note, onInput }) {
   return h("div", { class: "slider", "data-key": `${id}-slider` },
     h("label", { for: id }, label),
-    h("span", { class: "value", "aria-hidden": "true" }, text),
-    h("input", { id, "data-key": id, type: "range", min, max, step: 0.01, value, "aria-valuetext": text, oninput: (e) => onInput(Number(e.target.value)) }),
+    h("span", { class: "value", "aria-hidden": "true" }, valueText),
+    h("input", {
+      id,
+      "data-key": id,
+      type: "range",
+      min,
+      max,
+      step: 0.01,
+      value,
+      "aria-valuetext": valueText,
+      oninput: (/** @type {any} */ event) => onInput(Number(event.target.value)),
+    }),
     note && h("p", { class: "quiet" }, note));
 }
 
-// The model's own thresholds in words: one number where they agree, else from the lowest to the highest.
-function ownWords(thresholds) {
+/**
+ * Return the model's own thresholds as text: one number if they are equal, else the range.
+ * @param {number[]} thresholds
+ */
+function defaultThresholdText(thresholds) {
   const [low, high] = [Math.min(...thresholds), Math.max(...thresholds)];
-  return low === high ? `${share(low)}, the model’s own` : `${share(low)} to ${share(high)}, the model’s own`;
+  return low === high ? `${wholePercent(low)} (model default)` : `${wholePercent(low)} to ${wholePercent(high)} (model defaults)`;
 }
 
+/** @param {PredictionResponse} result */
 function thresholdSlider(result) {
-  const floor = floorOf(result);
-  const own = state.threshold === null;
+  const minimum = result.min_score_available;
+  const isDefault = state.threshold === null;
   const thresholds = result.labels.length ? result.labels.map((l) => l.threshold) : [0.5];
   const average = thresholds.reduce((sum, t) => sum + t, 0) / thresholds.length;
-  const image = result.task === "classification";
-  const words = image
-    ? "A verdict with a lower score is marked as needing a look."
-    : floor > 0 ? `Goes down to ${percent(floor)}: this model file gives no lower score.` : "Goes down to 0: every score is known.";
+  const isClassification = result.task === "classification";
+  const defaultText = isClassification ? "none" : defaultThresholdText(thresholds);
+  /** @param {number | null} value */
   const set = (value) => {
     state.threshold = value;
     changed();
   };
+  let note = "Findings with a lower confidence are not counted.";
+  if (isClassification) note = "A result with a lower confidence is marked for review.";
+  else if (!result.detections) note = "Labels with a lower confidence are not counted.";
+  else if (minimum > 0) note = `Findings with a lower confidence are not counted. The model reports none below ${percent(minimum)}.`;
   return h("div", { "data-key": "thresholds" },
     slider({
       id: "threshold",
-      label: result.objects ? "Show findings from" : image ? "Trust a verdict from" : "Say yes from",
-      value: own ? average : state.threshold,
-      min: floor,
+      label: isClassification ? "Minimum confidence" : "Confidence threshold",
+      value: state.threshold ?? average,
+      min: minimum,
       max: 1,
-      text: own ? (image ? "any score" : ownWords(thresholds)) : share(state.threshold),
-      note: words,
-      onInput: (value) => set(Math.max(value, floor)),
+      valueText: state.threshold === null ? defaultText : wholePercent(state.threshold),
+      note,
+      onInput: (value) => set(Math.max(value, minimum)),
     }),
-    // Not disabled but of no effect: a disabled button would throw the keyboard's focus away when pressed.
-    h("button", { type: "button", class: "link small", "data-key": "own", "aria-disabled": String(own), onclick: () => set(null) }, image ? "Trust any" : "Back to the model’s own"));
+    // Not disabled but without effect: a disabled button would lose the keyboard focus when it is pressed.
+    h("button", { type: "button", class: "link small", "data-key": "reset-threshold", "aria-disabled": String(isDefault), onclick: () => set(null) }, isClassification ? "Remove the minimum" : "Reset to the model default"));
 }
 
-const MOST_BARS = 12; // a model of 80 labels has 70 that say nothing
+const MAX_BARS = 12; // of a model with 80 labels, 70 have a score near zero
 
-// The button between a long list of labels and all of it; null where nothing is left out.
-export function moreLabels(all, most) {
-  if (!state.allLabels && most >= all) return null;
-  const text = state.allLabels ? "Show fewer labels" : `Show all ${all} labels`;
-  const act = () => {
+/**
+ * Return the button between a part of a long list of labels and all of it, or null if nothing is left out.
+ * @param {number} total
+ * @param {number} shown
+ */
+export function moreLabelsButton(total, shown) {
+  if (!state.allLabels && shown >= total) return null;
+  const text = state.allLabels ? "Show fewer labels" : `Show all ${total} labels`;
+  const toggle = () => {
     state.allLabels = !state.allLabels;
     changed();
   };
-  return h("button", { type: "button", class: "link small", "data-key": "more-labels", "aria-expanded": String(state.allLabels), onclick: act }, text);
+  return h("button", { type: "button", class: "link small", "data-key": "more-labels", "aria-expanded": String(state.allLabels), onclick: toggle }, text);
 }
 
-function bars(result) {
+/** @param {PredictionResponse} result */
+function scoreBars(result) {
   if (!result.labels.length) return null;
   const sorted = [...result.labels].sort((a, b) => b.score - a.score);
-  const said = sorted.filter((l, place) => state.allLabels || place < MOST_BARS || labelHolds(result, l));
-  const more = result.labels.length > MOST_BARS ? moreLabels(result.labels.length, said.length) : null;
-  return [h("ul", { class: "bars", "data-key": "bars", "aria-label": "Score of each label" }, said.map((l) => {
-    const holds = labelHolds(result, l);
+  const shown = sorted.filter((l, position) => state.allLabels || position < MAX_BARS || isPositive(result, l));
+  const more = result.labels.length > MAX_BARS ? moreLabelsButton(result.labels.length, shown.length) : null;
+  return [h("ul", { class: "bars", "data-key": "bars", "aria-label": "Confidence for each label" }, shown.map((l) => {
+    const positive = isPositive(result, l);
     const threshold = thresholdOf(result, l.label);
-    return h("li", { class: holds ? "holds" : "", "data-key": `bar-${l.label}` },
-      h("span", { class: "name" }, l.title),
+    return h("li", { class: positive ? "positive" : "", "data-key": `bar-${l.label}` },
+      h("span", { class: "name" }, l.display_name),
       h("span", { class: "number" }, percent(l.score)),
       h("span", { class: "track", "aria-hidden": "true" },
         h("span", { class: "fill", vars: { "--share": `${100 * l.score}%` } }),
-        result.task !== "classification" && h("span", { class: "mark-at", vars: { "--at": `${100 * threshold}%` } })),
-      h("span", { class: "sr" }, holds ? "yes" : "no"));
+        result.task !== "classification" && h("span", { class: "threshold-mark", vars: { "--at": `${100 * threshold}%` } })),
+      h("span", { class: "screen-reader" }, positive ? "yes" : "no"));
   })), more];
 }
 
-function drawVerdict(item, parent) {
-  const result = item.result;
-  const model = modelInfo(result.model);
-  const rows = [
-    ["Photograph", `${result.size_hw[1]} × ${result.size_hw[0]} px`],
-    ["Model", model?.run || result.model],
-    ["Kind", model?.architecture],
-    ["Made", model?.created],
-    ["File", result.model_digest.slice(0, 16)],
-    ["Parity check", proof(model)],
-    ["Server’s time", `${result.timing_ms.total.toFixed(0)} ms, ${result.timing_ms.inferring.toFixed(0)} ms of it looking`],
-    ["SHA-256", result.sha256.slice(0, 16)],
-  ].filter(([, value]) => value);
-  fill(parent,
-    bars(result),
-    result.task !== "localization" && thresholdSlider(result),
-    h("p", { class: "quiet" }, result.task === "classification"
-      ? `“Needs a look” means the two best labels lie within ${Math.round(200 * CLOSE)} points of each other.`
-      : `“Needs a look” means a score within ${Math.round(100 * CLOSE)} points of its threshold, on either side.`),
-    h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+/** @param {PredictionResponse} result */
+function reviewNote(result) {
+  return result.task === "classification"
+    ? `“Needs review” means that the two best labels are less than ${Math.round(200 * REVIEW_MARGIN)} percentage points apart.`
+    : `“Needs review” means that a confidence is within ${Math.round(100 * REVIEW_MARGIN)} percentage points of the threshold.`;
 }
 
-function findingRow(item, object) {
-  const result = item.result;
-  const chosen = state.finding === object.id;
+/**
+ * @param {Photo} photo
+ * @param {PredictionResponse} result
+ * @param {Element} parent
+ */
+function drawResult(photo, result, parent) {
+  const model = findModel(result.model);
+  const time = result.timing_ms;
+  /** @type {[string, string | null | undefined][]} */
+  const facts = [
+    ["Photo", `${result.size_hw[1]} × ${result.size_hw[0]} px`],
+    ["Model", model?.run || result.model],
+    ["Architecture", model?.architecture],
+    ["Created", model?.created],
+    ["Model check", modelCheck(model)],
+    ["Processing time", `${time.total.toFixed(0)} ms, ${time.inferring.toFixed(0)} ms of it in the model`],
+    ["Model file ID", result.model_digest.slice(0, 16)],
+    ["Photo ID (SHA-256)", result.sha256.slice(0, 16)],
+  ];
+  fill(parent,
+    scoreBars(result),
+    result.task !== "localization" && thresholdSlider(result),
+    result.task !== "localization" && h("p", { class: "quiet" }, reviewNote(result)),
+    h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
+
+/**
+ * @param {Photo} photo
+ * @param {PredictionResponse} result
+ * @param {Detection} detection
+ */
+function findingRow(photo, result, detection) {
+  const { id } = detection;
+  const selected = state.finding === id;
   return h("tr", {
-    "data-finding": object.id,
-    "data-key": `finding-${object.id}`,
-    class: chosen ? "chosen" : "",
-    onpointerenter: () => hover(object.id, true),
-    onpointerleave: () => hover(object.id, false),
+    "data-finding": id,
+    "data-key": `finding-${id}`,
+    class: selected ? "selected" : "",
+    onpointerenter: () => hover(id, true),
+    onpointerleave: () => hover(id, false),
   },
-    h("td", {}, crop(item, object)),
+    h("td", {}, cropCanvas(photo, detection)),
     h("td", {}, h("button", {
       type: "button",
       class: "link row",
-      "data-key": `row-${object.id}`,
-      "aria-pressed": String(chosen),
-      onclick: () => { select(object.id); if (!chosen) goTo(object); },
-      onfocus: () => hover(object.id, true),
-      onblur: () => hover(object.id, false),
-    }, h("span", { class: "swatch", vars: { "--label": colourOf(result, object.label) }, "aria-hidden": "true" }), `${object.id}. ${title(object.title)}`),
-    isClose(result, object) && h("span", { class: "quiet block" }, "needs a look")),
-    h("td", { class: "score" }, percent(object.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * object.score}%` } }))),
-    h("td", { class: "number" }, area(object.area_percent)));
+      "data-key": `row-${id}`,
+      "aria-pressed": String(selected),
+      onclick: () => { select(id); if (!selected) zoomTo(detection); },
+      onfocus: () => hover(id, true),
+      onblur: () => hover(id, false),
+    }, h("span", { class: "swatch", vars: { "--label": labelColor(result, detection.label) }, "aria-hidden": "true" }), `${id}. ${displayName(detection)}`),
+    needsReview(result, detection) && h("span", { class: "quiet block" }, "needs review")),
+    h("td", { class: "score" }, percent(detection.score), h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", vars: { "--share": `${100 * detection.score}%` } }))),
+    h("td", { class: "number" }, areaPercent(detection.area_percent)));
 }
 
-function drawWhere(item, parent) {
-  const result = item.result;
-  if (!result.objects) {
-    fill(parent, h("p", {}, "This model says what stands in the photograph, not where. “Why” shows what it looked at."));
+/**
+ * @param {Photo} photo
+ * @param {PredictionResponse} result
+ * @param {Element} parent
+ */
+function drawWhere(photo, result, parent) {
+  if (!result.detections) {
+    fill(parent, h("p", {}, "This model classifies the whole photo and marks no places. “Why” shows which areas influenced the result."));
     return;
   }
-  const shown = findings(result);
-  const below = nearMisses(result);
-  const hidden = result.objects.length - shown.length;
+  const positive = findings(result);
+  const near = nearMisses(result);
+  const numBelow = result.detections.length - positive.length;
+  const headers = ["Crop", "Type", "Confidence", "Area"];
+  const row = (/** @type {Detection} */ detection) => findingRow(photo, result, detection);
   fill(parent,
     result.task !== "localization" && thresholdSlider(result),
     h("table", { class: "findings", "data-key": "table" },
-      h("caption", {}, `${shown.length ? count(shown.length, "finding") : "Nothing reaches the threshold"}${hidden ? `; ${hidden} below it` : ""}`),
-      shown.length + below.length > 0 && h("thead", {}, h("tr", {}, ["Crop", "Type", "Score", "Area"].map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "sr" }, t) : t)))),
-      h("tbody", { "data-key": "found" }, shown.map((o) => findingRow(item, o))),
-      below.length > 0 && h("tbody", { "data-key": "near" }, h("tr", { "data-key": "near-title" }, h("th", { colspan: 4, scope: "rowgroup" }, "Just below the threshold, not counted")), below.map((o) => findingRow(item, o)))));
+      h("caption", {}, `${positive.length ? count(positive.length, "finding") : "No finding reaches the threshold"}${numBelow ? `; ${numBelow} below it` : ""}`),
+      positive.length + near.length > 0 && h("thead", {}, h("tr", {}, headers.map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "screen-reader" }, t) : t)))),
+      h("tbody", { "data-key": "positive" }, positive.map(row)),
+      near.length > 0 && h("tbody", { "data-key": "near" }, h("tr", { "data-key": "near-title" }, h("th", { colspan: 4, scope: "rowgroup" }, "Slightly below the threshold, not counted")), near.map(row))));
 }
 
-function drawWhy(item, parent) {
-  const result = item.result;
-  const model = modelInfo(result.model);
-  if (!model?.maps) {
-    fill(parent, h("p", {}, "This model cannot say where it looked: its file came without what that needs. Export it again to have it."));
+/**
+ * @param {Photo} photo
+ * @param {PredictionResponse} result
+ * @param {Element} parent
+ */
+function drawWhy(photo, result, parent) {
+  if (!findModel(result.model)?.heatmaps) {
+    fill(parent, h("p", {}, "This model file cannot compute heatmaps. Export it again to add them."));
     return;
   }
-  if (!item.map && !item.mapBusy && !item.mapProblem) askForMap(item);
-  const set = (name, value) => {
-    state.map[name] = value;
+  const { heatmap } = photo;
+  if (!heatmap && !photo.heatmapStage && !photo.heatmapProblem) onHeatmapWanted(photo);
+  /** @param {Partial<PageState["heatmap"]>} settings */
+  const set = (settings) => {
+    Object.assign(state.heatmap, settings);
     changed();
   };
+  const { opacity, minimum, sideBySide } = state.heatmap;
+  const selectedLabel = heatmap?.label ?? photo.heatmapLabel;
   fill(parent,
-    result.labels.length > 1 && h("label", { class: "choice", "data-key": "map-choice" }, "Explain ",
-      h("select", { "data-key": "map-label", onchange: (e) => { item.mapLabel = e.target.value; askForMap(item, e.target.value); } },
-        result.labels.map((l) => h("option", { value: l.label, selected: l.label === (item.map?.label ?? item.mapLabel) }, l.title)))),
-    item.mapBusy && h("p", { class: "quiet", "data-key": "busy" }, `${item.mapBusy}…`),
-    item.mapBusy && h("progress", { "data-key": "map-progress", "aria-label": "The map" }),
-    item.mapProblem && h("p", { "data-key": "map-problem" }, item.mapProblem),
-    item.mapProblem && h("button", { type: "button", "data-key": "map-retry", onclick: () => askForMap(item, item.mapLabel) }, "Try again"),
-    item.map?.empty && h("p", { "data-key": "map-empty" }, `${mapWords(item.map)}. The map is empty.`),
-    item.map && !item.map.empty && h("div", { "data-key": "map-settings" },
-      slider({ id: "opacity", label: "Opacity", value: state.map.opacity, min: 0, max: 1, text: share(state.map.opacity), onInput: (v) => set("opacity", v) }),
-      slider({ id: "from", label: "Show from", value: state.map.from, min: 0, max: 1, text: share(state.map.from), onInput: (v) => set("from", v) }),
-      h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, "mattered little"), h("span", { class: "ramp" }), h("span", {}, "mattered most")),
+    result.labels.length > 1 && h("label", { class: "choice", "data-key": "heatmap-choice" }, "Explain the label ",
+      h("select", {
+        "data-key": "heatmap-label",
+        onchange: (/** @type {any} */ event) => { photo.heatmapLabel = event.target.value; onHeatmapWanted(photo, event.target.value); },
+      }, result.labels.map((l) => h("option", { value: l.label, selected: l.label === selectedLabel }, l.display_name)))),
+    photo.heatmapStage && h("p", { class: "quiet", "data-key": "busy" }, `${photo.heatmapStage}…`),
+    photo.heatmapStage && h("progress", { "data-key": "heatmap-progress", "aria-label": "Heatmap" }),
+    photo.heatmapProblem && h("p", { "data-key": "heatmap-problem" }, photo.heatmapProblem),
+    photo.heatmapProblem && h("button", { type: "button", "data-key": "heatmap-retry", onclick: () => onHeatmapWanted(photo, photo.heatmapLabel) }, "Retry"),
+    heatmap?.empty && h("p", { "data-key": "heatmap-empty" }, `${heatmapCaption(heatmap)}. The heatmap is empty.`),
+    heatmap && !heatmap.empty && h("div", { "data-key": "heatmap-settings" },
+      slider({ id: "opacity", label: "Opacity", value: opacity, min: 0, max: 1, valueText: wholePercent(opacity), onInput: (v) => set({ opacity: v }) }),
+      slider({ id: "minimum", label: "Hide influence below", value: minimum, min: 0, max: 1, valueText: wholePercent(minimum), onInput: (v) => set({ minimum: v }) }),
+      h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, "low influence"), h("span", { class: "ramp" }), h("span", {}, "high influence")),
       h("label", { class: "choice" },
-        h("input", { type: "checkbox", "data-key": "beside", checked: state.map.beside, onchange: (e) => set("beside", e.target.checked) }), " Original beside it")),
-    item.map && !item.map.empty && h("p", { class: "quiet", "data-key": "map-proof" }, `Made by ${item.map.model} itself, with ${item.map.method}. A map shows what moved the score, not the outline of the damage.`));
+        h("input", { type: "checkbox", "data-key": "side-by-side", checked: sideBySide, onchange: (/** @type {any} */ event) => set({ sideBySide: event.target.checked }) }), " Show the original beside it")),
+    heatmap && !heatmap.empty && h("p", { class: "quiet", "data-key": "heatmap-note" }, HEATMAP_NOTE));
 }
 
 export function drawPanel() {
-  const item = current();
+  const photo = currentPhoto();
   for (const name of TABS) {
-    const on = name === state.tab;
-    byId(`tab-${name}`).setAttribute("aria-selected", String(on));
-    byId(`tab-${name}`).tabIndex = on ? 0 : -1;
-    byId(`view-${name}`).hidden = !on;
+    const selected = name === state.tab;
+    byId(`tab-${name}`).setAttribute("aria-selected", String(selected));
+    byId(`tab-${name}`).tabIndex = selected ? 0 : -1;
+    byId(`view-${name}`).hidden = !selected;
   }
   const parent = byId(`view-${state.tab}`);
-  if (!item?.result) {
-    fill(parent, h("p", { class: "quiet" }, item?.problem ? "Nothing was found out about this photograph." : "The findings will stand here."));
+  if (!photo?.result) {
+    fill(parent, h("p", { class: "quiet" }, photo?.problem ? "There is no result for this photo." : "The findings appear here."));
     return;
   }
-  ({ verdict: drawVerdict, why: drawWhy, where: drawWhere })[state.tab](item, parent);
+  ({ result: drawResult, why: drawWhy, where: drawWhere })[state.tab](photo, photo.result, parent);
 }

@@ -1,67 +1,76 @@
-// The list of photographs: what each is doing, and what can be done about it.
+// The list of photos: the status of each, and its buttons.
 
 import { byId, fill, h } from "./dom.js";
-import { thumbnail } from "./pictures.js";
-import { cancel, remove, removeAll, retry, retryAll } from "./sending.js";
-import { changed, state } from "./store.js";
-import { closeCalls, count, stageWords } from "./words.js";
+import { thumbnailCanvas } from "./images.js";
+import { changed, state } from "./state.js";
+import { count, reviewItems, statusText } from "./text.js";
+import { cancel, hasFailed, isBusy, remove, removeAll, retry, retryAll } from "./uploads.js";
 
-export function selectPhotograph(id) {
+/** @param {string} id */
+export function selectPhoto(id) {
   state.selected = id;
   state.finding = null;
   changed();
 }
 
-export function step(by) {
-  const place = state.photographs.findIndex((p) => p.id === state.selected);
-  const item = state.photographs[Math.min(Math.max(place + by, 0), state.photographs.length - 1)];
-  if (!item) return;
-  selectPhotograph(item.id);
-  document.querySelector(`[data-key="photo-${item.id}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+/** @param {number} offset */
+export function selectNextPhoto(offset) {
+  const position = state.photos.findIndex((p) => p.id === state.selected);
+  const photo = state.photos[Math.min(Math.max(position + offset, 0), state.photos.length - 1)];
+  if (!photo) return;
+  selectPhoto(photo.id);
+  document.querySelector(`[data-key="photo-${photo.id}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-// Where the one who removed a photograph goes on: the next one's button, not the top of the page.
-export function removeAndStay(item) {
-  const place = state.photographs.indexOf(item);
-  remove(item);
-  const next = state.photographs[Math.min(place, state.photographs.length - 1)];
-  queueMicrotask(() => (next ? document.querySelector(`[data-key="photo-${next.id}"]`) : byId("pick"))?.focus());
+/**
+ * Remove a photo and move the focus to the next one, instead of the top of the page.
+ * @param {Photo} photo
+ */
+export function removeAndFocusNext(photo) {
+  const position = state.photos.indexOf(photo);
+  remove(photo);
+  const next = state.photos[Math.min(position, state.photos.length - 1)];
+  queueMicrotask(() => {
+    const element = /** @type {HTMLElement | null} */ (next ? document.querySelector(`[data-key="photo-${next.id}"]`) : byId("pick"));
+    element?.focus();
+  });
 }
 
-function row(item) {
-  const busy = ["waiting", "sending", "working"].includes(item.status);
-  const failed = item.status === "failed" || item.status === "cancelled";
-  const words = stageWords(item);
-  const act = (key, text, does) => h("button", { type: "button", class: "link", "data-key": `${key}-${item.id}`, "aria-label": `${text} ${item.name}`, onclick: does }, text);
-  return h("li", { class: `photo ${item.status}${state.selected === item.id ? " selected" : ""}`, "data-key": `row-of-${item.id}` },
+/** @param {Photo} photo */
+function photoRow(photo) {
+  const status = statusText(photo);
+  const selected = state.selected === photo.id;
+  /** @type {(key: string, text: string, onClick: () => void) => HTMLElement} */
+  const button = (key, text, onClick) => h("button", { type: "button", class: "link", "data-key": `${key}-${photo.id}`, "aria-label": `${text} ${photo.name}`, onclick: onClick }, text);
+  return h("li", { class: `photo ${photo.status}${selected ? " selected" : ""}`, "data-key": `row-of-${photo.id}` },
     h("button", {
       type: "button",
       class: "face",
-      "data-key": `photo-${item.id}`,
-      "aria-current": state.selected === item.id ? "true" : null,
-      onclick: () => selectPhotograph(item.id),
+      "data-key": `photo-${photo.id}`,
+      "aria-current": selected ? "true" : null,
+      onclick: () => selectPhoto(photo.id),
     },
-      thumbnail(item),
-      h("span", { class: "what" }, h("span", { class: "name", title: item.name }, item.name), h("span", { class: "status" }, words))),
-    busy
-      ? act("cancel", "Cancel", () => cancel(item))
-      : h("button", { type: "button", class: "cross", "data-key": `remove-${item.id}`, "aria-label": `Remove ${item.name}`, title: "Remove", onclick: () => removeAndStay(item) }, "×"),
-    failed && act("retry", "Retry", () => retry(item)),
-    item.status === "sending" && h("progress", { "data-key": "sending", max: 1, value: item.sent, "aria-label": `Sending ${item.name}` }),
-    item.status === "working" && h("progress", { "data-key": "working", "aria-label": `${item.name}: ${words}` }));
+      thumbnailCanvas(photo),
+      h("span", { class: "what" }, h("span", { class: "name", title: photo.name }, photo.name), h("span", { class: "status" }, status))),
+    isBusy(photo)
+      ? button("cancel", "Cancel", () => cancel(photo))
+      : h("button", { type: "button", class: "cross", "data-key": `remove-${photo.id}`, "aria-label": `Remove ${photo.name}`, title: "Remove", onclick: () => removeAndFocusNext(photo) }, "×"),
+    hasFailed(photo) && button("retry", "Retry", () => retry(photo)),
+    photo.status === "sending" && h("progress", { "data-key": "sending", max: 1, value: photo.sent, "aria-label": `Sending ${photo.name}` }),
+    photo.status === "working" && h("progress", { "data-key": "working", "aria-label": `${photo.name}: ${status}` }));
 }
 
 export function drawQueue() {
-  const all = state.photographs;
+  const all = state.photos;
   const done = all.filter((p) => p.status === "done");
   const failed = all.filter((p) => p.status === "failed").length;
-  const close = done.filter((p) => closeCalls(p.result).length).length;
-  const parts = [count(all.length, "photograph"), `${done.length} done`];
+  const review = done.filter((p) => p.result && reviewItems(p.result).length).length;
+  const parts = [count(all.length, "photo"), `${done.length} done`];
   if (failed) parts.push(`${failed} failed`);
-  if (close) parts.push(`${close} to look at`);
+  if (review) parts.push(`${review} to review`);
   fill(byId("batch"),
     `${parts.join(", ")}. `,
     failed > 1 && h("button", { type: "button", class: "link", "data-key": "retry-all", onclick: retryAll }, "Retry all"),
     all.length > 1 && h("button", { type: "button", class: "link", "data-key": "remove-all", onclick: () => { removeAll(); byId("pick").focus(); } }, "Remove all"));
-  fill(byId("queue"), all.map(row));
+  fill(byId("queue"), all.map(photoRow));
 }

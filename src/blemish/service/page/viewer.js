@@ -1,282 +1,370 @@
-// The photograph with outlines on it: zoom, pan, hover and select, all in the photograph's own pixels.
-// Beside it, or over it, the map of where the model looked.
+// The photo with the outlines of its findings: zoom, pan, hover and select, all in pixels of the photo.
+// Beside it, or over it, the heatmap.
 
-import { colourOf, INFERNO } from "./colours.js";
+import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h, s } from "./dom.js";
-import { changed, current, state } from "./store.js";
-import { area, findings, isClose, mapWords, nearMisses, percent, title } from "./words.js";
+import { changed, currentPhoto, imageUrl, state } from "./state.js";
+import { areaPercent, displayName, findings, heatmapCaption, nearMisses, needsReview, percent } from "./text.js";
 
-const MOST_ZOOM = 40;
-const BADGE = 17; // height of a finding's number, pixels of the screen
-const ALPHA_STEPS = 100; // of the table that cuts the map off below "show from"
-let view = null; // { x, y, w, h } in photograph pixels; null: all of it
-let size = null; // { w, h }
-let shownFor = null;
-const natural = new Map(); // size of what the browser itself could open, before the server answered
-const paths = new WeakMap(); // object of an answer: its outline as SVG says it
+/** @typedef {{ x: number, y: number, w: number, h: number }} View a rectangle in pixels of the photo */
+/** @typedef {{ w: number, h: number }} Size */
 
+const MAX_ZOOM = 40;
+const BADGE_HEIGHT = 17; // of a finding's number, in pixels of the screen
+const ALPHA_STEPS = 100; // of the table that hides low influence
+/** @type {View | null} */
+let view = null; // null: the whole photo
+/** @type {Size | null} */
+let size = null;
+/** @type {string | null} */
+let drawnPhoto = null; // the id of the photo that the viewer shows
+/** @type {Map<string, Size | null>} */
+const naturalSizes = new Map(); // of files that the browser could open, before the server answered
+/** @type {WeakMap<Detection, string>} */
+const paths = new WeakMap(); // outlines as SVG paths
+/** @type {Map<number, PointerEvent>} */
+const pointers = new Map();
+let moved = false; // whether the pointer has moved since it was pressed
+
+/** @param {number} id */
 export function select(id) {
   state.finding = state.finding === id ? null : id;
   changed();
 }
 
+/**
+ * @param {number} id
+ * @param {boolean} on
+ */
 export function hover(id, on) {
   for (const element of document.querySelectorAll(`[data-finding="${id}"]`)) element.classList.toggle("hover", on);
 }
 
-function path(object) {
-  if (!paths.has(object)) {
-    const [x1, y1, x2, y2] = object.box_xyxy;
-    paths.set(object, object.polygons?.length
-      ? object.polygons.map((ring) => `M${ring.map(([x, y]) => `${x},${y}`).join("L")}Z`).join("")
-      : `M${x1},${y1}H${x2}V${y2}H${x1}Z`);
+/** @param {Detection} detection */
+function outlinePath(detection) {
+  let path = paths.get(detection);
+  if (path === undefined) {
+    const [x1, y1, x2, y2] = detection.box_xyxy;
+    path = detection.polygons?.length
+      ? detection.polygons.map((ring) => `M${ring.map(([x, y]) => `${x},${y}`).join("L")}Z`).join("")
+      : `M${x1},${y1}H${x2}V${y2}H${x1}Z`;
+    paths.set(detection, path);
   }
-  return paths.get(object);
+  return path;
 }
 
-function outline(result, object, below) {
-  const d = path(object);
-  const chosen = state.finding === object.id;
-  const text = `${object.id}. ${title(object.title)}, score ${percent(object.score)}, ${area(object.area_percent)} of the photograph${below ? ", below the threshold" : ""}`;
+/**
+ * @param {PredictionResponse} result
+ * @param {Detection} detection
+ * @param {boolean} isBelow whether it is below the threshold
+ */
+function outline(result, detection, isBelow) {
+  const { id } = detection;
+  const d = outlinePath(detection);
+  const selected = state.finding === id;
+  const text = `${id}. ${displayName(detection)}, confidence ${percent(detection.score)}, ${areaPercent(detection.area_percent)} of the photo${isBelow ? ", below the threshold" : ""}`;
   return s("g", {
-    class: `finding${chosen ? " chosen" : ""}${isClose(result, object) ? " close" : ""}${below ? " below" : ""}`,
+    class: `finding${selected ? " selected" : ""}${needsReview(result, detection) ? " review" : ""}${isBelow ? " below" : ""}`,
     tabindex: 0,
     role: "button",
     "aria-label": text,
-    "aria-pressed": String(chosen),
-    "data-finding": object.id,
-    "data-key": `outline-${object.id}`,
-    onclick: () => !moved && select(object.id),
-    onkeydown: (event) => {
+    "aria-pressed": String(selected),
+    "data-finding": id,
+    "data-key": `outline-${id}`,
+    onclick: () => !moved && select(id),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Enter" || event.key === " ") {
         event.preventDefault();
-        select(object.id);
+        select(id);
       }
     },
-    onpointerenter: () => hover(object.id, true),
-    onpointerleave: () => hover(object.id, false),
-    onfocus: () => hover(object.id, true),
-    onblur: () => hover(object.id, false),
+    onpointerenter: () => hover(id, true),
+    onpointerleave: () => hover(id, false),
+    onfocus: () => hover(id, true),
+    onblur: () => hover(id, false),
   },
     s("title", {}, text),
     s("path", { d, class: "halo" }),
-    s("path", { d, class: "line", vars: { "--label": colourOf(result, object.label) } }));
+    s("path", { d, class: "line", vars: { "--label": labelColor(result, detection.label) } }));
 }
 
-// Where a finding's number stands: on the highest point of its outline, or on the corner of its box.
-export function summit(object) {
-  const [x1, y1] = object.box_xyxy;
-  const points = (object.polygons ?? []).flat();
+/**
+ * Return the position of a finding's number: the highest point of its outline, or the corner of its box.
+ * @param {Detection} detection
+ * @returns {number[]} x, y in pixels of the photo
+ */
+export function badgePosition(detection) {
+  const [x1, y1] = detection.box_xyxy;
+  const points = (detection.polygons ?? []).flat();
   return points.length ? points.reduce((top, point) => (point[1] < top[1] ? point : top)) : [x1, y1];
 }
 
-// The number that the table and the report give a finding; `place` keeps it the same size at every zoom.
-function badge(object) {
-  const text = String(object.id);
-  const wide = 10 + 7 * text.length;
-  return s("g", { class: "badge", "data-at": summit(object).join(","), "data-key": `badge-${object.id}`, "aria-hidden": "true" },
-    s("rect", { x: 0, y: -BADGE, width: wide, height: BADGE, rx: 2 }),
-    s("text", { x: wide / 2, y: -4.5, "text-anchor": "middle" }, text));
+/**
+ * Return the number that the table and the report give a finding; `applyView` keeps its size at every zoom.
+ * @param {Detection} detection
+ */
+function badge(detection) {
+  const text = String(detection.id);
+  const width = 10 + 7 * text.length;
+  return s("g", { class: "badge", "data-at": badgePosition(detection).join(","), "data-key": `badge-${detection.id}`, "aria-hidden": "true" },
+    s("rect", { x: 0, y: -BADGE_HEIGHT, width, height: BADGE_HEIGHT, rx: 2 }),
+    s("text", { x: width / 2, y: -4.5, "text-anchor": "middle" }, text));
 }
 
-// Grey to colour and see-through, by the browser: a slider moves two numbers and no pixels.
-function heatFilter() {
+/** Return the filter from gray to color and transparency. The browser applies it: a slider changes only two numbers. */
+function heatmapFilter() {
+  const { opacity, minimum } = state.heatmap;
+  /** @param {number} channel */
   const table = (channel) => INFERNO.map((c) => (c[channel] / 255).toFixed(3)).join(" ");
-  const alpha = Array.from({ length: ALPHA_STEPS + 1 }, (_, i) => (i / ALPHA_STEPS >= state.map.from ? state.map.opacity : 0));
-  return s("filter", { id: "heat", x: 0, y: 0, width: "100%", height: "100%", "color-interpolation-filters": "sRGB" },
-    s("feComponentTransfer", { in: "SourceGraphic", result: "colours" },
-      ["R", "G", "B"].map((name, i) => s(`feFunc${name}`, { type: "table", tableValues: table(i) }))),
+  const alpha = Array.from({ length: ALPHA_STEPS + 1 }, (_, i) => (i / ALPHA_STEPS >= minimum ? opacity : 0));
+  return s("filter", { id: "heatmap", x: 0, y: 0, width: "100%", height: "100%", "color-interpolation-filters": "sRGB" },
+    s("feComponentTransfer", { in: "SourceGraphic", result: "colors" },
+      s("feFuncR", { type: "table", tableValues: table(0) }),
+      s("feFuncG", { type: "table", tableValues: table(1) }),
+      s("feFuncB", { type: "table", tableValues: table(2) })),
     s("feColorMatrix", { in: "SourceGraphic", type: "matrix", values: "0 0 0 0 0  0 0 0 0 0  0 0 0 0 0  1 0 0 0 0" }),
-    s("feComponentTransfer", { result: "seen" }, s("feFuncA", { type: "discrete", tableValues: alpha.join(" ") })),
-    s("feComposite", { in: "colours", in2: "seen", operator: "in" }));
+    s("feComponentTransfer", { result: "opacity" }, s("feFuncA", { type: "discrete", tableValues: alpha.join(" ") })),
+    s("feComposite", { in: "colors", in2: "opacity", operator: "in" }));
 }
 
-const canvases = () => [...document.querySelectorAll("#viewer .photograph")];
+/** @returns {SVGSVGElement[]} */
+const photoElements = () => [...document.querySelectorAll("#viewer .photo-image")].map((e) => /** @type {SVGSVGElement} */ (e));
 
-// Shows what `view` says. Also when the room for it has changed: the numbers keep their size.
-export function place() {
+/** @param {Size} of */
+const wholeView = (of) => ({ x: 0, y: 0, w: of.w, h: of.h });
+
+/** Show what `view` describes; also after a change of the viewer's size, because the numbers keep theirs. */
+function applyView() {
   if (!size) return;
-  const v = view ?? { x: 0, y: 0, w: size.w, h: size.h };
-  for (const svg of canvases()) {
+  const v = view ?? wholeView(size);
+  for (const svg of photoElements()) {
     svg.setAttribute("viewBox", `${v.x} ${v.y} ${v.w} ${v.h}`);
     svg.classList.toggle("zoomed", view !== null);
-    const unit = 1 / (svg.getScreenCTM()?.a || 1); // photograph pixels in one of the screen's
-    const placed = []; // left, right and foot of the numbers that stand already: none hides another
-    for (const mark of svg.querySelectorAll(".badge")) {
-      const wide = Number(mark.firstChild.getAttribute("width")) * unit;
-      let [left, foot] = mark.dataset.at.split(",").map(Number);
-      foot = Math.max(foot, BADGE * unit);
-      left = Math.max(left, 0);
-      for (let hit; (hit = placed.find((p) => left < p.right && left + wide > p.left && Math.abs(foot - p.foot) < BADGE * unit)); ) left = hit.right + unit;
-      placed.push({ left, right: left + wide, foot });
-      mark.setAttribute("transform", `translate(${left} ${foot}) scale(${unit})`);
-    }
+    placeBadges(svg);
   }
 }
 
-function clamp(v) {
-  if (v.w >= size.w && v.h >= size.h) return null;
-  return { ...v, x: Math.min(Math.max(v.x, -v.w / 2), size.w - v.w / 2), y: Math.min(Math.max(v.y, -v.h / 2), size.h - v.h / 2) };
+/** @param {SVGSVGElement} svg */
+function placeBadges(svg) {
+  const unit = 1 / (svg.getScreenCTM()?.a || 1); // pixels of the photo in one of the screen
+  /** @type {{ left: number, right: number, bottom: number }[]} */
+  const placed = []; // none may hide another
+  for (const element of svg.querySelectorAll(".badge")) {
+    const group = /** @type {SVGGElement} */ (element);
+    const width = Number(group.firstElementChild?.getAttribute("width")) * unit;
+    const [x, y] = (group.dataset.at ?? "0,0").split(",").map(Number);
+    const bottom = Math.max(y, BADGE_HEIGHT * unit);
+    let left = Math.max(x, 0);
+    const overlapping = () => placed.find((p) => left < p.right && left + width > p.left && Math.abs(bottom - p.bottom) < BADGE_HEIGHT * unit);
+    for (let other = overlapping(); other; other = overlapping()) left = other.right + unit;
+    placed.push({ left, right: left + width, bottom });
+    group.setAttribute("transform", `translate(${left} ${bottom}) scale(${unit})`);
+  }
 }
 
+/**
+ * @param {View} v
+ * @param {Size} of
+ */
+function clamp(v, of) {
+  if (v.w >= of.w && v.h >= of.h) return null;
+  return { ...v, x: Math.min(Math.max(v.x, -v.w / 2), of.w - v.w / 2), y: Math.min(Math.max(v.y, -v.h / 2), of.h - v.h / 2) };
+}
+
+/**
+ * @param {number} factor below 1 zooms in
+ * @param {{ x: number, y: number }} [at] the point that stays in place
+ */
 export function zoom(factor, at) {
   if (!size) return;
-  const v = view ?? { x: 0, y: 0, w: size.w, h: size.h };
-  const centre = at ?? { x: v.x + v.w / 2, y: v.y + v.h / 2 };
-  const f = Math.max(factor, size.w / MOST_ZOOM / v.w);
-  view = clamp({ x: centre.x - (centre.x - v.x) * f, y: centre.y - (centre.y - v.y) * f, w: v.w * f, h: v.h * f });
-  place();
+  const v = view ?? wholeView(size);
+  const center = at ?? { x: v.x + v.w / 2, y: v.y + v.h / 2 };
+  const f = Math.max(factor, size.w / MAX_ZOOM / v.w);
+  view = clamp({ x: center.x - (center.x - v.x) * f, y: center.y - (center.y - v.y) * f, w: v.w * f, h: v.h * f }, size);
+  applyView();
 }
 
+/**
+ * @param {number} dx as a share of the width
+ * @param {number} dy as a share of the height
+ */
 export function pan(dx, dy) {
-  if (!view) return;
-  view = clamp({ ...view, x: view.x + dx * view.w, y: view.y + dy * view.h });
-  place();
+  if (!view || !size) return;
+  view = clamp({ ...view, x: view.x + dx * view.w, y: view.y + dy * view.h }, size);
+  applyView();
 }
 
 export function fit() {
   view = null;
-  place();
+  applyView();
 }
 
-// Bring one finding into the middle, with room around it.
-export function goTo(object) {
-  const [x1, y1, x2, y2] = object.box_xyxy;
+/**
+ * Show one finding in the center, with space around it.
+ * @param {Detection} detection
+ */
+export function zoomTo(detection) {
+  if (!size) return;
+  const [x1, y1, x2, y2] = detection.box_xyxy;
   const side = Math.max(x2 - x1, y2 - y1, 32) * 2.5;
   const w = Math.min(size.w, side * Math.max(1, size.w / size.h));
   const height = (w * size.h) / size.w;
-  view = clamp({ x: (x1 + x2) / 2 - w / 2, y: (y1 + y2) / 2 - height / 2, w, h: height });
-  place();
+  view = clamp({ x: (x1 + x2) / 2 - w / 2, y: (y1 + y2) / 2 - height / 2, w, h: height }, size);
+  applyView();
 }
 
-const pointers = new Map();
-let moved = false;
-
-function inPhotograph(svg, event) {
+/**
+ * @param {SVGSVGElement} svg
+ * @param {{ clientX: number, clientY: number }} event
+ */
+function inPhoto(svg, event) {
   const matrix = svg.getScreenCTM();
   return matrix ? new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse()) : { x: 0, y: 0 };
 }
 
-// Where the page itself scrolls, the wheel belongs to the page until one has zoomed in.
-const scrolls = () => document.documentElement.scrollHeight > window.innerHeight + 1 || byId("work").scrollHeight > byId("work").clientHeight + 1;
+// If the page itself scrolls, the wheel scrolls the page until the photo has been zoomed.
+const pageScrolls = () => document.documentElement.scrollHeight > window.innerHeight + 1 || byId("work").scrollHeight > byId("work").clientHeight + 1;
 
+/** @param {WheelEvent} event */
 function onWheel(event) {
-  if (!view && !event.ctrlKey && scrolls()) return;
+  if (!view && !event.ctrlKey && pageScrolls()) return;
   event.preventDefault();
-  zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, inPhotograph(event.currentTarget, event));
+  zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, inPhoto(/** @type {SVGSVGElement} */ (event.currentTarget), event));
 }
 
+/** @param {PointerEvent} event */
 function onMove(event) {
-  const svg = event.currentTarget;
+  const svg = /** @type {SVGSVGElement} */ (event.currentTarget);
   const before = pointers.get(event.pointerId);
   if (!before) return;
   const scale = svg.getScreenCTM()?.a || 1;
+  const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
   if (pointers.size === 1) {
-    if (!moved && Math.hypot(event.clientX - before.clientX, event.clientY - before.clientY) < 4) return;
+    if (!moved && Math.hypot(dx, dy) < 4) return;
     if (!moved) svg.setPointerCapture(event.pointerId);
     moved = true;
-    if (view) {
-      view = clamp({ ...view, x: view.x - (event.clientX - before.clientX) / scale, y: view.y - (event.clientY - before.clientY) / scale });
-      place();
+    if (view && size) {
+      view = clamp({ ...view, x: view.x - dx / scale, y: view.y - dy / scale }, size);
+      applyView();
     }
   } else {
     moved = true;
     const [other] = [...pointers.values()].filter((p) => p.pointerId !== event.pointerId);
-    const was = Math.hypot(before.clientX - other.clientX, before.clientY - other.clientY);
-    const is = Math.hypot(event.clientX - other.clientX, event.clientY - other.clientY);
+    const distanceBefore = Math.hypot(before.clientX - other.clientX, before.clientY - other.clientY);
+    const distance = Math.hypot(event.clientX - other.clientX, event.clientY - other.clientY);
     const middle = { clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 };
-    if (was > 0 && is > 0) zoom(was / is, inPhotograph(svg, middle));
+    if (distanceBefore > 0 && distance > 0) zoom(distanceBefore / distance, inPhoto(svg, middle));
   }
   pointers.set(event.pointerId, event);
 }
 
-const letGo = (event) => pointers.delete(event.pointerId);
+/** @param {PointerEvent} event */
+const onRelease = (event) => pointers.delete(event.pointerId);
 
-function photograph(source, name, ...over) {
-  const v = view ?? { x: 0, y: 0, w: size.w, h: size.h };
+/**
+ * @param {Size} of
+ * @param {string} url
+ * @param {string} name
+ * @param {...any} layers on top of the image
+ */
+function photoElement(of, url, name, ...layers) {
+  const v = view ?? wholeView(of);
   return s("svg", {
-    class: `photograph${view ? " zoomed" : ""}`,
+    class: `photo-image${view ? " zoomed" : ""}`,
     role: "group",
     "aria-label": name,
     viewBox: `${v.x} ${v.y} ${v.w} ${v.h}`,
     preserveAspectRatio: "xMidYMid meet",
     onwheel: onWheel,
-    ondblclick: (event) => zoom(0.5, inPhotograph(event.currentTarget, event)),
-    onpointerdown: (event) => {
+    ondblclick: (/** @type {any} */ event) => zoom(0.5, inPhoto(event.currentTarget, event)),
+    onpointerdown: (/** @type {PointerEvent} */ event) => {
       moved = false;
       pointers.set(event.pointerId, event);
     },
     onpointermove: onMove,
-    onpointerup: letGo,
-    onpointercancel: letGo,
-    onpointerleave: letGo,
-  }, s("image", { href: source, width: size.w, height: size.h, preserveAspectRatio: "none" }), over);
+    onpointerup: onRelease,
+    onpointercancel: onRelease,
+    onpointerleave: onRelease,
+  }, s("image", { href: url, width: of.w, height: of.h, preserveAspectRatio: "none" }), layers);
 }
 
-function learnSize(item) {
-  if (natural.has(item.id)) return natural.get(item.id);
+/**
+ * Return the size of a file that the browser can open, null if it cannot, or undefined until that is known.
+ * @param {Photo} photo
+ */
+function naturalSize(photo) {
+  if (naturalSizes.has(photo.id)) return naturalSizes.get(photo.id);
   const image = new Image();
   image.onload = () => {
-    natural.set(item.id, { w: image.naturalWidth, h: image.naturalHeight });
+    naturalSizes.set(photo.id, { w: image.naturalWidth, h: image.naturalHeight });
     changed();
   };
   image.onerror = () => {
-    natural.set(item.id, null);
+    naturalSizes.set(photo.id, null);
     changed();
   };
-  image.src = item.url;
+  image.src = photo.fileUrl;
   return undefined;
 }
 
-export function forget(item) {
-  natural.delete(item.id);
+/** @param {Photo} photo */
+export function forgetPhoto(photo) {
+  naturalSizes.delete(photo.id);
 }
 
-function panes(item, source) {
-  const result = item.result;
-  if (state.tab === "why" && item.map) {
-    const words = mapWords(item.map);
-    if (item.map.empty) return h("figure", { class: "pane", "data-key": "original" }, h("figcaption", {}, words), photograph(source, item.name));
-    const heat = s("image", { href: item.map.url, width: size.w, height: size.h, preserveAspectRatio: "none", filter: "url(#heat)", class: "heat" });
+/**
+ * @param {Photo} photo
+ * @param {Size} of
+ */
+function panes(photo, of) {
+  const { heatmap, result } = photo;
+  const url = imageUrl(photo);
+  /** @type {(key: string, caption: string | null, svg: SVGElement) => HTMLElement} */
+  const pane = (key, caption, svg) => h("figure", { class: "pane", "data-key": key }, caption && h("figcaption", {}, caption), svg);
+  if (state.tab === "why" && heatmap) {
+    const caption = heatmapCaption(heatmap);
+    if (heatmap.empty) return pane("original", caption, photoElement(of, url, photo.name));
+    const layer = s("image", { href: heatmap.url, width: of.w, height: of.h, preserveAspectRatio: "none", filter: "url(#heatmap)", class: "heatmap" });
     return [
-      state.map.beside && h("figure", { class: "pane", "data-key": "original" }, h("figcaption", {}, "Original"), photograph(source, `${item.name}, original`)),
-      h("figure", { class: "pane", "data-key": "map" }, h("figcaption", {}, words), photograph(source, words, s("defs", {}, heatFilter()), heat)),
+      state.heatmap.sideBySide && pane("original", "Original", photoElement(of, url, `${photo.name}, original`)),
+      pane("heatmap", caption, photoElement(of, url, caption, s("defs", {}, heatmapFilter()), layer)),
     ];
   }
   const below = new Set(result ? nearMisses(result) : []);
   const shown = result ? [...findings(result), ...below] : [];
   // The smallest on top, so that each can be reached.
   const sorted = [...shown].sort((a, b) => b.area - a.area);
-  return h("figure", { class: "pane", "data-key": "findings" },
-    photograph(source, item.name, s("g", { class: "outlines" }, sorted.map((o) => outline(result, o, below.has(o)))), s("g", { class: "badges" }, sorted.map(badge))));
+  const outlines = result && sorted.map((d) => outline(result, d, below.has(d)));
+  return pane("findings", null, photoElement(of, url, photo.name, s("g", { class: "outlines" }, outlines), s("g", { class: "badges" }, sorted.map(badge))));
 }
 
 export function drawViewer() {
-  const item = current();
+  const photo = currentPhoto();
   const parent = byId("viewer");
-  if (!item) {
-    shownFor = null;
+  if (!photo) {
+    drawnPhoto = null;
     fill(parent);
     return;
   }
-  const result = item.result;
-  const known = result ? { w: result.size_hw[1], h: result.size_hw[0] } : learnSize(item);
-  if (item.id !== shownFor || (known && size && (known.w !== size.w || known.h !== size.h))) view = null;
-  shownFor = item.id;
+  const result = photo.result;
+  const known = result ? { w: result.size_hw[1], h: result.size_hw[0] } : naturalSize(photo);
+  if (photo.id !== drawnPhoto || (known && size && (known.w !== size.w || known.h !== size.h))) view = null;
+  drawnPhoto = photo.id;
   size = known ?? null;
   if (!size) {
-    const words = known === undefined ? "Opening…" : item.problem ? "There is nothing to show of this file." : "Your browser cannot show this format; the server's copy will stand here.";
-    fill(parent, h("p", { class: "quiet empty" }, words));
+    let text = "This browser cannot show the file format; a copy from the server will appear here.";
+    if (known === undefined) text = "Opening…";
+    else if (photo.problem) text = "This file cannot be shown.";
+    fill(parent, h("p", { class: "quiet empty" }, text));
     return;
   }
-  const source = item.shown ?? item.url;
   fill(parent,
-    h("div", { class: "panes", "data-key": "panes" }, panes(item, source)),
+    h("div", { class: "panes", "data-key": "panes" }, panes(photo, size)),
     h("div", { class: "tools", role: "group", "aria-label": "Zoom", "data-key": "tools" },
       h("button", { type: "button", "data-key": "zoom-in", onclick: () => zoom(1 / 1.5), "aria-label": "Zoom in" }, "+"),
       h("button", { type: "button", "data-key": "zoom-out", onclick: () => zoom(1.5), "aria-label": "Zoom out" }, "−"),
-      h("button", { type: "button", "data-key": "fit", onclick: fit, "aria-label": "Fit the photograph" }, "Fit")));
-  place();
+      h("button", { type: "button", "data-key": "fit", onclick: fit, "aria-label": "Fit the photo" }, "Fit")));
+  applyView();
 }
 
-new ResizeObserver(place).observe(byId("viewer"));
+new ResizeObserver(applyView).observe(byId("viewer"));

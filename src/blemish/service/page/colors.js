@@ -1,15 +1,19 @@
-// Label colours that people with colour-blindness can tell apart: blemish.drawing.PALETTE, which the server draws with.
+// Label colors for people with and without color blindness: `blemish.drawing.PALETTE`, which the server draws with.
 
 const LABELS = [
   "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#bbffaa",
   "#963cff", "#780000", "#464646", "#332288",
 ];
 
-export function colourOf(result, label) {
+/**
+ * @param {PredictionResponse} result
+ * @param {string | null} label
+ */
+export function labelColor(result, label) {
   return LABELS[Math.max(result.labels.findIndex((l) => l.label === label), 0) % LABELS.length];
 }
 
-// Anchors of matplotlib's inferno, a perceptually uniform map, at even steps; linear between them.
+// Control points of matplotlib's inferno, a perceptually uniform colormap, at even steps; linear between them.
 export const INFERNO = [
   [0, 0, 4], [22, 11, 57], [66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25],
   [252, 165, 10], [246, 215, 70], [252, 255, 164],

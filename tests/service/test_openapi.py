@@ -1,4 +1,4 @@
-"""The OpenAPI document: committed, true, and readable without the internet."""
+"""The OpenAPI document: committed, correct, and readable offline."""
 
 import json
 import re
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from blemish.service import openapi
+from blemish.service.openapi import to_text
+from blemish.service.openapi_file import openapi_document
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -16,23 +17,23 @@ def document(app):
     return app.openapi()
 
 
-def test_the_committed_document_is_the_one_that_is_served(document, client):
+def test_openapi_document_is_the_committed_file(document, client):
     served = client.get("/openapi.json").json()
-    assert served == json.loads(openapi.text(openapi.document()))
+    assert served == json.loads(to_text(openapi_document()))
     committed = json.loads(COMMITTED.read_text("utf-8"))
     committed["info"]["version"] = document["info"]["version"]  # every release may change that
     assert committed == served, (
-        "docs/openapi.json is out of date: python -m blemish.service.openapi docs/openapi.json"
+        "docs/openapi.json is out of date: python -m blemish.service.openapi_file docs/openapi.json"
     )
 
 
-def test_every_reference_in_it_leads_somewhere(document):
+def test_openapi_document_references_exist(document):
     text = json.dumps(document)
     for name in re.findall(r'"#/components/schemas/(\w+)"', text):
         assert name in document["components"]["schemas"], name
 
 
-def test_docs_load_nothing_from_anywhere(client):
+def test_docs_page_loads_no_external_files(client):
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text
@@ -40,26 +41,26 @@ def test_docs_load_nothing_from_anywhere(client):
     assert "<script" not in page.text
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    # the style that stands in the page is the one the policy lets in
+    # the policy allows the style of the page and no other
     import base64
     import hashlib
 
     style = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in policy
-    for code in ("queue_full", "image_truncated"):
+    for code in ("queue-full", "image-truncated"):
         assert f'id="problem-{code}"' in page.text
 
 
-def test_every_problem_is_in_the_contract():
-    from blemish.service.problem_details import CATALOGUE
+def test_rest_docs_contain_every_problem():
+    from blemish.service.problem_details import CATALOG
 
     text = (COMMITTED.parent / "rest.md").read_text("utf-8")
-    for code, (status, _) in CATALOGUE.items():
+    for code, (status, _) in CATALOG.items():
         assert re.search(rf"^\| {status} \|.*`{code}`", text, re.MULTILINE), code
 
 
-def test_every_route_is_in_the_contract(document):
+def test_rest_docs_contain_every_route(document):
     text = (COMMITTED.parent / "rest.md").read_text("utf-8")
     for path in document["paths"]:
         if path.startswith("/api/v1/models/"):
@@ -68,12 +69,12 @@ def test_every_route_is_in_the_contract(document):
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(address):
-    """Thousands of requests made from the document; every answer is one the document has."""
+def test_schemathesis_with_many_examples(address):
+    """Send thousands of requests that the document allows or forbids; it describes every answer."""
     _run_schemathesis(address, examples=60)
 
 
-def test_schemathesis_finds_nothing_at_first_sight(address):
+def test_schemathesis_with_few_examples(address):
     _run_schemathesis(address, examples=4)
 
 
@@ -91,7 +92,7 @@ def _run_schemathesis(address, examples):
         unsupported_method,
     )
 
-    # Not asked: that valid input is accepted, because to a schema any bytes are an image.
+    # Without the check that valid input is accepted: a schema cannot tell an image from other bytes.
     checks = [
         not_a_server_error,
         status_code_conformance,
@@ -100,7 +101,7 @@ def _run_schemathesis(address, examples):
         response_schema_conformance,
         unsupported_method,
     ]
-    calm = settings(
+    example_settings = settings(
         max_examples=examples,
         deadline=None,
         database=None,
@@ -115,11 +116,11 @@ def _run_schemathesis(address, examples):
         for mode in GenerationMode:
             try:
                 strategy = operation.as_strategy(generation_mode=mode)
-            except Unsatisfiable:  # an operation without parameters cannot be called wrongly
+            except Unsatisfiable:  # an operation without parameters has no invalid requests
                 continue
 
             try:
-                calm(given(strategy)(_check(checks, calls, mode)))()
+                example_settings(given(strategy)(_check(checks, calls, mode)))()
             except Unsatisfiable:
                 continue
     assert min(calls.values()) >= 8 * examples

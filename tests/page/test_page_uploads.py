@@ -1,4 +1,4 @@
-"""Many images, bad ones, and a server that goes away."""
+"""Uploads: many photos, bad ones, and a server that stops."""
 
 import json
 import re
@@ -6,11 +6,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from blemish.service.problem_details import CATALOGUE
+from blemish.service.problem_details import CATALOG
 
 
-def slow(page, bytes_per_second):
-    """Let uploads trickle; -1 lets them run."""
+def limit_uploads(page, bytes_per_second):
+    """Limit the speed of uploads; -1 removes the limit."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.send(
@@ -21,34 +21,34 @@ def slow(page, bytes_per_second):
 
 
 @pytest.mark.slow
-def test_forty_images_of_which_one_is_broken(visit, hands):
+def test_forty_photos_with_a_broken_one(visit, tools):
     page = visit()
-    whole = hands.damaged(size=(320, 240))
-    files = [hands.file(f"car-{i:02d}.png", whole) for i in range(40)]
-    files[17] = hands.file("car-17.png", whole[: len(whole) // 2])
+    whole = tools.damaged(size=(320, 240))
+    files = [tools.file(f"car-{i:02d}.png", whole) for i in range(40)]
+    files[17] = tools.file("car-17.png", whole[: len(whole) // 2])
     page.set_input_files("#files", files)
-    hands.settled(page, 40)
+    tools.settled(page, 40)
     expect(page.locator(".photo.done")).to_have_count(39)
     expect(page.locator(".photo.failed")).to_contain_text("car-17.png")
-    expect(page.locator("#batch")).to_contain_text("40 photographs, 39 done, 1 failed")
+    expect(page.locator("#batch")).to_contain_text("40 photos, 39 done, 1 failed")
     page.locator(".photo.failed .face").click()
-    expect(page.locator("#verdict")).to_have_text("The photograph is cut short")
-    expect(page.locator("#byline")).to_contain_text("send it again, whole")
-    expect(page.get_by_role("status")).to_have_text("39 photographs done, 1 failed.")
+    expect(page.locator("#summary")).to_have_text("The image file is incomplete")
+    expect(page.locator("#byline")).to_contain_text("Send the complete file")
+    expect(page.get_by_role("status")).to_have_text("39 photos done, 1 failed.")
 
 
 @pytest.mark.slow
-def test_the_server_is_killed_and_comes_back(visit, hands, own_server):
+def test_server_is_killed_and_restarted(visit, tools, own_server):
     server = own_server()
     page = visit(server.address)
-    session = slow(page, 30_000)
-    bulk = hands.damaged() + bytes(400_000)  # what comes after a PNG's end is not read
-    page.set_input_files("#files", [hands.file(f"{i}.png", bulk) for i in range(4)])
+    session = limit_uploads(page, 30_000)
+    bulk = tools.damaged() + bytes(400_000)  # bytes after the end of a PNG are not read
+    page.set_input_files("#files", [tools.file(f"{i}.png", bulk) for i in range(4)])
     page.locator("progress[value]").first.wait_for()
     expect(page.locator(".photo.sending").first).to_contain_text(re.compile(r"Sending, [1-9]\d? %"))
     server.kill()
     expect(page.locator(".photo.failed")).to_have_count(4)
-    expect(page.locator("#verdict")).to_have_text("The server cannot be reached")
+    expect(page.locator("#summary")).to_have_text("The server cannot be reached")
     session.send(
         "Network.emulateNetworkConditions",
         {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
@@ -56,14 +56,14 @@ def test_the_server_is_killed_and_comes_back(visit, hands, own_server):
     server.start()
     page.get_by_role("button", name="Retry all").click()
     expect(page.locator(".photo.done")).to_have_count(4)
-    expect(page.locator("#verdict")).to_contain_text("1 dent")
+    expect(page.locator("#summary")).to_contain_text("1 dent")
 
 
-def test_cancel_and_retry(visit, hands):
+def test_cancel_and_retry_an_upload(visit, tools):
     page = visit()
-    session = slow(page, 20_000)
+    session = limit_uploads(page, 20_000)
     page.set_input_files(
-        "#files", [hands.file("slow.png", hands.damaged() + bytes(300_000)), hands.file("b.png")]
+        "#files", [tools.file("slow.png", tools.damaged() + bytes(300_000)), tools.file("b.png")]
     )
     page.get_by_role("button", name="Cancel slow.png").click()
     expect(page.locator(".photo.cancelled")).to_contain_text("slow.png")
@@ -73,13 +73,13 @@ def test_cancel_and_retry(visit, hands):
 
 
 @pytest.mark.parametrize("how", ["remove all", "another model"])
-def test_nothing_is_sent_that_is_about_to_be_stopped(how, visit, hands):
+def test_stopping_all_photos_starts_no_further_upload(how, visit, tools):
     page = visit()
-    session = slow(page, 20_000)
+    session = limit_uploads(page, 20_000)
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/predict" in request.url else None)
     page.set_input_files(
-        "#files", [hands.file(f"{i}.png", hands.damaged() + bytes(300_000)) for i in range(8)]
+        "#files", [tools.file(f"{i}.png", tools.damaged() + bytes(300_000)) for i in range(8)]
     )
     expect(page.locator(".photo.sending")).to_have_count(3)
     assert len(asked) == 3
@@ -88,41 +88,41 @@ def test_nothing_is_sent_that_is_about_to_be_stopped(how, visit, hands):
         expect(page.locator("#work")).to_be_hidden()
         assert len(asked) == 3
     else:
-        page.locator("#model").select_option("verdict")
+        page.locator("#model").select_option("classifier")
         expect(page.locator(".photo.sending")).to_have_count(3)
-        assert [url.split("model=")[1].split("&")[0] for url in asked] == ["finder"] * 3 + ["verdict"] * 3
+        assert [url.split("model=")[1].split("&")[0] for url in asked] == ["finder"] * 3 + ["classifier"] * 3
     session.detach()
 
 
-def test_the_page_works_where_the_browser_keeps_nothing_for_it(visit, hands, chromium, server):
+def test_page_works_without_browser_storage(visit, tools, chromium, server):
     context = chromium.new_context()
     context.add_init_script(
         "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, "
         "{ get() { throw new DOMException('blocked', 'SecurityError'); } });"
     )
     page = visit(context=context)
-    page.set_input_files("#files", [hands.file()])
+    page.set_input_files("#files", [tools.file()])
     expect(page.locator(".photo.done")).to_have_count(1)
     page.keyboard.press("?")
-    page.get_by_label("Single keys are on").uncheck()
+    page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
-    page.keyboard.press("1")  # a single key, which the page remembers to leave alone
+    page.keyboard.press("1")  # single-key shortcuts are off
     expect(page.get_by_role("tab", name="Where")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("?")
-    page.get_by_label("Single keys are on").check()
+    page.get_by_label("Single-key shortcuts").check()
     page.keyboard.press("Escape")
     page.keyboard.press("1")
-    expect(page.get_by_role("tab", name="Verdict")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Result")).to_have_attribute("aria-selected", "true")
     context.close()
 
 
 def problem(code, **more):
-    status, title = CATALOGUE[code]
+    status, title = CATALOG[code]
     return {
         "type": f"/docs#problem-{code}",
         "title": title,
         "status": status,
-        "detail": f"{title}: this and that is to be done.",
+        "detail": f"{title}: do something.",
         "code": code,
         "request_id": "abc123",
         "limit": None,
@@ -130,51 +130,53 @@ def problem(code, **more):
     }
 
 
-BUSY = {"queue_full", "memory_full", "not_ready"}
+BUSY = {"queue-full", "memory-full", "not-ready"}
 
 
 def answering(status, body, media_type="application/problem+json", **headers):
-    """A route that answers for the server."""
+    """Return a route handler that answers in place of the server."""
     return lambda route: route.fulfill(status=status, content_type=media_type, body=body, headers=headers)
 
 
 @pytest.mark.parametrize(
     "stream", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["refused", "failed later"]
 )
-def test_every_problem_is_told_in_its_own_words(stream, visit, hands):
+def test_problems_are_shown_with_title_and_detail(stream, visit, tools):
     page = visit()
-    for code in CATALOGUE:
-        if code in BUSY or code.startswith("key_"):
-            continue  # those have a test of their own
-        told = problem(code)
+    for code in CATALOG:
+        if code in BUSY or code.startswith("api-key-"):
+            continue  # tested below
+        document = problem(code)
         page.unroute_all()
         if stream:
-            line = json.dumps({"stage": "failed", "elapsed_ms": 1.0, "problem": told}) + "\n"
+            line = json.dumps({"stage": "failed", "elapsed_ms": 1.0, "problem": document}) + "\n"
             page.route("**/api/v1/predict?**", answering(200, line, "application/x-ndjson"))
         else:
-            page.route("**/api/v1/predict?**", answering(told["status"], json.dumps(told)))
-        page.set_input_files("#files", [hands.file(f"{code}.png", hands.damaged(size=(64, 48)))])
-        expect(page.locator("#verdict")).to_have_text(told["title"])
-        expect(page.locator("#byline")).to_contain_text(told["detail"])
+            page.route("**/api/v1/predict?**", answering(document["status"], json.dumps(document)))
+        page.set_input_files("#files", [tools.file(f"{code}.png", tools.damaged(size=(64, 48)))])
+        expect(page.locator("#summary")).to_have_text(document["title"])
+        expect(page.locator("#byline")).to_contain_text(document["detail"])
         expect(page.locator("#byline")).to_contain_text("request abc123")
         page.get_by_role("button", name=f"Remove {code}.png").click()
 
 
-def test_answers_that_are_none(visit, hands):
+def test_incomplete_answers(visit, tools):
     page = visit()
     for body, status, words in (
-        ('{"stage": "decoding", "elapsed_ms": 1}\n{"stage": "inf', 200, "The answer was cut short"),
+        ('{"stage": "decoding", "elapsed_ms": 1}\n{"stage": "inf', 200, "The answer is incomplete"),
         ("<html>Bad Gateway</html>", 502, "The server cannot be reached"),
     ):
         page.unroute_all()
         page.route("**/api/v1/predict?**", answering(status, body, "text/plain"))
-        page.set_input_files("#files", [hands.file("x.png")])
-        expect(page.locator("#verdict")).to_have_text(words)
+        page.set_input_files("#files", [tools.file("x.png")])
+        expect(page.locator("#summary")).to_have_text(words)
         page.get_by_role("button", name="Remove x.png").click()
 
 
-def test_a_busy_server_is_asked_again_when_it_said(visit, hands):
+def test_busy_server_is_asked_again_after_the_retry_time(visit, tools):
     page = visit()
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("() => Date.now() + 1000"))
     asked = []
 
     def answer(route):
@@ -185,31 +187,35 @@ def test_a_busy_server_is_asked_again_when_it_said(visit, hands):
         route.fulfill(
             status=429,
             content_type="application/problem+json",
-            headers={"Retry-After": "1"},
-            body=json.dumps(problem("queue_full")),
+            headers={"Retry-After": "7"},
+            body=json.dumps(problem("queue-full")),
         )
 
     page.route("**/api/v1/predict?**", answer)
-    page.set_input_files("#files", [hands.file()])
-    expect(page.locator("#verdict")).to_have_text("Server busy, again in 1 s")
+    page.set_input_files("#files", [tools.file()])
+    expect(page.locator("#summary")).to_have_text("Server busy, retry in 7 s")
+    page.clock.run_for(5000)
+    expect(page.locator("#summary")).to_have_text("Server busy, retry in 2 s")
+    assert len(asked) == 1
+    page.clock.run_for(2000)
     expect(page.locator(".photo.done")).to_have_count(1)
     assert len(asked) == 2
 
 
 @pytest.mark.slow
-def test_real_limits_are_told(visit, hands, own_server):
+def test_limits_of_the_server_are_shown(visit, tools, own_server):
     server = own_server("--max-megabytes", "0.05", "--max-megapixels", "0.2")
     page = visit(server.address)
     expect(page.locator("#limits")).to_contain_text("up to 51 kB and 0.2 megapixels")
-    page.set_input_files("#files", [hands.file("heavy.png", hands.damaged() + bytes(200_000))])
-    expect(page.locator("#verdict")).to_have_text(re.compile("The upload is too large"))
+    page.set_input_files("#files", [tools.file("heavy.png", tools.damaged() + bytes(200_000))])
+    expect(page.locator("#summary")).to_have_text(re.compile("The upload is too large"))
     page.get_by_role("button", name="Remove heavy.png").click()
-    page.set_input_files("#files", [hands.file("large.png")])
-    expect(page.locator("#verdict")).to_have_text("The photograph has too many pixels")
+    page.set_input_files("#files", [tools.file("large.png")])
+    expect(page.locator("#summary")).to_have_text("The image has too many pixels")
 
 
 @pytest.mark.slow
-def test_a_key_is_asked_for(visit, hands, own_server, tmp_path):
+def test_api_key_dialog(visit, tools, own_server, tmp_path):
     import hashlib
 
     keys = tmp_path / "keys.txt"
@@ -217,39 +223,39 @@ def test_a_key_is_asked_for(visit, hands, own_server, tmp_path):
     server = own_server("--api-keys", str(keys))
     page = visit(server.address, wait=False)
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("This server asks for a key")
+    expect(dialog).to_contain_text("This server requires an API key")
     expect(page.get_by_label("API key")).to_be_focused()
-    page.get_by_label("API key").fill("a\u2026key")  # no header can carry it: it is not sent
+    page.get_by_label("API key").fill("a\u2026key")  # a header cannot contain it: it is not sent
     page.keyboard.press("Enter")
     expect(page.get_by_label("API key")).to_be_focused()
-    expect(dialog).to_contain_text("This server asks for a key")
+    expect(dialog).to_contain_text("This server requires an API key")
     page.get_by_label("API key").fill("a-wrong-one")
     page.keyboard.press("Enter")
-    expect(dialog).to_contain_text("does not know the key")
+    expect(dialog).to_contain_text("does not accept the key")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     page.get_by_role("button", name="Enter the key").click()
     page.get_by_label("API key").fill("a-key-of-ours")
-    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Use this key").click()
     page.locator("#about-model h2").wait_for()
     expect(page.locator("#notice")).to_be_hidden()
-    page.set_input_files("#files", [hands.file()])
-    hands.settled(page, 1)
+    page.set_input_files("#files", [tools.file()])
+    tools.settled(page, 1)
     expect(page.locator(".photo.done")).to_have_count(1)
     page.get_by_role("tab", name="Why").click()
-    page.locator(".heat, [data-key=map-empty]").first.wait_for()
+    page.locator(".heatmap, [data-key=heatheatmap-empty]").first.wait_for()
     assert "a-key-of-ours" not in page.content()
 
 
-def test_two_tabs_do_not_disturb_each_other(visit, hands):
+def test_two_tabs_are_independent(visit, tools):
     one = visit()
     two = visit(context=one.context)
-    one.set_input_files("#files", [hands.file("one.png")])
-    two.locator("#model").select_option("verdict")
-    two.set_input_files("#files", [hands.file("two.png")])
-    hands.settled(one, 1)
-    hands.settled(two, 1)
-    expect(one.locator("#verdict")).to_contain_text("1 dent")
-    expect(two.locator("#verdict")).to_contain_text("sure")
+    one.set_input_files("#files", [tools.file("one.png")])
+    two.locator("#model").select_option("classifier")
+    two.set_input_files("#files", [tools.file("two.png")])
+    tools.settled(one, 1)
+    tools.settled(two, 1)
+    expect(one.locator("#summary")).to_contain_text("1 dent")
+    expect(two.locator("#summary")).to_contain_text("confidence")
     expect(one.locator(".photo")).to_contain_text("one.png")
     expect(two.locator(".photo")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""The overlay lies where the damage is, however the camera was held."""
+"""The overlay is where the damage is, for every EXIF orientation."""
 
 import io
 import itertools
@@ -14,21 +14,21 @@ from PIL import Image
 @pytest.mark.parametrize(
     "source", ["server's copy", pytest.param("browser's own view", marks=pytest.mark.slow)]
 )
-def test_overlay_on_every_orientation(source, visit, hands):
+def test_overlay_at_every_orientation(source, visit, tools):
     page = visit(device_scale_factor=2)
     if source == "browser's own view":
         page.route("**/api/v1/artifacts/**", lambda route: route.abort())
     for orientation in range(1, 9):
-        picture = hands.damaged(["red"], "JPEG", orientation)
+        image = tools.damaged(["red"], "JPEG", orientation)
         name = f"{orientation}.jpg"
         if source == "server's copy":
             with page.expect_response("**/api/v1/artifacts/**"):
-                page.set_input_files("#files", [hands.file(name, picture, "image/jpeg")])
+                page.set_input_files("#files", [tools.file(name, image, "image/jpeg")])
         else:
-            page.set_input_files("#files", [hands.file(name, picture, "image/jpeg")])
-        hands.settled(page, 1)
-        page.wait_for_timeout(150)  # until the picture itself is decoded
-        svg = page.locator(".photograph")
+            page.set_input_files("#files", [tools.file(name, image, "image/jpeg")])
+        tools.settled(page, 1)
+        page.locator(".photo-image image").evaluate("e => e.decode()")
+        svg = page.locator(".photo-image")
         assert svg.get_attribute("viewBox") == "0 0 640 480"
         corner = svg.bounding_box()
         outline = page.locator(".finding .line").evaluate(
@@ -47,24 +47,24 @@ def test_overlay_on_every_orientation(source, visit, hands):
         assert iou >= 0.99, (orientation, iou)
 
 
-def test_numbers_keep_their_size_when_zoomed(visit, hands):
+def test_badges_keep_their_size_when_zoomed(visit, tools):
     page = visit()
-    page.set_input_files("#files", [hands.file()])
-    hands.settled(page, 1)
+    page.set_input_files("#files", [tools.file()])
+    tools.settled(page, 1)
     before = page.locator(".badge rect").first.bounding_box()
     page.keyboard.press("+")
     after = page.locator(".badge rect").first.bounding_box()
     assert after["height"] == pytest.approx(before["height"], abs=0.2)
 
 
-def test_no_number_hides_another(visit, hands):
+def test_badges_do_not_hide_each_other(visit, tools):
     page = visit()
 
     def crowded(route):
         *stages, last = route.fetch().text().splitlines()
         answer = json.loads(last)
-        found = answer["result"]["objects"][0]
-        answer["result"]["objects"] = [{**found, "id": i} for i in range(1, 13)]  # all at one place
+        detection = answer["result"]["detections"][0]
+        answer["result"]["detections"] = [{**detection, "id": i} for i in range(1, 13)]  # in the same place
         route.fulfill(
             status=200,
             content_type="application/x-ndjson",
@@ -72,8 +72,8 @@ def test_no_number_hides_another(visit, hands):
         )
 
     page.route("**/api/v1/predict?**", crowded)
-    page.set_input_files("#files", [hands.file()])
-    hands.settled(page, 1)
+    page.set_input_files("#files", [tools.file()])
+    tools.settled(page, 1)
     for _ in range(2):
         boxes = [badge.bounding_box() for badge in page.locator(".badge rect").all()]
         assert len(boxes) == 12
@@ -82,21 +82,21 @@ def test_no_number_hides_another(visit, hands):
         page.keyboard.press("+")
 
 
-def test_a_format_that_browsers_cannot_show(visit, hands):
+def test_file_format_that_browsers_cannot_show(visit, tools):
     page = visit()
-    page.set_input_files("#files", [hands.file("scan.tif", hands.damaged(kind="TIFF"), "image/tiff")])
-    hands.settled(page, 1)
+    page.set_input_files("#files", [tools.file("scan.tif", tools.damaged(kind="TIFF"), "image/tiff")])
+    tools.settled(page, 1)
     page.locator(".finding").first.wait_for()
-    page.locator(".photograph image[href^='blob:']").wait_for()
+    page.locator(".photo-image image[href^='blob:']").wait_for()
     with page.expect_download() as download:
         page.locator("[data-key=save-png]").click()
-    assert hands.picture(download.value).shape == (480, 640, 3)
+    assert tools.downloaded_image(download.value).shape == (480, 640, 3)
 
 
-def test_labels_have_the_colours_that_the_server_draws_with():
+def test_label_colors_are_those_of_the_server():
     from blemish import service
     from blemish.drawing import PALETTE
 
-    script = (Path(service.__file__).parent / "page" / "colours.js").read_text(encoding="utf-8")
+    script = (Path(service.__file__).parent / "page" / "colors.js").read_text(encoding="utf-8")
     listed = re.search(r"const LABELS = \[(.*?)\]", script, re.DOTALL)[1]
     assert re.findall(r"#[0-9a-f]{6}", listed) == [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in PALETTE]

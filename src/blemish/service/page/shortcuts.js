@@ -1,0 +1,90 @@
+// Keyboard shortcuts.
+
+import { storedText } from "./browser_storage.js";
+import { byId, fill, h } from "./dom.js";
+import { saveReport } from "./downloads.js";
+import { showTab } from "./panel.js";
+import { removeAndFocusNext, selectNextPhoto } from "./queue.js";
+import { changed, currentPhoto, state } from "./state.js";
+import { findings, nearMisses } from "./text.js";
+import { cancel, retry } from "./uploads.js";
+import { fit, pan, zoom, zoomTo } from "./viewer.js";
+
+/** @param {(photo: Photo) => void} action */
+const withPhoto = (action) => () => {
+  const photo = currentPhoto();
+  if (photo) action(photo);
+};
+
+/** @type {[string, string, (() => void) | null][]} */
+const SHORTCUTS = [
+  ["o", "Add photos", () => byId("files").click()],
+  ["j", "Next photo", () => selectNextPhoto(1)],
+  ["k", "Previous photo", () => selectNextPhoto(-1)],
+  ["n", "Next finding", () => selectNextFinding(1)],
+  ["p", "Previous finding", () => selectNextFinding(-1)],
+  ["1", "Result", () => showTab("result")],
+  ["2", "Why", () => showTab("why")],
+  ["3", "Where", () => showTab("where")],
+  ["+", "Zoom in", () => zoom(1 / 1.5)],
+  ["-", "Zoom out", () => zoom(1.5)],
+  ["0", "Fit the photo", fit],
+  ["w a s d", "Move the photo when zoomed in", null],
+  ["t", "Go to the confidence threshold", () => byId("threshold")?.focus()],
+  ["r", "Retry", withPhoto(retry)],
+  ["c", "Cancel", withPhoto(cancel)],
+  ["Delete", "Remove the photo", withPhoto(removeAndFocusNext)],
+  ["e", "Download the report", withPhoto((photo) => photo.result && saveReport([photo]))],
+  ["Escape", "Clear the selection", () => { state.finding = null; changed(); }],
+  ["?", "Show the keyboard shortcuts", () => showShortcuts()],
+];
+// People who use dictation or a switch must be able to turn single-key shortcuts off (WCAG 2.1.4).
+const stored = storedText("localStorage", "blemish-shortcuts-off");
+/** @type {Record<string, [number, number]>} */
+const PAN = { w: [0, -0.2], a: [-0.2, 0], s: [0, 0.2], d: [0.2, 0] };
+
+/** @param {number} offset */
+function selectNextFinding(offset) {
+  const result = currentPhoto()?.result;
+  if (!result) return;
+  const all = [...findings(result), ...nearMisses(result)];
+  if (!all.length) return;
+  const position = all.findIndex((d) => d.id === state.finding);
+  const first = offset > 0 ? 0 : all.length - 1;
+  const next = all[position < 0 ? first : (position + offset + all.length) % all.length];
+  state.finding = next.id;
+  state.tab = "where";
+  changed();
+  zoomTo(next);
+}
+
+const areOff = () => stored.get() !== null;
+
+export function showShortcuts() {
+  const dialog = byId("shortcuts");
+  fill(dialog,
+    h("h2", { id: "shortcuts-title", tabindex: -1, autofocus: true }, "Keyboard shortcuts"),
+    h("dl", {}, SHORTCUTS.map(([key, meaning]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)])),
+    h("p", { class: "quiet" }, "Tab and Shift+Tab move between controls; Enter and Space activate them."),
+    h("p", {}, h("label", {}, h("input", {
+      type: "checkbox",
+      checked: !areOff(),
+      onchange: (/** @type {any} */ event) => stored.set(event.target.checked ? null : "1"),
+    }), " Single-key shortcuts")),
+    h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close"));
+  if (!dialog.open) dialog.showModal();
+}
+
+export function listenToKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const target = /** @type {Element} */ (event.target);
+    if (target.matches?.("textarea, select, input:not([type=range], [type=checkbox])")) return;
+    if (target.matches?.("input[type=range]") && /^(Arrow|Home|End|Page)/.test(event.key)) return;
+    const step = PAN[event.key];
+    const action = step ? () => pan(...step) : SHORTCUTS.find(([key]) => key === event.key)?.[2];
+    if (!action || (areOff() && event.key.length === 1 && event.key !== "?")) return;
+    event.preventDefault();
+    action();
+  });
+}
