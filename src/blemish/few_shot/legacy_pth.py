@@ -63,7 +63,7 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-class _TensorUnpickler(pickle.Unpickler):  # noqa: S301  (find_class refuses everything but tensors)
+class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
@@ -108,7 +108,9 @@ def read_legacy_pth(path: Path) -> dict[str, NDArray[Any]]:
         size = path.stat().st_size
         content = path.read_bytes() if size <= MAX_BYTES else b""
     except OSError as error:
-        raise BadWeights(f"{path}: cannot be read ({error.strerror}). Check the path.", reason="missing-file") from error
+        raise BadWeights(
+            f"{path}: cannot be read ({error.strerror}). Check the path.", reason="missing-file"
+        ) from error
     if size > MAX_BYTES:
         raise BadWeights(f"{path}: {size} bytes, more than the limit of {MAX_BYTES}.", reason="too-large")
     file = io.BytesIO(content)
@@ -132,9 +134,7 @@ def _load(file: io.BytesIO) -> Any:
     return _TensorUnpickler(file).load()
 
 
-def _storages(
-    state: dict[Any, Any], keys: Sequence[Any], file: io.BytesIO
-) -> dict[str, NDArray[Any]]:
+def _storages(state: dict[Any, Any], keys: Sequence[Any], file: io.BytesIO) -> dict[str, NDArray[Any]]:
     """Return the storages by key, each a flat array; the file lists them in the order of `keys`."""
     expected = {t.storage.key: t.storage for t in state.values() if isinstance(t, _Tensor)}
     out: dict[str, NDArray[Any]] = {}

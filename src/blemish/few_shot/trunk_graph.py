@@ -70,7 +70,10 @@ class GraphParts:
             [numpy_helper.from_array(v, k) for k, v in self.constants.items()],
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="blemish"
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="blemish",
         )
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString())
