@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blemish.few_shot.train_few import FewShotRun as FewShotRun
-    from blemish.few_shot.train_few import train_few as train_few
+    from blemish.few_shot.few_shot_trainer import FewShotRun as FewShotRun
+    from blemish.few_shot.few_shot_trainer import train_few as train_few
 
 __all__ = ["FewShotRun", "train_few"]
 
@@ -21,6 +21,6 @@ def __getattr__(name: str) -> Any:
     """Import the training at its first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from blemish.few_shot import train_few as module
+    from importlib import import_module
 
-    return getattr(module, name)
+    return getattr(import_module("blemish.few_shot.few_shot_trainer"), name)

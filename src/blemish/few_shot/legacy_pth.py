@@ -24,7 +24,7 @@ from blemish.errors import BadWeights
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 MAX_BYTES = 512 * 2**20
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),

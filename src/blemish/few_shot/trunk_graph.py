@@ -169,6 +169,43 @@ class _Trunk:
         return inner
 
 
+def receptive_grids(
+    name: str, state: Mapping[str, NDArray[Any]], input_size: int
+) -> dict[str, dict[str, list[float]]]:
+    """Return the positions of the cells of both feature maps, as fractions of the input.
+
+    Args:
+        name: the trunk.
+        state: the published tensors by name.
+        input_size: height and width in pixels.
+
+    Returns:
+        By feature layer: `start_yx`, the center of the first cell, and `stride_yx`, the distance of
+        neighboring cells.
+    """
+    kernels = [v.shape[-1] for k, v in state.items() if k.endswith("_depthwise_conv.weight")]
+    strides = [
+        STAGE_STRIDES[stage] if position == 0 else 1
+        for stage, count in enumerate(BLOCKS[name])
+        for position in range(count)
+    ]
+    last_of_16 = sum(BLOCKS[name][: STRIDE_16_STAGE + 1]) - 1
+    size, start, jump = input_size, 0.5, 1.0
+    found = {}
+    for number, (kernel, stride) in enumerate([(3, 2), *zip(kernels, strides, strict=True)]):
+        out = -(-size // stride)
+        before = max((out - 1) * stride + kernel - size, 0) // 2
+        start += ((kernel - 1) / 2 - before) * jump
+        jump, size = jump * stride, out
+        if number == last_of_16 + 1:
+            found[FEATURE_LAYERS[0]] = (start, jump)
+    found[FEATURE_LAYERS[1]] = (start, jump)
+    return {
+        layer: {"start_yx": [s / input_size] * 2, "stride_yx": [j / input_size] * 2}
+        for layer, (s, j) in found.items()
+    }
+
+
 def block_count(state: Mapping[str, Any]) -> int:
     """Return the number of blocks that the tensors describe.
 

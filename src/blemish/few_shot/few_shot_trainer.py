@@ -209,9 +209,7 @@ def _with_splits(dataset: Dataset, seed: int) -> Dataset:
     if not has:
         return split_dataset(dataset, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
     rest = [i for i, s in enumerate(dataset) if s.split != "test"]
-    parted = split_dataset(
-        dataset.subset(rest), fractions=FRACTIONS, seed=seed, group_by="near-duplicates"
-    )
+    parted = split_dataset(dataset.subset(rest), fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
     split_of = {s.id: s.split or "train" for s in parted}
     return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
 
@@ -277,7 +275,7 @@ def _contract(
         architecture=model,
         task=dataset.task,
         labels=tuple(
-            LabelSpec(name=n, display_name=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
         ),
         inputs=(spec,),
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
@@ -286,7 +284,9 @@ def _contract(
         thresholds=thresholds,
         thresholds_tuned_on="train (cross-validated)" if thresholds else "",
         feature_layer=FEATURE_LAYERS[-1],
-        recipe={"few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}},
+        recipe={
+            "few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}
+        },
         training={"seed": seed, "weights": source.source, "weights_sha256": source.sha256, "trunk": "frozen"},
         data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},
         licences=Licences(weights=source.licence, data=data_license),

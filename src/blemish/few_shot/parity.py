@@ -1,0 +1,114 @@
+"""The certificate of a few-shot model file: it decides as the trunk and the head it was made from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.decoding import decode
+from blemish.errors import ExportRefused
+from blemish.evaluation import score
+from blemish.few_shot.features import FeatureExtractor, Features
+from blemish.few_shot.linear_head import LinearHead
+from blemish.inference import load
+from blemish.model_file import Contract, Fingerprints, ParityCertificate, write_model_file
+from blemish.preprocessing import prepare
+from blemish.structures import Prediction, Sample
+
+MIN_SPREAD = 1e-4  # of the logits over all images; below it the outputs are constant
+
+
+def certify_head(
+    target: Path,
+    graph: bytes,
+    contract: Contract,
+    fingerprints: Fingerprints,
+    extractor: FeatureExtractor,
+    head: LinearHead,
+    features: Features,
+    samples: Sequence[Sample],
+) -> Contract:
+    """Return the contract with the certificate and the metrics of the validation images.
+
+    The file is written to a temporary folder, opened as users open it, and compared with the head applied
+    in float64 to the features that the trunk gave in the training.
+
+    Args:
+        target: where the file will be written.
+        graph: the graph from images to logits.
+        contract: without certificate.
+        fingerprints: of the images.
+        extractor: its input describes the preprocessing.
+        head: the fitted head.
+        features: (n, d) of the validation images.
+        samples: the validation images.
+
+    Raises:
+        ExportRefused: a decision differs, or the logits are constant.
+    """
+    logits = head.logits(features)
+    with tempfile.TemporaryDirectory(
+        prefix=".export-", dir=target.parent, ignore_cleanup_errors=True
+    ) as folder:
+        candidate = write_model_file(Path(folder) / target.name, graph, contract, fingerprints)
+        predictor = load(candidate)
+        after = [result.prediction for result in predictor.stream([s.path for s in samples])]
+        backend = predictor.backend.name
+        digest = candidate.graph_digest
+    before = _decide(contract, logits, samples, extractor)
+    kept = [(b, a, s) for b, a, s in zip(before, after, samples, strict=True) if a is not None]
+    pairs = [contract.task.hook("decision_differences")(b, a) for b, a, _ in kept] if kept else []
+    changed = sum(count for count, _ in pairs)
+    largest = max((distance for _, distance in pairs), default=0.0)
+    reasons = []
+    if changed:
+        reasons.append(f"{changed} decisions differ from those of the trained head")
+    if len(samples) > 1 and float(np.ptp(logits, axis=0).max(initial=0)) < MIN_SPREAD:
+        reasons.append("the outputs are nearly the same for every image")
+    if not kept:
+        reasons.append("no validation image could be read")
+    metric = contract.task.primary_metric
+    known = [sample for *_, sample in kept]
+    metrics_before = _metrics([before for before, _, _ in kept], known)
+    metrics_after = _metrics([after for _, after, _ in kept], known)
+    certificate = ParityCertificate(
+        passed=not reasons,
+        images=len(kept),
+        verdicts_changed=changed,
+        largest_difference=largest,
+        metric=metric,
+        metric_before=metrics_before.get(metric),
+        metric_after=metrics_after.get(metric),
+        backend=backend,
+        precision="fp32",
+        graph_digest=digest,
+        reasons=tuple(reasons),
+    )
+    if reasons:
+        raise ExportRefused(f"{target}: the model file was not written: {'; '.join(reasons)}.")
+    metrics: dict[str, Any] = {"val": {**metrics_after, "images": len(kept)}}
+    return contract.model_copy(update={"certificate": certificate, "metrics": metrics})
+
+
+def _decide(
+    contract: Contract, logits: NDArray[np.float64], samples: Sequence[Sample], extractor: FeatureExtractor
+) -> list[Prediction]:
+    """Return the predictions of logits, as a model file gives them."""
+    from blemish.imaging import open_image
+
+    placements = [prepare(open_image(s.path), extractor.spec)[1] for s in samples]
+    return decode(contract, {contract.outputs[0].name: logits.astype(np.float32)}, placements)
+
+
+def _metrics(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:
+    """Return every defined metric of predictions, without intervals."""
+    if not predictions:
+        return {}
+    truths = [s.ground_truth for s in samples if s.ground_truth is not None]
+    report = score(predictions, truths, groups=[s.group for s in samples], intervals=False)
+    return {name: float(m.value) for name, m in report.figures.items() if m.value is not None}
