@@ -38,7 +38,7 @@ from blemish.pretrained import PretrainedFile, find_pretrained
 from blemish.structures import Dataset, Sample, Task
 
 DEFAULT_MODEL = "efficientnet-lite0"
-DEFAULT_INPUT_SIZE = 128
+DEFAULT_INPUT_SIZE = 160
 FRACTIONS = {"train": 0.8, "val": 0.2}
 MIN_PER_LABEL = 2
 Stage = Callable[[str], None]
