@@ -37,6 +37,7 @@ RUN useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin blemish \
  && install -d -o blemish /cache
 COPY LICENSE /opt/blemish/LICENSE
 COPY --from=packages /opt/blemish /opt/blemish
+ENV ORT_DISABLE_TELEMETRY=1
 ENV PATH=/opt/blemish/bin:$PATH \
     PYTHONPATH=/opt/blemish/src \
     PYTHONUNBUFFERED=1 \

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from blemish._privacy import disable_telemetry
 from blemish._version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from blemish.structures import Dataset, GroundTruth, Labels, Prediction, Sample, Task
     from blemish.training.run import Run
 
+disable_telemetry()
 __all__ = [
     "BadDataset",
     "BadImage",
