@@ -26,7 +26,7 @@ class PretrainedFile:
         file_name: the name of the file in the package.
         size_bytes: of the file.
         sha256: of the file, hexadecimal.
-        licence: of the weights.
+        license: of the weights.
         imagenet_top1: accuracy on ImageNet as published, percent, at `input_size`.
         input_size: height and width of the published evaluation, pixels.
     """
@@ -37,7 +37,7 @@ class PretrainedFile:
     file_name: str
     size_bytes: int
     sha256: str
-    licence: str
+    license: str
     imagenet_top1: float
     input_size: int
 
@@ -57,7 +57,7 @@ PRETRAINED = {
             file_name="efficientnet-lite0-57934424.pth",
             size_bytes=18_826_032,
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             imagenet_top1=75.1,
             input_size=224,
         ),
@@ -68,7 +68,7 @@ PRETRAINED = {
             file_name="efficientnet-lite1-77cc7160.pth",
             size_bytes=21_946_926,
             sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             imagenet_top1=76.7,
             input_size=240,
         ),
@@ -79,7 +79,7 @@ PRETRAINED = {
             file_name="efficientnet-lite2-9656183e.pth",
             size_bytes=24_666_229,
             sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             imagenet_top1=77.6,
             input_size=260,
         ),

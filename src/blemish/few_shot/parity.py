@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.decoding import decode
 from blemish.errors import ExportRefused
-from blemish.evaluation import score
+from blemish.evaluation import score_predictions
 from blemish.few_shot.features import FeatureExtractor, Features
 from blemish.few_shot.linear_head import LinearHead
 from blemish.inference import load
@@ -79,8 +79,8 @@ def certify_head(
     certificate = ParityCertificate(
         passed=not reasons,
         images=len(kept),
-        verdicts_changed=changed,
-        largest_difference=largest,
+        decisions_changed=changed,
+        max_difference=largest,
         metric=metric,
         metric_before=metrics_before.get(metric),
         metric_after=metrics_after.get(metric),
@@ -110,5 +110,5 @@ def _metrics(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> di
     if not predictions:
         return {}
     truths = [s.ground_truth for s in samples if s.ground_truth is not None]
-    report = score(predictions, truths, groups=[s.group for s in samples], intervals=False)
-    return {name: float(m.value) for name, m in report.figures.items() if m.value is not None}
+    report = score_predictions(predictions, truths, groups=[s.group for s in samples], intervals=False)
+    return {name: float(m.value) for name, m in report.metrics.items() if m.value is not None}
