@@ -11,9 +11,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from blemish.errors import BadInput, ExportRefused
+from blemish.evaluation.decision_differences import difference
 from blemish.export import export_network, export_trained
 from blemish.export.detection_parity import strays, too_many
-from blemish.export.parity_certificate import certify, difference
+from blemish.export.parity_certificate import certify
 from blemish.geometry import mask_from_array
 from blemish.imaging import open_image
 from blemish.inference import load

@@ -98,7 +98,9 @@ def import_weights(
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         training={"imported": path.name},
         licenses=Licenses(
-            weights=(network.weights_license or found.weights_license) if weights_license is None else weights_license,
+            weights=(network.weights_license or found.weights_license)
+            if weights_license is None
+            else weights_license,
             code=network.code_license or found.license,
         ),
     )

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from blemish.errors import BadInput, ExportRefused
+from blemish.evaluation.decision_differences import difference
 from blemish.export.detection_parity import strays, too_many
-from blemish.geometry import pairwise_iou
 from blemish.inference.backend import Backend
 from blemish.inference.predictor import Predictor
 from blemish.model_file import Contract, Fingerprints, ModelFile, ParityCertificate, write_model_file
@@ -20,8 +20,6 @@ from blemish.structures import Prediction, Sample
 
 Pair = tuple[Prediction, Prediction, Sample]
 Judge = Callable[[ModelFile], Contract]
-SAME_BOX_IOU = 0.9  # two detections are one object from here
-SAME_PLACE = 0.01  # of the image's longer side: how far a localized corner may move
 SMALLEST_SPREAD = 1e-5  # of an output's own size: what varies less over images is near-constant
 
 
@@ -182,66 +180,9 @@ def write_certified(
     return write_model_file(target, graph, certified, fingerprints)
 
 
-def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """How many decisions about one image differ, and the largest difference of any score.
-
-    Image-level: one decision a label that changes sides. Localization: one, where a corner moved by more
-    than a hundredth of the image. Detection and segmentation: the objects above their label's
-    threshold that the other side does not have, an object being the same where the label is and the boxes
-    overlap by .9.
-    """
-    changed: tuple[int, float] = before.task.hook("decision_differences")(before, after)
-    return changed
-
-
-def label_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """Return whether the one label of an image changes, and the largest score difference."""
-    return int(before.label_index[0] != after.label_index[0]), _score_difference(before, after)
-
-
-def threshold_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """Return how many labels cross their threshold, and the largest score difference."""
-    return int((before.decide() != after.decide()).sum()), _score_difference(before, after)
-
-
-def box_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """Return whether the one box of an image moves, and the larger of its shift and the score difference.
-
-    A box moves when a corner shifts by more than `SAME_PLACE` of the longer side.
-    """
-    assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
-    longer = max(before.size_hw or (1, 1))
-    shift = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
-    return int(shift > SAME_PLACE), max(_score_difference(before, after), shift)
-
-
-def object_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
-    """Return how many objects above their threshold have no counterpart, and the largest score difference."""
-    return _changed_objects(before, after), _score_difference(before, after)
-
-
-def _score_difference(before: Prediction, after: Prediction) -> float:
-    return float(np.abs(before.label_scores - after.label_scores).max(initial=0))
-
-
 def cpu_capability() -> str:
     """The processor's widest vector instructions, such as `avx512`; rounding differs between them."""
     return str(torch.backends.cpu.get_cpu_capability()).lower()
-
-
-def _changed_objects(before: Prediction, after: Prediction) -> int:
-    first, second = before.filter_scores(), after.filter_scores()
-    assert first.boxes_xyxy is not None and second.boxes_xyxy is not None  # noqa: S101  (a detector's)
-    overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
-    same = overlap >= SAME_BOX_IOU
-    same &= first.label_index[:, None] == second.label_index[None, :]
-    matched = 0
-    for row in range(len(first)):
-        best = int(np.where(same[row], overlap[row], -1).argmax()) if len(second) else 0
-        if len(second) and same[row, best]:
-            same[:, best] = False
-            matched += 1
-    return len(first) + len(second) - 2 * matched
 
 
 def _headline(kept: Sequence[Pair]) -> tuple[str, tuple[float | None, float | None]]:

@@ -99,7 +99,7 @@ CLASSIFICATION = Task.define(
             "target_encoder": "blemish.training.targets:label_shares_encoder",
             "validate": "blemish.training.validation:measure_scores",
             "report": "blemish.evaluation.image_level_report:score_image_level",
-            "decision_differences": "blemish.export.parity_certificate:label_differences",
+            "decision_differences": "blemish.evaluation.decision_differences:label_differences",
         },
     ),
     module=__name__,

@@ -121,7 +121,7 @@ LOCALIZATION = Task.define(
             "target_encoder": "blemish.training.targets:one_box_encoder",
             "validate": "blemish.training.validation:measure_box",
             "report": "blemish.evaluation.localization_report:score_localization",
-            "decision_differences": "blemish.export.parity_certificate:box_differences",
+            "decision_differences": "blemish.evaluation.decision_differences:box_differences",
         },
     ),
     module=__name__,

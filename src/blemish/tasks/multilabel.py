@@ -88,7 +88,7 @@ MULTILABEL = Task.define(
             "target_encoder": "blemish.training.targets:label_shares_encoder",
             "validate": "blemish.training.validation:measure_scores",
             "report": "blemish.evaluation.image_level_report:score_image_level",
-            "decision_differences": "blemish.export.parity_certificate:threshold_differences",
+            "decision_differences": "blemish.evaluation.decision_differences:threshold_differences",
         },
     ),
     module=__name__,

@@ -69,7 +69,7 @@ SEGMENTATION = Task.define(
             "synthetic_labels": synthetic_labels,
             "describe": describe,
             "report": "blemish.evaluation.detection_report:score_detection",
-            "decision_differences": "blemish.export.parity_certificate:object_differences",
+            "decision_differences": "blemish.evaluation.decision_differences:object_differences",
         },
     ),
     module=__name__,

@@ -1,0 +1,68 @@
+"""How two models decide about one image: the number of decisions that differ, for each task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blemish.geometry import pairwise_iou
+from blemish.structures import Prediction
+
+SAME_BOX_IOU = 0.9  # two detections with at least this overlap are one object
+SAME_PLACE = 0.01  # largest shift of the corner of a localized box, as a share of the longer side
+
+
+def difference(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """How many decisions about one image differ, and the largest difference of any score.
+
+    Image-level: one decision a label that changes sides. Localization: one, where a corner moved by more
+    than a hundredth of the image. Detection and segmentation: the objects above their label's
+    threshold that the other side does not have, an object being the same where the label is and the boxes
+    overlap by .9.
+    """
+    changed: tuple[int, float] = before.task.hook("decision_differences")(before, after)
+    return changed
+
+
+def label_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return whether the one label of an image changes, and the largest score difference."""
+    return int(before.label_index[0] != after.label_index[0]), _score_difference(before, after)
+
+
+def threshold_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return how many labels cross their threshold, and the largest score difference."""
+    return int((before.decide() != after.decide()).sum()), _score_difference(before, after)
+
+
+def box_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return whether the one box of an image moves, and the larger of its shift and the score difference.
+
+    A box moves when a corner shifts by more than `SAME_PLACE` of the longer side.
+    """
+    assert before.boxes_xyxy is not None and after.boxes_xyxy is not None  # noqa: S101  (a task with boxes)
+    longer = max(before.size_hw or (1, 1))
+    shift = float(np.abs(before.boxes_xyxy - after.boxes_xyxy).max(initial=0)) / longer
+    return int(shift > SAME_PLACE), max(_score_difference(before, after), shift)
+
+
+def object_differences(before: Prediction, after: Prediction) -> tuple[int, float]:
+    """Return how many objects above their threshold have no counterpart, and the largest score difference."""
+    return _changed_objects(before, after), _score_difference(before, after)
+
+
+def _score_difference(before: Prediction, after: Prediction) -> float:
+    return float(np.abs(before.label_scores - after.label_scores).max(initial=0))
+
+
+def _changed_objects(before: Prediction, after: Prediction) -> int:
+    first, second = before.filter_scores(), after.filter_scores()
+    assert first.boxes_xyxy is not None and second.boxes_xyxy is not None  # noqa: S101  (a detector's)
+    overlap = pairwise_iou(first.boxes_xyxy, second.boxes_xyxy)
+    same = overlap >= SAME_BOX_IOU
+    same &= first.label_index[:, None] == second.label_index[None, :]
+    matched = 0
+    for row in range(len(first)):
+        best = int(np.where(same[row], overlap[row], -1).argmax()) if len(second) else 0
+        if len(second) and same[row, best]:
+            same[:, best] = False
+            matched += 1
+    return len(first) + len(second) - 2 * matched
