@@ -402,3 +402,60 @@ def test_count_at_thresholds_and_image_presence_include_a_score_equal_to_the_thr
     assert counts.true_positives[0, 0] == 1 and counts.false_positives[0, 0] == 1
     assert image_presence(matches, thresholds)[0].tolist() == [True, True]
     assert object_confusion(matches, thresholds).matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_choose_object_thresholds_includes_a_score_equal_to_the_smallest_threshold():
+    square = (0, 0, 40, 40)
+    ground_truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.05)])
+    assert choose_object_thresholds(match_detections(found, ground_truths)).tolist() == [0.05, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("label", "box", "error"),
+    [
+        (0, (0, 0, 10, 10), "localization"),  # IoU 0.5 with an object of its label that is already matched
+        (1, (0, 0, 10, 10), "classification"),  # IoU 0.5 with an object of another label
+        (1, (0, 0, 2, 10), "background"),  # IoU 0.1 with an object of another label
+        (0, (0, 0, 2, 10), "localization"),  # IoU 0.1 with an object of its label
+        (1, (0, 0, 3, 10), "both"),
+        (0, (0, 0, 15, 10), "duplicate"),
+    ],
+)
+def test_tide_breakdown_at_the_iou_limits(label, box, error):
+    square = (0, 0, 20, 10)
+    ground_truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.9), row(0, label, box, 0.8)])
+    counts = tide_breakdown(match_detections(found, ground_truths)).count
+    assert counts == {name: int(name == error) for name in ERROR_TYPES}
+
+
+def test_tide_breakdown_corrects_the_best_detection_of_an_object():
+    ground_truths, found = scene(
+        [row(0, 0, (0, 0, 20, 10))],
+        [
+            row(0, 0, (0, 0, 8, 10), 0.9),  # two localization errors of one object
+            row(0, 0, (0, 0, 6, 10), 0.5),
+            row(0, 0, (100, 100, 110, 110), 0.7),  # background
+        ],
+    )
+    assert tide_breakdown(match_detections(found, ground_truths)).ap50_cost["localization"] == pytest.approx(
+        1
+    )
+
+
+def test_tide_breakdown_corrects_to_the_first_of_two_objects_with_equal_iou():
+    """The second object is matched already, so that a correction to it would leave the first one missed."""
+    ground_truths, found = scene(
+        [row(0, 0, (0, 0, 20, 10)), row(0, 0, (20, 0, 40, 10))],
+        [row(0, 0, (16, 0, 24, 10), 0.9), row(0, 0, (24, 0, 36, 10), 0.8)],
+    )
+    assert tide_breakdown(match_detections(found, ground_truths)).count["missed"] == 0
+
+
+def test_object_confusion_pairs_the_largest_iou_first():
+    ground_truths, found = scene(
+        [row(0, 0, (0, 0, 20, 10))],
+        [row(0, 2, (0, 0, 12, 10), 0.9), row(0, 1, (0, 0, 18, 10), 0.8)],
+        labels=3,
+    )
+    matrix = object_confusion(match_detections(found, ground_truths), np.zeros(3)).matrix
+    assert matrix.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]

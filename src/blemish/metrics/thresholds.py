@@ -104,8 +104,9 @@ def choose_threshold(
     below = np.append(ranking.scores[1:], highest_excluded)
     candidates, gap = (ranking.scores + below) / 2, ranking.scores - below
     if candidates[-1] < min_threshold:
+        # Then the lowest score is the neighbor that is closer to the threshold.
         candidates[-1] = min_threshold
-        gap[-1] = 2 * min(ranking.scores[-1] - min_threshold, min_threshold - highest_excluded)
+        gap[-1] = 2 * (ranking.scores[-1] - min_threshold)
     allowed = np.flatnonzero(gap >= min_gap)
     if not len(allowed):
         allowed = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
