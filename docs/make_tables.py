@@ -25,7 +25,7 @@ CLI_INTRODUCTION = """# Command line
 This page is generated from the commands by `make docs`. `blemish COMMAND --help` prints the same.
 
 ## Output and exit codes
-Standard output is an API; messages for people, warnings and progress go to standard error.
+Standard output is an API; messages, warnings and progress go to standard error.
 
 With `--json`, a command prints JSON documents and nothing else on standard output: one document, or one per line if it
 processes a stream (`predict`, `explain`, `benchmark`). Every document contains `schema_version` (now {version}). The number
