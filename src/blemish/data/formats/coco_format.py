@@ -170,7 +170,9 @@ def _annotation_files(path: Path) -> dict[str | None, Path]:
     for folder in (path, *(path / f for f in FOLDERS)):
         if folder.is_dir():
             found += [
-                f for f in sorted(folder.glob("*.json")) if not f.name.startswith(".") and _starts_like_coco(f)
+                f
+                for f in sorted(folder.glob("*.json"))
+                if not f.name.startswith(".") and _starts_like_coco(f)
             ]
     instances = [f for f in found if f.name.startswith("instances_")]
     found = instances or found

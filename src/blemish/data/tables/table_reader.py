@@ -155,7 +155,7 @@ def _text(path: Path) -> str:
 
 
 def _detect_delimiter(text: str) -> str:
-    """Return the delimiter that splits most of the first lines into one number of cells, the larger the better."""
+    """Return the delimiter that splits most of the first lines into the same number of cells."""
     sample = text[:20_000]
     if "\n" in sample and len(text) > len(sample):
         sample = sample[: sample.rfind("\n")]
