@@ -49,6 +49,14 @@ def test_label_of_one_split_has_the_same_index_in_all(draw, tmp_path):
     assert found.of_split("test")[0].ground_truth.label_index.tolist() == [1]
 
 
+def test_folder_next_to_split_folders_is_noted(draw, tmp_path):
+    for name in ("train/a/1.png", "train/b/2.png", "extra/a/3.png"):
+        draw(name)
+    found = open_dataset(tmp_path)
+    assert found.splits == {"train": 2}
+    assert any("'extra'" in n for n in found.notes)
+
+
 def test_images_in_no_label_folder_are_noted(draw, tmp_path):
     for name in ("a/1.png", "b/2.png", "stray.png"):
         draw(name)

@@ -223,6 +223,15 @@ def test_one_box_per_image_is_a_localization_set(three, table, text, options):
     assert found[0].size_hw == (20, 24)
 
 
+def test_boxes_drawn_at_the_stated_size_are_scaled_to_the_image(three, table):
+    text = (
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,48,40,r,2,4,22,16\nb.png,24,20,r,1,2,11,8\n"
+    )
+    found = open_dataset(table(text))  # the images are 24 pixels wide and 20 high
+    assert [s.ground_truth.boxes_xyxy.tolist() for s in found] == [BOX, BOX]
+    assert any(n.startswith("1 image") for n in found.notes)
+
+
 def test_several_boxes_per_image_are_a_detection_set(three, table):
     lines = "a.png,dent,1,2,11,8", "a.png,scratch,0,0,4,4", "b.png,dent,1,2,11,8", "c.png,,,,,"
     text = "\n".join(["filename,class,x1,y1,x2,y2", *lines])
