@@ -41,6 +41,16 @@ def objects(rows, images, labels, *, masks=None, areas=None):
     )
 
 
+def row(image, label, box, score=1.0, crowd=0, difficult=0):
+    """Return one row for `objects`."""
+    return [image, label, *box, score, crowd, difficult]
+
+
+def scene(ground_truth_rows, detection_rows, images=2, labels=2, areas=None):
+    """Return the ground truths and the detections of rows."""
+    return objects(ground_truth_rows, images, labels, areas=areas), objects(detection_rows, images, labels)
+
+
 def ellipse(box, size_hw=SIZE_HW):
     """Return the mask of an ellipse in a box."""
     x1, y1, x2, y2 = box

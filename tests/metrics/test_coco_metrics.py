@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scenes import objects, pycocotools_eval, random_scene
+from scenes import objects, pycocotools_eval, random_scene, row, scene
 
 from blemish.geometry import rle_from_text
 from blemish.metrics.average_precision import COCO_METRICS, accumulate
@@ -49,14 +49,6 @@ def test_accumulate_masks(seed):
     ground_truths, detections = random_scene(seed, masks=True, images=12, levels=20)
     ours = assert_equal_to_pycocotools(ground_truths, detections)
     assert 0.05 < ours.metric("ap") < 0.95
-
-
-def row(image, label, box, score=1.0, crowd=0):
-    return [image, label, *box, score, crowd, 0]
-
-
-def scene(ground_truth_rows, found_rows, images=2, labels=2, areas=None):
-    return objects(ground_truth_rows, images, labels, areas=areas), objects(found_rows, images, labels)
 
 
 def test_match_detections_a_crowd_is_matched_by_many_and_counts_for_none():

@@ -233,3 +233,15 @@ def test_fit_temperature_of_separable_constant_and_empty_data():
     assert calibration.fit_temperature(np.zeros((0, 2)), np.zeros(0, int)) == 1
     with raises("bad-input.not-finite", "row 0", "inf"):
         calibration.fit_temperature(np.array([[np.inf, 0.0]]), np.array([0]))
+
+
+def test_apply_thresholds_includes_a_probability_equal_to_the_threshold():
+    decided = classification.apply_thresholds(np.array([[0.5, 0.5, 0.4]]), np.array([0.5, 0.6, 0.3]))
+    assert decided.tolist() == [[True, False, True]]
+
+
+def test_fit_temperature_of_a_single_sigmoid_label():
+    logits = np.array([[4.0], [4.0], [4.0], [-4.0], [-4.0], [-4.0]])
+    ground_truth = np.array([[True], [True], [False], [False], [False], [True]])
+    # Each decision is correct 2 times in 3, so that sigmoid(4 / temperature) is 2/3.
+    assert calibration.fit_temperature(logits, ground_truth) == pytest.approx(4 / np.log(2))

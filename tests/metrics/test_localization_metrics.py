@@ -50,5 +50,7 @@ def test_box_errors_metrics_count_an_iou_equal_to_the_limit():
     metrics = BoxErrors.of(np.array([[0, 0, 10, 10]]), np.array([[0, 5, 10, 10]])).metrics()
     assert metrics["iou_50"] == 1
     assert metrics["iou_75"] == 0
+    metrics = BoxErrors.of(np.array([[0, 0, 8, 6]]), np.array([[0, 0, 8, 8]])).metrics()
+    assert metrics["iou_75"] == 1
     with raises("bad-input.shape", "(2, 4)", "(1, 4)"):
         BoxErrors.of(np.zeros((2, 4)), np.zeros((1, 4)))

@@ -1,4 +1,6 @@
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+sys.path.insert(0, str(Path(__file__).parent))
+from scenes import row, scene
+
 from blemish.metrics.calibration import log_losses
 from blemish.metrics.classification import count_outcomes, weighted_mean
+from blemish.metrics.coco_matching import match_detections
 from blemish.metrics.intervals import bootstrap, percentile_interval, resample
 from blemish.metrics.ranking import Ranking
-from blemish.metrics.thresholds import choose_threshold, choose_thresholds
+from blemish.metrics.thresholds import choose_object_thresholds, choose_threshold, choose_thresholds
 from blemish.testing import raises
 
 cells = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=40)
@@ -143,3 +149,53 @@ def test_resample_draws_every_image_and_every_group_equally_often():
     np.testing.assert_allclose(drawn.var(1), 6 / 7, atol=0.1)
     groups = np.concatenate(list(resample(3, groups=["c", "a", "b"], resamples=4000, seed=1)), axis=1)
     np.testing.assert_allclose(groups.mean(1), 1, atol=0.08)
+
+
+def test_choose_object_thresholds_puts_the_smallest_threshold_in_a_gap():
+    """At exactly 0.05, rounding in another runtime would change decisions."""
+    square, other = (0, 0, 40, 40), (100, 0, 140, 40)
+    ground_truths, detections = scene(
+        [row(0, 0, square)], [row(0, 0, square, 0.06), row(0, 0, other, 0.0499)]
+    )
+    assert choose_object_thresholds(match_detections(detections, ground_truths))[0] == pytest.approx(
+        (0.06 + 0.0499) / 2
+    )
+    both = [row(0, 0, square), row(0, 0, other)]
+    ground_truths, detections = scene(both, [row(0, 0, other, 0.05 + 1e-7), row(0, 0, square, 0.2)])
+    assert choose_object_thresholds(match_detections(detections, ground_truths))[0] == pytest.approx(
+        (0.2 + 0.05) / 2, abs=1e-4
+    )
+
+
+def test_choose_object_thresholds_includes_a_score_equal_to_the_smallest_threshold():
+    square = (0, 0, 40, 40)
+    ground_truths, found = scene([row(0, 0, square)], [row(0, 0, square, 0.05)])
+    assert choose_object_thresholds(match_detections(found, ground_truths)).tolist() == [0.05, 0.5]
+
+
+def test_choose_threshold_takes_the_higher_of_equally_good_and_equally_wide_gaps():
+    scores, ground_truth = np.array([1, 0.75, 0.5, 0.25]), np.array([True, False, False, True])
+    assert choose_threshold(scores, ground_truth) == 0.875  # F1 is 2/3 for one positive decision and for four
+
+
+def test_choose_threshold_accepts_a_gap_equal_to_the_smallest_gap():
+    scores, ground_truth = np.array([0.75, 0.5]), np.array([True, False])
+    assert choose_threshold(scores, ground_truth, min_gap=0.25) == 0.625
+
+
+def test_choose_threshold_counts_missed_objects_as_false_negatives():
+    scores, ground_truth = np.array([0.9, 0.8, 0.7, 0.6, 0.4]), np.array([True, False, False, False, True])
+    assert choose_threshold(scores, ground_truth) == pytest.approx(0.85)
+    assert choose_threshold(scores, ground_truth, false_negatives=2) == pytest.approx(0.2)
+
+
+def test_choose_threshold_without_positives_keeps_its_distance_from_scores():
+    assert choose_threshold(np.array([0.50005, 0.1]), np.zeros(2, bool)) == pytest.approx(0.300025)
+
+
+def test_choose_object_thresholds_leaves_out_ignored_detections():
+    square, crowd = (0, 0, 40, 40), (100, 0, 140, 40)
+    ground_truths, found = scene(
+        [row(0, 0, square), row(0, 0, crowd, crowd=1)], [row(0, 0, square, 0.3), row(0, 0, crowd, 0.1)]
+    )
+    assert choose_object_thresholds(match_detections(found, ground_truths))[0] == pytest.approx(0.15)
