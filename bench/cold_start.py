@@ -1,11 +1,11 @@
-"""One image, the whole process: `blemish predict` beside scripts that import torch and do the same.
+"""Compare `blemish predict` on one image with scripts that import torch and do the same, per process.
 
     python bench/cold_start.py [--runs 7]
 
-The network is a ResNet-18 at 224 px with random weights, once as a model file, once as a state dict of
-torchvision's. The scripts do what most people write: import torch and torchvision (and lightning), open,
-resize, normalise, run, softmax, print. Everything is warm and compiled to bytecode; runs are interleaved
-and the median counts. Blemish promises at most .25 of the plain script and .15 of the one with lightning.
+The network is a ResNet-18 at 224 px with random weights, as a model file and as a state dict of torchvision.
+The scripts are typical: import torch and torchvision (and lightning), open, resize, normalize, run, softmax,
+print. Everything is cached and compiled to bytecode; runs are interleaved, and the median counts. The targets
+are at most .25 of the time of the plain script and .15 of the one with lightning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
-PROMISES = {"torch + torchvision": 0.25, "torch + torchvision + lightning": 0.15}
+TARGETS = {"torch + torchvision": 0.25, "torch + torchvision + lightning": 0.15}
 
 SETUP = """
 import io, sys
@@ -70,11 +70,11 @@ print(f"{photo}: Label {best} {scores[best]:.1%}")
 
 
 def main() -> int:
-    """Print the table; 1 where a promise is not kept."""
+    """Print the table; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=7, help="of each process")
+    parser.add_argument("--runs", type=int, default=7, help="runs of each process")
     runs = parser.parse_args().runs
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -90,22 +90,22 @@ def main() -> int:
             "torch + torchvision + lightning": [*python, "-c", "import lightning\n" + SCRIPT, weights, photo],
         }
         seconds: dict[str, list[float]] = {label: [] for label in commands}
-        answers = {}
+        outputs = {}
         for turn in range(runs + 1):
             for label, command in commands.items():
-                started = time.perf_counter()
+                start = time.perf_counter()
                 done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-                answers[label] = done.stdout.strip()
-                if turn:  # the first one compiles and warms
-                    seconds[label].append(time.perf_counter() - started)
+                outputs[label] = done.stdout.strip()
+                if turn:  # the first run compiles and fills caches
+                    seconds[label].append(time.perf_counter() - start)
     medians = {label: statistics.median(times) for label, times in seconds.items()}
     ours = medians["blemish predict"]
-    print(f"{'whole process, one image':34}{'median s':>10}{'least s':>10}{'blemish /':>11}{'promise':>9}")
+    print(f"{'whole process, one image':34}{'median s':>10}{'min s':>10}{'blemish /':>11}{'target':>9}")
     for label, median in medians.items():
-        promise = f"{PROMISES[label]:.2f}" if label in PROMISES else ""
-        print(f"{label:34}{median:10.2f}{min(seconds[label]):10.2f}{ours / median:11.3f}{promise:>9}")
-    print("answers:", {label: answer.rpartition(": ")[2] for label, answer in answers.items()})
-    return int(any(ours > promise * medians[label] for label, promise in PROMISES.items()))
+        target = f"{TARGETS[label]:.2f}" if label in TARGETS else ""
+        print(f"{label:34}{median:10.2f}{min(seconds[label]):10.2f}{ours / median:11.3f}{target:>9}")
+    print("outputs:", {label: text.rpartition(": ")[2] for label, text in outputs.items()})
+    return int(any(ours > target * medians[label] for label, target in TARGETS.items()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Does an imported YOLO find what Ultralytics finds, and how much faster?
+"""Compare the detections and the speed of an imported YOLO with those of Ultralytics.
 
     blemish import yolo11n.pt --model yolo11n --output yolo11n.onnx
     python bench/detector_parity.py --model-file yolo11n.onnx --weights yolo11n.pt --data cars/val/images
 
 Needs the extra `yolo`. Prints the share of detections with score >= .25, on either side, that the other side
 has with the same label, IoU >= .99 and a score within 1e-3; for segmentation also the IoU of the masks; then
-images a second over the whole folder, from file to result, each side at its best settings.
+images per second over the whole folder, from file to result, each side at its best settings.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import blemish
 from blemish.geometry import mask_from_array, mask_iou, pairwise_iou
 from blemish.inference.sources import find_paths
 
-FLOOR, MIN_IOU, MAX_GAP = 0.25, 0.99, 1e-3
+MIN_SCORE, MIN_IOU, MAX_GAP = 0.25, 0.99, 1e-3
 
 
 def ultralytics_model(name, weights):
@@ -40,7 +40,7 @@ def ultralytics_model(name, weights):
 
 
 def theirs(model, paths, **how):
-    """Boxes, scores, labels and masks of each image, by Ultralytics' own path."""
+    """Yield the boxes, scores, labels and masks of each image, from Ultralytics."""
     for start in range(0, len(paths), 32):
         chunk = [str(p) for p in paths[start : start + 32]]
         for result in model.predict(chunk, stream=True, verbose=False, device="cpu", **how):
@@ -50,24 +50,24 @@ def theirs(model, paths, **how):
 
 
 def unmatched(first, second):
-    """How many of the first side's detections the second has not, and the mask IoU of those it has."""
+    """Return how many detections of the first side the second lacks, and the mask IoU of the others."""
     boxes, scores, labels = first[:3]
     if not len(boxes):
         return 0, []
     if not len(second[0]):
-        return int((scores >= FLOOR).sum()), []
+        return int((scores >= MIN_SCORE).sum()), []
     same = pairwise_iou(boxes, second[0]) >= MIN_IOU
     same &= np.abs(scores[:, None] - second[1]) <= MAX_GAP
     same &= labels[:, None] == second[2]
     overlaps = []
     if first[3] is not None and second[3] is not None:
-        rows = np.flatnonzero(same.any(1) & (scores >= FLOOR))
+        rows = np.flatnonzero(same.any(1) & (scores >= MIN_SCORE))
         twins = same[rows].argmax(1)
         overlaps = [
             float(mask_iou([first[3][row]], [second[3][twin]])[0, 0])
             for row, twin in zip(rows, twins, strict=True)
         ]
-    return int((~same.any(1) & (scores >= FLOOR)).sum()), overlaps
+    return int((~same.any(1) & (scores >= MIN_SCORE)).sum()), overlaps
 
 
 def parity(predictor, model, paths, name):
@@ -75,7 +75,7 @@ def parity(predictor, model, paths, name):
     overlaps = []
     worst = ""
     outcomes = predictor.stream(paths)
-    low = FLOOR - MAX_GAP
+    low = MIN_SCORE - MAX_GAP
     whole = {"retina_masks": True} if name.endswith("-seg") else {}
     for path, outcome, found in zip(paths, outcomes, theirs(model, paths, conf=low, **whole), strict=True):
         ours = outcome.prediction
@@ -87,22 +87,22 @@ def parity(predictor, model, paths, name):
         for one, two in ((mine, there), (there, mine)):
             lacking, iou = unmatched(one, two)
             missing += lacking
-            total += int((one[1] >= FLOOR).sum())
+            total += int((one[1] >= MIN_SCORE).sum())
             overlaps += iou
             worst = path.name if lacking else worst
     share = 1 - missing / max(total, 1)
-    print(f"{len(paths)} images, {total} detections with score >= {FLOOR} on both sides together")
+    print(f"{len(paths)} images, {total} detections with score >= {MIN_SCORE} on both sides together")
     print(
         f"matched (IoU >= {MIN_IOU}, score within {MAX_GAP:g}): {share:.2%}"
         + (f", last miss in {worst}" if worst else "")
     )
     if overlaps:
-        print(f"mask IoU of matched detections: mean {np.mean(overlaps):.4f}, least {np.min(overlaps):.4f}")
+        print(f"mask IoU of matched detections: mean {np.mean(overlaps):.4f}, min {np.min(overlaps):.4f}")
     return share
 
 
 def best_rates(sides, count, rounds):
-    """Images a second of each side at its best setting; they take turns, so that noise hits all."""
+    """Return the images per second of each side at its best setting; the sides alternate."""
     rates = {(side, setting): 0.0 for side, (settings, _) in sides.items() for setting in settings}
     processor = dict.fromkeys(rates, float("inf"))
     for side, setting in rates:
@@ -120,7 +120,7 @@ def best_rates(sides, count, rounds):
         shown = ", ".join(f"batch {one[1]}: {rate:.2f}" for one, rate in own.items())
         print(
             f"{side}: {best[side][0]:.2f} images/s ({shown}), "
-            f"{1000 * best[side][1]:.0f} ms of processor time an image"
+            f"{1000 * best[side][1]:.0f} ms of processor time per image"
         )
     return best
 
@@ -148,18 +148,18 @@ def main():
     except blemish.errors.BlemishError as error:
         print(f"openvino: {error}")
     sides = {
-        f"Blemish, {name}": ((1, 4), lambda b, n, p=p: list(p.stream(some[:n], b, min_score=FLOOR)))
+        f"Blemish, {name}": ((1, 4), lambda b, n, p=p: list(p.stream(some[:n], b, min_score=MIN_SCORE)))
         for name, p in predictors.items()
     }
     sides["Ultralytics, PyTorch"] = (
         (1, 4, 8),
-        lambda batch, n: list(theirs(model, some[:n], conf=FLOOR, batch=batch)),
+        lambda batch, n: list(theirs(model, some[:n], conf=MIN_SCORE, batch=batch)),
     )
     *ours, other = best_rates(sides, len(some), given.rounds).values()
     for side, rate in zip(sides, ours, strict=False):
         print(
-            f"{side} / Ultralytics: {rate[0] / other[0]:.2f} by the clock (wanted: 1.3), "
-            f"{other[1] / rate[1]:.2f} by processor time"
+            f"{side} / Ultralytics: {rate[0] / other[0]:.2f} in wall-clock time (target: 1.3), "
+            f"{other[1] / rate[1]:.2f} in processor time"
         )
     sys.exit(share < 0.99)
 

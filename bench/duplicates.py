@@ -1,11 +1,11 @@
-"""Near-identical images among many: time, memory, precision and recall on planted copies.
+"""Measure the search for near duplicates: time, memory, precision and recall on planted copies.
 
     python bench/duplicates.py [--images 50000] [--planted 2000]
 
-Every image is a picture of its own: patches of several sizes, as no other has them. Some get a copy:
-resized to 60 %, recompressed at quality 50, brightened by 20 %, cropped by 10 % anywhere, or mirrored. A
-pair that is reported and was not planted counts against precision. Blemish promises 50,000 images in
-minutes on two cores in under 1 GB.
+Every image is different: patches of several sizes from its own seed. Some get a copy: resized to 60 %,
+recompressed at quality 50, brightened by 20 %, cropped by 10 % at a random position, or mirrored. A reported
+pair that was not planted counts against precision. The target is 50,000 images in minutes on two cores in
+less than 1 GB.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from PIL import Image, ImageEnhance
 from blemish.data.duplicates import find_copies, image_signatures
 
 SIZE = (320, 240)
-PATCHES = ((6, 4), (14, 3), (40, 2))  # patches a side, and how much they weigh
+PATCHES = ((6, 4), (14, 3), (40, 2))  # patches per side, and their weight
 
 
-def picture(seed: int) -> Image.Image:
-    """A picture that no other seed draws."""
+def synthetic_image(seed: int) -> Image.Image:
+    """Return an image that no other seed gives."""
     rng = np.random.default_rng(seed)
     layers = []
     for patches, weight in PATCHES:
         coarse = Image.fromarray(rng.integers(0, 255, (patches, patches), np.uint8))
         layers.append(weight * np.asarray(coarse.resize(SIZE, Image.Resampling.BICUBIC), np.float32))
-    grey = sum(layers) / sum(w for _, w in PATCHES)
+    gray = sum(layers) / sum(w for _, w in PATCHES)
     tint = rng.uniform(0.7, 1, 3)
-    return Image.fromarray((grey[:, :, None] * tint).astype(np.uint8))
+    return Image.fromarray((gray[:, :, None] * tint).astype(np.uint8))
 
 
 def recompressed(image: Image.Image, _: np.random.Generator) -> Image.Image:
@@ -63,17 +63,17 @@ COPIES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
 
 
 def write_images(root: Path, count: int, planted: int) -> tuple[list[Path], dict[tuple[int, int], str]]:
-    """The images, and the kind of every planted pair."""
+    """Write the images; return their paths and the kind of every planted pair."""
     originals = count - planted
     kinds = list(COPIES)
     paths = [root / f"{i:06d}.jpg" for i in range(count)]
 
     def one(position: int) -> None:
         if position < originals:
-            picture(position).save(paths[position], quality=92)
+            synthetic_image(position).save(paths[position], quality=92)
             return
         source, rng = position - originals, np.random.default_rng(10**9 + position)
-        COPIES[kinds[source % len(kinds)]](picture(source), rng).save(paths[position], quality=90)
+        COPIES[kinds[source % len(kinds)]](synthetic_image(source), rng).save(paths[position], quality=90)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, range(count), chunksize=64))
@@ -100,7 +100,7 @@ def main() -> None:
     print(f"{'open':12}{opened - started:>10.1f}{opened_processor - processor:>12.1f}")
     print(f"{'compare':12}{done - opened:>10.1f}{done_processor - opened_processor:>12.1f}")
     unit = 1 if sys.platform == "darwin" else 1024
-    print(f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6:,.0f} MB")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6:,.0f} MB")
     right = found & planted.keys()
     print(f"precision {len(right) / max(len(found), 1):.4f} ({len(found):,} pairs)")
     for kind in COPIES:

@@ -1,13 +1,13 @@
-"""Every verb of a model file on every run that is given: export, info, explain, benchmark, push and hf://.
+"""Run every command on the model files of some runs: export, info, explain, benchmark, push and hf://.
 
-Each is the command that people type, in a process of its own, and what it leaves behind is looked at: the
-certificate, the map, the same verdict from the Hub as from the file. The Hub is a stub on this machine.
+Each command runs in its own process as users type it, and its results are checked: the certificate, the
+heatmap, the same decision from the Hub as from the file. The Hub is a stub on this machine.
 
     python bench/every_feature.py runs/demo/run runs/cars=cars
-    python bench/every_feature.py                 # a small network that learns drawn panels first
+    python bench/every_feature.py                 # trains a small network on synthetic panels first
 
-A run is a folder, or FOLDER=DATA where its images have moved; it stays as it is. A cell is seconds and
-what came out; `refused` is an answer too, where it is the right one. The exit code is 1 if anything failed.
+A run is a folder, or FOLDER=DATA if its images have moved; it is not changed. A cell contains the seconds and
+the result; `refused` is the expected result of some cells. The exit code is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from blemish.export.reexport import validation_samples
 from blemish.model_file import read_model_file
 
 METHODS = ("grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise")
-LOOKS = {"score-cam": 48, "occlusion": 65, "rise": 96}
+MAX_EVALS = {"score-cam": 48, "occlusion": 65, "rise": 96}
 GRADIENTS = METHODS[:5]
 REPOSITORY = "ada/cells"
 ON_CARD = ("## What it answers", "## How to run it", "## Data", "## Figures", "## Limits", "## Licenses")
@@ -38,29 +38,29 @@ SCREEN_LINES = 24
 
 
 class Failed(Exception):
-    """What a verb left behind is not what it promises."""
+    """A command returned a wrong result."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="RUN[=DATA]")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--count", type=int, default=8, help="images that are timed")
-    parser.add_argument("--output", type=Path, help="keep copies, maps and cards here")
+    parser.add_argument("--count", type=int, default=8, help="number of images to time")
+    parser.add_argument("--output", type=Path, help="keep model files, heatmaps and cards in this folder")
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = given.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         columns, failed = {}, False
-        for run in given.runs or [drawn_run(folder)]:
+        for run in given.runs or [synthetic_run(folder)]:
             source, _, data = run.partition("=")
-            verbs = Verbs(Path(source), Path(data) if data else None, folder, given)
-            columns[verbs.name] = dict(verbs.all())
-            failed = failed or any(cell.startswith("FAILED") for cell in columns[verbs.name].values())
+            commands = Commands(Path(source), Path(data) if data else None, folder, given)
+            columns[commands.name] = dict(commands.all())
+            failed = failed or any(cell.startswith("FAILED") for cell in columns[commands.name].values())
         print_table(columns)
     return int(failed)
 
 
-def drawn_run(folder: Path) -> str:
+def synthetic_run(folder: Path) -> str:
     blemish("data", "synthesize", "panels", "--count", 60, "--size", 96, "--output", folder / "panels")
     words = ("--set", "task=detection", "--model", "ssd300-resnet50", "--weights", "none", "--epochs", 1)
     small = ("--set", "model.input_size=96", "--set", "model.options.backbone=resnet18")
@@ -69,8 +69,8 @@ def drawn_run(folder: Path) -> str:
     return str(run)
 
 
-class Verbs:
-    """One run, and every verb on it."""
+class Commands:
+    """One run, and every command on it."""
 
     def __init__(self, source: Path, data: Path | None, folder: Path, given: argparse.Namespace) -> None:
         self.name = source.name if source.name != "run" else source.parent.name
@@ -85,19 +85,19 @@ class Verbs:
         made = read_model_file(self.run / "model.onnx")
         self.contract = made.contract
         self.many = self.contract.task in ("detection", "segmentation")
-        self.image = self._telling(data, made)
+        self.image = self._image_with_objects(data, made)
 
-    def _telling(self, data: Path | None, made) -> Path:
-        """The first image in which the model sees something."""
+    def _image_with_objects(self, data: Path | None, made) -> Path:
+        """Return the first image, or for detectors the one with the highest score."""
         paths = [s.path for s in validation_samples(made, data)][:60]
-        said = blemish("predict", *paths, "--model", made.path, *self.threads, "--json").splitlines()
-        rows = [(path, json.loads(line)) for path, line in zip(paths, said, strict=True)]
+        lines = blemish("predict", *paths, "--model", made.path, *self.threads, "--json").splitlines()
+        rows = [(path, json.loads(line)) for path, line in zip(paths, lines, strict=True)]
         if not self.many:
             return rows[0][0]
         return max(rows, key=lambda row: max((x["score"] for x in objects(row[1])), default=0))[0]
 
     def all(self) -> Iterator[tuple[str, str]]:
-        """Name and cell of every row of the table."""
+        """Yield the name and the cell of every row of the table."""
         yield "task", f"{self.contract.task}, {self.contract.architecture}"
         yield self._cell("export --precision fp32", lambda: self._export("fp32"))
         yield self._cell("export --precision fp16", lambda: self._export("fp16"))
@@ -114,11 +114,11 @@ class Verbs:
             yield self._cell(f"benchmark --backend {backend}", lambda b=backend: self._benchmark(b))
         yield from self._hub()
 
-    def _cell(self, name: str, verb: Callable[[], str]) -> tuple[str, str]:
+    def _cell(self, name: str, command: Callable[[], str]) -> tuple[str, str]:
         start = time.perf_counter()
         try:
-            said = verb()
-            cell = f"{time.perf_counter() - start:.1f} s" + (f": {said}" if said else "")
+            result = command()
+            cell = f"{time.perf_counter() - start:.1f} s" + (f": {result}" if result else "")
         except Failed as error:
             cell = f"FAILED: {error}"
         print(f"{self.name}: {name}: {cell}", file=sys.stderr, flush=True)
@@ -138,7 +138,7 @@ class Verbs:
         elif code:
             raise Failed(error)
         proof = json.loads(out)
-        check(proof["passed"] != bool(refused), "the certificate does not say what happened")
+        check(proof["passed"] != bool(refused), "the certificate contradicts the exit code")
         if precision == "fp32":
             return f"{proof['decisions_changed']} changed, difference {proof['max_difference']:.1e}"
         share = self.half.stat().st_size / self.file.stat().st_size
@@ -148,7 +148,7 @@ class Verbs:
 
     def _info(self) -> str:
         lines = blemish("info", self.file).splitlines()
-        check(len(lines) <= SCREEN_LINES, f"{len(lines)} lines are no screen")
+        check(len(lines) <= SCREEN_LINES, f"{len(lines)} lines do not fit on a screen")
         facts = json.loads(blemish("info", self.file, "--json"))
         check(facts["certified"], "the fp32 file is not certified")
         return f"{len(lines)} lines"
@@ -163,32 +163,34 @@ class Verbs:
     def _explained(self, model: Path | str, method: str, *, refused: bool = False) -> str:
         out = self.maps / Path(model).name
         words = ["explain", self.image, "--model", model, "--output", out, "--method", method]
-        words += ["--max-evals", LOOKS[method]] if method in LOOKS else []
+        words += ["--max-evals", MAX_EVALS[method]] if method in MAX_EVALS else []
         if self.many and not refused:
             words += ["--label", self._best_label()]
-        code, said, error = run(*words, *self.threads, "--json")
+        code, out_text, error = run(*words, *self.threads, "--json")
         if refused:
             check(code == 2 and "use --method occlusion or rise" in error, f"not refused: {error}")
             return "refused, needs the run"
         check(code == 0, error)
-        rows = [json.loads(line) for line in said.splitlines()]
-        check(bool(rows), "no map was made")
+        rows = [json.loads(line) for line in out_text.splitlines()]
+        check(bool(rows), "no heatmap was written")
         for row in rows:
             values = np.load(out / row["files"]["array"])
-            check(bool(np.isfinite(values).all()), "a map that is not a number")
-            check(float(np.ptp(values)) > 0, "a map that is the same everywhere")
+            check(bool(np.isfinite(values).all()), "a heatmap is not finite")
+            check(float(np.ptp(values)) > 0, "a heatmap is constant")
         return f"{len(rows)} x {rows[0]['forward_passes']} forward passes"
 
     def _best_label(self) -> str:
-        said = json.loads(blemish("predict", self.image, "--model", self.file, "--json").splitlines()[0])
-        seen = objects(said) or [{"score": 0, "label": self.contract.labels[0].name}]
+        prediction = json.loads(
+            blemish("predict", self.image, "--model", self.file, "--json").splitlines()[0]
+        )
+        seen = objects(prediction) or [{"score": 0, "label": self.contract.labels[0].name}]
         return max(seen, key=lambda x: x["score"])["label"]
 
     def _benchmark(self, backend: str) -> str:
         model = self.run if backend == "torch" else self.file
         words = ("benchmark", self.image.parent, "--model", model, "--backend", backend)
-        said = blemish(*words, "--count", self.count, *self.threads, "--json")
-        speed = json.loads(said)
+        output = blemish(*words, "--count", self.count, *self.threads, "--json")
+        speed = json.loads(output)
         whole, network = (speed["latency_ms"][stage]["p50"] for stage in ("total", "infer"))
         return f"{whole:.0f} ms (network {network:.0f}), {speed['peak_memory_mib']:.0f} MiB"
 
@@ -216,27 +218,27 @@ class Verbs:
         return f"{len(server.files)} files, a card of {len(card.splitlines())} lines"
 
     def _same(self, here: str) -> str:
-        said = blemish("predict", self.image, "--model", f"hf://{REPOSITORY}", *self.threads, "--json")
-        check(answer(said) == answer(here), "another verdict than the file's")
-        return "same verdict"
+        output = blemish("predict", self.image, "--model", f"hf://{REPOSITORY}", *self.threads, "--json")
+        check(decision(output) == decision(here), "the decision differs from the file's")
+        return "same decision"
 
     def _explain_fetched(self) -> str:
         return self._explained(f"hf://{REPOSITORY}", "occlusion" if self.many else "grad-cam")
 
 
-def objects(said: dict) -> list[dict]:
-    return said["detections"]
+def objects(prediction: dict) -> list[dict]:
+    return prediction["detections"]
 
 
-def answer(said: str) -> dict:
-    """A prediction's JSON without what names the file and the clock."""
-    row = json.loads(said.splitlines()[0])
+def decision(output: str) -> dict:
+    """Return the JSON of a prediction without the model file and the times."""
+    row = json.loads(output.splitlines()[0])
     return {key: value for key, value in row.items() if key not in ("model", "seconds", "timing")}
 
 
-def check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise Failed(otherwise)
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise Failed(message)
 
 
 def run(*words) -> tuple[int, str, str]:

@@ -1,7 +1,7 @@
-"""What training gains by doing work once, and what one image costs a fusion.
+"""Measure the caches of training, and the overhead of prediction over ONNX Runtime.
 
-Kept features of a frozen trunk (needs --cells and --weights), reduced copies of images of 12 megapixels
-(--large N), and one image through `Predictor.predict` beside ONNX Runtime alone (--fusion).
+Cached features of a frozen backbone (needs --cells and --weights), cached resized copies of images of 12
+megapixels (--large N), and one image through `Predictor.predict` and through ONNX Runtime alone (--fusion).
 
     python bench/faster_training.py --cells cells/data.csv --weights mobilenet_v2.pth --large 12 --fusion
 """
@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 
 def trained(settings, folder):
-    """A training without its export."""
+    """Train without the export."""
     from blemish.training import read_recipe, trainer
     from blemish.training.run import train
 
@@ -27,13 +27,13 @@ def trained(settings, folder):
     return train(read_recipe(overrides=settings), output=folder, device="cpu")
 
 
-def from_the_second(run):
-    """Milliseconds an image, the best epoch but the first."""
+def best_ms_per_image(run):
+    """Return the milliseconds per image of the best epoch after the first."""
     return min(row["ms_per_image"] for row in run.history[1:])
 
 
 def kept_features(cells, weights, folder):
-    """A frozen trunk that sees every image in every epoch, beside one that sees it once."""
+    """Compare a frozen backbone that runs in every epoch with one whose features are cached."""
     settings = {
         "data.path": str(cells),
         "data.normalization": "imagenet",
@@ -49,16 +49,16 @@ def kept_features(cells, weights, folder):
     often = trained({**settings, "training.feature_cache": "off"}, folder / "often")
     once = trained(settings, folder / "once")
     return {
-        "what": "features of a frozen trunk kept",
-        "ms an image": [round(from_the_second(run), 3) for run in (often, once)],
-        "times as fast": round(from_the_second(often) / from_the_second(once), 1),
+        "what": "cached features of a frozen backbone",
+        "ms per image": [round(best_ms_per_image(run), 3) for run in (often, once)],
+        "times as fast": round(best_ms_per_image(often) / best_ms_per_image(once), 1),
         "macro F1": [round(run.metrics["macro_f1"], 4) for run in (often, once)],
         "log loss": [round(run.metrics["log_loss"], 6) for run in (often, once)],
     }
 
 
 def reduced_copies(count, folder):
-    """Images of 12 megapixels decoded in every epoch, beside reduced copies of them."""
+    """Compare decoding images of 12 megapixels in every epoch with cached resized copies."""
     from blemish.data.synthetic import panels, save_image
 
     data = folder / "large"
@@ -83,15 +83,15 @@ def reduced_copies(count, folder):
         each = trained({**settings, "data.image_cache_gb": 0}, folder / f"{name} files")
         copies = trained(settings, folder / f"{name} copies")
         out[name] = {
-            "images a second": [round(1000 / from_the_second(run), 1) for run in (each, copies)],
-            "times as fast": round(from_the_second(each) / from_the_second(copies), 1),
+            "images per second": [round(1000 / best_ms_per_image(run), 1) for run in (each, copies)],
+            "times as fast": round(best_ms_per_image(each) / best_ms_per_image(copies), 1),
             "loss": [round(run.history[-1]["train_loss"], 4) for run in (each, copies)],
         }
     return out
 
 
 def fusion(folder, rounds):
-    """One image by `Predictor.predict`, beside ONNX Runtime on ready arrays plus opening the file."""
+    """Compare `Predictor.predict` with ONNX Runtime on prepared arrays plus decoding the image."""
     import onnxruntime
     import torch
 

@@ -1,8 +1,8 @@
-"""The four image-level recipes from first to last: trained, killed, resumed, exported, evaluated, asked.
+"""Run the four image-level recipes end to end: train, kill, resume, export, evaluate, predict.
 
-Each is shortened until a CPU can do it in a minute or two, and begins with random weights, so its figures
-say that the way works and not how good the system is. The training is killed with SIGKILL in the middle of
-an epoch and resumed; a second one of the same recipe is left alone, and both must end with the same weights.
+Each is shortened for a CPU to a minute or two and starts from random weights: the numbers show that every
+step works, not how good the system is. The training is killed with SIGKILL in the middle of an epoch and
+resumed; a second run of the same recipe is not interrupted, and both must end with the same weights.
 
     blemish data synthesize vehicles --count 120 --size 96 --output vehicles
     python bench/image_systems.py --cells cells/data.csv --boxes raccoon/single_box.csv --vehicles vehicles
@@ -32,7 +32,7 @@ SHORT = {
     "damagelens-resnet18": {
         "model.input_size": 64,
         "training.epochs": 6,
-        # From random weights everything has to learn, and faster than what was learned before.
+        # From random weights all layers must be trained, at a higher learning rate.
         "model.trainable": None,
         "training.optimizer": {"name": "adamw", "learning_rate": 1e-3},
     },
@@ -42,14 +42,17 @@ SHORT = {
         "training.batch_size": 16,
     },
 }
-LIMIT = 900  # seconds a command
+TIMEOUT_SECONDS = 900  # per command
 
 
 def blemish(*words):
-    """Standard output of one command, and its seconds."""
+    """Return the standard output of one command and its seconds."""
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "blemish", *map(str, words)], capture_output=True, text=True, timeout=LIMIT
+        [sys.executable, "-m", "blemish", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
     )
     if done.returncode:
         sys.exit(f"blemish {' '.join(map(str, words))}\nended with {done.returncode}: {done.stderr.strip()}")
@@ -64,7 +67,7 @@ def train_words(name, data, run, settings):
 
 
 def killed(words, run):
-    """Start a training and kill it in the middle of its second epoch; complete epochs by then."""
+    """Start a training, kill it in its second epoch, and return the number of complete epochs."""
     child = subprocess.Popen(
         [sys.executable, "-m", "blemish", *map(str, words)],
         stdout=subprocess.DEVNULL,
@@ -72,7 +75,7 @@ def killed(words, run):
     )
     table, start = run / "metrics.csv", time.perf_counter()
     while not table.exists():
-        if child.poll() is not None or time.perf_counter() - start > LIMIT:
+        if child.poll() is not None or time.perf_counter() - start > TIMEOUT_SECONDS:
             child.kill()
             sys.exit(f"blemish {' '.join(map(str, words))}\nended with {child.poll()} before its first epoch")
         time.sleep(0.05)
@@ -83,11 +86,11 @@ def killed(words, run):
 
 
 def one(name, data, folder, epochs):
-    """What became of one recipe, as a row of the table."""
+    """Run one recipe and return its row of the table."""
     settings = {**SHORT[name], "training.tensorboard": False, "training.patience": None}
     if epochs:
         settings["training.epochs"] = epochs
-    run, alone = folder / name, folder / f"{name}-left-alone"
+    run, alone = folder / name, folder / f"{name}-uninterrupted"
     complete = killed(train_words(name, data, run, settings), run)
     resumed, _ = blemish("train", "--resume", run, "--json")
     blemish(*train_words(name, data, alone, settings))
@@ -99,7 +102,7 @@ def one(name, data, folder, epochs):
     image = next(p for p in sorted(Path(data).parent.rglob("*")) if p.suffix in (".png", ".jpg"))
     if Path(data).is_dir():
         image = next(p for p in sorted(Path(data).rglob("*")) if p.suffix in (".png", ".jpg"))
-    told, seconds = blemish("predict", image, "--model", run / "model.onnx", "--json")
+    output, seconds = blemish("predict", image, "--model", run / "model.onnx", "--json")
     return {
         "recipe": name,
         "images": report["images"],
@@ -109,7 +112,7 @@ def one(name, data, folder, epochs):
         "all images": report["primary_metric"],
         "fp16 size": round(half, 3),
         "predict seconds": round(seconds, 2),
-        "prediction": json.loads(told.splitlines()[0]),
+        "prediction": json.loads(output.splitlines()[0]),
     }
 
 
@@ -120,7 +123,7 @@ def main():
     parser.add_argument("--vehicles", type=Path)
     parser.add_argument("--only", choices=SHORT)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--folder", type=Path, help="keeps the runs")
+    parser.add_argument("--folder", type=Path, help="keep the runs in this folder")
     given = parser.parse_args()
     data = dict(
         zip(SHORT, (given.cells, given.boxes, given.vehicles, given.vehicles), strict=True),
@@ -133,7 +136,7 @@ def main():
             row = one(name, path, folder, given.epochs)
             print(json.dumps(row), flush=True)
             if not row["same weights"]:
-                sys.exit(f"{name}: the resumed training ended with other weights")
+                sys.exit(f"{name}: the resumed training has other weights")
 
 
 if __name__ == "__main__":

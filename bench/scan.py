@@ -1,11 +1,11 @@
-"""A folder of YOLO images looked over: `blemish data check --fast` beside Ultralytics.
+"""Compare `blemish data check --fast` with Ultralytics on a folder of YOLO images.
 
     python bench/scan.py [--images 3000] [--peer-python PYTHON_WITH_ULTRALYTICS]
 
-Images of 1280 x 960 are drawn, one in 24 as PNG, and copied, with faults planted among them. Copies and
-full decoding are off on both sides, imports are not counted, each side gets a folder of its own, since
-Ultralytics mends files in place. Blemish promises at least twice the speed cold and the same speed cached,
-with at least the same faults found; ten times the images take at most eleven times as long.
+Synthetic images of 1280 x 960, one in 24 as PNG, are copied, and faults are planted in some. Duplicates and
+full decoding are off on both sides, imports are not counted, and each side has its own folder, because
+Ultralytics repairs files in place. The targets are twice the speed cold and the same speed cached, with at
+least the same faults found; ten times the images should take at most eleven times as long.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from blemish.data.audit import check
 from blemish.data.synthetic import panels, save_image
 
 LABELS = ("dent", "scratch", "chip")
-DRAWN = 24
+ORIGINALS = 24
 SIZE_HW = (960, 1280)
 PEER = Path(__file__).parent / "peers" / "scan_ultralytics.py"
 
 
 def write_set(root: Path, count: int, *, link: bool) -> None:
-    """A data set of so many images, each a copy of one of a few drawn ones."""
+    """Write a data set of `count` images, each a copy of one of a few synthetic images."""
     images, labels = root / "images", root / "labels"
     images.mkdir(parents=True)
     labels.mkdir()
     originals = []
-    for number, specimen in enumerate(panels(DRAWN, 5, size_hw=SIZE_HW)):
+    for number, specimen in enumerate(panels(ORIGINALS, 5, size_hw=SIZE_HW)):
         path = root / f"drawn{number}{'.png' if number % 24 == 7 else '.jpg'}"
         save_image(specimen.image, path)
         boxes = specimen.ground_truth.boxes_xyxy / [SIZE_HW[1], SIZE_HW[0], SIZE_HW[1], SIZE_HW[0]]
@@ -47,9 +47,9 @@ def write_set(root: Path, count: int, *, link: bool) -> None:
         ]
         originals.append((path, "".join(f"{line}\n" for line in lines)))
     for number in range(count):
-        path, text = originals[number % DRAWN]
+        path, text = originals[number % ORIGINALS]
         target = images / f"{number:06d}{path.suffix}"
-        if link and number >= DRAWN:
+        if link and number >= ORIGINALS:
             os.link(path, target)
         else:
             shutil.copyfile(path, target)

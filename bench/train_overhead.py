@@ -1,8 +1,8 @@
-"""Images per second of `blemish train` beside a tuned loop by hand: same model, augmentation and batch.
+"""Compare the images per second of `blemish train` with a tuned manual loop on the same model and batch.
 
-The loop by hand keeps every image decoded and resized in memory, flips with torchvision's v2 kernels and
-does nothing but learn. Ours is counted from its own `metrics.csv`: the learning of each epoch, loading and
-progress bar included. The best epoch of several counts, the first left out, which fills caches.
+The manual loop keeps every image decoded and resized in memory, flips with torchvision's v2 kernels and does
+nothing else. The time of Blemish is from its `metrics.csv`: the training part of each epoch, including
+loading and the progress bar. The best of several epochs counts, without the first, which fills caches.
 
     python bench/train_overhead.py [--count 800] [--size 128] [--epochs 3] [--data FOLDER]
 """
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 
-def by_hand(paths, labels, recipe, epochs):
-    """Seconds of each epoch."""
+def manual_loop(paths, labels, recipe, epochs):
+    """Return the seconds of each epoch."""
     import numpy as np
     import torch
     from PIL import Image
@@ -60,7 +60,7 @@ def by_hand(paths, labels, recipe, epochs):
 
 
 def ours(table, recipe, folder):
-    """Seconds of each epoch of learning."""
+    """Return the seconds of each training epoch."""
     from types import SimpleNamespace
 
     from blemish.training import trainer
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
     import csv
 
@@ -88,9 +88,9 @@ def main():
     from blemish.training import read_recipe
 
     settings = {
-        "model.name": "resnet18", "model.weights": "none", "model.input_size": asked.size,
+        "model.name": "resnet18", "model.weights": "none", "model.input_size": options.size,
         "augmentation.horizontal_flip": 0.5, "augmentation.vertical_flip": 0.5,
-        "training.epochs": asked.epochs, "training.batch_size": 32, "training.patience": None,
+        "training.epochs": options.epochs, "training.batch_size": 32, "training.patience": None,
         "data.split.fractions": {"train": 0.96, "val": 0.04},
     }  # fmt: skip
     recipe = read_recipe().changed(settings)
@@ -98,27 +98,27 @@ def main():
         root = Path(text)
         random = np.random.default_rng(0)
         rows = []
-        for i in range(asked.count):
+        for i in range(options.count):
             Image.fromarray(random.integers(0, 256, (300, 300), np.uint8)).save(root / f"{i}.png")
             rows.append((f"{i}.png", "ab"[i % 2]))
         with (root / "labels.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("filename", "label"), *rows])
-        learned = round(asked.count * 0.96)
+        learned = round(options.count * 0.96)
         paths, labels = [root / name for name, _ in rows[:learned]], [i % 2 for i in range(learned)]
         best = {"hand": 0.0, "blemish": 0.0}
-        for number in range(asked.repeat):  # in turns, so that both meet the same machine
-            hand = by_hand(paths, labels, recipe, asked.epochs)
+        for number in range(options.repeat):  # alternately, so that load affects both
+            hand = manual_loop(paths, labels, recipe, options.epochs)
             mine = ours(root / "labels.csv", recipe, root / f"run-{number}")
             best["hand"] = max(best["hand"], learned / min(hand[1:] or hand))
             best["blemish"] = max(best["blemish"], learned / min(mine[1:] or mine))
     ratio = best["blemish"] / best["hand"]
-    if asked.json:
+    if options.json:
         print(json.dumps({**best, "ratio": ratio}))
         return
     print(f"{'loop':<12}images/s")
-    print(f"{'by hand':<12}{best['hand']:.1f}")
+    print(f"{'manual':<12}{best['hand']:.1f}")
     print(f"{'blemish':<12}{best['blemish']:.1f}")
-    print(f"ratio       {ratio:.3f} (at least .95 is wanted)")
+    print(f"ratio       {ratio:.3f} (target: at least .95)")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Draws images, serves them, and takes the picture of the page that the README shows.
+"""Take the screenshots of the web page from synthetic images.
 
     make screenshots                           all, into docs/images
     python docs/make_screenshots.py page.png   one of them
 
-No image of anybody's is used, and no network was trained: the images are drawn by
-`blemish.data.synthetic`, and the "model" is a stand-in that recognises them and answers how they were
-drawn, with scores made up from a seed. Its name on the page says so. Needs the extras `serve` and `dev`,
-and Chromium. Only `page.png` belongs into the repository.
+No real image is used and no network is trained: `blemish.data.synthetic` draws the images, and the "model" is
+a stub that recognizes them and returns their ground truth, with scores from a seed. Its name on the page
+states this. Needs the extras `serve` and `dev`, and Chromium. Only `page.png` belongs in the repository.
 """
 
-# ruff: noqa: S310, S603, T201  (it starts this project's own server on this machine, and tells what it made)
+# ruff: noqa: S310, S603, T201  (it starts the project's own server on this machine, and prints what it wrote)
 
 from __future__ import annotations
 
@@ -32,19 +31,19 @@ OUTPUT = Path(__file__).parent / "images"
 SEED = 11
 IMAGES = 7
 SIZE_HW = (750, 1000)
-SIDE = 64  # of the stand-in's input, pixels
-GRID = 112  # of a mask over its box
-MOST = 24  # objects
+SIDE = 64  # of the stub's input, pixels
+GRID = 112  # cells per side of a mask over its box
+MAX_OBJECTS = 24
 
 
-def write_stand_in(path: Path, images: Sequence[Any], ground_truths: Sequence[Any], seed: int = 0) -> Path:
-    """A model file that looks images up by their thumbnail and answers their truth.
+def write_stub_model(path: Path, images: Sequence[Any], ground_truths: Sequence[Any], seed: int = 0) -> Path:
+    """Write a model file that recognizes images by their thumbnail and returns their ground truth.
 
     Args:
-        path: where to.
+        path: the file to write.
         images: (h, w, 3) uint8 each.
-        ground_truths: of the same, with masks.
-        seed: of the scores.
+        ground_truths: one per image, with masks.
+        seed: random seed of the scores.
     """
     from PIL import Image
 
@@ -55,10 +54,10 @@ def write_stand_in(path: Path, images: Sequence[Any], ground_truths: Sequence[An
     rng = np.random.default_rng(seed)
     spec = InputSpec(size_hw=(SIDE, SIDE), mean=(0, 0, 0), std=(1, 1, 1))
     count = len(images)
-    boxes = np.zeros((count, MOST, 4), np.float32)
-    scores = np.zeros((count, MOST), np.float32)
-    labels = np.full((count, MOST), -1, np.int64)
-    masks = np.zeros((count, MOST, GRID, GRID), np.float32)
+    boxes = np.zeros((count, MAX_OBJECTS, 4), np.float32)
+    scores = np.zeros((count, MAX_OBJECTS), np.float32)
+    labels = np.full((count, MAX_OBJECTS), -1, np.int64)
+    masks = np.zeros((count, MAX_OBJECTS, GRID, GRID), np.float32)
     thumbnails = np.zeros((count, 3 * 16 * 16), np.float32)
     for i, (pixels, ground_truth) in enumerate(zip(images, ground_truths, strict=True)):
         height, width = pixels.shape[:2]
@@ -66,9 +65,9 @@ def write_stand_in(path: Path, images: Sequence[Any], ground_truths: Sequence[An
         thumbnails[i] = (np.asarray(thumbnail, np.float32) / 255).transpose(2, 0, 1).ravel()
         for k, (box, mask, label) in enumerate(
             zip(
-                ground_truth.boxes_xyxy[:MOST],
-                ground_truth.masks[:MOST],
-                ground_truth.label_index[:MOST],
+                ground_truth.boxes_xyxy[:MAX_OBJECTS],
+                ground_truth.masks[:MAX_OBJECTS],
+                ground_truth.label_index[:MAX_OBJECTS],
                 strict=True,
             )
         ):
@@ -132,10 +131,10 @@ def _graph(thumbnails: Any, boxes: Any, scores: Any, labels: Any, masks: Any) ->
         [
             helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), ["batch", *shape])
             for name, shape in (
-                ("boxes", (MOST, 4)),
-                ("scores", (MOST,)),
-                ("labels", (MOST,)),
-                ("masks", (MOST, GRID, GRID)),
+                ("boxes", (MAX_OBJECTS, 4)),
+                ("scores", (MAX_OBJECTS,)),
+                ("labels", (MAX_OBJECTS,)),
+                ("masks", (MAX_OBJECTS, GRID, GRID)),
             )
         ],
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
@@ -156,7 +155,7 @@ def drawn(folder: Path) -> tuple[list[Path], Path]:
         paths.append(folder / f"panel-{number:02d}.jpg")
         Image.fromarray(specimen.image.pixels).save(paths[-1], quality=92)
     pixels = [specimen.image.pixels for specimen in specimens]
-    model = write_stand_in(folder / "stand-in.onnx", pixels, [s.ground_truth for s in specimens], SEED)
+    model = write_stub_model(folder / "stand-in.onnx", pixels, [s.ground_truth for s in specimens], SEED)
     return paths, model
 
 
@@ -184,32 +183,32 @@ def served(model: Path) -> Iterator[str]:
 
 
 def save(page: Any, path: Path) -> None:
-    """A picture of the page in as few bytes as show it well."""
+    """Save a screenshot of the page as a small PNG."""
     from PIL import Image
 
-    page.wait_for_timeout(1500)  # thumbnails and crops are drawn when their turn comes
+    page.wait_for_timeout(1500)  # thumbnails and crops are drawn one after another
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    # Without dithering: that would make noise, which is what PNG cannot shrink.
-    colours = image.quantize(200, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    colours.save(path, optimize=True)
+    # Without dithering, whose noise PNG compresses badly.
+    quantized = image.quantize(200, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    quantized.save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def found(page: Any, paths: Sequence[Path]) -> None:
-    """Hand the images in and wait for all answers."""
+def upload(page: Any, paths: Sequence[Path]) -> None:
+    """Upload the images and wait for all results."""
     page.set_input_files("#files", [str(path) for path in paths])
     page.locator(".photo.done").nth(len(paths) - 1).wait_for()
 
 
 def batch(page: Any, paths: Sequence[Path]) -> None:
-    """A batch with the findings of one image."""
-    found(page, paths)
+    """Show a batch with the detections of one image."""
+    upload(page, paths)
     page.locator(".face").nth(3).click()
 
 
-def verdict(page: Any, paths: Sequence[Path]) -> None:
-    """The scores of one image."""
-    found(page, paths[:1])
+def scores(page: Any, paths: Sequence[Path]) -> None:
+    """Show the scores of one image."""
+    upload(page, paths[:1])
     page.keyboard.press("1")
 
 
@@ -218,21 +217,19 @@ SHOTS: dict[str, tuple[dict[str, Any], Callable[[Any, Sequence[Path]], None]]] =
     "page-dark.png": ({"viewport": {"width": 1120, "height": 660}, "color_scheme": "dark"}, batch),
     "page-phone.png": (
         {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True},
-        verdict,
+        scores,
     ),
     "page-start.png": ({"viewport": {"width": 1120, "height": 660}}, lambda page, paths: None),
 }
 
 
 def main(wanted: Sequence[str]) -> int:
-    """Take the pictures whose names are given, or all."""
+    """Take the screenshots with these names, or all of them."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        print(
-            "Chromium is not installed, and it takes the pictures: apt-get install chromium", file=sys.stderr
-        )
+        print("Chromium is not installed. Run apt-get install chromium.", file=sys.stderr)
         return 2
     OUTPUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:

@@ -27,10 +27,11 @@ This page is generated from the commands by `make docs`. `blemish COMMAND --help
 ## Output and exit codes
 Standard output is an API; messages, warnings and progress go to standard error.
 
-With `--json`, a command prints JSON documents and nothing else on standard output: one document, or one per line if it
-processes a stream (`predict`, `explain`, `benchmark`). Every document contains `schema_version` (now {version}). The number
-increases when a key is removed, renamed or given another meaning; new keys do not change it, so ignore keys that you do not
-know. An error is a document too, and the same message goes to standard error:
+With `--json`, a command prints JSON documents and nothing else on standard output: one document, or one per
+line if it processes a stream (`predict`, `explain`, `benchmark`). Every document contains `schema_version`
+(now {version}). The number increases when a key is removed, renamed or given another meaning; new keys do
+not change it, so ignore keys that you do not know. An error is a document too, and the same message goes to
+standard error:
 
 ```json
 {{"schema_version": {version}, "error": {{"code": "bad-model-file", "message": "model.onnx: no such file"}}}}
@@ -80,7 +81,7 @@ def models_page() -> str:
     rows = [
         "# Architectures",
         "",
-        "This page is generated from the registry by `make docs`. `blemish models NAME --layers` prints more about each one.",
+        "This page is generated from the registry by `make docs`. `blemish models NAME --layers` prints more.",
         "",
         "| name | tasks | description | input size | license | extra |",
         "|---|---|---|---|---|---|",
@@ -200,8 +201,8 @@ def decisions_page() -> str:
     rows = [
         "# Decisions",
         "",
-        "Dated notes on design decisions, each with the measurement behind it. A note keeps the words of its date: the",
-        "[glossary](../glossary.md) translates them.",
+        "Dated notes on design decisions, each with the measurement behind it. A note keeps the words of its",
+        "date; the [glossary](../glossary.md) translates them.",
         "",
         "| number | decision | date |",
         "|---|---|---|",

@@ -97,3 +97,10 @@ def test_plugin_guide_has_a_section_for_every_kind():
     text = (DOCS / "plugins.md").read_text(encoding="utf-8")
     for kind in KINDS:
         assert f"`blemish.{kind}`" in text, kind
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    text = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"([\w/.-]+\.md)$", text, re.MULTILINE)
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
+    assert sorted(listed) == sorted(pages)

@@ -1,11 +1,11 @@
-"""Can an architecture learn a few images by heart, and others a little? One that cannot has a fault.
+"""Check that an architecture can overfit a few images; one that cannot has a defect.
 
-    python bench/memorise.py --data DATASET --model ssd300-resnet50 --count 16 [--set key=value]...
-    python bench/memorise.py --data DATASET --model ssd300-resnet50 --count 200 --judged 50 --epochs 5
+    python bench/overfit.py --data DATASET --model ssd300-resnet50 --count 16 [--set key=value]...
+    python bench/overfit.py --data DATASET --model ssd300-resnet50 --count 200 --eval-count 50 --epochs 5
 
-Writes the first images with objects as a set whose train and val are the same, trains without
-augmentation, and prints the AP50 by epoch (of masks where there are masks). Memorised means at least .9.
-With --judged the first images of the data's own val are judged instead: does their loss fall?
+Writes the first images with objects as a data set whose splits train and val are equal, trains without
+augmentation, and prints the AP50 per epoch (of masks if the task has masks). The target is at least .9.
+With --eval-count, the first images of the data's own val split are evaluated instead.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from blemish.errors import BlemishError
 from blemish.training import train
 
 
-def write_subset(source, task, count, judged, root):
+def write_subset(source, task, count, eval_count, root):
     dataset = open_dataset(source, task=task)
-    held = [s for s in dataset if s.ground_truth is not None and len(s.ground_truth)]
-    few = [s for s in held if judged is None or s.split == "train"][:count]
-    others = few if judged is None else [s for s in held if s.split == "val"][:judged]
+    with_objects = [s for s in dataset if s.ground_truth is not None and len(s.ground_truth)]
+    few = [s for s in with_objects if eval_count is None or s.split == "train"][:count]
+    others = few if eval_count is None else [s for s in with_objects if s.split == "val"][:eval_count]
     both = [
         replace(s, id=f"{split}/{s.path.name}", split=split)
         for split, part in (("train", few), ("val", others))
@@ -41,21 +41,21 @@ def main():
     parser.add_argument("--weights", default="none")
     parser.add_argument("--task", default="detection")
     parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--judged", type=int)
+    parser.add_argument("--eval-count", type=int)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--set", action="append", default=[])
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "few"
-        count = write_subset(given.data, given.task, given.count, given.judged, root)
-        output = given.output or Path(folder) / "run"
-        settings = [f"task={given.task}", "training.patience=null", *given.set]
+        count = write_subset(options.data, options.task, options.count, options.eval_count, root)
+        output = options.output or Path(folder) / "run"
+        settings = [f"task={options.task}", "training.patience=null", *options.set]
         try:
             run = train(
-                None, data=root, model=given.model, weights=given.weights, epochs=given.epochs,
-                output=output, device=given.device, set=settings, progress=True,
+                None, data=root, model=options.model, weights=options.weights, epochs=options.epochs,
+                output=output, device=options.device, set=settings, progress=True,
             )  # fmt: skip
         except BlemishError as error:
             sys.exit(str(error))
@@ -63,11 +63,11 @@ def main():
     for row in run.history[:: max(len(run.history) // 10, 1)]:
         print(f"epoch {row['epoch']:4.0f}  " + "  ".join(f"{name} {row[name]:.3f}" for name in names))
     best = max(row["ap50"] for row in run.history)
-    verdict = f": memorised: {best >= 0.9}" if given.judged is None else ""
-    if given.judged is not None:
+    result = f": target reached: {best >= 0.9}" if options.eval_count is None else ""
+    if options.eval_count is not None:
         losses = [row["val_loss"] for row in run.history]
-        verdict = f": validation loss from {losses[0]:.3f} to {losses[-1]:.3f}, least {min(losses):.3f}"
-    print(f"{given.model}: {count} images, best AP50 {best:.3f}{verdict}")
+        result = f": validation loss from {losses[0]:.3f} to {losses[-1]:.3f}, minimum {min(losses):.3f}"
+    print(f"{options.model}: {count} images, best AP50 {best:.3f}{result}")
 
 
 if __name__ == "__main__":
