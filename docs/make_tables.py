@@ -81,7 +81,7 @@ def models_page() -> str:
     rows = [
         "# Architectures",
         "",
-        "This page is generated from the registry by `make docs`. `blemish models NAME --layers` prints more.",
+        "This page is generated from the registry by `make docs`. `blemish models NAME --layers` adds more.",
         "",
         "| name | tasks | description | input size | license | extra |",
         "|---|---|---|---|---|---|",
@@ -107,7 +107,7 @@ def metrics_page() -> str:
     rows = [
         "# Metrics",
         "",
-        "This page is generated from the table of metrics by `make docs`. [Evaluation](evaluation.md) describes how they are computed.",
+        "This page is generated from the table of metrics by `make docs`; see [Evaluation](evaluation.md).",
         "",
         "| name | display name | meaning | better | range | tasks | per label for |",
         "|---|---|---|---|---|---|---|",
@@ -141,8 +141,8 @@ def recipe_page() -> str:
     lines = [
         "# Recipe reference",
         "",
-        "Made from the schema by `make docs`. `blemish config show RECIPE` prints the same keys with the values",
-        "of a recipe, `blemish config list` lists the built-in recipes. A recipe is a YAML file; the command",
+        "This page is generated from the schema by `make docs`. `blemish config show RECIPE` prints the keys with the",
+        "values of a recipe, `blemish config list` lists the built-in recipes. A recipe is a YAML file; the command",
         "line sets single keys with `--set`, and later sources win:",
         "",
         "```",
