@@ -1,9 +1,9 @@
-"""Does every extra still import after every other one was installed on top of it?
+"""Check that every extra still imports after every other one was installed on top of it.
 
     python .ci/extras.py [--reverse] [EXTRA...]
 
-OpenCV has two packages that write into one folder: Ultralytics asks for the one, grad-cam of the extra `dev`
-for the other. Both are pinned to one version; here it shows whether that is enough, in either order.
+OpenCV has two packages that write into one folder: Ultralytics requires one, grad-cam of the extra `dev` the
+other. Both are pinned to one version; this script checks that this is sufficient, in either order.
 Installs the extras one by one into one new environment, in the versions of requirements/detectors.txt, and
 imports everything installed so far after each. Needs uv and the network.
 """
