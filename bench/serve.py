@@ -1,11 +1,11 @@
-"""The service beside its peers, on this machine: throughput, a lone client, overload, memory, start.
+"""The service compared with its peers on this machine: throughput, single client, overload, memory, start.
 
-    python bench/serve.py                                   everything but LitServe
-    python bench/serve.py --litserve PYTHON                 an interpreter that has litserve and onnxruntime
-    python bench/serve.py --only throughput --seconds 20
+    python bench/serve.py                                   all but LitServe
+    python bench/serve.py --litserve PYTHON                 with an interpreter that has litserve and
+    onnxruntime python bench/serve.py --only throughput --seconds 20
 
-Clients run in a process of their own and send images of 200 kB that are ready in memory; the
-processor time they take is shown, because on a small machine the servers have to do without it.
+The clients run in their own process and send images of 200 kB from memory. Their CPU time is printed,
+because on a small machine it is missing for the servers.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ CLIENTS = 32
 
 
 def measured(process: subprocess.Popen[str], arguments: dict) -> dict:
-    """A load, the server's processor time for each answer, and the processors that other programs took."""
-    before, everybody, began = processor_seconds(process.pid), busy_seconds(), time.perf_counter()
+    """Run a load; return its result with the server's CPU time per answer and the CPUs of other programs."""
+    before, busy, began = processor_seconds(process.pid), busy_seconds(), time.perf_counter()
     got = in_own_process({**arguments, "warm": 0})
     spent, wall = processor_seconds(process.pid) - before, time.perf_counter() - began
-    others = (busy_seconds() - everybody - spent) / wall - got["clients_cpu"]
+    others = (busy_seconds() - busy - spent) / wall - got["clients_cpu"]
     return {**got, "server_cpu": spent / max(got["answered"], 1), "others": max(others, 0.0)}
 
 
 def in_own_process(arguments: dict) -> dict:
-    """Run a load from another process, so that its processor time can be told apart."""
+    """Run a load from another process, so that its CPU time is measured on its own."""
     done = subprocess.run(
         [sys.executable, str(HERE / "peers" / "clients.py"), json.dumps(arguments)],
         capture_output=True,
@@ -63,7 +63,7 @@ def in_own_process(arguments: dict) -> dict:
 
 
 def predict_rate(file: Path, paths: list[str], seconds: float) -> dict:
-    """Images a second of `blemish predict`'s own stream over files, and the unbatched call's p50."""
+    """Return the images per second of `Predictor.stream` over files, and the p50 of the unbatched call."""
     code = f"""
 import itertools, json, statistics, time
 from pathlib import Path
@@ -92,10 +92,10 @@ print(json.dumps({{"rate": rate, "server_cpu": cpu, "alone_p50": statistics.medi
 
 def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     size = Path(paths[0]).stat().st_size // 1000
-    print(f"\n{CLIENTS} clients, images of {size} kB. All servers run, and are asked in turn,")
-    print(f"{options.repeats} times {options.seconds:g} s, so that the machine's other work hits them all.\n")
+    print(f"\n{CLIENTS} clients, images of {size} kB. All servers are measured in turn,")
+    print(f"{options.repeats} times {options.seconds:g} s, so that other work affects all of them.\n")
     print(
-        "| model | server | images/s, median | best | server's ms of processor | p50 ms | p99 ms "
+        "| model | server | images/s, median | best | server's CPU ms per image | p50 ms | p99 ms "
         "| clients' CPU | others' CPU | ready after s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -120,7 +120,7 @@ def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> N
                 ready[peer] = process.ready_seconds
                 asked[peer] = process, {**load, "port": port, "path": path}
                 in_own_process({**asked[peer][1], "clients": 8, "seconds": 2, "warm": 0})
-                pause(process)  # some servers look for work all the time, at the cost of those that have some
+                pause(process)  # some servers poll all the time, at the cost of the others
             for _ in range(options.repeats):
                 for peer, (process, arguments) in asked.items():
                     with awake(process):
@@ -134,20 +134,20 @@ def throughput(folder: Path, paths: list[str], options: argparse.Namespace) -> N
             if bad:
                 print(f"  statuses beside 200: {bad}")
         print()
-        for peer, wanted in (("FastAPI + eager torch", 2.5), ("LitServe, same file", 1.2), ("predict", 0.85)):
+        for peer, target in (("FastAPI + eager torch", 2.5), ("LitServe, same file", 1.2), ("predict", 0.85)):
             if peer in rates:
                 pairs = list(zip(rates["blemish"], rates[peer], strict=True))
                 ratios = sorted(ours["rate"] / theirs["rate"] for ours, theirs in pairs)
                 cpu = statistics.median(theirs["server_cpu"] / ours["server_cpu"] for ours, theirs in pairs)
                 print(
                     f"{name}: {statistics.median(ratios):.2f} times {peer} ({ratios[0]:.2f} to "
-                    f"{ratios[-1]:.2f}; wanted: {wanted}); by processor time {cpu:.2f} times"
+                    f"{ratios[-1]:.2f}; target: {target}); by CPU time {cpu:.2f} times"
                 )
         print()
 
 
 def row(rounds: list[dict]) -> str:
-    """The columns of a server's line, from its rounds."""
+    """Return the columns of one server in the table."""
 
     def median(key: str, digits: int = 0, factor: float = 1.0) -> str:
         values = [r[key] for r in rounds if key in r]
@@ -167,8 +167,8 @@ def row(rounds: list[dict]) -> str:
     )
 
 
-def lone(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
-    print("\nA lone client beside the unbatched call, p50 in ms, in turn (wanted: at most 1.15 times)\n")
+def single_client(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
+    print("\nA single client and the unbatched call, p50 in ms, in turn (target: at most 1.15 times)\n")
     for name in options.models:
         file, _ = make_model(name, folder)
         pairs = []
@@ -192,7 +192,7 @@ def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> Non
     common = {"port": port, "path": path, "images": paths}
     closed = {**common, "kind": "closed", "clients": CLIENTS, "seconds": options.seconds}
     with made:
-        # The peak before and after, as what else the machine does changes from minute to minute.
+        # The peak before and after, because the other work of the machine changes from minute to minute.
         peaks = [in_own_process(closed)["rate"]]
         offered = 4 * peaks[0]
         got = in_own_process({**common, "kind": "open", "rate": offered, "seconds": options.overload_seconds})
@@ -200,10 +200,10 @@ def overload(folder: Path, paths: list[str], options: argparse.Namespace) -> Non
         peak = statistics.mean(peaks)
         print(f"\nOverload: {got['offered']:.0f} a second offered")
         print(f"  peak {peaks[0]:.1f} a second before, {peaks[1]:.1f} after")
-        print(f"  accepted {got['rate']:.1f}/s = {got['rate'] / peak:.0%} of peak (wanted: 90 %)")
+        print(f"  accepted {got['rate']:.1f}/s = {got['rate'] / peak:.0%} of peak (target: 90 %)")
         print(
             "  refused within {refused_p50:.3f} s (p50), {refused_p99:.3f} (p99), {refused_most:.3f} at most "
-            "(wanted: 0.1)".format(**got)
+            "(target: 0.1)".format(**got)
         )
         print(f"  statuses {got['statuses']}; clients' CPU {got['clients_cpu']:.0%}")
 
@@ -214,7 +214,7 @@ def memory(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
     small.write_bytes(images(1, (320, 240), 10)[0])
     made, port, path = blemish(file)
     arguments = {"kind": "closed", "port": port, "path": path, "images": [str(small)], "clients": 16}
-    print(f"\nMemory over {options.requests} requests of 10 kB; what is kept for links grows up to 128 MB\n")
+    print(f"\nMemory over {options.requests} requests of 10 kB; the memory for links grows up to 128 MB\n")
     print("| requests | resident MB | for links MB |\n|---|---|---|")
     with made as process:
         done = 0
@@ -227,7 +227,7 @@ def memory(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
 
 
 def start(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
-    print("\nFrom the start of the process to its first answer, s (wanted: 3, with fusion 6)\n")
+    print("\nFrom the start of the process to its first answer, s (target: 3, with fusion 6)\n")
     for name in ("resnet18", "fusion"):
         file, _ = make_model(name, folder)
         took = []
@@ -243,7 +243,7 @@ def start(folder: Path, paths: list[str], options: argparse.Namespace) -> None:
 
 
 def ask_once(port: int, path: str, images: list[str]) -> int:
-    """The status of one request."""
+    """Return the status of one request."""
 
     async def ask() -> int:
         connection = Connection(port)
@@ -259,11 +259,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = {f.__name__: f for f in (throughput, lone, overload, memory, start)}
+    parts = {f.__name__: f for f in (throughput, single_client, overload, memory, start)}
     parser.add_argument("--only", choices=parts, action="append")
-    parser.add_argument("--folder", type=Path, help="keep the model files there, for the next time")
+    parser.add_argument("--folder", type=Path, help="store the model files there, for the next run")
     parser.add_argument("--models", nargs="+", default=["resnet18", "resnet50"])
-    parser.add_argument("--seconds", type=float, default=8, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=8, help="duration of one measurement")
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--openvino", action="store_true", help="also with the OpenVINO backend")

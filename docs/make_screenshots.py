@@ -79,8 +79,8 @@ def write_stub_model(path: Path, images: Sequence[Any], ground_truths: Sequence[
             labels[i, k], masks[i, k] = label, np.asarray(grid)
     names = ground_truths[0].labels
     contract = Contract(
-        name="stand-in-for-a-model",
-        architecture="looks up drawn images",
+        name="placeholder",
+        architecture="lookup of synthetic images",
         task=Task.SEGMENTATION,
         labels=tuple(
             LabelSpec(name=n, display_name=t) for n, t in zip(names.names, names.display_names, strict=True)
@@ -126,7 +126,7 @@ def _graph(thumbnails: Any, boxes: Any, scores: Any, labels: Any, masks: Any) ->
     kinds = {"labels": TensorProto.INT64}
     graph = helper.make_graph(
         nodes,
-        "stand-in",
+        "placeholder",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
         [
             helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), ["batch", *shape])
@@ -155,7 +155,7 @@ def drawn(folder: Path) -> tuple[list[Path], Path]:
         paths.append(folder / f"panel-{number:02d}.jpg")
         Image.fromarray(specimen.image.pixels).save(paths[-1], quality=92)
     pixels = [specimen.image.pixels for specimen in specimens]
-    model = write_stub_model(folder / "stand-in.onnx", pixels, [s.ground_truth for s in specimens], SEED)
+    model = write_stub_model(folder / "placeholder.onnx", pixels, [s.ground_truth for s in specimens], SEED)
     return paths, model
 
 
@@ -166,7 +166,7 @@ def served(model: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "blemish", "serve", f"--model=stand-in={model}", f"--port={port}"]
+    command = [sys.executable, "-m", "blemish", "serve", f"--model=placeholder={model}", f"--port={port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -188,7 +188,7 @@ def save(page: Any, path: Path) -> None:
 
     page.wait_for_timeout(1500)  # thumbnails and crops are drawn one after another
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    # Without dithering, whose noise PNG compresses badly.
+    # Without dithering, whose noise PNG compresses poorly.
     quantized = image.quantize(200, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     quantized.save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -257,7 +257,7 @@ def is_skipped(path: Path) -> bool:
     relative = path.relative_to(ROOT).as_posix()
     number = re.match(r"docs/decisions/(\d+)", relative)
     old = number is not None and int(number.group(1)) <= LAST_OLD_DECISION
-    return old or relative in SKIPPED or "__pycache__" in relative
+    return old or relative in SKIPPED or "__pycache__" in relative or "node_modules" in relative
 
 
 def package_of(path: str) -> str:

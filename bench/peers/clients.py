@@ -1,4 +1,4 @@
-"""Clients of a server, in a process of their own; prints what they saw as JSON.
+"""Clients of a server, in their own process; prints the measurements as JSON.
 
 Argument: JSON with kind (closed or open), port, path, images, seconds, and clients or rate.
 """
@@ -29,15 +29,15 @@ def request(path: str, image: bytes) -> bytes:
 
 
 class Connection:
-    """One kept-alive connection that sends bytes which are ready and reads no more than it must."""
+    """One keep-alive connection that sends prepared bytes and reads only the answer."""
 
     def __init__(self, port: int) -> None:
         self.port, self.writer = port, None
 
     async def send(self, data: bytes) -> int:
-        """The status of the answer."""
+        """Send a request and return the status of the answer, or 0 if the connection broke."""
         if self.writer is not None and self.reader.at_eof():
-            self.close()  # the server hung up on a connection that was idle for long
+            self.close()  # the server closed an idle connection
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -53,14 +53,14 @@ class Connection:
             return 0
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self.writer is not None:
             self.writer.close()
         self.writer = None
 
 
 async def closed_loop(port: int, path: str, data: list[bytes], clients: int, seconds: float, warm: float):
-    """Each client asks again as soon as it is answered: rate, latencies, statuses, all answers."""
+    """Let each client send requests without a pause: return rate, latencies, statuses, number of answers."""
     requests = [request(path, image) for image in data]
     latencies: list[float] = []
     statuses: dict[int, int] = {}
@@ -87,7 +87,7 @@ async def closed_loop(port: int, path: str, data: list[bytes], clients: int, sec
 
 
 async def open_loop(port: int, path: str, data: list[bytes], rate: float, seconds: float):
-    """Requests at a fixed rate, whatever becomes of them: (second, status, latency) each."""
+    """Send requests at a fixed rate: return (second, status, latency) of each."""
     requests = [request(path, image) for image in data]
     idle: list[Connection] = []
     out: list[tuple[float, int, float]] = []

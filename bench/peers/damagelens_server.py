@@ -30,9 +30,9 @@ app = FastAPI()
 
 @app.post("/predict")
 async def predict(image: UploadFile = File(...)):  # noqa: B008  (as FastAPI has it)
-    picture = Image.open(io.BytesIO(await image.read())).convert("RGB")
+    pixels = Image.open(io.BytesIO(await image.read())).convert("RGB")
     with torch.no_grad():
-        scores = torch.softmax(model(transform(picture).unsqueeze(0)), 1)[0]
+        scores = torch.softmax(model(transform(pixels).unsqueeze(0)), 1)[0]
     ranked = sorted(zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1])
     return {"status": "success", "prediction": {label: round(score, 4) for label, score in ranked}}
 

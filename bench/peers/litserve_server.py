@@ -1,4 +1,4 @@
-"""LitServe with the same ONNX file, batched as its documentation says.
+"""LitServe with the same ONNX file, batched as in its documentation.
 
 Arguments: the file, a port, threads.
 """
@@ -26,8 +26,8 @@ class Classifier(litserve.LitAPI):
 
     def decode_request(self, request):
         data = request["image"].file.read()
-        picture = Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
-        return ((np.asarray(picture, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
+        pixels = Image.open(io.BytesIO(data)).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+        return ((np.asarray(pixels, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
     def batch(self, inputs):
         return np.stack(inputs)

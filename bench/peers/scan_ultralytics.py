@@ -1,8 +1,8 @@
-"""What Ultralytics' verify_image_label says of a folder, for bench/scan.py; run with its own interpreter.
+"""Check a folder with Ultralytics' verify_image_label, for bench/scan.py; run with its own interpreter.
 
     python scan_ultralytics.py FOLDER LABEL_COUNT
 
-Prints JSON: seconds without imports (cold, and with its cache), and the images that it complains about.
+Prints JSON: seconds without imports (cold, and with its cache), and the images with complaints.
 """
 
 import io
@@ -25,8 +25,8 @@ from ultralytics.utils import LOGGER, NUM_THREADS
 LOGGER.setLevel(logging.CRITICAL)
 
 
-def listed(folder):
-    """As YOLODataset.get_img_files lists a folder."""
+def image_files(folder):
+    """Return the files of a folder as YOLODataset.get_img_files does."""
     suffixes = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif"}
     return sorted(str(p) for p in Path(folder).rglob("*.*") if p.suffix.lower() in suffixes)
 
@@ -34,7 +34,7 @@ def listed(folder):
 def main(folder, count):
     images = str(Path(folder) / "images")
     started, spent = time.perf_counter(), time.process_time()
-    im_files = listed(images)
+    im_files = image_files(images)
     lb_files = img2label_paths(im_files)
     jobs = zip(
         im_files, lb_files, *([x] * len(im_files) for x in ("", False, count, 0, 0, False)), strict=True
@@ -68,7 +68,7 @@ def main(folder, count):
     cached = []
     for _ in range(5):
         started = time.perf_counter()
-        im_files = listed(images)
+        im_files = image_files(images)
         found = load_dataset_cache_file(path)
         assert found["hash"] == get_hash(img2label_paths(im_files) + im_files)
         cached.append(time.perf_counter() - started)

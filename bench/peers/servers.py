@@ -21,7 +21,7 @@ LABELS = ["F_Breakage", "F_Crushed", "F_Normal", "R_Breakage", "R_Crushed", "R_N
 
 
 def images(count: int = 16, size: tuple[int, int] = (1280, 960), kilobytes: int = 200) -> list[bytes]:
-    """JPEGs of about so many kilobytes: smooth noise, as large files of a telephone are."""
+    """Return JPEGs of about `kilobytes` each, of smooth noise, like large files of a phone."""
     generator = np.random.default_rng(7)
     out = []
     for _ in range(count):
@@ -41,11 +41,11 @@ def images(count: int = 16, size: tuple[int, int] = (1280, 960), kilobytes: int 
 
 
 def make_model(name: str, folder: Path) -> tuple[Path, Path]:
-    """A model file and the state it has in torch; random weights cost as much as trained ones.
+    """Write a model file and its torch state with random weights, and return their paths.
 
     Args:
-        name: one of torchvision's, `fusion`, or `tiny`, which costs nothing.
-        folder: where to; what is there already is taken.
+        name: a model of torchvision, `fusion`, or `tiny`, whose cost is negligible.
+        folder: the output folder; existing files are used.
     """
     file, state = folder / f"{name}.onnx", folder / f"{name}.pt"
     if file.exists():
@@ -103,16 +103,16 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 @contextmanager
 def server(command: list[str], port: int, ready: str):
-    """A server process, once it is ready; gone afterwards."""
+    """Start a server process and yield it once it is ready; end it afterwards."""
     began = time.perf_counter()
-    # A session of its own: some servers leave workers behind, which have to go with them.
+    # A new session: some servers leave workers behind, which must end too.
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
         while time.perf_counter() - began < 90:
             if process.poll() is not None:
-                raise RuntimeError(f"it ended with {process.returncode}: {command}")
+                raise RuntimeError(f"the server ended with {process.returncode}: {command}")
             try:
                 if get(port, ready)[0] == 200:
                     break
@@ -137,13 +137,13 @@ def server(command: list[str], port: int, ready: str):
 
 
 def pause(process: subprocess.Popen[str]) -> None:
-    """Stop a server and its workers where they are, until it is awake again."""
+    """Pause a server and its workers until `awake`."""
     os.killpg(process.pid, signal.SIGSTOP)
 
 
 @contextmanager
 def awake(process: subprocess.Popen[str]):
-    """A paused server, going on in this block alone."""
+    """Resume a paused server for the duration of a `with` block."""
     os.killpg(process.pid, signal.SIGCONT)
     try:
         yield
@@ -181,7 +181,7 @@ def litserve(python: str, file: Path):
 
 
 def processor_seconds(root: int) -> float:
-    """Processor time that a process and its children have used."""
+    """Return the CPU time of a process and its children in seconds."""
     parents, used = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -199,6 +199,6 @@ def processor_seconds(root: int) -> float:
 
 
 def busy_seconds() -> float:
-    """Processor time that everything on this machine has used."""
+    """Return the CPU time of all processes of this machine in seconds."""
     user, nice, system, _, _, interrupt, soft = map(int, Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + interrupt + soft) / os.sysconf("SC_CLK_TCK")

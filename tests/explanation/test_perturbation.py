@@ -217,7 +217,10 @@ def detector_file():
     made = Contract(
         architecture="detector",
         task=Task.DETECTION,
-        labels=[LabelSpec(name="dent", display_name="Dent"), LabelSpec(name="scratch", display_name="Scratch")],
+        labels=[
+            LabelSpec(name="dent", display_name="Dent"),
+            LabelSpec(name="scratch", display_name="Scratch"),
+        ],
         inputs=(SPEC,),
         outputs=[
             OutputSpec(name="boxes", role="boxes"),

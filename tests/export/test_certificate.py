@@ -76,7 +76,9 @@ def contract(network, **fields):
     return Contract(
         architecture="resnet18",
         task=network.task,
-        labels=[LabelSpec(name=n, display_name=t) for n, t in zip(LABELS.names, LABELS.display_names, strict=True)],
+        labels=[
+            LabelSpec(name=n, display_name=t) for n, t in zip(LABELS.names, LABELS.display_names, strict=True)
+        ],
         inputs=network.inputs,
         outputs=network.outputs,
         decoder=network.decoder,

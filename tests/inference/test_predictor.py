@@ -223,9 +223,7 @@ def test_predict_boxes_are_in_image_pixels(tmp_path, tiny):
         OutputSpec(name="boxes", role="boxes"),
         OutputSpec(name="scores", role="scores", activation="probabilities"),
     )
-    model_contract = tiny.contract(
-        Task.DETECTION, outputs=outputs, decoder={"name": "dense"}, min_score=0.1
-    )
+    model_contract = tiny.contract(Task.DETECTION, outputs=outputs, decoder={"name": "dense"}, min_score=0.1)
     model = write_model_file(tmp_path / "model.onnx", graph, model_contract)
     predictor = load(model.path)
     answer = predictor.predict(scene((40, 80)))

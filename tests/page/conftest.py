@@ -375,7 +375,7 @@ def drop(page, files):
 
 
 def settled(page, count):
-    """Wait until so many photos are done, failed or canceled."""
+    """Wait until `count` photos are done, failed or canceled."""
     page.locator(".photo.done, .photo.failed, .photo.cancelled").nth(count - 1).wait_for()
 
 

@@ -215,7 +215,7 @@ class InferenceService:
     async def _explain(
         self, request: InferenceRequest, timed: TimedPrediction, on_stage: OnStage
     ) -> tuple[HeatmapResult | None, str | None]:
-        """Return the heatmap, or a sentence that says why there is none, or neither if none was requested."""
+        """Return the heatmap, or the reason why there is none, or neither if none was requested."""
         if not request.explain:
             return None, None
         on_stage("explaining", {})

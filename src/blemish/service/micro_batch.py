@@ -37,7 +37,7 @@ class AdmissionQueue:
         self._seconds_each = 0.1
 
     def check(self, amount: int = 1) -> None:
-        """Raise if there is no room for `amount` more; reserve nothing.
+        """Raise if there is no space for `amount` more; reserve nothing.
 
         Raises:
             Problem: `queue-full`, with the time after which to try again.
@@ -52,7 +52,7 @@ class AdmissionQueue:
             )
 
     def enter(self, amount: int = 1) -> None:
-        """Reserve room for `amount`, which `leave` releases.
+        """Reserve space for `amount`, which `leave` releases.
 
         Raises:
             Problem: `queue-full`.
@@ -61,12 +61,12 @@ class AdmissionQueue:
         self.size += amount
 
     def leave(self, amount: int = 1) -> None:
-        """Release room that `enter` reserved."""
+        """Release space that `enter` reserved."""
         self.size -= amount
 
     @contextmanager
     def admitted(self, amount: int = 1) -> Iterator[None]:
-        """Reserve room for the duration of a `with` block."""
+        """Reserve space for the duration of a `with` block."""
         self.enter(amount)
         try:
             yield
@@ -169,7 +169,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._thread.join(timeout_seconds)
 
     def _take_batch(self) -> list[_Job[Item, Result]] | None:
-        """Return the next batch without cancelled items, or None once the batcher is closed and empty."""
+        """Return the next batch without canceled items, or None once the batcher is closed and empty."""
         with self._changed:
             while True:
                 batch: list[_Job[Item, Result]] = []

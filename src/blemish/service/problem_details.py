@@ -53,7 +53,7 @@ class Problem(BlemishError):
         code: a key of `CATALOG`, or one followed by "." and a reason that the library gave.
         status: the HTTP status.
         title: a short summary that is the same for every problem of this code.
-        detail: one sentence for people: what is wrong and what to do.
+        detail: one sentence for users: what is wrong and what to do.
         limit: the name of the limit that was exceeded, and its value.
         retry_after_seconds: when to try again.
         headers: further headers of the response.
@@ -106,7 +106,7 @@ def image_problem(error: BadImage, *, max_pixels: int) -> Problem:
     """Return the problem of an uploaded image that cannot be used; its code is that of `error`.
 
     Args:
-        error: the error of `open_image`; what Pillow says stays on the server.
+        error: the error of `open_image`; the message of Pillow stays on the server.
         max_pixels: the limit, for the message.
     """
     if isinstance(error, ImageTooLarge):

@@ -11,7 +11,7 @@ from blemish.service.result_links import ArtifactKind, LinkedResult
 from blemish.service.served_model import open_upload
 from blemish.service.settings import Settings
 
-_MIN_SIDE = 480  # of an image with bars below it, so that the text on them has room
+_MIN_SIDE = 480  # of an image with bars below it, so that the text on them has enough space
 
 
 def render(result: LinkedResult, kind: ArtifactKind, settings: Settings) -> tuple[bytes, str]:
@@ -35,7 +35,7 @@ def render(result: LinkedResult, kind: ArtifactKind, settings: Settings) -> tupl
     if kind == "overlay":
         from blemish.drawing import draw
 
-        # Boxes are drawn in place, pixel for pixel; bars on a strip below need room for their text.
+        # Boxes are drawn in place, pixel for pixel; bars on a strip below need space for their text.
         min_side = 0 if result.prediction.task.has_boxes else _MIN_SIDE
         return _encode_png(draw(result.prediction, upright, min_side=min_side)), "image/png"
     from blemish.explanation.colormaps import overlay

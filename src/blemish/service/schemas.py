@@ -41,7 +41,7 @@ class ProblemDocument(Answer):
     type: str
     title: str
     status: int
-    detail: str = Field(description="One sentence for people.")
+    detail: str = Field(description="One sentence for users.")
     code: str = Field(description="Stable code for programs; a suffix after a dot may refine it.")
     request_id: str
     limit: ExceededLimit | None

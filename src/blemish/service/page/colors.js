@@ -1,4 +1,4 @@
-// Label colors for people with and without color blindness: `blemish.drawing.PALETTE`, which the server draws with.
+// Label colors that differ with color blindness too: `blemish.drawing.PALETTE`, with which the server draws.
 
 const LABELS = [
   "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#0072b2", "#bbffaa",

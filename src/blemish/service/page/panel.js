@@ -204,6 +204,15 @@ function findingRow(photo, result, detection) {
 }
 
 /**
+ * @param {number} numPositive
+ * @param {number} numBelow the number of detections below the threshold
+ */
+function findingsCaption(numPositive, numBelow) {
+  if (!numPositive) return numBelow ? `No finding reaches the threshold; ${numBelow} below` : "No findings";
+  return count(numPositive, "finding") + (numBelow ? `; ${numBelow} below the threshold` : "");
+}
+
+/**
  * @param {Photo} photo
  * @param {PredictionResponse} result
  * @param {Element} parent
@@ -221,7 +230,7 @@ function drawWhere(photo, result, parent) {
   fill(parent,
     result.task !== "localization" && thresholdSlider(result),
     h("table", { class: "findings", "data-key": "table" },
-      h("caption", {}, `${positive.length ? count(positive.length, "finding") : "No finding reaches the threshold"}${numBelow ? `; ${numBelow} below it` : ""}`),
+      h("caption", {}, findingsCaption(positive.length, numBelow)),
       positive.length + near.length > 0 && h("thead", {}, h("tr", {}, headers.map((t) => h("th", { scope: "col" }, t === "Crop" ? h("span", { class: "screen-reader" }, t) : t)))),
       h("tbody", { "data-key": "positive" }, positive.map(row)),
       near.length > 0 && h("tbody", { "data-key": "near" }, h("tr", { "data-key": "near-title" }, h("th", { colspan: 4, scope: "rowgroup" }, "Slightly below the threshold, not counted")), near.map(row))));

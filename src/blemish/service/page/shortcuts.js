@@ -38,7 +38,7 @@ const SHORTCUTS = [
   ["Escape", "Clear the selection", () => { state.finding = null; changed(); }],
   ["?", "Show the keyboard shortcuts", () => showShortcuts()],
 ];
-// People who use dictation or a switch must be able to turn single-key shortcuts off (WCAG 2.1.4).
+// Users of dictation or of a switch must be able to turn single-key shortcuts off (WCAG 2.1.4).
 const stored = storedText("localStorage", "blemish-shortcuts-off");
 /** @type {Record<string, [number, number]>} */
 const PAN = { w: [0, -0.2], a: [-0.2, 0], s: [0, 0.2], d: [0.2, 0] };

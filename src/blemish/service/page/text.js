@@ -5,11 +5,11 @@ import { findModel, state } from "./state.js";
 export const REVIEW_MARGIN = 0.1; // a score this close to its threshold needs review by a person
 
 /** @param {number} score */
-export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)} %`;
+export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)}%`;
 /** @param {number} value */
-export const wholePercent = (value) => `${Math.round(100 * value)} %`;
+export const wholePercent = (value) => `${Math.round(100 * value)}%`;
 /** @param {number} value */
-export const areaPercent = (value) => (value < 0.005 ? "< 0.01 %" : `${value.toFixed(value < 1 ? 2 : 1)} %`);
+export const areaPercent = (value) => (value < 0.005 ? "< 0.01%" : `${value.toFixed(value < 1 ? 2 : 1)}%`);
 /** @param {Date | null} date */
 export const dateTime = (date) => date?.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) ?? "";
 /** @param {number} n @param {string} one */
@@ -124,7 +124,7 @@ export function summarize(result) {
   }
   if (result.task === "localization") {
     const box = result.detections?.[0];
-    return box ? `${upper(displayName(box))}: ${box.area_percent.toFixed(1)} % of the photo` : "Nothing found";
+    return box ? `${upper(displayName(box))}: ${box.area_percent.toFixed(1)}% of the photo` : "Nothing found";
   }
   /** @type {Map<string, number>} */
   const counts = new Map();
@@ -177,7 +177,7 @@ export const STAGES = { decoding: "Opening", queued: "Queued", inferring: "Analy
 /** @param {Photo} photo */
 export function statusText(photo) {
   if (photo.status === "waiting") return photo.retryIn ? `Server busy, retry in ${photo.retryIn} s` : "Waiting";
-  if (photo.status === "sending") return `Sending, ${Math.round(100 * photo.sent)} %`;
+  if (photo.status === "sending") return `Sending, ${Math.round(100 * photo.sent)}%`;
   if (photo.status === "working") {
     const ahead = photo.stage === "queued" && photo.queuePosition ? `, ${photo.queuePosition} ahead` : "";
     return (STAGES[photo.stage ?? ""] ?? "Sent") + ahead;

@@ -6,7 +6,7 @@ import { count, STAGES, summarize } from "./text.js";
 import { forgetPhoto } from "./viewer.js";
 
 const MAX_CONCURRENT = 3;
-const MAX_TRIES = 5; // of a server that is busy and says when to retry
+const MAX_TRIES = 5; // of a server that is busy and gives a time to retry
 const BUSY = new Set(["queue-full", "memory-full", "not-ready"]);
 const KEY_CODES = new Set(["api-key-missing", "api-key-unknown"]);
 /** @type {(problem: PageProblem) => void} */
@@ -233,7 +233,7 @@ export async function requestHeatmap(photo, label, { quiet = false } = {}) {
     changed();
   };
   const request = predict(photo.file, photo.name, parameters, {
-    onSent: (share) => setStage(share < 1 ? `Sending, ${Math.round(100 * share)} %` : "Sent"),
+    onSent: (share) => setStage(share < 1 ? `Sending, ${Math.round(100 * share)}%` : "Sent"),
     onStage: (line) => setStage(STAGES[line.stage] ?? line.stage),
   });
   photo.heatmapRequest = request;
