@@ -243,7 +243,7 @@ def test_api_key_dialog(visit, tools, own_server, tmp_path):
     tools.settled(page, 1)
     expect(page.locator(".photo.done")).to_have_count(1)
     page.get_by_role("tab", name="Why").click()
-    page.locator(".heatmap, [data-key=heatheatmap-empty]").first.wait_for()
+    page.locator(".heatmap, [data-key=heatmap-empty]").first.wait_for()
     assert "a-key-of-ours" not in page.content()
 
 
