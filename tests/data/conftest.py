@@ -1,4 +1,4 @@
-"""Small images and tables for the data room's tests."""
+"""Small images and tables for the tests of `blemish.data`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Draw = Callable[..., Path]
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Draw:
-    """Draws a small image that no other resembles, below the test's folder."""
+    """Return a function that writes a small, distinct image below the test's folder."""
 
     def one(name: str, size_wh: tuple[int, int] = (24, 20), seed: int | None = None, **save: object) -> Path:
         path = tmp_path / name
@@ -28,13 +28,13 @@ def draw(tmp_path: Path) -> Draw:
 
 
 def hash_of(name: str) -> int:
-    """The same number for the same name in every run."""
+    """Return a number that depends on the name only."""
     return int.from_bytes(name.encode()[-12:], "little")
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a table beside the images."""
+    """Return a function that writes a table beside the images."""
 
     def one(text: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
         path = tmp_path / name
@@ -46,11 +46,21 @@ def table(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that is not below the test's own, where the images and labels lie."""
+    """A folder outside the test's own, which contains the images and labels."""
     return tmp_path_factory.mktemp("outside")
 
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch):
-    """Tests leave the user's cache alone."""
+    """Turn the user's cache off."""
     monkeypatch.setenv("BLEMISH_CACHE", "")
+
+
+@pytest.fixture
+def labeled(draw, table):
+    """A multilabel table of four images in two splits."""
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        draw(name, (30, 20))
+    return table(
+        "filename,crack,inactive,split\na.png,1,1,train\nb.png,1,0,train\nc.png,0,0,val\nd.png,0,1,val\n"
+    )

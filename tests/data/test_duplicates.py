@@ -1,4 +1,4 @@
-"""Copies are found, whatever was done to them, and different images are not."""
+"""find_copies: finds edited copies and no other images."""
 
 import io
 
@@ -9,9 +9,9 @@ from PIL import Image, ImageEnhance
 from blemish.data.duplicates import (
     Signatures,
     find_copies,
+    group_copies,
     image_signatures,
-    linked,
-    stretched,
+    stretch_contrast,
     window_hashes,
 )
 from blemish.data.image_hashes import perceptual_hash
@@ -19,7 +19,7 @@ from blemish.imaging import LoadedImage
 
 
 def scene(seed, size=(200, 160)):
-    """A picture of coarse and fine patches that no other seed resembles."""
+    """An image of coarse and fine patches that differs from that of any other seed."""
     rng = np.random.default_rng(seed)
     layers = [
         np.asarray(
@@ -27,8 +27,8 @@ def scene(seed, size=(200, 160)):
         )
         for n in (5, 11, 37)
     ]
-    grey = np.average(np.stack(layers).astype(float), axis=0, weights=(4, 3, 2))
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    gray = np.average(np.stack(layers).astype(float), axis=0, weights=(4, 3, 2))
+    return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
 
 
 def recompressed(image):
@@ -48,7 +48,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_a_copy_is_found_and_nothing_else(tmp_path, kind):
+def test_find_copies_finds_edited_copies_only(tmp_path, kind):
     paths = []
     for seed in range(40):
         paths.append(tmp_path / f"{seed}.png")
@@ -62,46 +62,46 @@ def test_a_copy_is_found_and_nothing_else(tmp_path, kind):
     assert not any(p.exact for p in pairs)
 
 
-def test_the_same_pixels_in_another_file_are_exact(tmp_path):
+def test_find_copies_of_equal_pixels_are_exact(tmp_path):
     for name in ("a.png", "b.bmp", "c.png"):
         scene(1).save(tmp_path / name)
     scene(2).save(tmp_path / "other.png")
     pairs = find_copies(image_signatures([tmp_path / n for n in ("a.png", "other.png", "b.bmp", "c.png")]))
     assert [(p.first, p.second, p.exact) for p in pairs] == [(0, 2, True), (2, 3, True)]
-    assert linked(4, pairs).tolist() == [0, 1, 0, 0]
+    assert group_copies(4, pairs).tolist() == [0, 1, 0, 0]
 
 
-def test_what_all_images_share_makes_no_copies():
-    """Solar cells all have the same frame and busbars; only what is in between tells them apart."""
+def test_find_copies_ignores_what_all_images_have_in_common():
+    """Solar cells have the same frame and busbars; only the area between them differs."""
     frame = np.full((64, 64), 40.0)
     frame[4:60, 4:60] = 160
     frame[20:23] = frame[42:45] = 10
     rng = np.random.default_rng(0)
-    grey = [
+    gray = [
         frame
         + 12 * np.asarray(Image.fromarray(rng.normal(size=(16, 16)).astype(np.float32)).resize((64, 64)))
         for _ in range(200)
     ]
-    again = grey[7] + rng.normal(size=(64, 64))
-    small = np.stack([stretched(g.astype(np.float32)) for g in [*grey, again]])
-    found = Signatures(small, np.arange(201).astype(np.uint64), np.ones(201, bool), {})
-    assert [(p.first, p.second) for p in find_copies(found)] == [(7, 200)]
+    again = gray[7] + rng.normal(size=(64, 64))
+    small = np.stack([stretch_contrast(g.astype(np.float32)) for g in [*gray, again]])
+    signatures = Signatures(small, np.arange(201).astype(np.uint64), np.ones(201, bool), {})
+    assert [(p.first, p.second) for p in find_copies(signatures)] == [(7, 200)]
 
 
-def test_images_that_cannot_be_opened_have_no_copies(tmp_path):
+def test_find_copies_skips_unreadable_images(tmp_path):
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"no image")
-    found = image_signatures([tmp_path / "a.jpg", tmp_path / "b.jpg"])
-    assert list(found.errors) == [0, 1]
-    assert find_copies(found) == []
+    signatures = image_signatures([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    assert list(signatures.errors) == [0, 1]
+    assert find_copies(signatures) == []
 
 
-def test_the_hash_of_the_whole_is_the_one_that_model_files_keep():
+def test_window_hashes_of_whole_image_equal_perceptual_hash():
     for seed in range(5):
         pixels = np.asarray(scene(seed, (128, 128)))
-        grey = np.asarray(
+        gray = np.asarray(
             scene(seed, (128, 128)).convert("L").resize((64, 64), Image.Resampling.BOX), np.float32
         )
-        query, stored = window_hashes(stretched(grey)[None])
+        query, stored = window_hashes(stretch_contrast(gray)[None])
         assert (int(query[0, 0]) ^ perceptual_hash(LoadedImage(pixels))).bit_count() <= 4
         assert query[0, 0] == stored[0, 0]

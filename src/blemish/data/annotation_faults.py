@@ -1,4 +1,4 @@
-"""Find annotations that cannot be right: boxes outside the image or without area, repeated objects, tiny masks."""
+"""Find wrong annotations: boxes outside the image or without area, repeated objects, tiny masks."""
 
 from __future__ import annotations
 
@@ -54,9 +54,8 @@ def boxes_outside(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[Boo
         entirely_outside: (n,) bool.
 
     Example:
-        >>> partly, entirely = boxes_outside(np.array([[0, 0, 9, 9], [5, 5, 12, 9], [20, 0, 30, 5.0]]), (10, 10))
-        >>> partly.tolist(), entirely.tolist()
-        ([False, True, True], [False, False, True])
+        >>> partly, entirely = boxes_outside(np.array([[0, 0, 9, 9], [5, 5, 12, 9], [20, 0, 30, 5.0]]), (10,
+        10)) >>> partly.tolist(), entirely.tolist() ([False, True, True], [False, False, True])
     """
     height, width = size_hw
     if len(boxes_xyxy):

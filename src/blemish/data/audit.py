@@ -13,7 +13,7 @@ from blemish.data.checks import CHECKS, Check, select_checks
 from blemish.data.checks.reader_faults import UNCLAIMED
 from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.header_info import HeaderInfo
-from blemish.data.image_hashes import in_parallel
+from blemish.data.image_hashes import map_in_parallel
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.image_index import files_below
 from blemish.data.load_dataset import read_dataset, to_task
@@ -73,7 +73,8 @@ def check(
         only: ids or glob patterns of the checks to run, such as "images.*"; default: all.
         skip: ids or glob patterns of the checks to leave out.
         duplicates: whether to decode every image, which finds copies, and damage after the header.
-        thorough: whether to follow the entropy-coded data of every JPEG, which finds damage that decoders hide.
+        thorough: whether to follow the entropy-coded data of every JPEG, which finds damage that decoders
+            hide.
         limits: the largest size of an image, in bytes and pixels, that is accepted.
 
     Raises:
@@ -215,7 +216,7 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
             return error
         return None
 
-    errors = in_parallel(decode, [s.path if isinstance(s, Sample) else s for s in samples])
+    errors = map_in_parallel(decode, [s.path if isinstance(s, Sample) else s for s in samples])
     return [error for error in errors if error is not None]
 
 

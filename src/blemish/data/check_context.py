@@ -28,8 +28,8 @@ class CheckContext:
         dataset: the data set, without what could not be read.
         headers: the header info of every image.
         read_findings: the faults that the reader of the format reported.
-        annotations: the boxes, polygons and masks of each image, faulty ones included; empty if the data set was
-            already open.
+        annotations: the boxes, polygons and masks of each image, faulty ones included; empty if the data set
+            was already open.
         image_folder: the folder to search for images that no label names, or None not to search.
         decode: whether checks may decode images.
         thorough: whether to follow the entropy-coded data of every JPEG.
@@ -82,7 +82,7 @@ class CheckContext:
 
 
 def unusable_code(info: HeaderInfo) -> str:
-    """Return the code of the finding about an image that cannot be used, or "" if its header shows no damage."""
+    """Return the code of the finding about an unusable image, or "" if its header shows no damage."""
     if info.error_code == "bad-image.empty-file":
         return "empty-file"
     if info.error_class is ImageTooLarge:

@@ -67,8 +67,8 @@ def clean(
     """Write a copy of the data set at `path` with every fault fixed that a finding's `fix` describes.
 
     Images that cannot be used and lines that cannot be read are left out. Of copies, one is kept (of a leak
-    between splits, the one outside train). Boxes are clipped to the image, labels rotated and scaled with their
-    images, and wrong file extensions corrected. The original is not changed.
+    between splits, the one outside train). Boxes are clipped to the image, labels rotated and scaled with
+    their images, and wrong file extensions corrected. The original is not changed.
 
     Args:
         path: see `open_dataset`.

@@ -1,8 +1,8 @@
 """Convert annotations to pixels of the upright image.
 
 A format may state the size of the image that the boxes were drawn on. If that is the size before the EXIF
-orientation is applied, the boxes are rotated with the image. If it is another size of the same shape, they are
-scaled. If it is neither, a finding asks the user to decide.
+orientation is applied, the boxes are rotated with the image. If it is another size of the same shape, they
+are scaled. If it is neither, a finding asks the user to decide.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def place_all(
 ) -> tuple[Sample, ...]:
     """Return the samples of images with annotations, in pixels of the upright images.
 
-    Headers are read in parallel. Objects without area are left out; if the reading is lenient, so are repeated
-    objects.
+    Headers are read in parallel. Objects without area are left out; if the reading is lenient, so are
+    repeated objects.
 
     Args:
         annotations: one entry per image.
@@ -194,7 +194,7 @@ def _flags(values: list[bool]) -> BoolArray:
 
 
 def _stated_areas(raw: RawAnnotations, size_hw: tuple[int, int] | None) -> FloatArray:
-    """The areas that the format states; none if it states none, or states them for an image of another size."""
+    """The areas that the format states, or none if they are for an image of another size."""
     resized = size_hw is not None and raw.stated_hw is not None and sorted(size_hw) != sorted(raw.stated_hw)
     if resized or all(map(math.isnan, raw.areas)):
         return _NO_AREAS
@@ -372,8 +372,8 @@ def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -
 def _report_ambiguous_orientation(raw: RawAnnotations, header: Header, context: ReadContext) -> None:
     context.problem(
         "orientation-ambiguous",
-        f"the image has EXIF orientation {header.orientation}, and its labels do not state whether they were drawn"
-        " before or after it was applied; they are read as drawn on the upright image",
+        f"the image has EXIF orientation {header.orientation}, and its labels do not state whether they"
+        " were drawn before or after it was applied; they are read as drawn on the upright image",
         origin=raw.origin,
         path=raw.path,
         remedy="compare them with blemish data preview",

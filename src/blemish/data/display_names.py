@@ -1,4 +1,4 @@
-"""Label names as people read them."""
+"""Display names of labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PREFIXES = {"F": "Front", "R": "Rear"}
 
 
 def display_name_of(name: str) -> str:
-    """What people read for a label's name.
+    """Return the display name of a label: separate words, each with a capital letter.
 
     Example:
         >>> display_name_of("F_Crushed"), display_name_of("glass_crack"), display_name_of("LED-broken")
@@ -24,7 +24,7 @@ def display_name_of(name: str) -> str:
 
 
 def labels_with_display_names(names: Iterable[str]) -> Labels:
-    """Labels whose titles are made from their names; a title that two names share is the name itself.
+    """Return labels with display names made from their names; if two would be equal, the name itself is used.
 
     Example:
         >>> labels_with_display_names(["R_Normal", "dent"]).display_names
@@ -34,5 +34,5 @@ def labels_with_display_names(names: Iterable[str]) -> Labels:
     display_names = [display_name_of(n) for n in names]
     return Labels(
         names,
-        tuple(n if display_names.count(t) > 1 else t for n, t in zip(names, display_names, strict=True)),
+        tuple(n if display_names.count(d) > 1 else d for n, d in zip(names, display_names, strict=True)),
     )

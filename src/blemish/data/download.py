@@ -1,4 +1,4 @@
-"""Public data sets, downloaded, checked by their digest, and unpacked."""
+"""Download public data sets, verify their digests and unpack them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Archive:
     """One file of a public data set.
 
     Attributes:
-        url: where it lies.
-        md5: its digest, hex, as its publishers' users have recorded it.
-        size_bytes: about how large it is, for people.
+        url: its address.
+        md5: its MD5 digest in hexadecimal digits, as other users of the data set have recorded it.
+        size_bytes: its approximate size.
     """
 
     url: str
@@ -34,8 +34,8 @@ class Archive:
     size_bytes: int
 
 
-VOC = "https://thor.robots.ox.ac.uk/pascal/VOC"  # where its publishers moved it from host.robots.ox.ac.uk
-SETS: dict[str, tuple[Archive, ...]] = {
+VOC = "https://thor.robots.ox.ac.uk/pascal/VOC"  # the publishers moved it from host.robots.ox.ac.uk
+DATASETS: dict[str, tuple[Archive, ...]] = {
     "voc2007": (
         Archive(
             f"{VOC}/voc2007/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64", 460_032_000
@@ -50,47 +50,47 @@ SETS: dict[str, tuple[Archive, ...]] = {
 }
 
 
-def fetch(name: str, output: Path | str, *, progress: Progress | None = None) -> Path:
-    """Download and unpack a public data set; what is there already is not fetched again.
+def fetch_dataset(name: str, output: Path | str, *, progress: Progress | None = None) -> Path:
+    """Download and unpack a public data set; what exists is not downloaded again.
 
-    A download that was broken off goes on where it stopped. Archives are kept only until they are unpacked.
+    An interrupted download continues where it stopped. Archives are deleted once they are unpacked.
 
     Args:
-        name: `voc2007` or `voc2012`.
+        name: "voc2007" or "voc2012".
         output: the folder to unpack into.
-        progress: told the file's name, the bytes there are and the bytes there will be, now and then.
+        progress: called with the name of the file, the bytes downloaded and the total number of bytes.
 
     Returns:
-        What to open: the folder that holds `VOCdevkit`.
+        The folder that contains `VOCdevkit`.
 
     Raises:
-        UnknownName: no data set of that name.
-        NoNetwork: a download that could not be made or finished; calling again goes on.
-        BadDataset: what came is not what was published.
+        UnknownName: the data set does not exist.
+        NoNetwork: a download failed; another call continues it.
+        BadDataset: a downloaded file is not the one that was published.
         StorageFull: the disk is full or read-only.
     """
-    if name not in SETS:
-        raise UnknownName("data set", name, SETS)
+    if name not in DATASETS:
+        raise UnknownName("data set", name, DATASETS)
     output = Path(output)
-    for archive in SETS[name]:
+    for archive in DATASETS[name]:
         done = output / f".{_file_name(archive)}.done"
         if done.exists():
             continue
         try:
             output.mkdir(parents=True, exist_ok=True)
-            file = download(archive, output, progress=progress)
+            file = download_archive(archive, output, progress=progress)
             _unpack(file, output)
             done.touch()
             file.unlink()
         except OSError as error:
             if isinstance(error, StorageFull):
                 raise
-            raise StorageFull(f"{output} could not be written ({error.strerror}); free some space") from error
+            raise StorageFull(f"{output}: cannot be written ({error.strerror}); free some space") from error
     return output
 
 
-def download(archive: Archive, folder: Path, *, progress: Progress | None = None) -> Path:
-    """The archive in `folder`, whole and with the right digest; see `fetch`."""
+def download_archive(archive: Archive, folder: Path, *, progress: Progress | None = None) -> Path:
+    """Download an archive into `folder` and verify its digest; see `fetch_dataset`."""
     target = folder / _file_name(archive)
     part = target.with_suffix(target.suffix + ".part")
     if not target.exists():
@@ -103,45 +103,52 @@ def download(archive: Archive, folder: Path, *, progress: Progress | None = None
     if digest.hexdigest() != archive.md5:
         target.unlink()
         raise BadDataset(
-            f"{archive.url}: what came has the digest {digest.hexdigest()}, not {archive.md5}; it was"
-            f" deleted, fetch it again"
+            f"expected a file with the MD5 digest {archive.md5}, got {digest.hexdigest()}; the file was"
+            " deleted",
+            where=archive.url,
+            remedy="download it again",
+            reason="digest",
         )
     return target
 
 
 def _transfer(archive: Archive, part: Path, progress: Progress | None) -> None:
-    there = part.stat().st_size if part.exists() else 0
+    received = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(archive.url, headers={"User-Agent": "blemish"})  # noqa: S310 - from the table above
-    if there:
-        request.add_header("Range", f"bytes={there}-")
+    if received:
+        request.add_header("Range", f"bytes={received}-")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            goes_on = answer.status == 206 and there > 0
-            length = int(answer.headers.get("Content-Length") or 0)
-            there = there if goes_on else 0
-            whole = there + length
-            with part.open("ab" if goes_on else "wb") as file:
-                while chunk := answer.read(CHUNK_BYTES):
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+            continues = response.status == 206 and received > 0
+            length = int(response.headers.get("Content-Length") or 0)
+            received = received if continues else 0
+            total = received + length
+            with part.open("ab" if continues else "wb") as file:
+                while chunk := response.read(CHUNK_BYTES):
                     file.write(chunk)
-                    there += len(chunk)
+                    received += len(chunk)
                     if progress is not None:
-                        progress(_file_name(archive), there, whole)
+                        progress(_file_name(archive), received, total)
                 file.flush()
                 os.fsync(file.fileno())
     except urllib.error.HTTPError as error:
-        if error.code == 416 and there:  # all of it is there already
+        if error.code == 416 and received:  # the file is complete
             return
-        raise NoNetwork(f"{archive.url}: the server answers {error.code}; try again later") from error
+        raise NoNetwork(
+            f"{archive.url}: the server responded with status {error.code}; try again later", reason="status"
+        ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise NoNetwork(
-            f"{archive.url}: cannot be reached ({reason}); connect to the internet and fetch again, which"
-            f" goes on"
-            f" from what is there, or download the file and unpack it yourself"
+            f"{archive.url}: cannot be reached ({reason}); connect to the internet and run the command"
+            " again, which continues the download, or download and unpack the file yourself",
+            reason="unreachable",
         ) from error
-    if length and there < whole:
+    if length and received < total:
         raise NoNetwork(
-            f"{archive.url}: broken off after {there:,} of {whole:,} bytes; fetch again, which goes on there"
+            f"{archive.url}: the download was interrupted after {received:,} of {total:,} bytes; run the"
+            " command again to continue it",
+            reason="interrupted",
         )
 
 
@@ -154,4 +161,9 @@ def _unpack(file: Path, folder: Path) -> None:
         with tarfile.open(file) as tar:
             tar.extractall(folder, filter="data")
     except tarfile.TarError as error:
-        raise BadDataset(f"{file}: cannot be unpacked ({error}); delete it and fetch again") from error
+        raise BadDataset(
+            f"cannot be unpacked ({error})",
+            where=file,
+            remedy="delete it and download it again",
+            reason="archive",
+        ) from error

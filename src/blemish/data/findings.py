@@ -47,7 +47,7 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The place in the labels, followed by the image's name if that is not part of it; or else the path."""
+        """The place in the labels, with the image's name if it does not show it; or else the path."""
         if not self.origin or self.path is None:
             return self.origin or ("" if self.path is None else str(self.path))
         return self.origin if self.path.stem in self.origin else f"{self.origin} ({self.path.name})"

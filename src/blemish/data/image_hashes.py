@@ -1,4 +1,4 @@
-"""Fingerprints of images: the same pixels, and nearly the same picture."""
+"""Hashes of images: equal for equal pixels, and similar for similar images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from blemish.imaging import LIMITS, Limits, LoadedImage, open_image
 from blemish.structures import Sample
 
 UInt64Array = NDArray[np.uint64]
-REDUCED = 32  # side of the grey copy that is transformed
-KEPT = 8  # lowest frequencies a side; 8 x 8 = 64 bits
-NEAR_BITS = 6  # images whose hashes differ in more bits than this do not show the same
-DETAIL_REDUCED, DETAIL_KEPT = 64, 16  # likewise for the detailed hash: 16 x 16 = 256 bits
+REDUCED = 32  # side of the gray copy that is transformed
+KEPT = 8  # lowest frequencies per side; 8 x 8 = 64 bits
+NEAR_BITS = 6  # images whose perceptual hashes differ in more bits are not copies
+DETAIL_REDUCED, DETAIL_KEPT = 64, 16  # the same for the detail hash: 16 x 16 = 256 bits
 NEAR_DETAIL_BITS = 24  # copies differ in up to about 20 of them, other solar cells of one kind in 50 and more
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -34,14 +34,14 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True, eq=False)
 class ImageHashes:
-    """Fingerprints of many images, and those that could not be opened.
+    """The hashes of many images, and the errors of those that could not be opened.
 
     Attributes:
-        pixel: (n,) uint64, 0 where the image could not be opened.
-        perceptual: (n,) uint64, likewise.
-        detail: (n, 4) uint64, likewise.
-        opened: (n,) bool.
-        unreadable: why, for each that was not.
+        pixel: (n,) uint64, 0 if the image could not be opened.
+        perceptual: (n,) uint64, 0 if the image could not be opened.
+        detail: (n, 4) uint64, 0 if the image could not be opened.
+        opened: (n,) bool, whether each image could be opened.
+        unreadable: the error of each image that could not be opened.
     """
 
     pixel: UInt64Array
@@ -52,52 +52,52 @@ class ImageHashes:
 
 
 def pixel_hash(photo: LoadedImage) -> int:
-    """The first 8 bytes of the SHA-256 of an image's upright pixels, their shape and depth."""
+    """Return the first 8 bytes of the SHA-256 of the upright pixels, their shape and depth, as an integer."""
     digest = hashlib.sha256(repr((photo.pixels.shape, photo.pixels.dtype.str)).encode())
     digest.update(np.ascontiguousarray(photo.pixels).data)
     return int.from_bytes(digest.digest()[:8], "little")
 
 
 def perceptual_hash(photo: LoadedImage) -> int:
-    """64 bits that stay nearly the same when an image is resized, recompressed or brightened.
+    """Return 64 bits, nearly the same for a resized, recompressed or brightened copy of an image.
 
     Source:
         Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", the DCT hash: the
-        signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 grey copy.
+        signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 gray copy.
     """
-    return int(_to_words(spectrum(grey_copy(photo)))[0])
+    return int(_to_words(spectrum(gray_copy(photo)))[0])
 
 
 def detail_hash(photo: LoadedImage) -> UInt64Array:
-    """(4,) uint64, 256 bits: what tells two images apart that look alike at first sight.
+    """Return (4,) uint64, 256 bits that differ between images with the same coarse structure.
 
-    Surfaces photographed in series (solar cells, panels of one car park) share their coarse structure, and
-    64 bits take them for one another; the finer frequencies hold grain and damage.
+    Surfaces that are photographed in series (solar cells, panels of one car park) share their coarse
+    structure, so that their 64-bit hashes are similar; the finer frequencies contain grain and damage.
     """
-    return _to_words(spectrum(grey_copy(photo, DETAIL_REDUCED), DETAIL_KEPT))
+    return _to_words(spectrum(gray_copy(photo, DETAIL_REDUCED), DETAIL_KEPT))
 
 
-def grey_copy(photo: LoadedImage, side: int = REDUCED) -> NDArray[np.float32]:
-    """(side, side) float32 grey copy of an image, in [0, 255] (16 bits: [0, 65535])."""
+def gray_copy(photo: LoadedImage, side: int = REDUCED) -> NDArray[np.float32]:
+    """Return a (side, side) float32 gray copy of an image, in [0, 255] (16 bits: [0, 65535])."""
     if photo.is_16bit:
         image = Image.fromarray(photo.pixels.astype(np.float32))
     else:
         image = Image.fromarray(photo.pixels)
-        # Shrinking by a whole number first takes a tenth of the time and changes hardly a bit.
+        # Reducing by a whole number first takes a tenth of the time and changes few bits.
         image = image.reduce(max(1, min(image.size) // (REDUCED * 4))).convert("L")
     return np.asarray(image.resize((side, side), Image.Resampling.BOX), np.float32)
 
 
-def spectrum(grey: NDArray[np.float32], kept: int = KEPT) -> NDArray[np.float64]:
-    """(kept, kept) float64 lowest frequencies of a square grey copy, vertical first."""
-    basis = _basis(kept, len(grey))
-    out: NDArray[np.float64] = basis @ grey.astype(np.float64) @ basis.T
-    return out
+def spectrum(gray: NDArray[np.float32], kept: int = KEPT) -> NDArray[np.float64]:
+    """Return the (kept, kept) float64 lowest frequencies of a square gray copy, vertical first."""
+    basis = _basis(kept, len(gray))
+    frequencies: NDArray[np.float64] = basis @ gray.astype(np.float64) @ basis.T
+    return frequencies
 
 
 def _to_words(frequencies: NDArray[np.float64]) -> UInt64Array:
     flat = frequencies.reshape(-1)
-    bits = flat > np.median(flat[1:])  # the first is the brightness, and says nothing of the picture
+    bits = flat > np.median(flat[1:])  # the first is the brightness, which does not identify an image
     return np.packbits(bits).view(">u8").astype(np.uint64)
 
 
@@ -110,44 +110,52 @@ def _basis(kept: int, side: int) -> NDArray[np.float64]:
     return np.asarray(rows, np.float64)
 
 
-def fingerprints(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> ImageHashes:
-    """Pixel and perceptual hashes of images, each opened once, in parallel.
+def hash_images(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> ImageHashes:
+    """Return the hashes of images; each is opened once, in parallel.
 
     Args:
         samples: samples or paths; the hashes are in their order.
-        limits: as for `open_image`.
+        limits: the largest size of an image, in bytes and pixels, that is accepted.
     """
 
-    def one(path: Path) -> tuple[int, int, UInt64Array] | BadImage:
+    def hash_image(path: Path) -> tuple[int, int, UInt64Array] | BadImage:
         try:
             photo = open_image(path, limits)
         except BadImage as error:
             return error
         return pixel_hash(photo), perceptual_hash(photo), detail_hash(photo)
 
-    results = in_parallel(one, [s.path if isinstance(s, Sample) else s for s in samples])
-    bad = tuple(r for r in results if isinstance(r, BadImage))
-    nothing = (0, 0, np.zeros(4, np.uint64))
-    hashes = [nothing if isinstance(r, BadImage) else r for r in results]
+    results = map_in_parallel(hash_image, [s.path if isinstance(s, Sample) else s for s in samples])
+    errors = tuple(r for r in results if isinstance(r, BadImage))
+    no_hashes = (0, 0, np.zeros(4, np.uint64))
+    hashes = [no_hashes if isinstance(r, BadImage) else r for r in results]
     return ImageHashes(
         pixel=np.array([h[0] for h in hashes], np.uint64),
         perceptual=np.array([h[1] for h in hashes], np.uint64),
         detail=np.array([h[2] for h in hashes], np.uint64).reshape(-1, 4),
         opened=np.array([not isinstance(r, BadImage) for r in results], bool),
-        unreadable=bad,
+        unreadable=errors,
     )
 
 
-def in_parallel(function: Callable[[_In], _Out], items: Sequence[_In], threads: int = THREADS) -> list[_Out]:
-    """`function` of every item, in order; threads, since decoding and hashing leave the interpreter free."""
-    if len(items) < 8 or threads < 2:  # not worth a thread
+def map_in_parallel(
+    function: Callable[[_In], _Out], items: Sequence[_In], threads: int = THREADS
+) -> list[_Out]:
+    """Return the result of `function` for each item, in order, computed by threads."""
+    if len(items) < 8 or threads < 2:  # starting threads would take longer
         return [function(i) for i in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))
 
 
-def linked_groups(count: int, first: IntArray, second: IntArray) -> IntArray:
-    """(count,) int64: which of `count` things hang together by the pairs; numbered by first member."""
+def connected_components(count: int, first: IntArray, second: IntArray) -> IntArray:
+    """Return the connected component of each of `count` nodes: (count,) int64, numbered by first member.
+
+    Args:
+        count: number of nodes.
+        first: (n,) one end of each edge.
+        second: (n,) the other end of each edge.
+    """
     parent = np.arange(count)
 
     def root(i: int) -> int:

@@ -1,4 +1,4 @@
-"""The image files below a folder, found by name, by path or by stem."""
+"""`ImageIndex`: the image files below a folder, to be found by name, by path or by stem."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from blemish.imaging import IMAGE_SUFFIXES
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends as images do and is not hidden."""
+    """Return whether a file name has the extension of an image and is not hidden."""
     return not name.startswith(".") and f".{name.rpartition('.')[2]}".casefold() in IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The images below a folder, listed once, found by whatever path somebody wrote down.
+    """The image files below a folder, listed once and found by the paths that labels state.
 
     Attributes:
         root: the folder.
@@ -33,31 +33,32 @@ class ImageIndex:
         return {name: self.root / name for name in sorted(_walk(self.root))}
 
     def path_texts(self) -> list[str]:
-        """The paths of every image as text, which is what comparing many takes."""
+        """Return the path of every image as text, which is faster to compare than `Path`."""
         return [os.path.join(self.root, name) for name in _walk(self.root)]  # noqa: PTH118
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The file names alone."""
+        """The file names without folders."""
         return tuple({PurePosixPath(f).name for f in self.files})
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        out: dict[str, list[str]] = {}
+        paths: dict[str, list[str]] = {}
         for path in self.files:
-            out.setdefault(PurePosixPath(path).name, []).append(path)
-        return out
+            paths.setdefault(PurePosixPath(path).name, []).append(path)
+        return paths
 
     def by_name(self, written: str, near: str = "") -> Path | None:
-        """The image that `written` means, or else the one of that file name, wherever it lies.
+        """Return the image at a stated path, or else the only one with that file name.
 
         Args:
-            written: a path or name.
-            near: a folder's name; of several of one name, the one below such a folder is taken.
+            written: the path or file name that a label states.
+            near: name of a folder; of several images with the file name, the one below such a folder is
+                taken.
         """
-        found = self.find(written)
-        if found is not None:
-            return found
+        image = self.find(written)
+        if image is not None:
+            return image
         names = self._by_name.get(written.strip().replace("\\", "/").rsplit("/", 1)[-1], [])
         if len(names) > 1:
             names = [n for n in names if near and near in n.split("/")]
@@ -65,15 +66,16 @@ class ImageIndex:
 
     @cached_property
     def _by_folded_stem(self) -> dict[str, list[str]]:
-        out: dict[str, list[str]] = {}
-        for name in self.files:
-            out.setdefault(PurePosixPath(name).stem.casefold(), []).append(name)
-        return out
+        paths: dict[str, list[str]] = {}
+        for path in self.files:
+            paths.setdefault(PurePosixPath(path).stem.casefold(), []).append(path)
+        return paths
 
     def find(self, written: str) -> Path | None:
-        """The image that `written` means: as it stands, with Windows slashes, or by its last parts.
+        """Return the image at a stated path, or None.
 
-        Absolute paths of another machine are matched by the longest end that exists below the root.
+        Backslashes count as slashes. An absolute path of another machine is matched by the longest end that
+        exists below the root.
         """
         posix = written.strip().replace("\\", "/")
         if not posix:
@@ -87,11 +89,11 @@ class ImageIndex:
             if end in self.files:
                 return self.files[end]
         direct = Path(posix)
-        # Only what is called an image: a table of somebody else's may name any file of this machine.
+        # Only files with the extension of an image: untrusted labels may name any file of this machine.
         return direct if direct.is_absolute() and is_image_name(direct.name) and direct.is_file() else None
 
     def by_stem(self, stem: str) -> Path | None:
-        """The image of that stem, whatever its suffix; exact case first."""
+        """Return the image with this stem and any extension, preferably in the same case, or None."""
         names = self._by_folded_stem.get(stem.casefold(), [])
         exact = [n for n in names if PurePosixPath(n).stem == stem]
         chosen = exact or names
@@ -103,35 +105,37 @@ def _walk(root: Path) -> list[str]:
 
 
 def files_below(root: Path, *, hidden: bool = False) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file below a folder, after the folders between them; a link back to one above is not followed.
+    """Yield every file below a folder as (path of its folder below `root`, entry).
+
+    A link to a parent folder is not followed.
 
     Args:
-        root: the folder; what cannot be listed is passed over.
-        hidden: whether to take names that begin with a dot, and what macOS puts into archives.
+        root: the folder; folders that cannot be listed are skipped.
+        hidden: whether to include names that begin with a dot, and the folders that macOS adds to archives.
     """
     stack: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", os.fspath(root), frozenset())]
     while stack:
-        prefix, folder, above = stack.pop()
+        prefix, folder, parents = stack.pop()
         try:
-            status = os.stat(folder)  # noqa: PTH116 - asked for every folder
+            status = os.stat(folder)  # noqa: PTH116 - called for every folder
             entries = list(os.scandir(folder))
         except OSError:
             continue
-        here = (status.st_dev, status.st_ino)
-        if here in above and here[1]:  # some file systems of Windows number nothing
+        identity = (status.st_dev, status.st_ino)
+        if identity in parents and identity[1]:  # some file systems of Windows have no inode numbers
             continue
         for entry in entries:
             if entry.name.startswith((".", "__MACOSX")) and not hidden:
                 continue
             if entry.is_dir():
-                stack.append((f"{prefix}{entry.name}/", entry.path, above | {here}))
+                stack.append((f"{prefix}{entry.name}/", entry.path, parents | {identity}))
             else:
                 yield prefix, entry
 
 
 def sample_id(path: Path, root: Path) -> str:
-    """An image's path below `root` with forward slashes, or its whole path where it lies elsewhere."""
-    text, above = os.fspath(path), os.path.join(os.fspath(root), "")  # noqa: PTH118 - asked for every image
-    if text.startswith(above):
-        return text[len(above) :].replace(os.sep, "/")
+    """Return an image's path below `root` with forward slashes, or its whole path if it is elsewhere."""
+    text, prefix = os.fspath(path), os.path.join(os.fspath(root), "")  # noqa: PTH118 - called for every image
+    if text.startswith(prefix):
+        return text[len(prefix) :].replace(os.sep, "/")
     return path.as_posix()

@@ -117,8 +117,8 @@ def read_dataset(path: Path | str, format: str | None, context: ReadContext) -> 
 def as_task(dataset: Dataset, task: Task | str) -> Dataset:
     """Return the same images for another task, if the annotations suffice.
 
-    Masks can be read as boxes, boxes as labels of the image, and several labels as one if every image has exactly
-    one.
+    Masks can be read as boxes, boxes as labels of the image, and several labels as one if every image has
+    exactly one.
 
     Raises:
         WrongTask: the annotations do not suffice for `task`; the message names an image.
@@ -171,7 +171,7 @@ def _detect_format(path: Path) -> Format:
             raise BadDataset(
                 "there are images and no labels",
                 where=path,
-                remedy="sort the images into one folder per label, or put a table such as labels.csv beside them",
+                remedy="sort the images into one folder per label, or put labels.csv beside them",
                 reason="no-labels",
             )
     known = "; ".join(f.description for f in formats_by_rank())

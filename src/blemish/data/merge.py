@@ -1,4 +1,4 @@
-"""Several data sets made one."""
+"""Merge several data sets into one."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ import numpy as np
 import yaml
 
 from blemish.data.clean import select_objects
-from blemish.data.display_names import labels_with_display_names
+from blemish.data.display_names import display_name_of
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.structures import Dataset, GroundTruth, Labels, Sample
 
+LABEL_MAP_EXAMPLE = "with lines such as 'scratches: scratch'"
+
 
 def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None] | None = None) -> Dataset:
-    """All images of several sets of one task, their labels matched by name.
+    """Return all images of several data sets of one task, with labels matched by name.
 
     Args:
         datasets: two or more.
-        mapping: from a label's name to the name it shall have; None (or "") drops it.
+        mapping: old name of a label -> its new name; None or "" drops the label.
 
     Raises:
-        WrongTask: the sets are about different things.
-        UnknownName: the mapping names a label that no set has.
-        BadInput: fewer than two sets, or an image of a classification set would be without label.
+        WrongTask: the data sets have different tasks.
+        UnknownName: the mapping names a label that no data set has.
+        BadInput: fewer than two data sets, or an image would lose its only label.
     """
     if len(datasets) < 2:
-        raise BadInput("merging takes two data sets or more; name another one")
+        raise BadInput(
+            f"expected at least two data sets to merge, got {len(datasets)}", reason="number-of-datasets"
+        )
     tasks = {d.task for d in datasets}
     if len(tasks) > 1:
-        shown = ", ".join(f"{d.root} is a {d.task} set" for d in datasets)
-        raise WrongTask(f"sets of different tasks cannot be merged ({shown}); open them with one --task")
+        shown = ", ".join(f"{d.root} has {d.task}" for d in datasets)
+        raise WrongTask(f"expected data sets of one task, but {shown}; name one with --task", reason="merge")
     mapping = mapping or {}
     known = [n for d in datasets for n in d.labels.names]
     for name in mapping:
         if name not in known:
-            raise UnknownName("label", name, dict.fromkeys(known), where="the map of labels")
+            raise UnknownName("label", name, dict.fromkeys(known), where="the label map")
     display_names: dict[str, str] = {}
     for dataset in datasets:
-        for name, title in zip(dataset.labels.names, dataset.labels.display_names, strict=True):
-            new = mapping.get(name, name)
-            if new:
+        for name, display_name in zip(dataset.labels.names, dataset.labels.display_names, strict=True):
+            new_name = mapping.get(name, name)
+            if new_name:
                 display_names.setdefault(
-                    new, title if new == name else labels_with_display_names([new]).display_names[0]
+                    new_name, display_name if new_name == name else display_name_of(new_name)
                 )
     labels = Labels(tuple(display_names), tuple(display_names.values()))
     prefixes = _prefixes(datasets)
@@ -66,26 +70,28 @@ def merge_datasets(datasets: Sequence[Dataset], mapping: Mapping[str, str | None
     )
 
 
-def read_map(path: Path | str) -> dict[str, str | None]:
-    """The map of labels in a YAML file: `old name: new name`, an empty new name drops the label.
+def read_label_map(path: Path | str) -> dict[str, str | None]:
+    """Read a label map from a YAML file with lines `old name: new name`; an empty new name drops the label.
 
     Raises:
-        BadInput: no such file, or it is no such map.
+        BadInput: the file cannot be read, or is not a label map.
     """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text("utf-8-sig"))
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); check the path", reason="unreadable-file"
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError of dates such as 2020-13-45
-        raise BadInput(f"{path}: no valid YAML; write lines such as 'scratches: scratch'") from error
+        raise BadInput(f"{path}: expected valid YAML, {LABEL_MAP_EXAMPLE}", reason="label-map") from error
     if not isinstance(content, dict) or not all(isinstance(v, str | int | None) for v in content.values()):
-        raise BadInput(f"{path}: this is no map of labels; write lines such as 'scratches: scratch'")
+        raise BadInput(f"{path}: expected a mapping of labels, {LABEL_MAP_EXAMPLE}", reason="label-map")
     return {str(k): None if v is None else str(v) for k, v in content.items()}
 
 
 def _prefixes(datasets: Sequence[Dataset]) -> list[str]:
-    """What goes before the ids of each set, so that they stay unique; nothing where they are."""
+    """The prefix of the ids of each data set that keeps them unique; empty if they are unique already."""
     ids = [s.id for d in datasets for s in d.samples]
     if len(set(ids)) == len(ids):
         return [""] * len(datasets)
@@ -100,16 +106,17 @@ def _prefixes(datasets: Sequence[Dataset]) -> list[str]:
 
 
 def _groups_apart(datasets: Sequence[Dataset], prefixes: Sequence[str]) -> list[str]:
-    """A note on groups of one name that a prefix makes two, which a split may then put on both sides."""
+    """Return a note on groups of one name that a prefix makes two; a split may then separate them."""
     if not any(prefixes):
         return []
-    held = [{s.group for s in d.samples if s.group is not None} for d in datasets]
-    shared = sorted({g for i, one in enumerate(held) for other in held[:i] for g in one & other})
+    groups = [{s.group for s in d.samples if s.group is not None} for d in datasets]
+    shared = sorted({g for i, one in enumerate(groups) for other in groups[:i] for g in one & other})
     if not shared:
         return []
     sentence = (
-        f"{len(shared)} groups of one name stand in several sets, such as {shared[0]!r}, and were kept apart,"
-        " as their images have the same names; where they are one object, rename the images"
+        f"{len(shared)} groups have the same name in several data sets, such as {shared[0]!r}, and were"
+        " kept apart,"
+        " because their images have the same names; if a group shows one object, rename the images"
     )
     return [sentence]
 
@@ -121,7 +128,9 @@ def _renamed(sample: Sample, labels: Labels, mapping: Mapping[str, str | None]) 
     keep = np.array([bool(n) for n in new_names], bool)
     if (ground_truth.task.has_one_label or ground_truth.task.has_one_box) and not keep.all():
         raise BadInput(
-            f"{sample.origin or sample.id}: its only label is dropped by the map; keep it or drop the line"
+            f"{sample.origin or sample.id}: the label map drops its only label; keep the label or remove"
+            " the image",
+            reason="only-label",
         )
     kept = select_objects(ground_truth, keep)
     index = np.array([labels.index(n) for n in new_names if n], np.int64)

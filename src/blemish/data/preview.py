@@ -1,4 +1,4 @@
-"""A grid of images with what people say of them, drawn."""
+"""Draw a grid of images with their annotations."""
 
 from __future__ import annotations
 
@@ -11,57 +11,60 @@ from blemish.errors import BadImage, BadInput
 from blemish.imaging import open_image
 from blemish.structures import Dataset, Sample
 
-LETTERS = 13
+FONT_SIZE = 13
 GAP = 8
+MIN_TILE_PIXELS = 32
 
 
 def preview(
     dataset: Dataset, *, count: int = 16, columns: int = 4, tile: int = 320, seed: int = 0
 ) -> Image.Image:
-    """Images of a set in a grid, each with its truth drawn and its name below.
+    """Return a grid of randomly chosen images with their annotations, each with its id below it.
 
-    Every label is shown as long as there is room: the images are drawn by lot, label by label.
+    The images are chosen label by label, so that every label is shown if `count` allows it.
 
     Args:
-        dataset: what to show.
-        count: how many images.
-        columns: how many in a row.
-        tile: longer side of each, pixels.
-        seed: of the lot.
+        dataset: the data set.
+        count: number of images.
+        columns: number of images in a row.
+        tile: longer side of each image, in pixels, at least 32.
+        seed: random seed.
 
     Raises:
-        BadInput: there is no image, or the numbers leave no room for one.
+        BadInput: the data set is empty, or a number is too small.
     """
-    if not len(dataset) or count < 1 or columns < 1 or tile < 32:
+    if not len(dataset) or count < 1 or columns < 1 or tile < MIN_TILE_PIXELS:
         raise BadInput(
-            f"{count} images in {columns} columns of {tile} pixels: nothing would be seen; ask for more"
+            f"expected at least one image of {MIN_TILE_PIXELS} pixels in one column, got"
+            f" {min(count, len(dataset))} of {len(dataset)} images of {tile} pixels in {columns} columns",
+            reason="empty-preview",
         )
-    chosen = [dataset.samples[i] for i in _by_lot(dataset, min(count, len(dataset)), seed)]
+    chosen = [dataset.samples[i] for i in _choose(dataset, min(count, len(dataset)), seed)]
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
-    caption = LETTERS + 6
+    caption = FONT_SIZE + 6
     step_x, step_y = tile + GAP, tile + caption + GAP
     grid = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), BACKGROUND)
-    pen, letters = ImageDraw.Draw(grid), font(LETTERS)
+    pen, letters = ImageDraw.Draw(grid), font(FONT_SIZE)
     for number, sample in enumerate(chosen):
         x, y = GAP + number % columns * step_x, GAP + number // columns * step_y
-        picture = _drawn(sample, tile)
-        grid.paste(picture, (x + (tile - picture.width) // 2, y + (tile - picture.height) // 2))
+        drawing = _draw(sample, tile)
+        grid.paste(drawing, (x + (tile - drawing.width) // 2, y + (tile - drawing.height) // 2))
         name = (
             sample.id if sample.split is None or sample.split in sample.id else f"{sample.split}: {sample.id}"
         )
-        pen.text((x, y + tile + 3), shorten_text(name, LETTERS, tile), fill=TEXT_COLOR, font=letters)
+        pen.text((x, y + tile + 3), shorten_text(name, FONT_SIZE, tile), fill=TEXT_COLOR, font=letters)
     return grid
 
 
-def _by_lot(dataset: Dataset, count: int, seed: int) -> list[int]:
-    """Positions, in order, that show every label in turn."""
+def _choose(dataset: Dataset, count: int, seed: int) -> list[int]:
+    """Return sorted positions of images, chosen from each label in turn."""
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
     queues: list[list[int]] = [[] for _ in range(len(dataset.labels) + 1)]
     for position in order:
         ground_truth = dataset.samples[position].ground_truth
-        held = [] if ground_truth is None else sorted(set(ground_truth.label_index.tolist()))
-        for label in held or [len(dataset.labels)]:
+        labels = [] if ground_truth is None else sorted(set(ground_truth.label_index.tolist()))
+        for label in labels or [len(dataset.labels)]:
             queues[label].append(position)
     taken: dict[int, None] = {}
     while len(taken) < count:
@@ -73,16 +76,16 @@ def _by_lot(dataset: Dataset, count: int, seed: int) -> list[int]:
     return sorted(taken)
 
 
-def _drawn(sample: Sample, tile: int) -> Image.Image:
+def _draw(sample: Sample, tile: int) -> Image.Image:
     try:
         if sample.ground_truth is None:
-            picture = open_image(sample.path).to_pil()
+            drawing = open_image(sample.path).to_pil()
         else:
-            picture = draw(sample.ground_truth, sample.path)
+            drawing = draw(sample.ground_truth, sample.path)
     except BadImage as error:
-        picture = Image.new("RGB", (tile, tile), "lightgrey")
-        ImageDraw.Draw(picture).multiline_text(
+        drawing = Image.new("RGB", (tile, tile), "lightgrey")
+        ImageDraw.Draw(drawing).multiline_text(
             (8, 8), "cannot be opened:\n" + error.detail[:60], fill=TEXT_COLOR
         )
-    picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
-    return picture
+    drawing.thumbnail((tile, tile), Image.Resampling.LANCZOS)
+    return drawing

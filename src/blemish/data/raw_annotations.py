@@ -24,7 +24,8 @@ class RawAnnotations:
         split: see Sample.
         origin: see Sample.
         columns: see Sample.
-        stated_hw: height and width in pixels of the image that the boxes were drawn on, if the format states it.
+        stated_hw: height and width in pixels of the image that the boxes were drawn on, if the format states
+            it.
         relative: whether coordinates are fractions of width and height (YOLO) instead of pixels.
         label_index: position of each object's label.
         boxes: x1 y1 x2 y2 of each object.

@@ -24,7 +24,8 @@ class ReadContext:
     Attributes:
         images: folder of the images, if they are not beside the labels.
         task: the task that the data set is to be read for, or None to choose it by the annotations.
-        columns: for tables, the column (name, or position from 0) of each role: path, label, group, split, x, ...
+        columns: for tables, the column (name, or position from 0) of each role: path, label, group, split, x,
+            ...
         delimiter: for tables; None to detect it.
         box_order: for tables, the order of four box columns given by position: xywh, xyhw or xyxy.
         missing: what to do about an image that does not exist: "error", "drop" it, or "keep" its labels.

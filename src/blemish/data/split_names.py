@@ -11,7 +11,7 @@ SPLITS = ("train", "val", "test")
 
 
 def split_named(name: str) -> str | None:
-    """The split that a folder, file or cell of that name means, or None.
+    """Return the split that the name of a folder, file or cell stands for, or None.
 
     Example:
         >>> split_named("Validation"), split_named("dent")

@@ -1,7 +1,8 @@
 """Small JSON files in the user's cache folder.
 
 The folder is the operating system's usual one and never lies beside the images. The environment variable
-`BLEMISH_CACHE` names another folder; an empty value turns caching off. A lost cache costs time and nothing else.
+`BLEMISH_CACHE` names another folder; an empty value turns caching off. A lost cache costs time and nothing
+else.
 """
 
 from __future__ import annotations

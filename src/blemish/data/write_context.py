@@ -1,4 +1,4 @@
-"""The state of one writing of a data set, and the checks and file names that writers of formats share."""
+"""`WriteContext`: the state of one writing of a data set, and what the writers of formats share."""
 
 from __future__ import annotations
 
@@ -14,47 +14,50 @@ from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.structures import Dataset, Sample, Task
 
-NAMED_IN_A_LOSS = 5
-FORBIDDEN = frozenset('<>:"/\\|?*')
-DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10))})
+MAX_NAMED_IMAGES = 5
+FORBIDDEN_CHARACTERS = frozenset('<>:"/\\|?*')
+# Windows takes these names for devices, with any extension; a data set written here is often read there.
+WINDOWS_DEVICES = frozenset(
+    {"CON", "PRN", "AUX", "NUL", *(f"{d}{n}" for d in ("COM", "LPT") for n in range(1, 10))}
+)
 
 
-def some_of(ids: Sequence[str]) -> str:
-    """The first few of many ids, and how many more there are.
+def name_some(ids: Sequence[str]) -> str:
+    """Return the first few of many ids, and the number of the others.
 
     Example:
-        >>> some_of(["a", "b", "c", "d", "e", "f", "g"])
+        >>> name_some(["a", "b", "c", "d", "e", "f", "g"])
         'a, b, c, d, e and 2 more'
     """
-    more = len(ids) - NAMED_IN_A_LOSS
-    return ", ".join(ids[:NAMED_IN_A_LOSS]) + (f" and {more} more" if more > 0 else "")
+    more = len(ids) - MAX_NAMED_IMAGES
+    return ", ".join(ids[:MAX_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class ConversionLoss:
-    """Something that a format could not hold.
+    """Something that a format cannot represent.
 
     Attributes:
-        what: in one sentence, without where.
-        samples: ids of the images concerned; empty where it concerns the whole set.
+        what: one sentence, without the place.
+        samples: ids of the images that it concerns; empty if it concerns the whole data set.
     """
 
     what: str
     samples: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """What, and in which images."""
-        return f"{self.what}: {some_of(self.samples)}" if self.samples else self.what
+        """Return what was lost, with the first few images that it concerns."""
+        return f"{self.what}: {name_some(self.samples)}" if self.samples else self.what
 
 
 @dataclass
 class WriteContext:
-    """One writing of a data set.
+    """The state of one writing of a data set.
 
     Attributes:
-        link: make hard links to the images instead of copies, where the disk allows it.
-        suffixes: the right file ending of images that have a wrong one, by sample id.
-        lost: ids of images by what they lost.
+        link: whether to make hard links to the images instead of copies, if the disk allows it.
+        suffixes: the right file extension of images that have a wrong one, by sample id.
+        lost: ids of images, by what they lost.
     """
 
     link: bool = False
@@ -62,16 +65,21 @@ class WriteContext:
     lost: dict[str, list[str]] = field(default_factory=dict)
 
     def lose(self, what: str, sample: Sample | None = None) -> None:
-        """Note that the format cannot hold something."""
+        """Record that the format cannot represent something.
+
+        Args:
+            what: one sentence, without the place.
+            sample: the image that it concerns; None for the whole data set.
+        """
         samples = self.lost.setdefault(what, [])
         if sample is not None and (not samples or samples[-1] != sample.id):
             samples.append(sample.id)
 
     def put(self, sample: Sample, target: Path) -> None:
-        """Bring a sample's image to `target`, as it is."""
+        """Copy or link a sample's image to `target`, unchanged; a missing image is recorded as lost."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not sample.path.exists():  # a set opened with missing="keep"
-            self.lose("the image is not there and was not copied", sample)
+        if not sample.path.exists():  # a data set opened with missing="keep"
+            self.lose("the image does not exist and was not copied", sample)
             return
         if self.link:
             try:
@@ -83,52 +91,63 @@ class WriteContext:
 
 
 def require_task(dataset: Dataset, format: str, *tasks: Task) -> None:  # noqa: A002
-    """Refuse a task that the format cannot hold.
+    """Refuse a task that the format cannot represent.
+
+    Args:
+        dataset: the data set to write.
+        format: name of the format.
+        tasks: the tasks that it can represent.
 
     Raises:
-        WrongTask: it is none of `tasks`.
+        WrongTask: the task of `dataset` is not one of `tasks`.
     """
     if dataset.task not in tasks:
-        able = " or ".join(str(t) for t in tasks)
+        supported = " or ".join(str(t) for t in tasks)
         raise WrongTask(
-            f"{format} holds {able} sets, and this is a {dataset.task} set; choose another format or task"
+            f"expected a {supported} data set for the format {format}, got {dataset.task};"
+            " choose another format or task",
+            reason="format",
         )
 
 
 def split_folders(dataset: Dataset) -> bool:
-    """Whether the set has splits, all of names that every format knows.
+    """Return whether the data set has splits, all of them train, val or test.
 
     Raises:
-        BadInput: some images have a split and others none, or a split has another name.
+        BadInput: some images have a split and others do not.
+        UnknownName: a split has another name.
     """
     splits = {s.split for s in dataset.samples}
     if splits == {None}:
         return False
     if None in splits:
         without = next(s.id for s in dataset.samples if s.split is None)
-        raise BadInput(f"{dataset.root}: {without} has no split and others have one; divide the set first")
+        raise BadInput(
+            f"{dataset.root}: {without} has no split and other images have one; run blemish data split first",
+            reason="missing-split",
+        )
     check_split_names(dataset)
     return True
 
 
 def check_split_names(dataset: Dataset) -> None:
-    """Refuse splits that no reader of a data set would know again.
+    """Refuse splits that no reader of a data set would recognize.
 
     Raises:
-        UnknownName: a split is none of train, val and test.
+        UnknownName: a split is not train, val or test.
     """
     for name in {s.split for s in dataset.samples if s.split is not None}:
         if name not in SPLITS:
             raise UnknownName("split", name, SPLITS, where=str(dataset.root))
 
 
-def file_names(dataset: Dataset, writing: WriteContext) -> dict[str, str]:
-    """A file name for each sample id, unique by stem also where case does not count.
+def file_names(dataset: Dataset, context: WriteContext) -> dict[str, str]:
+    """Return a file name for each sample id, with a unique stem even if case does not count.
 
-    Images keep their own names; where two would meet, the folders they lay in go before the name.
+    Images keep their own names; if two have the same stem, the names of their folders are put before them.
     """
-    own = {s.id: _with_suffix(s.path.name, writing.suffixes.get(s.id)) for s in dataset.samples}
-    out: dict[str, str] = {}
+    own = {s.id: _with_suffix(s.path.name, context.suffixes.get(s.id)) for s in dataset.samples}
+    names: dict[str, str] = {}
     taken: set[str] = set()
     counts: dict[str, int] = {}
     for name in own.values():
@@ -143,8 +162,8 @@ def file_names(dataset: Dataset, writing: WriteContext) -> dict[str, str]:
             number += 1
             unique = f"{PurePosixPath(name).stem}_{number}{PurePosixPath(name).suffix}"
         taken.add(_stem(unique))
-        out[sample.id] = unique
-    return out
+        names[sample.id] = unique
+    return names
 
 
 def _with_suffix(name: str, suffix: str | None) -> str:
@@ -156,61 +175,69 @@ def _stem(name: str) -> str:
 
 
 def check_folder_name(name: str) -> None:
-    """Refuse a label that no folder can be named after.
+    """Refuse a label that cannot be the name of a folder on every operating system.
 
     Raises:
-        BadInput: it holds a slash, ends in a dot, is a device of Windows, or the like.
+        BadInput: the label contains a slash, ends in a dot, is a device of Windows, or the like.
     """
     if (
-        name.partition(".")[0].rstrip().upper() in DEVICES
-        or FORBIDDEN & set(name)
+        name.partition(".")[0].rstrip().upper() in WINDOWS_DEVICES
+        or FORBIDDEN_CHARACTERS & set(name)
         or name.strip(" .") != name
         or not name.isprintable()
     ):
         raise BadInput(
-            f"the label {name!r} cannot be the name of a folder; rename it or choose another format"
+            f"the label {name!r} cannot be the name of a folder; rename it or choose another format",
+            reason="folder-name",
         )
 
 
-def lose_extras(dataset: Dataset, writing: WriteContext, held: Mapping[str, bool] | None = None) -> None:
-    """Note what a format without room for them loses: groups, columns, flags, outlines, areas, titles.
+def lose_extras(dataset: Dataset, context: WriteContext, kept: Mapping[str, bool] | None = None) -> None:
+    """Record what a format cannot represent: groups, columns, flags, polygons, areas, display names.
 
     Args:
-        dataset: what is written.
-        writing: told about each.
-        held: which of these the format holds all the same.
+        dataset: the data set to write.
+        context: receives the losses.
+        kept: the facts that the format can represent: group, columns, crowd, difficult, truncated, masks,
+            areas.
     """
-    held = held or {}
+    kept = kept or {}
     for sample in dataset.samples:
         ground_truth = sample.ground_truth
         if ground_truth is None:
-            writing.lose("the image has no label, and counts as one with nothing in it", sample)
+            context.lose("the image has no label, and counts as an image without objects", sample)
             continue
-        if sample.group is not None and not held.get("group"):
-            writing.lose("the group is not kept", sample)
-        if sample.columns and not held.get("columns"):
+        if sample.group is not None and not kept.get("group"):
+            context.lose("the group is not kept", sample)
+        if sample.columns and not kept.get("columns"):
             for column in sample.columns:
-                writing.lose(f"the column {column!r} is not kept", sample)
+                context.lose(f"the column {column!r} is not kept", sample)
         for flag in ("crowd", "difficult", "truncated"):
-            if getattr(ground_truth, flag).any() and not held.get(flag):
-                writing.lose(f"which objects are {flag} is not kept", sample)
-        if ground_truth.masks is not None and not held.get("masks"):
-            writing.lose("the outlines are not kept, boxes are", sample)
-    if not held.get("areas") and any(
+            if getattr(ground_truth, flag).any() and not kept.get(flag):
+                context.lose(f"which objects are {flag} is not kept", sample)
+        if ground_truth.masks is not None and not kept.get("masks"):
+            context.lose("polygons and masks are not kept, boxes are", sample)
+    if not kept.get("areas") and any(
         s.ground_truth is not None and s.ground_truth.areas.size for s in dataset.samples
     ):
-        writing.lose("the areas that the data state are not kept; they are counted when needed")
+        context.lose("the stated areas are not kept; they are computed when needed")
     labels = dataset.labels
     if labels.display_names != labels_with_display_names(labels.names).display_names:
-        writing.lose(f"the titles {', '.join(labels.display_names)} are not kept")
+        context.lose(f"the display names {', '.join(labels.display_names)} are not kept")
 
 
-def lose_order(dataset: Dataset, writing: WriteContext, order: Callable[[str], Any] | None = None) -> None:
-    """Note labels that no image has, and an order of labels that is not that of their names."""
+def lose_order(dataset: Dataset, context: WriteContext, order: Callable[[str], Any] | None = None) -> None:
+    """Record labels without images, and an order of labels that is not that of their names.
+
+    Args:
+        dataset: the data set to write.
+        context: receives the losses.
+        order: sort key of the names; default: alphabetical.
+    """
     used = {n for s in dataset.samples if s.ground_truth is not None for n in s.ground_truth.label_names}
     for name in dataset.labels.names:
         if name not in used:
-            writing.lose(f"the label {name!r} is not kept, since no image has it")
+            context.lose(f"the label {name!r} is not kept, because it has no image")
     kept = [n for n in dataset.labels.names if n in used]
     if kept != sorted(kept, key=order):
-        writing.lose("the order of the labels is not kept; they are read in the order of their names")
+        context.lose("the order of the labels is not kept; they are read in the order of their names")

@@ -1,4 +1,4 @@
-"""Write a data set in any format, and say exactly what the format could not hold."""
+"""Write a data set in any writable format, and report what the format cannot represent."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from blemish.data.write_context import ConversionLoss, WriteContext
 from blemish.errors import BadInput, BlemishError, StorageFull, UnknownName
 from blemish.structures import Dataset
 
-# Windows takes them for devices, with any ending; a set that is written here is often read there.
-
 
 @dataclass(frozen=True)
 class WrittenDataset:
-    """A data set that was written.
+    """The result of writing a data set.
 
     Attributes:
-        root: where.
-        format: in which.
-        images: how many.
-        losses: what the format could not hold.
-        damaged: ids of images whose files are broken, and were copied as they are.
+        root: the folder.
+        format: name of the format.
+        images: number of images.
+        losses: what the format cannot represent.
+        damaged: ids of images whose files are damaged; they were copied unchanged.
     """
 
     root: Path
@@ -36,7 +34,7 @@ class WrittenDataset:
     damaged: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the result as values that JSON can represent."""
         return {
             "root": self.root.as_posix(),
             "format": self.format,
@@ -49,100 +47,105 @@ class WrittenDataset:
 def write_dataset(
     dataset: Dataset,
     root: Path | str,
-    format: str,  # noqa: A002 - the word people type
+    format: str,  # noqa: A002 - the option's name
     *,
     link: bool = False,
     suffixes: Mapping[str, str] | None = None,
 ) -> WrittenDataset:
-    """Write images and labels as a data set of `format`.
+    """Write images and labels in another format.
 
     Args:
-        dataset: what to write.
-        root: a folder that is not there yet, or empty.
-        format: `folders`, `csv`, `coco`, `voc` or `yolo`.
-        link: hard links to the images where possible; else copies.
-        suffixes: the right file ending of images that have a wrong one, by sample id.
+        dataset: the data set to write.
+        root: a folder that does not exist, or is empty.
+        format: name of a writable format, such as "coco".
+        link: whether to make hard links to the images instead of copies, if the disk allows it.
+        suffixes: the right file extension of images that have a wrong one, by sample id.
 
     Raises:
-        UnknownName: no format of that name can be written.
-        WrongTask: the format cannot hold what the set is about.
-        BadInput: the folder is not empty or lies inside the set's own, or a name cannot be written.
+        UnknownName: no writable format has this name.
+        WrongTask: the format cannot represent the annotations of the data set's task.
+        BadInput: the folder is not empty or lies inside the data set, or a name cannot be written.
         StorageFull: the disk is full or read-only.
     """
     root = Path(root)
     chosen = get_format(format)
     if not chosen.is_writable:
-        raise UnknownName("format to write", format, [f.name for f in formats_by_rank() if f.is_writable])
+        raise UnknownName("writable format", format, [f.name for f in formats_by_rank() if f.is_writable])
     check_output(root, (dataset.root,))
-    damaged = _damaged(dataset)
-    writing = WriteContext(link, suffixes or {})
-    was_there = root.exists()
+    damaged = _damaged_images(dataset)
+    context = WriteContext(link, suffixes or {})
+    existed = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        cast("WritableFormat", chosen.implementation).write(dataset, root, writing)
+        cast("WritableFormat", chosen.implementation).write(dataset, root, context)
     except BlemishError:
-        _take_back(root, was_there=was_there)
+        _remove_content(root, existed=existed)
         raise
     except UnicodeEncodeError as error:
-        _take_back(root, was_there=was_there)
+        _remove_content(root, existed=existed)
         raise BadInput(
-            f"{dataset.root}: the name {error.object!r} cannot be written as text; rename what it names"
+            f"{dataset.root}: the name {error.object!r} cannot be written as UTF-8; rename the image,"
+            " label or group",
+            reason="encoding",
         ) from error
     except OSError as error:
         if isinstance(error, StorageFull):
             raise
         where = error.filename2 or error.filename or root
         raise StorageFull(
-            f"{where} could not be written ({error.strerror}); free some space or choose another folder"
+            f"{where}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from error
-    losses = tuple(ConversionLoss(what, tuple(ids)) for what, ids in writing.lost.items())
+    losses = tuple(ConversionLoss(what, tuple(ids)) for what, ids in context.lost.items())
     return WrittenDataset(root, chosen.name, len(dataset), losses, damaged)
 
 
 def check_output(root: Path, sources: Iterable[Path | None]) -> None:
-    """Refuse a folder to write to that holds something, or that would become part of what is read.
+    """Refuse an output folder that is not empty, or that would become part of the data that is read.
 
     Args:
-        root: the folder.
-        sources: what is read: folders, or files of labels, which stand for the folders they lie in.
+        root: the output folder.
+        sources: the folders that are read, or label files in them.
 
     Raises:
-        BadInput: it exists and is not empty, or lies inside a source.
+        BadInput: the output folder is not empty, or lies inside a source.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise BadInput(f"{root}: it exists and is not empty; choose another folder to write to")
+        raise BadInput(
+            f"{root}: the output folder is not empty; choose another one", reason="output-not-empty"
+        )
     target = root.resolve()
-    there = [p for p in (target, *target.parents) if p.exists()]
+    existing = [p for p in (target, *target.parents) if p.exists()]
     for source in sources:
         folder = source.parent if source is not None and source.is_file() else source
-        # Asked of the files themselves, since names may differ in case or lead through links.
-        if folder is not None and folder.exists() and any(p.samefile(folder) for p in there):
+        # The files themselves are compared, because names may differ in case or lead through links.
+        if folder is not None and folder.exists() and any(p.samefile(folder) for p in existing):
             raise BadInput(
-                f"{root}: it lies inside {folder}, whose images and labels are read, and the copy would"
-                " count among them the next time; choose a folder outside to write to"
+                f"{root}: the output folder is inside {folder}, from which images and labels are read, so"
+                " the copy would be read the next time; choose a folder outside it",
+                reason="output-inside-source",
             )
 
 
-def _damaged(dataset: Dataset) -> tuple[str, ...]:
-    """The ids of images that are there and that a look at their files shows to be broken."""
+def _damaged_images(dataset: Dataset) -> tuple[str, ...]:
+    """The ids of images that exist and whose headers show damage."""
     samples = [s for s in dataset.samples if s.path.exists()]
     infos = read_all_header_info([s.path for s in samples])
     return tuple(sample.id for sample, info in zip(samples, infos, strict=True) if info.is_damaged)
 
 
-def _take_back(root: Path, *, was_there: bool) -> None:
-    """Empty a folder that was empty before, so that the next try is not refused for what this one left."""
+def _remove_content(root: Path, *, existed: bool) -> None:
+    """Empty a folder that was empty before, so that the next attempt is not refused."""
     for entry in root.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    if not was_there:
+    if not existed:
         root.rmdir()
 
 
 def format_to_write(dataset: Dataset) -> str:
-    """The set's own format where it can be written, else one that can hold its task."""
+    """Return the data set's own format if it is writable, else one that can represent its task."""
     if get_format(dataset.format).is_writable:
         return dataset.format
     return "csv" if dataset.task.is_image_level else "coco"

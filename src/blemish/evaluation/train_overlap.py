@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.image_hashes import NEAR_BITS, NEAR_DETAIL_BITS, fingerprints
+from blemish.data.image_hashes import NEAR_BITS, NEAR_DETAIL_BITS, hash_images
 from blemish.evaluation.report import ReportWarning
 from blemish.model_file import Fingerprints
 from blemish.structures import Dataset
@@ -128,7 +128,7 @@ def split_as_in_training(dataset: Dataset, known: Fingerprints) -> Dataset:
         known: the fingerprints in the model file.
     """
     ids = [s.id for s in dataset]
-    hashes = fingerprints(dataset)
+    hashes = hash_images(dataset)
     overlap = find_train_overlap(ids, hashes.pixel, hashes.perceptual, hashes.detail, known)
     split_of = dict.fromkeys(ids, "test")
     split_of |= dict.fromkeys((*overlap.train, *overlap.near_train), "train")

@@ -14,7 +14,7 @@ import numpy as np
 from blemish.config.recipe import Recipe
 from blemish.config.split_file import read_split_file
 from blemish.data import open_dataset, split_dataset
-from blemish.data.image_hashes import fingerprints as hash_images
+from blemish.data.image_hashes import hash_images
 from blemish.errors import BadDataset, BadRecipe, suggestion
 from blemish.evaluation.train_overlap import find_train_overlap
 from blemish.imaging import LIMITS

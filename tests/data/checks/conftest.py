@@ -1,4 +1,4 @@
-"""Clean sets of each format, and copies of them to plant faults in."""
+"""Clean data sets of each format, and copies of them to plant faults in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BASES = {
 
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory):
-    """A clean set of each format."""
+    """One clean data set of each format."""
     root = tmp_path_factory.mktemp("bases")
     for name, (kind, task, fractions) in BASES.items():
         form = {"boxes": "csv", "voc-splits": "voc"}.get(name, name)
@@ -37,7 +37,7 @@ def bases(tmp_path_factory):
 
 @dataclass
 class Planted:
-    """A copy of a clean set, to plant a fault in."""
+    """A copy of a clean data set, to plant a fault in."""
 
     root: Path
 
@@ -45,7 +45,7 @@ class Planted:
         return sorted(p for p in self.root.rglob("*.png"))
 
     def replace(self, image, name=None, position=3, **save):
-        """Put another picture in the place of one image; its labels stay."""
+        """Replace one image by another; its labels stay."""
         path = self.images()[position]
         image(Image.open(path).convert("RGB")).save(path if name is None else path.with_name(name), **save)
         return path
@@ -68,11 +68,11 @@ class Planted:
         return path
 
     def label_of(self, image):
-        """The text file of an image of YOLO."""
+        """The label file of an image in YOLO format."""
         return Path(str(image).replace("/images/", "/labels/")).with_suffix(".txt")
 
     def page_with_box(self):
-        """An XML file whose boxes lie beyond the middle, so that half the size cannot hold them."""
+        """An XML file with boxes beyond the middle of the image, which half the size cannot contain."""
         for path in sorted(self.root.glob("Annotations/*.xml")):
             text = path.read_text()
             if "<object>" in text and max(map(float, re.findall(r"<[xy]max>([\d.]+)<", text))) > 40:
@@ -94,5 +94,5 @@ def plant(bases, tmp_path):
 
 @pytest.fixture(params=BASES)
 def base(request):
-    """The name of each clean set in turn."""
+    """The name of each clean data set in turn."""
     return request.param

@@ -1,4 +1,4 @@
-"""A check as a whole: a clean set, a set that cannot be read, what is remembered, what is documented."""
+"""check: selection, cache and third-party checks; and that every check is documented and tested."""
 
 import re
 from pathlib import Path
@@ -10,26 +10,26 @@ from blemish.data.audit import check
 from blemish.data.checks import CHECKS
 
 
-def test_a_clean_set_has_no_findings(plant, base):
+def test_check_clean_dataset_has_no_findings(plant, base):
     found = check(plant(base).root)
     assert [f.sentence() for f in found] == []
     assert found.images == 60
 
 
-def test_a_set_that_cannot_be_read_at_all(tmp_path):
+def test_check_unreadable_dataset(tmp_path):
     found = check(tmp_path / "nowhere")
     assert set(found.counts) == {"unreadable-set"}
     (tmp_path / "labels.csv").write_text("a.png,b\n")
     assert set(check(tmp_path / "labels.csv").counts) == {"unreadable-set"}
 
 
-def test_findings_are_remembered_until_a_file_changes(plant, tmp_path, monkeypatch):
+def test_check_caches_findings_until_a_file_changes(plant, tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     planted = plant("yolo")
     first = check(planted.root)
 
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "audit", None)  # nothing is looked at again
+        patch.setattr(audit, "audit", None)  # no file is read again
         assert check(planted.root).to_dict() == first.to_dict()
     planted.truncate(planted.images()[0])
     assert set(check(planted.root).counts) == {"truncated-image"}
@@ -69,7 +69,7 @@ def test_every_reported_code_is_declared_by_a_check():
     assert reported - declared == {"unreadable-set", "failed-check"}
 
 
-def test_what_lies_elsewhere_is_looked_at_every_time(plant, tmp_path, monkeypatch):
+def test_check_does_not_cache_files_outside_the_folder(plant, tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     planted = plant("yolo")
     pointer = tmp_path / "pointer"
@@ -81,7 +81,7 @@ def test_what_lies_elsewhere_is_looked_at_every_time(plant, tmp_path, monkeypatc
     assert check(pointer, duplicates=False).counts == {"truncated-image": 1}
 
 
-def test_a_link_back_to_the_set_ends(plant, tmp_path, monkeypatch):
+def test_check_does_not_follow_a_link_to_a_parent(plant, tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     planted = plant("csv")
     try:

@@ -79,7 +79,7 @@ def are_similar(first: str, second: str) -> bool:
     words, others = one.split(), two.split()
     if len(words) != len(others):
         return False
-    # Names that differ in several words are different labels; in one word, the difference may be a typing error.
+    # Names that differ in several words are different; in one word, it may be a typing error.
     differing = [(a, b) for a, b in zip(words, others, strict=True) if a != b]
     if len(differing) != 1:
         return False

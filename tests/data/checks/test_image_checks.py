@@ -1,4 +1,4 @@
-"""Faults of images, planted: found, named by file, and nothing else named."""
+"""Checks of images: a planted fault is found by its file, and nothing else is."""
 
 import zlib
 
@@ -31,7 +31,7 @@ def trailing(path):
     ],
 )
 @pytest.mark.parametrize("base", ["csv", "yolo", "coco"])
-def test_a_spoilt_file(plant, base, code, spoil):
+def test_images_damaged_file(plant, base, code, spoil):
     planted = plant(base)
     path = planted.images()[5]
     spoil(path)
@@ -41,20 +41,20 @@ def test_a_spoilt_file(plant, base, code, spoil):
     assert set(check(planted.root, duplicates=False).counts) == {code}
 
 
-def test_damage_that_only_decoding_shows(plant):
+def test_images_damaged_needs_decoding(plant):
     planted = plant("csv")
     path = planted.images()[5]
     data = bytearray(path.read_bytes())
     at = data.index(b"IDAT")
     length = int.from_bytes(data[at - 4 : at], "big")
-    data[at + 20 : at + 60] = bytes(40)  # other pixels than were packed, under a checksum that is right
+    data[at + 20 : at + 60] = bytes(40)  # wrong compressed data with a right checksum
     data[at + 4 + length : at + 8 + length] = zlib.crc32(data[at : at + 4 + length]).to_bytes(4, "big")
     path.write_bytes(bytes(data))
     assert set(check(planted.root, duplicates=False).counts) == set()
     assert [(f.code, f.path) for f in check(planted.root)] == [("damaged-image", path)]
 
 
-def test_an_oversized_image(plant):
+def test_images_oversized(plant):
     planted = plant("csv")
     planted.replace(lambda i: i.resize((65, 64)))
     found = check(planted.root, limits=Limits(max_pixels=64 * 64))
@@ -77,7 +77,7 @@ def exif(orientation):
         ("tiny-image", lambda i: i.resize((9, 40)), {}),
     ],
 )
-def test_an_unusual_image(plant, code, image, save):
+def test_images_unusual_properties(plant, code, image, save):
     planted = plant("csv")
     path = planted.replace(image, **save)
     assert [(f.code, f.path) for f in check(planted.root)] == [(code, path)]
@@ -95,7 +95,7 @@ def test_an_unusual_image(plant, code, image, save):
         ),
     ],
 )
-def test_an_unusual_image_of_another_format(plant, code, name, image, save):
+def test_images_cmyk_and_multiple_frames(plant, code, name, image, save):
     planted = plant("csv")
     path = planted.replace(image, name, **save)
     path.unlink()
@@ -103,7 +103,7 @@ def test_an_unusual_image_of_another_format(plant, code, name, image, save):
     assert [(f.code, f.path.name) for f in check(planted.root)] == [(code, name)]
 
 
-def test_a_missing_image_is_named_by_line(plant):
+def test_images_missing_is_found_by_line(plant):
     planted = plant("csv")
     path = planted.images()[3]
     path.unlink()
@@ -116,13 +116,13 @@ def test_a_missing_image_is_named_by_line(plant):
 
 
 @pytest.mark.parametrize("base", ["coco", "voc"])
-def test_a_missing_image_of_other_formats(plant, base):
+def test_images_missing_in_other_formats(plant, base):
     planted = plant(base)
     planted.images()[3].unlink()
     assert set(check(planted.root).counts) == {"missing-image"}
 
 
-def test_an_image_set_that_lists_what_is_not_there(plant):
+def test_images_missing_in_voc_list(plant):
     planted = plant("voc-splits")
     planted.edit("ImageSets/Main/train.txt", lambda t: t + "ghost\n")
     found = check(planted.root)
@@ -131,7 +131,7 @@ def test_an_image_set_that_lists_what_is_not_there(plant):
 
 
 @pytest.mark.parametrize("base", ["csv", "boxes", "coco", "voc", "folders"])
-def test_an_image_without_label(plant, base):
+def test_images_unlabeled(plant, base):
     planted = plant(base)
     folder = planted.root if base == "folders" else planted.images()[0].parent
     extra = folder / "extra.png"
@@ -141,7 +141,7 @@ def test_an_image_without_label(plant, base):
     assert found.findings[0].path in (extra, folder)
 
 
-def test_a_label_without_image(plant):
+def test_annotations_without_image(plant):
     planted = plant("yolo")
     orphan = planted.label_of(planted.images()[0]).with_name("orphan.txt")
     orphan.write_text("0 .5 .5 .1 .1\n")

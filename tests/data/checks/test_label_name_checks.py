@@ -1,4 +1,4 @@
-"""Label names that look like mistakes, and labels with too few images."""
+"""Checks of label names, and of labels with too few images."""
 
 import shutil
 import time
@@ -11,7 +11,7 @@ from blemish.data.checks.label_names import check_similar_names
 from blemish.structures import Dataset, Labels, Task
 
 
-def test_a_category_without_name_and_one_listed_twice(plant):
+def test_labels_empty_and_repeated(plant):
     planted = plant("coco")
     planted.coco(lambda c: c["categories"].append({"id": 50, "name": " "}))
     assert set(check(planted.root).counts) == {"empty-label", "unused-label"}
@@ -21,7 +21,7 @@ def test_a_category_without_name_and_one_listed_twice(plant):
     assert set(check(planted.root).counts) == {"repeated-label"}
 
 
-def test_names_that_look_like_one(plant):
+def test_labels_near_duplicates(plant):
     planted = plant("folders")
     label = next(p for p in sorted(planted.root.iterdir()) if p.is_dir())
     other = label.with_name(label.name + "s")
@@ -33,7 +33,7 @@ def test_names_that_look_like_one(plant):
     assert set(found.counts) <= {"similar-labels", "few-examples"}
 
 
-def test_a_label_that_nobody_has_and_one_that_few_have(plant):
+def test_labels_unused_and_few_examples(plant):
     planted = plant("folders")
     (planted.root / "rust").mkdir()
     found = check(planted.root)
@@ -47,7 +47,7 @@ def test_a_label_that_nobody_has_and_one_that_few_have(plant):
     assert "1 image," in found.of("few-examples")[0].message
 
 
-def test_imbalance(draw, tmp_path):
+def test_labels_imbalance(draw, tmp_path):
     for i in range(250):
         draw(f"good/{i}.png", seed=i)
     for i in range(11):
@@ -56,7 +56,7 @@ def test_imbalance(draw, tmp_path):
     assert set(found.counts) == {"imbalance"}
 
 
-def test_too_few_in_a_split_to_measure(draw, tmp_path):
+def test_labels_few_examples_in_val(draw, tmp_path):
     for label in ("good", "bad"):
         for i in range(20):
             split = "val" if i < (8 if label == "good" else 2) else "train"
@@ -65,7 +65,7 @@ def test_too_few_in_a_split_to_measure(draw, tmp_path):
     assert [(f.code, "in val" in f.message) for f in found] == [("few-examples", True)]
 
 
-def test_many_names_are_compared_in_no_time(tmp_path):
+def test_labels_near_duplicates_of_many_names_is_fast(tmp_path):
     rng = np.random.default_rng(3)
     names = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 8)) for _ in range(3000)]
     names = [
@@ -78,7 +78,7 @@ def test_many_names_are_compared_in_no_time(tmp_path):
     dataset = Dataset(
         task=Task.MULTILABEL, labels=Labels(tuple(names), tuple(names)), samples=(), root=tmp_path
     )
-    began = time.process_time()
-    said = [f.message for f in check_similar_names(dataset, None)]
-    assert time.process_time() - began < 5  # all with all takes an hour
-    assert len([s for s in said if "cratch" in s]) == 2
+    start = time.process_time()
+    messages = [f.message for f in check_similar_names(dataset, None)]
+    assert time.process_time() - start < 5  # comparing all pairs takes an hour
+    assert len([s for s in messages if "cratch" in s]) == 2

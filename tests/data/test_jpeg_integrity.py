@@ -1,4 +1,4 @@
-"""Damage inside a JPEG: found where the codes no longer add up, and nothing found where they do."""
+"""find_jpeg_damage: finds damage by the count of codes, and none in intact files."""
 
 import io
 
@@ -39,11 +39,11 @@ def jpeg(size_wh=(203, 150), mode="RGB", seed=0, **save):
     ],
     ids=str,
 )
-def test_whole_pictures_are_left_alone(size_wh, mode, save):
+def test_find_jpeg_damage_intact_files(size_wh, mode, save):
     assert find_jpeg_damage(jpeg(size_wh, mode, **save)) == ""
 
 
-def spoilt(data, kind, at):
+def spoil(data, kind, at):
     out = bytearray(data)
     if kind == "lost":
         del out[at : at + 500]
@@ -51,33 +51,33 @@ def spoilt(data, kind, at):
         out[at:at] = out[at : at + 500]
     elif kind == "zeros":
         out[at : at + 4000] = bytes(4000)
-    elif kind == "a part lost":
+    elif kind == "interval lost":
         first = data.index(b"\xff\xd2", 600)
         del out[first : data.index(b"\xff\xd3", first)]
     return bytes(out)
 
 
 @pytest.mark.parametrize("kind", ["lost", "repeated", "zeros"])
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_lost_repeated_and_overwritten_bytes_are_found(tmp_path, kind, share):
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])
+def test_find_jpeg_damage_lost_repeated_and_overwritten_bytes(tmp_path, kind, fraction):
     data = jpeg((400, 300), quality=90)
-    bad = spoilt(data, kind, int(len(data) * share))
+    bad = spoil(data, kind, int(len(data) * fraction))
     assert find_jpeg_damage(bad)
     (tmp_path / "a.jpg").write_bytes(bad)
-    open_image(tmp_path / "a.jpg")  # and a decoder says nothing
+    open_image(tmp_path / "a.jpg")  # a decoder reports no error
 
 
-def test_a_lost_part_between_restart_markers_is_found():
+def test_find_jpeg_damage_lost_restart_interval():
     data = jpeg((400, 300), restart_marker_rows=1)
-    assert "parts" in find_jpeg_damage(spoilt(data, "a part lost", 0))
+    assert "18 restart intervals instead of 19" in find_jpeg_damage(spoil(data, "interval lost", 0))
 
 
 @pytest.mark.parametrize("data", [jpeg(progressive=True), b"", b"\xff\xd8", jpeg()[:300], b"\x89PNG" * 9])
-def test_what_cannot_be_followed_is_left_to_others(data):
+def test_find_jpeg_damage_unsupported_files(data):
     assert find_jpeg_damage(data) is None
 
 
-def test_random_bytes_never_break_it():
+def test_find_jpeg_damage_random_bytes():
     data = jpeg((64, 48))
     rng = np.random.default_rng(1)
     for _ in range(300):
@@ -87,13 +87,13 @@ def test_random_bytes_never_break_it():
         find_jpeg_damage(bytes(bad))
 
 
-def test_a_thorough_check_names_the_image(tmp_path):
+def test_check_thorough_names_the_damaged_jpeg(tmp_path):
     for label in ("dent", "fine"):
         (tmp_path / label).mkdir()
         for i in range(10):
             (tmp_path / label / f"{i}.jpg").write_bytes(jpeg(seed=i + 100 * (label == "dent")))
     path = tmp_path / "dent" / "3.jpg"
-    path.write_bytes(spoilt(path.read_bytes(), "lost", 4000))
+    path.write_bytes(spoil(path.read_bytes(), "lost", 4000))
     assert len(check(tmp_path)) == 0
     found = check(tmp_path, duplicates=False, thorough=True)
     assert [(f.code, f.check, f.path) for f in found] == [("damaged-image", "images.damaged-jpeg", path)]

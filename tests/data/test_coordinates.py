@@ -1,4 +1,4 @@
-"""Objects are turned and scaled with their images."""
+"""Annotations are rotated and scaled with their images."""
 
 import json
 
@@ -21,20 +21,22 @@ def exif(orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_outlines_and_masks_turn_as_pixels_do(orientation):
+def test_orient_matches_pixels_for_boxes_polygons_and_masks(orientation):
     array = np.zeros(STORED_HW, bool)
     array[3:7, 5:16] = array[7:9, 5:8] = True
     box = mask_box(mask_from_array(array))[None]
     outline = np.array([[5.0, 3.0], [16.0, 3.0], [16.0, 7.0], [8.0, 9.0], [5.0, 9.0]])
-    boxes, (mask, turned_outline) = orient(box, [mask_from_array(array), (outline,)], orientation, STORED_HW)
+    boxes, (mask, oriented_polygon) = orient(
+        box, [mask_from_array(array), (outline,)], orientation, STORED_HW
+    )
     seen = apply_orientation(array, orientation)
     assert (mask_to_array(mask) == seen).all()
     assert boxes[0].tolist() == mask_box(mask_from_array(np.ascontiguousarray(seen))).tolist()
-    corners = np.concatenate([turned_outline[0].min(0), turned_outline[0].max(0)])
+    corners = np.concatenate([oriented_polygon[0].min(0), oriented_polygon[0].max(0)])
     assert corners.tolist() == boxes[0].tolist()
 
 
-def test_turning_twice_undoes_a_mirror_and_four_quarters_a_turn():
+def test_orient_points_inverse_orientations():
     points = np.random.default_rng(0).uniform(0, 12, (9, 2))
     for orientation in (2, 3, 4, 5, 7):
         height, width = STORED_HW
@@ -47,8 +49,8 @@ def test_turning_twice_undoes_a_mirror_and_four_quarters_a_turn():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("states", ["stored", "upright"])
-def test_a_set_is_read_on_the_upright_image(tmp_path, orientation, states):
-    """A bright block lies under its box, whichever picture the labels were drawn on."""
+def test_open_dataset_reads_boxes_on_the_upright_image(tmp_path, orientation, states):
+    """The box covers a bright block, whether the labels were drawn on the stored or the upright image."""
     stored = np.zeros((*STORED_HW, 3), np.uint8)
     stored[3:7, 5:16] = 255
     (tmp_path / "images").mkdir()
@@ -71,7 +73,7 @@ def test_a_set_is_read_on_the_upright_image(tmp_path, orientation, states):
     np.testing.assert_allclose(sample.ground_truth.boxes_xyxy[0], expected)
 
 
-def test_labels_of_a_smaller_copy_are_scaled_and_said(tmp_path):
+def test_open_dataset_scales_labels_of_a_smaller_copy(tmp_path):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (416, 312)).save(tmp_path / "images/a.jpg")
     content = {

@@ -1,4 +1,4 @@
-"""The fast look at headers says what the one door for images says."""
+"""read_header_info: the fast parser returns the header that Pillow returns."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def text_chunk(key):
 
 RED = Image.new("RGB", (31, 17), "red")
 CASES = {
-    "grey jpeg": lambda: encoded("L", (31, 17), "JPEG"),
+    "gray jpeg": lambda: encoded("L", (31, 17), "JPEG"),
     "progressive": lambda: encoded("RGB", (31, 17), "JPEG", progressive=True),
     "cmyk": lambda: encoded("CMYK", (31, 17), "JPEG"),
     "profile": lambda: encoded("RGB", (31, 17), "JPEG", **big_profile()),
@@ -63,51 +63,53 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_same_header(tmp_path, case):
+def test_read_header_info_equals_read_header(tmp_path, case):
     path = tmp_path / "photo"
     path.write_bytes(CASES[case]())
-    look = read_header_info(path)
-    assert look.header == read_header(path)
-    assert look.fault == ""
+    info = read_header_info(path)
+    assert info.header == read_header(path)
+    assert info.fault == ""
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     case=st.sampled_from(
-        ["grey jpeg", "progressive", "profile", "png 16", "png exif", "orientation 6", "xmp"]
+        ["gray jpeg", "progressive", "profile", "png 16", "png exif", "orientation 6", "xmp"]
     ),
     flips=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=4),
     cut=st.integers(0, 900),
 )
-def test_a_damaged_file_never_gets_another_header(tmp_path_factory, case, flips, cut):
+def test_read_header_info_of_damaged_file_never_differs(tmp_path_factory, case, flips, cut):
     data = bytearray(CASES[case]())
     for at, value in flips:
         data[at % len(data)] = value
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(bytes(data[: max(len(data) - cut, 0)]))
-    look = read_header_info(path)
+    info = read_header_info(path)
     try:
-        wanted = read_header(path)
+        expected = read_header(path)
     except BadImage as error:
-        # The fast look may not notice that decoding would fail, but it says that the file is damaged.
-        assert look.error_code == error.code or look.fault or look.header
+        # The fast parser may not notice that decoding would fail, but it reports that the file is damaged.
+        assert info.error_code == error.code or info.fault or info.header
         return
-    if look.header is not None:
-        assert look.header.stored_size_hw == wanted.stored_size_hw
-        assert look.header.format == wanted.format
+    if info.header is not None:
+        assert info.header.stored_size_hw == expected.stored_size_hw
+        assert info.header.format == expected.format
 
 
-def test_limits_and_absent_files(tmp_path):
+def test_read_headers_limits_and_missing_files(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encoded("RGB", (100, 50), "JPEG"))
-    looked = read_headers([tmp_path / "a.jpg", tmp_path / "no.jpg", tmp_path], limits=Limits(max_pixels=4999))
-    assert [x.code for x in looked] == [
+    headers = read_headers(
+        [tmp_path / "a.jpg", tmp_path / "no.jpg", tmp_path], limits=Limits(max_pixels=4999)
+    )
+    assert [x.code for x in headers] == [
         "image-too-large.max-pixels",
         "bad-image.no-such-file",
         "bad-image.folder",
     ]
 
 
-def test_many_are_remembered_until_they_change(tmp_path, monkeypatch):
+def test_read_all_header_info_caches_until_a_file_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -126,7 +128,7 @@ def test_many_are_remembered_until_they_change(tmp_path, monkeypatch):
     assert read_all_header_info(paths)[7].header.size_hw == (30, 40)
 
 
-def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_matter(tmp_path, monkeypatch):
+def test_read_all_header_info_ignores_damaged_and_unwritable_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -135,7 +137,7 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_matter(tmp_path, mon
     paths = sorted(folder.iterdir())
     first = read_all_header_info(paths)
     for file in (tmp_path / "cache").iterdir():
-        file.write_text('{"version": 1, "content": {"x": [1, 2]}}')
+        file.write_text('{"version": 2, "content": {"x": [1, 2]}}')
     assert read_all_header_info(paths) == first
     monkeypatch.setenv("BLEMISH_CACHE", str(paths[0]))
     assert read_all_header_info(paths) == first

@@ -1,4 +1,4 @@
-"""Labels drawn on another picture than the one that lies there: turned, or of another size."""
+"""Checks of labels that were drawn on a rotated image, or on one of another size."""
 
 import re
 
@@ -15,7 +15,7 @@ def exif(orientation):
     return out
 
 
-def test_labels_drawn_before_an_image_was_turned_upright(plant):
+def test_annotations_not_upright(plant):
     planted = plant("coco")
     path = planted.images()[3]
     stored = Image.open(path).convert("RGB").resize((64, 48))
@@ -30,7 +30,7 @@ def test_labels_drawn_before_an_image_was_turned_upright(plant):
 
     planted.coco(change)
     found = check(planted.root)
-    twice = {"repeated-object"} & set(found.counts)  # every object of it was given one box
+    twice = {"repeated-object"} & set(found.counts)  # all its objects got the same box
     assert set(found.counts) == {"labels-not-upright", "exif-orientation"} | twice
     assert found.of("labels-not-upright")[0].path == path
 
@@ -41,7 +41,7 @@ def test_labels_drawn_before_an_image_was_turned_upright(plant):
     assert any("rotated" in n for n in dataset.notes)
 
 
-def test_an_orientation_that_labels_say_nothing_about(plant):
+def test_annotations_ambiguous_orientation(plant):
     planted = plant("yolo")
     image = next(p for p in planted.images() if planted.label_of(p).read_text())
     Image.open(image).save(image, exif=exif(3))
@@ -67,7 +67,7 @@ def scaled_page(text, size=True, boxes=True, factor=0.5):
         ("wrong-stated-size", {"boxes": False}),
     ],
 )
-def test_labels_for_a_picture_of_another_size(plant, code, options):
+def test_annotations_other_scale_and_stated_size(plant, code, options):
     planted = plant("voc")
     path = planted.page_with_box()
     path.write_text(scaled_page(path.read_text(), **options))

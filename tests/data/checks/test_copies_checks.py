@@ -1,4 +1,4 @@
-"""Images that are there twice, and objects on both sides of a split."""
+"""Checks of copies and of leaks between splits."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from blemish.data import open_dataset
 from blemish.data.audit import check
 
 
-def test_copies_inside_a_split_and_across(plant):
+def test_copies_exact_and_contradicting_labels(plant):
     planted = plant("folders")
     path = planted.images()[0]
     shutil.copy(path, path.with_name("again.png"))
@@ -23,7 +23,7 @@ def test_copies_inside_a_split_and_across(plant):
     assert set(found.counts) == {"exact-duplicate", "contradicting-labels"}
 
 
-def test_a_leak_between_splits_is_an_error(plant):
+def test_copies_across_splits(plant):
     planted = plant("yolo")
     train = sorted((planted.root / "images/train").iterdir())[0]
     copy = planted.root / "images/val/copy.png"
@@ -31,10 +31,10 @@ def test_a_leak_between_splits_is_an_error(plant):
     shutil.copy(planted.label_of(train), planted.label_of(copy))
     found = check(planted.root)
     assert set(found.counts) == {"split-leak"}
-    assert found.errors[0].path == train  # the training image can go, the measuring one stays
+    assert found.errors[0].path == train  # the training image is dropped, the validation image stays
 
 
-def test_a_near_copy_without_splits_is_a_note(plant):
+def test_copies_near_without_splits(plant):
     planted = plant("folders")
     path = planted.images()[0]
     Image.open(path).convert("RGB").save(path.with_name("again.jpg"), quality=70)
@@ -42,7 +42,7 @@ def test_a_near_copy_without_splits_is_a_note(plant):
     assert [(f.code, str(f.severity)) for f in found] == [("near-duplicate", "note")]
 
 
-def test_a_group_on_both_sides(plant):
+def test_groups_across_splits(plant):
     planted = plant("csv")
     path = planted.root / "labels.csv"
     lines = path.read_text().splitlines()
@@ -53,7 +53,7 @@ def test_a_group_on_both_sides(plant):
     assert set(check(planted.root, duplicates=False).counts) - {"few-examples"} == {"group-leak"}
 
 
-def test_a_split_that_is_none(plant):
+def test_splits_unknown(plant):
     planted = plant("csv")
     path = planted.root / "labels.csv"
     header, first, *rest = path.read_text().splitlines()
@@ -64,7 +64,7 @@ def test_a_split_that_is_none(plant):
     assert [(f.code, f.origin) for f in found] == [("unknown-split", f"{path}:2")]
 
 
-def test_a_stem_that_two_lists_of_voc_name(plant):
+def test_copies_across_splits_in_two_voc_lists(plant):
     planted = plant("voc-splits")
     lists = planted.root / "ImageSets" / "Main"
     stem = (lists / "val.txt").read_text().splitlines()[0]
@@ -77,7 +77,7 @@ def test_a_stem_that_two_lists_of_voc_name(plant):
 @pytest.mark.parametrize(
     ("header", "label"), [("file,label,split", "dent"), ("file,label,x1,y1,x2,y2,split", "dent,1,2,9,9")]
 )
-def test_an_image_that_a_table_puts_into_two_splits(draw, table, header, label):
+def test_copies_across_splits_in_a_table(draw, table, header, label):
     for name in ("a.png", "b.png"):
         draw(name)
     other = label.replace("dent", "rust")

@@ -1,4 +1,4 @@
-"""Downloads: resumed, checked, unpacked, against a server on this machine."""
+"""fetch_dataset: resumes, verifies and unpacks downloads from a local server."""
 
 import hashlib
 import http.server
@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 
 from blemish.data import download
-from blemish.data.download import Archive, fetch
-from blemish.errors import BadDataset, NoNetwork, UnknownName
+from blemish.data.download import Archive, fetch_dataset
+from blemish.testing import raises
 
 
 def archive_bytes():
@@ -27,11 +27,11 @@ def archive_bytes():
 class Server(http.server.BaseHTTPRequestHandler):
     content = archive_bytes()
     break_after = None
-    asked: ClassVar[list[int]] = []
+    requested_offsets: ClassVar[list[int]] = []
 
     def do_GET(self):
         start = int((self.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
-        type(self).asked.append(start)
+        type(self).requested_offsets.append(start)
         if start >= len(self.content):
             self.send_error(416)
             return
@@ -52,59 +52,59 @@ def served(monkeypatch):
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/VOC.tar"
     digest = hashlib.md5(Server.content).hexdigest()
-    monkeypatch.setitem(download.SETS, "voc2007", (Archive(url, digest, len(Server.content)),))
+    monkeypatch.setitem(download.DATASETS, "voc2007", (Archive(url, digest, len(Server.content)),))
     monkeypatch.setattr(Server, "break_after", None)
-    monkeypatch.setattr(Server, "asked", [])
+    monkeypatch.setattr(Server, "requested_offsets", [])
     yield Server
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-def test_an_archive_is_fetched_and_unpacked_once(served, tmp_path):
-    told = []
-    folder = fetch("voc2007", tmp_path / "data", progress=lambda *a: told.append(a))
+def test_fetch_dataset_downloads_and_unpacks_once(served, tmp_path):
+    calls = []
+    folder = fetch_dataset("voc2007", tmp_path / "data", progress=lambda *a: calls.append(a))
     assert (folder / "VOCdevkit/VOC2007/readme.txt").stat().st_size == 300_000
-    assert told[-1] == ("VOC.tar", len(Server.content), len(Server.content))
+    assert calls[-1] == ("VOC.tar", len(Server.content), len(Server.content))
     assert [p.name for p in folder.glob("*") if p.is_file()] == [".VOC.tar.done"]
-    fetch("voc2007", folder)
-    assert served.asked == [0]
+    fetch_dataset("voc2007", folder)
+    assert served.requested_offsets == [0]
 
 
-def test_a_download_that_was_broken_off_goes_on(served, tmp_path, monkeypatch):
+def test_fetch_dataset_resumes_interrupted_download(served, tmp_path, monkeypatch):
     monkeypatch.setattr(Server, "break_after", 100_000)
-    with pytest.raises(NoNetwork, match="goes on"):
-        fetch("voc2007", tmp_path)
+    with raises("no-network.interrupted", "100,000", "307,200"):
+        fetch_dataset("voc2007", tmp_path)
     monkeypatch.setattr(Server, "break_after", None)
-    fetch("voc2007", tmp_path)
-    assert served.asked == [0, 100_000]
+    fetch_dataset("voc2007", tmp_path)
+    assert served.requested_offsets == [0, 100_000]
     assert (tmp_path / "VOCdevkit/VOC2007/readme.txt").exists()
 
 
-def test_what_is_all_there_is_not_fetched_again(served, tmp_path):
+def test_fetch_dataset_uses_complete_partial_file(served, tmp_path):
     (tmp_path / "VOC.tar.part").write_bytes(Server.content)
-    fetch("voc2007", tmp_path)
+    fetch_dataset("voc2007", tmp_path)
     assert (tmp_path / "VOCdevkit/VOC2007/readme.txt").exists()
 
 
-def test_a_wrong_digest_is_refused_and_deleted(served, tmp_path, monkeypatch):
+def test_fetch_dataset_deletes_file_with_wrong_digest(served, tmp_path, monkeypatch):
     monkeypatch.setattr(Server, "content", Server.content[:-1] + b"!")
-    with pytest.raises(BadDataset, match="digest"):
-        fetch("voc2007", tmp_path)
+    with raises("bad-dataset.digest", "VOC.tar"):
+        fetch_dataset("voc2007", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_server_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(download.SETS, "voc2007", (Archive("http://127.0.0.1:9/VOC.tar", "0", 1),))
-    with pytest.raises(NoNetwork, match="connect to the internet"):
-        fetch("voc2007", tmp_path)
-    with pytest.raises(UnknownName, match="did you mean 'voc2007'"):
-        fetch("voc2070", tmp_path)
+def test_fetch_dataset_without_server_or_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(download.DATASETS, "voc2007", (Archive("http://127.0.0.1:9/VOC.tar", "0", 1),))
+    with raises("no-network.unreachable", "http://127.0.0.1:9/VOC.tar"):
+        fetch_dataset("voc2007", tmp_path)
+    with raises("unknown-name.data-set", "'voc2070'", "'voc2007'"):
+        fetch_dataset("voc2070", tmp_path)
 
 
-def test_an_archive_cannot_write_outside_its_folder(tmp_path):
+def test_unpack_refuses_path_outside_folder(tmp_path):
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("../evil.txt"))
-    with pytest.raises(BadDataset, match="cannot be unpacked"):
+    with raises("bad-dataset.archive", "evil.tar"):
         download._unpack(tmp_path / "evil.tar", tmp_path / "inside")
     assert not (tmp_path / "evil.txt").exists()

@@ -1,4 +1,4 @@
-"""A cleaned copy: every fault mended that a finding promises to mend."""
+"""clean: fixes every fault that a finding's `fix` describes."""
 
 import json
 import re
@@ -17,11 +17,11 @@ from blemish.data.clean import clean
 def lines_of(change):
     """Change the lines of the first label file of YOLO that has any."""
 
-    def spoil(planted):
+    def plant_fault(planted):
         path = next(p for p in sorted(planted.root.rglob("labels/**/*.txt")) if p.read_text())
         path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
 
-    return spoil
+    return plant_fault
 
 
 def first_annotation(**fields):
@@ -39,7 +39,7 @@ def image(change):
 
 
 def turned(planted):
-    """An image that lies turned in its file, under labels of the size it has there."""
+    """Store an image rotated, with labels that state its stored size."""
     path = planted.images()[3]
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -56,15 +56,15 @@ def turned(planted):
 
 
 def stated(factor, change=lambda text: text):
-    """An XML file that states another size."""
+    """Let an XML file state another size."""
 
-    def spoil(planted):
+    def plant_fault(planted):
         path = planted.page_with_box()
         size = round(64 * factor)
         text = re.sub(r"<(width|height)>64<", rf"<\1>{size}<", path.read_text())
         path.write_text(change(text))
 
-    return spoil
+    return plant_fault
 
 
 def halved(text):
@@ -72,7 +72,7 @@ def halved(text):
 
 
 def of_another_shape(planted):
-    """Labels of a wide picture, beyond the edge of the image beside them."""
+    """Let labels state a wide image and exceed the real one."""
     path = planted.page_with_box()
     text = path.read_text().replace("<width>64<", "<width>400<")
     path.write_text(text.replace("<xmax>", "<xmax>3"))
@@ -98,7 +98,7 @@ def gap(planted):
 
 
 def half_a_box(text):
-    """A table in whose first line with a box a number is missing."""
+    """Return a table without one number in its first line with a box."""
     lines = text.splitlines()
     at = lines[0].split(",").index("x2")
     row = next(i for i, line in enumerate(lines[1:], 1) if line.split(",")[at])
@@ -119,7 +119,7 @@ def listed_ghost(planted):
     planted.edit("ImageSets/Main/train.txt", lambda t: t + "ghost\n")
 
 
-MENDED = [
+FIXED = [
     ("missing-image", "csv", image(Path.unlink)),
     ("missing-image", "voc-splits", listed_ghost),
     ("image-without-label", "csv", another),
@@ -157,10 +157,10 @@ MENDED = [
 ]
 
 
-@pytest.mark.parametrize(("code", "base", "spoil"), MENDED, ids=[f"{c}, {b}" for c, b, _ in MENDED])
-def test_a_mended_fault_is_gone(plant, tmp_path, code, base, spoil):
+@pytest.mark.parametrize(("code", "base", "plant_fault"), FIXED, ids=[f"{c}, {b}" for c, b, _ in FIXED])
+def test_clean_fixes_fault(plant, tmp_path, code, base, plant_fault):
     planted = plant(base)
-    spoil(planted)
+    plant_fault(planted)
     copies = code in ("exact-duplicate", "split-leak")
     result = clean(planted.root, tmp_path / "clean", duplicates=copies, link=True)
     assert code in result.found.counts
@@ -169,7 +169,7 @@ def test_a_mended_fault_is_gone(plant, tmp_path, code, base, spoil):
     assert left <= ({"exif-orientation"} if code == "labels-not-upright" else set())
 
 
-def test_a_cleaned_copy_is_clean_and_the_original_untouched(plant, tmp_path):
+def test_clean_leaves_original_unchanged(plant, tmp_path):
     planted = plant("yolo")
     images = planted.images()
     with_objects = [p for p in images if planted.label_of(p).read_text()]
@@ -214,7 +214,7 @@ def two_files(root, names, category=("dent", "dent")):
 
 
 @pytest.mark.parametrize("duplicates", [True, False])
-def test_an_image_listed_in_two_splits_stays_on_one_side(draw, tmp_path, duplicates):
+def test_clean_keeps_image_of_two_splits_in_one(draw, tmp_path, duplicates):
     for name in ("a.png", "b.png", "c.png"):
         draw(f"set/{name}")
     two_files(tmp_path / "set", {"train": ["a.png", "b.png"], "val": ["a.png", "c.png"]})
@@ -224,7 +224,7 @@ def test_an_image_listed_in_two_splits_stays_on_one_side(draw, tmp_path, duplica
     assert open_dataset(tmp_path / "clean").splits == {"train": 1, "val": 2}
 
 
-def test_contradicting_labels_are_left_to_people(draw, tmp_path):
+def test_clean_keeps_contradicting_labels(draw, tmp_path):
     draw("set/dent/a.png", seed=1)
     draw("set/scratch/a2.png", seed=1)
     draw("set/scratch/b.png")
@@ -234,7 +234,7 @@ def test_contradicting_labels_are_left_to_people(draw, tmp_path):
     assert result.written.images == 3
 
 
-def test_a_leak_with_contradicting_labels_is_left_to_people(draw, tmp_path):
+def test_clean_keeps_leak_with_contradicting_labels(draw, tmp_path):
     draw("set/a.png")
     draw("set/b.png")
     names = {"train": ["a.png", "b.png"], "val": ["a.png"]}

@@ -1,4 +1,4 @@
-"""Fingerprints of images, and the index that finds near ones."""
+"""Hashes of images: equal for equal pixels, similar for copies."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from PIL import Image, ImageEnhance
 
 from blemish.data.audit import unreadable
 from blemish.data.image_hashes import (
-    fingerprints,
+    hash_images,
     perceptual_hash,
     pixel_hash,
 )
@@ -28,7 +28,7 @@ def bits(a, b):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_changed_copy_hashes_nearly_alike_and_another_scene_does_not(seed):
+def test_perceptual_hash_is_similar_for_copies_only(seed):
     original = scene(seed)
     for copy in (
         original.resize((90, 90)),
@@ -39,14 +39,14 @@ def test_a_changed_copy_hashes_nearly_alike_and_another_scene_does_not(seed):
     assert bits(hash_of(original), hash_of(scene(seed + 100))) > 12
 
 
-def test_sixteen_bits_hash_like_eight():
-    grey = scene(3).convert("L")
-    eight = perceptual_hash(LoadedImage(np.asarray(grey.convert("RGB"))))
-    sixteen = perceptual_hash(LoadedImage(np.asarray(grey).astype(np.uint16) * 257))
+def test_perceptual_hash_of_sixteen_bits_is_that_of_eight():
+    gray = scene(3).convert("L")
+    eight = perceptual_hash(LoadedImage(np.asarray(gray.convert("RGB"))))
+    sixteen = perceptual_hash(LoadedImage(np.asarray(gray).astype(np.uint16) * 257))
     assert bits(eight, sixteen) <= 2
 
 
-def test_pixels_and_not_files_are_hashed(tmp_path):
+def test_pixel_hash_depends_on_upright_pixels_only(tmp_path):
     image = scene(1, 40)
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "b.bmp")
@@ -59,13 +59,13 @@ def test_pixels_and_not_files_are_hashed(tmp_path):
     assert a != c
 
 
-def test_fingerprints_and_the_images_that_have_none(draw, tmp_path):
+def test_hash_images_reports_unreadable_images(draw, tmp_path):
     good = [draw(f"{i}.png") for i in range(10)]
     bad = tmp_path / "broken.jpg"
     bad.write_bytes(b"no image")
     paths = [*good[:4], bad, *good[4:], tmp_path / "absent.png"]
-    prints = fingerprints(paths)
-    assert prints.opened.tolist() == [True] * 4 + [False] + [True] * 6 + [False]
-    assert len(set(prints.pixel[prints.opened].tolist())) == 10
-    assert [e.path for e in prints.unreadable] == [bad, tmp_path / "absent.png"]
+    hashes = hash_images(paths)
+    assert hashes.opened.tolist() == [True] * 4 + [False] + [True] * 6 + [False]
+    assert len(set(hashes.pixel[hashes.opened].tolist())) == 10
+    assert [e.path for e in hashes.unreadable] == [bad, tmp_path / "absent.png"]
     assert [e.path for e in unreadable(paths)] == [bad, tmp_path / "absent.png"]

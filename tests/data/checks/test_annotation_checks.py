@@ -1,4 +1,4 @@
-"""Faults of boxes, outlines and lines of labels, planted: found by line, and nothing else named."""
+"""Checks of annotations: a planted fault is found by its line, and nothing else is."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ from blemish.data.audit import check
 
 
 def first_box(text, change):
-    """A table whose first line with a box has other numbers in the last four columns before the group."""
+    """Return a table with other numbers in the box columns of its first line with a box."""
     lines = text.splitlines()
     header = lines[0].split(",")
     at = [header.index(c) for c in ("x1", "y1", "x2", "y2")]
@@ -30,13 +30,13 @@ def first_box(text, change):
         ("box-without-area", lambda b: [b[0], b[1], b[0], b[3]]),
     ],
 )
-def test_a_box_that_cannot_be(plant, code, change):
+def test_annotations_outside_inverted_and_zero_area_box(plant, code, change):
     planted = plant("boxes")
     path, line = planted.edit("labels.csv", lambda t: first_box(t, change))
     assert [(f.code, f.origin) for f in check(planted.root)] == [(code, f"{path}:{line}")]
 
 
-def test_masks_that_hold_nothing_or_next_to_nothing(plant):
+def test_annotations_empty_polygon_and_tiny_mask(plant):
     for code, points in (
         ("empty-polygon", [10, 10, 10.2, 10, 10.2, 10.2]),
         ("tiny-mask", [10, 10, 12, 10, 12, 11, 10, 11]),
@@ -53,14 +53,14 @@ def test_masks_that_hold_nothing_or_next_to_nothing(plant):
         shutil.rmtree(planted.root)
 
 
-def test_an_outline_of_two_points(plant):
+def test_annotations_empty_polygon_of_two_points(plant):
     planted = plant("coco")
     two = [[10, 10, 30, 10, 30, 30], [1, 2, 3, 4]]
     planted.coco(lambda c: c["annotations"][0].update(segmentation=two))
     assert set(check(planted.root).counts) == {"empty-polygon"}
 
 
-def test_run_lengths_that_do_not_add_up(plant):
+def test_annotations_invalid_run_lengths(plant):
     planted = plant("coco")
     broken = {"size": [64, 64], "counts": [5, 5]}
     planted.coco(lambda c: c["annotations"][0].update(segmentation=broken))
@@ -68,7 +68,7 @@ def test_run_lengths_that_do_not_add_up(plant):
     assert set(found.counts) == {"bad-run-lengths"}
 
 
-def test_an_object_drawn_twice(plant):
+def test_annotations_repeated_object(plant):
     planted = plant("yolo")
     path = next(p for p in sorted(planted.root.rglob("labels/**/*.txt")) if p.read_text())
     lines = path.read_text().splitlines()
@@ -91,7 +91,7 @@ def test_an_object_drawn_twice(plant):
         ("box-outside", "0 0.9 0.4 1.09 0.4 1.09 0.6"),
     ],
 )
-def test_a_bad_line_of_yolo(plant, code, line):
+def test_annotations_invalid_line(plant, code, line):
     planted = plant("yolo")
     path = sorted(planted.root.rglob("labels/**/*.txt"))[0]
     lines = path.read_text().splitlines()
@@ -99,7 +99,7 @@ def test_a_bad_line_of_yolo(plant, code, line):
     assert [(f.code, f.origin) for f in check(planted.root)] == [(code, f"{path}:{len(lines) + 1}")]
 
 
-def test_boxes_among_outlines(plant):
+def test_annotations_mixed_lines(plant):
     planted = plant("yolo")
     path = next(p for p in sorted(planted.root.rglob("labels/**/*.txt")) if p.read_text())
     lines = path.read_text().splitlines()
@@ -107,14 +107,14 @@ def test_boxes_among_outlines(plant):
     assert [(f.code, f.origin) for f in check(planted.root)] == [("mixed-lines", f"{path}:{len(lines) + 1}")]
 
 
-def test_a_category_that_is_not_listed(plant):
+def test_labels_unknown_category(plant):
     planted = plant("coco")
     planted.coco(lambda c: c["annotations"].append(c["annotations"][0] | {"id": 999, "category_id": 77}))
     found = check(planted.root)
     assert [(f.code, f.origin.rsplit(": ")[-1]) for f in found] == [("unknown-label", "annotation 999")]
 
 
-def test_a_box_of_three_numbers(plant):
+def test_annotations_invalid_box(plant):
     planted = plant("coco")
     planted.coco(
         lambda c: c["annotations"].append(
@@ -124,7 +124,7 @@ def test_a_box_of_three_numbers(plant):
     assert set(check(planted.root).counts) == {"bad-box"}
 
 
-def test_an_object_without_name_and_a_file_that_is_no_xml(plant):
+def test_labels_empty_and_annotations_invalid_file_of_voc(plant):
     planted = plant("voc")
     page = planted.page_with_box()
     text = page.read_text()
@@ -137,7 +137,7 @@ def test_an_object_without_name_and_a_file_that_is_no_xml(plant):
     assert set(found.counts) - {"image-without-label"} == {"bad-file"}
 
 
-def test_an_xml_file_that_names_another_image(plant):
+def test_annotations_other_filename(plant):
     planted = plant("voc")
     page = planted.page_with_box()
     page.write_text(re.sub(r"<filename>.*</filename>", "<filename>other.jpg</filename>", page.read_text()))
@@ -145,7 +145,7 @@ def test_an_xml_file_that_names_another_image(plant):
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_line_that_is_there_twice(plant, same):
+def test_annotations_repeated_line_and_contradicting_labels(plant, same):
     planted = plant("csv")
     path = planted.root / "labels.csv"
     lines = path.read_text().splitlines()
