@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.image_hashes import in_parallel
+from blemish.data.image_hashes import map_in_parallel
 from blemish.data.user_cache import cache_folder
 from blemish.few_shot.trunk_graph import FEATURE_LAYERS, MEAN, STD, GraphParts, add_trunk
 from blemish.imaging import open_image
@@ -105,7 +105,7 @@ class FeatureExtractor:
         missing = [i for i, row in enumerate(rows) if row is None]
         for start in range(0, len(missing), BATCH):
             chosen = missing[start : start + BATCH]
-            images = in_parallel(self._input, [samples[i].path for i in chosen])
+            images = map_in_parallel(self._input, [samples[i].path for i in chosen])
             batch = np.stack(images)
             made = self.of_batch(batch[..., ::-1] if mirrored else batch)
             for i, row in zip(chosen, made, strict=True):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from blemish._version import __version__
 from blemish.data import open_dataset, split_dataset
-from blemish.data.image_hashes import fingerprints as hash_images
+from blemish.data.image_hashes import hash_images
 from blemish.errors import BadDataset, BadWeights, UnknownName, WrongTask
 from blemish.few_shot.explanation import write_explanation_graph
 from blemish.few_shot.features import FeatureExtractor, add_pooling, input_spec

@@ -1,13 +1,17 @@
 """check: selection, cache and third-party checks; and that every check is documented and tested."""
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from blemish.data import audit
+from blemish.data import audit, check_context
 from blemish.data.audit import check
-from blemish.data.checks import CHECKS
+from blemish.data.checks import CHECKS, register
+from blemish.data.clean import clean
+from blemish.testing import raises
 
 
 def test_check_clean_dataset_has_no_findings(plant, base):
@@ -89,3 +93,136 @@ def test_check_does_not_follow_a_link_to_a_parent(plant, tmp_path, monkeypatch):
     except OSError:
         pytest.skip("links are not allowed here")
     assert check(planted.root, duplicates=False).counts == {}
+
+
+def test_check_runs_selected_checks_only(plant):
+    planted = plant("csv")
+    planted.truncate(planted.images()[0])
+    planted.images()[1].write_bytes(b"")
+    planted.edit("labels.csv", lambda text: text + "gone.png" + "," * text.splitlines()[0].count(",") + "\n")
+
+    def codes(**selection):
+        return set(check(planted.root, **selection).counts)
+
+    assert codes() >= {"truncated-image", "empty-file", "missing-image"}
+    assert codes(only=["images.empty"]) == {"empty-file"}
+    assert codes(only=["images.*"], skip=["images.truncated"]) == {"empty-file", "missing-image"}
+    assert codes(skip=["images.*", "labels.*", "annotations.*"]) == set()
+    assert {f.check for f in check(planted.root, only=["images.[em]*"])} == {"images.empty", "images.missing"}
+
+
+def test_check_selection_saves_decoding(plant, monkeypatch):
+    planted = plant("folders")
+    monkeypatch.setattr(check_context, "image_signatures", None)  # no image is decoded
+    assert check(planted.root, only=["images.tiny", "labels.*"]).counts == {}
+
+
+@pytest.mark.parametrize(
+    ("selection", "facts"),
+    [
+        ({"only": ["images.mising"]}, ["images.mising", "images.missing"]),
+        ({"skip": ["copies.exakt"]}, ["copies.exakt", "copies.exact"]),
+        ({"only": ["photos.*"]}, ["photos.*"]),
+    ],
+)
+def test_check_unknown_id(tmp_path, selection, facts):
+    with raises("unknown-name.check", *facts):
+        check(tmp_path, **selection)
+
+
+def test_check_codes_are_those_that_its_check_declares(plant):
+    planted = plant("coco")
+    planted.truncate(planted.images()[0])
+    planted.coco(lambda c: c["annotations"].append(c["annotations"][0] | {"id": 9, "bbox": [1, 2, 500, 9]}))
+    findings = check(planted.root)
+    assert len(findings) >= 2
+    assert all(f.code in CHECKS.get(f.check).codes for f in findings)
+
+
+@pytest.fixture
+def third_party_check(tmp_path, monkeypatch):
+    """A module outside Blemish with a check; (its file, a function that imports it)."""
+    file = tmp_path / "acme_checks.py"
+
+    def write(body):
+        file.write_text(
+            "from blemish.data.checks import register\n"
+            "from blemish.data.findings import Finding, Severity\n\n\n"
+            '@register("acme.serial-number", codes=("missing-serial",))\n'
+            f'def check_serial(dataset, context):\n    """Images without a serial number."""\n{body}'
+        )
+        monkeypatch.delitem(sys.modules, "acme_checks", raising=False)
+        importlib.invalidate_caches()
+        importlib.import_module("acme_checks")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield write
+    CHECKS.unregister("acme.serial-number")
+    sys.modules.pop("acme_checks", None)
+
+
+FOUND = """    for sample in dataset.samples[:1]:
+        yield Finding("missing-serial", Severity.WARNING, "no serial", sample.path, drops_image=True, fix="drops it")
+"""
+
+
+def test_third_party_check_runs_with_the_others(plant, third_party_check, tmp_path):
+    planted = plant("csv")
+    third_party_check(FOUND)
+    finding = check(planted.root, duplicates=False).of("missing-serial")[0]
+    assert finding.check == "acme.serial-number"
+    assert check(planted.root, only=["acme.*"]).counts == {"missing-serial": 1}
+    assert check(planted.root, skip=["acme.*"], duplicates=False).counts == {}
+    result = clean(planted.root, tmp_path / "clean", duplicates=False)
+    assert {code: len(ids) for code, ids in result.dropped.items()} == {"missing-serial": 1}
+
+
+def test_third_party_check_that_fails_is_a_finding(plant, third_party_check):
+    planted = plant("csv")
+    planted.truncate(planted.images()[0])
+    third_party_check('    raise ZeroDivisionError("no plates")\n    yield\n')
+    findings = check(planted.root, duplicates=False)
+    assert findings.counts == {"failed-check": 1, "truncated-image": 1}
+    for fact in ("acme.serial-number", "acme_checks", "ZeroDivisionError", "no plates"):
+        assert fact in findings.of("failed-check")[0].message
+
+
+def test_cached_findings_depend_on_selection_and_registered_checks(
+    plant, third_party_check, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    planted = plant("csv")
+    planted.truncate(planted.images()[0])
+    assert check(planted.root, duplicates=False).counts == {"truncated-image": 1}
+    assert check(planted.root, duplicates=False, skip=["images.*"]).counts == {}
+    third_party_check(FOUND)
+    assert "missing-serial" in check(planted.root, duplicates=False).counts
+    third_party_check(
+        "    return ()  # a longer file than before, which finds nothing, and more and more\n" * 2
+    )
+    assert check(planted.root, duplicates=False).counts == {"truncated-image": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "audit", None)  # from the cache
+        assert check(planted.root, duplicates=False).counts == {"truncated-image": 1}
+
+
+def test_third_party_check_without_source_file_is_not_cached(plant, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    planted = plant("csv")
+    namespace = {"__name__": "acme_interactive"}
+    exec("def nothing(dataset, context):\n    return ()\n", namespace)
+    register("acme.interactive", codes=())(namespace["nothing"])
+    try:
+        check(planted.root, duplicates=False)
+        assert not list((tmp_path / "cache").glob("check-*"))
+    finally:
+        CHECKS.unregister("acme.interactive")
+
+
+def test_register_duplicate_check_names_both_modules():
+    with raises("duplicate-name", "images.tiny", "blemish.data.checks.images", __name__):
+
+        @register("images.tiny", codes=("tiny-image",))
+        def check_again(dataset, context):
+            return ()

@@ -304,9 +304,9 @@ def test_images_with_the_same_name_get_unique_names(draw, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "task", "code"),
     [
-        ("yolo", Task.CLASSIFICATION, "wrong-task"),
-        ("coco", Task.MULTILABEL, "wrong-task"),
-        ("folders", Task.MULTILABEL, "wrong-task"),
+        ("yolo", Task.CLASSIFICATION, "wrong-task.format"),
+        ("coco", Task.MULTILABEL, "wrong-task.format"),
+        ("folders", Task.MULTILABEL, "wrong-task.format"),
         ("ymca", Task.CLASSIFICATION, "unknown-name.format"),
     ],
 )
@@ -321,7 +321,7 @@ def test_write_rejects_tasks_without_a_place_in_the_format(draw, tmp_path, kind,
 def test_write_rejects_a_folder_that_is_not_empty(draw, tmp_path):
     draw("set/a/1.png")
     draw("set/b/2.png")
-    with raises("bad-input", tmp_path / "set"):
+    with raises("bad-input.output-not-empty", tmp_path / "set"):
         write_dataset(open_dataset(tmp_path / "set"), tmp_path / "set", "csv")
 
 
@@ -412,6 +412,6 @@ def test_yolo_reports_a_box_that_is_not_that_of_its_polygon(images):
 
 def test_rejected_conversion_leaves_no_folder(images, tmp_path):
     dataset = segmentation_set(images, mask_from_array(np.ones(SIZES_HW[0], bool)))
-    with raises("wrong-task", "folders"):
+    with raises("wrong-task.format", "folders"):
         write_dataset(dataset, tmp_path / "out", "folders")
     assert not (tmp_path / "out").exists()

@@ -8,9 +8,8 @@ import pytest
 from blemish.data import open_dataset
 from blemish.data.audit import check
 from blemish.data.formats import get_format
-from blemish.data.merge import read_map
+from blemish.data.merge import read_label_map
 from blemish.data.write_context import WriteContext
-from blemish.errors import BadInput
 from blemish.structures import Labels
 from blemish.testing import raises
 
@@ -98,10 +97,10 @@ def test_write_reports_a_label_with_a_line_break(tree, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["d: 2020-13-45", "d: " + "[" * 3000])
-def test_read_map_rejects_invalid_yaml(tmp_path, text):
+def test_read_label_map_rejects_invalid_yaml(tmp_path, text):
     (tmp_path / "map.yaml").write_text(text)
-    with pytest.raises(BadInput, match=r"map\.yaml"):
-        read_map(tmp_path / "map.yaml")
+    with raises("bad-input.label-map", "map.yaml"):
+        read_label_map(tmp_path / "map.yaml")
 
 
 YAMLS = {
