@@ -8,6 +8,7 @@ Example:
 from blemish.evaluation.build_report import score_predictions
 from blemish.evaluation.evaluator import evaluate
 from blemish.evaluation.report import ErrorExample, LabelRow, MetricValue, Report, ReportWarning
+from blemish.evaluation.report_files import save_report
 
 __all__ = [
     "ErrorExample",
@@ -16,5 +17,6 @@ __all__ = [
     "Report",
     "ReportWarning",
     "evaluate",
+    "save_report",
     "score_predictions",
 ]
