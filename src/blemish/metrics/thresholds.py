@@ -110,7 +110,7 @@ def choose_threshold(
     allowed = np.flatnonzero(gap >= min_gap)
     if not len(allowed):
         allowed = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
-    best = allowed[f1[allowed] >= f1[allowed].max() - 1e-12]
+    best = allowed[f1[allowed] == f1[allowed].max()]
     return float(candidates[best[np.lexsort((best, -gap[best]))[0]]])
 
 
