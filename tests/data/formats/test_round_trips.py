@@ -14,7 +14,7 @@ from blemish.data import as_task, open_dataset
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.polygon_masks import PolygonMask
 from blemish.data.split_names import SPLIT_NAMES
-from blemish.data.write_context import DEVICES
+from blemish.data.write_context import WINDOWS_DEVICES
 from blemish.data.write_dataset import write_dataset
 from blemish.geometry import mask_box, mask_from_array, mask_iou
 from blemish.structures import Dataset, GroundTruth, Sample, Task
@@ -43,7 +43,7 @@ def sets(draw, task, masks="outlines"):
     """A data set of `task` on the four images, with their numbers as ids."""
     reserved = {"label", "labels", "index", "image", "file", "path", "group", "split", "set", "name", "class"}
     reserved |= {*SPLIT_NAMES} | {
-        device.casefold() for device in DEVICES
+        device.casefold() for device in WINDOWS_DEVICES
     }  # not possible as folders of labels
     labels = draw(
         st.lists(names, min_size=2, max_size=4, unique_by=str.casefold).filter(
