@@ -91,6 +91,12 @@ def test_small_piece_inside_other_box_merges():
     assert len(labels) == 2
 
 
+def test_piece_that_is_detected_too_small_merges():
+    """Where both tiles show the object, the IoU is an eighth, but the piece is inside the other box."""
+    merged = merge((100, 160), [(LEFT, [([93, 30, 100, 45], 0.5)]), (RIGHT, [([85, 20, 150, 60], 0.8)])])
+    assert boxes_and_scores(merged) == [([85, 20, 150, 60], 0.8)]
+
+
 def test_pieces_of_three_tiles_become_their_union_with_highest_score():
     tiles = [
         ((0, 0, 100, 100), [([30, 20, 100, 60], 0.5)]),

@@ -160,6 +160,14 @@ def test_predict_tiled_max_detections_is_per_image(tiny):
     assert len(all_detections) == len(drawn)
 
 
+def test_predict_tiled_max_detections_does_not_drop_pieces(tiny):
+    """The best object is cut in both tiles, and in the first tile another object has a higher score."""
+    image = painted((100, 170), (0, (2, 5, 55, 95)), (0, (60, 5, 170, 95)))
+    tiling = Tiling(size=100, overlap=0.3, whole=False)
+    prediction = predictor(tiny, Task.DETECTION).predict_tiled(image, tiling, max_detections=1)
+    assert prediction.boxes_xyxy.tolist() == [[60, 5, 170, 95]]
+
+
 def test_predict_tiled_16_bits(tiny):
     pixels = np.zeros((100, 250), np.uint16)
     pixels[20:60, 60:140] = 65535
