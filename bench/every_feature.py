@@ -207,7 +207,7 @@ class Commands:
             yield self._cell("explain --model hf://, offline", self._explain_fetched)
 
     def _push(self, server) -> str:
-        blemish("push", self.file, "--to", REPOSITORY)
+        blemish("push", self.file, "--repo-id", REPOSITORY)
         card = server.files["README.md"].decode()
         self.card.parent.mkdir(parents=True, exist_ok=True)
         self.card.write_text(card, encoding="utf-8")

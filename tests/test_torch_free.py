@@ -59,6 +59,7 @@ def folder(tmp_path, tiny):
         ["data", "check", "photos"],
         ["data", "stats", "photos"],
         ["data", "preview", "photos", "--output", "grid.png"],
+        ["models"],
         ["--help"],
     ],
     ids=lambda command: " ".join(command[:2]),

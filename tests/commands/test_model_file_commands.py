@@ -15,7 +15,7 @@ from blemish.commands.explain_command import explain
 from blemish.commands.export_command import export
 from blemish.commands.info_command import info
 from blemish.commands.push_command import push
-from blemish.errors import BadInput, BadModelFile, UnknownName
+from blemish.errors import BadModelFile, UnknownName
 from blemish.explanation.gradient_graph import EXPLANATION_KEY, explanation_path
 from blemish.model_file import (
     Contract,
@@ -111,7 +111,7 @@ def run(command, *arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def test_info_says_everything_on_one_screen(file):
+def test_info_prints_the_contract_on_one_screen(file):
     result = run(info, file)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -124,24 +124,24 @@ def test_info_says_everything_on_one_screen(file):
         "thresholds chosen on these images",
         "7 train, 3 val",
         "weights: mine; data: CC BY 4.0",
-        "passed: 0 verdicts changed on 3 images",
+        "passed: 0 decisions changed on 3 images",
         "graph beside the file",
     ):
         assert part in text, part
 
 
-def test_info_as_json_holds_the_whole_contract(file):
+def test_info_json_contains_the_whole_contract(file):
     facts = json.loads(run(info, file, "--json").stdout)
     made = read_model_file(file)
     assert facts["model_digest"] == made.digest and facts["certified"] and facts["explanation_graph"]
     assert Contract.model_validate(facts["contract"]) == made.contract
 
 
-def test_info_sees_that_a_file_was_changed_after_its_certificate(file):
+def test_info_names_a_file_that_was_changed_after_its_certificate(file):
     proto = onnx.load_from_string(read_graph(file))
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(WEIGHT * 2, "weight"))
     write_model_file(file, proto.SerializeToString(), read_model_file(file).contract)
-    assert "ANOTHER graph" in " ".join(run(info, file).stdout.split())
+    assert "INVALID" in " ".join(run(info, file).stdout.split())
     assert not json.loads(run(info, file, "--json").stdout)["certified"]
 
 
@@ -215,27 +215,27 @@ def test_explain_refuses_before_any_work(file, images, tmp_path):
     assert json.loads((tmp_path / "m" / "explanations.json").read_text())[0]["method"] == "occlusion"
 
 
-def test_push_prints_the_card_without_sending(file):
-    result = run(push, file, "--to", "ada/dents", "--card")
+def test_push_card_prints_the_model_card_without_sending(file):
+    result = run(push, file, "--repo-id", "ada/dents", "--card")
     assert result.exit_code == 0 and "hf://ada/dents/model.onnx" in result.stdout
 
 
-def test_export_needs_something_to_compare_on(file):
+def test_export_refuses_a_file_without_images_to_compare_on(file):
     result = run(export, file, "--precision", "fp16")
-    assert isinstance(result.exception, BadInput) and "--data" in str(result.exception)
+    assert result.exception.code == "bad-input.no-images" and "--data" in str(result.exception)
 
 
-def test_export_takes_a_file_of_the_hub_and_writes_here(file, monkeypatch):
-    asked = {}
+def test_export_writes_a_file_of_the_hub_into_the_current_folder(file, monkeypatch):
+    received = {}
 
-    def export_again(source, **arguments):
-        asked.update(arguments, source=source)
+    def record_reexport(source, **arguments):
+        received.update(arguments, source=source)
         return read_model_file(file)
 
     monkeypatch.setattr("blemish.hub.local_file", lambda source, explanation: file)
-    monkeypatch.setattr("blemish.export.reexport.export_again", export_again)
+    monkeypatch.setattr("blemish.export.reexport.reexport", record_reexport)
     assert run(export, "hf://ada/cells", "--precision", "fp16").exit_code == 0
-    assert asked["source"] == file
-    assert asked["output"] == Path("model-fp16.onnx"), "not into the cache, where nobody looks"
+    assert received["source"] == file
+    assert received["output"] == Path("model-fp16.onnx"), "not into the cache"
     run(export, file, "--precision", "fp16")
-    assert asked["output"] is None
+    assert received["output"] is None

@@ -11,7 +11,7 @@ from torch import nn
 
 from blemish.explanation.gradient_graph import EXPLANATION_KEY, GradientGraph, explanation_path
 from blemish.explanation.methods.class_activation import eigen_cam, grad_cam, hires_cam, layer_cam
-from blemish.export.explanation_graph import bind, export_explanation, write_explanation
+from blemish.export.explanation_graph import export_explanation, set_explanation_facts, write_explanation
 from blemish.model_file import Contract, LabelSpec, ModelFile
 from blemish.models import create
 from blemish.models._gradients import TorchGradients
@@ -184,7 +184,7 @@ def test_gradient_graph_refuses_missing_damaged_and_other_graphs(tmp_path):
     graph, count = export_explanation(network)
     path = explanation_path(file.path)
     facts = {"graph_digests": ["another"], "layers": network.feature_layers, "output_count": count}
-    path.write_bytes(bind(graph, facts))
+    path.write_bytes(set_explanation_facts(graph, facts))
     with raises("bad-model-file.other-explanation-graph", "model.explain.onnx", "model.onnx"):
         GradientGraph(file)
     path.write_bytes(graph)
@@ -199,7 +199,7 @@ def test_explanation_graph_metadata(tmp_path):
     network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     path = write_explanation(network, fake_file(network, tmp_path))
     facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
-    grid = facts.pop("lattices")[network.feature_layers[0]]
+    grid = facts.pop("receptive_grids")[network.feature_layers[0]]
     assert set(grid) == {"start_yx", "stride_yx"}
     assert facts == {
         "graph_digests": ["graph-digest"],

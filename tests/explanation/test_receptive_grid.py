@@ -7,7 +7,7 @@ from torch import nn
 
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_image
 from blemish.models import create
-from blemish.models._receptive_field import lattices
+from blemish.models._receptive_field import receptive_grids
 from blemish.preprocessing import Placement
 
 SIDE = 128
@@ -40,7 +40,7 @@ def test_receptive_grid_follows_from_kernel_and_padding(kernel, padding, start):
     with torch.no_grad():  # every kernel's weight is spread evenly, so that the mean place is the middle
         for layer in network.body:
             layer.weight.copy_(layer.weight.mean((2, 3), keepdim=True).expand_as(layer.weight))
-    measured = lattices(network)["body"]
+    measured = receptive_grids(network)["body"]
     assert np.multiply(measured.start_yx, SIDE) == pytest.approx([start, start], abs=0.1)
     assert np.multiply(measured.stride_yx, SIDE) == pytest.approx([8, 8], abs=0.05)
     assert network.training and all(p.requires_grad for p in network.parameters())
@@ -49,7 +49,7 @@ def test_receptive_grid_follows_from_kernel_and_padding(kernel, padding, start):
 def test_receptive_grid_of_resnet_is_half_a_cell_off_even_grid():
     torch.manual_seed(0)
     network = create("resnet18", task="multilabel", label_count=2, input_size=128)
-    measured = lattices(network)["backbone.layer4.1"]
+    measured = receptive_grids(network)["backbone.layer4.1"]
     # By geometry 0.5; an even grid would start at 16.
     assert np.multiply(measured.start_yx, 128) == pytest.approx([0.5, 0.5], abs=0.5)
     assert np.multiply(measured.stride_yx, 128) == pytest.approx([32, 32], abs=0.1)
@@ -75,4 +75,4 @@ def test_receptive_grid_of_layer_without_effect_is_left_out():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    assert lattices(network) == {}
+    assert receptive_grids(network) == {}

@@ -8,7 +8,6 @@ from PIL import Image
 
 from blemish.contrib.damagelens import architectures_plugin as architectures_plugin
 from blemish.contrib.damagelens.fusion_checkpoint import fusion_tensor_names
-from blemish.errors import BadInput, BadWeights, WrongTask
 from blemish.explanation.gradient_graph import GradientGraph
 from blemish.export.import_weights import import_weights
 from blemish.imaging import open_image
@@ -55,73 +54,74 @@ def importing(path, output, **more):
     )
 
 
-def test_a_plain_state_dict_becomes_a_certified_file(network, images, tmp_path):
+def test_import_weights_writes_a_certified_file(network, images, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
-    made = importing(path, tmp_path / "m.onnx", samples=images, weights_license="mine")
-    assert made.contract.certificate.passed and made.contract.licenses.weights == "mine"
-    assert made.contract.to_labels().display_names == LABELS.display_names
-    predictor = load(made.path)
+    model_file = importing(path, tmp_path / "m.onnx", samples=images, weights_license="mine")
+    assert model_file.contract.certificate.passed and model_file.contract.licenses.weights == "mine"
+    assert model_file.contract.to_labels().display_names == LABELS.display_names
+    predictor = load(model_file.path)
     prepared = [predictor.prepare(open_image(s.path)) for s in images]
     feeds = {"image": np.stack([p.feeds["image"] for p in prepared])}
     ours = predictor.backend.run(feeds)["logits"]
     np.testing.assert_allclose(ours, TorchBackend(network).run(feeds)["logits"], atol=1e-4)
     assert np.ptp(ours) > 0.01
-    assert GradientGraph(made).layers == network.feature_layers, "imported models can be explained too"
+    assert GradientGraph(model_file).layers == network.feature_layers, "imported models can be explained too"
 
 
-def test_halves_are_cast_and_wrappings_taken_off(network, tmp_path):
+def test_import_weights_converts_half_floats_and_removes_prefixes(network, tmp_path):
     state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
-    made = importing(save({"model_state_dict": state, "epoch": 3}, tmp_path / "w.pth"), tmp_path / "m.onnx")
+    model_file = importing(
+        save({"model_state_dict": state, "epoch": 3}, tmp_path / "w.pth"), tmp_path / "m.onnx"
+    )
     feeds = {"image": np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)}
-    ours = load(made.path).backend.run(feeds)["logits"]
+    ours = load(model_file.path).backend.run(feeds)["logits"]
     theirs = TorchBackend(network).run(feeds)["logits"]
     assert ours.dtype == np.float32
     assert 0 < np.abs(ours - theirs).max() < 0.02 * np.abs(theirs).max()
 
 
-def test_unmatched_tensors_are_listed_one_by_one(network, tmp_path):
+def test_import_weights_lists_unmatched_tensors(network, tmp_path):
     state = dict(network.state_dict())
     state["surprise.weight"] = torch.zeros(2)
     missing = next(name for name in state if name.startswith("backbone"))
     del state[missing]
     path = save(state, tmp_path / "w.pth")
-    with pytest.raises(BadWeights) as caught:
+    with raises("bad-weights.tensor-mismatch", missing) as caught:
         importing(path, tmp_path / "m.onnx", allow_unused=True)
-    assert missing in str(caught.value) and "surprise" not in str(caught.value)
-    with pytest.raises(BadWeights) as caught:
+    assert "surprise" not in caught.message
+    with raises("bad-weights.tensor-mismatch", missing, "surprise.weight (2,)"):
         importing(path, tmp_path / "m.onnx")
-    assert missing in str(caught.value) and "surprise.weight (2,)" in str(caught.value)
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_another_number_of_labels_is_named(network, tmp_path):
+def test_import_weights_names_another_number_of_labels(network, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(BadWeights, match="holds weights for 3 labels, and 2 are named"):
+    with raises("bad-weights.label-mismatch", path, "2 labels", "3"):
         import_weights(
             path, "timm/test_resnet", Labels(("a", "b")), tmp_path / "m.onnx", task="multilabel", options=TINY
         )
-    with pytest.raises(WrongTask, match="--task"):
+    with raises("wrong-task.ambiguous", "timm/test_resnet", "--task"):
         import_weights(path, "timm/test_resnet", LABELS, tmp_path / "m.onnx")
 
 
-def test_a_file_of_another_architecture_is_told_in_one_sentence(network, tmp_path):
+def test_import_weights_names_a_file_of_another_architecture(network, tmp_path):
     path = save({f"layer{i}.weight": torch.zeros(2) for i in range(400)}, tmp_path / "w.pth")
-    with pytest.raises(BadWeights, match="another architecture") as caught:
+    with raises("bad-weights.other-architecture", path) as caught:
         importing(path, tmp_path / "m.onnx")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in caught.message
 
 
-def test_no_label_and_a_file_over_its_own_weights_are_refused(network, tmp_path):
+def test_import_weights_refuses_no_labels_and_its_own_file_as_output(network, tmp_path):
     path = save(network.state_dict(), tmp_path / "w.pth")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="another --output"):
+    with raises("bad-input.output-is-source", path, "--output"):
         importing(path, path)
     assert path.read_bytes() == before
-    with pytest.raises(BadInput, match="no label"):
+    with raises("bad-input.no-labels"):
         import_weights(path, "timm/test_resnet", Labels(()), tmp_path / "m.onnx", task="classification")
 
 
-def test_ground_truths_with_other_labels_do_not_hinder_the_proof(network, images, tmp_path):
+def test_import_weights_ignores_ground_truth_with_other_labels(network, images, tmp_path):
     foreign = Labels(("cat", "dog"))
     ground_truth = GroundTruth(
         task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1])
@@ -141,20 +141,20 @@ class Evil:
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-def test_foreign_code_in_a_pickle_never_runs(legacy, tmp_path):
+def test_load_in_subprocess_does_not_execute_code(legacy, tmp_path):
     path, marker = tmp_path / "w.pth", tmp_path / "ran"
     payload = {"w": torch.zeros(1), "x": Evil(str(marker))}
     if legacy:
         path.write_bytes(pickle.dumps(payload))
     else:
         torch.save(payload, path)
-    with pytest.raises(BadWeights) as caught:
+    with raises("bad-weights.unsafe-pickle", path) as caught:
         load_in_subprocess(path)
     assert not marker.exists()
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in caught.message
 
 
-def test_what_is_read_apart_is_what_is_read_here(network, tmp_path):
+def test_load_in_subprocess_returns_the_same_tensors(network, tmp_path):
     state = network.state_dict()
     read = load_in_subprocess(save(state, tmp_path / "w.pth"))
     assert set(read) == set(state)
@@ -179,34 +179,34 @@ def test_damagelens_fusion_checkpoint(tmp_path):
         state[key] = tensor.half() if tensor.is_floating_point() else tensor
     assert len(state) == len(network.state_dict())
     path = save(state, tmp_path / "fusion_fp16.pth")
-    made = import_weights(path, "fusion", LABELS, tmp_path / "m.onnx", task="classification")
+    model_file = import_weights(path, "fusion", LABELS, tmp_path / "m.onnx", task="classification")
     generator = np.random.default_rng(0)
     feeds = {s.name: generator.normal(size=(1, 3, *s.size_hw)).astype(np.float32) for s in network.inputs}
-    ours = load(made.path).backend.run(feeds)["logits"]
+    ours = load(model_file.path).backend.run(feeds)["logits"]
     theirs = TorchBackend(network).run(feeds)["logits"]
     assert np.ptp(theirs) > 1e-3
     np.testing.assert_allclose(ours, theirs, atol=0.05 * np.ptp(theirs) + 1e-3)
 
 
-def test_a_plain_network_of_torchvision_is_told_which_head_it_needs(tmp_path):
+def test_import_weights_names_the_head_of_a_torchvision_file(tmp_path):
     from torchvision.models import resnet18
 
     theirs = resnet18(num_classes=3).eval()
     path = save(theirs.state_dict(), tmp_path / "plain.pth")
     labels = Labels(("a", "b", "c"))
     how = {"task": "classification", "options": {"input_size": 32}}
-    with pytest.raises(BadWeights, match=r"all but the head fits; .* --set 'head=\{\}'"):
+    with raises("bad-weights.head-mismatch", path, "--set 'head={}'"):
         import_weights(path, "resnet18", labels, tmp_path / "no.onnx", **how)
     how["options"]["head"] = {}
-    made = import_weights(path, "resnet18", labels, tmp_path / "plain.onnx", **how)
+    model_file = import_weights(path, "resnet18", labels, tmp_path / "plain.onnx", **how)
     image = torch.randn(2, 3, 32, 32)
-    found = OnnxRuntimeBackend(made.path, device="cpu").run({"image": image.numpy()})["logits"]
+    found = OnnxRuntimeBackend(model_file.path, device="cpu").run({"image": image.numpy()})["logits"]
     np.testing.assert_allclose(found, theirs(image).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_weights_of_eight_bits_are_not_taken_for_numbers(network, tmp_path):
+def test_import_weights_refuses_quantized_tensors(network, tmp_path):
     whole = network.state_dict()
     name = next(name for name in whole if name.startswith("backbone"))
     path = save({**whole, name: whole[name].to(torch.int8)}, tmp_path / "int8.pth")
-    with pytest.raises(BadWeights, match=rf"of another shape or kind \(1\):\n  {name}"):
+    with raises("bad-weights.tensor-mismatch", f"(1):\n  {name}"):
         importing(path, tmp_path / "int8.onnx")

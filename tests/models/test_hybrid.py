@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from blemish.decoding import decode
-from blemish.errors import BadRecipe, BadWeights, UnknownName
 from blemish.geometry import mask_to_array
 from blemish.model_file import Contract, DecoderSpec, LabelSpec
 from blemish.models import create, describe
@@ -13,6 +12,7 @@ from blemish.models._weights import find_weights, load_weights
 from blemish.models.architectures.hybrid import dice_loss, label_maps
 from blemish.preprocessing import Placement
 from blemish.structures import Task
+from blemish.testing import raises
 
 pytest.importorskip("segmentation_models_pytorch")
 SMALL = {
@@ -30,23 +30,23 @@ def network():
     return create("hybrid", task="segmentation", label_count=2, **SMALL)
 
 
-def test_what_is_said_of_its_boxes_reaches_them():
-    said = {"min_score": 0.2, "nms_iou": 0.3, "max_detections": 7}
-    settings = create("hybrid", task="segmentation", label_count=2, **SMALL, **said).decoder.settings
+def test_options_of_boxes_reach_the_detector():
+    options = {"min_score": 0.2, "nms_iou": 0.3, "max_detections": 7}
+    settings = create("hybrid", task="segmentation", label_count=2, **SMALL, **options).decoder.settings
     assert (settings["min_score"], settings["nms_iou"], settings["max_detections"]) == (0.2, 0.3, 7)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason", "fact"),
     [
-        ({"mask_size": 0}, "mask_size"),
-        ({"mask_size": (64, -32)}, "mask_size"),
-        ({"input_size": 0}, "input_size"),
-        ({"encoder": "mit_b0"}, "unetplusplus cannot be built on mit_b0"),
+        ({"mask_size": 0}, "invalid-option", "mask_size"),
+        ({"mask_size": (64, -32)}, "invalid-option", "mask_size"),
+        ({"input_size": 0}, "invalid-option", "input_size"),
+        ({"encoder": "mit_b0"}, "unsuitable-encoder", "mit_b0"),
     ],
 )
-def test_what_cannot_be_built_is_named(options, said):
-    with pytest.raises(BadRecipe, match=said):
+def test_create_names_an_option_that_cannot_be_built(options, reason, fact):
+    with raises(f"bad-recipe.{reason}", fact):
         create("hybrid", task="segmentation", label_count=2, **{**SMALL, **options})
 
 
@@ -62,7 +62,7 @@ def some_targets():
     return [one, clean]
 
 
-def test_both_parts_learn(network):
+def test_loss_gives_gradients_to_detector_and_masks(network):
     network.train()
     inputs = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 96)]
     parts = network.loss(inputs, some_targets())
@@ -73,7 +73,7 @@ def test_both_parts_learn(network):
     assert len(covered) == len(list(network.parameters()))
 
 
-def test_label_maps_join_the_objects_of_a_label():
+def test_label_maps_merge_the_objects_of_a_label():
     target = some_targets()[0]
     twice = {"labels": torch.tensor([1, 1]), "masks": torch.cat([target["masks"], target["masks"].flip(2)])}
     maps = label_maps(twice, 2, torch.zeros(1, 2, 64, 96))
@@ -81,7 +81,7 @@ def test_label_maps_join_the_objects_of_a_label():
     assert torch.equal(maps[1] > 0, (target["masks"][0] | target["masks"][0].flip(1)) > 0)
 
 
-def test_dice_equals_a_slow_sum_and_leaves_absent_labels_out():
+def test_dice_loss_equals_a_slow_sum_and_ignores_absent_labels():
     torch.manual_seed(0)
     logits, wanted = torch.randn(2, 3, 4, 5), (torch.rand(2, 3, 4, 5) > 0.5).float()
     wanted[:, 2] = 0
@@ -98,7 +98,7 @@ def test_dice_equals_a_slow_sum_and_leaves_absent_labels_out():
     torch.testing.assert_close(dice_loss(logits, whole), theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_mask_is_its_labels_map_inside_the_box_and_an_empty_one_drops_nothing(network):
+def test_decode_cuts_the_label_map_to_the_box_and_keeps_empty_masks(network):
     contract = Contract(
         architecture="hybrid",
         task=Task.SEGMENTATION,
@@ -122,7 +122,7 @@ def test_a_mask_is_its_labels_map_inside_the_box_and_an_empty_one_drops_nothing(
     assert found.masks[1].area == 0
 
 
-def test_outputs_are_the_detectors_and_the_maps(network):
+def test_forward_returns_the_detectors_outputs_and_the_maps(network):
     network.eval()
     with torch.no_grad():
         scores, boxes, maps = network(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 96))
@@ -131,16 +131,16 @@ def test_outputs_are_the_detectors_and_the_maps(network):
     assert [spec.name for spec in network.inputs] == ["image", "mask_image"]
 
 
-def test_impossible_options_are_refused():
-    with pytest.raises(BadRecipe, match="resnet18 finds no boxes"):
+def test_create_refuses_impossible_options():
+    with raises("bad-recipe.not-a-detector", "model.options.detector", "resnet18"):
         create("hybrid", task="segmentation", label_count=1, detector="resnet18")
-    with pytest.raises(UnknownName, match="did you mean 'resnet18'"):
+    with raises("unknown-name.encoder", "resnet1 8", "'resnet18'"):
         create("hybrid", task="segmentation", label_count=1, **{**SMALL, "encoder": "resnet1 8"})
-    with pytest.raises(BadRecipe, match="multiples of 32"):
+    with raises("bad-recipe.invalid-option", "model.options.mask_size", "multiples of 32", "100"):
         create("hybrid", task="segmentation", label_count=1, **{**SMALL, "mask_size": 100})
 
 
-def test_a_file_of_the_detector_alone_is_enough_and_its_license_is_named(network, tmp_path):
+def test_load_weights_accepts_a_file_of_the_detector_alone(network, tmp_path):
     detector = create(
         "ssd300-resnet50", task="detection", label_count=2, input_size=64, **SMALL["detector_options"]
     )
@@ -153,13 +153,13 @@ def test_a_file_of_the_detector_alone_is_enough_and_its_license_is_named(network
         *(n for n in twin.state_dict() if n.endswith("num_batches_tracked")),
     }
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
-    with pytest.raises(BadWeights, match="another architecture"):
+    with raises("bad-weights.other-architecture", file):
         load_weights(twin, [file])
-    assert "AGPL" not in network.code_license
+    assert not network.copyleft and "AGPL" not in network.code_license
     assert describe("ssd300-resnet50").license in network.code_license
 
 
-def test_default_weights_are_those_of_the_encoder_that_is_asked_for(monkeypatch, tmp_path):
+def test_find_weights_follows_the_encoder_option(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     files = {"resnet18": "resnet18-f37072fd.pth", "resnet50": "resnet50-11ad3fa6.pth"}
     (tmp_path / "checkpoints").mkdir()
@@ -172,9 +172,9 @@ def test_default_weights_are_those_of_the_encoder_that_is_asked_for(monkeypatch,
     assert len(find_weights("hybrid", "default", detector)) == 1  # one file fills both
 
 
-def test_a_detector_that_began_at_random_learns_whole_here_too():
+def test_a_detector_without_loaded_weights_is_not_frozen():
     settings = {**SMALL, "detector": "fasterrcnn-resnet50-fpn", "detector_options": {}}
-    made = create("hybrid", task="segmentation", label_count=2, **settings)
-    assert not all(p.requires_grad for p in made.detector.parameters())
-    load_weights(made, ())
-    assert all(p.requires_grad for p in made.detector.parameters())
+    network = create("hybrid", task="segmentation", label_count=2, **settings)
+    assert not all(p.requires_grad for p in network.detector.parameters())
+    load_weights(network, ())
+    assert all(p.requires_grad for p in network.detector.parameters())

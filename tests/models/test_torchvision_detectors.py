@@ -9,11 +9,11 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, box_iou, nms
 
-from blemish.errors import BadRecipe
 from blemish.models import create
-from blemish.models._onnx_ops import suppress
+from blemish.models._onnx_ops import grouped_nms
 from blemish.models._weights import fill, load_weights
-from blemish.models.architectures.torchvision_detectors import first_name, without_epsilon
+from blemish.models.architectures.torchvision_detectors import legacy_name, with_batch_norm_epsilon
+from blemish.testing import raises
 from blemish.training.optimizers import freeze
 
 SIDE = 96
@@ -186,7 +186,7 @@ def test_suppression_of_groups_equals_torchvisions():
     boxes = torch.cat((corner, corner + 5 + torch.rand(4, 60, 2) * 30), -1)
     scores = torch.rand(4, 60)
     scores[3] = 0
-    keep = suppress(boxes, scores, 0.4, 0.2, 10)
+    keep = grouped_nms(boxes, scores, 0.4, 0.2, 10)
     for group in range(4):
         rows = (scores[group] > 0.2).nonzero()[:, 0]
         wanted = rows[nms(boxes[group, rows], scores[group, rows], 0.4)[:10]]
@@ -196,7 +196,7 @@ def test_suppression_of_groups_equals_torchvisions():
 
 
 def test_an_option_that_does_not_exist_names_the_nearest():
-    with pytest.raises(BadRecipe, match="did you mean 'proposals'"):
+    with raises("bad-recipe.unknown-option", "fasterrcnn-resnet18-fpn", "'proposals'"):
         create("fasterrcnn-resnet18-fpn", task="detection", label_count=1, proposal=3)
 
 
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_torchvision_fits_in_both_generations_of_names(first):
     theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
     state = dict(theirs.state_dict())
     if first:
-        state = {first_name(name): x for name, x in state.items() if "num_batches" not in name}
+        state = {legacy_name(name): x for name, x in state.items() if "num_batches" not in name}
         assert "roi_heads.mask_head.mask_fcn4.bias" in state and "rpn.head.conv.weight" in state
         again = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
         again.load_state_dict(state)  # torchvision agrees that these are its first names
@@ -234,7 +234,7 @@ def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, t
     overwrite_eps(theirs, 0.0)
     state = dict(theirs.state_dict())
     if first:
-        state = {first_name(name): tensor for name, tensor in state.items()}
+        state = {legacy_name(name): tensor for name, tensor in state.items()}
     torch.save(state, tmp_path / "coco.pth")
     ours = create("fasterrcnn-resnet18-fpn", task="detection", label_count=90, input_size=SIDE)
     load_weights(ours, [tmp_path / "coco.pth"])
@@ -251,6 +251,6 @@ def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, t
 
 def test_weights_that_were_learned_with_an_epsilon_are_left_alone():
     own = dict(create("fasterrcnn-resnet18-fpn", task="detection", label_count=90).state_dict())
-    assert without_epsilon(own) is own  # its layers count batches: they were not frozen
+    assert with_batch_norm_epsilon(own) is own  # its layers count batches: they were not frozen
     fewer = {n: x[:5] if "cls_score" in n else x for n, x in own.items() if "num_batches" not in n}
-    assert without_epsilon(fewer) is fewer
+    assert with_batch_norm_epsilon(fewer) is fewer

@@ -8,7 +8,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from blemish.decoding import decode
-from blemish.export.import_weights import without_gaps
+from blemish.export.import_weights import drop_unused_coco_rows
 from blemish.model_file import Contract, LabelSpec
 from blemish.models import create
 from blemish.models._coco_labels import COCO_LABELS, COCO_ROWS
@@ -108,10 +108,10 @@ def test_coco_checkpoints_lose_the_rows_without_a_label():
     """Each row holds the number of its label, so that the layout shows."""
     rows = torch.arange(91.0)
     kept = torch.tensor(COCO_ROWS, dtype=torch.float)
-    assert torch.equal(without_gaps("roi_heads.box_predictor.cls_score.bias", rows), kept)
-    four = without_gaps("roi_heads.box_predictor.bbox_pred.bias", rows.repeat_interleave(4))
+    assert torch.equal(drop_unused_coco_rows("roi_heads.box_predictor.cls_score.bias", rows), kept)
+    four = drop_unused_coco_rows("roi_heads.box_predictor.bbox_pred.bias", rows.repeat_interleave(4))
     assert torch.equal(four, kept.repeat_interleave(4))
-    boxes = without_gaps("head.classification_head.module_list.3.bias", rows.repeat(6))
+    boxes = drop_unused_coco_rows("head.classification_head.module_list.3.bias", rows.repeat(6))
     assert torch.equal(boxes, kept.repeat(6))
     other = torch.zeros(91, 2)
-    assert without_gaps("backbone.body.conv1.weight", other) is other
+    assert drop_unused_coco_rows("backbone.body.conv1.weight", other) is other

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blemish.config.detector_options import RFDETROptions
-from blemish.errors import BadRecipe, BadWeights, MissingExtra
+from blemish.errors import MissingExtra
 from blemish.models import create, describe
 from blemish.models._weights import load_weights
 from blemish.testing import raises
@@ -75,13 +75,13 @@ def test_yolo_says_its_license_and_reads_nothing_that_runs(tmp_path):
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
     network = create("yolo11n", task="detection", label_count=1, input_size=64)
-    with pytest.raises(BadWeights, match="no checkpoint of Ultralytics"):
+    with raises("bad-weights.unreadable", "evil.pt"):
         network.read_state(tmp_path / "evil.pt")
 
 
 def test_a_size_that_does_not_halve_five_times_is_refused():
     needs("ultralytics")
-    with pytest.raises(BadRecipe, match="multiples of 32 px, such as 320 x 96"):
+    with raises("bad-recipe.unsuitable-input-size", "yolo11n", "32", "320 x 96", "333 x 96"):
         create("yolo11n", task="detection", label_count=1, input_size=(333, 96))
 
 

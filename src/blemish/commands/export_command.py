@@ -1,12 +1,13 @@
-"""`blemish export`: a model file made again, in another precision, with a certificate of its own."""
+"""`blemish export`: write the model file of a run again, in another precision, with its own certificate."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from blemish.commands.json_output import print_json
 
 if TYPE_CHECKING:
     from blemish.model_file import ModelFile
@@ -16,73 +17,80 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|FILE", help="A run's folder, or a model file, also hf://.", show_default=False
+            metavar="RUN|FILE",
+            help="Folder of a run, or a model file, or hf://user/name.",
+            show_default=False,
         ),
     ],
-    precision: Annotated[str, typer.Option(help="fp32 (from a run's weights) or fp16.")] = "fp32",
-    format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    precision: Annotated[
+        str,
+        typer.Option(help="fp32, from the weights of a run, or fp16, from a run or an fp32 model file."),
+    ] = "fp32",
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to; beside the source by default, of hf:// here.",
-            show_default=False,
+            help="Model file to write.",
+            show_default="beside the source; for hf:// in this folder",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Labelled images to compare on; the run's validation by default."),
+        typer.Option(
+            metavar="PATH",
+            help="Labeled images on which the new file is compared with its source.",
+            show_default="the run's validation images",
+        ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="How far the headline metric may fall in fp16.")
+        float, typer.Option(min=0, max=1, help="Maximum drop of the primary metric in fp16.")
     ] = 0.005,
     force: Annotated[
-        bool, typer.Option("--force", help="Write a file that did not pass, and let it say so.")
+        bool,
+        typer.Option("--force", help="Write the file even if the comparison fails; its certificate says so."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The certificate as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
 ) -> None:
-    """Make a model file again, and prove on images that it decides as before."""
+    """Write a model file again and verify on images that it decides as its source does.
+
+    Examples:
+        blemish export runs/cars --precision fp16
+
+        blemish export model.onnx --precision fp16 --data photos/ --output small.onnx
+    """
     from blemish.export.reexport import reexport
     from blemish.hub import is_address, local_file
 
-    place = local_file(source, explanation=True)
+    path = local_file(source, explanation=True)
     if is_address(source) and output is None:
-        output = Path(f"{place.stem}-{precision}.onnx")
-    before = place / "model.onnx" if place.is_dir() else place
-    size_before = before.stat().st_size if before.is_file() else 0
-    made = reexport(
-        place,
-        precision=precision,
-        format=format_,
-        output=output,
-        data=data,
-        max_drop=max_drop,
-        force=force,
-    )
-    certificate = made.contract.certificate
-    assert certificate is not None  # noqa: S101  (every export writes one)
+        output = Path(f"{path.stem}-{precision}.onnx")
+    source_file = path / "model.onnx" if path.is_dir() else path
+    source_bytes = source_file.stat().st_size if source_file.is_file() else 0
+    file = reexport(path, precision=precision, output=output, data=data, max_drop=max_drop, force=force)
     if as_json:
-        typer.echo(json.dumps({"path": made.path.as_posix(), **certificate.model_dump(mode="json")}))
+        certificate = file.contract.certificate
+        assert certificate is not None  # noqa: S101  (every export writes one)
+        print_json({"path": file.path.as_posix(), **certificate.model_dump(mode="json")})
         return
-    for line in _lines(made, size_before):
+    for line in _summary_lines(file, source_bytes):
         typer.echo(line)
 
 
-def _lines(made: ModelFile, size_before: int) -> list[str]:
-    certificate = made.contract.certificate
-    assert certificate is not None  # noqa: S101
-    size = made.path.stat().st_size
-    share = f", {size / size_before:.1%} of the source" if size_before else ""
-    lines = [f"{made.path}: {certificate.precision}, {size / 1e6:.1f} MB{share}"]
+def _summary_lines(file: ModelFile, source_bytes: int) -> list[str]:
+    certificate = file.contract.certificate
+    assert certificate is not None  # noqa: S101  (every export writes one)
+    size = file.path.stat().st_size
+    share = f", {size / source_bytes:.1%} of the source" if source_bytes else ""
+    lines = [f"{file.path}: {certificate.precision}, {size / 1e6:.1f} MB{share}"]
     if certificate.metric_before is not None and certificate.metric_after is not None:
         lines.append(
-            f"{certificate.metric} {certificate.metric_before:.4f} before, {certificate.metric_after:.4f} "
+            f"{certificate.metric}: {certificate.metric_before:.4f} before, {certificate.metric_after:.4f} "
             f"after, on {certificate.images} images"
         )
     lines.append(
-        f"{certificate.decisions_changed} verdicts changed; largest difference of a score "
+        f"decisions changed: {certificate.decisions_changed}; largest score difference: "
         f"{certificate.max_difference:.2g} ({certificate.backend}, {certificate.cpu_capability})"
     )
     if not certificate.passed:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.json_output import print_json
 from blemish.errors import install_command
 
 if TYPE_CHECKING:
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(help="Architecture to describe. [default: list all]", show_default=False)
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Architecture to describe.", show_default="list all of them"),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Add a table of its stages.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Print a table of its stages.")] = False,
     task: Annotated[
         str | None,
-        typer.Option(help="Build it for this task. [default: its first task]", show_default=False),
+        typer.Option(help="Task to build it for.", show_default="its first task"),
     ] = None,
-    labels: Annotated[int, typer.Option(min=1, help="Build it for this number of labels.")] = 6,
+    labels: Annotated[int, typer.Option(min=1, help="Number of labels to build it for.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the architectures that can be trained, or describe one.
@@ -38,9 +40,7 @@ def models(
     else:
         rows = [_describe(registry.describe(name), name, task=task, labels=labels, layers=layers)]
     if as_json:
-        import json
-
-        typer.echo(json.dumps(rows if name is None else rows[0], indent=2))
+        print_json({"architectures": rows} if name is None else rows[0], indent=2)
     elif name is None:
         _print_table(
             [

@@ -102,7 +102,7 @@ class GradientGraph:
         self.output_count = int(facts["output_count"])
         self._receptive_grids = {
             name: ReceptiveGrid(tuple(grid["start_yx"]), tuple(grid["stride_yx"]))
-            for name, grid in facts.get("lattices", {}).items()
+            for name, grid in facts.get("receptive_grids", facts.get("lattices", {})).items()
         }
 
     def receptive_grid(self, layer: str) -> ReceptiveGrid | None:

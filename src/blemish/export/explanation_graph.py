@@ -1,4 +1,4 @@
-"""The explanation graph beside a model file: feature maps and exact gradients, for ONNX Runtime."""
+"""Export the explanation graph of a network: feature maps and exact gradients, for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from blemish.model_file import InputSpec, ModelFile, OutputSpec, write_atomicall
 from blemish.models._gradients import ScoreGradients
 from blemish.models._logging_filter import silence
 from blemish.models._network import Network
-from blemish.models._receptive_field import lattices
+from blemish.models._receptive_field import receptive_grids
 
-UNLIKE_BATCH = 5  # neither 2 outputs nor 3 channels
+OTHER_BATCH = 5  # equals neither 2 outputs nor 3 channels
 
 
-def explains(network: Network) -> bool:
-    """Whether gradient methods apply: one answer for the whole image, and feature maps to look at."""
-    whole = not network.task.has_objects
-    return whole and bool(network.feature_layers)
+def supports_gradients(network: Network) -> bool:
+    """Return whether gradient methods apply: the task has no objects, and the network has feature layers."""
+    return not network.task.has_objects and bool(network.feature_layers)
 
 
 def export_explanation(network: Network) -> tuple[bytes, int]:
-    """The network's gradients as a serialised ONNX ModelProto, and how many outputs may be selected.
+    """Return the network's gradients as a serialized ONNX ModelProto, and the number of selectable outputs.
 
-    The backward pass of the layers behind the feature maps is traced into an ordinary graph first, since
-    an exporter walks forward only.
+    The backward pass of the layers behind the feature maps is first traced into an ordinary graph, because
+    the exporter supports forward passes only.
 
     Raises:
-        ExportRefused: the network's gradient cannot be written as a graph.
+        ExportRefused: the gradient cannot be written as a graph ("export-refused.no-gradient-graph").
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    # Trained channels last, the backward pass would hold operators that ONNX has no word for.
+    # After channels-last training, the backward pass would contain operators that ONNX does not have.
     network.to(memory_format=torch.contiguous_format)
     example = example_inputs(network.inputs, network)
     flags = [(p, p.requires_grad) for p in network.parameters()]
@@ -49,19 +48,21 @@ def export_explanation(network: Network) -> tuple[bytes, int]:
         network.requires_grad_(False)
         with silence(), torch.no_grad():
             count = int(network(*example)[0].shape[1])
-            # Sizes that are equal are taken for one: a batch of 2 with 2 outputs would be fixed at 2.
-            batch = EXAMPLE_BATCH if count != EXAMPLE_BATCH else UNLIKE_BATCH
+            # The tracer takes equal sizes for the same symbol: a batch of 2 with 2 outputs would become fixed.
+            batch = EXAMPLE_BATCH if count != EXAMPLE_BATCH else OTHER_BATCH
             example = tuple(array[:1].repeat(batch, 1, 1, 1) for array in example)
             arguments = (*example, torch.eye(max(count, batch), count)[:batch].to(example[0]))
             graph = make_fx(ScoreGradients(network), tracing_mode="symbolic", _allow_non_fake_inputs=True)(
                 *arguments
             )
     except (RuntimeError, TypeError, AttributeError, IndexError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportRefused(f"the gradient of {type(network).__name__} cannot be traced: {reason}") from error
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportRefused(
+            f"the gradient of {type(network).__name__} cannot be traced: {detail}", reason="no-gradient-graph"
+        ) from error
     finally:
-        for parameter, wanted in flags:
-            parameter.requires_grad_(wanted)
+        for parameter, requires_grad in flags:
+            parameter.requires_grad_(requires_grad)
         for part, training in modes:
             part.training = training
     inputs = (*network.inputs, InputSpec(name=SELECTOR, size_hw=(1, count)))
@@ -74,13 +75,16 @@ def export_explanation(network: Network) -> tuple[bytes, int]:
 
 
 def write_explanation(network: Network, model_file: ModelFile) -> Path | None:
-    """Write the explanation graph beside a model file, bound to it by digest; None for other tasks.
+    """Write the explanation graph beside a model file, bound to it by digest.
+
+    Returns:
+        The file, or None if gradient methods do not apply to the network.
 
     Raises:
-        ExportRefused: the network's gradient cannot be written as a graph.
-        StorageFull: it could not be written; an earlier one is intact.
+        ExportRefused: the gradient cannot be written as a graph.
+        StorageFull: the file could not be written; an earlier one is intact.
     """
-    if not explains(network):
+    if not supports_gradients(network):
         return None
     graph, count = export_explanation(network)
     path = explanation_path(model_file.path)
@@ -88,19 +92,19 @@ def write_explanation(network: Network, model_file: ModelFile) -> Path | None:
         "graph_digests": [model_file.graph_digest],
         "layers": list(network.feature_layers),
         "output_count": count,
-        "lattices": {name: asdict(found) for name, found in lattices(network).items()},
+        "receptive_grids": {name: asdict(grid) for name, grid in receptive_grids(network).items()},
     }
-    write_atomically(path, bind(graph, facts))
+    write_atomically(path, set_explanation_facts(graph, facts))
     return path
 
 
-def bind(graph: bytes, facts: Mapping[str, Any]) -> bytes:
-    """The explanation graph with what must be known of it; see `GradientFile`.
+def set_explanation_facts(graph: bytes, facts: Mapping[str, Any]) -> bytes:
+    """Return the explanation graph with its metadata; see `GradientGraph`.
 
     Args:
-        graph: a serialised ModelProto; metadata in it are replaced.
-        facts: `graph_digests` of the model files it explains, `layers`, `output_count`, and by layer the
-            `lattices` that were measured.
+        graph: a serialized ModelProto; its metadata are replaced.
+        facts: `graph_digests` of the model files that it explains, `layers`, `output_count`, and the measured
+            `receptive_grids` by layer.
     """
     import onnx
 

@@ -1,8 +1,8 @@
-"""A graph in half precision: half the bytes, and faster where the processor computes with 16 bits.
+"""Convert a graph to half precision: half the size, and faster on processors with 16-bit arithmetic.
 
-Only what leads up to a layer with weights is computed in 16 bits. What follows the last of them stays in 32:
-box coordinates, scores and suppression need more than the 11 bits of a half float's mantissa (beyond 512
-pixels they would step by half a pixel).
+Only nodes that lead to a layer with weights compute in 16 bits. Nodes behind the last such layer stay in 32
+bits: box coordinates, scores and NMS need more than the 11 bits of a half float's mantissa (beyond 512 pixels,
+coordinates would have steps of half a pixel).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from blemish.errors import ExportRefused, MissingExtra
 from blemish.export.onnx_export import make_anonymous
 from blemish.models._logging_filter import silence
 
-LARGEST_SHARE = 0.505  # of the float32 graph's size; anything more means that weights were left behind
-LARGEST_HALF = 65504.0
-LEAST_WEIGHTS = 256  # a layer with fewer is arithmetic in disguise, such as YOLO's sum over bins
+MAX_SIZE_SHARE = 0.505  # of the float32 graph's size; with more, weights were not converted
+MAX_HALF = 65504.0
+MIN_WEIGHTS = 256  # a layer with fewer is plain arithmetic, such as YOLO's sum over bins
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-# Safe in half precision, and not worth a cast on the way to the next layer with weights.
+# Safe in half precision; on the way to a layer with weights, a cast would cost more than it saves.
 LIGHT = {
     "Add", "AveragePool", "Clip", "Concat", "DepthToSpace", "Div", "Dropout", "Elu", "Erf", "Expand",
     "Flatten", "Gather", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
@@ -30,18 +30,19 @@ LIGHT = {
 
 
 def to_half(graph: bytes) -> bytes:
-    """The same graph with float16 weights and arithmetic; inputs and outputs stay float32.
+    """Return the graph with float16 weights and arithmetic; inputs and outputs stay float32.
 
-    Processors without float16 arithmetic run it in float32, on the rounded weights.
+    Processors without float16 arithmetic run it in float32, with the rounded weights.
 
     Args:
-        graph: a serialised ONNX ModelProto in float32.
+        graph: a serialized ONNX ModelProto in float32.
 
     Returns:
-        A serialised ModelProto without metadata.
+        A serialized ModelProto without metadata.
 
     Raises:
-        ExportRefused: the graph cannot be converted, or hardly gets smaller.
+        ExportRefused: the graph cannot be converted ("export-refused.no-fp16"), or hardly gets smaller
+            ("export-refused.not-smaller").
         MissingExtra: `onnx` or `onnxscript` is not installed.
     """
     try:
@@ -58,21 +59,24 @@ def to_half(graph: bytes) -> bytes:
             half = onnx_ir.to_proto(model)
             onnx.checker.check_model(half)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportRefused(f"the graph cannot be converted to float16: {reason}") from error
-    make_anonymous(half.graph)
-    del half.graph.value_info[:]  # whoever runs it infers them again
-    data = bytes(half.SerializeToString())
-    if len(data) > LARGEST_SHARE * len(graph):
+        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportRefused(
-            f"the float16 graph takes {len(data) / len(graph):.0%} of the float32 one, more than "
-            f"{LARGEST_SHARE:.1%}: it is float16 already, or hardly holds weights"
+            f"the graph cannot be converted to float16: {detail}", reason="no-fp16"
+        ) from error
+    make_anonymous(half.graph)
+    del half.graph.value_info[:]  # the runtime infers them again
+    data = bytes(half.SerializeToString())
+    if len(data) > MAX_SIZE_SHARE * len(graph):
+        raise ExportRefused(
+            f"the float16 graph has {len(data) / len(graph):.0%} of the float32 graph's size, more than "
+            f"{MAX_SIZE_SHARE:.1%}: the source is float16 already, or contains hardly any weights",
+            reason="not-smaller",
         )
     return data
 
 
 class _Conversion:
-    """One graph on its way to half precision, its subgraphs included."""
+    """The conversion of one graph and its subgraphs to half precision."""
 
     def __init__(self, model: Any) -> None:
         import onnx_ir
@@ -82,14 +86,14 @@ class _Conversion:
         self.single, self.half = onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16
         self.chosen: set[Any] = set()
         self.casts: dict[tuple[int, Any, int], Any] = {}
-        self.twins: dict[int, Any] = {}
+        self.half_initializers: dict[int, Any] = {}
 
     def run(self) -> None:
         nodes = list(_nodes(self.model.graph))
         for node in reversed(nodes):
-            on_the_way = node.op_type in LIGHT and any(user in self.chosen for user in _users(node))
+            feeds_half = node.op_type in LIGHT and any(user in self.chosen for user in _users(node))
             typed = all(v is None or v.dtype is not None for v in (*node.inputs, *node.outputs))
-            if typed and (on_the_way or self._is_weighted(node)):
+            if typed and (feeds_half or self._is_weighted(node)):
                 self.chosen.add(node)
         was_single = {id(v) for node in nodes for v in (*node.inputs, *node.outputs) if self._is_single(v)}
         for node in self.chosen:
@@ -97,10 +101,10 @@ class _Conversion:
                 if self._is_single(value):
                     value.dtype = self.half
         for node in nodes:
-            wanted = self.half if node in self.chosen else self.single
+            precision = self.half if node in self.chosen else self.single
             for position, value in enumerate(node.inputs):
-                if value is not None and id(value) in was_single and value.dtype != wanted:
-                    node.replace_input_with(position, self._as(value, wanted, node))
+                if value is not None and id(value) in was_single and value.dtype != precision:
+                    node.replace_input_with(position, self._converted(value, precision, node))
         for graph in _graphs(self.model.graph):
             self._outputs_in_single(graph)
         self._drop_unused()
@@ -110,43 +114,40 @@ class _Conversion:
 
     def _is_weighted(self, node: Any) -> bool:
         return node.op_type in WEIGHTED and any(
-            v is not None
-            and _is_initializer(v)
-            and self._is_single(v)
-            and v.const_value.size >= LEAST_WEIGHTS
+            v is not None and _is_initializer(v) and self._is_single(v) and v.const_value.size >= MIN_WEIGHTS
             for v in node.inputs
         )
 
     def _is_single(self, value: Any) -> bool:
         return value is not None and value.dtype == self.single
 
-    def _as(self, value: Any, wanted: Any, node: Any) -> Any:
-        """The value in another precision, for a node: a second initializer, or a cast before the node."""
+    def _converted(self, value: Any, precision: Any, node: Any) -> Any:
+        """Return a value in another precision, for a node: a second initializer, or a cast before the node."""
         if _is_initializer(value):
-            return self._twin(value)
-        key = (id(value), wanted, id(node.graph))
+            return self._half_initializer(value)
+        key = (id(value), precision, id(node.graph))
         if key not in self.casts:
-            cast = self.ir.node("Cast", [value], attributes={"to": int(wanted)})
-            cast.outputs[0].name = f"{value.name}_{wanted.name.lower()}_{len(self.casts)}"
-            cast.outputs[0].dtype = wanted
+            cast = self.ir.node("Cast", [value], attributes={"to": int(precision)})
+            cast.outputs[0].name = f"{value.name}_{precision.name.lower()}_{len(self.casts)}"
+            cast.outputs[0].dtype = precision
             cast.outputs[0].shape = value.shape
             node.graph.insert_before(node, cast)
             self.casts[key] = cast.outputs[0]
         return self.casts[key]
 
-    def _twin(self, value: Any) -> Any:
-        """A float32 initializer's half, beside it in the same graph."""
-        if id(value) not in self.twins:
-            array = np.clip(value.const_value.numpy(), -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
-            twin = self.ir.Value(
+    def _half_initializer(self, value: Any) -> Any:
+        """Return a float16 copy of an initializer, in the same graph."""
+        if id(value) not in self.half_initializers:
+            array = np.clip(value.const_value.numpy(), -MAX_HALF, MAX_HALF).astype(np.float16)
+            half = self.ir.Value(
                 name=f"{value.name}_half",
                 type=self.ir.TensorType(self.half),
                 shape=value.shape,
                 const_value=self.ir.tensor(array, name=f"{value.name}_half"),
             )
-            value.graph.register_initializer(twin)
-            self.twins[id(value)] = twin
-        return self.twins[id(value)]
+            value.graph.register_initializer(half)
+            self.half_initializers[id(value)] = half
+        return self.half_initializers[id(value)]
 
     def _outputs_in_single(self, graph: Any) -> None:
         for position, value in enumerate(graph.outputs):
@@ -161,15 +162,17 @@ class _Conversion:
             graph.outputs[position] = cast.outputs[0]
 
     def _store_exact_in_half(self, graph: Any) -> None:
-        """What stays float32 and loses nothing in 16 bits, such as anchor points, is stored in 16 bits."""
+        """Store in 16 bits what stays float32 and is exact in 16 bits, such as anchor points."""
         for value in list(graph.initializers.values()):
-            if not self._is_single(value) or value.const_value.size < LEAST_WEIGHTS:
+            if not self._is_single(value) or value.const_value.size < MIN_WEIGHTS:
                 continue
             array = value.const_value.numpy()
             with np.errstate(over="ignore"):
                 exact = np.array_equal(array, array.astype(np.float16).astype(np.float32))
             if exact and value not in graph.outputs:
-                cast = self.ir.node("Cast", [self._twin(value)], attributes={"to": int(self.single)})
+                cast = self.ir.node(
+                    "Cast", [self._half_initializer(value)], attributes={"to": int(self.single)}
+                )
                 cast.outputs[0].name, cast.outputs[0].dtype = f"{value.name}_single", self.single
                 cast.outputs[0].shape = value.shape
                 graph.insert_before(graph[0], cast)
@@ -201,7 +204,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Every node, those of a subgraph after the node that holds it."""
+    """Yield every node; those of a subgraph follow the node that contains it."""
     for node in graph:
         yield node
         for inner in _subgraphs(node):

@@ -1,4 +1,4 @@
-"""Model files from weights that were trained elsewhere."""
+"""Convert weights that were trained elsewhere to a model file."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from blemish.models._weights import fill
 from blemish.structures import Labels, Sample, Task
 
 LOG = logging.getLogger(__name__)
-COCO_NUMBERS = 91
-_OF_EACH_LABEL = (
+COCO_ROW_COUNT = 91
+_LABEL_TENSORS = (
     *("box_predictor.cls_score.weight", "box_predictor.cls_score.bias"),
     *("mask_predictor.mask_fcn_logits.weight", "mask_predictor.mask_fcn_logits.bias"),
 )
-_COUNTERS = "num_batches_tracked"  # batch norm's, which nothing needs once training is over
+_COUNTERS = "num_batches_tracked"  # of batch normalization, not used after training
 
 
 def import_weights(
@@ -48,47 +48,60 @@ def import_weights(
     weights_license: str | None = None,
     allow_unused: bool = False,
 ) -> ModelFile:
-    """A model file of an architecture of the registry, with the weights of a file.
+    """Write a model file of a registered architecture, with the weights of a file.
 
     Args:
-        weights: `.safetensors` or `.pth` with tensors alone; for YOLO also Ultralytics' `.pt`.
-        architecture: registry name.
-        labels: in the order of the outputs; `coco` stands for COCO's 80.
-        output: where to.
-        task: None for the architecture's only one.
+        weights: `.safetensors` or `.pth` that contains tensors only; for YOLO also Ultralytics' `.pt`.
+        architecture: registered name.
+        labels: in the order of the outputs; `coco` for COCO's 80 labels.
+        output: the model file to write.
+        task: None for the architecture's only task.
         options: of the architecture.
-        samples: images to certify the file on; none leaves it without a certificate. Truths of another
-            task, or of labels that are not the model's, are passed over.
-        allow_unused: whether the file may hold tensors that the network has no place for.
-        weights_license: of the weights; None for what the registry says of published ones.
+        samples: images to certify the file on; without them it has no certificate. Ground truths of another
+            task, or with other labels than the model's, are ignored.
+        weights_license: license of the weights; None for the registered license of published weights.
+        allow_unused: whether the file may contain tensors that the network does not have.
 
     Raises:
-        BadWeights: unreadable, or file and network do not match tensor by tensor; all are listed.
-        WrongTask: the architecture answers several tasks and none was named, or not this one.
+        BadInput: no labels ("bad-input.no-labels"), or `output` is the weights file
+            ("bad-input.output-is-source").
+        BadWeights: the file is unreadable, or file and network do not match tensor by tensor; the message lists
+            all differences ("bad-weights.tensor-mismatch", "bad-weights.head-mismatch", "bad-weights.label-mismatch",
+            "bad-weights.other-architecture").
+        WrongTask: the architecture does not support the task, or supports several and none is given
+            ("wrong-task.ambiguous").
         ExportRefused: the file does not decide as the network does.
     """
-    found = describe(architecture)
+    entry = describe(architecture)
     names = coco_labels() if labels == "coco" else labels
     if isinstance(names, str):
-        raise BadInput(f"labels are {names!r}: give 'coco', or the names in order")
+        raise BadInput(f"labels: expected Labels or 'coco', got {names!r}", reason="invalid-labels")
     if not len(names):
-        raise BadInput("no label is given: name the outputs in order, such as dent,scratch")
-    if task is None and len(found.tasks) > 1:
-        raise WrongTask(f"{architecture} answers {', '.join(found.tasks)}: say which with --task")
-    asked = Task(task) if task is not None else found.tasks[0]
-    network = create(architecture, task=asked, label_count=len(names), **dict(options or {}))
+        raise BadInput(
+            "labels: expected the names in the order of the outputs, such as dent,scratch; got none",
+            reason="no-labels",
+        )
+    if task is None and len(entry.tasks) > 1:
+        raise WrongTask(
+            f"{architecture} supports {', '.join(entry.tasks)}; choose one with --task", reason="ambiguous"
+        )
+    chosen_task = Task(task) if task is not None else entry.tasks[0]
+    network = create(architecture, task=chosen_task, label_count=len(names), **dict(options or {}))
     path = Path(weights)
     if not path.is_file():
-        raise BadWeights(f"{path}: no such file of weights")
+        raise BadWeights(f"{path}: this weights file does not exist", reason="missing-file")
     if Path(output).exists() and path.samefile(output):
-        raise BadInput(f"{path}: the model file would take the place of its weights; give another --output")
+        raise BadInput(
+            f"{path}: the model file would replace its weights file; give another --output",
+            reason="output-is-source",
+        )
     _fill(network, path, label_count=len(names), allow_unused=allow_unused)
     network.eval()
     contract = Contract(
         blemish_version=__version__,
         name=architecture,
         architecture=architecture,
-        task=asked,
+        task=chosen_task,
         labels=tuple(
             LabelSpec(name=n, display_name=t) for n, t in zip(names.names, names.display_names, strict=True)
         ),
@@ -98,82 +111,90 @@ def import_weights(
         feature_layer=network.feature_layers[-1] if network.feature_layers else "",
         training={"imported": path.name},
         licenses=Licenses(
-            weights=(network.weights_license or found.weights_license)
+            weights=(network.weights_license or entry.weights_license)
             if weights_license is None
             else weights_license,
-            code=network.code_license or found.license,
+            code=network.code_license or entry.license,
         ),
     )
     graph = export_network(network)
     if not samples:
-        return _with_explanation(network, write_model_file(output, graph, contract))
+        return _add_explanation(network, write_model_file(output, graph, contract))
 
-    known = [
-        s if s.ground_truth is None or (s.ground_truth.task is asked and set(s.ground_truth.labels) <= set(names))
+    samples = [
+        s if s.ground_truth is None or (s.ground_truth.task is chosen_task and set(s.ground_truth.labels) <= set(names))
         else replace(s, ground_truth=None)
         for s in samples
     ]  # fmt: skip
 
     def judge(candidate: ModelFile) -> Contract:
         after = OnnxRuntimeBackend(candidate.path, device="cpu")
-        parity = certify(TorchBackend(network), after, candidate, known)
-        return contract.model_copy(update={"certificate": parity})
+        certificate = certify(TorchBackend(network), after, candidate, samples)
+        return contract.model_copy(update={"certificate": certificate})
 
-    made = write_certified(Path(output), graph, contract, None, judge, force=False)
-    return _with_explanation(network, made)
+    model_file = write_certified(Path(output), graph, contract, None, judge, force=False)
+    return _add_explanation(network, model_file)
 
 
-def _with_explanation(network: Network, made: ModelFile) -> ModelFile:
-    """The file, its explanation graph beside it where the network has one that can be traced."""
+def _add_explanation(network: Network, model_file: ModelFile) -> ModelFile:
+    """Write the explanation graph beside a model file, if the network's gradient can be traced."""
     try:
-        write_explanation(network, made)
+        write_explanation(network, model_file)
     except ExportRefused as error:
-        LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
-    return made
+        LOG.warning("no explanation graph: %s; blemish explain supports occlusion and rise only", error)
+    return model_file
 
 
 def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool) -> None:
-    """Put a file's tensors into the network, every one in its place; halves are cast to float."""
-    plain = type(network).read_state is Network.read_state
-    state = dict(network.translate(load_in_subprocess(path) if plain else network.read_state(path)))
+    """Copy a file's tensors into the network, all of them; half floats become float32."""
+    uses_default_reader = type(network).read_state is Network.read_state
+    state = load_in_subprocess(path) if uses_default_reader else network.read_state(path)
+    state = dict(network.translate(state))
     if label_count == len(COCO_LABELS):
-        state = {name: without_gaps(name, tensor) for name, tensor in state.items()}
+        state = {name: drop_unused_coco_rows(name, tensor) for name, tensor in state.items()}
     report = fill(network, state, path)
     unused = () if allow_unused else tuple(n for n in report.skipped if not n.endswith(_COUNTERS))
     if not report.missing and not unused:
         return
     own = network.state_dict()
-    other = _labels_held(network, report.missing, {name: state[name] for name in unused}, label_count)
-    if other:
+    file_labels = _label_count_of_file(
+        network, report.missing, {name: state[name] for name in unused}, label_count
+    )
+    if file_labels:
         raise BadWeights(
-            f"{path}: holds weights for {other} labels, and {label_count} are named; name those that it was "
-            "trained with, in order"
+            f"{path}: expected weights for {label_count} labels, got weights for {file_labels}; give the labels "
+            "that it was trained with, in order",
+            reason="label-mismatch",
         )
     if len(report.missing) > len(own) / 2:
         raise BadWeights(
-            f"{path}: of another architecture: {len(report.missing)} of the network's {len(own)} tensors are "
-            f"not in it, such as {report.missing[0]}; give the architecture and options it was trained with"
+            f"{path}: the file belongs to another architecture: it lacks {len(report.missing)} of the network's "
+            f"{len(own)} tensors, such as {report.missing[0]}; give the architecture and options that it was "
+            "trained with",
+            reason="other-architecture",
         )
     lines = []
     if report.missing:
-        lines += [f"not in the file, or of another shape or kind ({len(report.missing)}):"]
+        lines += [f"missing in the file, or of another shape or type ({len(report.missing)}):"]
         lines += [f"  {name} {tuple(own[name].shape)}" for name in report.missing]
     if unused:
-        lines += [f"in the file, without a place in the network ({len(unused)}):"]
+        lines += [f"in the file, but not in the network ({len(unused)}):"]
         lines += [f"  {name} {tuple(state[name].shape)}" for name in unused]
-    if report.missing and all(name.startswith("head.") for name in report.missing):
-        lines.append("all but the head fits; for a head of one linear layer add --set 'head={}'")
-    listed = "\n".join(lines)
+    only_head = bool(report.missing) and all(name.startswith("head.") for name in report.missing)
+    if only_head:
+        lines.append("Only the head differs; for a head of one linear layer add --set 'head={}'.")
+    details = "\n".join(lines)
     raise BadWeights(
-        f"{path}: does not match {type(network).__name__} with {label_count} labels tensor by tensor; give "
-        f"the architecture, options and labels it was trained with:\n{listed}"
+        f"{path}: the tensors do not match {type(network).__name__} with {label_count} labels; give the "
+        f"architecture, options and labels that the file was trained with:\n{details}",
+        reason="head-mismatch" if only_head else "tensor-mismatch",
     )
 
 
-def _labels_held(
+def _label_count_of_file(
     network: Network, missing: Sequence[str], unused: Mapping[str, Tensor], label_count: int
 ) -> int | None:
-    """For how many labels a file is, where tensors that have a row a label differ in nothing else."""
+    """Return the number of labels of a file, if the tensors with one row per label differ in nothing else."""
     own = network.state_dict()
     counts = {
         len(unused[alias])
@@ -186,22 +207,26 @@ def _labels_held(
     return counts.pop() if len(counts) == 1 else None
 
 
-def without_gaps(name: str, tensor: Tensor) -> Tensor:
-    """A tensor of torchvision's COCO detectors with rows for the 80 labels alone, instead of 91 numbers.
+def drop_unused_coco_rows(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor of torchvision's COCO detectors with rows for the 80 labels instead of 91 numbers.
 
-    The rows left out stand for numbers that COCO never used; the softmax over the others hardly changes.
+    The other rows belong to numbers that COCO does not use; without them the softmax hardly changes.
+
+    Args:
+        name: of the tensor; tensors without one row per number are returned unchanged.
+        tensor: its values.
     """
     rows = torch.tensor(COCO_ROWS)
-    if name.endswith(_OF_EACH_LABEL) and len(tensor) == COCO_NUMBERS:
+    if name.endswith(_LABEL_TENSORS) and len(tensor) == COCO_ROW_COUNT:
         return tensor[rows]
-    if "box_predictor.bbox_pred." in name and len(tensor) == 4 * COCO_NUMBERS:  # four a label
-        return tensor.reshape(COCO_NUMBERS, 4, *tensor.shape[1:])[rows].flatten(0, 1)
-    if "head.classification_head.module_list." in name and tensor.ndim and len(tensor) % COCO_NUMBERS == 0:
-        boxes = tensor.reshape(-1, COCO_NUMBERS, *tensor.shape[1:])  # each default box's labels
+    if "box_predictor.bbox_pred." in name and len(tensor) == 4 * COCO_ROW_COUNT:  # four per label
+        return tensor.reshape(COCO_ROW_COUNT, 4, *tensor.shape[1:])[rows].flatten(0, 1)
+    if "head.classification_head.module_list." in name and tensor.ndim and len(tensor) % COCO_ROW_COUNT == 0:
+        boxes = tensor.reshape(-1, COCO_ROW_COUNT, *tensor.shape[1:])  # the labels of each default box
         return boxes[:, rows].flatten(0, 1)
     return tensor
 
 
 def coco_labels() -> Labels:
-    """COCO's 80 labels, with capitalised titles."""
+    """Return COCO's 80 labels with capitalized display names."""
     return Labels(COCO_LABELS, tuple(name[0].upper() + name[1:] for name in COCO_LABELS))

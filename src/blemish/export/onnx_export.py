@@ -1,4 +1,4 @@
-"""A network as one ONNX file: dynamic batch, evaluation mode, nothing of the machine that made it."""
+"""Export a network to ONNX: dynamic batch, evaluation mode, no information about the exporting machine."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._onnx_ops import onnx_translations
 
-OPSET = 20  # read by every ONNX Runtime from 1.17 and OpenVINO from 2024.0; has everything the registry needs
-LARGEST_BYTES = 2**31 - 1  # what one protobuf message, and so one file, can hold
-EXAMPLE_BATCH = 2  # a batch of one would be taken for a constant
+OPSET = 20  # supported by ONNX Runtime from 1.17 and by OpenVINO from 2024.0
+MAX_BYTES = 2**31 - 1  # of a protobuf message, and so of one file
+EXAMPLE_BATCH = 2  # the exporter would take a batch of one for a constant
 
 
 def export_network(network: Network) -> bytes:
-    """The network as a serialised ONNX ModelProto of opset 20, weights inside, without metadata.
+    """Return the network as a serialized ONNX ModelProto of opset 20 with weights and without metadata.
 
-    Inputs and outputs bear the names of `network.inputs` and `network.outputs`; their first axis is the
-    batch and may have any size. The network's mode, device and weights are left as they were. Dropout is
-    off and batch normalisation is folded into the convolution before it.
+    Inputs and outputs have the names of `network.inputs` and `network.outputs`; their first axis is the
+    batch, of any size. The network's mode, device and weights do not change. Dropout is off, and batch
+    normalization is folded into the convolution before it.
 
     Raises:
-        ExportRefused: the network cannot be written as a graph, or the graph is too large for one file.
+        ExportRefused: the network cannot be written as a graph ("export-refused.no-graph"), or the graph is
+            too large for one file ("export-refused.too-large").
         MissingExtra: `onnx` or `onnxscript` is not installed.
     """
     example = example_inputs(network.inputs, network)
@@ -44,13 +45,13 @@ def export_module(
     *,
     exporter: str = "dynamo",
 ) -> bytes:
-    """Any module as a serialised ONNX ModelProto; see `export_network`.
+    """Return any module as a serialized ONNX ModelProto; see `export_network`.
 
     Args:
-        module: `forward` takes one tensor an input and gives a tuple of one tensor an output.
-        example: a batch of at least two, on the module's device.
-        inputs: their names go into the graph.
-        outputs: likewise.
+        module: its `forward` takes one tensor per input and returns a tuple of one tensor per output.
+        example: one tensor per input, of a batch of at least two, on the module's device.
+        inputs: their names become those of the graph.
+        outputs: their names become those of the graph.
         exporter: `dynamo`, or `torchscript` for modules that torch.export cannot trace.
     """
     try:
@@ -65,26 +66,29 @@ def export_module(
         with silence(), torch.no_grad():
             model = _trace(module, example, *names, exporter=exporter)
     except Exception as error:
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colours its sentences for terminals
-        reason = plain.strip().splitlines() or [type(error).__name__]
-        raise ExportRefused(f"the network cannot be written as an ONNX graph: {reason[0]}") from error
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch colors its messages for terminals
+        detail = (plain.strip().splitlines() or [type(error).__name__])[0]
+        raise ExportRefused(
+            f"the network cannot be written as an ONNX graph: {detail}", reason="no-graph"
+        ) from error
     finally:
         for part, training in modes:
             part.training = training
     make_anonymous(model.graph)
     del model.metadata_props[:]
     model.doc_string = ""
-    if model.ByteSize() > LARGEST_BYTES:
+    if model.ByteSize() > MAX_BYTES:
         raise ExportRefused(
-            f"the graph takes {model.ByteSize() / 2**30:.1f} GiB and one ONNX file holds 2: "
-            "choose a smaller architecture"
+            f"the graph needs {model.ByteSize() / 2**30:.1f} GiB, and an ONNX file contains at most 2. Choose a "
+            "smaller architecture.",
+            reason="too-large",
         )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
 def example_inputs(inputs: tuple[InputSpec, ...], module: nn.Module) -> tuple[Tensor, ...]:
-    """A batch of two pictures of noise an input, on the module's device and in its precision."""
+    """Return a batch of two noise images per input, on the module's device and in its precision."""
     weight = next(module.parameters(), torch.zeros(0))
     generator = torch.Generator().manual_seed(0)
     return tuple(
@@ -104,7 +108,7 @@ def _trace(
         torch.onnx.export(
             module,
             example,
-            file,  # type: ignore[arg-type]  # any file object, whatever the annotation says
+            file,  # type: ignore[arg-type]  # any file object works
             dynamo=False,
             opset_version=OPSET,
             input_names=inputs,
@@ -124,12 +128,12 @@ def _trace(
         dynamic_shapes=_shapes(module, example, batch),
         custom_translation_table=onnx_translations(),
     )
-    assert program is not None  # noqa: S101  (only where `f` is given)
+    assert program is not None  # noqa: S101  (it is None only with a file)
     return program.model_proto
 
 
 def _shapes(module: nn.Module, example: tuple[Tensor, ...], batch: Any) -> tuple[Any, ...]:
-    """The first axis of each argument is the batch; a `*args` argument takes a tuple of its own."""
+    """Return the dynamic axes: the first of each argument is the batch; `*args` needs one tuple more."""
     import inspect
 
     axes = tuple({0: batch} for _ in example)
@@ -138,7 +142,7 @@ def _shapes(module: nn.Module, example: tuple[Tensor, ...], batch: Any) -> tuple
 
 
 def make_anonymous(graph: Any) -> None:
-    """Take out what only the exporter's authors read: source paths, stack traces, module names."""
+    """Remove source paths, stack traces and module names from a graph."""
     graph.doc_string = ""
     del graph.metadata_props[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

@@ -1,4 +1,4 @@
-"""A run's model file made again, or a file halved: other precision, new certificate."""
+"""Write the model file of a run again, or a model file in half precision, with a new certificate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from blemish.model_file import Contract, ModelFile, read_graph, read_model_file,
 from blemish.structures import Dataset, Sample
 
 PRECISIONS = ("fp32", "fp16")
-FORMATS = ("onnx",)
 MAX_DROP = 0.005
 
 
@@ -21,56 +20,63 @@ def reexport(
     source: Path,
     *,
     precision: str = "fp32",
-    format: str = "onnx",  # noqa: A002  (the command's word)
     output: Path | None = None,
     data: Path | None = None,
     max_drop: float = MAX_DROP,
     force: bool = False,
 ) -> ModelFile:
-    """Write a model file anew, after it was compared with its source on the validation images.
+    """Write a model file again, after comparing it with its source on the validation images.
 
     Args:
-        source: a run's folder, or a model file.
-        precision: `fp32`, from a run's weights; `fp16`, from a run or an fp32 file.
-        format: `onnx`.
-        output: the file to write; beside the source by default, `model-fp16.onnx` for half precision.
-        data: images with labels to compare on; by default the run's validation images.
-        max_drop: how far the headline metric may fall in half precision.
-        force: write a file that did not pass, with the failure in its certificate.
+        source: the folder of a run, or a model file.
+        precision: `fp32`, from the weights of a run; `fp16`, from a run or an fp32 model file.
+        output: the model file to write; None writes it beside the source, in fp16 with the suffix `-fp16`.
+        data: labeled images to compare on; None uses the run's validation images.
+        max_drop: maximum drop of the primary metric in fp16, in [0, 1].
+        force: whether to write a file that is not certified; its certificate says so.
 
     Raises:
-        BadInput: nothing to compare on, or nothing to make the file from.
-        ExportRefused: the metric falls too far, a verdict changes (fp32), or outputs are near-constant.
+        BadInput: there are no images to compare on, or nothing to make the file from; see `code`.
+        UnknownName: unknown precision.
+        ExportRefused: the metric drops too far, a decision changes (fp32), or the outputs are near-constant.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    if format not in FORMATS:
-        raise UnknownName("format", format, FORMATS)
     source = Path(source)
     folder = source if source.is_dir() else source.parent
     path = source / "model.onnx" if source.is_dir() else source
     if source.is_dir() and not path.is_file():
         raise BadInput(
-            f"{source}: this folder holds no model.onnx; finish the run: blemish train --resume {source}"
+            f"{source}: expected the folder of a finished run, and there is no model.onnx; finish the run with "
+            f"blemish train --resume {source}",
+            reason="unfinished-run",
         )
     file = read_model_file(path)
     if precision == "fp32":
         if not (folder / "weights.safetensors").is_file():
             raise BadInput(
-                f"{source}: fp32 is made from a run's weights; give its folder, or --precision fp16"
+                f"{source}: fp32 needs the weights of a run; give the folder of a run, or --precision fp16",
+                reason="no-weights",
             )
-        return _from_weights(file, folder, output or path, data, force=force)
+        return _export_weights(file, folder, output or path, data, force=force)
     target = output or path.with_name(f"{path.stem}-fp16.onnx")
     if target.resolve() == path.resolve():
-        raise BadInput(f"{target}: this is the source itself; give the file in half precision another name")
-    return _half(file, target, data, max_drop, force=force)
+        raise BadInput(
+            f"{target}: the output is the source itself; give another --output", reason="output-is-source"
+        )
+    return _export_half(file, target, data, max_drop, force=force)
 
 
 def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
-    """The images to compare on: of `data`, its `val` split where it has one; else the run's own.
+    """Return the images to compare on: the `val` split of `data`, or all of it; else the run's own.
+
+    Args:
+        file: a model file in the folder of its run.
+        data: a labeled data set, or None for the run's.
 
     Raises:
-        BadInput: the file does not lie in its run, or the run's images are no longer there.
+        BadInput: the file is not in the folder of its run, or the run's images do not exist any more
+            ("bad-input.no-images").
     """
     if data is not None:
         from blemish.data import open_dataset
@@ -79,32 +85,43 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
         return dataset.of_split("val").samples if "val" in dataset.splits else dataset.samples
     folder = file.path.parent
     if not (folder / "recipe.yaml").is_file() or not (folder / "split.csv").is_file():
-        raise BadInput(f"{file.path}: does not lie in its run; give images to compare on with --data")
-    return _run_data(folder).of_split("val").samples
+        raise BadInput(
+            f"{file.path}: this file is not in the folder of its run; give images to compare on with --data",
+            reason="no-images",
+        )
+    return _open_run_data(folder).of_split("val").samples
 
 
-def _run_data(folder: Path) -> Dataset:
+def _open_run_data(folder: Path) -> Dataset:
     from blemish.config.recipe import read_run_recipe
     from blemish.config.split_file import read_split_file
     from blemish.data import open_dataset
 
     recipe = read_run_recipe(folder)
-    part = recipe.data
-    path = None if part.path is None else _where_it_was(Path(part.path), folder)
+    config = recipe.data
+    path = None if config.path is None else _find_run_path(Path(config.path), folder)
     if path is None:
-        raise BadInput(f"{folder}: the run's data are no longer at {part.path}; give them with --data")
-    images = None if part.images is None else _where_it_was(Path(part.images), folder)
-    dataset = open_dataset(path, format=part.format, images=images, task=recipe.task, **part.options)
+        raise BadInput(
+            f"{folder}: the data of the run are no longer at {config.path}; give their folder with --data",
+            reason="no-images",
+        )
+    images = None if config.images is None else _find_run_path(Path(config.images), folder)
+    dataset = open_dataset(path, format=config.format, images=images, task=recipe.task, **config.options)
     return dataset.with_splits(read_split_file(folder / "split.csv"))
 
 
-def _where_it_was(path: Path, folder: Path) -> Path | None:
-    """A recipe's path from here, or from above the run: it began where somebody else may stand now."""
-    places = (path, *(parent / path for parent in folder.resolve().parents))
-    return next((place for place in places if place.exists()), None)
+def _find_run_path(path: Path, folder: Path) -> Path | None:
+    """Return a path of a recipe, relative to the current folder or to a parent of the run's folder.
+
+    A relative path is relative to the folder in which training was started.
+    """
+    candidates = (path, *(parent / path for parent in folder.resolve().parents))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
-def _half(file: ModelFile, target: Path, data: Path | None, max_drop: float, *, force: bool) -> ModelFile:
+def _export_half(
+    file: ModelFile, target: Path, data: Path | None, max_drop: float, *, force: bool
+) -> ModelFile:
     from blemish.export.fp16 import to_half
 
     samples = validation_samples(file, data)
@@ -113,17 +130,17 @@ def _half(file: ModelFile, target: Path, data: Path | None, max_drop: float, *, 
 
     def judge(candidate: ModelFile) -> Contract:
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
-        parity = certify(before, after, candidate, samples, precision="fp16", max_drop=max_drop)
-        return file.contract.model_copy(update={"certificate": parity})
+        certificate = certify(before, after, candidate, samples, precision="fp16", max_drop=max_drop)
+        return file.contract.model_copy(update={"certificate": certificate})
 
-    made = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
-    beside = explanation_path(file.path)
-    if beside.is_file():  # explanations stay float32: they only have to know the new file
-        _bind_also(beside, explanation_path(made.path), made.graph_digest)
-    return made
+    half = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
+    explanation = explanation_path(file.path)
+    if explanation.is_file():  # explanations stay float32; the graph only has to name the new file
+        _bind_explanation(explanation, explanation_path(half.path), half.graph_digest)
+    return half
 
 
-def _from_weights(
+def _export_weights(
     file: ModelFile, folder: Path, target: Path, data: Path | None, *, force: bool
 ) -> ModelFile:
     from blemish.export.explanation_graph import write_explanation
@@ -137,23 +154,25 @@ def _from_weights(
 
     def judge(candidate: ModelFile) -> Contract:
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
-        parity = certify(before, after, candidate, samples)
-        return file.contract.model_copy(update={"certificate": parity})
+        certificate = certify(before, after, candidate, samples)
+        return file.contract.model_copy(update={"certificate": certificate})
 
     graph = export_network(network)
-    made = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
-    write_explanation(network, made)
-    return made
+    exported = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
+    write_explanation(network, exported)
+    return exported
 
 
-def _bind_also(source: Path, target: Path, graph_digest: str) -> None:
+def _bind_explanation(source: Path, target: Path, graph_digest: str) -> None:
+    """Copy an explanation graph and add the digest of one more model file that it explains."""
     import json
 
     import onnx
 
     from blemish.explanation.gradient_graph import EXPLANATION_KEY
-    from blemish.export.explanation_graph import bind
+    from blemish.export.explanation_graph import set_explanation_facts
 
     graph = source.read_bytes()
     facts = json.loads({p.key: p.value for p in onnx.load_from_string(graph).metadata_props}[EXPLANATION_KEY])
-    write_atomically(target, bind(graph, facts | {"graph_digests": [*facts["graph_digests"], graph_digest]}))
+    digests = [*facts["graph_digests"], graph_digest]
+    write_atomically(target, set_explanation_facts(graph, facts | {"graph_digests": digests}))

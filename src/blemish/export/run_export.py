@@ -1,4 +1,4 @@
-"""What stands at the end of every training: the model file and the weights beside it."""
+"""Export a trained network to the folder of its run: the model file, the weights and the explanation graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blemish.errors import ExportRefused
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
-from blemish.export.parity_certificate import Pair, compare, write_certified
+from blemish.export.parity_certificate import ComparedPair, compare, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import Contract, Fingerprints, ModelFile, write_atomically
 from blemish.models._network import Network
@@ -33,21 +33,21 @@ def export_trained(
     explanation: bool = True,
     force: bool = False,
 ) -> ModelFile:
-    """Write `output/model.onnx` and `output/weights.safetensors`, once the file is proved on images.
+    """Write `output/model.onnx` and `output/weights.safetensors`; the model file is compared with the network first.
 
     Args:
         network: with its best weights, on any device.
-        output: the run's folder.
-        contract: everything but the certificate; temperature and thresholds already chosen.
-        samples: the validation images that the file must decide as the network does.
-        fingerprints: of the images it learned from.
-        explanation: whether to write the explanation graph beside the file, where the task has one.
-        force: write a file that did not pass, with the failure in its certificate.
+        output: the folder of the run.
+        contract: without the certificate; temperature and thresholds are already chosen.
+        samples: the validation images on which the file must decide as the network does.
+        fingerprints: of the training images.
+        explanation: whether to write the explanation graph too, if gradient methods apply.
+        force: whether to write a model file whose certificate did not pass.
 
     Raises:
-        ExportRefused: a verdict changes or the outputs are near-constant; the weights are there all the
-            same, and a model file of an earlier export is as it was.
-        StorageFull: the disk is full; what was there before is intact.
+        ExportRefused: a decision changes or the outputs are near-constant; the weights are written, and an
+            earlier model file is intact.
+        StorageFull: the disk is full; earlier files are intact.
     """
     output = Path(output)
     contract = contract.model_copy(update={"recipe": without_folders(contract.recipe)})
@@ -56,24 +56,27 @@ def export_trained(
     target = output / MODEL_NAME
 
     def judge(candidate: ModelFile) -> Contract:
-        parity, kept = compare(
+        certificate, pairs = compare(
             TorchBackend(network), OnnxRuntimeBackend(candidate.path, device="cpu"), candidate, samples
         )
-        metrics = {**contract.metrics, **_with_intervals(kept, tuned=bool(contract.thresholds_tuned_on))}
-        return contract.model_copy(update={"certificate": parity, "metrics": metrics})
+        metrics = {
+            **contract.metrics,
+            **_metrics_with_intervals(pairs, tuned=bool(contract.thresholds_tuned_on)),
+        }
+        return contract.model_copy(update={"certificate": certificate, "metrics": metrics})
 
-    made = write_certified(target, graph, contract, fingerprints, judge, force=force)
-    explanation_path(target).unlink(missing_ok=True)  # that of an earlier file
+    model_file = write_certified(target, graph, contract, fingerprints, judge, force=force)
+    explanation_path(target).unlink(missing_ok=True)  # of an earlier model file
     if explanation:
         try:
-            write_explanation(network, made)
+            write_explanation(network, model_file)
         except ExportRefused as error:
-            LOG.warning("no explanation graph: %s; blemish explain can use occlusion and rise", error)
-    return made
+            LOG.warning("no explanation graph: %s; blemish explain supports occlusion and rise only", error)
+    return model_file
 
 
 def without_folders(value: Any) -> Any:
-    """A recipe, its absolute paths cut to their names: a model file travels, and folders are private.
+    """Return a recipe with absolute paths replaced by their last part: a model file may be shared.
 
     Example:
         >>> without_folders({"data": {"path": "/home/ada/claims/labels.csv", "images": None}, "seed": 3})
@@ -90,27 +93,27 @@ def without_folders(value: Any) -> Any:
     return value
 
 
-def _with_intervals(kept: Sequence[Pair], *, tuned: bool) -> dict[str, Any]:
-    """Every figure of the file on the validation images, with its 95 % interval."""
+def _metrics_with_intervals(pairs: Sequence[ComparedPair], *, tuned: bool) -> dict[str, Any]:
+    """Return every metric of the file on the validation images, with 95 % confidence intervals."""
     from blemish.evaluation.build_report import score_predictions
 
-    known = [(prediction, sample) for _, prediction, sample in kept if sample.ground_truth is not None]
-    if not known:
+    labeled = [(prediction, sample) for _, prediction, sample in pairs if sample.ground_truth is not None]
+    if not labeled:
         return {}
     report = score_predictions(
-        [prediction for prediction, _ in known],
-        [sample.ground_truth for _, sample in known if sample.ground_truth is not None],
-        groups=[sample.group for _, sample in known],
+        [prediction for prediction, _ in labeled],
+        [sample.ground_truth for _, sample in labeled if sample.ground_truth is not None],
+        groups=[sample.group for _, sample in labeled],
     )
     metrics = {name: metric.to_dict() for name, metric in report.metrics.items() if metric.value is not None}
-    return {"val with intervals": {**metrics, "images": len(known), "tuned": tuned}}
+    return {"val with intervals": {**metrics, "images": len(labeled), "tuned": tuned}}
 
 
 def write_weights(network: Network, path: Path) -> None:
-    """The network's state dict as safetensors, complete or not at all.
+    """Write the network's state dict as safetensors, completely or not at all.
 
     Raises:
-        StorageFull: it could not be written; an earlier file at `path` is intact.
+        StorageFull: the file could not be written; an earlier file at `path` is intact.
     """
     from safetensors.torch import save
 

@@ -1,4 +1,4 @@
-"""The 80 labels of COCO, in the order that published detectors give them."""
+"""The 80 labels of COCO, in the order of published detectors' outputs."""
 
 COCO_LABELS: tuple[str, ...] = tuple(
     """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant,
@@ -11,7 +11,7 @@ COCO_LABELS: tuple[str, ...] = tuple(
     toothbrush""".replace("\n    ", " ").split(", ")
 )
 
-# COCO numbers its 80 labels 1 to 90; torchvision's detectors have a row for each number, 0 being background.
+# COCO numbers its 80 labels from 1 to 90; torchvision's detectors have one row per number, 0 for background.
 COCO_ROWS: tuple[int, ...] = tuple(
     number for number in range(91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 )

@@ -1,4 +1,4 @@
-"""The gradient of a score with respect to feature maps: what CAM methods ask of a network."""
+"""The gradient of a score with respect to feature maps, as CAM methods need it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torchvision.ops import box_convert, box_iou
 from blemish.errors import WrongTask
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid
 from blemish.models._network import Network
-from blemish.models._receptive_field import lattices
+from blemish.models._receptive_field import receptive_grids
 
 
 class ScoreGradients(nn.Module):
-    """A network that answers with its feature maps and the gradients of a weighted sum of its scores.
+    """A module that returns a network's feature maps and the gradients of a weighted sum of its scores.
 
-    Where the network's weights take no gradient, only what lies behind the feature maps is walked back.
+    If the network's weights require no gradient, the backward pass covers only the layers behind the maps.
     """
 
     def __init__(self, network: Network, layers: tuple[str, ...] | None = None) -> None:
@@ -28,24 +28,24 @@ class ScoreGradients(nn.Module):
         self.layers = layers or network.feature_layers
 
     def forward(self, *arguments: Tensor, near: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Features, then gradients, one of each a layer.
+        """Return the feature maps of each layer, then their gradients.
 
         Args:
-            arguments: the network's inputs, then the selector (b, scores), the weight of each score.
+            arguments: the network's inputs, then the selector (b, scores) with the weight of each score.
             near: see `explained_scores`.
 
         Returns:
-            (b, c, h, w) features a layer, then gradients of the same shapes.
+            One (b, c, h, w) feature map per layer, then one gradient of the same shape per layer.
         """
         *inputs, selector = arguments
         features: dict[str, Tensor] = {}
 
         def keep(layer: str) -> Callable[..., Tensor]:
-            def hook(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-                # A layer behind another one keeps its past, so that the gradient of the earlier is whole.
+            def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+                # A layer behind another one keeps its graph, so that the earlier gradient is complete.
                 kept = output if output.requires_grad else output.detach().requires_grad_()
                 features[layer] = kept
-                return kept.clone()  # what follows may work in place, and the features must stay
+                return kept.clone()  # later layers may work in place, and the features must not change
 
             return hook
 
@@ -62,20 +62,19 @@ class ScoreGradients(nn.Module):
 
 
 def explained_scores(network: Network, outputs: Sequence[Tensor], near: Tensor | None = None) -> Tensor:
-    """The scores that can be explained, from a network's raw outputs, differentiable.
+    """Return the scores that can be explained, differentiable, from a network's raw outputs.
 
     Args:
-        network: whose outputs they are.
-        outputs: in its order.
-        near: (b, 4) corners in pixels of the first input: the object to explain, for detectors and
-            segmenters.
+        network: the network that returned the outputs.
+        outputs: in the order of `network.outputs`.
+        near: (b, 4) xyxy in pixels of the first input: the object to explain; for tasks with objects.
 
     Returns:
-        (b, n): the logits of image-level tasks; the four numbers of a box for localization; for detectors
-        each label's score of the candidate that is the object `near` (the best product of overlap and
-        score), or of the best candidate of the image.
+        (b, n): the logits of image-level tasks; the four numbers of the box for localization; with objects,
+        each label's score of the candidate that is closest to `near` (largest product of IoU and score), or
+        of the image's best candidate.
     """
-    if network.task.is_image_level or network.task == "localization":
+    if not network.task.has_objects:
         return outputs[0]
     boxes, scores = _candidates(network, outputs)
     if near is None:
@@ -89,27 +88,27 @@ def explained_scores(network: Network, outputs: Sequence[Tensor], near: Tensor |
 
 
 def _candidates(network: Network, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Boxes (b, n, 4), corners in network pixels, and scores (b, n, L), as the decoders read them."""
+    """Return boxes (b, n, 4), xyxy in network pixels, and scores (b, n, L), as the decoders read them."""
     parts = {spec.role: tensor for spec, tensor in zip(network.outputs, outputs, strict=True)}
     settings, count = network.decoder.settings, network.label_count
-    turned = settings.get("channels_first", False)
-    if "combined" in parts:  # boxes, perhaps objectness, scores
-        rows = parts["combined"].transpose(1, 2) if turned else parts["combined"]
+    channels_first = settings.get("channels_first", False)
+    if "combined" in parts:  # boxes, objectness (optional), scores
+        rows = parts["combined"].transpose(1, 2) if channels_first else parts["combined"]
         boxes = rows[..., :4]
         start = 5 if settings.get("objectness", False) else 4
         scores = rows[..., start : start + count]
         scores = scores * rows[..., 4:5] if start == 5 else scores
     else:
         boxes, scores = parts["boxes"], parts["scores"]
-        if "labels" in parts:  # one score and one label a box
+        if "labels" in parts:  # one score and one label per box
             labels = parts["labels"].long() - int(settings.get("label_offset", 0))
             scores = scores[..., None] * (labels[..., None] == torch.arange(count, device=labels.device))
         else:
-            boxes, scores = (x.transpose(1, 2) if turned else x for x in (boxes, scores))
+            boxes, scores = (x.transpose(1, 2) if channels_first else x for x in (boxes, scores))
             columns = settings.get("columns")
             scores = scores[..., list(columns)] if columns else scores[..., :count]
-    form = "cxcywh" if network.decoder.name == "set" else settings.get("box_format", "xyxy")
-    boxes = box_convert(boxes, form, "xyxy")
+    box_format = "cxcywh" if network.decoder.name == "set" else settings.get("box_format", "xyxy")
+    boxes = box_convert(boxes, box_format, "xyxy")
     if network.decoder.name == "set" or settings.get("normalized", False):
         height, width = network.inputs[0].size_hw
         boxes = boxes * boxes.new_tensor([width, height, width, height])
@@ -117,16 +116,16 @@ def _candidates(network: Network, outputs: Sequence[Tensor]) -> tuple[Tensor, Te
 
 
 class TorchGradients:
-    """Feature maps and gradients from the network itself; the same answers as the file beside the model.
+    """Feature maps and gradients computed by the torch network; equal to those of the explanation graph.
 
-    Works for detectors and segmenters too; see `explained_scores`.
+    Tasks with objects are supported too; see `explained_scores`.
 
     Attributes:
-        layers: the feature layers' names; those of `network.feature_layers` that give one map.
-        output_count: how many scores there are to choose among.
+        layers: names of the layers of `network.feature_layers` that return one map.
+        output_count: number of scores that can be selected.
 
     Raises:
-        WrongTask: the network has no feature maps to look at.
+        WrongTask: the network has no feature maps ("wrong-task.no-feature-maps").
     """
 
     def __init__(self, network: Network, *, layers: tuple[str, ...] | None = None) -> None:
@@ -135,15 +134,16 @@ class TorchGradients:
         self.output_count, single = self._probe(layers or network.feature_layers)
         if not single:
             raise WrongTask(
-                f"{type(network).__name__} names no layer with a feature map; use occlusion or rise"
+                f"{type(network).__name__} has no layer with a feature map; use --method occlusion or rise",
+                reason="no-feature-maps",
             )
         self.layers = single
-        self._lattices = lattices(network, single)
+        self._receptive_grids = receptive_grids(network, single)
         self._module = ScoreGradients(network, self.layers)
 
     def receptive_grid(self, layer: str) -> ReceptiveGrid | None:
         """Return the positions of the cells of a layer's feature map; None if they were not measured."""
-        return self._lattices.get(layer)
+        return self._receptive_grids.get(layer)
 
     def features_and_gradients(
         self,
@@ -151,29 +151,35 @@ class TorchGradients:
         selector: np.ndarray,
         near_xyxy: np.ndarray | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Features and gradients, each a (b, c, h, w) float32 array a layer."""
+        """Return the feature maps and their gradients, one (b, c, h, w) float32 array of each per layer.
+
+        Args:
+            feeds: by input name, (b, c, h, w) float32.
+            selector: (b, scores) float32, the weight of each score.
+            near_xyxy: (b, 4) in network pixels; see `explained_scores`.
+        """
         weight = next(self._network.parameters())
         inputs = [torch.as_tensor(feeds[name]).to(weight) for name in self._names]
         modes = [(module, module.training) for module in self._network.modules()]
         self._network.eval()
         try:
             near = None if near_xyxy is None else torch.as_tensor(near_xyxy).to(weight)
-            found = self._module(*inputs, torch.as_tensor(selector).to(weight), near=near)
+            maps = self._module(*inputs, torch.as_tensor(selector).to(weight), near=near)
         finally:
             for module, training in modes:
                 module.training = training
-        arrays = [x.detach().float().cpu().numpy() for x in found]
+        arrays = [x.detach().float().cpu().numpy() for x in maps]
         return arrays[: len(self.layers)], arrays[len(self.layers) :]
 
     def _probe(self, layers: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-        """How many scores there are, and which layers give one (b, c, h, w) tensor, by trying."""
+        """Run the network once; return the number of scores, and the layers that return one (b, c, h, w) tensor."""
         network = self._network
         weight = next(network.parameters())
-        found: dict[str, bool] = {}
+        has_map: dict[str, bool] = {}
         modules = dict(network.named_modules())
         hooks = [
             modules[name].register_forward_hook(
-                lambda module, given, output, name=name: found.update(
+                lambda module, inputs, output, name=name: has_map.update(
                     {name: isinstance(output, Tensor) and output.ndim == 4}
                 )
             )
@@ -191,4 +197,4 @@ class TorchGradients:
                 hook.remove()
             for module, training in modes:
                 module.training = training
-        return count, tuple(name for name in layers if found.get(name))
+        return count, tuple(name for name in layers if has_map.get(name))

@@ -1,6 +1,6 @@
-"""Greedy suppression as one operator of fixed shape, so that a two-stage detector is an ordinary graph.
+"""Grouped NMS as one operator of fixed output shape, so that a two-stage detector is an ordinary graph.
 
-ONNX has the same step as an operator of its own; torch's exporter is told of it by `onnx_translations`.
+ONNX has an operator for it; `onnx_translations` tells torch's exporter which one.
 """
 
 from __future__ import annotations
@@ -13,54 +13,54 @@ from torch import Tensor
 from torchvision.ops import nms
 
 
-@torch.library.custom_op("blemish::suppress", mutates_args=())
-def suppress(boxes: Tensor, scores: Tensor, max_iou: float, floor: float, max_kept: int) -> Tensor:
-    """Which boxes stay, for many groups at once.
+@torch.library.custom_op("blemish::grouped_nms", mutates_args=())
+def grouped_nms(boxes: Tensor, scores: Tensor, nms_iou: float, min_score: float, max_kept: int) -> Tensor:
+    """Return which boxes NMS keeps, in each of several groups.
 
     Args:
-        boxes: (g, n, 4) corners.
+        boxes: (g, n, 4) xyxy.
         scores: (g, n).
-        max_iou: a box goes when a better one of its group overlaps it by more.
-        floor: boxes must score above it.
-        max_kept: a group, the best.
+        nms_iou: a box is removed if a higher-scoring box of its group has a larger IoU with it.
+        min_score: boxes with this score or less are removed.
+        max_kept: maximum number of boxes per group, those with the highest scores.
 
     Returns:
         (g, n) bool.
 
     Source:
-        torchvision.ops.nms a group; ONNX's NonMaxSuppression with one class.
+        torchvision.ops.nms for each group; ONNX's NonMaxSuppression with one class.
     """
     keep = torch.zeros_like(scores, dtype=torch.bool)
-    candidates = scores > floor
+    candidates = scores > min_score
     for group in candidates.any(1).nonzero()[:, 0].tolist():
         rows = candidates[group].nonzero()[:, 0]
-        stays = nms(boxes[group, rows].float(), scores[group, rows].float(), max_iou)
-        keep[group, rows[stays[:max_kept]]] = True
+        kept = nms(boxes[group, rows].float(), scores[group, rows].float(), nms_iou)
+        keep[group, rows[kept[:max_kept]]] = True
     return keep
 
 
-@suppress.register_fake
-def _(boxes: Tensor, scores: Tensor, max_iou: float, floor: float, max_kept: int) -> Tensor:
+@grouped_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, nms_iou: float, min_score: float, max_kept: int) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
 
 
 def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What torch.onnx.export takes as `custom_translation_table`: our operators as ONNX says them."""
+    """Return the `custom_translation_table` of torch.onnx.export: our operators in terms of ONNX's."""
     from onnxscript import opset18 as op
 
-    def translate(boxes: Any, scores: Any, max_iou: float, floor: float, max_kept: int) -> Any:
-        """Suppression, then the chosen (group, box) pairs marked in a table of false."""
-        chosen = op.NonMaxSuppression(
+    def translate(boxes: Any, scores: Any, nms_iou: float, min_score: float, max_kept: int) -> Any:
+        """Apply NonMaxSuppression, then mark the kept (group, box) pairs in a table of false."""
+        kept = op.NonMaxSuppression(
             boxes,
             op.Unsqueeze(scores, op.Constant(value_ints=[1])),
             op.Constant(value_ints=[max_kept]),
-            op.Constant(value_floats=[max_iou]),
-            op.Constant(value_floats=[floor]),
+            op.Constant(value_floats=[nms_iou]),
+            op.Constant(value_floats=[min_score]),
         )  # (k, 3): group, class 0, box
-        pairs = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
-        marks = op.Cast(op.ConstantOfShape(op.Shape(scores)), to=9)  # 9 is BOOL
-        count = op.Slice(op.Shape(chosen), op.Constant(value_ints=[0]), op.Constant(value_ints=[1]))
-        yes = op.Expand(op.Cast(op.Constant(value_ints=[1]), to=9), count)
-        return op.ScatterND(marks, pairs, yes)
+        pairs = op.Gather(kept, op.Constant(value_ints=[0, 2]), axis=1)
+        table = op.Cast(op.ConstantOfShape(op.Shape(scores)), to=9)  # 9 is BOOL
+        count = op.Slice(op.Shape(kept), op.Constant(value_ints=[0]), op.Constant(value_ints=[1]))
+        true = op.Expand(op.Cast(op.Constant(value_ints=[1]), to=9), count)
+        return op.ScatterND(table, pairs, true)
 
-    return {torch.ops.blemish.suppress.default: translate}
+    return {torch.ops.blemish.grouped_nms.default: translate}

@@ -1,4 +1,4 @@
-"""The network itself as an inference backend, so that training and export decide as prediction does."""
+"""`TorchBackend`: a torch network as an inference backend, for validation during training and for export."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from blemish.models._network import Network
 
 
 class TorchBackend:
-    """Runs a network on whatever device its weights are on.
+    """A backend that runs a network on the device of its weights.
 
     Attributes:
-        name: `torch 2.15.0 cpu`.
+        name: such as `torch 2.15.0 cpu`.
         precision: of its weights: `fp32`, `fp16`, `bf16` or `fp64`.
         device_kind: CPU, or accelerator for any other device.
-        network: what runs; put into evaluation mode for each call and back afterwards.
+        network: in evaluation mode during each call, in its earlier mode afterwards.
     """
 
     def __init__(self, network: Network) -> None:
@@ -34,13 +34,13 @@ class TorchBackend:
         )
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The network's outputs for a batch.
+        """Return the network's outputs for a batch.
 
         Args:
-            feeds: by input name, each (b, c, h, w) float32, as `preprocessing` makes them.
+            feeds: by input name, (b, c, h, w) float32, as `preprocessing` returns them.
 
         Returns:
-            By output name, the first axis being the batch; half floats come back as float32.
+            By output name; the first axis is the batch, and half floats become float32.
         """
         batch = [
             torch.as_tensor(feeds[spec.name]).to(self.device, self.dtype) for spec in self.network.inputs

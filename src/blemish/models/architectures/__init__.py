@@ -1,1 +1,1 @@
-"""Architectures: one module per family."""
+"""The built-in architectures: one module per family; `blemish.config.catalog` registers them."""

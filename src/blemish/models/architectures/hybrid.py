@@ -1,7 +1,7 @@
-"""The hybrid: boxes from any detector of the registry, masks from U-Net++ on the whole image.
+"""`hybrid`: boxes from any registered detector, masks from U-Net++ on the whole image.
 
-Both look at the image at a size of their own, learn together and stand in one graph. U-Net++ says for
-every pixel which labels hold, one channel a label; a detection's mask is its label's channel inside its box.
+Both have an input size of their own, are trained together and are exported as one graph. U-Net++ predicts one
+channel per label for every pixel; the mask of a detection is the channel of its label inside its box.
 """
 
 from __future__ import annotations
@@ -31,24 +31,28 @@ DETECTOR_OPTIONS = {
 
 
 class Hybrid(Network):
-    """A detector, and U-Net++ beside it.
+    """A detector and U-Net++.
 
-    Inputs are the detector's and `mask_image`, the image stretched. Outputs are the detector's and
+    The inputs are the detector's and `mask_image`, the stretched image. The outputs are the detector's and
     `label_maps` (b, L, h, w), logits over the whole image.
     """
 
     owns_loss = True
-    mask_input = 1  # targets' masks are drawn in pixels of this input
+    mask_input = 1  # masks of targets use the pixel grid of this input
     weight_parts = ("detector.", "masks.encoder.")
 
     def __init__(self, *, label_count: int, options: HybridOptions) -> None:
         super().__init__()
         smp = _import_smp()
-        within = describe(options.detector)
-        if Task.DETECTION not in within.tasks:
-            raise BadRecipe(f"model.options.detector: {options.detector} finds no boxes; take a detector")
-        self.code_license = f"{within.license}; MIT (segmentation_models_pytorch)"
-        self.weights_license = within.weights_license
+        detector = describe(options.detector)
+        if Task.DETECTION not in detector.tasks:
+            raise BadRecipe(
+                f"model.options.detector: expected a detector, got {options.detector}",
+                reason="not-a-detector",
+            )
+        self.copyleft = detector.copyleft
+        self.code_license = f"{detector.license}; MIT (segmentation_models_pytorch)"
+        self.weights_license = detector.weights_license
         if options.encoder in RESNET_FILES:
             self.weights_license += "; BSD-3-Clause (torchvision's encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
@@ -66,14 +70,18 @@ class Hybrid(Network):
             self.masks = build(options.encoder, encoder_weights=None, classes=label_count)
         except ValueError as error:
             raise BadRecipe(
-                f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}; "
-                "take another, such as resnet50"
+                f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}. Use "
+                "another encoder, such as resnet50.",
+                reason="unsuitable-encoder",
             ) from error
         first = self.detector.inputs[0]
         size = options.mask_size
         size_hw = (size, size) if isinstance(size, int) else size
         if any(side % 32 for side in size_hw):
-            raise BadRecipe(f"model.options.mask_size: {size_hw[0]} x {size_hw[1]}; take multiples of 32")
+            raise BadRecipe(
+                f"model.options.mask_size: expected multiples of 32, got {size_hw[0]} x {size_hw[1]}",
+                reason="invalid-option",
+            )
         second = InputSpec(
             name="mask_image",
             size_hw=size_hw,
@@ -95,38 +103,38 @@ class Hybrid(Network):
         self.feature_layers = tuple(f"detector.{layer}" for layer in self.detector.feature_layers)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The detector's answers and the label maps."""
+        """Return the detector's outputs and the label maps."""
         return (*self.detector(inputs[0]), self.masks(inputs[1]))
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """The detector's losses, and `mask_loss`: Dice + BCE of the label maps."""
+        """Return the detector's losses, and `mask_loss`: Dice plus binary cross-entropy of the label maps."""
         parts = self.detector.loss(inputs[:1], targets)
         logits = self.masks(inputs[1]).float()
-        wanted = torch.stack([label_maps(t, self.label_count, logits) for t in targets])
-        parts["mask_loss"] = functional.binary_cross_entropy_with_logits(logits, wanted) + dice_loss(
-            logits, wanted
+        maps = torch.stack([label_maps(t, self.label_count, logits) for t in targets])
+        parts["mask_loss"] = functional.binary_cross_entropy_with_logits(logits, maps) + dice_loss(
+            logits, maps
         )
         return parts
 
     def aliases(self, name: str) -> Sequence[str]:
-        """A file of the detector's, or of the encoder's, leaves our first word out."""
+        """Return the names in files of the detector or of the encoder, without the prefix."""
         if name.startswith("detector."):
             return (name, *self.detector.tensor_names(name.removeprefix("detector.")))
         return (name, name.removeprefix("masks.encoder."))
 
     def on_weights_loaded(self) -> None:
-        """The detector's part of what was loaded is the detector's to know."""
-        ours = (name for name in self.loaded if name.startswith("detector."))
-        self.detector.loaded = frozenset(name.removeprefix("detector.") for name in ours)
+        """Tell the detector which of its tensors were loaded."""
+        names = (name for name in self.loaded if name.startswith("detector."))
+        self.detector.loaded = frozenset(name.removeprefix("detector.") for name in names)
         self.detector.on_weights_loaded()
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """As the detector reads it."""
+        """Return the tensors of a weights file, read by the detector."""
         return self.detector.read_state(path)
 
 
 def label_maps(target: Mapping[str, Tensor], label_count: int, like: Tensor) -> Tensor:
-    """(L, h, w): 1 where any object of a label lies."""
+    """Return (L, h, w) maps: 1 where an object of the label is."""
     height, width = like.shape[2:]
     maps = like.new_zeros(label_count, height, width)
     labels = target.get("mask_labels", target["labels"])
@@ -135,18 +143,22 @@ def label_maps(target: Mapping[str, Tensor], label_count: int, like: Tensor) -> 
     return maps
 
 
-def dice_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """() 1 - Dice over the pixels of the batch, mean over the labels that stand in it; 0 where none does.
+def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 - Dice over the pixels of the batch, averaged over the labels that it contains; 0 for none.
+
+    Args:
+        logits: (b, L, h, w).
+        targets: (b, L, h, w), 0 or 1.
 
     Source:
         Milletari et al. 2016, with a soft intersection; equals segmentation_models_pytorch's DiceLoss in
-        its multilabel mode, whose labels without truth count 0 towards the mean over all labels.
+        multilabel mode, except that its mean includes labels without ground truth, as 0.
     """
-    share = logits.sigmoid()
-    both = (share * wanted).sum((0, 2, 3))
-    either = (share + wanted).sum((0, 2, 3)).clamp(min=1e-7)
-    held = wanted.sum((0, 2, 3)) > 0
-    return ((1 - 2 * both / either) * held).sum() / held.sum().clamp(min=1)
+    probabilities = logits.sigmoid()
+    intersection = (probabilities * targets).sum((0, 2, 3))
+    total = (probabilities + targets).sum((0, 2, 3)).clamp(min=1e-7)
+    is_present = targets.sum((0, 2, 3)) > 0
+    return ((1 - 2 * intersection / total) * is_present).sum() / is_present.sum().clamp(min=1)
 
 
 def build(name: str, *, task: Task, label_count: int, options: HybridOptions) -> Hybrid:

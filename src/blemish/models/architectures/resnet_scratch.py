@@ -1,10 +1,10 @@
-"""The residual network, written out: `resnet{18,34,50,101,152}-scratch`.
+"""The residual network written out: `resnet{18,34,50,101,152}-scratch`.
 
-State dicts are torchvision's, key by key, so that its files load, `resnet50-19c8e357.pth` included.
+State dicts have torchvision's keys, so that its files load, such as `resnet50-19c8e357.pth`.
 
 Source:
-    He et al. 2015, "Deep Residual Learning for Image Recognition", table 1; the stride stands in the 3 x 3
-    convolution, as in torchvision.models.resnet, which this equals bit for bit with copied weights.
+    He et al. 2015, "Deep Residual Learning for Image Recognition", table 1; the 3 x 3 convolution has the
+    stride, as in torchvision.models.resnet, which this equals bit for bit with copied weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blemish.structures import Task
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut; in the 18 and 34 layer networks."""
+    """A block of two 3 x 3 convolutions and a shortcut, for 18 and 34 layers."""
 
     expansion = 1
 
@@ -35,16 +35,16 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) to (b, width, h / stride, w / stride)."""
-        same = x if self.downsample is None else self.downsample(x)
+        """Return (b, width, h / stride, w / stride) of (b, c, h, w)."""
+        identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += same
+        out += identity
         return self.relu(out)  # type: ignore[no-any-return]
 
 
 class Bottleneck(nn.Module):
-    """1 x 1 narrows, 3 x 3 looks, 1 x 1 widens fourfold, and a shortcut; from 50 layers on."""
+    """A block of a 1 x 1, a 3 x 3 and a four times wider 1 x 1 convolution and a shortcut, from 50 layers on."""
 
     expansion = 4
 
@@ -60,28 +60,28 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(channels, width * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, c, h, w) to (b, 4 x width, h / stride, w / stride)."""
-        same = x if self.downsample is None else self.downsample(x)
+        """Return (b, 4 x width, h / stride, w / stride) of (b, c, h, w)."""
+        identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        out += same
+        out += identity
         return self.relu(out)  # type: ignore[no-any-return]
 
 
-def shortcut(channels: int, wanted: int, stride: int) -> nn.Sequential | None:
-    """None where a block's input can be added to its output as it is; else a 1 x 1 projection."""
-    if stride == 1 and channels == wanted:
+def shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
+    """Return the 1 x 1 projection of a block's input to its output; None if both have the same shape."""
+    if stride == 1 and channels == width:
         return None
-    return nn.Sequential(nn.Conv2d(channels, wanted, 1, stride, bias=False), nn.BatchNorm2d(wanted))
+    return nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
 
 class ResidualNetwork(nn.Module):
-    """A stem, four layers of blocks, and the mean over the map.
+    """A stem, four layers of blocks, and average pooling.
 
     Args:
         block: BasicBlock or Bottleneck.
-        depths: blocks in each layer.
+        depths: number of blocks in each layer.
     """
 
     layer1: nn.Sequential
@@ -110,7 +110,7 @@ class ResidualNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) float32 to (b, `feature_count`)."""
+        """Return (b, `feature_count`) features of images (b, 3, h, w) float32."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (b, 64, h / 4, w / 4)
         x = self.layer1(x)
         x = self.layer2(x)  # (b, …, h / 8, w / 8)

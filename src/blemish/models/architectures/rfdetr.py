@@ -1,7 +1,8 @@
-"""RF-DETR: a transformer on DINOv2 features that answers with a set of boxes, without suppression.
+"""RF-DETR: a transformer on DINOv2 features that predicts a set of boxes, without NMS.
 
-Its modules, weights and loss come from Roboflow's package (Apache-2.0), an extra of its own; loop, sizes,
-decoding and file are ours. The package's defaults change between minor versions, so one is pinned.
+Its modules, weights and loss come from Roboflow's package (Apache-2.0), the extra `rfdetr`; training loop, input
+sizes, decoding and model file are Blemish's. The package's defaults change between minor versions, so one is
+pinned.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from blemish.config.detector_options import RFDETROptions
 from blemish.errors import BadRecipe, MissingExtra
 from blemish.model_file import DecoderSpec, OutputSpec
-from blemish.models._anchors import to_centres
+from blemish.models._anchors import to_centers
 from blemish.models._network import Network
 from blemish.models._state_dict import read_state_dict
 from blemish.models._weights import published
@@ -37,10 +38,10 @@ LOSSES = {
 
 
 class RFDETR(Network):
-    """A set of queries, each with a score a label and a box, and a mask for segmentation.
+    """A detector with a set of queries, each with one score per label, a box, and for segmentation a mask.
 
-    Outputs are `scores` (b, q, L + 1), logits whose last column says nothing, `boxes` (b, q, 4), centre and
-    size as shares of the input, and for segmentation `masks` (b, q, h, w), logits over the whole input.
+    The outputs are `scores` (b, q, L + 1), logits whose last column is unused, `boxes` (b, q, 4), centers and
+    sizes as shares of the input, and for segmentation `masks` (b, q, h, w), logits over the whole input.
     """
 
     owns_loss = True
@@ -49,37 +50,39 @@ class RFDETR(Network):
         super().__init__()
         self.task, self.label_count = task, label_count
         package = import_rfdetr()
-        kind = getattr(package.config, config_name(name))
-        plain = kind(num_classes=label_count, pretrain_weights="none", device="cpu")
-        spec = options.input_spec((plain.resolution, plain.resolution), "stretch")
+        config_class = getattr(package.config, config_name(name))
+        defaults = config_class(num_classes=label_count, pretrain_weights="none", device="cpu")
+        spec = options.input_spec((defaults.resolution, defaults.resolution), "stretch")
         side, width = spec.size_hw
-        block = plain.patch_size * plain.num_windows
+        block = defaults.patch_size * defaults.num_windows
         if side != width or side % block:
             raise BadRecipe(
-                f"model.input_size: {name} takes squares whose side is a multiple of {block} px, "
-                f"such as {max(round(side / block), 1) * block}"
+                f"model.input_size: {name} needs a square whose side is a multiple of {block} pixels, such as "
+                f"{max(round(side / block), 1) * block}; got {side} x {width}",
+                reason="unsuitable-input-size",
             )
         self.inputs = (spec,)
-        config = kind(
+        config = config_class(
             num_classes=label_count,
             pretrain_weights="none",
             device="cpu",
             resolution=side,
-            positional_encoding_size=side // plain.patch_size,
-            num_queries=options.queries or plain.num_queries,
-            num_select=options.queries or plain.num_queries,
+            positional_encoding_size=side // defaults.patch_size,
+            num_queries=options.queries or defaults.num_queries,
+            num_select=options.queries or defaults.num_queries,
             **({} if options.query_groups is None else {"group_detr": options.query_groups}),
         )
-        segments = task.has_masks
-        training = package.config.SegmentationTrainConfig if segments else package.config.TrainConfig
-        how = training(dataset_dir=".", output_dir=".")
-        self.model = package.lwdetr.build_model_from_config(config, how)
+        train_config = (
+            package.config.SegmentationTrainConfig if task.has_masks else package.config.TrainConfig
+        )
+        training = train_config(dataset_dir=".", output_dir=".")
+        self.model = package.lwdetr.build_model_from_config(config, training)
         for key, parameter in self.model.named_parameters():
-            if key.endswith("mask_token"):  # of DINOv2's own training; nothing reads it here
+            if key.endswith("mask_token"):  # used by DINOv2's own training only
                 parameter.requires_grad_(False)
-        self._patches, self._published_queries = side // plain.patch_size, plain.num_queries
-        # In a list, so that it is no part of the network.
-        self._criterion = [package.lwdetr.build_criterion_from_config(config, how)[0]]
+        self._patches, self._published_queries = side // defaults.patch_size, defaults.num_queries
+        # In a list, so that it is not a submodule of the network.
+        self._criterion = [package.lwdetr.build_criterion_from_config(config, training)[0]]
         self._as_graph = False
         self.outputs = (
             OutputSpec(name="scores", role="scores", activation="logits"),
@@ -95,33 +98,33 @@ class RFDETR(Network):
                 "max_detections": min(options.max_detections, config.num_queries),
             },
         )
-        trunk = "model.backbone"
-        rest = [f"model.{n}" for n, _ in self.model.named_children() if n != "backbone"]
-        bare = [f"model.{n}" for n, _ in self.model.named_parameters(recurse=False)]
-        self.stages = {"backbone": (trunk,), "head": (*rest, *bare)}
+        backbone = "model.backbone"
+        modules = [f"model.{n}" for n, _ in self.model.named_children() if n != "backbone"]
+        parameters = [f"model.{n}" for n, _ in self.model.named_parameters(recurse=False)]
+        self.stages = {"backbone": (backbone,), "head": (*modules, *parameters)}
         self.feature_layers = ()
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Scores, boxes and masks, as the class says."""
+        """Return scores, boxes and, for segmentation, masks; see the class."""
         if self._as_graph:
             boxes, logits, *masks = self.model(inputs[0])
             return (logits, boxes, *masks)
-        found = self.model(inputs[0])
-        answers = found["pred_logits"], found["pred_boxes"]
-        return (*answers, found["pred_masks"]) if self.task.has_masks else answers
+        predicted = self.model(inputs[0])
+        outputs = predicted["pred_logits"], predicted["pred_boxes"]
+        return (*outputs, predicted["pred_masks"]) if self.task.has_masks else outputs
 
     def for_export(self) -> nn.Module:
-        """A copy on the package's own way for graphs: no padding masks, positions computed once."""
-        twin = copy.deepcopy(self).eval()
-        twin._as_graph = True
-        twin.model.export()
-        return twin
+        """Return a copy in the package's export mode: without padding masks, with precomputed positions."""
+        exported = copy.deepcopy(self).eval()
+        exported._as_graph = True
+        exported.model.export()
+        return exported
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """`label_loss`, `box_loss`, `giou_loss` and, for segmentation, `mask_loss` and `dice_loss`.
+        """Return `label_loss`, `box_loss`, `giou_loss` and, for segmentation, `mask_loss` and `dice_loss`.
 
         Source:
-            The package's SetCriterion with its weights, summed over the layers of the decoder.
+            The package's SetCriterion with its weights, summed over the decoder's layers.
         """
         image = inputs[0]
         side = image.new_tensor([image.shape[3], image.shape[2]] * 2)
@@ -129,15 +132,15 @@ class RFDETR(Network):
         for target in targets:
             row = {
                 "labels": target["labels"].to(image.device),
-                "boxes": to_centres(target["boxes"].to(image)) / side,
+                "boxes": to_centers(target["boxes"].to(image)) / side,
             }
             if self.task.has_masks:
                 row["masks"] = target["masks"].to(image.device).bool()
             rows.append(row)
         criterion = self._criterion[0].to(image.device).train(self.training)
-        found = criterion(self.model(image), rows)
+        losses = criterion(self.model(image), rows)
         parts: dict[str, Tensor] = {}
-        for name, value in found.items():
+        for name, value in losses.items():
             weight = criterion.weight_dict.get(name)
             if weight is None:
                 continue
@@ -146,34 +149,34 @@ class RFDETR(Network):
         return parts
 
     def aliases(self, name: str) -> Sequence[str]:
-        """The package's files leave our `model.` out."""
+        """Return the names in the package's files, without `model.`."""
         return (name, name.removeprefix("model."))
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """The tensors of a file, as this network's size and queries take them.
+        """Return the tensors of a file, adapted to this network's input size and number of queries.
 
-        The package's own files hold the arguments of their training beside them. Positions learned at another
-        size are interpolated; of more queries, the first of each group are kept.
+        The package's own files contain training arguments too. Positional embeddings of another size are
+        interpolated; of more queries, the first of each group are kept.
         """
         with torch.serialization.safe_globals([argparse.Namespace]):
             state = read_state_dict(path)
         from rfdetr.models.weights import interpolate_position_embeddings
 
         interpolate_position_embeddings(state, self._patches)
-        own = len(self.model.query_feat.weight)
-        for name in [n for n in state if n.endswith(QUERY_TENSORS) and len(state[n]) != own]:
+        query_count = len(self.model.query_feat.weight)
+        for name in [n for n in state if n.endswith(QUERY_TENSORS) and len(state[n]) != query_count]:
             rows = state[name]
-            if len(rows) % self._published_queries == 0:  # group after group
+            if len(rows) % self._published_queries == 0:  # one group after the other
                 groups = rows.reshape(-1, self._published_queries, rows.shape[1])
                 state[name] = groups[: self.model.group_detr, : self.model.num_queries].flatten(0, 1)
         return state
 
 
 def import_rfdetr() -> Any:
-    """The parts of the package that are used, with its messages kept quiet.
+    """Return the used modules of the package, with its log messages suppressed.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: the package is not installed.
     """
     try:
         with warnings.catch_warnings():
@@ -198,7 +201,7 @@ def config_name(name: str) -> str:
 
 
 def default_weights(name: str) -> tuple[Path, ...]:
-    """Roboflow's COCO weights of one architecture, from torch's hub cache or downloaded into it."""
+    """Return Roboflow's COCO weights, downloaded if they are not in torch's hub cache."""
     import_rfdetr()
     from rfdetr.assets.model_weights import ModelWeights
 

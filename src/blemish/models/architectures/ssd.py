@@ -1,8 +1,8 @@
-"""SSD: one look at the image, boxes from maps of falling size.
+"""SSD: a one-stage detector with boxes from maps of decreasing size.
 
-Three maps of a backbone (layer2, layer3 and layer4 of a ResNet-50: 38, 19 and 10 cells for 300 px) and
-three auxiliary ones (5, 3, 1). At every cell two 3 x 3 convolutions say, for each default box, four
-offsets and a score a label; background stands before the labels and never leaves this file.
+It uses three maps of a backbone (layer2, layer3 and layer4 of a ResNet-50: 38, 19 and 10 cells for 300 px)
+and three auxiliary ones (5, 3 and 1). At every cell, two 3 x 3 convolutions predict four offsets and one
+score per label for each default box. Background is an additional first label inside this module only.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from torch.nn import functional
 from blemish.config.detector_options import DetectorOptions, SSDOptions
 from blemish.errors import BadRecipe
 from blemish.model_file import DecoderSpec, OutputSpec
-from blemish.models._anchors import boxes_a_cell, clip, decode, default_boxes, encode, match, to_corners
+from blemish.models._anchors import boxes_per_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models._image_level import stages_of
 from blemish.models._network import Network
 from blemish.models._weights import RESNET_FILES, from_timm, from_torchvision
 from blemish.models.architectures import torchvision_backbone
 from blemish.structures import Task
 
-REDUCTIONS = (8, 16, 32)
-OF_TORCHVISION = "torchvision/"
-HEAD_STD = 0.01  # of a head's first weights, as in RetinaNet and Faster R-CNN
+STRIDES = (8, 16, 32)  # of the backbone's maps
+TORCHVISION_PREFIX = "torchvision/"
+HEAD_STD = 0.01  # of a head's initial weights, as in RetinaNet and Faster R-CNN
 AUXILIARY_CHANNELS = (512, 256, 256)
 
 
 class SSD(Network):
-    """Single-shot detection on any backbone of timm or torchvision that gives maps at strides 8, 16 and 32.
+    """SSD on any backbone of timm or torchvision that has maps at strides 8, 16 and 32.
 
-    Outputs are `scores` (b, n, L), the softmax over background and labels without background, and
+    Outputs are `scores` (b, n, L), the softmax over background and labels without the background, and
     `boxes` (b, n, 4), corners in network pixels, clipped to the input.
     """
 
@@ -53,41 +53,40 @@ class SSD(Network):
         self.auxiliary = nn.ModuleList()
         with torch.no_grad():
             maps_hw = _maps_hw(self.backbone, size_hw)
-        for wide in AUXILIARY_CHANNELS:
-            shorter = min(maps_hw[-1])
-            # 3 x 3 without border brings the last map from 3 cells to 1.
-            border = 0 if shorter == 3 else 1
-            # A single cell stays one by a stride of 1 too. By 2, torch's backward pass in bfloat16 on a CPU
-            # leaves the gradient of those weights uninitialised that see nothing but border.
-            down, along = (1 if border == 0 or side == 1 else 2 for side in maps_hw[-1])
-            self.auxiliary.append(_auxiliary(channels[-1], wide, (down, along), border))
-            height = (maps_hw[-1][0] + 2 * border - 3) // down + 1
-            width = (maps_hw[-1][1] + 2 * border - 3) // along + 1
+        for width_out in AUXILIARY_CHANNELS:
+            # 3 x 3 without padding reduces a map of 3 cells to 1.
+            padding = 0 if min(maps_hw[-1]) == 3 else 1
+            # A map of one cell keeps it with stride 1. With stride 2, torch's backward pass in bfloat16 on a CPU
+            # leaves the gradient of weights that cover padding only uninitialized.
+            stride_y, stride_x = (1 if padding == 0 or side == 1 else 2 for side in maps_hw[-1])
+            self.auxiliary.append(_auxiliary_block(channels[-1], width_out, (stride_y, stride_x), padding))
+            height = (maps_hw[-1][0] + 2 * padding - 3) // stride_y + 1
+            width = (maps_hw[-1][1] + 2 * padding - 3) // stride_x + 1
             maps_hw.append((height, width))
-            channels.append(wide)
+            channels.append(width_out)
         self.maps_hw = tuple(maps_hw)
-        counts = boxes_a_cell(options.aspect_ratios)
+        counts = boxes_per_cell(options.aspect_ratios)
         self.offset_heads = nn.ModuleList(
             nn.Conv2d(c, 4 * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
         )
         self.score_heads = nn.ModuleList(
             nn.Conv2d(c, (label_count + 1) * a, 3, padding=1) for c, a in zip(channels, counts, strict=True)
         )
-        _start(self.auxiliary)
+        _initialize(self.auxiliary)
         for head in (*self.offset_heads, *self.score_heads):
-            # Maps of some backbones reach 35: with larger weights everything begins as surely wrong.
+            # Maps of some backbones reach 35; larger weights would start with saturated scores.
             nn.init.normal_(head.weight, std=HEAD_STD)
             nn.init.zeros_(head.bias)
         anchors = default_boxes(maps_hw, size_hw, options.scales, options.aspect_ratios)
-        self.answer_from(anchors, options, options.nms_iou)
+        self.set_anchors(anchors, options, options.nms_iou)
         self.feature_layers = tuple(f"backbone.{name}" for name in layers)
         self.stages = {
             **_stages(self.backbone),
             "head": ("auxiliary", "offset_heads", "score_heads"),
         }
 
-    def answer_from(self, anchors: Tensor, options: DetectorOptions, nms_iou: float) -> None:
-        """Keep (n, 4) default boxes, and say what is put out of them and how it is decoded."""
+    def set_anchors(self, anchors: Tensor, options: DetectorOptions, nms_iou: float) -> None:
+        """Register the (n, 4) default boxes, and declare outputs and decoder."""
         self.anchors: Tensor
         self.register_buffer("anchors", anchors, persistent=False)
         self.outputs = (
@@ -104,13 +103,13 @@ class SSD(Network):
         )
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Files of backbones leave `backbone.` out, and where timm flattened `blocks.3` they have a dot."""
-        bare = name.removeprefix("backbone.")
-        first, dot, rest = bare.partition(".")
-        return (name, bare, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
+        """Return the names in files of backbones: without `backbone.`, and with `blocks.3` where timm has `blocks_3`."""
+        plain = name.removeprefix("backbone.")
+        first, dot, rest = plain.partition(".")
+        return (name, plain, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
 
     def heads(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (b, n, 1 + L), background first, and offsets (b, n, 4), for (b, 3, h, w)."""
+        """Return logits (b, n, 1 + L), background first, and offsets (b, n, 4), of images (b, 3, h, w)."""
         maps = list(self.backbone(image))
         for block in self.auxiliary:
             maps.append(block(maps[-1]))
@@ -121,20 +120,20 @@ class SSD(Network):
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Scores (b, n, L) and boxes (b, n, 4), as the class says; never in half, which misses by pixels."""
+        """Return scores (b, n, L) and boxes (b, n, 4); at least float32, because float16 boxes are off by pixels."""
         logits, offsets = self.heads(inputs[0])
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        scores = logits.to(wide).softmax(-1)[..., 1:]
-        boxes = decode(offsets.to(wide), self.anchors.to(wide), self.variances)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        scores = logits.to(dtype).softmax(-1)[..., 1:]
+        boxes = decode(offsets.to(dtype), self.anchors.to(dtype), self.variances)
         return scores, clip(boxes, self.inputs[0].size_hw)
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """`box_loss` and `label_loss`; see `multibox_loss`."""
+        """Return `box_loss` and `label_loss`; see `multibox_loss`."""
         logits, offsets = self.heads(inputs[0])
         anchors = self.anchors.float()
         corners = to_corners(anchors)
         matched = [match(t["boxes"].float(), corners, self.match_iou) for t in targets]
-        wanted = [
+        targets_encoded = [
             encode(_rows_of(t["boxes"].float(), m), anchors, self.variances)
             for t, m in zip(targets, matched, strict=True)
         ]
@@ -142,22 +141,24 @@ class SSD(Network):
             torch.where(m >= 0, _rows_of(t["labels"], m) + 1, 0)
             for t, m in zip(targets, matched, strict=True)
         ]
-        return multibox_loss(logits, offsets, torch.stack(labels), torch.stack(wanted), self.neg_pos_ratio)
+        return multibox_loss(
+            logits, offsets, torch.stack(labels), torch.stack(targets_encoded), self.neg_pos_ratio
+        )
 
 
 def multibox_loss(
-    logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor, neg_pos_ratio: float
+    logits: Tensor, offsets: Tensor, labels: Tensor, box_targets: Tensor, neg_pos_ratio: float
 ) -> dict[str, Tensor]:
-    """The two parts of SSD's loss.
+    """Return the two parts of SSD's loss.
 
     Args:
         logits: (b, n, 1 + L), background first.
         offsets: (b, n, 4).
         labels: (b, n) int64, 0 for background.
-        wanted: (b, n, 4) encoded truths, read only where a label stands.
-        neg_pos_ratio: background boxes learned from, a positive box of the same image: those
-            with the largest loss. An image without any truth gives as many as one with one positive
-            box would, so that clean images teach too.
+        box_targets: (b, n, 4) encoded ground truths; only rows with a label are read.
+        neg_pos_ratio: background boxes in the loss per positive box of the same image: those with
+            the largest loss. An image without ground truth counts as one with one positive box, so that clean
+            images contribute.
 
     Returns:
         `box_loss`: smooth L1 summed over positives; `label_loss`: cross-entropy summed over positives and
@@ -165,18 +166,20 @@ def multibox_loss(
         the inputs are.
 
     Source:
-        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss where every image has a truth.
+        SSD, equations 1 to 3; equals torchvision's SSD.compute_loss if every image has a ground truth.
     """
     logits, offsets = logits.float(), offsets.float()  # sums over thousands of boxes overflow half floats
     positive = labels > 0
     count = positive.sum().clamp(min=1)
-    box_loss = functional.smooth_l1_loss(offsets[positive], wanted[positive], reduction="sum")
-    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
-    hardness = each.detach().masked_fill(positive, -torch.inf)
+    box_loss = functional.smooth_l1_loss(offsets[positive], box_targets[positive], reduction="sum")
+    label_losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(
+        labels
+    )
+    hardness = label_losses.detach().masked_fill(positive, -torch.inf)
     rank = hardness.argsort(1, descending=True).argsort(1)
     quota = neg_pos_ratio * positive.sum(1, keepdim=True).clamp(min=1)
     negative = (rank < quota) & ~positive
-    return {"box_loss": box_loss / count, "label_loss": each[positive | negative].sum() / count}
+    return {"box_loss": box_loss / count, "label_loss": label_losses[positive | negative].sum() / count}
 
 
 def build(name: str, *, task: Task, label_count: int, options: SSDOptions) -> SSD:
@@ -186,16 +189,16 @@ def build(name: str, *, task: Task, label_count: int, options: SSDOptions) -> SS
 
 def default_weights(name: str, *, backbone: str = "resnet50") -> tuple[Path, ...]:
     """Return the ImageNet weights of the backbone: torchvision's for a ResNet, whose keys are timm's; else timm's."""
-    if backbone.startswith(OF_TORCHVISION):
+    if backbone.startswith(TORCHVISION_PREFIX):
         return torchvision_backbone.default_weights(backbone)
     files = RESNET_FILES.get(backbone)
     return (from_torchvision(*files) if files else from_timm(backbone),)
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
-    """A network cut to its maps at strides 8, 16 and 32; their channels, and who gives them."""
-    if name.startswith(OF_TORCHVISION):
-        maps = torchvision_backbone.FeatureMaps(name, REDUCTIONS)
+    """Return a network that gives its maps at strides 8, 16 and 32, their channels, and the names of their layers."""
+    if name.startswith(TORCHVISION_PREFIX):
+        maps = torchvision_backbone.FeatureMaps(name, STRIDES)
         return maps, maps.channels, [f"features.{at}" for at in maps.taken]
     import timm
 
@@ -204,24 +207,25 @@ def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
 
         raise UnknownName("backbone", name, timm.list_models(), where="model.options.backbone")
     try:
-        with torch.device("meta"):  # only asked where its maps are
+        with torch.device("meta"):  # only the strides of its maps are read
             reductions = timm.create_model(name, features_only=True).feature_info.reduction()
-        taken = [reductions.index(r) for r in REDUCTIONS]
+        taken = [reductions.index(r) for r in STRIDES]
     except (RuntimeError, ValueError, AttributeError) as error:
         raise BadRecipe(
-            f"model.options.backbone: {name} gives no maps at strides 8, 16 and 32; "
-            "take a convolutional one, such as resnet50"
+            f"model.options.backbone: {name} has no maps at strides 8, 16 and 32. Use a convolutional one, such "
+            "as resnet50.",
+            reason="unsuitable-backbone",
         ) from error
-    body = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
+    backbone = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
     return (
-        body,
-        list(body.feature_info.channels()),
-        [n.replace(".", "_") for n in body.feature_info.module_name()],
+        backbone,
+        list(backbone.feature_info.channels()),
+        [n.replace(".", "_") for n in backbone.feature_info.module_name()],
     )
 
 
 def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
-    """The sizes of a backbone's maps, asked of it: every family rounds in its own way."""
+    """Return the sizes of a backbone's maps by running it: every family rounds in its own way."""
     was = backbone.training
     backbone.eval()
     maps = backbone(torch.zeros(1, 3, *size_hw))
@@ -229,16 +233,16 @@ def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, i
     return [(int(x.shape[2]), int(x.shape[3])) for x in maps]
 
 
-def _auxiliary(channels: int, wide: int, stride_hw: tuple[int, int], border: int) -> nn.Sequential:
+def _auxiliary_block(channels: int, width: int, stride_hw: tuple[int, int], padding: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, wide // 2, 1),
+        nn.Conv2d(channels, width // 2, 1),
         nn.ReLU(inplace=True),
-        nn.Conv2d(wide // 2, wide, 3, stride=stride_hw, padding=border),
+        nn.Conv2d(width // 2, width, 3, stride=stride_hw, padding=padding),
         nn.ReLU(inplace=True),
     )
 
 
-def _start(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.xavier_uniform_(part.weight)
@@ -247,7 +251,7 @@ def _start(module: nn.Module) -> None:
 
 
 def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The backbone's own stages, what stands before the first block of a ResNet as `stem`."""
+    """Return the stages of the backbone; the layers before the first block of a ResNet are the `stem`."""
     stages: dict[str, tuple[str, ...]] = {}
     for name, prefixes in stages_of(backbone).items():
         stage = "stem" if name in ("conv1", "bn1") else name
@@ -256,13 +260,13 @@ def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _rows(maps: Tensor, columns: int) -> Tensor:
-    """(b, h * w * a, columns) from (b, a * columns, h, w): cell by cell, the boxes of a cell together."""
+    """Return (b, h * w * a, columns) of (b, a * columns, h, w): cell by cell, the boxes of a cell together."""
     batch, _, height, width = maps.shape
     return maps.view(batch, -1, columns, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, columns)
 
 
 def _rows_of(values: Tensor, matched: Tensor) -> Tensor:
-    """`values` of the matched truth, anything where there is none."""
+    """Return the `values` of the matched ground truth; arbitrary rows for background."""
     if len(values) == 0:
         return values.new_zeros((len(matched), *values.shape[1:]))
     return values[matched.clamp(min=0)]

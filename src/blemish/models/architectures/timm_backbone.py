@@ -1,4 +1,4 @@
-"""Backbones from timm with a head of one's own: `resnet18`, `resnet50` and any `timm/<name>`."""
+"""timm backbones with Blemish's head: `resnet18`, `resnet50` and any `timm/<name>`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_resnet(name: str, *, task: Task, label_count: int, options: ImageOptio
     """Return a timm ResNet with random weights; its stages are `stem`, `layer1` to `layer4`, and `head`."""
     if name == "resnet18" and options.head is None:
         options = options.model_copy(update={"head": RESNET18_HEAD})
-    backbone = _timm(name, None)
+    backbone = _create_backbone(name, None)
     last = f"layer4.{len(backbone.layer4) - 1}"
     return ImageNetwork(
         backbone,
@@ -37,14 +37,14 @@ def build_resnet(name: str, *, task: Task, label_count: int, options: ImageOptio
 
 def build_timm(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
     """Return any timm network with random weights; its stages are the children of the backbone, one per block."""
-    bare = name.removeprefix("timm/")
-    _check_known(bare)
+    timm_name = name.removeprefix("timm/")
+    _check_name(timm_name)
     timm = _import_timm()
-    card = timm.get_pretrained_cfg(bare)
+    card = timm.get_pretrained_cfg(timm_name)
     size_hw = options.size_hw("image", tuple(card.input_size[1:]) if card else (224, 224))
-    backbone = _timm(bare, size_hw)
+    backbone = _create_backbone(timm_name, size_hw)
     info = getattr(backbone, "feature_info", None)
-    tokens = hasattr(backbone, "patch_embed")  # token maps are no feature maps
+    has_tokens = hasattr(backbone, "patch_embed")  # tokens are not feature maps
     spec = image_input(
         options,
         size_hw=size_hw,
@@ -58,7 +58,7 @@ def build_timm(name: str, *, task: Task, label_count: int, options: ImageOptions
         options=options,
         inputs=(spec,),
         stages=stages_of(backbone),
-        feature_layers=() if tokens or not info else (info[-1]["module"],),
+        feature_layers=() if has_tokens or not info else (info[-1]["module"],),
     )
 
 
@@ -82,22 +82,22 @@ def _import_timm() -> Any:
     return timm
 
 
-def _check_known(bare: str) -> None:
+def _check_name(timm_name: str) -> None:
     timm = _import_timm()
-    if not timm.is_model(bare.partition(".")[0]):
-        raise UnknownName("timm architecture", bare, timm.list_models())
+    if not timm.is_model(timm_name.partition(".")[0]):
+        raise UnknownName("timm architecture", timm_name, timm.list_models())
 
 
-def _timm(bare: str, size_hw: tuple[int, int] | None) -> Any:
-    """Timm's backbone without its classifier and with random weights."""
+def _create_backbone(timm_name: str, size_hw: tuple[int, int] | None) -> Any:
+    """Return timm's network without its classifier and with random weights."""
     timm = _import_timm()
     backbone: nn.Module
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if size_hw is not None:
-            try:  # transformers fix their size when built; convolutional networks do not take the word
-                return timm.create_model(bare, pretrained=False, num_classes=0, img_size=size_hw)
+            try:  # transformers have a fixed input size; convolutional networks do not accept the argument
+                return timm.create_model(timm_name, pretrained=False, num_classes=0, img_size=size_hw)
             except TypeError:
                 pass
-        backbone = timm.create_model(bare, pretrained=False, num_classes=0)
+        backbone = timm.create_model(timm_name, pretrained=False, num_classes=0)
     return backbone

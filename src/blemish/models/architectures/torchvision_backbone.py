@@ -1,4 +1,4 @@
-"""Classification backbones of torchvision, `torchvision/<name>`: for weights that come in its layout."""
+"""torchvision's classification backbones, `torchvision/<name>`, for weights with torchvision's keys."""
 
 from __future__ import annotations
 
@@ -17,40 +17,47 @@ from blemish.structures import Task
 
 
 class PooledFeatures(nn.Module):
-    """A torchvision network's `features`, averaged over the map."""
+    """The `features` of a torchvision network with average pooling."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
         self.features = features
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, 3, h, w) to (b, channels)."""
+        """Return (b, channels) features of images (b, 3, h, w)."""
         pooled: Tensor = self.features(x).mean((2, 3))
         return pooled
 
 
 class FeatureMaps(nn.Module):
-    """Maps from the middle of a torchvision network: the last at each of some strides.
+    """The feature maps of a torchvision network at given strides, the last one of each stride.
+
+    Args:
+        name: `torchvision/NAME`.
+        strides: pixels of the input per cell.
 
     Raises:
-        BadRecipe: the network has none at one of them.
+        BadRecipe: the network has no map at one of the strides ("bad-recipe.unsuitable-backbone").
     """
 
     def __init__(self, name: str, strides: Sequence[int]) -> None:
         super().__init__()
         features = _features(name)
         side = 32 * max(strides)
-        with torch.device("meta"):  # only asked where its maps are
+        with torch.device("meta"):  # only the shapes of its maps are read
             shapes = _shapes(_features(name), torch.zeros(1, 3, side, side))
-        found = {side // shape[2]: (at, shape[1]) for at, shape in enumerate(shapes)}
-        if missing := [s for s in strides if s not in found]:
-            raise BadRecipe(f"{name} gives no map at stride {missing[0]}; take another backbone")
-        self.taken = tuple(found[s][0] for s in strides)
-        self.channels = [found[s][1] for s in strides]
+        by_stride = {side // shape[2]: (at, shape[1]) for at, shape in enumerate(shapes)}
+        if missing := [s for s in strides if s not in by_stride]:
+            raise BadRecipe(
+                f"model.options.backbone: {name} has no map at stride {missing[0]}. Use another backbone.",
+                reason="unsuitable-backbone",
+            )
+        self.taken = tuple(by_stride[s][0] for s in strides)
+        self.channels = [by_stride[s][1] for s in strides]
         self.features = features[: self.taken[-1] + 1]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps, the finest first, from (b, 3, h, w)."""
+        """Return the maps of images (b, 3, h, w), the largest first."""
         maps = []
         for at, layer in enumerate(self.features):
             x = layer(x)
@@ -60,8 +67,8 @@ class FeatureMaps(nn.Module):
 
 
 def default_weights(name: str) -> tuple[Path, ...]:
-    """Torchvision's newest file for `torchvision/NAME`, from the hub cache or downloaded."""
-    published = models.get_model_weights(_bare(name)).DEFAULT
+    """Return torchvision's newest weights, downloaded if they are not in the hub cache."""
+    published = models.get_model_weights(_plain_name(name)).DEFAULT
     return (from_torchvision(published.url.rpartition("/")[2]),)
 
 
@@ -83,15 +90,18 @@ def build(name: str, *, task: Task, label_count: int, options: ImageOptions) -> 
 
 
 def _features(name: str) -> nn.Sequential:
-    """The convolutions of a classifier, with random weights."""
-    features = getattr(models.get_model(_bare(name), weights=None), "features", None)
+    """Return the convolutional part of a classifier, with random weights."""
+    features = getattr(models.get_model(_plain_name(name), weights=None), "features", None)
     if not isinstance(features, nn.Sequential):
-        raise BadRecipe(f"{name} has no `features`; take it from timm, as timm/{_bare(name)}")
+        raise BadRecipe(
+            f"{name} has no `features`. Use timm's version, timm/{_plain_name(name)}.",
+            reason="unsuitable-backbone",
+        )
     return features
 
 
 def _shapes(features: nn.Sequential, x: Tensor) -> list[tuple[int, ...]]:
-    """The shape after each layer."""
+    """Return the shape after each layer."""
     shapes = []
     for layer in features:
         x = layer(x)
@@ -99,15 +109,15 @@ def _shapes(features: nn.Sequential, x: Tensor) -> list[tuple[int, ...]]:
     return shapes
 
 
-def _bare(name: str) -> str:
-    bare = name.removeprefix("torchvision/")
+def _plain_name(name: str) -> str:
+    plain = name.removeprefix("torchvision/")
     known = models.list_models(module=models)
-    if bare not in known:
-        raise UnknownName("torchvision architecture", bare, known)
-    return bare
+    if plain not in known:
+        raise UnknownName("torchvision architecture", plain, known)
+    return plain
 
 
 def _width(features: nn.Module) -> int:
-    """Channels that come out of the last convolution."""
+    """Return the number of output channels of the last convolution."""
     convolutions = [m for m in features.modules() if isinstance(m, nn.Conv2d)]
     return int(convolutions[-1].out_channels)

@@ -1,8 +1,8 @@
-"""YOLOv8 and YOLO11 from Ultralytics: its modules, weights and losses, on Blemish's own path to boxes.
+"""YOLOv8 and YOLO11: Ultralytics' modules, weights and losses, with Blemish's own decoding.
 
-Ultralytics is an extra of its own, because it is AGPL-3.0: whoever gives away a program or offers a service
-with it must offer its source under the same terms. Nothing of it runs in prediction: the graph and the
-`dense` decoder need neither it nor torch.
+Ultralytics is the separate extra `yolo` because it is AGPL-3.0: distributors of a program and operators of a
+service that uses it must offer the source under the same terms. Prediction does not use it: the graph and the
+`dense` decoder need neither Ultralytics nor torch.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from blemish.models._weights import published
 from blemish.structures import Task
 
 WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
-COARSEST = 32  # pixels of the network's last stride
+MAX_STRIDE = 32  # pixels of the input per cell of the last map
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # Ultralytics' defaults
 
 
 class YOLO(Network):
     """An anchor-free one-stage detector, with mask prototypes for segmentation.
 
-    The one output of role `combined` is (b, 4 + L [+ 32], n): centre and size in network pixels, a
-    probability a label, and for segmentation the weights of 32 prototypes (b, 32, h / 4, w / 4).
+    The output of role `combined` is (b, 4 + L [+ 32], n): center and size in network pixels, one probability
+    per label, and for segmentation the weights of 32 prototypes (b, 32, h / 4, w / 4).
     """
 
     owns_loss = True
@@ -48,10 +48,12 @@ class YOLO(Network):
         self.task, self.label_count = task, label_count
         spec = options.input_spec((640, 640), "letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.inputs = (spec,)
-        if any(side % COARSEST for side in spec.size_hw):
+        if any(side % MAX_STRIDE for side in spec.size_hw):
             raise BadRecipe(
-                f"model.input_size: {name} takes sides that are multiples of {COARSEST} px, "
-                f"such as {' x '.join(str(max(round(s / COARSEST), 1) * COARSEST) for s in spec.size_hw)}"
+                f"model.input_size: {name} needs sides that are multiples of {MAX_STRIDE} pixels, such as "
+                f"{' x '.join(str(max(round(s / MAX_STRIDE), 1) * MAX_STRIDE) for s in spec.size_hw)}; got "
+                f"{' x '.join(map(str, spec.size_hw))}",
+                reason="unsuitable-input-size",
             )
         build = ultralytics.SegmentationModel if task.has_masks else ultralytics.DetectionModel
         self.model = build(f"{name}.yaml", nc=label_count, verbose=False)
@@ -85,16 +87,16 @@ class YOLO(Network):
             },
         )
         layers = len(self.model.model)
-        trunk = len(self.model.yaml["backbone"])
+        backbone = len(self.model.yaml["backbone"])
         self.stages = {
-            "backbone": tuple(f"model.model.{i}" for i in range(trunk)),
-            "neck": tuple(f"model.model.{i}" for i in range(trunk, layers - 1)),
+            "backbone": tuple(f"model.model.{i}" for i in range(backbone)),
+            "neck": tuple(f"model.model.{i}" for i in range(backbone, layers - 1)),
             "head": (f"model.model.{layers - 1}",),
         }
-        self.feature_layers = (f"model.model.{trunk - 1}",)
+        self.feature_layers = (f"model.model.{backbone - 1}",)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Candidates and, for segmentation, prototypes, as the class says."""
+        """Return candidates and, for segmentation, prototypes; see the class."""
         raw = self._raw(inputs[0])
         sides = self.model.model[-1].dfl(raw["boxes"])  # (b, 4, n): left, top, right, bottom in cells
         low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
@@ -105,7 +107,7 @@ class YOLO(Network):
         return torch.cat([*parts, raw["mask_coefficient"]], 1), raw["proto"]
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """`box_loss`, `label_loss`, `distribution_loss` and, for segmentation, `mask_loss`.
+        """Return `box_loss`, `label_loss`, `distribution_loss` and, for segmentation, `mask_loss`.
 
         Source:
             Ultralytics' v8DetectionLoss and v8SegmentationLoss with their default gains.
@@ -130,35 +132,35 @@ class YOLO(Network):
         return {"box_loss": box, "label_loss": label, "distribution_loss": distribution}
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Ultralytics' files leave our `model.` out."""
+        """Return the names in Ultralytics' files, without `model.`."""
         return (name, name.removeprefix("model."))
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """The tensors of a file, Ultralytics' own `.pt` included."""
+        """Return the tensors of a weights file, also of Ultralytics' own `.pt`."""
         return read_checkpoint(path) if path.suffix == ".pt" else read_state_dict(path)
 
     def _raw(self, image: Tensor) -> dict[str, Any]:
-        """What the head gives before decoding, the same in training and evaluation."""
+        """Return the outputs of the head before decoding, the same in training and evaluation."""
         *body, head = self.model.model
-        kept: list[Tensor | None] = []
+        saved: list[Tensor | None] = []
         x: Any = image
         for layer in body:
-            x = layer(_inputs_of(layer, x, kept))
-            kept.append(x if layer.i in self.model.save else None)
-        maps = _inputs_of(head, x, kept)
+            x = layer(_inputs_of(layer, x, saved))
+            saved.append(x if layer.i in self.model.save else None)
+        maps = _inputs_of(head, x, saved)
         raw: dict[str, Any] = head.forward_head(maps, **head.one2many)
         if self.task.has_masks:
             raw["proto"] = head.proto(maps[0])
         return raw
 
     def _batch(self, image: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The truths as Ultralytics' losses take them: all of a batch in one, shares of the input."""
+        """Return the ground truth of a batch as Ultralytics' losses expect it: concatenated, as shares of the input."""
         height, width = image.shape[2:]
         boxes = torch.cat([t["boxes"] for t in targets]).to(image)
         side = boxes.new_tensor([width, height])
-        owner = torch.cat([torch.full((len(t["boxes"]),), float(i)) for i, t in enumerate(targets)])
+        batch_index = torch.cat([torch.full((len(t["boxes"]),), float(i)) for i, t in enumerate(targets)])
         return {
-            "batch_idx": owner.to(image),
+            "batch_idx": batch_index.to(image),
             "cls": torch.cat([t["labels"] for t in targets]).to(image),
             "bboxes": torch.cat(
                 ((boxes[:, :2] + boxes[:, 2:]) / 2 / side, (boxes[:, 2:] - boxes[:, :2]) / side), 1
@@ -167,10 +169,10 @@ class YOLO(Network):
 
 
 def import_ultralytics() -> Any:
-    """Ultralytics' model module, without telemetry, installs at run time and its changes of the environment.
+    """Return Ultralytics' model module, with its telemetry and installations at run time switched off.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: Ultralytics is not installed.
     """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -184,35 +186,40 @@ def import_ultralytics() -> Any:
     finally:
         if threads is None:
             os.environ.pop("OMP_NUM_THREADS", None)
-    dict.__setitem__(SETTINGS, "sync", False)  # for this process; the user's file of settings stays
+    dict.__setitem__(
+        SETTINGS, "sync", False
+    )  # in this process only; the user's settings file does not change
     return tasks
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of an Ultralytics `.pt`, read in a process of its own that knows only harmless classes.
+    """Return the tensors of an Ultralytics `.pt`, read in a separate process that allows only harmless classes.
 
     Raises:
-        BadWeights: unreadable, or it holds anything else.
+        BadWeights: the file is unreadable, or contains other objects ("bad-weights.unreadable").
         MissingExtra: Ultralytics is not installed.
     """
     import_ultralytics()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "state.safetensors"
-        done = subprocess.run(  # noqa: S603  (our own interpreter and file)
+        process = subprocess.run(  # noqa: S603  (our own interpreter and file)
             [sys.executable, "-c", _READER, str(path), str(target)],
             env={**os.environ, "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"},
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode != 0 or not target.exists():
+        if process.returncode != 0 or not target.exists():
             raise BadWeights(
-                f"{path}: this is no checkpoint of Ultralytics that can be read safely; "
-                "save the model's state_dict() instead"
+                f"{path}: not an Ultralytics checkpoint that can be read safely; save the model's state_dict() "
+                "instead",
+                reason="unreadable",
             )
         from safetensors.torch import load
 
-        return dict(load(target.read_bytes()))  # no tensor may keep Windows from removing the file
+        return dict(
+            load(target.read_bytes())
+        )  # tensors that map the file would keep Windows from removing it
 
 
 _READER = """
@@ -227,8 +234,8 @@ save_file({name: tensor.float().contiguous() for name, tensor in state.items()},
 
 
 def default_weights(name: str) -> tuple[Path, ...]:
-    """Ultralytics' weights of one architecture, from torch's hub cache or downloaded into it."""
-    import_ultralytics()  # before anything is downloaded that nobody could use
+    """Return Ultralytics' COCO weights, downloaded if they are not in torch's hub cache."""
+    import_ultralytics()  # a missing extra is reported before anything is downloaded
     return (published(f"{name}.pt", f"{WEIGHTS_URL}{name}.pt"),)
 
 
@@ -237,17 +244,17 @@ def build(name: str, *, task: Task, label_count: int, options: YOLOOptions) -> Y
     return YOLO(name, task=task, label_count=label_count, options=options)
 
 
-def _inputs_of(layer: Any, last: Tensor, kept: Sequence[Tensor | None]) -> Any:
-    """What a layer reads: the last result, or earlier ones by number."""
+def _inputs_of(layer: Any, last: Tensor, saved: Sequence[Tensor | None]) -> Any:
+    """Return the inputs of a layer: the last output, or earlier ones by index."""
     if layer.f == -1:
         return last
     if isinstance(layer.f, int):
-        return kept[layer.f]
-    return [last if i == -1 else kept[i] for i in layer.f]
+        return saved[layer.f]
+    return [last if i == -1 else saved[i] for i in layer.f]
 
 
 def _masks(targets: Sequence[Mapping[str, Tensor]], prototypes: Tensor) -> Tensor:
-    """(n, h, w) float32 masks of a batch at the prototypes' size: 1 where at least half is covered."""
+    """Return (n, h, w) float32 masks of a batch at the prototypes' size: 1 where at least half is covered."""
     size = prototypes.shape[2:]
     masks = torch.cat([t["masks"] for t in targets]).to(prototypes.device, torch.float32)
     if len(masks) == 0:
