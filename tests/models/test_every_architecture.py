@@ -55,7 +55,7 @@ def noise(network, count=2, seed=0):
 
 
 def with_spread(network):
-    """Return the network with statistics and scales like trained ones: fresh networks have constant outputs."""
+    """Return the network with statistics like trained ones: fresh networks have constant outputs."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith((".gamma", ".layer_scale")):  # ConvNeXt's begin at 1e-6

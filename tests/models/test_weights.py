@@ -73,7 +73,7 @@ def test_read_state_dict_does_not_execute_code(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "unreadable"), (b"no weights at all", "unsafe-pickle"), (pickle.dumps([1, 2]), "no-state-dict")],
+    [(b"", "unreadable"), (b"no weights at all", "unsafe-pickle"), (pickle.dumps([1, 2]), "unreadable")],
     ids=["empty", "text", "list"],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -82,6 +82,12 @@ def test_read_state_dict_refuses_other_files(tmp_path, content, reason, suffix):
     path.write_bytes(content)
     with raises(f"bad-weights.{'unreadable' if suffix == '.safetensors' else reason}", path.name):
         read_state_dict(path)
+
+
+def test_read_state_dict_refuses_a_checkpoint_without_state_dict(tmp_path):
+    torch.save({"epoch": 3, "model": [1, 2]}, tmp_path / "w.pth")
+    with raises("bad-weights.no-state-dict", "w.pth"):
+        read_state_dict(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("file", ["resnet50-19c8e357.pth", "resnet50-11ad3fa6.pth"])

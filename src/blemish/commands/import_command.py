@@ -74,7 +74,9 @@ def import_model(
         ),
     ] = None,
 ) -> None:
-    """Convert weights that were trained elsewhere to a model file; code in the weights file is never executed.
+    """Convert weights that were trained elsewhere to a model file.
+
+    Code in the weights file is never executed.
 
     Examples:
         blemish import yolo11n.pt --model yolo11n

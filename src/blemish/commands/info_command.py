@@ -150,8 +150,8 @@ def _certificate_text(certificate: ParityCertificate | None, file: ModelFile) ->
     if certificate.graph_digest != file.graph_digest:
         return "INVALID: this file was changed after it was certified"
     text = (
-        f"{certificate.decisions_changed} decisions changed on {certificate.images} images, largest difference "
-        f"{certificate.max_difference:.2g}"
+        f"{certificate.decisions_changed} decisions changed on {certificate.images} images, largest "
+        f"difference {certificate.max_difference:.2g}"
     )
     if certificate.metric_before is not None and certificate.metric_after is not None:
         text += f", {certificate.metric} {certificate.metric_before:.4f} -> {certificate.metric_after:.4f}"

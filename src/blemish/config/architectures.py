@@ -41,11 +41,12 @@ class Architecture:
         copyleft: whether `license` obliges users of a program or service to publish its source.
         input_size_hw: default height and width of the first input, in pixels.
         smallest: whether it represents its family in the quick tests.
-        example: a name that matches the pattern, for tests and documentation; `name` itself if it is no pattern.
+        example: a name that matches the pattern, for tests and documentation; `name` itself if it is no
+            pattern.
         extra: the optional dependency group that it needs in addition to `train`, or "".
         options: the class of its options; None if the builder declares them as keyword parameters.
-        weight_finder: a function, or "module:function", that returns the files of the default weights; None if
-            there are none.
+        weight_finder: a function, or "module:function", that returns the files of the default weights; None
+            if there are none.
     """
 
     name: str
@@ -178,7 +179,7 @@ def register(
 
     Example:
         >>> decorate = register(
-        ...     "doc-net", tasks=["classification"], summary="an example", license="MIT", builder="my.net:build"
+        ...     "doc-net", tasks=["classification"], summary="example", license="MIT", builder="my.net:build"
         ... )
         >>> describe("doc-net").tasks
         ('classification',)

@@ -1,7 +1,7 @@
 """Names that the checkpoints of other programs use for the tensors of a registered architecture. Torch-free.
 
-A plug-in in the entry-point group `blemish.architectures` calls `register_checkpoint_names`; the weights files
-of that program then load with `--weights FILE` and `blemish import`.
+A plug-in in the entry-point group `blemish.architectures` calls `register_checkpoint_names`; the weights
+files of that program then load with `--weights FILE` and `blemish import`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ def architecture_options(recipe: Recipe) -> RecipeOptions:
     """Return every option that a recipe sets for its architecture, wherever the recipe sets it.
 
     Example:
-        >>> recipe = Recipe.of({"model": {"input_size": 64, "options": {"depth": 2}}, "data": {"white_level": 4095}})
+        >>> model = {"input_size": 64, "options": {"depth": 2}}
+        >>> recipe = Recipe.of({"model": model, "data": {"white_level": 4095}})
         >>> dict(architecture_options(recipe).values)
         {'depth': 2, 'input_size': 64, 'white_level': 4095}
     """

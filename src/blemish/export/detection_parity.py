@@ -18,8 +18,8 @@ MAX_UNMATCHED_SHARE = 0.02
 def count_unmatched(before: Prediction, after: Prediction) -> tuple[int, int]:
     """Return the number of detections without a counterpart, and the number of all, of both predictions.
 
-    A counterpart has the same label, a box of IoU 0.99 or more, a score within 0.001, and a mask (if any) that
-    differs in at most one percent of the pixels. Thresholds are not applied.
+    A counterpart has the same label, a box of IoU 0.99 or more, a score within 0.001, and a mask (if any)
+    that differs in at most one percent of the pixels. Thresholds are not applied.
 
     Args:
         before: boxes or masks of one image.
@@ -37,7 +37,7 @@ def count_unmatched(before: Prediction, after: Prediction) -> tuple[int, int]:
 
 
 def exceeds_rounding(unmatched: int, detections: int) -> bool:
-    """Return whether more detections are unmatched than rounding explains: over 2 %, and more than one per side."""
+    """Return whether rounding cannot explain the unmatched detections: over 2 %, and more than one per side."""
     return unmatched > max(2, MAX_UNMATCHED_SHARE * detections)
 
 

@@ -48,7 +48,8 @@ def export_explanation(network: Network) -> tuple[bytes, int]:
         network.requires_grad_(False)
         with silence(), torch.no_grad():
             count = int(network(*example)[0].shape[1])
-            # The tracer takes equal sizes for the same symbol: a batch of 2 with 2 outputs would become fixed.
+            # The tracer takes equal sizes for the same symbol: a batch of 2 with 2 outputs would become
+            # fixed.
             batch = EXAMPLE_BATCH if count != EXAMPLE_BATCH else OTHER_BATCH
             example = tuple(array[:1].repeat(batch, 1, 1, 1) for array in example)
             arguments = (*example, torch.eye(max(count, batch), count)[:batch].to(example[0]))

@@ -1,8 +1,8 @@
 """Convert a graph to half precision: half the size, and faster on processors with 16-bit arithmetic.
 
 Only nodes that lead to a layer with weights compute in 16 bits. Nodes behind the last such layer stay in 32
-bits: box coordinates, scores and NMS need more than the 11 bits of a half float's mantissa (beyond 512 pixels,
-coordinates would have steps of half a pixel).
+bits: box coordinates, scores and NMS need more than the 11 bits of a half float's mantissa (beyond 512
+pixels, coordinates would have steps of half a pixel).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class _Conversion:
         return value is not None and value.dtype == self.single
 
     def _converted(self, value: Any, precision: Any, node: Any) -> Any:
-        """Return a value in another precision, for a node: a second initializer, or a cast before the node."""
+        """Return a value in another precision for a node: a second initializer, or a cast before the node."""
         if _is_initializer(value):
             return self._half_initializer(value)
         key = (id(value), precision, id(node.graph))

@@ -65,9 +65,9 @@ def import_weights(
     Raises:
         BadInput: no labels ("bad-input.no-labels"), or `output` is the weights file
             ("bad-input.output-is-source").
-        BadWeights: the file is unreadable, or file and network do not match tensor by tensor; the message lists
-            all differences ("bad-weights.tensor-mismatch", "bad-weights.head-mismatch", "bad-weights.label-mismatch",
-            "bad-weights.other-architecture").
+        BadWeights: the file is unreadable, or file and network do not match tensor by tensor; the message
+            lists all differences ("bad-weights.tensor-mismatch", "bad-weights.head-mismatch",
+            "bad-weights.label-mismatch", "bad-weights.other-architecture").
         WrongTask: the architecture does not support the task, or supports several and none is given
             ("wrong-task.ambiguous").
         ExportRefused: the file does not decide as the network does.
@@ -122,10 +122,9 @@ def import_weights(
         return _add_explanation(network, write_model_file(output, graph, contract))
 
     samples = [
-        s if s.ground_truth is None or (s.ground_truth.task is chosen_task and set(s.ground_truth.labels) <= set(names))
-        else replace(s, ground_truth=None)
-        for s in samples
-    ]  # fmt: skip
+        sample if _fits_labels(sample, chosen_task, names) else replace(sample, ground_truth=None)
+        for sample in samples
+    ]
 
     def judge(candidate: ModelFile) -> Contract:
         after = OnnxRuntimeBackend(candidate.path, device="cpu")
@@ -134,6 +133,12 @@ def import_weights(
 
     model_file = write_certified(Path(output), graph, contract, None, judge, force=False)
     return _add_explanation(network, model_file)
+
+
+def _fits_labels(sample: Sample, task: Task, names: Labels) -> bool:
+    """Return whether a sample's ground truth can measure a model of this task and these labels."""
+    ground_truth = sample.ground_truth
+    return ground_truth is None or (ground_truth.task is task and set(ground_truth.labels) <= set(names))
 
 
 def _add_explanation(network: Network, model_file: ModelFile) -> ModelFile:
@@ -162,15 +167,15 @@ def _fill(network: Network, path: Path, *, label_count: int, allow_unused: bool)
     )
     if file_labels:
         raise BadWeights(
-            f"{path}: expected weights for {label_count} labels, got weights for {file_labels}; give the labels "
-            "that it was trained with, in order",
+            f"{path}: expected weights for {label_count} labels, got weights for {file_labels}; give the "
+            "labels that it was trained with, in order",
             reason="label-mismatch",
         )
     if len(report.missing) > len(own) / 2:
         raise BadWeights(
-            f"{path}: the file belongs to another architecture: it lacks {len(report.missing)} of the network's "
-            f"{len(own)} tensors, such as {report.missing[0]}; give the architecture and options that it was "
-            "trained with",
+            f"{path}: the file belongs to another architecture: it lacks {len(report.missing)} of the "
+            f"network's {len(own)} tensors, such as {report.missing[0]}; give the architecture and options "
+            "that it was trained with",
             reason="other-architecture",
         )
     lines = []

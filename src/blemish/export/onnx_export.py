@@ -79,8 +79,8 @@ def export_module(
     model.doc_string = ""
     if model.ByteSize() > MAX_BYTES:
         raise ExportRefused(
-            f"the graph needs {model.ByteSize() / 2**30:.1f} GiB, and an ONNX file contains at most 2. Choose a "
-            "smaller architecture.",
+            f"the graph needs {model.ByteSize() / 2**30:.1f} GiB, and an ONNX file contains at most 2. "
+            "Choose a smaller architecture.",
             reason="too-large",
         )
     onnx.checker.check_model(model)

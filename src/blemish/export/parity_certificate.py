@@ -1,4 +1,4 @@
-"""The parity certificate: compare a model file, on real images, with the network that it was exported from."""
+"""The parity certificate: compare a model file, on real images, with the network it was exported from."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def reexport(
     path = source / "model.onnx" if source.is_dir() else source
     if source.is_dir() and not path.is_file():
         raise BadInput(
-            f"{source}: expected the folder of a finished run, and there is no model.onnx; finish the run with "
-            f"blemish train --resume {source}",
+            f"{source}: expected the folder of a finished run, and there is no model.onnx; finish the run "
+            f"with blemish train --resume {source}",
             reason="unfinished-run",
         )
     file = read_model_file(path)

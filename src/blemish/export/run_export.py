@@ -1,4 +1,4 @@
-"""Export a trained network to the folder of its run: the model file, the weights and the explanation graph."""
+"""Export a trained network to the folder of its run: model file, weights and explanation graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def export_trained(
     explanation: bool = True,
     force: bool = False,
 ) -> ModelFile:
-    """Write `output/model.onnx` and `output/weights.safetensors`; the model file is compared with the network first.
+    """Write `output/model.onnx` and `output/weights.safetensors`.
+
+    The model file is first compared with the network on the validation images.
 
     Args:
         network: with its best weights, on any device.

@@ -48,8 +48,8 @@ class HubAddress:
         repository, revision, file = match.groups()
         if file is not None and Path(file).suffix.lower() not in SUFFIXES:
             raise BadInput(
-                f"{text}: expected a file that ends with {' or '.join(SUFFIXES)}, because reading other formats "
-                "can execute code",
+                f"{text}: expected a file that ends with {' or '.join(SUFFIXES)}, because reading other "
+                "formats can execute code",
                 reason="unsafe-format",
             )
         return cls(repository, revision, file)

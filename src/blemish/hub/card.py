@@ -43,8 +43,8 @@ def _body(model_file: ModelFile, repository: str) -> Iterator[str]:
     yield f"```\npip install 'blemish[hub]'\nblemish predict photo.jpg --model {address}"
     yield f"blemish explain photo.jpg --model {address} --output heatmaps/\n```"
     yield (
-        "\nPyTorch is not required. The file is downloaded once and then works offline. Any ONNX runtime loads "
-        "it."
+        "\nPyTorch is not required. The file is downloaded once and then works offline. Any ONNX runtime "
+        "loads it."
     )
     yield "\n## Data\n"
     yield _data(contract)
@@ -52,9 +52,10 @@ def _body(model_file: ModelFile, repository: str) -> Iterator[str]:
     yield from _metrics(contract)
     yield "\n## Limits\n"
     yield (
-        "The model was trained on the images described above. Other cameras, surfaces and kinds of damage can "
-        "lead to wrong predictions without a warning. Measure it on your own images with `blemish evaluate` "
-        "before you rely on it. It does not replace an inspection where safety depends on the result."
+        "The model was trained on the images described above. Other cameras, surfaces and kinds of damage "
+        "can lead to wrong predictions without a warning. Measure it on your own images with `blemish "
+        "evaluate` before you rely on it. It does not replace an inspection where safety depends on the "
+        "result."
     )
     yield "\n## Licenses\n"
     licenses = contract.licenses
@@ -102,7 +103,8 @@ def _metrics(contract: Contract) -> Iterator[str]:
             yield f"| {summary.split}{tuned} | {metric.name} | {metric.value:.3f} | {interval}|"
     if any(summary.tuned for summary in summaries):
         yield (
-            "\nMetrics on images that thresholds were chosen on are optimistic; rely on those of a test split."
+            "\nMetrics on images that thresholds were chosen on are optimistic; rely on those of a test "
+            "split."
         )
     certificate = contract.certificate
     if certificate is None:

@@ -56,7 +56,8 @@ def fetch_file(address: HubAddress, file: str, files: frozenset[str] | None) -> 
     Args:
         address: of the repository.
         file: path within the repository.
-        files: the files of the repository; None if the Hub cannot be reached, and then only the cache is used.
+        files: the files of the repository; None if the Hub cannot be reached, and then only the cache is
+            used.
 
     Returns:
         The path, or None if the file does not exist or is not in the cache.
@@ -125,8 +126,8 @@ class translate_errors:  # noqa: N801  (used as a function)
             )
         if isinstance(error, OSError) and error.filename is not None:
             return StorageFull(
-                f"{error.filename} could not be written ({error.strerror}); free disk space, or choose another "
-                "folder with HF_HUB_CACHE"
+                f"{error.filename} could not be written ({error.strerror}); free disk space, or choose "
+                "another folder with HF_HUB_CACHE"
             )
         if isinstance(error, ValueError | KeyError):
             return BadInput(

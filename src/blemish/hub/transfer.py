@@ -132,8 +132,8 @@ def _check_digest(path: Path, expected: str | None, address: HubAddress) -> None
     digests = {d for d in (expected, blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None) if d}
     if digests and digests != {_sha256(path)}:
         raise BadModelFile(
-            f"{address}: the file is damaged: its SHA-256 is not the published one; delete {path.resolve()} and "
-            "fetch it again",
+            f"{address}: the file is damaged: its SHA-256 is not the published one; delete {path.resolve()} "
+            "and fetch it again",
             reason="wrong-digest",
         )
 

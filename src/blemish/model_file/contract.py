@@ -106,11 +106,12 @@ class ParityCertificate(ContractModel):
     """The result of comparing this file with the network that it was exported from.
 
     Attributes:
-        passed: whether no decision changed, detections stayed in place, and the outputs are not near-constant.
+        passed: whether no decision changed, detections stayed in place, and the outputs are not
+            near-constant.
         images: number of images compared.
         decisions_changed: number of decisions that differ.
-        max_difference: largest difference of a score (of localization, also of a coordinate, as a share of the
-            longer side).
+        max_difference: largest difference of a score (of localization, also of a coordinate, as a share of
+            the longer side).
         metric: name of the primary metric, or "" if the images have no ground truth.
         metric_before: its value with the network, on those images.
         metric_after: its value with the file.

@@ -1,4 +1,4 @@
-"""The metrics of a contract as users read them: the summary metrics of the task first, without repetitions."""
+"""The metrics of a contract as users read them: the task's summary metrics first, without repetitions."""
 
 from __future__ import annotations
 

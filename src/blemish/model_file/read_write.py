@@ -47,8 +47,8 @@ def read_model_file(path: Path | str) -> ModelFile:
     """Return the contract, fingerprints and digests of a model file, without loading its network.
 
     Raises:
-        BadModelFile: the file is missing, truncated, not ONNX, has no contract, has a damaged contract, or was
-            written in a later format; `code` tells these apart.
+        BadModelFile: the file is missing, truncated, not ONNX, has no contract, has a damaged contract, or
+            was written in a later format; `code` tells these apart.
     """
     path = Path(path)
     properties: dict[str, str] = {}
@@ -65,7 +65,7 @@ def read_model_file(path: Path | str) -> ModelFile:
             whole.update(view[field.start : field.end])
     if CONTRACT_KEY not in properties:
         raise BadModelFile(
-            f"{path}: this ONNX file has no contract; create a model file with blemish export or blemish import",
+            f"{path}: this ONNX file has no contract; create a model file with blemish train or blemish import",
             reason="no-contract",
         )
     contract = _parse_contract(properties[CONTRACT_KEY], path)

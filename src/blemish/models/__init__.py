@@ -1,4 +1,4 @@
-"""Architectures: their registry, one module per family, and their weights. Building one needs the extra `train`."""
+"""Architectures: their registry, one module per family, and their weights. Needs the extra `train`."""
 
 from __future__ import annotations
 

@@ -108,8 +108,8 @@ def output_specs(task: Task, options: ImageOptions) -> tuple[tuple[OutputSpec, .
     if options.box_scale == "coord_max":
         if options.coord_max is None:
             raise BadRecipe(
-                "the option box_scale=coord_max needs the option coord_max, the largest coordinate of the data "
-                "in pixels. Training measures it; elsewhere, set it.",
+                "the option box_scale=coord_max needs the option coord_max, the largest coordinate of the "
+                "data in pixels. Training measures it; elsewhere, set it.",
                 reason="missing-option",
             )
         settings = {"box_format": "xywh", "coord_max": options.coord_max}
@@ -139,7 +139,7 @@ def image_input(
     mean, std = options.mean or tuple(mean), options.std or tuple(std)
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise BadRecipe(
-            f"options mean and std: expected three numbers each, std above 0, got {list(mean)} and {list(std)}",
+            f"options mean and std: expected three numbers each, std above 0, got {list(mean)}, {list(std)}",
             reason="invalid-option",
         )
     by_name = {key: getattr(options, key) for key in ("resize", "resize_to", "interpolation")}

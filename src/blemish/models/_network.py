@@ -31,8 +31,8 @@ class Network(nn.Module):
         owns_loss: whether the architecture computes its own loss (detectors) or the recipe selects one.
         mask_input: index of the input whose pixel grid a detector's target masks use.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
-        weight_parts: prefixes of tensor names; a weights file may belong to one of these parts only. "" stands
-            for the whole network.
+        weight_parts: prefixes of tensor names; a weights file may belong to one of these parts only. ""
+            stands for the whole network.
         code_license: license of the code if it depends on the options; None for the registered license.
         weights_license: license of the default weights if it depends on the options; None for the registered.
         copyleft: whether `code_license` obliges users to publish source; None for the registered value.
@@ -104,7 +104,7 @@ class Network(nn.Module):
         return (*self.aliases(name), *checkpoint_names(self.architecture, name))
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """Return the tensors of a weights file by name; architectures with their own file types override it."""
+        """Return the tensors of a weights file by name; architectures with other file types override it."""
         return read_state_dict(path)
 
     def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

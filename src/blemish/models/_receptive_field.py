@@ -23,8 +23,8 @@ def receptive_grids(network: Network, layers: Sequence[str] | None = None) -> di
 
     The gradients of two cells near the middle of each map are computed back to the pixels: a cell responds to
     the mean position of its squared gradient. Stride and position of the first cell follow from the two. The
-    input is an image of one color, kernels are averaged and maximum pooling is replaced by average pooling, so
-    that only the geometry of the layers has an effect.
+    input is an image of one color, kernels are averaged and maximum pooling is replaced by average pooling,
+    so that only the geometry of the layers has an effect.
 
     Args:
         network: not changed; a copy is measured.

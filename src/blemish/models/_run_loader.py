@@ -25,13 +25,14 @@ def load_run_network(folder: Path) -> tuple[Network, ModelFile]:
     for name in ("recipe.yaml", "weights.safetensors", "model.onnx"):
         if not (folder / name).is_file():
             raise BadInput(
-                f"{folder}: expected the folder of a finished run, and there is no {name}; finish the run with "
-                f"blemish train --resume {folder}",
+                f"{folder}: expected the folder of a finished run, and there is no {name}; finish the run "
+                f"with blemish train --resume {folder}",
                 reason="unfinished-run",
             )
     file = read_model_file(folder / "model.onnx")
     contract = file.contract
-    # The contract contains what was measured on the data: the channels' statistics and the largest coordinate.
+    # The contract contains what was measured on the data: the channels' statistics and the largest
+    # coordinate.
     recipe = read_run_recipe(folder).changed({"data.normalization": "weights"})
     network = build_network(
         recipe,

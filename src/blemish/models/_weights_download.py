@@ -42,8 +42,8 @@ def download(url: str, target: Path) -> Path:
     except Exception as error:
         if isinstance(error, RuntimeError) and "invalid hash" in str(error):  # torch has no class of its own
             raise BadWeights(
-                f"{url}: the downloaded file does not have the digest in its name; try again, or put the file "
-                f"into {target.parent}",
+                f"{url}: the downloaded file does not have the digest in its name; try again, or put the "
+                f"file into {target.parent}",
                 reason="wrong-digest",
             ) from error
         raise download_error(error, target.name, f"put the file into {target.parent}, ") from error

@@ -91,7 +91,7 @@ _BLOCK_PARTS = {
 
 
 def hugging_face_key(name: str) -> str:
-    """Return the name that Hugging Face's ConvNextModel uses for a tensor of torchvision's ConvNeXt `features`.
+    """Return the name in Hugging Face's ConvNextModel of a tensor of torchvision's ConvNeXt `features`.
 
     Only `layer_scale` also differs in shape: (c, 1, 1) in torchvision, (c,) in Hugging Face.
 

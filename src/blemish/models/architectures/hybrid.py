@@ -23,7 +23,8 @@ from blemish.models._network import Network
 from blemish.models._weights import RESNET_FILES, from_torchvision
 from blemish.structures import Task
 
-# The hybrid passes these options to its detector; all other options of the detector are in `detector_options`.
+# The hybrid passes these options to its detector; all other options of the detector are in
+# `detector_options`.
 DETECTOR_OPTIONS = {
     *("input_size", "resize", "resize_to", "interpolation", "white_level"),
     *("min_score", "nms_iou", "max_detections"),
@@ -70,8 +71,8 @@ class Hybrid(Network):
             self.masks = build(options.encoder, encoder_weights=None, classes=label_count)
         except ValueError as error:
             raise BadRecipe(
-                f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}. Use "
-                "another encoder, such as resnet50.",
+                f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}. "
+                "Use another encoder, such as resnet50.",
                 reason="unsuitable-encoder",
             ) from error
         first = self.detector.inputs[0]
@@ -173,7 +174,7 @@ def default_weights(
     detector_options: Mapping[str, Any] | None = None,
     encoder: str = "resnet50",
 ) -> tuple[Path, ...]:
-    """Return the detector's files, and the encoder's if torchvision publishes it; other encoders start random."""
+    """Return the detector's files, and the encoder's if torchvision publishes it."""
     _import_smp()  # a missing extra is reported before anything is downloaded
     files = describe(detector).default_weight_files(detector, detector_options or {})
     if encoder not in RESNET_FILES:

@@ -44,7 +44,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A block of a 1 x 1, a 3 x 3 and a four times wider 1 x 1 convolution and a shortcut, from 50 layers on."""
+    """A block of 1 x 1, 3 x 3 and four times wider 1 x 1 convolutions and a shortcut, from 50 layers on."""
 
     expansion = 4
 

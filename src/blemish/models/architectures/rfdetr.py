@@ -1,8 +1,8 @@
 """RF-DETR: a transformer on DINOv2 features that predicts a set of boxes, without NMS.
 
-Its modules, weights and loss come from Roboflow's package (Apache-2.0), the extra `rfdetr`; training loop, input
-sizes, decoding and model file are Blemish's. The package's defaults change between minor versions, so one is
-pinned.
+Its modules, weights and loss come from Roboflow's package (Apache-2.0), the extra `rfdetr`; training loop,
+input sizes, decoding and model file are Blemish's. The package's defaults change between minor versions, so
+one is pinned.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class RFDETR(Network):
         block = defaults.patch_size * defaults.num_windows
         if side != width or side % block:
             raise BadRecipe(
-                f"model.input_size: {name} needs a square whose side is a multiple of {block} pixels, such as "
-                f"{max(round(side / block), 1) * block}; got {side} x {width}",
+                f"model.input_size: {name} needs a square whose side is a multiple of {block} pixels, such "
+                f"as {max(round(side / block), 1) * block}; got {side} x {width}",
                 reason="unsuitable-input-size",
             )
         self.inputs = (spec,)

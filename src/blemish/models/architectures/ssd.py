@@ -56,8 +56,8 @@ class SSD(Network):
         for width_out in AUXILIARY_CHANNELS:
             # 3 x 3 without padding reduces a map of 3 cells to 1.
             padding = 0 if min(maps_hw[-1]) == 3 else 1
-            # A map of one cell keeps it with stride 1. With stride 2, torch's backward pass in bfloat16 on a CPU
-            # leaves the gradient of weights that cover padding only uninitialized.
+            # A map of one cell keeps it with stride 1. With stride 2, torch's backward pass in bfloat16 on a
+            # CPU leaves the gradient of weights that cover padding only uninitialized.
             stride_y, stride_x = (1 if padding == 0 or side == 1 else 2 for side in maps_hw[-1])
             self.auxiliary.append(_auxiliary_block(channels[-1], width_out, (stride_y, stride_x), padding))
             height = (maps_hw[-1][0] + 2 * padding - 3) // stride_y + 1
@@ -103,7 +103,7 @@ class SSD(Network):
         )
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Return the names in files of backbones: without `backbone.`, and with `blocks.3` where timm has `blocks_3`."""
+        """Return the names in files of backbones: without `backbone.`, and with timm's `blocks_3` as `blocks.3`."""
         plain = name.removeprefix("backbone.")
         first, dot, rest = plain.partition(".")
         return (name, plain, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
@@ -120,7 +120,7 @@ class SSD(Network):
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return scores (b, n, L) and boxes (b, n, 4); at least float32, because float16 boxes are off by pixels."""
+        """Return scores (b, n, L) and boxes (b, n, 4), in float32 at least: float16 boxes are off by pixels."""
         logits, offsets = self.heads(inputs[0])
         dtype = torch.promote_types(logits.dtype, torch.float32)
         scores = logits.to(dtype).softmax(-1)[..., 1:]
@@ -188,7 +188,7 @@ def build(name: str, *, task: Task, label_count: int, options: SSDOptions) -> SS
 
 
 def default_weights(name: str, *, backbone: str = "resnet50") -> tuple[Path, ...]:
-    """Return the ImageNet weights of the backbone: torchvision's for a ResNet, whose keys are timm's; else timm's."""
+    """Return the ImageNet weights of the backbone: torchvision's for a ResNet, timm's for others."""
     if backbone.startswith(TORCHVISION_PREFIX):
         return torchvision_backbone.default_weights(backbone)
     files = RESNET_FILES.get(backbone)
@@ -196,7 +196,7 @@ def default_weights(name: str, *, backbone: str = "resnet50") -> tuple[Path, ...
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
-    """Return a network that gives its maps at strides 8, 16 and 32, their channels, and the names of their layers."""
+    """Return a network that gives its maps at strides 8, 16 and 32, their channels and layer names."""
     if name.startswith(TORCHVISION_PREFIX):
         maps = torchvision_backbone.FeatureMaps(name, STRIDES)
         return maps, maps.channels, [f"features.{at}" for at in maps.taken]
@@ -212,8 +212,8 @@ def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
         taken = [reductions.index(r) for r in STRIDES]
     except (RuntimeError, ValueError, AttributeError) as error:
         raise BadRecipe(
-            f"model.options.backbone: {name} has no maps at strides 8, 16 and 32. Use a convolutional one, such "
-            "as resnet50.",
+            f"model.options.backbone: {name} has no maps at strides 8, 16 and 32. Use a convolutional one, "
+            "such as resnet50.",
             reason="unsuitable-backbone",
         ) from error
     backbone = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
@@ -260,7 +260,7 @@ def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _rows(maps: Tensor, columns: int) -> Tensor:
-    """Return (b, h * w * a, columns) of (b, a * columns, h, w): cell by cell, the boxes of a cell together."""
+    """Return (b, h * w * a, columns) of (b, a * columns, h, w): the boxes of a cell are consecutive."""
     batch, _, height, width = maps.shape
     return maps.view(batch, -1, columns, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, columns)
 

@@ -36,7 +36,7 @@ def build_resnet(name: str, *, task: Task, label_count: int, options: ImageOptio
 
 
 def build_timm(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
-    """Return any timm network with random weights; its stages are the children of the backbone, one per block."""
+    """Return any timm network with random weights; its stages are the blocks of the backbone."""
     timm_name = name.removeprefix("timm/")
     _check_name(timm_name)
     timm = _import_timm()

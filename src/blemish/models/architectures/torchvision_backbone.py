@@ -73,7 +73,7 @@ def default_weights(name: str) -> tuple[Path, ...]:
 
 
 def build(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
-    """Return a torchvision classifier with random weights; its stages are `features.0`, `features.1`, …, `head`."""
+    """Return a torchvision classifier with random weights; its stages are `features.0`, …, and `head`."""
     features = _features(name)
     backbone = PooledFeatures(features)
     width = _width(features)

@@ -106,12 +106,12 @@ class RCNN(Network):
         return with_batch_norm_epsilon(state)
 
     def on_weights_loaded(self) -> None:
-        """Unfreeze a backbone without loaded weights, as torchvision does: frozen random layers are useless."""
+        """Unfreeze a backbone without loaded weights, as torchvision does: frozen noise is useless."""
         if not any(name.startswith("backbone.body.") for name in self.loaded):
             self.backbone.body.requires_grad_(True)
 
     def train(self, mode: bool = True) -> RCNN:
-        """Set the mode as torch does, but keep the running statistics of frozen batch normalization layers."""
+        """Set the mode as torch does, but keep the running statistics of frozen batch normalization."""
         super().train(mode)
         for part in self.backbone.body.modules():
             if isinstance(part, nn.BatchNorm2d) and not part.weight.requires_grad:
@@ -128,7 +128,7 @@ class RCNN(Network):
         return boxes, scores, labels, self._masks(maps, boxes, scores, labels)
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return `objectness_loss`, `proposal_loss`, `label_loss`, `box_loss` and, for segmentation, `mask_loss`.
+        """Return `objectness_loss`, `proposal_loss`, `label_loss`, `box_loss`, and for segmentation `mask_loss`.
 
         In evaluation mode running statistics do not change, and the second stage's random choice of proposals
         is the same every time.

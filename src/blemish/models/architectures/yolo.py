@@ -154,7 +154,7 @@ class YOLO(Network):
         return raw
 
     def _batch(self, image: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the ground truth of a batch as Ultralytics' losses expect it: concatenated, as shares of the input."""
+        """Return the ground truth of a batch as Ultralytics' losses expect it: concatenated, in input shares."""
         height, width = image.shape[2:]
         boxes = torch.cat([t["boxes"] for t in targets]).to(image)
         side = boxes.new_tensor([width, height])
@@ -193,7 +193,7 @@ def import_ultralytics() -> Any:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of an Ultralytics `.pt`, read in a separate process that allows only harmless classes.
+    """Return the tensors of an Ultralytics `.pt`, read in a separate process that allows safe classes only.
 
     Raises:
         BadWeights: the file is unreadable, or contains other objects ("bad-weights.unreadable").
@@ -211,8 +211,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         )
         if process.returncode != 0 or not target.exists():
             raise BadWeights(
-                f"{path}: not an Ultralytics checkpoint that can be read safely; save the model's state_dict() "
-                "instead",
+                f"{path}: not an Ultralytics checkpoint that can be read safely; save the model's "
+                "state_dict() instead",
                 reason="unreadable",
             )
         from safetensors.torch import load
