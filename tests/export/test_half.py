@@ -68,7 +68,7 @@ def run(graph, image):
 
 @pytest.fixture(autouse=True)
 def no_limit(monkeypatch):
-    monkeypatch.setattr("blemish.export.fp16.LARGEST_SHARE", 1.0)  # tiny graphs are mostly names
+    monkeypatch.setattr("blemish.export.fp16.MAX_SIZE_SHARE", 1.0)  # tiny graphs are mostly names
 
 
 @pytest.mark.parametrize("branch", [False, True])
@@ -103,7 +103,7 @@ def test_nodes_follow_what_they_read():
 
 
 def test_a_graph_that_hardly_shrinks_is_refused(monkeypatch):
-    monkeypatch.setattr("blemish.export.fp16.LARGEST_SHARE", 0.505)
+    monkeypatch.setattr("blemish.export.fp16.MAX_SIZE_SHARE", 0.505)
     with raises("export-refused.not-smaller", "float16"):
         to_half(detector())
     with raises("export-refused.no-fp16", "float16"):

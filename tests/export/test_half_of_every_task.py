@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from blemish.export.fp16 import LARGEST_SHARE, to_half
+from blemish.export.fp16 import MAX_SIZE_SHARE, to_half
 from blemish.export.onnx_export import export_network
 from blemish.models import create
 
@@ -33,7 +33,7 @@ def test_half_the_bytes_and_float32_at_both_ends(task):
     network = create(name, task=task, label_count=3, **options).eval()
     whole = export_network(network)
     half = to_half(whole)
-    assert len(half) <= LARGEST_SHARE * len(whole)
+    assert len(half) <= MAX_SIZE_SHARE * len(whole)
     onnx.checker.check_model(onnx.load_from_string(half), full_check=True)
     generator = np.random.default_rng(0)
     feeds = {

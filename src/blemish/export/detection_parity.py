@@ -37,7 +37,7 @@ def count_unmatched(before: Prediction, after: Prediction) -> tuple[int, int]:
 
 
 def exceeds_rounding(unmatched: int, detections: int) -> bool:
-    """Return whether rounding cannot explain the unmatched detections: over 2 %, and more than one per side."""
+    """Return whether rounding cannot explain them: over 2 % of all detections, and over one per side."""
     return unmatched > max(2, MAX_UNMATCHED_SHARE * detections)
 
 

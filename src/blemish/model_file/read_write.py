@@ -65,7 +65,7 @@ def read_model_file(path: Path | str) -> ModelFile:
             whole.update(view[field.start : field.end])
     if CONTRACT_KEY not in properties:
         raise BadModelFile(
-            f"{path}: this ONNX file has no contract; create a model file with blemish train or blemish import",
+            f"{path}: this ONNX file has no contract; make a model file with blemish train or blemish import",
             reason="no-contract",
         )
     contract = _parse_contract(properties[CONTRACT_KEY], path)

@@ -172,7 +172,7 @@ class TorchGradients:
         return arrays[: len(self.layers)], arrays[len(self.layers) :]
 
     def _probe(self, layers: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-        """Run the network once; return the number of scores, and the layers that give one (b, c, h, w) map."""
+        """Run the network once; return the number of scores and the layers that give a (b, c, h, w) map."""
         network = self._network
         weight = next(network.parameters())
         has_map: dict[str, bool] = {}

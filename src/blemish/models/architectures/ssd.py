@@ -103,7 +103,7 @@ class SSD(Network):
         )
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Return the names in files of backbones: without `backbone.`, and with timm's `blocks_3` as `blocks.3`."""
+        """Return the names in files of backbones: without `backbone.`, and `blocks.3` for `blocks_3`."""
         plain = name.removeprefix("backbone.")
         first, dot, rest = plain.partition(".")
         return (name, plain, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
@@ -120,7 +120,7 @@ class SSD(Network):
         return torch.cat(logits, 1), torch.cat(offsets, 1)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return scores (b, n, L) and boxes (b, n, 4), in float32 at least: float16 boxes are off by pixels."""
+        """Return scores (b, n, L) and boxes (b, n, 4), at least float32: float16 boxes are off by pixels."""
         logits, offsets = self.heads(inputs[0])
         dtype = torch.promote_types(logits.dtype, torch.float32)
         scores = logits.to(dtype).softmax(-1)[..., 1:]

@@ -128,7 +128,7 @@ class RCNN(Network):
         return boxes, scores, labels, self._masks(maps, boxes, scores, labels)
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return `objectness_loss`, `proposal_loss`, `label_loss`, `box_loss`, and for segmentation `mask_loss`.
+        """Return `objectness_loss`, `proposal_loss`, `label_loss`, `box_loss` and, with masks, `mask_loss`.
 
         In evaluation mode running statistics do not change, and the second stage's random choice of proposals
         is the same every time.

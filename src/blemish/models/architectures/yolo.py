@@ -154,7 +154,7 @@ class YOLO(Network):
         return raw
 
     def _batch(self, image: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return the ground truth of a batch as Ultralytics' losses expect it: concatenated, in input shares."""
+        """Return a batch's ground truth as Ultralytics' losses expect it: concatenated, in input shares."""
         height, width = image.shape[2:]
         boxes = torch.cat([t["boxes"] for t in targets]).to(image)
         side = boxes.new_tensor([width, height])
