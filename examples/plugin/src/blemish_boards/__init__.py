@@ -1,0 +1,1 @@
+"""Circuit boards for Blemish: one example of every kind of plug-in."""
