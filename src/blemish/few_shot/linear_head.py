@@ -210,8 +210,9 @@ def _softmax_fit(
         return weight, bias
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=300, tol=1e-3).fit(x, index)
     if len(present) == 2:  # scikit-learn keeps one row: the logit of the second label against the first
-        weight[:, present[1]] = model.coef_[0]
-        bias[present] = (0.0, float(model.intercept_[0]))
+        for label, sign in zip(present, (-0.5, 0.5), strict=True):  # halves, so that both can be explained
+            weight[:, label] = sign * model.coef_[0]
+            bias[label] = sign * float(model.intercept_[0])
     else:
         weight[:, present] = model.coef_.T
         bias[present] = model.intercept_
