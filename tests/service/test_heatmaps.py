@@ -64,3 +64,27 @@ def test_heatmap_service_stops_after_the_next_forward_pass(detector, tools, monk
     with raises("heatmap-unavailable.stopped"):
         service.compute(None, b"", detector.predict(tools.image()), "dent", 1e-3)
     assert passes == [0, 1, 2]
+
+
+def test_heatmap_method_of_a_plugin_reaches_the_service(detector, tools):
+    import numpy as np
+
+    from blemish.explanation import EXPLAINERS, ExplanationMethod, Requirement, register_method
+
+    method = ExplanationMethod(
+        "left-half", lambda request: np.array([[1.0, 0.0]]), Requirement.ANY_MODEL, default_max_evals=10
+    )
+    register_method(method, module=__name__)
+    try:
+        service = HeatmapService(Settings(heatmap_method="left-half"))
+        data = tools.image()
+        heatmap = service.compute(detector, data, detector.predict(data), None, 0.001)
+    finally:
+        EXPLAINERS.unregister("left-half")
+    assert heatmap.method == "left-half"
+    assert heatmap.values[:, 0].min() > heatmap.values[:, -1].max() == 0
+
+
+def test_heatmap_service_refuses_an_unknown_method():
+    with raises("unknown-name.explanation-method", "'oclusion'", "'occlusion'"):
+        HeatmapService(Settings(heatmap_method="oclusion"))

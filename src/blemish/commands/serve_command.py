@@ -55,6 +55,13 @@ def serve(
     link_seconds: Annotated[
         float, typer.Option(min=0, help="Lifetime of the image links in an answer; 0 gives no links.")
     ] = 600,
+    heatmap_method: Annotated[
+        str | None,
+        typer.Option(
+            help="Explanation method of the heatmaps, such as occlusion, or that of a plug-in.",
+            show_default="grad-cam if the model file has an explanation graph, else occlusion",
+        ),
+    ] = None,
     store_dir: Annotated[
         Path | None,
         typer.Option(
@@ -128,6 +135,7 @@ def serve(
         queue_size=queue_size,
         deadline_seconds=deadline_seconds,
         link_seconds=link_seconds,
+        heatmap_method=heatmap_method,
         store_dir=store_dir,
         retention_hours=retention_hours,
         cors_origins=tuple(cors_origin or ()),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import BlemishError
-from blemish.explanation import Explainer
+from blemish.explanation import EXPLAINERS, Explainer
 from blemish.inference import Predictor
 from blemish.service.settings import Settings
 from blemish.structures import Prediction
@@ -22,7 +22,6 @@ _MAX_SIDE = 1024  # of a stored heatmap: it is smooth, and is enlarged again whe
 _MAX_PASSES = 170  # forward passes for one target; occlusion on a grid of 12 x 12
 _MIN_PASSES = 10
 _MAX_TARGETS = 5  # detections that one heatmap explains
-_GRADIENT_METHODS = ("grad-cam",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +57,15 @@ class HeatmapUnavailable(BlemishError):
 
 
 class HeatmapService:
-    """Computes heatmaps, and keeps one explainer for each model."""
+    """Computes heatmaps, and keeps one explainer for each model.
+
+    Raises:
+        UnknownName: `settings.heatmap_method` is not a registered method.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.heatmap_method is not None:
+            EXPLAINERS.get(settings.heatmap_method)
         self._settings = settings
         self._lock = threading.Lock()
         self._explainers: dict[int, Explainer] = {}
@@ -104,14 +109,15 @@ class HeatmapService:
             # The detections above their thresholds, or else the best one; as many as there is time for.
             num_positive = sum(_is_positive(prediction, row) for row in rows)
             max_targets = min(max(num_positive, 1), _MAX_TARGETS)
-        method = explainer.default_method()
-        if method in _GRADIENT_METHODS:
+        method = self._settings.heatmap_method or explainer.default_method()
+        heatmaps = None
+        if EXPLAINERS.get(method).default_max_evals is None:  # one forward pass
             try:
                 heatmaps = explainer.explain(image, method=method, label=label, faithfulness=False)
             except Exception:  # a fault of the explanation graph leaves methods that need only the model
                 log.exception("the explanation graph beside the model cannot be used")
                 method = "occlusion"
-        if method not in _GRADIENT_METHODS:
+        if heatmaps is None:
             max_passes = self._max_passes(pass_seconds)
             max_targets = min(max_targets, max_passes // _MIN_PASSES)
             heatmaps = explainer.explain(

@@ -32,6 +32,7 @@ class Settings:
         deadline_seconds: maximum time from the end of the upload to the answer.
         read_timeout_seconds: maximum time for reading one request.
         heatmap_seconds: maximum time for one heatmap that needs many forward passes.
+        heatmap_method: explanation method of the heatmaps; None selects each model's default.
         upload_memory_bytes: maximum memory of all uploads that are being read or processed.
         link_seconds: lifetime of the links in an answer; 0 gives no links.
         link_memory_bytes: maximum memory of all images behind links; the oldest are removed first.
@@ -53,6 +54,7 @@ class Settings:
     deadline_seconds: float = 60.0
     read_timeout_seconds: float = 30.0
     heatmap_seconds: float = 20.0
+    heatmap_method: str | None = None
     upload_memory_bytes: int = 512 * 1024 * 1024
     link_seconds: float = 600.0
     link_memory_bytes: int = 128 * 1024 * 1024
