@@ -211,7 +211,10 @@ def with_source():
 )
 def test_text_line_multilabel(tmp_path, tiny, logits, thresholds, sentence):
     graph = tiny.fixed_graph(logits=np.array(logits, np.float32))
-    labels = ({"name": "F_Crushed", "title": "F Crushed"}, {"name": "R_Normal", "title": "R Normal"})
+    labels = (
+        {"name": "F_Crushed", "display_name": "F Crushed"},
+        {"name": "R_Normal", "display_name": "R Normal"},
+    )
     model_contract = tiny.contract(Task.MULTILABEL).model_dump() | {
         "labels": labels,
         "thresholds": thresholds,

@@ -1,0 +1,92 @@
+"""With `--json`, every command prints documents with a schema version and nothing else on standard output."""
+
+import json
+import sys
+
+import pytest
+import typer
+from PIL import Image
+
+from blemish import cli
+from blemish.commands import BUILTIN
+from blemish.commands.json_output import SCHEMA_VERSION
+
+TRAIN = "train --data photos --model resnet18 --weights none --epochs 1 --output run --json"
+EVALUATE = "evaluate --model model.onnx --data photos"
+OCCLUSION = "--method occlusion --max-evals 16"
+SHORT = "--set model.input_size=32 --set training.batch_size=4 --set training.tensorboard=false"
+# Every command that has --json, with arguments; a command that is missing here fails the first test.
+CASES = {
+    "data check": "data check photos --json",
+    "data check --fix": "data check photos --fix --output fixed --json",
+    "data stats": "data stats photos --json",
+    "data convert": "data convert photos --output converted --to csv --json",
+    "data split": "data split photos --output divided --json",
+    "data merge": "data merge photos photos2 --output merged --json",
+    "data synthesize": "data synthesize vehicles --count 4 --size 32 --output drawn --json",
+    "predict": "predict photos --model model.onnx --json",
+    "evaluate": f"{EVALUATE} --json",
+    "evaluate --sample": f"{EVALUATE} --sample dented/0.png --output shown --json",
+    "explain": f"explain photos/fine/0.png --model model.onnx --output heat {OCCLUSION} --json",
+    "benchmark": "benchmark photos --model model.onnx --count 2 --backend onnxruntime --json",
+    "compare": "compare model.onnx other.onnx --data photos --json",
+    "info": "info model.onnx --json",
+    "models": "models --json",
+    "models NAME": "models resnet18 --json",
+    "config list": "config list --json",
+    "config show": "config show solar-defective --json",
+    "plugins": "plugins --json",
+    "train": f"{TRAIN} {SHORT}",
+    "export": "export run --precision fp16 --force --json",
+}
+
+
+def commands_with_json(command, path):
+    """Yield what users type for every command below `command` that has the option --json."""
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from commands_with_json(subcommand, f"{path} {name}".strip())
+    if any("--json" in parameter.opts for parameter in command.params):
+        yield path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny):
+    root = tmp_path_factory.mktemp("json")
+    for name in ("model.onnx", "other.onnx"):
+        tiny.write_scores_model(root / name, labels=("dented", "fine"))
+    for data in ("photos", "photos2"):
+        for k, label in enumerate(("dented", "fine")):
+            (root / data / label).mkdir(parents=True)
+            for i in range(4):
+                color = (60 * i, 90 * k, 200 if data == "photos" else 0)
+                Image.new("RGB", (40, 40), color).save(root / data / label / f"{i}.png")
+    return root
+
+
+def test_cases_cover_every_command_with_json():
+    found = set()
+    for name in BUILTIN:
+        found |= set(commands_with_json(typer.main.get_command(cli.build_app([name])).commands[name], name))
+    assert found == {
+        " ".join(word for word in case.split() if word.islower() and word[0] != "-") for case in CASES
+    }
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c in ("train", "export") else c for c in CASES]
+)
+def test_documents_have_a_schema_version(case, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["blemish", *CASES[case].split()])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert exit_.value.code in (0, 1), err
+    try:
+        documents = [json.loads(out)]
+    except json.JSONDecodeError:
+        documents = [json.loads(line) for line in out.splitlines()]
+    assert documents
+    for document in documents:
+        assert document["schema_version"] == SCHEMA_VERSION, document
+        assert "error" not in document
