@@ -160,6 +160,20 @@ class CropConfig(Config):
         return self
 
 
+class TransformConfig(Config):
+    """A registered change of the pixels of an image; see `blemish.training.register_transform`.
+
+    Attributes:
+        name: Name of the transform: `brightness`, `contrast`, `saturation`, `hue`, or that of a plug-in.
+        probability: Probability of applying it to an image.
+        options: Options of the transform, such as `max_change` of `brightness`.
+    """
+
+    name: str
+    probability: Share = 1.0
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class AugmentationConfig(Config):
     """Random changes of training images; boxes and masks change with them.
 
@@ -183,6 +197,7 @@ class AugmentationConfig(Config):
         cutmix: Alpha of the Beta distribution for a pasted rectangle; 0 turns CutMix off. With `mixup`, one
             of both is drawn for each batch. Classification and multilabel only.
         probability: Probability of a rotation or of a color change, by its name; 1 for names left out.
+        transforms: Further changes of the pixels, in this order, after all others.
     """
 
     horizontal_flip: Share = 0.0
@@ -202,6 +217,7 @@ class AugmentationConfig(Config):
     probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], Share] = Field(
         default_factory=dict
     )
+    transforms: tuple[TransformConfig, ...] = ()
 
     @property
     def is_off(self) -> bool:
@@ -209,7 +225,7 @@ class AugmentationConfig(Config):
         probabilities = (self.horizontal_flip, self.vertical_flip, self.iou_crop, self.zoom_out)
         ranges = (self.rotation_degrees, self.brightness, self.contrast, self.saturation, self.hue)
         crops = (self.random_resized_crop, self.scale_jitter)
-        return not any((*probabilities, *ranges)) and crops == (None, None)
+        return not any((*probabilities, *ranges, *self.transforms)) and crops == (None, None)
 
     @model_validator(mode="after")
     def _check_scales(self) -> Self:

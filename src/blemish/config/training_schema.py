@@ -84,18 +84,32 @@ class LossConfig(Config):
     """The loss function of image-level networks; detectors have their own.
 
     Attributes:
-        name: Loss. Null for the task's default: `cross-entropy` for classification, `bce` for multilabel,
-            `mse` for localization.
+        name: Loss: `cross-entropy` or `focal` for classification; `bce` or `focal` for multilabel; `mse`,
+            `smooth-l1` or `giou` for localization. Null for the first of these.
         label_smoothing: Label smoothing of `cross-entropy` and `bce`.
         class_weights: `balanced` weights labels by how rare they are: n / (labels x count) for
             `cross-entropy`, negatives / positives for `bce` and `focal`.
         gamma: Focusing parameter of `focal`.
+        options: Further options of the loss, such as `beta` of `smooth-l1` or those of a plug-in.
     """
 
-    name: Literal["cross-entropy", "bce", "focal", "mse", "smooth-l1", "giou"] | None = None
+    name: str | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     gamma: float = Field(default=2.0, ge=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class CallbackConfig(Config):
+    """A callback that a plug-in registers; see `blemish.training.register_callback`.
+
+    Attributes:
+        name: Name of the callback.
+        options: Options of the callback.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class LoggerConfig(Config):
@@ -142,6 +156,7 @@ class TrainingConfig(Config):
         nodes: Number of machines.
         loggers: Lightning loggers, in addition to metrics.csv and TensorBoard.
         tensorboard: Whether to write TensorBoard files.
+        callbacks: Callbacks of plug-ins, called in this order.
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -168,6 +183,7 @@ class TrainingConfig(Config):
     nodes: int = Field(default=1, ge=1)
     loggers: tuple[LoggerConfig, ...] = ()
     tensorboard: bool = True
+    callbacks: tuple[CallbackConfig, ...] = ()
 
     @field_validator("feature_cache", mode="before")
     @classmethod
