@@ -14,8 +14,14 @@ from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import place, resize
 from blemish.structures import GroundTruth, Labels, Sample, Task
-from blemish.training.detection_augmentation import CropParams, check_changes, draw_view, objects_of, see
-from blemish.training.image_augmentation import AugmentationParams
+from blemish.training.augmentation.detection_augmentation import (
+    CropParams,
+    check_augmentation,
+    draw_crop_params,
+    visible_objects,
+    render_crop,
+)
+from blemish.training.augmentation.image_augmentation import AugmentationParams
 
 
 class InMemory:
@@ -61,7 +67,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS)
 def test_without_a_region_the_picture_is_that_of_prediction(spec):
     source, sample = scene()
-    pixels, placement, _ = see(source, sample, spec, CropParams())
+    pixels, placement, _ = render_crop(source, sample, spec, CropParams())
     wanted, wanted_placement = resize(source.image, spec)
     assert np.array_equal(pixels, wanted)
     assert placement == wanted_placement
@@ -79,9 +85,9 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
         scale_jitter=(0.4, 1.8),
         rotation_degrees=20 if seed % 3 == 0 else 0,
     )
-    view = draw_view(part, np.random.default_rng(seed), (120, 160), sample.ground_truth.boxes_xyxy)
-    pixels, placement, shown = see(source, sample, spec, view)
-    found = objects_of(sample, placement, shown, view.change, masks=True)
+    view = draw_crop_params(part, np.random.default_rng(seed), (120, 160), sample.ground_truth.boxes_xyxy)
+    pixels, placement, shown = render_crop(source, sample, spec, view)
+    found = visible_objects(sample, placement, shown, view.change, masks=True)
     bright = pixels[..., 0] > 127
     for box, mask in zip(found.boxes, found.masks, strict=True):
         # Whatever a mask says is bright, and a box holds it tightly.
@@ -98,7 +104,7 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
 def test_views_are_drawn_from_the_generator_alone():
     part = AugmentationConfig(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
     boxes = scene()[1].ground_truth.boxes_xyxy
-    drawn = [draw_view(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
+    drawn = [draw_crop_params(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
@@ -106,7 +112,7 @@ def test_an_iou_crop_shows_the_centre_of_a_box():
     boxes = scene()[1].ground_truth.boxes_xyxy
     part = AugmentationConfig(iou_crop=1)
     random = np.random.default_rng(0)
-    regions = [draw_view(part, random, (120, 160), boxes).region_xyxy for _ in range(60)]
+    regions = [draw_crop_params(part, random, (120, 160), boxes).region_xyxy for _ in range(60)]
     cropped = [r for r in regions if r is not None]
     assert 20 < len(cropped) < 60
     for region in cropped:
@@ -125,9 +131,9 @@ def test_flips_equal_torchvisions():
         (AugmentationParams(flip_horizontal=True), "horizontal"),
         (AugmentationParams(flip_vertical=True), "vertical"),
     ):
-        _, placement, shown = see(source, sample, spec, CropParams(None, change))
-        plain = objects_of(sample, placement, shown, AugmentationParams(), masks=True)
-        found = objects_of(sample, placement, shown, change, masks=True)
+        _, placement, shown = render_crop(source, sample, spec, CropParams(None, change))
+        plain = visible_objects(sample, placement, shown, AugmentationParams(), masks=True)
+        found = visible_objects(sample, placement, shown, change, masks=True)
         flip = getattr(kernels, f"{name}_flip")
         boxes = tv_tensors.BoundingBoxes(torch.from_numpy(plain.boxes), format="XYXY", canvas_size=(96, 96))
         np.testing.assert_allclose(found.boxes, flip(boxes).numpy())
@@ -137,8 +143,8 @@ def test_flips_equal_torchvisions():
 def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
     source, sample = scene()
     view = CropParams((40.0, 0.0, 120.0, 120.0))
-    _, placement, shown = see(source, sample, InputSpec(size_hw=(120, 80)), view)
-    found = objects_of(sample, placement, shown, AugmentationParams(), masks=True)
+    _, placement, shown = render_crop(source, sample, InputSpec(size_hw=(120, 80)), view)
+    found = visible_objects(sample, placement, shown, AugmentationParams(), masks=True)
     assert found.labels.tolist() == [0]
     np.testing.assert_allclose(found.boxes, [[0, 30, 30, 80]], atol=0.01)
     assert found.masks[0].sum() == 30 * 50
@@ -157,7 +163,7 @@ def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide)
     )  # fmt: skip
     sample = Sample(id="s", path="s.png", size_hw=(400, 400), ground_truth=ground_truth)
     placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
-    drawn = objects_of(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
+    drawn = visible_objects(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
     assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "in every row that it crosses"
     assert drawn[0].sum() <= 2 * 62
 
@@ -168,16 +174,18 @@ def test_crowds_and_clean_images():
 
     crowd = dataclasses.replace(sample.ground_truth, crowd=np.array([True, False]))
     crowded = dataclasses.replace(sample, ground_truth=crowd)
-    _, placement, shown = see(source, crowded, SPECS[0], CropParams())
-    assert objects_of(crowded, placement, shown, AugmentationParams(), masks=False).labels.tolist() == [1]
+    _, placement, shown = render_crop(source, crowded, SPECS[0], CropParams())
+    assert visible_objects(crowded, placement, shown, AugmentationParams(), masks=False).labels.tolist() == [
+        1
+    ]
     clean = dataclasses.replace(sample, ground_truth=None)
-    target = objects_of(clean, placement, shown, AugmentationParams(), masks=True).as_target()
+    target = visible_objects(clean, placement, shown, AugmentationParams(), masks=True).as_target()
     assert target["boxes"].shape == (0, 4)
     assert target["masks"].shape == (0, 96, 96)
-    view = draw_view(
+    view = draw_crop_params(
         AugmentationConfig(iou_crop=1, zoom_out=1), np.random.default_rng(0), (120, 160), np.zeros((0, 4))
     )
-    see(source, clean, SPECS[0], view)
+    render_crop(source, clean, SPECS[0], view)
 
 
 def test_masks_of_painted_panels_follow_their_boxes():
@@ -189,9 +197,9 @@ def test_masks_of_painted_panels_follow_their_boxes():
 
 def test_changes_of_other_tasks_are_refused():
     with pytest.raises(BadRecipe, match="mixup is for classification"):
-        check_changes(AugmentationConfig(mixup=0.2), Task.DETECTION)
+        check_augmentation(AugmentationConfig(mixup=0.2), Task.DETECTION)
     with pytest.raises(BadRecipe, match="zoom_out is for detection"):
-        check_changes(AugmentationConfig(zoom_out=0.2), Task.CLASSIFICATION)
+        check_augmentation(AugmentationConfig(zoom_out=0.2), Task.CLASSIFICATION)
     for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two images make no third
         with pytest.raises(BadRecipe, match="cutmix is for classification"):
-            check_changes(AugmentationConfig(cutmix=1), task)
+            check_augmentation(AugmentationConfig(cutmix=1), task)

@@ -18,9 +18,9 @@ from blemish.preprocessing import Placement
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.training import train
 from blemish.training.detection_metrics import best_thresholds, measure_detections
-from blemish.training.detection_module import DetectionImageDataset, in_order
+from blemish.training.detection_module import DetectionImageDataset, sort_predictions
 from blemish.training.targets import check_objects
-from blemish.training.validation import check_watched, watched_of
+from blemish.training.validation import check_metrics, watched_metrics
 
 SMALL = {
     "task": "detection",
@@ -129,7 +129,7 @@ def test_figures_and_thresholds_of_known_scenes():
 def test_predictions_of_several_processes_come_once_and_in_order():
     first, second = scene([(0, 0.9)])[0], scene([(0, 0.8)])[0]
     seen = [(np.array([1]), [second]), (np.array([0, 1]), [first, second])]
-    predictions, samples = in_order(seen, ["zero", "one"])
+    predictions, samples = sort_predictions(seen, ["zero", "one"])
     assert [p.scores[0] for p in predictions] == [0.9, 0.8]
     assert samples == ["zero", "one"]
 
@@ -138,8 +138,8 @@ def test_a_metric_that_only_looks_like_a_part_of_the_loss_is_refused():
     """It would be missed after the first epoch only."""
     recipe = Recipe.of({"training": {"monitor": "val_ap50"}})
     with pytest.raises(BadRecipe, match="has no metric 'val_ap50'"):
-        check_watched(recipe, Task.DETECTION)
-    check_watched(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
+        check_metrics(recipe, Task.DETECTION)
+    check_metrics(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
 
 
 def test_images_without_any_object_are_refused_before_training(tmp_path):
@@ -162,8 +162,8 @@ def test_images_without_any_object_are_refused_before_training(tmp_path):
     recipe = Recipe.of(
         {"training": {"monitor": "ap50", "schedule": {"name": "plateau", "metric": "val_loss"}}}
     )
-    assert watched_of(recipe, Task.DETECTION) == ("ap50", "val_loss")
-    assert watched_of(Recipe.of({}), Task.SEGMENTATION) == ("ap",)
+    assert watched_metrics(recipe, Task.DETECTION) == ("ap50", "val_loss")
+    assert watched_metrics(Recipe.of({}), Task.SEGMENTATION) == ("ap",)
 
 
 @pytest.mark.slow

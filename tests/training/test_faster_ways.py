@@ -20,9 +20,9 @@ from blemish.models import create
 from blemish.structures import Sample
 from blemish.training import image_cache
 from blemish.training.auto_batch_size import bytes_per_image, find_batch_size
-from blemish.training.image_augmentation import AugmentationParams
+from blemish.training.augmentation.image_augmentation import AugmentationParams
 from blemish.training.image_cache import ResizedImageCache, prune
-from blemish.training.image_dataset import FileImageSource
+from blemish.training.image_source import FileImageSource
 from blemish.training.run import train
 
 SPEC = InputSpec(size_hw=(24, 32))
@@ -207,13 +207,13 @@ def test_features_are_not_kept_where_they_would_change(recipe, tmp_path):
         {"augmentation__mixup": 0.2},
         {"model__trainable": ["layer4"]},
     ):
-        from blemish.training.feature_cache import can_keep_features
+        from blemish.training.feature_cache import can_cache_features
         from blemish.training.optimizers import freeze
 
         chosen = recipe(**{**FROZEN, **changes})
         network = create("timm/test_resnet", task="classification", label_count=2, input_size=32)
         freeze(network, chosen.model.trainable)
-        assert not can_keep_features(network, chosen)
+        assert not can_cache_features(network, chosen)
     with pytest.raises(BadRecipe, match="frozen trunk"):
         train(recipe(training__feature_cache="on"), output=tmp_path / "run", device="cpu")
 

@@ -15,14 +15,14 @@ from blemish.models import create
 from blemish.structures import GroundTruth, Labels, Sample, Task
 from blemish.training.lightning_module import ImageLightningModule
 from blemish.training.losses import ImageLoss, check_loss, label_weights, sampling_weights
-from blemish.training.mixup import mix
+from blemish.training.augmentation.mixup import mix_batch
 from blemish.training.optimizers import (
     build_optimizer,
     freeze,
     improves,
     lr_multiplier,
     parameter_groups,
-    pretrained_rates,
+    lr_of_pretrained_stages,
 )
 
 LABELS = Labels(("a", "b", "c"))
@@ -204,10 +204,10 @@ def test_rates_by_group_take_the_longest_name_that_fits(network):
 
 def test_a_pretrained_backbone_under_fresh_heads_learns_more_slowly():
     detector = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet10t")
-    assert pretrained_rates(detector, OptimizerConfig()) == {}
+    assert lr_of_pretrained_stages(detector, OptimizerConfig()) == {}
     names = [name for name, _ in detector.named_parameters()]
     detector.loaded = frozenset(n for n in names if n.startswith("backbone."))
-    rates = pretrained_rates(detector, OptimizerConfig())
+    rates = lr_of_pretrained_stages(detector, OptimizerConfig())
     assert set(rates) == set(detector.stages) - {"head"}
     assert set(rates.values()) == {1e-4}
     fast = parameter_groups(detector, OptimizerConfig(lr_by_stage=rates))
@@ -215,9 +215,9 @@ def test_a_pretrained_backbone_under_fresh_heads_learns_more_slowly():
     for name, parameter in detector.named_parameters():
         assert by_rate[id(parameter)] == (1e-4 if name.startswith("backbone.") else 1e-3), name
     for said in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(lr_by_stage={"head": 1e-2})):
-        assert pretrained_rates(detector, said) == {}
+        assert lr_of_pretrained_stages(detector, said) == {}
     detector.loaded = frozenset(names)
-    assert pretrained_rates(detector, OptimizerConfig()) == {}
+    assert lr_of_pretrained_stages(detector, OptimizerConfig()) == {}
 
 
 def test_norms_and_biases_need_not_decay(network):
@@ -246,22 +246,22 @@ def test_mixed_labels_say_what_the_pixels_show(part):
     inputs = [torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 40, 40).contiguous()] * 2
     target = torch.eye(6)
     for step in range(10):
-        (first, second), mixed = mix(recipe, inputs, target, 0, step)
+        (first, second), mixed = mix_batch(recipe, inputs, target, 0, step)
         assert torch.equal(first, second)
-        assert torch.equal(mixed, mix(recipe, inputs, target, 0, step)[1])
+        assert torch.equal(mixed, mix_batch(recipe, inputs, target, 0, step)[1])
         shown = first.mean((1, 2, 3))  # the pixel of image i is i
         torch.testing.assert_close(shown, mixed @ torch.arange(6.0), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(mixed.sum(1), torch.ones(6))
-    assert not torch.equal(mixed, mix(recipe, inputs, target, 1, step)[1])
+    assert not torch.equal(mixed, mix_batch(recipe, inputs, target, 1, step)[1])
 
 
 def test_a_mean_of_weights_moves_by_its_decay():
-    from blemish.training.lightning_module import average
+    from blemish.training.lightning_module import update_average
 
     first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     second.weight.data.fill_(3)
     second.num_batches_tracked.fill_(7)
-    average(first, second, 0.75)
+    update_average(first, second, 0.75)
     assert first.weight.tolist() == [1.5, 1.5]
     assert first.num_batches_tracked == 7
 

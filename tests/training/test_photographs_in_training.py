@@ -14,14 +14,15 @@ from blemish.imaging import open_image
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import place, prepare
 from blemish.structures import GroundTruth, Labels, Sample, Task
-from blemish.training.image_augmentation import (
+from blemish.training.augmentation.image_augmentation import (
     AugmentationParams,
-    change_pixels,
-    draw_change,
-    kept_share,
-    move_boxes,
+    augment_pixels,
+    draw_params,
+    visible_share,
+    augment_boxes,
 )
-from blemish.training.image_dataset import EpochBatchSampler, TrainingImageDataset
+from blemish.training.batch_sampler import EpochBatchSampler
+from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.targets import LabelShares, OneBox
 
 INPUTS = (
@@ -91,8 +92,8 @@ def test_changes_are_torchvisions():
     )
     expected = v2.rotate(v2.horizontal_flip(picture), 7.5, interpolation=InterpolationMode.BILINEAR)
     expected = v2.adjust_hue(v2.adjust_brightness(v2.adjust_contrast(expected, 1.2), 0.8), 0.05)
-    assert np.array_equal(change_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
-    assert np.array_equal(change_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
+    assert np.array_equal(augment_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
+    assert np.array_equal(augment_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
 
 
 def test_probabilities_and_ranges_are_kept():
@@ -100,10 +101,10 @@ def test_probabilities_and_ranges_are_kept():
         horizontal_flip=0.4, brightness=0.2, rotation_degrees=10, probability={"brightness": 0.5}
     )
     random = np.random.default_rng(0)
-    drawn = [draw_change(part, random) for _ in range(4000)]
+    drawn = [draw_params(part, random) for _ in range(4000)]
     assert abs(np.mean([d.flip_horizontal for d in drawn]) - 0.4) < 0.03
     assert not any(d.flip_vertical for d in drawn)
-    factors = [f for d in drawn for _, f in d.colour]
+    factors = [f for d in drawn for _, f in d.color]
     assert abs(len(factors) / 4000 - 0.5) < 0.03
     assert 0.8 <= min(factors) < 0.82
     assert 1.18 < max(factors) <= 1.2
@@ -130,7 +131,7 @@ def test_boxes_move_as_torchvision_moves_them(change):
         moved = v2.vertical_flip(moved)
     if change.angle:
         moved = v2.rotate(moved, change.angle)
-    np.testing.assert_allclose(move_boxes(change, boxes, (50, 40)), moved.numpy(), atol=1e-4)
+    np.testing.assert_allclose(augment_boxes(change, boxes, (50, 40)), moved.numpy(), atol=1e-4)
 
 
 def test_a_turned_box_still_holds_its_object():
@@ -138,9 +139,9 @@ def test_a_turned_box_still_holds_its_object():
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:35, 10:40] = 255
     change = AugmentationParams(None, True, False, 25.0)
-    turned = change_pixels(change, pixels)[..., 0] > 128
+    turned = augment_pixels(change, pixels)[..., 0] > 128
     rows, columns = np.flatnonzero(turned.any(1)), np.flatnonzero(turned.any(0))
-    left, top, right, bottom = move_boxes(change, np.array([[10.0, 20, 40, 35]]), (60, 80))[0]
+    left, top, right, bottom = augment_boxes(change, np.array([[10.0, 20, 40, 35]]), (60, 80))[0]
     seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     np.testing.assert_allclose([left, top, right, bottom], seen, atol=1.0)
 
@@ -149,8 +150,8 @@ def test_a_crop_keeps_half_the_box():
     part = AugmentationConfig(random_resized_crop={"scale": (0.08, 1)})
     box = np.array([[60.0, 10, 90, 40]])
     random = np.random.default_rng(0)
-    crops = [draw_change(part, random, (100, 120), box).crop_xyxy for _ in range(300)]
-    shares = [kept_share(box, c)[0] for c in crops if c is not None]
+    crops = [draw_params(part, random, (100, 120), box).crop_xyxy for _ in range(300)]
+    shares = [visible_share(box, c)[0] for c in crops if c is not None]
     assert len(shares) > 200
     assert min(shares) >= 0.5
     assert min(shares) < 0.7
@@ -289,5 +290,5 @@ def test_where_no_crop_keeps_half_a_box_the_whole_image_is_taken():
     part = AugmentationConfig(random_resized_crop={})
     box = np.array([[10.0, 100, 890, 200]])
     random = np.random.default_rng(0)
-    crops = {draw_change(part, random, (300, 900), box).crop_xyxy for _ in range(5)}
+    crops = {draw_params(part, random, (300, 900), box).crop_xyxy for _ in range(5)}
     assert crops == {(0, 0, 900, 300)}

@@ -14,7 +14,7 @@ from blemish.imaging import open_image
 from blemish.inference.tiles import Tiling
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.training import data_setup, read_recipe, train
-from blemish.training.tile_dataset import cut, ground_truth_in
+from blemish.training.tile_dataset import cut_image, ground_truth_of_tile
 
 LABELS = Labels(("dent", "scratch"))
 SIZE = (90, 130)
@@ -52,7 +52,7 @@ def image(tmp_path):
 
 def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
     part = TilesConfig(size=64, overlap=0.25, min_visibility=0.5)
-    tiles = list(cut(image, part, tmp_path))
+    tiles = list(cut_image(image, part, tmp_path))
     regions = Tiling(64, 0.25).regions(SIZE)
     assert len(tiles) == len(regions) == len({t.id for t in tiles})
     whole = open_image(image.path).pixels
@@ -73,15 +73,15 @@ def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
 
 def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
     ground_truth = ground_truth_of([[0, 0, 40, 10], [50, 0, 60, 10], [20, 0, 24, 10]], masks=False)
-    shown = ground_truth_in(ground_truth, np.array([10, 0, 42, 32]), 0.8)
+    shown = ground_truth_of_tile(ground_truth, np.array([10, 0, 42, 32]), 0.8)
     assert shown.boxes_xyxy.tolist() == [[0, 0, 30, 10], [10, 0, 14, 10]]
     assert shown.crowd.tolist() == [True, False]  # three quarters are too little here
-    assert not ground_truth_in(ground_truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
+    assert not ground_truth_of_tile(ground_truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
 
 
 def test_an_image_no_larger_than_a_tile_is_left_as_it_is(image, tmp_path):
     for sample in (image, replace(image, size_hw=None)):
-        (tile,) = cut(sample, TilesConfig(size=130), tmp_path)
+        (tile,) = cut_image(sample, TilesConfig(size=130), tmp_path)
         assert tile is sample
 
 
@@ -92,12 +92,12 @@ def pixels_of(tiles):
 def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(image, tmp_path):
     """A run that ended before it was a run leaves tiles behind, of another size or another image."""
     (tmp_path / "run").mkdir()
-    list(cut(image, TilesConfig(size=64), tmp_path / "run"))
-    for tile in cut(image, TilesConfig(size=100), tmp_path / "run"):
+    list(cut_image(image, TilesConfig(size=64), tmp_path / "run"))
+    for tile in cut_image(image, TilesConfig(size=100), tmp_path / "run"):
         assert open_image(tile.path).size_hw == tile.size_hw
     Image.new("RGB", SIZE[::-1], (7, 7, 7)).save(image.path)
     assert all(
-        (pixels == 7).all() for pixels in pixels_of(cut(image, TilesConfig(size=64), tmp_path / "run"))
+        (pixels == 7).all() for pixels in pixels_of(cut_image(image, TilesConfig(size=64), tmp_path / "run"))
     )
 
 
@@ -108,15 +108,15 @@ def test_images_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
         Image.new("RGB", SIZE[::-1], (grey,) * 3).save(tmp_path / name)
         ground_truth = ground_truth_of([[0, 0, 40, 10]], masks=False)
         sample = Sample(id=name, path=tmp_path / name, size_hw=SIZE, split="train", ground_truth=ground_truth)
-        tiles = pixels_of(cut(sample, TilesConfig(size=64), tmp_path / "tiles"))
+        tiles = pixels_of(cut_image(sample, TilesConfig(size=64), tmp_path / "tiles"))
         assert all((pixels == grey).all() for pixels in tiles)
 
 
 def test_tiles_that_are_there_are_not_cut_again(image, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    before = [tile.path for tile in cut(image, TilesConfig(size=64), tmp_path / "run")]
+    before = [tile.path for tile in cut_image(image, TilesConfig(size=64), tmp_path / "run")]
     monkeypatch.setattr(Image.Image, "save", None)
-    assert [tile.path for tile in cut(image, TilesConfig(size=64), tmp_path / "run")] == before
+    assert [tile.path for tile in cut_image(image, TilesConfig(size=64), tmp_path / "run")] == before
 
 
 def dataset(root, count=6):

@@ -25,8 +25,8 @@ def show(
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe file, the name of a built-in recipe, or a run's folder. [default: the defaults]",
-            show_default=False,
+            help="A recipe file, the name of a built-in recipe, or a run's folder.",
+            show_default="the default of every key",
         ),
     ] = None,
     as_json: JsonOption = False,

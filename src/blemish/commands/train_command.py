@@ -1,14 +1,18 @@
-"""`blemish train`: from labelled images to a measured model file."""
+"""`blemish train`: train a model on labeled images and write its model file."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.commands.json_output import print_json
+
 if TYPE_CHECKING:
-    from blemish.training import Run
+    from blemish.config.recipe import Recipe
+    from blemish.training import Run, TrainingPlan
 
 INTERRUPTED = 130
 
@@ -16,83 +20,125 @@ INTERRUPTED = 130
 def train(
     data: Annotated[
         Path | None,
-        typer.Option("--data", "-d", metavar="PATH", help="Labelled images.", show_default=False),
+        typer.Option("--data", "-d", metavar="PATH", help="Data set: a folder or a file of labels."),
     ] = None,
     model: Annotated[
         str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="Architecture; `blemish models` lists them."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="The architecture; see blemish models.", show_default=False
+            "--recipe",
+            "-r",
+            metavar="RECIPE",
+            help="Recipe: a YAML file, or a name from `blemish config list`.",
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", metavar="RECIPE", help="A recipe in YAML.", show_default=False),
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="Task of the model.", show_default="the task of the data"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many.", show_default=False)] = None,
+    data_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="Data format.", show_default="detected"),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that the image paths of a table are relative to."),
+    ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Input size.", show_default="the architecture's"),
+    ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="default|none|FILE", help="What the network starts from.", show_default=False),
+        typer.Option(
+            metavar="default|none|FILE",
+            help="Initial weights: pretrained, random, or a file.",
+            show_default="default",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Maximum number of epochs.", show_default="30")
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Images per step.", show_default="32")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", metavar="LR", help="Learning rate.", show_default="0.001")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any key of the recipe, with dots.", show_default=False
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key, with dots; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="RUN",
-            help="The run's folder; runs/NAME where not given.",
-            show_default=False,
-        ),
+        typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.", show_default="runs/NAME"),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN", help="Go on with a run from its last complete epoch.", show_default=False
-        ),
+        typer.Option(metavar="RUN", help="Continue a run after its last completed epoch."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder that a table's paths are relative to.", show_default=False
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check recipe and data, print what would be trained, and exit.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Annotated[str | None, typer.Option("--config", "-c", hidden=True)] = None,
 ) -> None:
-    """Train a model on labelled images, and write a model file that is proved to decide as it does.
+    """Train a model on labeled images, and write a model file that is verified against the trained network.
 
-    Later ones win: the recipe, the options, --set. A training that was stopped or killed goes on with
-    --resume.
+    Options override the recipe, and --set overrides both. `blemish config show` explains every recipe key.
+    Continue an interrupted training with --resume.
+
+    Examples:
+      blemish train --data photos/ --model resnet18 --output runs/cars
+
+      blemish train --data photos/ --recipe damagelens-resnet18 --epochs 20 --batch-size 16
+
+      blemish train --data coco/ --model ssd300-resnet50 --task detection --dry-run
+
+      blemish train --resume runs/cars
     """
-    from blemish.config.recipe import read_recipe
+    from blemish.errors import BadRecipe
 
+    if config is not None:
+        raise BadRecipe(f"--config {config}: write --recipe {config}", reason="renamed-option")
+    overrides = {
+        "--images": ("data.images", None if images is None else str(images)),
+        "--format": ("data.format", data_format),
+        "--task": ("task", task),
+        "--model": ("model.name", model),
+        "--weights": ("model.weights", weights),
+        "--input-size": ("model.input_size", input_size),
+        "--epochs": ("training.epochs", epochs),
+        "--batch-size": ("training.batch_size", _to_number(batch_size)),
+        "--lr": ("training.optimizer.learning_rate", learning_rate),
+    }
     chosen: Any = None
     if resume is not None:
-        given = {"--model": model, "--config": config, "--epochs": epochs, "--weights": weights,
-                 "--set": settings, "--output": output, "--images": images}  # fmt: skip
-        _check_alone(given)
-    else:  # read before torch is loaded, so that a mistake is told at once
-        chosen = read_recipe(
-            config,
-            settings=settings or (),
-            overrides={
-                "data.path": None if data is None else str(data),
-                "data.images": None if images is None else str(images),
-                "model.name": model,
-                "model.weights": weights,
-                "training.epochs": epochs,
-            },
-        )
-        _check_data(chosen.data.path)
+        options = {name: value for name, (_, value) in overrides.items()}
+        _refuse_with_resume({**options, "--recipe": recipe, "--set": settings, "--output": output})
+        resumed = _check_run(resume)
+        if dry_run:
+            chosen = resumed
+    else:
+        from blemish.config.recipe import read_recipe
+
+        keys = {"data.path": None if data is None else str(data), **dict(overrides.values())}
+        chosen = read_recipe(recipe, settings=settings or (), overrides=keys)
+        _check_before_torch(chosen)
+    if dry_run:
+        from blemish.training import plan_training
+
+        plan = plan_training(chosen if data is None else chosen.changed({"data.path": str(data)}))
+        _print_plan(plan, as_json=as_json)
+        return
     from blemish.training import run
 
     try:
-        made = run.train(
+        result = run.train(
             chosen,
             output=output,
             device=device,
@@ -100,44 +146,105 @@ def train(
             data=data if resume else None,
             progress=not as_json,
         )
-    except run.TrainingInterrupted as stopped:
-        typer.echo(f"blemish: {stopped}", err=True)
+    except run.TrainingInterrupted as interruption:
+        typer.echo(f"blemish: {interruption}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    if made.rank == 0:
-        _tell(made, as_json=as_json)
+    if result.rank == 0:
+        _print_run(result, as_json=as_json)
 
 
-def _check_alone(given: dict[str, Any]) -> None:
+def _to_number(text: str | None) -> int | str | None:
+    """Return an integer for digits; other text is left for the recipe to check."""
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else text
+
+
+def _refuse_with_resume(options: dict[str, Any]) -> None:
     from blemish.errors import BadRecipe
 
-    for name, value in given.items():
+    for name, value in options.items():
         if value is not None:
             raise BadRecipe(
-                f"--resume goes on with the run's own recipe: leave {name} out, or begin a new run"
+                f"--resume uses the run's own recipe. Remove {name}, or start a new run",
+                reason="option-with-resume",
             )
 
 
-def _check_data(path: str | None) -> None:
+def _check_run(folder: Path) -> Recipe:
+    """Check the recipe of a run to resume without importing torch, and return it."""
+    from blemish.config.recipe import read_run_recipe
+    from blemish.training.recipe_checks import check_recipe
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training reads it again, and warns
+        recipe = read_run_recipe(folder)
+    check_recipe(recipe)
+    return recipe
+
+
+def _check_before_torch(recipe: Recipe) -> None:
+    """Refuse a wrong name or a missing data set without importing torch."""
     from blemish.errors import BadDataset, BadRecipe
+    from blemish.training.recipe_checks import check_recipe
 
+    check_recipe(recipe)
+    path = recipe.data.path
     if path is None:
-        raise BadRecipe("no data: give --data PATH, or data.path in the recipe")
+        raise BadRecipe("no data. Give --data PATH, or data.path in the recipe", reason="no-data")
     if not Path(path).exists():
-        raise BadDataset(f"{path}: no such file or folder; check the path")
+        raise BadDataset(f"{path}: there is no such file or folder. Check the path", reason="not-found")
 
 
-def _tell(run: Run, *, as_json: bool) -> None:
+def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
+    recipe, training = plan.recipe, plan.recipe.training
     if as_json:
-        import json
-
-        result = {
-            "run": run.path.as_posix(),
-            "model": run.model_file.as_posix(),
-            "best_epoch": run.best_epoch,
-            "metrics": run.metrics,
-        }
-        typer.echo(json.dumps(result))
+        print_json(
+            {
+                "dry_run": True,
+                "task": str(recipe.task),
+                "model": recipe.model.name,
+                "labels": list(plan.labels),
+                "images": dict(plan.images),
+                "epochs": training.epochs,
+                "batch_size": training.batch_size,
+                "steps_per_epoch": plan.steps_per_epoch,
+                "steps": plan.steps,
+                "monitor": plan.monitor,
+                "notes": list(plan.notes),
+                "recipe": recipe.model_dump(mode="json"),
+            }
+        )
         return
-    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in run.metrics.items())
-    typer.echo(f"best epoch {run.best_epoch}: {figures} (validation)")
+    images = ", ".join(f"{count} {split}" for split, count in plan.images.items())
+    steps = "known when training starts"
+    if plan.steps_per_epoch is not None:
+        steps = f"{plan.steps} ({plan.steps_per_epoch} per epoch)"
+    for name, value in (
+        ("model", f"{recipe.model.name}, weights {recipe.model.weights}"),
+        ("task", recipe.task),
+        ("labels", ", ".join(plan.labels) or "none"),
+        ("images", images),
+        ("epochs", f"{training.epochs}, batch size {training.batch_size}"),
+        ("steps", steps),
+        ("monitor", plan.monitor),
+    ):
+        typer.echo(f"{name:8} {value}")
+    for note in plan.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _print_run(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        # NaN is not JSON: an undefined metric is null.
+        metrics = {name: value if value == value else None for name, value in run.metrics.items()}
+        print_json(
+            {
+                "run": run.path.as_posix(),
+                "model": run.model_file.as_posix(),
+                "best_epoch": run.best_epoch,
+                "metrics": metrics,
+            }
+        )
+        return
+    metrics_text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in run.metrics.items())
+    typer.echo(f"best epoch {run.best_epoch}: {metrics_text} (validation)")
     typer.echo(f"model file: {run.model_file}")

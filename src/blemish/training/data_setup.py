@@ -1,9 +1,8 @@
-"""Prepare the data of a run: open the data set, check it, split it and hash its images."""
+"""Prepare the data of a run: open the data set, check it, split it and hash its images. Torch-free."""
 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,25 +19,28 @@ from blemish.evaluation.train_overlap import find_train_overlap
 from blemish.imaging import LIMITS
 from blemish.model_file import Fingerprints
 from blemish.structures import Dataset, Sample
-from blemish.training.detection_augmentation import check_changes
-from blemish.training.losses import check_loss
-from blemish.training.targets import check_objects, check_targets
-from blemish.training.validation import check_watched, watched_of
+from blemish.training.monitored_metrics import watched_metrics
+from blemish.training.recipe_checks import check_recipe_for_task
+from blemish.training.sample_checks import check_ground_truth, check_ids, check_objects
 
-SHOWN = {"shown": True}  # what people see on the screen too, beside train.log
-_OWN_KEYS = ("path", "format", "images", "task")  # these have keys of their own in a recipe
-_log = logging.getLogger("blemish.training")
+SHOWN = {"shown": True}  # marks a log record that is printed on the screen, and not only in train.log
+_RECIPE_KEYS = (
+    "path",
+    "format",
+    "images",
+    "task",
+)  # parameters of `open_dataset` with recipe keys of their own
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from.
+    """The images of a run.
 
     Attributes:
-        dataset: all of it, every image in a split.
-        train: images to learn from.
-        validation: images to judge by; none of the test split is ever opened.
-        fingerprints: of both.
+        dataset: all images, each in a split.
+        train: training images.
+        validation: validation images; images of the test split are never opened.
+        fingerprints: of the training and the validation images.
     """
 
     dataset: Dataset
@@ -47,129 +49,128 @@ class TrainingData:
     fingerprints: Fingerprints
 
 
-def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData:
-    """The images of a recipe, split, and each proved to open.
+def split_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData:
+    """Return the images of a recipe in their splits, without opening them.
 
     Args:
-        recipe: its data part.
-        split_file: of a run that goes on: the split is taken from it.
+        recipe: its section `data` is used; its names must fit the task of the data.
+        split_file: of a resumed run, whose split it contains.
 
     Raises:
-        BadDataset: no data, no label, or images that cannot be opened; all of them are listed.
+        BadRecipe: no data, or a key that does not fit the task.
+        BadDataset: no data set, an empty split, or images without the ground truth that the task needs.
     """
-    part = recipe.data
-    if part.path is None:
-        raise BadRecipe("no data: give --data PATH, or data.path in the recipe")
-    _check_options(part.options)
+    config = recipe.data
+    if config.path is None:
+        raise BadRecipe("no data. Give --data PATH, or data.path in the recipe", reason="no-data")
+    _check_options(config.options)
     dataset = open_dataset(
-        part.path,
-        format=part.format,
-        images=part.images,
-        task=recipe.task,
-        **part.options,
+        config.path, format=config.format, images=config.images, task=recipe.task, **config.options
     )
-    if part.tiles is not None and not dataset.task.has_objects:
-        raise BadRecipe(
-            f"data.tiles is for detection and segmentation, and the task is {dataset.task}; leave it out"
-        )
-    check_watched(recipe, dataset.task)
-    check_changes(recipe.augmentation, dataset.task)
-    check_loss(dataset.task, recipe.training.loss)
+    task = dataset.task
+    check_recipe_for_task(recipe, task)
     dataset = _split(dataset, recipe, split_file)
-    splits = dataset.splits
     for name in ("train", "val"):
-        if not splits.get(name):
+        if not dataset.splits.get(name):
             raise BadDataset(
-                f"{part.path}: the split {name!r} holds no image; give data.split.fractions, or more images"
+                f"{config.path}: the split {name!r} has no images. Set data.split.fractions, or add images",
+                reason="empty-split",
             )
-    _check_names(dataset)
+    check_ids(dataset)
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
-    check_targets((*train, *validation), dataset.task)
-    check_objects(train, validation, dataset.task, watched_of(recipe, dataset.task))
-    limits = LIMITS if part.tiles is None else part.tiles.limits
-    prints = hash_images((*train, *validation), limits=limits)
-    if prints.unreadable:
-        listed = "\n".join(f"  {bad}" for bad in prints.unreadable)
+    check_ground_truth((*train, *validation), task)
+    check_objects(train, validation, task, watched_metrics(recipe, task))
+    return TrainingData(dataset, train, validation, Fingerprints.none())
+
+
+def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData:
+    """Return the images of a recipe in their splits, each opened once, with their fingerprints.
+
+    Args:
+        recipe: its section `data` is used.
+        split_file: of a resumed run, whose split it contains.
+
+    Raises:
+        BadRecipe: as `split_data`.
+        BadDataset: as `split_data`; also if images cannot be opened, which are all listed.
+    """
+    data = split_data(recipe, split_file)
+    train, validation = data.train, data.validation
+    limits = LIMITS if recipe.data.tiles is None else recipe.data.tiles.limits
+    hashes = hash_images((*train, *validation), limits=limits)
+    if hashes.unreadable:
+        listed = "\n".join(f"  {image}" for image in hashes.unreadable)
         raise BadDataset(
-            f"{len(prints.unreadable)} images cannot be opened; mend them or take them out before "
-            f"training:\n{listed}"
+            f"{recipe.data.path}: {len(hashes.unreadable)} images cannot be opened. Repair or remove them:\n"
+            f"{listed}",
+            reason="unreadable-images",
         )
-    side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
-    known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
-    dataset = replace(dataset, notes=(*dataset.notes, *_on_both_sides(train, validation, known)))
-    return TrainingData(dataset, train, validation, known)
+    split = np.array([0] * len(train) + [1] * len(validation), np.uint8)
+    fingerprints = Fingerprints(hashes.pixel, hashes.perceptual, hashes.detail, split)
+    notes = (*data.dataset.notes, *_overlap_notes(train, validation, fingerprints))
+    return replace(data, dataset=replace(data.dataset, notes=notes), fingerprints=fingerprints)
 
 
-def _on_both_sides(
-    train: Sequence[Sample], validation: Sequence[Sample], known: Fingerprints
+def resolve(recipe: Recipe, data: TrainingData) -> Recipe:
+    """Return the recipe with the task of the data and a name."""
+    name = recipe.name or recipe.model.name.replace("/", "-")
+    return recipe.model_copy(update={"task": data.dataset.task, "name": name})
+
+
+def _overlap_notes(
+    train: Sequence[Sample], validation: Sequence[Sample], fingerprints: Fingerprints
 ) -> tuple[str, ...]:
-    """A sentence for people where validation judges what was learned by heart."""
+    """Return a note if validation images show the same objects as training images."""
     n = len(train)
-    learned = Fingerprints(known.pixel[:n], known.perceptual[:n], known.detail[:n], known.split[:n])
+    pixel, perceptual, detail = fingerprints.pixel, fingerprints.perceptual, fingerprints.detail
+    trained = Fingerprints(pixel[:n], perceptual[:n], detail[:n], fingerprints.split[:n])
     ids = [s.id for s in validation]
-    leaks = find_train_overlap(ids, known.pixel[n:], known.perceptual[n:], known.detail[n:], learned)
-    seen, groups = {*leaks.train, *leaks.near_train}, {s.group for s in train if s.group is not None}
-    seen |= {s.id for s in validation if s.group in groups}
-    if not seen:
+    matches = find_train_overlap(ids, pixel[n:], perceptual[n:], detail[n:], trained)
+    groups = {s.group for s in train if s.group is not None}
+    overlap = {*matches.train, *matches.near_train} | {s.id for s in validation if s.group in groups}
+    if not overlap:
         return ()
-    said = (
-        f"{len(seen)} of {len(ids)} validation images show what training images show (one group, "
-        "or near-identical): validation figures are better than the truth; "
-        "data.split.group_by=near-duplicates keeps such images together where Blemish makes the split"
+    note = (
+        f"{len(overlap)} of {len(ids)} validation images show the same group as training images or are "
+        "near-duplicates of them, so that validation metrics are too good. If Blemish draws the split, "
+        "data.split.group_by=near-duplicates keeps such images together."
     )
-    return (said,)
-
-
-def _check_names(dataset: Dataset) -> None:
-    """Refuse names that a run's table of splits cannot hold: old archives leave some that are no text."""
-    for sample in dataset:
-        try:
-            sample.id.encode()
-        except UnicodeEncodeError:
-            raise BadDataset(
-                f"{dataset.root}: the name {sample.id!r} cannot be written as text; rename the image"
-            ) from None
+    return (note,)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    known = [n for n in inspect.signature(open_dataset).parameters if n not in _OWN_KEYS]
+    known = [n for n in inspect.signature(open_dataset).parameters if n not in _RECIPE_KEYS]
     for name in options:
         if name not in known:
-            raise BadRecipe(f"data.options: there is no option {name!r}{suggestion(name, known)}")
+            raise BadRecipe(
+                f"data.options: unknown option {name!r}{suggestion(name, known)}", reason="unknown-option"
+            )
 
 
 def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset:
     if split_file is not None and split_file.is_file():
         split_of = read_split_file(split_file)
-        missing = [s.id for s in dataset if s.id not in split_of]
-        if missing or len(split_of) != len(dataset):
+        if len(split_of) != len(dataset) or any(s.id not in split_of for s in dataset):
             raise BadDataset(
-                f"{dataset.root}: the images are no longer those the run began with "
-                f"({len(dataset)} now, {len(split_of)} in {split_file}); begin a new run"
+                f"{dataset.root}: expected the {len(split_of)} images in {split_file}, got {len(dataset)} "
+                "other images. Restore them, or start a new run",
+                reason="changed-data",
             )
         return dataset.with_splits(split_of)
-    part = recipe.data.split
-    has = dataset.splits
-    if has.get("train") and has.get("val") and not part.resplit:
+    config = recipe.data.split
+    existing = dataset.splits
+    if existing.get("train") and existing.get("val") and not config.resplit:
         return dataset
-    if not has:
-        fractions = {str(name): share for name, share in part.fractions.items()}
-        return split_dataset(dataset, fractions=fractions, seed=part.seed, group_by=part.group_by)
-    # The set says what is for testing, or only what is for training, or the recipe wants another draw: the
-    # rest is split, the test left alone.
+    if not existing:
+        fractions = {str(name): share for name, share in config.fractions.items()}
+        return split_dataset(dataset, fractions=fractions, seed=config.seed, group_by=config.group_by)
+    # The data set has a test split or only a training split, or the recipe asks for another draw: split the
+    # rest, and leave the test split alone.
     rest = [i for i, s in enumerate(dataset) if s.split != "test"]
-    whole = part.fractions["train"] + part.fractions["val"]
-    fractions = {name: part.fractions[name] / whole for name in ("train", "val")}
-    parted = split_dataset(dataset.subset(rest), fractions=fractions, seed=part.seed, group_by=part.group_by)
-    split_of = {s.id: s.split or "train" for s in parted}
-    return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
-
-
-def resolve(recipe: Recipe, data: TrainingData) -> Recipe:
-    """The recipe with what the data said filled in."""
-    return recipe.model_copy(
-        update={
-            "task": data.dataset.task,
-            "name": recipe.name or recipe.model.name.replace("/", "-"),
-        }
+    whole = config.fractions["train"] + config.fractions["val"]
+    fractions = {name: config.fractions[name] / whole for name in ("train", "val")}
+    split = split_dataset(
+        dataset.subset(rest), fractions=fractions, seed=config.seed, group_by=config.group_by
     )
+    split_of = {s.id: s.split or "train" for s in split}
+    return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})

@@ -1,4 +1,4 @@
-"""Loaders of a training: how many processes, how many images a step, and Lightning's way to ask."""
+"""The data loaders of a training: batch sizes, worker processes, and the data module that Lightning asks."""
 
 from __future__ import annotations
 
@@ -6,52 +6,56 @@ import os
 from typing import Any
 
 import lightning.pytorch as pl
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from blemish.config.training_schema import TrainingConfig
-from blemish.training.image_dataset import EpochBatchSampler, collate
+from blemish.training.batch_sampler import EpochBatchSampler, collate
 
 Loader = DataLoader[Any]
 
+MAX_WORKERS_ON_CPU = 4
+MAX_WORKERS_ON_GPU = 16
+
 
 class DataModule(pl.LightningDataModule):  # type: ignore[misc]
-    """The loaders of one training.
+    """The data loaders of one training.
 
     Args:
-        train: items by (epoch, position).
-        validation: likewise, nothing of it random.
-        part: batch sizes, workers and how they start.
-        weights: how often each training image is drawn; None for once each.
-        first_epoch: where a resumed training goes on.
-        workers: processes; see `worker_count`.
-        pinned: whether batches are put where a GPU copies them from fastest.
+        train: training items by (epoch, position).
+        validation: validation items by (epoch, position), without randomness.
+        config: batch sizes and worker processes.
+        weights: (n,) how often each training image is drawn; None draws each once.
+        first_epoch: the epoch that a resumed training starts with.
+        workers: number of worker processes; see `worker_count`.
+        pinned: whether batches are in pinned memory, from which copies to a GPU are fastest.
     """
 
     def __init__(
         self,
         train: Dataset[Any],
         validation: Dataset[Any],
-        part: TrainingConfig,
+        config: TrainingConfig,
         *,
-        weights: Any = None,
+        weights: NDArray[Any] | None = None,
         first_epoch: int = 0,
         workers: int = 0,
         pinned: bool = False,
     ) -> None:
         super().__init__()
-        self.train, self.validation, self.part = train, validation, part
+        self.train, self.validation, self.config = train, validation, config
         self.weights, self.first_epoch = weights, first_epoch
         self.workers, self.pinned = workers, pinned
 
     def train_dataloader(self) -> Loader:
-        """Batches of an epoch, in its own order."""
-        rank, world = self._place()
-        size = self.part.batch_size
-        assert isinstance(size, int)  # noqa: S101  (auto was resolved)
+        """Return the loader of training batches, in the order of each epoch."""
+        rank, world = self._rank_and_world()
+        size = self.config.batch_size
+        assert isinstance(size, int)  # noqa: S101  (`auto` was replaced)
         batches = EpochBatchSampler(
             len(self.train),  # type: ignore[arg-type]
             size,
-            seed=self.part.seed,
+            seed=self.config.seed,
             weights=self.weights,
             first_epoch=self.first_epoch,
             rank=rank,
@@ -60,18 +64,18 @@ class DataModule(pl.LightningDataModule):  # type: ignore[misc]
         return self._loader(self.train, batches)
 
     def val_dataloader(self) -> Loader:
-        """Batches of the validation, always in one order."""
-        rank, world = self._place()
-        size = self.part.validation_batch_size or self.part.batch_size
-        assert isinstance(size, int)  # noqa: S101
+        """Return the loader of validation batches, always in the same order."""
+        rank, world = self._rank_and_world()
+        size = self.config.validation_batch_size or self.config.batch_size
+        assert isinstance(size, int)  # noqa: S101  (`auto` was replaced)
         count = len(self.validation)  # type: ignore[arg-type]
-        # A process without an image would never come to where all gather what they saw, and all would
-        # wait for it: it repeats another's, and each prediction counts once.
+        # A process without images would never join the exchange of results, and all others would wait for it:
+        # it repeats the images of another process, and each prediction counts once.
         world = min(world, count)
         batches = EpochBatchSampler(count, size, shuffle=False, rank=rank % world, world=world)
         return self._loader(self.validation, batches)
 
-    def _place(self) -> tuple[int, int]:
+    def _rank_and_world(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
@@ -81,28 +85,30 @@ class DataModule(pl.LightningDataModule):  # type: ignore[misc]
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=self.workers,
-            multiprocessing_context=self.part.start_method if self.workers else None,
+            multiprocessing_context=self.config.start_method if self.workers else None,
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
         )
 
 
-def worker_count(part: TrainingConfig, *, on_cpu: bool) -> int:
-    """Processes that load images.
+def worker_count(config: TrainingConfig, *, on_cpu: bool) -> int:
+    """Return the number of processes that load images.
 
     Args:
-        part: the recipe's wish.
-        on_cpu: whether the network learns on the same cores.
+        config: its key `workers`; a number is returned as it is.
+        on_cpu: whether the network is trained on the same cores.
     """
-    if part.workers != "auto":
-        return int(part.workers)
+    if config.workers != "auto":
+        return int(config.workers)
     cores = usable_cores()
-    return min(cores // 2, 4) if on_cpu else min(max(cores - 1, 1), 16)
+    if on_cpu:
+        return min(cores // 2, MAX_WORKERS_ON_CPU)
+    return min(max(cores - 1, 1), MAX_WORKERS_ON_GPU)
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of CPU cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
+    except AttributeError:  # not available on macOS and Windows
         return os.cpu_count() or 1

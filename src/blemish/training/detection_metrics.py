@@ -1,4 +1,4 @@
-"""What detections on the validation images are worth: by the metrics of `evaluate`."""
+"""Metrics of detections on the validation images, the same as those of `evaluate`."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ NAMES = ("ap", "ap50", "ap75", "ar_100")
 
 
 def measure_detections(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:
-    """AP, AP50, AP75 and AR by COCO's rules; of masks for segmentation, where the boxes' begin with `box_`.
+    """Return COCO's AP, AP50, AP75 and AR, and the metrics of plug-ins.
+
+    For segmentation they are those of masks, and those of boxes have the prefix `box_`.
 
     Args:
-        predictions: in the order of the samples.
-        samples: with truths; those without are passed over, and nothing is known of none.
+        predictions: one per sample.
+        samples: those without ground truth are ignored; without any, every value is NaN.
     """
-    kept, ground_truths = _known(predictions, samples)
+    kept, ground_truths = _with_ground_truth(predictions, samples)
     if not kept:
         return dict.fromkeys(NAMES, math.nan)
     metrics: dict[str, float] = {}
-    segmentation = kept[0].task.has_masks
-    for prefix, masks in (("", True), ("box_", False)) if segmentation else (("", False),):
-        found = accumulate(match_objects(kept, ground_truths, masks=masks))
-        metrics |= {f"{prefix}{name}": found.metric(name) for name in NAMES}
+    for prefix, masks in (("", True), ("box_", False)) if kept[0].task.has_masks else (("", False),):
+        accumulated = accumulate(match_objects(kept, ground_truths, masks=masks))
+        metrics |= {f"{prefix}{name}": accumulated.metric(name) for name in NAMES}
     return metrics | measure_custom_metrics(predictions, samples)
 
 
 def best_thresholds(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """(L,) the score from which each label has its best F1 at an overlap of .5."""
-    return choose_object_thresholds(match_objects(*_known(predictions, samples)))
+    """Return the score threshold of each label with the best F1 at an IoU of 0.5, (L,)."""
+    return choose_object_thresholds(match_objects(*_with_ground_truth(predictions, samples)))
 
 
-def _known(
+def _with_ground_truth(
     predictions: Sequence[Prediction], samples: Sequence[Sample]
 ) -> tuple[list[Prediction], list[GroundTruth]]:
     pairs = [

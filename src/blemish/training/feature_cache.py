@@ -1,4 +1,4 @@
-"""A frozen trunk sees each image once: its features are kept, and the head learns from them."""
+"""Cached features of a frozen backbone: each image passes it once, and the head is trained on the results."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 from blemish.config.recipe import Recipe
 from blemish.errors import BadRecipe
 from blemish.models._network import Network
-from blemish.training.image_dataset import EpochBatchSampler, Key, TrainingImageDataset, collate
+from blemish.training.batch_sampler import EpochBatchSampler, Key, collate
+from blemish.training.image_dataset import TrainingImageDataset
 
 
 class CachedFeatures(Dataset[dict[str, Any]]):
-    """The items of a set of images, with the trunk's features in place of the pixels.
+    """The items of an image data set with the backbone's features in place of the pixels.
 
     Args:
         features: (n, f) float32.
@@ -40,40 +41,51 @@ class CachedFeatures(Dataset[dict[str, Any]]):
         }
 
 
-def can_keep_features(network: Network, recipe: Recipe) -> bool:
-    """Whether the head learns the same from features that are computed once.
+def can_cache_features(network: Network, recipe: Recipe) -> bool:
+    """Return whether training the head on features that are computed once gives the same result.
+
+    Args:
+        network: with its frozen parameters.
+        recipe: its key `training.feature_cache` and its section `augmentation` are used.
 
     Raises:
-        BadRecipe: the recipe insists and it cannot be.
+        BadRecipe: `feature_cache` is `on`, and the backbone is not frozen or images are mixed
+            ("bad-recipe.feature-cache").
     """
-    wish = recipe.training.feature_cache
-    if wish == "off":
+    mode = recipe.training.feature_cache
+    if mode == "off":
         return False
-    parted = hasattr(network, "features") and hasattr(network, "head")
-    head = {id(p) for p in network.parameters_of("head")} if parted else set()
-    frozen = parted and not any(p.requires_grad for p in network.parameters() if id(p) not in head)
-    mixed = recipe.augmentation.mixup or recipe.augmentation.cutmix
-    if wish == "on":
-        if not frozen:
-            raise BadRecipe("training.feature_cache: on needs a frozen trunk; set model.trainable to []")
-        if mixed:
-            raise BadRecipe("training.feature_cache: on cannot mix images; leave mixup and cutmix out")
+    has_parts = hasattr(network, "features") and hasattr(network, "head")
+    head = {id(p) for p in network.parameters_of("head")} if has_parts else set()
+    is_frozen = has_parts and not any(p.requires_grad for p in network.parameters() if id(p) not in head)
+    is_mixed = bool(recipe.augmentation.mixup or recipe.augmentation.cutmix)
+    if mode == "on":
+        if not is_frozen:
+            raise BadRecipe(
+                "training.feature_cache: `on` needs a frozen backbone. Set model.trainable to []",
+                reason="feature-cache",
+            )
+        if is_mixed:
+            raise BadRecipe(
+                "training.feature_cache: `on` cannot mix images. Remove augmentation.mixup and cutmix",
+                reason="feature-cache",
+            )
         return True
-    return frozen and recipe.augmentation.is_off and not mixed
+    return is_frozen and recipe.augmentation.is_off and not is_mixed
 
 
 @torch.no_grad()
-def keep_features(
+def cache_features(
     network: Network, images: TrainingImageDataset, batch_size: int, device: torch.device, workers: int
 ) -> CachedFeatures:
-    """The features of every image, unchanged, by the trunk in evaluation mode.
+    """Return the features of every image without augmentation, from the backbone in evaluation mode.
 
     Args:
-        network: moved to `device` while it works.
-        images: their augmentation is left out.
-        batch_size: images at once.
-        device: where the trunk runs.
-        workers: processes that load.
+        network: moved to `device`.
+        images: their augmentation is not applied.
+        batch_size: images per forward pass.
+        device: where the backbone runs.
+        workers: number of processes that load images.
     """
     plain = TrainingImageDataset(images.samples, images.inputs, images.target, source=images.source)
     loader: DataLoader[Any] = DataLoader(
@@ -84,11 +96,11 @@ def keep_features(
     )
     was_training = network.training
     network.to(device).eval()
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    batches: list[tuple[Tensor, Tensor, Tensor]] = []
     features: Any = network.features
     for batch in loader:
         inputs: Sequence[Tensor] = [x.to(device) for x in batch["inputs"]]
-        parts.append((features(*inputs).float().cpu(), batch["target"], batch["placement"]))
+        batches.append((features(*inputs).float().cpu(), batch["target"], batch["placement"]))
     network.train(was_training)
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    columns = [torch.cat(column) for column in zip(*batches, strict=True)]
     return CachedFeatures(columns[0], columns[1], columns[2])

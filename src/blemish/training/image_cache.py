@@ -1,9 +1,9 @@
-"""Large images decoded once: a bounded folder of reduced copies that later epochs read instead.
+"""A cache of resized images: large images are decoded once, and later epochs read the copies.
 
-Without a random crop the copy is the very picture the network takes, so nothing changes by a bit. With one,
-the copy is as large as keeps the smallest crop of the recipe at the network's size, and crops are taken from
-it. A copy is named by path, size, time of change and what it was made for, so that a changed image, or
-another recipe, never finds it.
+Without a random crop, the copy is the network's input itself, bit for bit. With one, the copy is large enough
+that the recipe's smallest crop fills the network's input, and crops are taken from it. The name of a copy
+depends on the image's path, size and modification time and on the purpose of the copy, so that a changed
+image or another recipe never reads it. The folder has a maximum size.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize
 from blemish.structures import Sample
-from blemish.training.image_augmentation import AugmentationParams
-from blemish.training.image_dataset import FileImageSource
+from blemish.training.augmentation.image_augmentation import AugmentationParams
+from blemish.training.image_source import FileImageSource
 
-WORTH_IT = 4  # an image is copied for crops only where it has so many times the copy's pixels
-ABANDONED = 3600  # seconds after which nobody writes a copy any more
+MIN_REDUCTION = 4  # an image is copied for crops if it has this many times the pixels of the copy
+ABANDONED_SECONDS = 3600  # a partial copy of this age belongs to a killed process
 _SUFFIX = ".reduced"
-_HEADERS = 256  # bytes of two arrays in NumPy's format
+_HEADER_BYTES = 256  # of two arrays in NumPy's format
 
 
 class ResizedImageCache(FileImageSource):
-    """Images from reduced copies, made the first time each is asked for.
+    """Images from resized copies, which are written when an image is read for the first time.
 
     Args:
         inputs: of the network.
         crop: the recipe's random crop, or None.
-        max_bytes: of the folder; when it is full, further images are read from their files.
+        max_bytes: maximum size of the folder; when it is full, further images are read from their files.
         folder: None for `images` in Blemish's cache folder.
-        share: of the folder's room that this one may fill, in each process that reads from it. Nobody counts
-            for all: loaders and sources write side by side, so each has its part.
+        share: share of the folder's free space that this source may fill in each process. Processes write
+            concurrently without counting for each other, so each has its own share.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class ResizedImageCache(FileImageSource):
     ) -> None:
         super().__init__()
         self.crop = crop
-        self.side = largest_side_needed(inputs, crop) if crop else 0
-        above = cache_folder()
-        self.folder = folder or (above / "images" if above is not None else None)
-        self.room = 0
+        self.side = shorter_side_for_crops(inputs, crop) if crop else 0
+        default = cache_folder()
+        self.folder = folder or (default / "images" if default is not None else None)
+        self.free_bytes = 0
         if self.folder is not None and max_bytes:
-            sweep(self.folder)
-            self.room = int((max_bytes - prune(self.folder, max_bytes)) * share)
+            remove_partial_copies(self.folder)
+            self.free_bytes = int((max_bytes - prune(self.folder, max_bytes)) * share)
         self._has_folder = bool(self.folder is not None and max_bytes)
         self._since = time.time_ns()
         self._unused: list[tuple[int, int, Path]] | None = None
@@ -74,22 +74,22 @@ class ResizedImageCache(FileImageSource):
     def resized(
         self, sample: Sample, spec: InputSpec, change: AugmentationParams
     ) -> tuple[NDArray[Any], Placement]:
-        """As `preprocessing.resize` does."""
+        """Return pixels and placement as `preprocessing.resize` does, with the crop of `change`."""
         if self.crop is not None:
             return self._cropped(sample, spec, change)
         path = self._path(sample, f"{spec.model_dump_json()}")
-        found = None if path is None else self._read(path)
-        if found is not None:
-            pixels, numbers = found
+        arrays = None if path is None else self._read(path)
+        if arrays is not None:
+            pixels, numbers = arrays
             n = numbers.tolist()
             return pixels, Placement((int(n[0]), int(n[1])), spec.size_hw, (n[2], n[3]), (n[4], n[5]))
         pixels, placement = super().resized(sample, spec, change)
         numbers = np.array([*placement.size_hw, *placement.scale_xy, *placement.offset_xy], np.float64)
-        self._keep(path, pixels, numbers)
+        self._write(path, pixels, numbers)
         return pixels, placement
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:
-        """Of the upright image, pixels."""
+        """Return height and width of the upright image in pixels."""
         return sample.size_hw or self._reduced(sample)[1]
 
     def _cropped(
@@ -114,24 +114,24 @@ class ResizedImageCache(FileImageSource):
         return pixels, replace(placement, size_hw=size_hw, scale_xy=(scale_x * ratio_x, scale_y * ratio_y))
 
     def _reduced(self, sample: Sample) -> tuple[LoadedImage, tuple[int, int]]:
-        """The copy that crops are taken from, the image where it is small; and the image's size."""
+        """Return the copy that crops are taken from, or the image if it is small; and the image's size."""
         if self._copy is not None and self._copy[0] == sample.id:
             return self._copy[1:]
         path = self._path(sample, f"{self.side}")
-        found = None if path is None else self._read(path)
-        if found is not None:
-            pixels, numbers = found
+        arrays = None if path is None else self._read(path)
+        if arrays is not None:
+            pixels, numbers = arrays
             size_hw = (int(numbers[0]), int(numbers[1]))
-            photo = LoadedImage(pixels, sample.path)
+            image = LoadedImage(pixels, sample.path)
         else:
-            photo = self.image(sample)
-            size_hw = photo.size_hw
-            smaller = reduce(photo, self.side)
-            if photo.pixels.size >= WORTH_IT * smaller.pixels.size:
-                photo = smaller
-                self._keep(path, photo.pixels, np.array(size_hw, np.float64))
-        self._copy = sample.id, photo, size_hw
-        return photo, size_hw
+            image = self.image(sample)
+            size_hw = image.size_hw
+            smaller = resize_shorter_side(image, self.side)
+            if image.pixels.size >= MIN_REDUCTION * smaller.pixels.size:
+                image = smaller
+                self._write(path, image.pixels, np.array(size_hw, np.float64))
+        self._copy = sample.id, image, size_hw
+        return image, size_hw
 
     def _path(self, sample: Sample, purpose: str) -> Path | None:
         if self.folder is None or not self._has_folder:
@@ -139,75 +139,75 @@ class ResizedImageCache(FileImageSource):
         try:
             stat = sample.path.stat()
         except OSError:
-            return None  # whoever opens it says what is wrong
+            return None  # opening the image raises the error
         name = f"{sample.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{purpose}"
         return self.folder / (hashlib.sha256(os.fsencode(name)).hexdigest()[:40] + _SUFFIX)
 
     def _read(self, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
-        """A copy, whose time then says that it is in use."""
-        found = read_arrays(path)
-        if found is not None:
+        """Return a copy, and update its modification time, which means that it is in use."""
+        arrays = read_arrays(path)
+        if arrays is not None:
             with suppress(OSError):
                 if path.stat().st_mtime_ns < self._since:
                     os.utime(path)
-        return found
+        return arrays
 
-    def _make_room(self, size: int) -> bool:
-        """Take room from copies that nobody used since this training began, the longest unused first."""
+    def _free_space(self, size: int) -> bool:
+        """Delete copies that were not used since this training started, the least recently used first."""
         assert self.folder is not None  # noqa: S101  (a copy has a path)
         if self._unused is None:
-            self._unused = sorted((f for f in copies_in(self.folder) if f[0] < self._since), reverse=True)
-        while size > self.room and self._unused:
+            self._unused = sorted((f for f in list_copies(self.folder) if f[0] < self._since), reverse=True)
+        while size > self.free_bytes and self._unused:
             path = self._unused.pop()[2]
-            with suppress(OSError):  # another process was faster, and has the room
+            with suppress(OSError):  # another process deleted it
                 stat = path.stat()
                 if stat.st_mtime_ns < self._since:
                     path.unlink()
-                    self.room += stat.st_size
-        return size <= self.room
+                    self.free_bytes += stat.st_size
+        return size <= self.free_bytes
 
-    def _keep(self, path: Path | None, pixels: NDArray[Any], numbers: NDArray[np.float64]) -> None:
-        size = pixels.nbytes + numbers.nbytes + _HEADERS
-        if path is None or (size > self.room and not self._make_room(size)):
+    def _write(self, path: Path | None, pixels: NDArray[Any], numbers: NDArray[np.float64]) -> None:
+        size = pixels.nbytes + numbers.nbytes + _HEADER_BYTES
+        if path is None or (size > self.free_bytes and not self._free_space(size)):
             return
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            with partial.open("wb") as file:
                 np.save(file, numbers)
                 np.save(file, pixels)
-            beside.replace(path)
-        except OSError:  # a full disk costs time, not the training
+            partial.replace(path)
+        except OSError:  # with a full disk the training continues without the cache
             with suppress(OSError):
-                beside.unlink()
-            if not path.is_file():  # else another process was faster, and on Windows reads from it now
-                self.room, self._unused = 0, []
+                partial.unlink()
+            if not path.is_file():  # otherwise another process wrote it, and on Windows reads it now
+                self.free_bytes, self._unused = 0, []
             return
-        self.room -= size
+        self.free_bytes -= size
 
 
-def largest_side_needed(inputs: Sequence[InputSpec], crop: CropConfig) -> int:
-    """Pixels of a copy's shorter side, such that the recipe's smallest crop still fills every input."""
+def shorter_side_for_crops(inputs: Sequence[InputSpec], crop: CropConfig) -> int:
+    """Return the shorter side of a copy in pixels with which the smallest crop still fills every input."""
     side = max(max(spec.size_hw) for spec in inputs)
     return round(side / math.sqrt(crop.scale[0]))
 
 
-def reduce(photo: LoadedImage, side: int) -> LoadedImage:
-    """The image with its shorter side `side` pixels long; itself where it is smaller."""
-    height, width = photo.size_hw
+def resize_shorter_side(image: LoadedImage, side: int) -> LoadedImage:
+    """Return the image with a shorter side of `side` pixels; the image itself if it is smaller."""
+    height, width = image.size_hw
     ratio = side / min(height, width)
     if ratio >= 1:
-        return photo
+        return image
     size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-    if photo.is_16bit:
-        image = Image.fromarray(photo.pixels.astype(np.float32)).resize(size, FILTERS["bilinear"])
-        return replace(photo, pixels=np.asarray(image).round().clip(0, 65535).astype(np.uint16))
-    image = Image.fromarray(photo.pixels)
-    return replace(photo, pixels=np.asarray(image.resize(size, FILTERS["bilinear"], reducing_gap=3.0)))
+    if image.is_16bit:
+        resized = Image.fromarray(image.pixels.astype(np.float32)).resize(size, FILTERS["bilinear"])
+        return replace(image, pixels=np.asarray(resized).round().clip(0, 65535).astype(np.uint16))
+    resized = Image.fromarray(image.pixels).resize(size, FILTERS["bilinear"], reducing_gap=3.0)
+    return replace(image, pixels=np.asarray(resized))
 
 
 def read_arrays(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
-    """Pixels and numbers of a copy; None where there is none, or half of one."""
+    """Return the pixels and the numbers of a copy; None if it does not exist or is incomplete."""
     try:
         with path.open("rb") as file:
             numbers = _load(file)
@@ -221,30 +221,30 @@ def _load(file: BinaryIO) -> NDArray[Any]:
     return array
 
 
-def copies_in(folder: Path) -> Iterator[tuple[int, int, Path]]:
-    """Time of last use (ns), bytes and path of every copy."""
+def list_copies(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """Yield the time of last use in nanoseconds, the size in bytes and the path of every copy."""
     for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError):  # another training was faster
+        with suppress(OSError):  # another process deleted it
             stat = path.stat()
             yield stat.st_mtime_ns, stat.st_size, path
 
 
 def prune(folder: Path, max_bytes: int) -> int:
-    """Bytes in the folder after the copies that were used last are left, at most `max_bytes` of them."""
-    files = sorted(copies_in(folder))
+    """Delete the least recently used copies until at most `max_bytes` are left; return the bytes left."""
+    files = sorted(list_copies(folder))
     total = sum(size for _, size, _ in files)
     for _, size, path in files:
         if total <= max_bytes:
             break
-        with suppress(OSError):  # another training was faster, or on Windows reads from it now
+        with suppress(OSError):  # another process deleted it, or on Windows reads it now
             path.unlink()
             total -= size
     return total
 
 
-def sweep(folder: Path) -> None:
-    """Remove the halves of copies that killed processes left behind."""
+def remove_partial_copies(folder: Path) -> None:
+    """Delete the partial copies that killed processes left behind."""
     for path in folder.glob(f".*{_SUFFIX}.*.tmp"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""The learning itself, as Lightning runs it: one step, one validation, one row of history an epoch."""
+"""The Lightning module of an image-level network: training step, validation, history of the epochs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,47 +19,36 @@ from blemish.model_file import Contract
 from blemish.models._network import Network
 from blemish.preprocessing import Placement
 from blemish.structures import Sample
+from blemish.training.augmentation.mixup import mix_batch
 from blemish.training.losses import ImageLoss
-from blemish.training.mixup import mix
-from blemish.training.optimizers import build_optimizer, improves, lr_multiplier
-from blemish.training.rng import RngPurpose, number
+from blemish.training.monitored_metrics import TRAIN_LOSS, VAL_LOSS, monitor_direction
+from blemish.training.optimizers import build_optimizer, lr_multiplier
+from blemish.training.progress import Progress, improves
+from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.validation import Outputs, measure
 
 
-@dataclass
-class Progress:
-    """Where a training stands; all of it is in the checkpoint.
-
-    Attributes:
-        epoch: complete epochs.
-        history: one row of figures a complete epoch.
-        best_epoch: counted from 1; 0 before there is one.
-        best_value: of the monitored metric.
-        waiting: epochs since the best one.
-    """
-
-    epoch: int
-    history: list[dict[str, float]]
-    best_epoch: int = 0
-    best_value: float | None = None
-    waiting: int = 0
-
-
 class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
-    """A network, its loss, its optimizer and its progress.
+    """A network with its loss, its optimizer and its progress.
 
     Args:
-        network: learns; or its head alone, where the features below it are cached.
-        recipe: resolved.
+        network: the network; only its head is trained if `from_features` is set.
+        recipe: the resolved recipe.
         contract: for the metrics of the validation.
         loss: of a batch.
-        steps_per_epoch: steps of the optimizer.
-        batches_per_epoch: batches of one device.
-        validation_samples: in the order of their positions.
-        monitor: the metric that decides on the best epoch.
-        still: names of modules that work as in prediction: frozen stages, and batch normalisation that keeps
-            its running statistics.
-        state: of a checkpoint to go on from, or None.
+        steps_per_epoch: optimizer steps.
+        validation_samples: the validation images, in the order of their positions.
+        monitor: the metric that selects the best epoch.
+        frozen_modules: names of modules that stay in evaluation mode: frozen stages, and batch normalization
+            that keeps its running statistics.
+        state: of the checkpoint to resume from, or None.
+
+    Attributes:
+        progress: the completed epochs.
+        averaged: the exponential moving average of the network, or None.
+        is_best: whether the last epoch is the best one so far.
+        from_features: whether batches contain cached features instead of images.
+        channels_last: whether the channels-last memory format is used.
     """
 
     def __init__(
@@ -73,7 +61,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         steps_per_epoch: int,
         validation_samples: Sequence[Sample],
         monitor: str,
-        still: Sequence[str] = (),
+        frozen_modules: Sequence[str] = (),
         state: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -84,7 +72,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         self.steps_per_epoch = steps_per_epoch
         self.validation_samples = tuple(validation_samples)
         self.monitor = monitor
-        self.still = tuple(still)
+        self.frozen_modules = tuple(frozen_modules)
         self.progress = Progress(0, [])
         self.averaged: Network | None = None
         if recipe.training.ema is not None:
@@ -92,33 +80,33 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         self._state = state
         if state is not None:
             self._restore(state)
-        self._seen: list[tuple[Any, ...]] = []
-        self._losses: list[Tensor] = []
-        self._started = 0.0
-        self._sizes: list[int] = []  # images of each batch that `_losses` counts
+        self._results: list[tuple[Any, ...]] = []  # of the validation batches
+        self._losses: list[Tensor] = []  # of the training batches
+        self._batch_sizes: list[int] = []  # images in each of them
+        self._start_time = 0.0
         self.is_best = False
         self.from_features = False
         self.channels_last = False
 
     @property
     def epoch(self) -> int:
-        """The running epoch, from 0, over all resumptions."""
+        """The running epoch, from 0, counted over all resumptions."""
         return self.progress.epoch
 
     @property
-    def judged(self) -> Network:
-        """What is validated and kept: the averaged copy where there is one."""
+    def eval_network(self) -> Network:
+        """The network that is validated and kept: the moving average if there is one."""
         return self.network if self.averaged is None else self.averaged
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer, with the moments of the checkpoint."""
+        """Return the optimizer, with the state of the checkpoint."""
         optimizer = build_optimizer(self.network, self.recipe.training.optimizer)
         if self._state is not None:
             optimizer.load_state_dict(self._state["optimizer"])
         return optimizer
 
     def on_fit_start(self) -> None:
-        """Take over what the precision of a resumed training remembers."""
+        """Restore the state of the gradient scaler of a resumed training."""
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         if self._state is not None and self._state.get("precision"):
@@ -126,163 +114,165 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         self._state = None
 
     def on_train_epoch_start(self) -> None:
-        """Begin an epoch."""
+        """Start an epoch."""
         self.network.train()
-        for name in self.still:
+        for name in self.frozen_modules:
             self.network.get_submodule(name).eval()
-        self._losses, self._sizes, self._started = [], [], time.perf_counter()
+        self._losses, self._batch_sizes, self._start_time = [], [], time.perf_counter()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rates and the randomness of this step, both functions of where it stands."""
-        part = self.recipe.training
-        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate_grad_batches
-        factor = lr_multiplier(
-            part.schedule, step, self.steps_per_epoch, part.epochs, self.progress.history, self.monitor
+        """Set the learning rates and the random state of this step; both are functions of its position."""
+        training = self.recipe.training
+        step = self.epoch * self.steps_per_epoch + batch_idx // training.accumulate_grad_batches
+        multiplier = lr_multiplier(
+            training.schedule,
+            step,
+            self.steps_per_epoch,
+            training.epochs,
+            self.progress.history,
+            self.monitor,
         )
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-        self.rate = part.optimizer.learning_rate * factor
-        torch.manual_seed(number(part.seed, RngPurpose.FORWARD, self.epoch, batch_idx, self.global_rank))
+                group["lr"] = group["initial_lr"] * multiplier
+        self.learning_rate = training.optimizer.learning_rate * multiplier
+        seed = rng_seed(training.seed, RngPurpose.FORWARD, self.epoch, batch_idx, self.global_rank)
+        torch.manual_seed(seed)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """() the loss of a batch."""
+        """Return the loss of a batch, ()."""
         inputs, target = batch["inputs"], batch["target"]
-        inputs, target = mix(self.recipe, inputs, target, self.epoch, batch_idx, self.global_rank)
-        loss: Tensor = self.loss(self.answers(self.network, inputs)[0], target)
+        inputs, target = mix_batch(self.recipe, inputs, target, self.epoch, batch_idx, self.global_rank)
+        loss: Tensor = self.loss(self.run_network(self.network, inputs)[0], target)
         self._losses.append(loss.detach())
-        self._sizes.append(len(target))
-        return self.in_step(loss, batch_idx)
+        self._batch_sizes.append(len(target))
+        return self.scale_to_step(loss, batch_idx)
 
-    def in_step(self, loss: Tensor, batch_idx: int) -> Tensor:
-        """() the loss of a batch, so that an epoch's last step, of fewer batches, is as long as the others.
+    def scale_to_step(self, loss: Tensor, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, (), scaled so that a last step with fewer batches is not smaller.
 
-        Lightning divides each by `accumulate_grad_batches`, however many there are.
+        Lightning divides every loss by `accumulate_grad_batches`, also where fewer batches are left.
         """
         every, batches = self.recipe.training.accumulate_grad_batches, int(self.trainer.num_training_batches)
-        of_step = min(every, batches - batch_idx // every * every)
-        return loss if of_step == every else loss * (every / of_step)
+        in_this_step = min(every, batches - batch_idx // every * every)
+        return loss if in_this_step == every else loss * (every / in_this_step)
 
-    def answers(self, network: Network, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What a network says of a batch, or its head of the features that were kept."""
+    def run_network(self, network: Network, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the outputs of a network for a batch, or those of its head for cached features."""
         if self.from_features:
             return (network.get_submodule("head")(inputs[0]),)
         if self.channels_last:
             inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        said: tuple[Tensor, ...] = network(*inputs)
-        return said
+        outputs: tuple[Tensor, ...] = network(*inputs)
+        return outputs
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Average the weights after a step of the optimizer."""
-        part = self.recipe.training
-        stepped = (batch_idx + 1) % part.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-        if self.averaged is None or part.ema is None or not stepped:
+        """Update the moving average after an optimizer step."""
+        training = self.recipe.training
+        every = training.accumulate_grad_batches
+        is_step = (batch_idx + 1) % every == 0 or self.trainer.is_last_batch
+        if self.averaged is None or training.ema is None or not is_step:
             return
-        step = self.epoch * self.steps_per_epoch + batch_idx // part.accumulate_grad_batches
-        average(self.averaged, self.network, min(part.ema, (1 + step) / (10 + step)))
+        step = self.epoch * self.steps_per_epoch + batch_idx // every
+        update_average(self.averaged, self.network, ema_decay(training.ema, step))
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation; a loss that is no number ends the training before it.
+        """Compute the mean training loss, and clear the results of the last validation.
 
         Raises:
-            TrainingFailed: the loss is no number any more.
+            TrainingFailed: the loss is not finite ("training-failed.loss-not-finite").
         """
-        self._trained_seconds = time.perf_counter() - self._started
-        self._seen = []
-        self._loss = self.mean_of(self._losses)
-        if not math.isfinite(self._loss):
+        self._train_seconds = time.perf_counter() - self._start_time
+        self._results = []
+        self._mean_loss = self.mean_of(self._losses)
+        if not math.isfinite(self._mean_loss):
             raise TrainingFailed(
-                f"the loss of epoch {self.epoch + 1} is {self._loss}: take a smaller "
-                "training.optimizer.learning_rate, or training.gradient_clip_val=1"
+                f"the loss of epoch {self.epoch + 1} is {self._mean_loss}. Lower "
+                "training.optimizer.learning_rate, or set training.gradient_clip_val=1",
+                reason="loss-not-finite",
             )
 
     def mean_of(self, losses: Sequence[Tensor]) -> float:
-        """The mean over the epoch's images, on all devices; NaN where there are none.
+        """Return the mean over the images of the epoch on all devices; NaN if there are none.
 
         Args:
-            losses: () of each batch, a mean over its images; the last batch often has fewer.
+            losses: () of each batch, a mean over its images; the last batch may have fewer images.
         """
-        sizes = torch.tensor(self._sizes, dtype=torch.float32, device=self.device)
-        mine = torch.stack(list(losses)).float() if losses else sizes
-        both = torch.stack([(mine * sizes).sum(), sizes.sum()])
+        sizes = torch.tensor(self._batch_sizes, dtype=torch.float32, device=self.device)
+        values = torch.stack(list(losses)).float() if losses else sizes
+        sums = torch.stack([(values * sizes).sum(), sizes.sum()])
         if self.trainer.world_size > 1:
-            both = self.trainer.strategy.reduce(both, reduce_op="sum")
-        return float(both[0] / both[1])
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return float(sums[0] / sums[1])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Keep the raw outputs of a batch."""
-        network = self.judged
+        """Keep the raw outputs and the loss of a batch."""
+        network = self.eval_network
         network.eval()
-        answers = self.answers(network, batch["inputs"])
-        size = len(batch["position"])
-        loss = self.loss(answers[0], batch["target"])
-        self._seen.append(
+        outputs = self.run_network(network, batch["inputs"])
+        loss = self.loss(outputs[0], batch["target"])
+        self._results.append(
             (
                 batch["position"].cpu().numpy(),
                 batch["placement"].cpu().numpy(),
-                [a.float().cpu().numpy() for a in answers],
-                float(loss) * size,
+                [x.float().cpu().numpy() for x in outputs],
+                float(loss) * len(batch["position"]),
             )
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Turn outputs into the epoch's row of history."""
-        seen = self._seen
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, seen)
-            seen = [part for rank in gathered for part in rank]
-        outputs, loss = gather(self.contract, seen, self.validation_samples)
-        figures = measure(self.contract, outputs)
-        self.close_epoch(figures, loss)
+        """Compute the metrics of the epoch and add them to the history."""
+        outputs, loss = gather(self.contract, self.gathered_results(), self.validation_samples)
+        self.close_epoch(measure(self.contract, outputs), loss)
 
-    def close_epoch(self, figures: dict[str, float], validation_loss: float) -> None:
-        """Write down what the epoch gave, and whether it is the best one yet.
+    def gathered_results(self) -> list[tuple[Any, ...]]:
+        """Return the results of the validation batches of all processes."""
+        if self.trainer.world_size == 1:
+            return self._results
+        gathered: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(gathered, self._results)
+        return [result for of_rank in gathered for result in of_rank]
+
+    def close_epoch(self, metrics: dict[str, float], validation_loss: float) -> None:
+        """Add an epoch to the history, and decide whether it is the best one so far.
 
         Raises:
-            TrainingFailed: the monitored metric does not exist.
+            TrainingFailed: a watched metric does not exist ("training-failed.unknown-metric").
         """
-        progress, part = self.progress, self.recipe.training
+        progress, training = self.progress, self.recipe.training
+        images = max(sum(self._batch_sizes) * self.trainer.world_size, 1)
         row = {
             "epoch": progress.epoch + 1,
-            "train_loss": self._loss,
-            "val_loss": validation_loss,
-            **figures,
-            "learning_rate": self.rate,
-            "seconds": self._trained_seconds,
-            "ms_per_image": 1000 * self._trained_seconds / max(sum(self._sizes) * self.trainer.world_size, 1),
+            TRAIN_LOSS: self._mean_loss,
+            VAL_LOSS: validation_loss,
+            **metrics,
+            "learning_rate": self.learning_rate,
+            "seconds": self._train_seconds,
+            "ms_per_image": 1000 * self._train_seconds / images,
         }
         watched = {"training.monitor": self.monitor}
-        if part.schedule.name == "plateau" and part.schedule.metric:
-            watched["training.schedule.metric"] = part.schedule.metric
+        if training.schedule.name == "plateau" and training.schedule.metric:
+            watched["training.schedule.metric"] = training.schedule.metric
         for key, name in watched.items():
             if name not in row:
-                raise TrainingFailed(f"{key}: there is no metric {name!r}; known are {', '.join(row)}")
+                raise TrainingFailed(
+                    f"{key}: there is no metric {name!r}; known are {', '.join(row)}", reason="unknown-metric"
+                )
         progress.history.append({name: float(value) for name, value in row.items()})
         progress.epoch += 1
-        self.is_best = improves(row[self.monitor], progress.best_value, self.monitor, part.min_delta)
+        value, direction = row[self.monitor], monitor_direction(self.monitor)
+        self.is_best = improves(value, progress.best_value, direction, training.min_delta)
         if self.is_best:
-            progress.best_epoch, progress.best_value, progress.waiting = progress.epoch, row[self.monitor], 0
+            progress.best_epoch, progress.best_value, progress.waiting = progress.epoch, value, 0
         else:
             progress.waiting += 1
 
-    def standing(self) -> dict[str, Any]:
-        """Where the training stands, as plain numbers."""
-        progress = self.progress
-        return {
-            "epoch": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "best_value": progress.best_value,
-            "waiting": progress.waiting,
-            "history": [dict(row) for row in progress.history],
-        }
-
     def state(self) -> dict[str, Any]:
-        """All that a resumed training needs, as plain tensors and numbers."""
+        """Return everything a resumed training needs, as tensors and numbers."""
         return {
-            **self.standing(),
-            "network": on_cpu(self.network.state_dict()),
-            "averaged": None if self.averaged is None else on_cpu(self.averaged.state_dict()),
+            **self.progress.state(),
+            "network": copy_to_cpu(self.network.state_dict()),
+            "averaged": None if self.averaged is None else copy_to_cpu(self.averaged.state_dict()),
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "precision": self.trainer.precision_plugin.state_dict(),
         }
@@ -291,49 +281,62 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         self.network.load_state_dict(state["network"])
         if self.averaged is not None and state["averaged"] is not None:
             self.averaged.load_state_dict(state["averaged"])
-        self.progress = Progress(
-            state["epoch"],
-            [dict(row) for row in state["history"]],
-            state["best_epoch"],
-            state["best_value"],
-            state["waiting"],
-        )
+        self.progress = Progress.of(state)
 
 
 def gather(
-    contract: Contract, seen: Sequence[tuple[Any, ...]], samples: Sequence[Sample]
+    contract: Contract, results: Sequence[tuple[Any, ...]], samples: Sequence[Sample]
 ) -> tuple[Outputs, float]:
-    """Outputs of batches put in the order of the samples, each once, and the mean loss."""
-    position = np.concatenate([part[0] for part in seen])
+    """Return the outputs of batches in the order of the samples, each once, and the mean loss.
+
+    Args:
+        contract: names the outputs.
+        results: (positions, placements, arrays, summed loss) of each batch.
+        samples: the samples that the positions count.
+    """
+    position = np.concatenate([result[0] for result in results])
     order = np.unique(position, return_index=True)[1]
-    placements = np.concatenate([part[1] for part in seen])[order]
+    placements = np.concatenate([result[1] for result in results])[order]
     arrays = {
-        spec.name: np.concatenate([part[2][i] for part in seen])[order]
+        spec.name: np.concatenate([result[2][i] for result in results])[order]
         for i, spec in enumerate(contract.outputs)
     }
-    kept = tuple(samples[i] for i in position[order])
-    loss = sum(part[3] for part in seen) / max(len(position), 1)
+    in_order = tuple(samples[i] for i in position[order])
+    loss = sum(result[3] for result in results) / max(len(position), 1)
     input_hw = contract.inputs[0].size_hw
-    return Outputs(arrays, [unpack_placement(row, input_hw) for row in placements], kept), loss
+    return Outputs(arrays, [unpack_placement(row, input_hw) for row in placements], in_order), loss
 
 
 def unpack_placement(row: np.ndarray, input_hw: tuple[int, int]) -> Placement:
-    """A placement from the six numbers that travel in a batch."""
+    """Return a placement from its six numbers in a batch."""
     return Placement(
         (int(row[0]), int(row[1])), input_hw, (float(row[2]), float(row[3])), (float(row[4]), float(row[5]))
     )
 
 
-def on_cpu(state: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a state dict on the CPU."""
+def copy_to_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a state dict on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
+def ema_decay(decay: float, step: int) -> float:
+    """Return the decay of the moving average after a step: smaller in the first steps.
+
+    Args:
+        decay: of the recipe.
+        step: optimizer step, from 0.
+
+    Source:
+        tf.train.ExponentialMovingAverage with `num_updates`.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
-def average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    """Move an averaged copy towards the network: a = decay * a + (1 - decay) * w; counters are copied."""
-    for mine, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if mine.dtype.is_floating_point:
-            mine.lerp_(new, 1 - decay)
+def update_average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    """Move an averaged copy towards the network: a = decay * a + (1 - decay) * w; integers are copied."""
+    for average, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if average.dtype.is_floating_point:
+            average.lerp_(new, 1 - decay)
         else:
-            mine.copy_(new)
+            average.copy_(new)

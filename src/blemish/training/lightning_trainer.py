@@ -1,4 +1,4 @@
-"""Lightning's trainer, put together from a recipe and kept quiet."""
+"""Lightning's trainer for a recipe: device, precision, processes and loggers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from blemish.config.recipe import Recipe
 from blemish.config.training_schema import LoggerConfig
 from blemish.errors import BadRecipe, TrainingFailed, UnknownName
-from blemish.training.distributed import started_by_others
+from blemish.training.distributed import is_started_externally
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def choose_device(device: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` stands for.
+    """Return the device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
-        UnknownName: no such word.
-        BadRecipe: this machine has no such device.
+        UnknownName: not a device name.
+        BadRecipe: this machine has no such device ("bad-recipe.no-such-device").
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -34,30 +34,38 @@ def choose_device(device: str) -> torch.device:
         raise UnknownName("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps"))
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise BadRecipe(
-            f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices; take cpu or auto"
+            f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices. Use cpu or auto",
+            reason="no-such-device",
         )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise BadRecipe("--device mps: this machine has no Apple GPU; take cpu or auto")
+        raise BadRecipe(
+            "--device mps: this machine has no Apple GPU. Use cpu or auto", reason="no-such-device"
+        )
     return torch.device(device)
 
 
 def check_device(recipe: Recipe, device: torch.device) -> None:
-    """Refuse what the device cannot do, before any work.
+    """Refuse settings that the device or the system does not support.
 
     Raises:
-        BadRecipe: fp16 without a GPU, more devices than there are, or processes that cannot be started so.
+        BadRecipe: fp16 without a GPU ("bad-recipe.precision"), more devices than there are
+            ("bad-recipe.no-such-device"), or a start method of another system ("bad-recipe.start-method").
     """
-    part = recipe.training
-    ways = torch.multiprocessing.get_all_start_methods()
-    if part.start_method is not None and part.start_method not in ways:
+    training = recipe.training
+    methods = torch.multiprocessing.get_all_start_methods()
+    if training.start_method is not None and training.start_method not in methods:
         raise BadRecipe(
-            f"training.start_method: this system has no {part.start_method}; take {' or '.join(ways)}"
+            f"training.start_method: expected {' or '.join(methods)} on this system, "
+            f"got {training.start_method}",
+            reason="start-method",
         )
-    if part.precision == "fp16" and device.type == "cpu":
-        raise BadRecipe("training.precision: fp16 needs a GPU; take bf16 or fp32 on a CPU")
-    if device.type == "cuda" and part.devices > torch.cuda.device_count():
+    if training.precision == "fp16" and device.type == "cpu":
+        raise BadRecipe("training.precision: fp16 needs a GPU. Use bf16 or fp32 on a CPU", reason="precision")
+    if device.type == "cuda" and training.devices > torch.cuda.device_count():
         raise BadRecipe(
-            f"training.devices: {part.devices} are asked for and {torch.cuda.device_count()} are there"
+            f"training.devices: expected at most {torch.cuda.device_count()} on this machine, "
+            f"got {training.devices}",
+            reason="no-such-device",
         )
 
 
@@ -69,33 +77,34 @@ def build_trainer(
     *,
     epochs: int,
 ) -> pl.Trainer:
-    """The trainer that runs `epochs` more epochs.
+    """Return the trainer that runs `epochs` more epochs.
 
     Args:
-        recipe: resolved.
-        device: what `choose_device` chose.
+        recipe: the resolved recipe.
+        device: from `choose_device`.
         folder: of the run.
-        callbacks: what happens around the epochs.
-        epochs: that are left.
+        callbacks: in the order in which they are called.
+        epochs: number of epochs that are left.
     """
-    part = recipe.training
-    several = part.devices * part.nodes > 1
-    # Processes of one machine are started by us; those of several machines by whoever starts the nodes.
-    strategy = "auto" if not several else ("ddp" if started_by_others(part) else "ddp_spawn")
-    where: Any = part.devices
-    if device.index is not None and not several:
-        where = [device.index]
+    training = recipe.training
+    is_distributed = training.devices * training.nodes > 1
+    # We start the processes of one machine; those of several machines are started by a launcher.
+    external = is_started_externally(training)
+    strategy = "auto" if not is_distributed else ("ddp" if external else "ddp_spawn")
+    devices: Any = training.devices
+    if device.index is not None and not is_distributed:
+        devices = [device.index]
     return pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=where,
-        num_nodes=part.nodes,
+        devices=devices,
+        num_nodes=training.nodes,
         strategy=strategy,
-        precision=_PRECISIONS[part.precision],
+        precision=_PRECISIONS[training.precision],
         max_epochs=epochs,
-        accumulate_grad_batches=part.accumulate_grad_batches,
-        gradient_clip_val=part.gradient_clip_val,
+        accumulate_grad_batches=training.accumulate_grad_batches,
+        gradient_clip_val=training.gradient_clip_val,
         callbacks=list(callbacks),
-        logger=_loggers(part.loggers, folder, tensorboard=part.tensorboard) or False,
+        logger=_build_loggers(training.loggers, folder, tensorboard=training.tensorboard) or False,
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -107,8 +116,8 @@ def build_trainer(
     )
 
 
-def logger_classes(parts: Sequence[LoggerConfig]) -> list[str]:
-    """Names of Lightning's classes of loggers, one for each part.
+def logger_classes(configs: Sequence[LoggerConfig]) -> list[str]:
+    """Return the names of Lightning's logger classes, one for each entry of `training.loggers`.
 
     Raises:
         UnknownName: Lightning has no such logger.
@@ -116,44 +125,49 @@ def logger_classes(parts: Sequence[LoggerConfig]) -> list[str]:
     from lightning.pytorch import loggers
 
     known = {n.removesuffix("Logger").lower(): n for n in loggers.__all__}
-    out = []
-    for part in parts:
-        kind = known.get(part.name.lower().removesuffix("logger"))
-        if kind is None:
-            raise UnknownName("logger", part.name, sorted(known), where="training.loggers")
-        out.append(kind)
-    return out
+    classes = []
+    for config in configs:
+        name = known.get(config.name.lower().removesuffix("logger"))
+        if name is None:
+            raise UnknownName("logger", config.name, sorted(known), where="training.loggers")
+        classes.append(name)
+    return classes
 
 
-def _loggers(parts: Sequence[LoggerConfig], folder: Path, *, tensorboard: bool) -> list[Any]:
+def _build_loggers(configs: Sequence[LoggerConfig], folder: Path, *, tensorboard: bool) -> list[Any]:
     from lightning.pytorch import loggers
 
-    made: list[Any] = []
+    out: list[Any] = []
     if tensorboard:
-        made.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
-    for part, kind in zip(parts, logger_classes(parts), strict=True):
+        out.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
+    for config, name in zip(configs, logger_classes(configs), strict=True):
         try:
-            made.append(getattr(loggers, kind)(**part.options))
+            out.append(getattr(loggers, name)(**config.options))
         except ModuleNotFoundError as error:
             raise BadRecipe(
-                f"training.loggers: {part.name} needs a package that is not installed: {error}"
+                f"training.loggers: {config.name} needs a package that is not installed: {error}",
+                reason="missing-package",
             ) from error
         except TypeError as error:
-            raise BadRecipe(f"training.loggers: {part.name}: {error}") from error
-    return made
+            raise BadRecipe(f"training.loggers: {config.name}: {error}", reason="unknown-option") from error
+    return out
 
 
 @contextmanager
 def rewrap_errors() -> Iterator[None]:
-    """What a process of several dies of is told as one error, not as the text of a traceback."""
+    """Turn the traceback text of a failed training process into one error.
+
+    Raises:
+        TrainingFailed: a process failed ("training-failed.process").
+    """
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     try:
         yield
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
-        raise TrainingFailed(last.partition(": ")[2] or last) from error
+        raise TrainingFailed(last.partition(": ")[2] or last, reason="process") from error
     except ProcessExitedException as error:
         raise TrainingFailed(
-            f"one of the training's processes ended: {error}; go on with --resume"
+            f"one of the training processes ended: {error}. Continue with --resume", reason="process"
         ) from error

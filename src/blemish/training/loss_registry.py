@@ -105,9 +105,12 @@ def check_loss(task: Task, config: LossConfig) -> LossSpec | None:
         config: the section `training.loss`.
 
     Raises:
+        UnknownName: no loss has that name.
         BadRecipe: the loss does not fit the task ("bad-recipe.loss-of-another-task"), does not use a key
             that is set ("bad-recipe.unused-key") or does not take an option ("bad-recipe.unknown-option").
     """
+    if config.name is not None:
+        LOSSES.get(config.name)
     names = losses_of(task)
     if config.name is not None and config.name not in names:
         choice = f"expected one of {', '.join(names)}" if names else "its networks have losses of their own"

@@ -18,8 +18,8 @@ from blemish.models._network import Network
 from blemish.models._weights import load_weights
 from blemish.preprocessing import resize
 from blemish.training.data_setup import SHOWN, TrainingData
-from blemish.training.image_dataset import FileImageSource
-from blemish.training.rng import RngPurpose, number
+from blemish.training.image_source import FileImageSource
+from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.targets import largest_coordinate
 
 _log = logging.getLogger("blemish.training")
@@ -44,7 +44,7 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         recipe,
         task=data.dataset.task,
         label_count=len(data.dataset.labels),
-        seed=number(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS),
+        seed=rng_seed(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS),
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
     architecture = describe(recipe.model.name)

@@ -1,4 +1,4 @@
-"""Which weights learn, how fast, and how that changes; learning rates are a function of the step alone."""
+"""Frozen stages, the optimizer, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from torch import nn
 from blemish.config.training_schema import OptimizerConfig, ScheduleConfig
 from blemish.errors import BadRecipe, UnknownName
 from blemish.models._network import Network
+from blemish.training.monitored_metrics import monitor_direction
+from blemish.training.progress import improves
 
-GENTLE = 0.1  # of the learning rate, for what was learned before
+PRETRAINED_LR_RATIO = 0.1  # of the learning rate, for pretrained stages below a new head
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -21,194 +23,190 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 def freeze(
     network: Network, trainable: Sequence[str] | None, *, batch_norm_frozen: bool = False
 ) -> list[str]:
-    """Let only some stages learn.
+    """Freeze all stages but some.
 
     Args:
         network: changed in place.
-        trainable: stages, or prefixes of parameter names; None for all. The head always learns.
-        batch_norm_frozen: whether running statistics that came with loaded weights stay as they are; those of
-            layers that began at random are nobody's, and learn.
+        trainable: stages, or prefixes of parameter names; None for all. The head is always trained.
+        batch_norm_frozen: whether batch normalization with loaded running statistics keeps them; layers that
+            start at random still update theirs.
 
     Returns:
-        Names of the modules that must stay in evaluation mode: those where nothing learns, so that dropout
-        and running statistics rest there too, and batch normalisation that is kept.
+        Names of the modules that must stay in evaluation mode: those without trainable parameters, so that
+        their dropout and running statistics do not change, and batch normalization that is kept.
 
     Raises:
-        UnknownName: no stage or parameter of that name.
+        UnknownName: there is no stage or parameter of that name.
     """
     names = [name for name, _ in network.named_parameters()]
     if trainable is not None:
-        prefixes = [p for wanted in (*trainable, "head") for p in _prefixes(network, wanted, names)]
+        prefixes = [p for stage in (*trainable, "head") for p in _prefixes_of(network, stage, names)]
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(any(_below(name, p) for p in prefixes))
-    still = []
+            parameter.requires_grad_(any(_is_below(name, p) for p in prefixes))
+    frozen_modules = []
     for name, module in network.named_modules():
         own = list(module.parameters())
-        frozen = bool(own) and not any(p.requires_grad for p in own)
-        kept = isinstance(module, _BATCH_NORM) and f"{name}.running_mean" in network.loaded
-        if name and (frozen or (batch_norm_frozen and kept)):
-            still.append(name)
-    return still
+        is_frozen = bool(own) and not any(p.requires_grad for p in own)
+        is_kept = isinstance(module, _BATCH_NORM) and f"{name}.running_mean" in network.loaded
+        if name and (is_frozen or (batch_norm_frozen and is_kept)):
+            frozen_modules.append(name)
+    return frozen_modules
 
 
-def pretrained_rates(network: Network, part: OptimizerConfig) -> dict[str, float]:
-    """A lower learning rate for what a detector has from a file, where a recipe names no rate at all.
+def lr_of_pretrained_stages(network: Network, config: OptimizerConfig) -> dict[str, float]:
+    """Return lower learning rates for the pretrained stages of a detector with a new head.
 
-    Under fresh heads a pretrained backbone that learns as fast as they do forgets what it knew: an SSD's last
-    map fell silent in 60 steps of AdamW at 6e-4 (figures in docs/systems/voc-ssd300-resnet50.md).
+    At the learning rate of a new head, a pretrained backbone forgets its features: the last feature map of an
+    SSD was 0 everywhere after 60 steps of AdamW at 6e-4 (docs/systems/voc-ssd300-resnet50.md).
+
+    Args:
+        network: with its weights loaded.
+        config: the section `training.optimizer`.
 
     Returns:
-        `lr_by_stage` of an optimizer: a tenth of the learning rate for each stage but the head that was loaded
-        whole. Empty where the recipe says a rate or `lr_by_stage`, or where something of the head was loaded.
+        Values for `lr_by_stage`: a tenth of the learning rate for every stage but the head that was loaded
+        completely. Empty if the recipe sets a learning rate or `lr_by_stage`, or if the head was loaded.
     """
-    if not network.owns_loss or {"learning_rate", "lr_by_stage"} & part.model_fields_set:
+    if not network.owns_loss or {"learning_rate", "lr_by_stage"} & config.model_fields_set:
         return {}
     names = [name for name, _ in network.named_parameters()]
-    held = {
-        stage: [n in network.loaded for n in names if any(_below(n, p) for p in prefixes)]
+    is_loaded = {
+        stage: [n in network.loaded for n in names if any(_is_below(n, p) for p in prefixes)]
         for stage, prefixes in network.stages.items()
     }
-    if any(held.pop("head", ())):
+    if any(is_loaded.pop("head", ())):
         return {}
-    return {stage: part.learning_rate * GENTLE for stage, loaded in held.items() if all(loaded)}
+    rate = config.learning_rate * PRETRAINED_LR_RATIO
+    return {stage: rate for stage, loaded in is_loaded.items() if all(loaded)}
 
 
-def parameter_groups(network: Network, part: OptimizerConfig) -> list[dict[str, Any]]:
-    """What an optimizer takes: weights by learning rate and decay, frozen ones left out.
+def parameter_groups(network: Network, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Return the trainable parameters grouped by learning rate and weight decay, as optimizers take them.
 
     Raises:
-        UnknownName: a group that fits no parameter.
-        BadRecipe: nothing learns.
+        UnknownName: a name in `lr_by_stage` matches no parameter.
+        BadRecipe: no parameter is trainable ("bad-recipe.nothing-trainable").
     """
     names = [name for name, _ in network.named_parameters()]
-    fits = {group: _prefixes(network, group, names) for group in part.lr_by_stage}
-    plain = _undecayed(network) if not part.decay_norms else set()
+    prefixes_by_stage = {stage: _prefixes_of(network, stage, names) for stage in config.lr_by_stage}
+    undecayed = _undecayed(network) if not config.decay_norms else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        best, rate = -1, part.learning_rate
-        for group, prefixes in fits.items():
-            longest = max((len(p) for p in prefixes if _below(name, p)), default=-1)
-            if longest > best:
-                best, rate = longest, part.lr_by_stage[group]
-        decay = 0.0 if name in plain else part.weight_decay
+        length, rate = -1, config.learning_rate
+        for stage, prefixes in prefixes_by_stage.items():
+            longest = max((len(p) for p in prefixes if _is_below(name, p)), default=-1)
+            if longest > length:
+                length, rate = longest, config.lr_by_stage[stage]
+        decay = 0.0 if name in undecayed else config.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     if not groups:
-        raise BadRecipe("nothing in the network learns: name at least one stage in model.trainable")
+        raise BadRecipe(
+            "model.trainable: no parameter of the network is trainable. Name at least one stage",
+            reason="nothing-trainable",
+        )
     return [
         {"params": parameters, "lr": rate, "weight_decay": decay, "initial_lr": rate}
         for (rate, decay), parameters in groups.items()
     ]
 
 
-def build_optimizer(network: Network, part: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of a recipe over the weights that learn."""
-    groups = parameter_groups(network, part)
-    if part.name == "sgd":
-        return torch.optim.SGD(groups, lr=part.learning_rate, momentum=part.momentum, nesterov=part.nesterov)
-    kind = torch.optim.AdamW if part.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=part.learning_rate, betas=part.betas)
+def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe over the trainable parameters."""
+    groups = parameter_groups(network, config)
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov
+        )
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.learning_rate, betas=config.betas)
 
 
 def lr_multiplier(
-    part: ScheduleConfig,
+    schedule: ScheduleConfig,
     step: int,
     steps_per_epoch: int,
     epochs: int,
     history: Sequence[Mapping[str, float]] = (),
     monitor: str = "",
 ) -> float:
-    """What learning rates are multiplied by at one step.
+    """Return the factor of every learning rate at one step.
 
     Args:
-        part: the schedule.
-        step: from 0, over all epochs.
-        steps_per_epoch: steps of the optimizer.
-        epochs: of the whole training.
-        history: validation metrics of the epochs before this step's, in order.
-        monitor: the metric that `plateau` looks at where the recipe names none.
+        schedule: the section `training.schedule`.
+        step: optimizer step from 0, counted over all epochs.
+        steps_per_epoch: optimizer steps.
+        epochs: maximum number of epochs.
+        history: metrics of the completed epochs, in order.
+        monitor: the metric that `plateau` watches if the schedule names none.
 
     Source:
-        torch.optim.lr_scheduler's CosineAnnealingLR, OneCycleLR (cosine, momentum left alone),
-        ReduceLROnPlateau (absolute threshold 0) and MultiStepLR, as functions of the step.
+        torch.optim.lr_scheduler's CosineAnnealingLR, OneCycleLR (cosine, without momentum), ReduceLROnPlateau
+        (absolute threshold 0) and MultiStepLR, as functions of the step.
     """
     total = steps_per_epoch * epochs
-    if part.name == "one-cycle":
-        return _one_cycle(step, total, part.pct_start)
-    warm = part.warmup_epochs * steps_per_epoch
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    if part.name == "cosine":
-        share = (step - warm) / max(total - warm, 1)
-        return part.min_lr_ratio + (1 - part.min_lr_ratio) * (1 + math.cos(math.pi * min(share, 1))) / 2
-    if part.name == "multistep":
-        return part.factor ** sum(step >= m * steps_per_epoch for m in part.milestones)
-    if part.name == "plateau":
-        metric = part.metric or monitor
-        return max(
-            part.factor ** _cuts(part, [row[metric] for row in history if metric in row], metric),
-            part.min_lr_ratio,
-        )
+    if schedule.name == "one-cycle":
+        return _one_cycle(step, total, schedule.pct_start)
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if schedule.name == "cosine":
+        share = min((step - warmup) / max(total - warmup, 1), 1)
+        return schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * (1 + math.cos(math.pi * share)) / 2
+    if schedule.name == "multistep":
+        return schedule.factor ** sum(step >= m * steps_per_epoch for m in schedule.milestones)
+    if schedule.name == "plateau":
+        metric = schedule.metric or monitor
+        values = [row[metric] for row in history if metric in row]
+        return max(schedule.factor ** _reductions(schedule, values, metric), schedule.min_lr_ratio)
     return 1.0
 
 
-def smaller_is_better(metric: str) -> bool:
-    """Whether a metric is a loss or an error."""
-    return any(word in metric for word in ("loss", "error"))
-
-
-def improves(value: float, best: float | None, metric: str, min_delta: float = 0.0) -> bool:
-    """Whether `value` is a gain over `best`; nothing gains from a NaN."""
-    if math.isnan(value):
-        return False
-    if best is None or math.isnan(best):
-        return True
-    return value < best - min_delta if smaller_is_better(metric) else value > best + min_delta
-
-
-def _cuts(part: ScheduleConfig, values: Sequence[float], metric: str) -> int:
+def _reductions(schedule: ScheduleConfig, values: Sequence[float], metric: str) -> int:
+    """Return how often `plateau` has reduced the learning rate after these values of its metric."""
     best: float | None = None
-    waiting = cuts = 0
+    waiting = count = 0
     for value in values:
-        if improves(value, best, metric):
+        if improves(value, best, monitor_direction(metric)):
             best, waiting = value, 0
         else:
             waiting += 1
-        if waiting > part.patience:
-            cuts, waiting = cuts + 1, 0
-    return cuts
+        if waiting > schedule.patience:
+            count, waiting = count + 1, 0
+    return count
 
 
 def _one_cycle(
     step: int, total: int, pct_start: float, start: float = 1 / 25, end: float = 1 / 25e4
 ) -> float:
-    def between(first: float, last: float, share: float) -> float:
+    def anneal(first: float, last: float, share: float) -> float:
         return last + (first - last) / 2 * (1 + math.cos(math.pi * min(max(share, 0), 1)))
 
     peak = pct_start * total - 1
     if step <= peak:
-        return between(start, 1.0, step / peak if peak > 0 else 1.0)
-    return between(1.0, end, (step - peak) / max(total - 1 - peak, 1e-9))
+        return anneal(start, 1.0, step / peak if peak > 0 else 1.0)
+    return anneal(1.0, end, (step - peak) / max(total - 1 - peak, 1e-9))
 
 
-def _prefixes(network: Network, wanted: str, names: Sequence[str]) -> tuple[str, ...]:
-    if wanted in network.stages:
-        return network.stages[wanted]
-    below = [p for p in (wanted, f"backbone.{wanted}") if any(_below(name, p) for name in names)]
-    if not below:
-        raise UnknownName("stage", wanted, network.stages, where="the recipe")
-    return (below[0],)
+def _prefixes_of(network: Network, stage: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the prefixes of parameter names that a stage, or a prefix itself, stands for."""
+    if stage in network.stages:
+        return network.stages[stage]
+    matching = [p for p in (stage, f"backbone.{stage}") if any(_is_below(name, p) for name in names)]
+    if not matching:
+        raise UnknownName("stage", stage, network.stages, where="the recipe")
+    return (matching[0],)
 
 
-def _below(name: str, prefix: str) -> bool:
+def _is_below(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
 def _undecayed(network: Network) -> set[str]:
-    """Biases, and everything in normalisation layers."""
-    plain = {name for name, _ in network.named_parameters() if name.endswith(".bias")}
+    """Return the names of biases and of all parameters of normalization layers."""
+    names = {name for name, _ in network.named_parameters() if name.endswith(".bias")}
     for name, module in network.named_modules():
         if isinstance(module, _NORMS):
-            plain |= {f"{name}.{inner}" for inner, _ in module.named_parameters(recurse=False)}
-    return plain
+            names |= {f"{name}.{inner}" for inner, _ in module.named_parameters(recurse=False)}
+    return names

@@ -1,4 +1,4 @@
-"""A run's figures as a table and as pictures."""
+"""The history of a run as a table and as plots."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from blemish.metrics.metric_table import METRICS
 from blemish.model_file import write_atomically
+from blemish.training.monitored_metrics import TRAIN_LOSS, VAL_LOSS
 
-_NO_CURVE = {"epoch", "train_loss", "val_loss", "seconds", "ms_per_image", "learning_rate"}
-_SHARES = {"macro_f1", "weighted_f1", "accuracy", "exact_match", "macro_ap", "calibration_error"}
-_SHARES |= {"mean_iou", "iou_50", "iou_75", "relative_accuracy"}
+MAX_MARKED_EPOCHS = 40  # with more epochs, the points of a curve have no markers
 
 
 def write_table(history: Sequence[dict[str, float]], path: Path) -> None:
-    """`metrics.csv`: one line an epoch, rewritten whole, so that a resumed run has each epoch once."""
+    """Write `metrics.csv`: one line per epoch; the whole file, so that a resumed run has each epoch once.
+
+    Args:
+        history: one row per epoch.
+        path: the file.
+
+    Raises:
+        StorageFull: the file cannot be written.
+    """
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in history for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -27,15 +35,15 @@ def write_table(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def draw_curves(history: Sequence[dict[str, float]], folder: Path, *, best_epoch: int = 0) -> None:
-    """`losses.png`, and `metrics.png` with every metric that lies in [0, 1].
+    """Draw `losses.png`, and `metrics.png` with every metric whose largest value is 1.
 
     Args:
-        history: one row an epoch.
+        history: one row per epoch.
         folder: of the run.
-        best_epoch: marked in both; 0 for none.
+        best_epoch: marked in both plots; 0 for none.
     """
-    losses = [n for n in ("train_loss", "val_loss") if any(n in row for row in history)]
-    metrics = [n for n in history[0] if n not in _NO_CURVE and (n in _SHARES or n.startswith("ap"))]
+    losses = [n for n in (TRAIN_LOSS, VAL_LOSS) if any(n in row for row in history)]
+    metrics = [n for n in history[0] if n in METRICS and METRICS.get(n).range[1] == 1]
     _draw(history, losses, folder / "losses.png", "loss", best_epoch)
     if metrics:
         _draw(history, metrics, folder / "metrics.png", "validation", best_epoch)
@@ -51,9 +59,10 @@ def _draw(
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
     epochs = [row["epoch"] for row in history]
+    marker = "." if len(epochs) < MAX_MARKED_EPOCHS else ""
     for name in names:
         values = [row.get(name, float("nan")) for row in history]
-        axes.plot(epochs, values, marker="." if len(epochs) < 40 else "", label=name.replace("_", " "))
+        axes.plot(epochs, values, marker=marker, label=name.replace("_", " "))
     if best_epoch:
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel=title)

@@ -1,6 +1,6 @@
-"""Where every random number comes from: (seed, purpose, epoch, sample or step), never from carried state.
+"""Random numbers: functions of (seed, purpose, epoch, sample or step), without carried state.
 
-That is why a training that was killed and resumed ends with the very weights of one that never was.
+A training that was killed and resumed therefore ends with exactly the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class RngPurpose(IntEnum):
-    """What numbers are drawn for; streams of different purposes have nothing in common."""
+    """What random numbers are drawn for; streams of different purposes are independent."""
 
     INITIAL_WEIGHTS = 0
     ORDER = 1
@@ -21,23 +21,23 @@ class RngPurpose(IntEnum):
     TILES = 5
 
 
-def stream(seed: int, purpose: RngPurpose, *place: int) -> np.random.Generator:
-    """Random numbers for one purpose at one place, the same on every machine.
+def rng_stream(seed: int, purpose: RngPurpose, *place: int) -> np.random.Generator:
+    """Return a random generator for one purpose at one place, the same on every machine.
 
     Args:
         seed: of the recipe.
-        purpose: what they are for.
-        place: such as (epoch, sample); none negative.
+        purpose: what the numbers are for.
+        place: non-negative integers, such as (epoch, sample).
 
     Example:
-        >>> draws = [stream(0, RngPurpose.ORDER, epoch).integers(1000) for epoch in (0, 0, 1)]
+        >>> draws = [rng_stream(0, RngPurpose.ORDER, epoch).integers(1000) for epoch in (0, 0, 1)]
         >>> draws[0] == draws[1] != draws[2]
         np.True_
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, int(purpose), *place))))
 
 
-def number(seed: int, purpose: RngPurpose, *place: int) -> int:
-    """One number in [0, 2**63) for generators that take a seed, such as torch's."""
+def rng_seed(seed: int, purpose: RngPurpose, *place: int) -> int:
+    """Return a seed in [0, 2**63) for generators that take one, such as torch's."""
     high, low = np.random.SeedSequence((seed, int(purpose), *place)).generate_state(2)
     return (int(high) << 32 | int(low)) >> 1

@@ -1,4 +1,4 @@
-"""From a recipe to a run: the one function that trains, and what it leaves behind."""
+"""`train`: from a recipe to a run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from blemish.config.recipe import Recipe, parse_settings, read_recipe, read_run_recipe
-from blemish.config.recipe_options import check_architecture
+from blemish.config.recipe import RECIPE_NAME, Recipe, parse_settings, read_recipe, read_run_recipe
 from blemish.errors import BadInput, StorageFull
 from blemish.models._weights import find_weights
+from blemish.training.callback_registry import Callback, build_callbacks
 from blemish.training.callbacks import LOG_LINE, TrainingInterrupted
 from blemish.training.checkpoint import CheckpointStore
 from blemish.training.data_setup import SHOWN, prepare_data, resolve
 from blemish.training.distributed import check_agreement, rank_of
 from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
 from blemish.training.network_setup import prepare_network
-from blemish.training.optimizers import pretrained_rates
-from blemish.training.tile_dataset import on_tiles, remove_tiles
-from blemish.training.trainer import Run, Trainer
+from blemish.training.optimizers import lr_of_pretrained_stages
+from blemish.training.recipe_checks import check_recipe
+from blemish.training.tile_dataset import cut_into_tiles, remove_tiles
+from blemish.training.trainer import SPLIT_NAME, Run, Trainer
 
 __all__ = ["Run", "TrainingInterrupted", "train"]
 
@@ -38,120 +39,128 @@ def train(
     device: str = "auto",
     set: Sequence[str] | Mapping[str, Any] = (),  # noqa: A002  (the option's name)
     resume: Path | str | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool = False,
 ) -> Run:
     """Train a model, and write its model file.
 
     Args:
-        recipe: a recipe, the path of one, or None for the defaults.
-        data: in place of the recipe's.
-        model: likewise.
-        epochs: likewise.
-        weights: `default`, `none` or a file; likewise.
+        recipe: a recipe, its path, or the name of a built-in recipe; None for the defaults.
+        data: the data set, in place of `data.path`.
+        model: the architecture, in place of `model.name`.
+        epochs: maximum number of epochs, in place of `training.epochs`.
+        weights: `default`, `none` or a file, in place of `model.weights`.
         output: the run's folder; None for `runs/NAME`.
-        device: `auto`, `cpu`, `cuda:N` or `mps`.
-        set: further recipe keys: `["training.batch_size=16"]` or a mapping.
-        resume: the folder of a run to go on with; its own recipe is used.
-        progress: whether to show a bar on standard error.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        set: further recipe keys: `["training.batch_size=16"]`, or a mapping from dotted keys to values.
+        resume: the folder of a run to continue; its own recipe is used.
+        callbacks: called at the start, after each epoch and at the end, after those of `training.callbacks`.
+        progress: whether to show a progress bar and notes on standard error.
+
+    Returns:
+        The run: its folder, metrics and model file.
 
     Raises:
-        BadRecipe: a key or value that is not possible.
+        BadRecipe: a key, value or combination that is not possible.
         BadDataset: the data cannot be used.
-        NoNetwork: weights must be downloaded and cannot be.
-        TrainingFailed: it cannot go on; the last good checkpoint is intact.
-        ExportRefused: the file does not decide as the network does.
+        BadInput: `output` contains a run already, or `resume` none.
+        NoNetwork: weights have to be downloaded and cannot be.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the last completed epoch is saved.
+        TrainingFailed: training cannot continue; the last checkpoint is intact.
+        ExportRefused: the model file does not decide as the network does.
     """
     if resume is not None:
         folder = Path(resume)
-        chosen = read_run_recipe(folder, {"data.path": _text(data)})
+        chosen = read_run_recipe(folder, {"data.path": _to_text(data)})
     else:
-        chosen = _recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
+        chosen = _build_recipe(recipe, data=data, model=model, epochs=epochs, weights=weights, set=set)
         check_agreement(chosen.training, output)
-        folder = _new_folder(output, chosen)
-    check_architecture(chosen)  # before any image is opened
+        folder = _choose_folder(output, chosen)
+    check_recipe(chosen)  # before any image is opened
     where = choose_device(device)
     check_device(chosen, where)
     logger_classes(chosen.training.loggers)
-    files = () if resume is not None else _weights(chosen)
-    prepared = prepare_data(chosen, folder / "split.csv" if resume is not None else None)
+    named_callbacks = build_callbacks(chosen.training.callbacks, callbacks)
+    weight_files = () if resume is not None else _weight_files(chosen)
+    prepared = prepare_data(chosen, folder / SPLIT_NAME if resume is not None else None)
     chosen = resolve(chosen, prepared)
     if chosen.data.tiles is not None:
-        prepared = on_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
-    first = rank_of(chosen.training) == 0
-    with _told(folder, on_screen=progress) if first else nullcontext():
+        prepared = cut_into_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
+    is_first = rank_of(chosen.training) == 0
+    with _log_to(folder, on_screen=progress) if is_first else nullcontext():
         for note in prepared.dataset.notes:
             _log.info("%s", note, extra=SHOWN)
         state = CheckpointStore(folder / "checkpoints").newest()
         loaded = None if state is None else state.get("loaded")
         if resume is not None and loaded is None:
-            files = _weights(chosen)
-        network = prepare_network(chosen, prepared, files)
+            weight_files = _weight_files(chosen)
+        network = prepare_network(chosen, prepared, weight_files)
         if loaded is not None:
             network.loaded = frozenset(loaded)
             network.on_weights_loaded()
-        rates = pretrained_rates(network, chosen.training.optimizer)  # a resumed run says its rates
+        rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
             chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})
-            _log.info("what the weights' file filled learns at a tenth of the learning rate", extra=SHOWN)
-        run = Trainer(chosen, prepared, network, folder, where, state, progress).run()
-    if chosen.data.tiles is not None and first:
-        # A run that goes on needs them, one that is over does not. The first process judges after the others
-        # are done, so that nobody reads any more.
+            _log.info("pretrained stages are trained at a tenth of the learning rate", extra=SHOWN)
+        run = Trainer(chosen, prepared, network, folder, where, state, progress, named_callbacks).run()
+    if chosen.data.tiles is not None and is_first:
+        # A finished run does not need its tiles. The first process evaluates after the others have finished.
         remove_tiles(folder)
     return run
 
 
-def _recipe(recipe: Recipe | Path | str | None, *, set: Any, **given: Any) -> Recipe:  # noqa: A002
+def _build_recipe(recipe: Recipe | Path | str | None, *, set: Any, **options: Any) -> Recipe:  # noqa: A002
     keys = {
         "data": "data.path",
         "model": "model.name",
         "epochs": "training.epochs",
         "weights": "model.weights",
     }
-    overrides = {keys[name]: _text(value) for name, value in given.items() if value is not None}
+    overrides = {keys[name]: _to_text(value) for name, value in options.items() if value is not None}
     settings = list(set) if not isinstance(set, Mapping) else []
     if isinstance(set, Mapping):
         overrides |= set
     if isinstance(recipe, Recipe):
-        values = recipe.changed(overrides)
-        return values.changed(dict(parse_settings(settings))) if settings else values
+        changed = recipe.changed(overrides)
+        return changed.changed(dict(parse_settings(settings))) if settings else changed
     return read_recipe(recipe, settings=settings, overrides=overrides)
 
 
-def _weights(recipe: Recipe) -> tuple[Path, ...]:
-    """The files to begin from."""
+def _weight_files(recipe: Recipe) -> tuple[Path, ...]:
     return find_weights(recipe.model.name, recipe.model.weights, recipe.model.options)
 
 
-def _text(value: Any) -> Any:
+def _to_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _new_folder(output: Path | str | None, recipe: Recipe) -> Path:
+def _choose_folder(output: Path | str | None, recipe: Recipe) -> Path:
+    """Return the folder of a new run: `output`, or a free name below `runs`."""
     if output is not None:
         folder = Path(output)
-        if rank_of(recipe.training) == 0 and (folder / "recipe.yaml").exists():
+        if rank_of(recipe.training) == 0 and (folder / RECIPE_NAME).exists():
             raise BadInput(
-                f"{folder}: a run stands there already; choose another folder, or go on with it: "
-                f"--resume {folder}"
+                f"{folder}: the folder contains a run already. Choose another folder, or resume the run: "
+                f"--resume {folder}",
+                reason="run-exists",
             )
-    else:
-        name = recipe.name or recipe.model.name.replace("/", "-")
-        folder = Path("runs") / name
-        number = 2
-        while folder.exists():
-            folder, number = Path("runs") / f"{name}-{number}", number + 1
+        return folder
+    name = recipe.name or recipe.model.name.replace("/", "-")
+    folder = Path("runs") / name
+    number = 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
 
 
 @contextmanager
-def _told(folder: Path, *, on_screen: bool) -> Iterator[None]:
-    """While inside, what the training says goes to `train.log`, and what people must see to the screen."""
+def _log_to(folder: Path, *, on_screen: bool) -> Iterator[None]:
+    """Write the training's log to `train.log`, and warnings and notes for the user to the screen too."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(folder / "train.log", encoding="utf-8")
     except OSError as error:
-        raise StorageFull(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
+        raise StorageFull(f"{folder} cannot be written ({error.strerror}). Choose another folder") from error
     file.setFormatter(logging.Formatter(LOG_LINE))
     handlers: list[logging.Handler] = [file]
     if on_screen:

@@ -1,4 +1,4 @@
-"""One training under way: data and network in, best weights judged and exported."""
+"""One training run: train, select the best epoch, evaluate and export it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import Dataset
 
-from blemish.config.recipe import Recipe
+from blemish.config.recipe import RECIPE_NAME, Recipe
 from blemish.config.split_file import write_split_file
 from blemish.errors import TrainingFailed
 from blemish.export import export_trained
@@ -23,41 +23,42 @@ from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._torch_backend import TorchBackend
 from blemish.training.auto_batch_size import find_batch_size
-from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler
-from blemish.training.checkpoint import CheckpointStore, leftovers
+from blemish.training.callback_registry import NamedCallback
+from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
+from blemish.training.checkpoint import CheckpointStore, find_leftovers
 from blemish.training.data_setup import SHOWN, TrainingData
-from blemish.training.dataloaders import DataModule, worker_count
-from blemish.training.detection_module import (
-    DetectionImageDataset,
-    DetectionLightningModule,
-    evaluate_detector,
-)
+from blemish.training.dataloaders import DataModule, Loader, worker_count
+from blemish.training.detection_dataset import DetectionImageDataset
+from blemish.training.detection_module import DetectionLightningModule, evaluate_detector
 from blemish.training.distributed import rank_of
-from blemish.training.feature_cache import can_keep_features, keep_features
+from blemish.training.feature_cache import cache_features, can_cache_features
 from blemish.training.image_cache import ResizedImageCache
-from blemish.training.image_dataset import EpochBatchSampler, ImageSource, TrainingImageDataset
+from blemish.training.image_dataset import TrainingImageDataset
+from blemish.training.image_source import ImageSource
 from blemish.training.lightning_module import ImageLightningModule, gather
 from blemish.training.lightning_trainer import build_trainer, rewrap_errors
 from blemish.training.losses import ImageLoss, label_weights, sampling_weights
 from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
-from blemish.training.targets import target_of
-from blemish.training.validation import measure, tuned
+from blemish.training.step_count import count_batches, count_steps
+from blemish.training.targets import encoder_of
+from blemish.training.validation import Outputs, calibrate, measure
 
+SPLIT_NAME = "split.csv"  # in a run's folder
 _log = logging.getLogger("blemish.training")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left behind.
+    """A finished training.
 
     Attributes:
-        path: the folder.
-        metrics: on the validation images, of the best epoch's weights; multilabel verdicts at .5.
-        model_file: the model file, proved to decide as it does; of several nodes the first writes it.
+        path: the run's folder.
+        metrics: of the best epoch on the validation images; multilabel decisions at a threshold of 0.5.
+        model_file: the model file; with several nodes, the first one writes it.
         best_epoch: counted from 1.
-        history: one row of figures an epoch.
-        rank: of this process among those that learned together; 0 alone wrote files.
+        history: one row of metrics per epoch.
+        rank: of this process among those that trained together; only rank 0 writes files.
     """
 
     path: Path
@@ -70,16 +71,17 @@ class Run:
 
 @dataclass
 class Trainer:
-    """One training under way.
+    """A training run with everything it needs.
 
     Attributes:
-        recipe: resolved; `auto` is filled in while it runs.
-        data: images in their splits.
-        network: filled with what it starts from.
+        recipe: the resolved recipe; `run` replaces `batch_size: auto` in it.
+        data: the images in their splits.
+        network: with its weights loaded.
         folder: of the run.
-        device: where it learns.
-        state: of a checkpoint to go on from, or None.
-        progress: whether to show a bar.
+        device: where the network is trained.
+        state: of the checkpoint to resume from, or None.
+        progress: whether to show a progress bar.
+        callbacks: of the recipe and of the caller.
     """
 
     recipe: Recipe
@@ -89,10 +91,17 @@ class Trainer:
     device: torch.device
     state: dict[str, Any] | None = None
     progress: bool = False
+    callbacks: Sequence[NamedCallback] = ()
 
     def run(self) -> Run:
-        """Learn, or go on learning; judge the best epoch, and export it."""
-        still = freeze(
+        """Train or resume, evaluate the best epoch and export it.
+
+        Raises:
+            TrainingFailed: training cannot continue, or the monitored metric was never a number
+                ("training-failed.no-best-epoch").
+            ExportRefused: the model file does not decide as the network does.
+        """
+        frozen_modules = freeze(
             self.network,
             self.recipe.model.trainable,
             batch_norm_frozen=self.recipe.training.batch_norm == "frozen",
@@ -104,206 +113,200 @@ class Trainer:
         checkpoints = CheckpointStore(self.folder / "checkpoints")
         rank = rank_of(self.recipe.training)
         if rank == 0:
-            write_atomically(self.folder / "recipe.yaml", self.recipe.to_yaml().encode())
-            write_split_file(self.data.dataset, self.folder / "split.csv")
-            for path in leftovers(checkpoints.folder):
+            write_atomically(self.folder / RECIPE_NAME, self.recipe.to_yaml().encode())
+            write_split_file(self.data.dataset, self.folder / SPLIT_NAME)
+            for path in find_leftovers(checkpoints.folder):
                 path.unlink(missing_ok=True)
         contract = draft_contract(self.recipe, self.network, self.data)
         state = self.state
-        if state is None or not self._is_over(state):
-            module = self._fit(contract, still, state)
-            # Processes that others started look at what they learned; of those we started, at what was saved.
-            state = checkpoints.newest() if rank == 0 else module.standing()
-        assert state is not None  # noqa: S101  (an epoch was complete)
-        if not state["best_epoch"]:
+        if state is None or not self._is_finished(state):
+            module = self._fit(contract, frozen_modules, state)
+            # A process that a launcher started reads its module; ours may have started others, which saved.
+            state = checkpoints.newest() if rank == 0 else module.progress.state()
+        assert state is not None  # noqa: S101  (an epoch was completed)
+        best_epoch = int(state["best_epoch"])
+        if not best_epoch:
             raise TrainingFailed(
-                f"{self.folder}: {self._monitor()} was never a number, so no epoch could be chosen; "
-                "lower training.optimizer.learning_rate, or monitor another figure"
+                f"{self.folder}: {self._monitor} was never a number, so that no epoch is the best. Lower "
+                "training.optimizer.learning_rate, or monitor another metric",
+                reason="no-best-epoch",
             )
         if rank:
-            best = state["history"][int(state["best_epoch"]) - 1]
-            path = self.folder / MODEL_NAME
-            return Run(self.folder, best, path, int(state["best_epoch"]), state["history"], rank)
-        self.network.load_state_dict(checkpoints.best_weights(int(state["best_epoch"])))
-        return self._finish(contract, state)
+            metrics, path = state["history"][best_epoch - 1], self.folder / MODEL_NAME
+            return Run(self.folder, metrics, path, best_epoch, state["history"], rank)
+        self.network.load_state_dict(checkpoints.best_weights(best_epoch))
+        return self._export(contract, state)
 
-    def _is_over(self, state: Mapping[str, Any]) -> bool:
-        part = self.recipe.training
-        return state["epoch"] >= part.epochs or (
-            part.patience is not None and state["waiting"] >= part.patience
-        )
+    def _is_finished(self, state: Mapping[str, Any]) -> bool:
+        training = self.recipe.training
+        is_stopped_early = training.patience is not None and state["waiting"] >= training.patience
+        return state["epoch"] >= training.epochs or is_stopped_early
 
     def _fit(
-        self, contract: Contract, still: Sequence[str], state: dict[str, Any] | None
+        self, contract: Contract, frozen_modules: Sequence[str], state: dict[str, Any] | None
     ) -> ImageLightningModule:
-        part = self.recipe.training
+        """Train the remaining epochs and return the module."""
+        training = self.recipe.training
         first_epoch = 0 if state is None else int(state["epoch"])
-        workers = self._workers
-        images = (
-            self._images(self.data.train, augmented=True),
-            self._images(self.data.validation, augmented=False),
-        )
-        train: Dataset[Any]
-        validation: Dataset[Any]
-        train, validation = images
-        kept = can_keep_features(self.network, self.recipe)
-        if kept:
-            size = part.validation_batch_size or self._batch_size
-            train, validation = (
-                keep_features(self.network, shown, size, self.device, workers) for shown in images
-            )
-            workers = 0
-        loaders = DataModule(
-            train,
-            validation,
-            part,
-            weights=sampling_weights(self.data.train, self.network.label_count)
-            if part.balanced_sampling
-            else None,
-            first_epoch=first_epoch,
-            workers=workers,
-            pinned=self.device.type == "cuda",
-        )
-        monitor = self._monitor()
-        interruption = SignalHandler(self.folder, alone=part.devices * part.nodes == 1)
+        from_features = can_cache_features(self.network, self.recipe)
+        world = training.devices * training.nodes
+        batches = count_batches(len(self.data.train), self._batch_size, world)
+        handler = SignalHandler(self.folder, alone=world == 1)
         callbacks: list[pl.Callback] = [
-            RunLogger(self.folder, part.patience),
-            ProgressBar(part.epochs, monitor, quiet=not self.progress),
-            interruption,
+            RunLogger(self.folder, training.patience),
+            ProgressBar(training.epochs, self._monitor, quiet=not self.progress),
+            handler,
+            UserCallbacks(self.callbacks, self.recipe, self.folder),
         ]
-        batches = self._batches_per_epoch()
-        learning = DetectionLightningModule if self.network.owns_loss else ImageLightningModule
-        module = learning(
+        kind = DetectionLightningModule if self.network.owns_loss else ImageLightningModule
+        module = kind(
             self.network,
             self.recipe,
             contract,
             self._loss(),
-            steps_per_epoch=-(-batches // part.accumulate_grad_batches),
+            steps_per_epoch=count_steps(batches, training.accumulate_grad_batches),
             validation_samples=self.data.validation,
-            monitor=monitor,
-            still=still,
+            monitor=self._monitor,
+            frozen_modules=frozen_modules,
             state=state,
         )
-        module.from_features = kept
+        module.from_features = from_features
         module.channels_last = self._channels_last()
-        with silence(), rewrap_errors(), interruption:
+        loaders = self._loaders(first_epoch, from_features=from_features)
+        with silence(), rewrap_errors(), handler:
             trainer = build_trainer(
-                self.recipe, self.device, self.folder, callbacks, epochs=part.epochs - first_epoch
+                self.recipe, self.device, self.folder, callbacks, epochs=training.epochs - first_epoch
             )
             trainer.fit(module, datamodule=loaders)
         return module
 
+    def _loaders(self, first_epoch: int, *, from_features: bool) -> DataModule:
+        training, workers = self.recipe.training, self._workers
+        train: Dataset[Any] = self._images(self.data.train, augmented=True)
+        validation: Dataset[Any] = self._images(self.data.validation, augmented=False)
+        if from_features:
+            size = training.validation_batch_size or self._batch_size
+            train, validation = (
+                cache_features(self.network, images, size, self.device, workers)
+                for images in (train, validation)
+                if isinstance(images, TrainingImageDataset)
+            )
+            workers = 0
+        weights = None
+        if training.balanced_sampling:
+            weights = sampling_weights(self.data.train, self.network.label_count)
+        return DataModule(
+            train,
+            validation,
+            training,
+            weights=weights,
+            first_epoch=first_epoch,
+            workers=workers,
+            pinned=self.device.type == "cuda",
+        )
+
     def _channels_last(self) -> bool:
-        wish = self.recipe.training.channels_last
-        if wish is not None:
-            return wish
-        # What tensor cores are made for, and a tenth faster on a CPU; a GPU in full precision wins nothing.
-        half = self.recipe.training.precision != "fp32"
-        return self.device.type == "cpu" or (self.device.type == "cuda" and half)
+        choice = self.recipe.training.channels_last
+        if choice is not None:
+            return choice
+        # Tensor cores need it, and a CPU is a tenth faster with it; a GPU in full precision gains nothing.
+        is_half = self.recipe.training.precision != "fp32"
+        return self.device.type == "cpu" or (self.device.type == "cuda" and is_half)
 
     def _images(self, samples: Sequence[Any], *, augmented: bool) -> TrainingImageDataset:
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "augmentation": self.recipe.augmentation if augmented else None,
             "seed": self.recipe.training.seed,
             "source": self._source(len(samples), augmented=augmented),
         }
         if self.network.owns_loss:
-            return DetectionImageDataset(samples, self.network, **how)
-        return TrainingImageDataset(samples, self.network.inputs, target_of(self.network), **how)
+            return DetectionImageDataset(samples, self.network, **options)
+        return TrainingImageDataset(samples, self.network.inputs, encoder_of(self.network), **options)
 
     def _source(self, count: int, *, augmented: bool) -> ImageSource | None:
-        room, part = int(self.recipe.data.image_cache_gb * 1e9), self.recipe.training
-        if not room or self.network.owns_loss:
+        """Return the image cache for a share of its space by the number of images; None for the files."""
+        max_bytes, training = int(self.recipe.data.image_cache_gb * 1e9), self.recipe.training
+        if not max_bytes or self.network.owns_loss:
             return None
         crop = self.recipe.augmentation.random_resized_crop if augmented else None
-        writers = max(self._workers, 1) * part.devices * part.nodes
+        writers = max(self._workers, 1) * training.devices * training.nodes
         share = count / (len(self.data.train) + len(self.data.validation)) / writers
-        return ResizedImageCache(self.network.inputs, crop, room, share=share)
+        return ResizedImageCache(self.network.inputs, crop, max_bytes, share=share)
 
     @property
     def _workers(self) -> int:
         return worker_count(self.recipe.training, on_cpu=self.device.type == "cpu")
 
     def _loss(self) -> ImageLoss:
-        task, part = self.network.task, self.recipe.training.loss
+        task, config = self.network.task, self.recipe.training.loss
         weights = None
-        if part.class_weights == "balanced" and task.is_image_level:
+        if config.class_weights == "balanced" and task.is_image_level:
             weights = label_weights(self.data.train, task, self.network.label_count)
-        return ImageLoss(task, part, weights)
+        return ImageLoss(task, config, weights)
 
+    @property
     def _monitor(self) -> str:
         return self.recipe.training.monitor or self.network.task.primary_metric
-
-    def _batches_per_epoch(self) -> int:
-        part = self.recipe.training
-        return len(EpochBatchSampler(len(self.data.train), self._batch_size, world=part.devices * part.nodes))
 
     @property
     def _batch_size(self) -> int:
         size = self.recipe.training.batch_size
-        assert isinstance(size, int)  # noqa: S101  (auto was resolved)
+        assert isinstance(size, int)  # noqa: S101  (`auto` was replaced)
         return size
 
-    def _finish(self, contract: Contract, state: Mapping[str, Any]) -> Run:
+    def _export(self, contract: Contract, state: Mapping[str, Any]) -> Run:
+        """Evaluate the best weights, write the model file and return the run."""
         network = self.network.to(self.device).eval()
-        contract, plain, metrics = self._judged(network, contract)
-        contract = contract.model_copy(
-            update={
-                "metrics": metrics,
-                "training": {
-                    "seed": self.recipe.training.seed,
-                    "epochs": int(state["epoch"]),
-                    "best_epoch": int(state["best_epoch"]),
-                    "monitor": self._monitor(),
-                    "weights": Path(self.recipe.model.weights).name,
-                    "device": self.device.type,
-                    "versions": {
-                        "python": platform.python_version(),
-                        "torch": torch.__version__,
-                        "lightning": pl.__version__,
-                    },
-                },
-            }
-        )
-        made: ModelFile = export_trained(
+        contract, metrics, recorded = self._evaluate(network, contract)
+        training = {
+            "seed": self.recipe.training.seed,
+            "epochs": int(state["epoch"]),
+            "best_epoch": int(state["best_epoch"]),
+            "monitor": self._monitor,
+            "weights": Path(self.recipe.model.weights).name,
+            "device": self.device.type,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "lightning": pl.__version__,
+            },
+        }
+        file: ModelFile = export_trained(
             network.cpu(),
             output=self.folder,
-            contract=contract,
+            contract=contract.model_copy(update={"metrics": recorded, "training": training}),
             samples=self.data.validation,
             fingerprints=self.data.fingerprints,
         )
-        _log.info("model file %s, best epoch %d", made.path, state["best_epoch"])
-        return Run(self.folder, plain, made.path, int(state["best_epoch"]), list(state["history"]))
+        _log.info("model file %s, best epoch %d", file.path, state["best_epoch"])
+        return Run(self.folder, metrics, file.path, int(state["best_epoch"]), list(state["history"]))
 
-    def _judged(
+    def _evaluate(
         self, network: Network, contract: Contract
     ) -> tuple[Contract, dict[str, float], dict[str, Any]]:
-        """The contract with what validation chose, the figures, and those that the contract keeps."""
+        """Return the calibrated contract, the metrics, and the metrics in the contract's form."""
         if network.owns_loss:
-            return evaluate_detector(network, contract, self._validation(), self.data.validation)
-        outputs = self._outputs(network, contract)
-        plain = measure(contract, outputs)
-        contract = tuned(contract, outputs)
-        metrics: dict[str, Any] = {"val": {name: round(value, 6) for name, value in plain.items()}}
+            return evaluate_detector(network, contract, self._validation_loader(), self.data.validation)
+        outputs = self._validation_outputs(network, contract)
+        metrics = measure(contract, outputs)
+        contract = calibrate(contract, outputs)
+        recorded: dict[str, Any] = {"val": {name: round(value, 6) for name, value in metrics.items()}}
         if contract.thresholds_tuned_on:
-            at_thresholds = measure(contract, outputs)
-            metrics["val at chosen thresholds"] = {
-                **{name: round(value, 6) for name, value in at_thresholds.items()},
-                "tuned": True,
-            }
-        return contract, plain, metrics
+            tuned = {name: round(value, 6) for name, value in measure(contract, outputs).items()}
+            recorded["val at chosen thresholds"] = {**tuned, "tuned": True}
+        return contract, metrics, recorded
 
-    def _validation(self) -> Any:
+    def _validation_loader(self) -> Loader:
         images = self._images(self.data.validation, augmented=False)
         return DataModule(images, images, self.recipe.training).val_dataloader()
 
-    def _outputs(self, network: Network, contract: Contract) -> Any:
-        """The raw outputs of the best weights in full precision, on the validation images."""
+    def _validation_outputs(self, network: Network, contract: Contract) -> Outputs:
+        """Return the raw outputs of the best weights in full precision on the validation images."""
         backend = TorchBackend(network)
-        seen = []
-        for batch in self._validation():
+        results = []
+        for batch in self._validation_loader():
             feeds = {spec.name: x.numpy() for spec, x in zip(network.inputs, batch["inputs"], strict=True)}
-            answers = backend.run(feeds)
-            arrays = [answers[spec.name] for spec in network.outputs]
-            seen.append((batch["position"].numpy(), batch["placement"].numpy(), arrays, 0.0))
-        return gather(contract, seen, self.data.validation)[0]
+            outputs = backend.run(feeds)
+            arrays = [outputs[spec.name] for spec in network.outputs]
+            results.append((batch["position"].numpy(), batch["placement"].numpy(), arrays, 0.0))
+        return gather(contract, results, self.data.validation)[0]

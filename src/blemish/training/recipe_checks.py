@@ -1,0 +1,70 @@
+"""Checks of a recipe before any work: names exist and fit the task; torch-free."""
+
+from __future__ import annotations
+
+from blemish.config.recipe import Recipe
+from blemish.config.recipe_options import check_architecture
+from blemish.errors import BadRecipe
+from blemish.structures import Task
+from blemish.training.augmentation.transforms import build_transforms
+from blemish.training.callback_registry import check_callbacks
+from blemish.training.loss_registry import LOSSES, check_loss
+from blemish.training.monitored_metrics import check_metrics
+
+_MIXED = ("mixup", "cutmix")
+_CROPS = ("scale_jitter", "iou_crop", "zoom_out")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check what does not need the data: architecture, options, loss, metrics, transforms, callbacks.
+
+    Args:
+        recipe: if it names a task, its names must fit the task; else they must exist.
+
+    Raises:
+        BadRecipe: a name, key or combination that is not possible.
+        UnknownName: no such architecture, loss, transform or callback.
+        WrongTask: the architecture does not support the task.
+    """
+    check_architecture(recipe)
+    build_transforms(recipe.augmentation.transforms)
+    check_callbacks(recipe.training.callbacks)
+    if recipe.task is not None:
+        check_recipe_for_task(recipe, recipe.task)
+        return
+    check_metrics(recipe, None)
+    if recipe.training.loss.name is not None:
+        LOSSES.get(recipe.training.loss.name)
+
+
+def check_recipe_for_task(recipe: Recipe, task: Task) -> None:
+    """Check that metrics, loss, augmentation and tiles fit the task of the data.
+
+    Raises:
+        BadRecipe: the message names the key.
+        UnknownName: no such loss.
+    """
+    check_metrics(recipe, task)
+    check_loss(task, recipe.training.loss)
+    check_augmentation(recipe, task)
+    if recipe.data.tiles is not None and not task.has_objects:
+        raise BadRecipe(
+            f"data.tiles: only detection and segmentation use tiles, and the task is {task}. Remove it",
+            reason="key-of-another-task",
+        )
+
+
+def check_augmentation(recipe: Recipe, task: Task) -> None:
+    """Refuse augmentation that networks of the task are not trained with.
+
+    Raises:
+        BadRecipe: "bad-recipe.key-of-another-task"; the message names the key.
+    """
+    for name in (*_MIXED, *_CROPS):
+        fits = task.is_image_level if name in _MIXED else task.has_objects
+        if getattr(recipe.augmentation, name) and not fits:
+            users = [str(t) for t in Task if (t.is_image_level if name in _MIXED else t.has_objects)]
+            raise BadRecipe(
+                f"augmentation.{name}: only {' and '.join(users)} use it, and the task is {task}. Remove it",
+                reason="key-of-another-task",
+            )
