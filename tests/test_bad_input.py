@@ -160,22 +160,22 @@ CASES = {  # name: (arguments, error code, a fact that the message must contain)
         "white_level",
     ),
     "unreadable recipe": (
-        [*TRAIN, "--data", "two", "--config", "broken.yaml"],
+        [*TRAIN, "--data", "two", "--recipe", "broken.yaml"],
         "bad-recipe.invalid-yaml",
         "broken.yaml:2",
     ),
     "missing recipe": (
-        [*TRAIN, "--data", "two", "--config", "gone.yaml"],
+        [*TRAIN, "--data", "two", "--recipe", "gone.yaml"],
         "bad-recipe.recipe-not-found",
         "gone.yaml",
     ),
     "unknown key": (
-        [*TRAIN, "--data", "two", "--config", "unknown.yaml"],
+        [*TRAIN, "--data", "two", "--recipe", "unknown.yaml"],
         "bad-recipe.unknown-key",
         "'epochs'",
     ),
     "impossible value": (
-        [*TRAIN, "--data", "two", "--config", "impossible.yaml"],
+        [*TRAIN, "--data", "two", "--recipe", "impossible.yaml"],
         "bad-recipe.invalid-value",
         "training.batch_size",
     ),

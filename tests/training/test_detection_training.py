@@ -1,4 +1,4 @@
-"""Detectors on the spine: a short training of each kind leaves a proved model file and a history in parts."""
+"""Training of detectors: a short training writes a certified model file and a history of partial losses."""
 
 import dataclasses
 import json
@@ -12,15 +12,16 @@ import torch
 from blemish.config.recipe import Recipe
 from blemish.data import synthetic
 from blemish.data.write_dataset import write_dataset
-from blemish.errors import BadDataset, BadRecipe
 from blemish.models import create
 from blemish.preprocessing import Placement
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
+from blemish.testing import raises
 from blemish.training import train
+from blemish.training.detection_dataset import DetectionImageDataset
 from blemish.training.detection_metrics import best_thresholds, measure_detections
-from blemish.training.detection_module import DetectionImageDataset, sort_predictions
-from blemish.training.targets import check_objects
-from blemish.training.validation import check_metrics, watched_metrics
+from blemish.training.detection_module import sort_predictions
+from blemish.training.monitored_metrics import check_metrics, watched_metrics
+from blemish.training.sample_checks import check_objects
 
 SMALL = {
     "task": "detection",
@@ -46,7 +47,7 @@ def panels(tmp_path_factory):
     return folder / "set"
 
 
-def test_an_ssd_trains_to_a_proved_file(panels, tmp_path, exported):
+def test_train_ssd_writes_a_certified_model_file(panels, tmp_path, exported):
     run = train(
         None,
         data=panels,
@@ -67,8 +68,8 @@ def test_an_ssd_trains_to_a_proved_file(panels, tmp_path, exported):
     assert set(contract.thresholds) == {label.name for label in contract.labels}
 
 
-def test_what_detectors_do_not_learn_from_is_refused(panels, tmp_path):
-    with pytest.raises(BadRecipe, match="mixup is for classification"):
+def test_train_refuses_mixup_for_a_detector(panels, tmp_path):
+    with raises("bad-recipe.key-of-another-task", "augmentation.mixup", "detection"):
         train(
             None,
             data=panels,
@@ -79,7 +80,7 @@ def test_what_detectors_do_not_learn_from_is_refused(panels, tmp_path):
         )
 
 
-def test_inputs_without_augmentation_are_those_of_prediction(panels):
+def test_detection_dataset_without_augmentation_equals_prediction(panels):
     from blemish.data import open_dataset
     from blemish.imaging import open_image
     from blemish.preprocessing import prepare
@@ -88,8 +89,8 @@ def test_inputs_without_augmentation_are_those_of_prediction(panels):
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
     items = DetectionImageDataset(dataset.samples, network)
     item = items[0, 0]
-    wanted, placement = prepare(open_image(dataset[0].path), network.inputs[0])
-    assert np.array_equal(item["inputs"][0].numpy(), wanted)
+    expected, placement = prepare(open_image(dataset[0].path), network.inputs[0])
+    assert np.array_equal(item["inputs"][0].numpy(), expected)
     np.testing.assert_allclose(
         item["target"]["boxes"].numpy(), placement.to_network(dataset[0].ground_truth.boxes_xyxy), atol=1e-3
     )
@@ -111,7 +112,7 @@ def scene(found, held=1):
     return prediction, Sample(id=str(found), path="x.png", ground_truth=ground_truth)
 
 
-def test_figures_and_thresholds_of_known_scenes():
+def test_measure_detections_and_best_thresholds_of_known_scenes():
     pairs = [scene([(0, 0.9), (1, 0.2)]), scene([(0, 0.8)])]
     predictions, samples = zip(*pairs, strict=True)
     figures = measure_detections(predictions, samples)
@@ -126,7 +127,7 @@ def test_figures_and_thresholds_of_known_scenes():
     assert np.isnan(measure_detections([none[0]], [clean])["ap50"])
 
 
-def test_predictions_of_several_processes_come_once_and_in_order():
+def test_sort_predictions_keeps_each_image_once_in_order():
     first, second = scene([(0, 0.9)])[0], scene([(0, 0.8)])[0]
     seen = [(np.array([1]), [second]), (np.array([0, 1]), [first, second])]
     predictions, samples = sort_predictions(seen, ["zero", "one"])
@@ -134,16 +135,16 @@ def test_predictions_of_several_processes_come_once_and_in_order():
     assert samples == ["zero", "one"]
 
 
-def test_a_metric_that_only_looks_like_a_part_of_the_loss_is_refused():
-    """It would be missed after the first epoch only."""
+def test_check_metrics_refuses_a_name_that_is_no_loss():
+    """Otherwise training would fail after the first epoch."""
     recipe = Recipe.of({"training": {"monitor": "val_ap50"}})
-    with pytest.raises(BadRecipe, match="has no metric 'val_ap50'"):
+    with raises("bad-recipe.unknown-metric", "training.monitor", "'val_ap50'", "detection"):
         check_metrics(recipe, Task.DETECTION)
     check_metrics(recipe.changed({"training.monitor": "val_box_loss"}), Task.DETECTION)
 
 
-def test_images_without_any_object_are_refused_before_training(tmp_path):
-    """After the last epoch it would say that the metric was never a number."""
+def test_check_objects_refuses_splits_without_objects(tmp_path):
+    """Otherwise training would fail after the last epoch, because the metric was never a number."""
     labels, none, one = Labels(("dent",)), np.zeros((0, 4)), np.array([[1.0, 1, 9, 9]])
 
     def some(boxes, crowd=False):
@@ -153,21 +154,23 @@ def test_images_without_any_object_are_refused_before_training(tmp_path):
         )  # fmt: skip
         return [Sample(id="a", path=tmp_path / "a.png", ground_truth=ground_truth)] * 3
 
-    check_objects(some(one), some(one), Task.DETECTION, ("ap",))
-    with pytest.raises(BadDataset, match="none of 3 training images holds an object"):
-        check_objects(some(none), some(one), Task.DETECTION, ("ap",))
-    with pytest.raises(BadDataset, match=r"none of 3 validation images .* ap50 cannot be measured"):
-        check_objects(some(one), some(one, crowd=True), Task.DETECTION, ("val_loss", "ap50"))
-    check_objects(some(one), some(none), Task.DETECTION, ("val_loss",))
+    check_objects(some(one), some(one), Task.DETECTION, {"training.monitor": "ap"})
+    with raises("bad-dataset.no-objects", "'train'", "3 images"):
+        check_objects(some(none), some(one), Task.DETECTION, {"training.monitor": "ap"})
+    watched = {"training.monitor": "val_loss", "training.schedule.metric": "ap50"}
+    with raises("bad-dataset.no-objects", "'val'", "3 images", "ap50", "training.schedule.metric"):
+        check_objects(some(one), some(one, crowd=True), Task.DETECTION, watched)
+    check_objects(some(one), some(none), Task.DETECTION, {"training.monitor": "val_loss"})
     recipe = Recipe.of(
         {"training": {"monitor": "ap50", "schedule": {"name": "plateau", "metric": "val_loss"}}}
     )
-    assert watched_metrics(recipe, Task.DETECTION) == ("ap50", "val_loss")
-    assert watched_metrics(Recipe.of({}), Task.SEGMENTATION) == ("ap",)
+    keys = ("training.monitor", "training.schedule.metric")
+    assert watched_metrics(recipe, Task.DETECTION) == dict(zip(keys, ("ap50", "val_loss"), strict=True))
+    assert watched_metrics(Recipe.of({}), Task.SEGMENTATION) == {"training.monitor": "ap"}
 
 
 @pytest.mark.slow
-def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path, exported):
+def test_train_mask_rcnn_writes_a_certified_model_file(panels, tmp_path, exported):
     options = {"proposals": 40, "sampled_proposals": 32, "max_detections": 10, "trainable_backbone_layers": 5}
     run = train(
         None,
@@ -182,7 +185,7 @@ def test_mask_rcnn_trains_to_a_proved_file(panels, tmp_path, exported):
 
 
 @pytest.mark.slow
-def test_a_resumed_detector_ends_with_the_weights_of_one_that_never_stopped(panels, tmp_path):
+def test_resumed_detector_ends_with_the_same_weights(panels, tmp_path):
     from safetensors.torch import load_file
 
     how = {
@@ -205,11 +208,12 @@ def test_a_resumed_detector_ends_with_the_weights_of_one_that_never_stopped(pane
     assert all(torch.equal(first[name], second[name]) for name in first)
     timed = {"seconds", "ms_per_image"}
     rows = [[{k: v for k, v in r.items() if k not in timed} for r in run.history] for run in (whole, resumed)]
-    assert str(rows[0]) == str(rows[1])  # what is no number is one in both
+    assert str(rows[0]) == str(rows[1])  # as text, NaN equals NaN
 
 
 TWO = """
 import json, sys
+from blemish.testing import raises
 from blemish.training import train
 
 if __name__ == "__main__":
@@ -220,7 +224,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_two_processes_learn_to_detect_together(panels, tmp_path):
+def test_two_processes_train_a_detector_together(panels, tmp_path):
     (tmp_path / "two.py").write_text(TWO)
     how = {**SMALL, "training.devices": 2, "model.options": {"backbone": "resnet18"}}
     made = subprocess.run(
@@ -235,7 +239,7 @@ def test_two_processes_learn_to_detect_together(panels, tmp_path):
         assert row["val_loss"] == pytest.approx(row["val_box_loss"] + row["val_label_loss"], rel=1e-4)
 
 
-def test_a_placement_travels_in_six_numbers(panels):
+def test_unpack_placement_restores_a_placement(panels):
     from blemish.data import open_dataset
     from blemish.training.lightning_module import unpack_placement
 

@@ -191,7 +191,7 @@ def _check_before_torch(recipe: Recipe) -> None:
     if path is None:
         raise BadRecipe("no data. Give --data PATH, or data.path in the recipe", reason="no-data")
     if not Path(path).exists():
-        raise BadDataset(f"{path}: there is no such file or folder. Check the path", reason="not-found")
+        raise BadDataset(f"{path}: there is no such file or folder. Check the path", reason="no-such-file")
 
 
 def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""A real training, killed with -9 again and again, some of the time while it saves."""
+"""A training that is killed with SIGKILL repeatedly, half of the time while it saves a checkpoint."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 import lightning.pytorch, matplotlib.figure, timm, torch
 from blemish.export.run_export import write_weights
-from blemish.training import learning, read_recipe
+from blemish.training import read_recipe, trainer
 from blemish.training.run import train
 
 torch.set_num_threads(1)
@@ -69,7 +69,7 @@ def newest():
 
 
 os.fsync = slow
-learning.export_trained = keep
+trainer.export_trained = keep
 os.waitpid(start("alone"), 0)
 pause = 0.02
 draw = random.Random(0)
@@ -101,7 +101,7 @@ print(json.dumps(done))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_killed_at_random_moments_the_weights_are_those_of_a_training_left_alone(recipe, tmp_path):
+def test_killed_and_resumed_training_ends_with_the_same_weights(recipe, tmp_path):
     chosen = recipe(
         training__epochs=EPOCHS, training__ema=0.9, training__patience=None, augmentation__horizontal_flip=0.5
     )

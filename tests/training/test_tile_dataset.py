@@ -1,4 +1,4 @@
-"""Training on tiles: what each tile shows of an image, and a run that learns from them."""
+"""Tiles of large images: their pixels, their ground truth, and training on them."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from PIL import Image
 
 from blemish.config.schema import TilesConfig
 from blemish.data.write_dataset import write_dataset
-from blemish.errors import BadRecipe
 from blemish.geometry import mask_from_array, mask_to_array
 from blemish.imaging import open_image
 from blemish.inference.tiles import Tiling
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
+from blemish.testing import raises
 from blemish.training import data_setup, read_recipe, train
 from blemish.training.tile_dataset import cut_image, ground_truth_of_tile
 
@@ -50,7 +50,7 @@ def image(tmp_path):
     )
 
 
-def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
+def test_cut_image_keeps_pixels_and_objects(image, tmp_path):
     part = TilesConfig(size=64, overlap=0.25, min_visibility=0.5)
     tiles = list(cut_image(image, part, tmp_path))
     regions = Tiling(64, 0.25).regions(SIZE)
@@ -71,7 +71,7 @@ def test_tiles_show_the_images_own_pixels_and_objects(image, tmp_path):
             assert tile.ground_truth.crowd[row] == (piece.sum() < 0.5 * arrays[i].sum())
 
 
-def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
+def test_ground_truth_of_tile_uses_the_box_area_without_masks():
     ground_truth = ground_truth_of([[0, 0, 40, 10], [50, 0, 60, 10], [20, 0, 24, 10]], masks=False)
     shown = ground_truth_of_tile(ground_truth, np.array([10, 0, 42, 32]), 0.8)
     assert shown.boxes_xyxy.tolist() == [[0, 0, 30, 10], [10, 0, 14, 10]]
@@ -79,7 +79,7 @@ def test_of_boxes_without_masks_the_visible_share_of_the_box_counts():
     assert not ground_truth_of_tile(ground_truth, np.array([10, 0, 42, 32]), 0.7).crowd.any()
 
 
-def test_an_image_no_larger_than_a_tile_is_left_as_it_is(image, tmp_path):
+def test_cut_image_returns_a_small_image_unchanged(image, tmp_path):
     for sample in (image, replace(image, size_hw=None)):
         (tile,) = cut_image(sample, TilesConfig(size=130), tmp_path)
         assert tile is sample
@@ -89,8 +89,8 @@ def pixels_of(tiles):
     return [open_image(tile.path).pixels for tile in tiles]
 
 
-def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(image, tmp_path):
-    """A run that ended before it was a run leaves tiles behind, of another size or another image."""
+def test_cut_image_ignores_tiles_of_another_size_or_image(image, tmp_path):
+    """A run that failed early leaves tiles of another size or of another image behind."""
     (tmp_path / "run").mkdir()
     list(cut_image(image, TilesConfig(size=64), tmp_path / "run"))
     for tile in cut_image(image, TilesConfig(size=100), tmp_path / "run"):
@@ -101,7 +101,7 @@ def test_tiles_of_an_earlier_attempt_in_the_folder_are_not_taken_for_new_ones(im
     )
 
 
-def test_images_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
+def test_cut_image_separates_images_with_similar_names(tmp_path):
     (tmp_path / "tiles").mkdir()
     (tmp_path / "a").mkdir()
     for name, grey in (("a/b.png", 10), ("a-b.png", 200)):
@@ -112,7 +112,7 @@ def test_images_whose_names_look_alike_have_tiles_of_their_own(tmp_path):
         assert all((pixels == grey).all() for pixels in tiles)
 
 
-def test_tiles_that_are_there_are_not_cut_again(image, tmp_path, monkeypatch):
+def test_cut_image_does_not_write_existing_tiles_again(image, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     before = [tile.path for tile in cut_image(image, TilesConfig(size=64), tmp_path / "run")]
     monkeypatch.setattr(Image.Image, "save", None)
@@ -135,7 +135,7 @@ def dataset(root, count=6):
 
 
 @pytest.mark.slow
-def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
+def test_train_on_tiles(tmp_path, exported):
     (tmp_path / "drawn").mkdir()
     write_dataset(dataset(tmp_path / "drawn"), tmp_path / "set", "coco")
     run = train(
@@ -146,25 +146,25 @@ def test_a_run_learns_from_tiles_by_recipe(tmp_path, exported):
             "training.tensorboard": False, "data.tiles": {"size": 64, "empty_ratio": 0},
         },
     )  # fmt: skip
-    said = (run.path / "train.log").read_text(encoding="utf-8")
-    assert "4 training images became 24 tiles" in said
-    assert "2 for validation became 12" in said
-    assert not (run.path / "tiles").exists()  # they are in nobody's way once the run is over
+    log = (run.path / "train.log").read_text(encoding="utf-8")
+    assert "4 training images gave 24 tiles" in log
+    assert "2 validation images gave 12" in log
+    assert not (run.path / "tiles").exists()
     from blemish.model_file import read_model_file
 
     file = read_model_file(run.model_file)
     assert file.contract.recipe["data"]["tiles"]["size"] == 64
-    assert len(file.fingerprints.pixel) == 6  # of images: a leak is found whole
+    assert len(file.fingerprints.pixel) == 6  # of whole images
 
 
-def test_tiles_are_for_tasks_with_boxes(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(data_setup, "hash_images", None)  # told before any image is opened
-    with pytest.raises(BadRecipe, match=r"data\.tiles is for detection"):
+def test_tiles_are_refused_for_image_level_tasks(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_setup, "hash_images", None)  # refused before any image is opened
+    with raises("bad-recipe.key-of-another-task", "data.tiles", "classification"):
         train(
             None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",
             set={"data.tiles": {"size": 64}},
         )  # fmt: skip
-    with pytest.raises(BadRecipe, match="overlap"):
+    with raises("bad-recipe.invalid-value", "data.tiles.overlap"):
         read_recipe(settings=["data.tiles={size: 64, overlap: 1}"])
-    with pytest.raises(BadRecipe, match=r"unknown key 'data\.tiles\.overlaps'.*overlap"):
+    with raises("bad-recipe.unknown-key", "'data.tiles.overlaps'", "'overlap'"):
         read_recipe(settings=["data.tiles={size: 64, overlaps: 0.1}"])

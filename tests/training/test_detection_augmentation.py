@@ -1,4 +1,4 @@
-"""What detectors see of an image, and where its boxes and masks go."""
+"""Augmentation for detectors: boxes and masks stay on their pixels."""
 
 import numpy as np
 import pytest
@@ -6,22 +6,23 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as kernels
 
+from blemish.config.recipe import Recipe
 from blemish.config.schema import AugmentationConfig
 from blemish.data import synthetic
-from blemish.errors import BadRecipe
 from blemish.geometry import mask_box, mask_from_array, pairwise_iou
 from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import place, resize
 from blemish.structures import GroundTruth, Labels, Sample, Task
+from blemish.testing import raises
 from blemish.training.augmentation.detection_augmentation import (
     CropParams,
-    check_augmentation,
     draw_crop_params,
-    visible_objects,
     render_crop,
+    visible_objects,
 )
 from blemish.training.augmentation.image_augmentation import AugmentationParams
+from blemish.training.recipe_checks import check_augmentation
 
 
 class InMemory:
@@ -36,7 +37,7 @@ class InMemory:
 
 
 def scene(size_hw=(120, 160)):
-    """Two bright blocks on black: where they are in the picture is where boxes and masks must be."""
+    """Return an image of two bright blocks on black, which boxes and masks must cover."""
     pixels = np.zeros((*size_hw, 3), np.uint8)
     blocks = [(20, 30, 70, 80), (100, 60, 150, 110)]
     masks = []
@@ -65,17 +66,17 @@ SPECS = [
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_without_a_region_the_picture_is_that_of_prediction(spec):
+def test_render_crop_without_region_equals_prediction(spec):
     source, sample = scene()
     pixels, placement, _ = render_crop(source, sample, spec, CropParams())
-    wanted, wanted_placement = resize(source.image, spec)
-    assert np.array_equal(pixels, wanted)
-    assert placement == wanted_placement
+    expected, expected_placement = resize(source.image, spec)
+    assert np.array_equal(pixels, expected)
+    assert placement == expected_placement
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("seed", range(12))
-def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
+def test_visible_objects_stay_on_their_pixels(spec, seed):
     source, sample = scene()
     part = AugmentationConfig(
         horizontal_flip=0.5,
@@ -90,7 +91,7 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
     found = visible_objects(sample, placement, shown, view.change, masks=True)
     bright = pixels[..., 0] > 127
     for box, mask in zip(found.boxes, found.masks, strict=True):
-        # Whatever a mask says is bright, and a box holds it tightly.
+        # The pixels of a mask are bright, and its box is tight.
         assert bright[mask].mean() > 0.9
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         tight = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -101,14 +102,14 @@ def test_boxes_and_masks_stay_on_what_they_outline(spec, seed):
         assert found.masks.any(0).sum() >= 0.8 * bright.sum()
 
 
-def test_views_are_drawn_from_the_generator_alone():
+def test_draw_crop_params_depends_on_the_generator_alone():
     part = AugmentationConfig(horizontal_flip=0.5, iou_crop=1, zoom_out=0.5, brightness=0.3)
     boxes = scene()[1].ground_truth.boxes_xyxy
     drawn = [draw_crop_params(part, np.random.default_rng(s), (120, 160), boxes) for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_an_iou_crop_shows_the_centre_of_a_box():
+def test_iou_crop_contains_the_center_of_a_box():
     boxes = scene()[1].ground_truth.boxes_xyxy
     part = AugmentationConfig(iou_crop=1)
     random = np.random.default_rng(0)
@@ -116,15 +117,15 @@ def test_an_iou_crop_shows_the_centre_of_a_box():
     cropped = [r for r in regions if r is not None]
     assert 20 < len(cropped) < 60
     for region in cropped:
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        assert ((centre > region[:2]) & (centre < region[2:])).all(1).any()
+        center = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert ((center > region[:2]) & (center < region[2:])).all(1).any()
         width, height = region[2] - region[0], region[3] - region[1]
         assert 0.5 <= width / height <= 2
         assert 0 <= region[0] < region[2] <= 160
         assert pairwise_iou(boxes, np.array([region])).max() > 0
 
 
-def test_flips_equal_torchvisions():
+def test_flips_of_objects_equal_torchvision():
     source, sample = scene()
     spec = SPECS[0]
     for change, name in (
@@ -140,7 +141,7 @@ def test_flips_equal_torchvisions():
         assert np.array_equal(found.masks, flip(tv_tensors.Mask(torch.from_numpy(plain.masks))).numpy())
 
 
-def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
+def test_visible_objects_drops_and_clips_objects_at_the_border():
     source, sample = scene()
     view = CropParams((40.0, 0.0, 120.0, 120.0))
     _, placement, shown = render_crop(source, sample, InputSpec(size_hw=(120, 80)), view)
@@ -151,8 +152,8 @@ def test_an_object_whose_centre_is_cut_off_goes_and_one_that_is_cut_is_cut():
 
 
 @pytest.mark.parametrize("wide", [1, 2, 3])
-def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide):
-    """A crack in an image five times as fine would vanish, and its object with it."""
+def test_rasterize_mask_keeps_masks_thinner_than_a_pixel(wide):
+    """A crack thinner than a pixel of the input would vanish, and its object with it."""
     array = np.zeros((400, 400), bool)
     for y in range(50, 350):
         array[y, 100 + y // 2 : 100 + y // 2 + wide] = True
@@ -164,11 +165,11 @@ def test_what_is_thinner_than_a_pixel_of_the_input_is_learned_all_the_same(wide)
     sample = Sample(id="s", path="s.png", size_hw=(400, 400), ground_truth=ground_truth)
     placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
     drawn = visible_objects(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
-    assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "in every row that it crosses"
+    assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "expected pixels in every row of the crack"
     assert drawn[0].sum() <= 2 * 62
 
 
-def test_crowds_and_clean_images():
+def test_visible_objects_without_crowds_and_without_ground_truth():
     source, sample = scene()
     import dataclasses
 
@@ -188,18 +189,24 @@ def test_crowds_and_clean_images():
     render_crop(source, clean, SPECS[0], view)
 
 
-def test_masks_of_painted_panels_follow_their_boxes():
+def test_synthetic_panels_have_masks_in_their_boxes():
     for panel in synthetic.panels(3, seed=2):
         ground_truth = panel.ground_truth
         for mask, box in zip(ground_truth.masks or (), ground_truth.boxes_xyxy, strict=True):
             assert pairwise_iou(mask_box(mask)[None], box[None])[0, 0] > 0.5
 
 
-def test_changes_of_other_tasks_are_refused():
-    with pytest.raises(BadRecipe, match="mixup is for classification"):
-        check_augmentation(AugmentationConfig(mixup=0.2), Task.DETECTION)
-    with pytest.raises(BadRecipe, match="zoom_out is for detection"):
-        check_augmentation(AugmentationConfig(zoom_out=0.2), Task.CLASSIFICATION)
-    for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # boxes of two images make no third
-        with pytest.raises(BadRecipe, match="cutmix is for classification"):
-            check_augmentation(AugmentationConfig(cutmix=1), task)
+def test_check_augmentation_refuses_keys_of_other_tasks():
+    def recipe(**keys):
+        return Recipe.of({"augmentation": keys})
+
+    reason = "bad-recipe.key-of-another-task"
+    with raises(reason, "augmentation.mixup", "classification", "multilabel", "detection"):
+        check_augmentation(recipe(mixup=0.2), Task.DETECTION)
+    with raises(reason, "augmentation.zoom_out", "detection", "segmentation", "classification"):
+        check_augmentation(recipe(zoom_out=0.2), Task.CLASSIFICATION)
+    for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # the boxes of two images do not mix
+        with raises(reason, "augmentation.cutmix", task):
+            check_augmentation(recipe(cutmix=1), task)
+    check_augmentation(recipe(mixup=0.2, cutmix=1), Task.MULTILABEL)
+    check_augmentation(recipe(zoom_out=0.2, iou_crop=1, scale_jitter=[0.5, 2]), Task.DETECTION)

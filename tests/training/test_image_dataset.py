@@ -1,12 +1,9 @@
-"""What training feeds its network: the input of prediction, changed as drawn and in no other way."""
+"""Training inputs equal those of prediction, except for the drawn augmentation."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as v2
 
 from blemish.config.schema import AugmentationConfig
 from blemish.decoding import decode
@@ -14,13 +11,6 @@ from blemish.imaging import open_image
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
 from blemish.preprocessing import place, prepare
 from blemish.structures import GroundTruth, Labels, Sample, Task
-from blemish.training.augmentation.image_augmentation import (
-    AugmentationParams,
-    augment_pixels,
-    draw_params,
-    visible_share,
-    augment_boxes,
-)
 from blemish.training.batch_sampler import EpochBatchSampler
 from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.targets import LabelShares, OneBox
@@ -45,7 +35,7 @@ def sample(request, tmp_path):
 
 
 @pytest.mark.parametrize("augmentation", [None, AugmentationConfig(), AugmentationConfig(mixup=0.2)])
-def test_without_augmentation_training_sees_what_prediction_sees_bit_for_bit(sample, augmentation):
+def test_inputs_without_augmentation_equal_prediction(sample, augmentation):
     item = TrainingImageDataset([sample], INPUTS, LabelShares(2), augmentation=augmentation)[(3, 0)]
     photo = open_image(sample.path)
     for spec, mine in zip(INPUTS, item["inputs"], strict=True):
@@ -65,7 +55,7 @@ FULL = AugmentationConfig(
 )
 
 
-def test_an_image_is_changed_by_seed_epoch_and_position_alone(sample):
+def test_augmentation_depends_on_seed_epoch_and_position_alone(sample):
     def item(key, seed=0):
         images = TrainingImageDataset([sample, sample], INPUTS, LabelShares(2), augmentation=FULL, seed=seed)
         return images[key]["inputs"][0]
@@ -78,87 +68,13 @@ def test_an_image_is_changed_by_seed_epoch_and_position_alone(sample):
     assert not torch.equal(first, item((1, 0), seed=1))
 
 
-def test_two_inputs_of_one_image_are_changed_alike(sample):
+def test_augmentation_changes_all_inputs_alike(sample):
     inputs = (INPUTS[0], INPUTS[0].model_copy(update={"name": "b"}))
     item = TrainingImageDataset([sample], inputs, LabelShares(2), augmentation=FULL)[(1, 0)]
     assert torch.equal(*item["inputs"])
 
 
-def test_changes_are_torchvisions():
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    change = AugmentationParams(
-        None, True, False, 7.5, (("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05))
-    )
-    expected = v2.rotate(v2.horizontal_flip(picture), 7.5, interpolation=InterpolationMode.BILINEAR)
-    expected = v2.adjust_hue(v2.adjust_brightness(v2.adjust_contrast(expected, 1.2), 0.8), 0.05)
-    assert np.array_equal(augment_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
-    assert np.array_equal(augment_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
-
-
-def test_probabilities_and_ranges_are_kept():
-    part = AugmentationConfig(
-        horizontal_flip=0.4, brightness=0.2, rotation_degrees=10, probability={"brightness": 0.5}
-    )
-    random = np.random.default_rng(0)
-    drawn = [draw_params(part, random) for _ in range(4000)]
-    assert abs(np.mean([d.flip_horizontal for d in drawn]) - 0.4) < 0.03
-    assert not any(d.flip_vertical for d in drawn)
-    factors = [f for d in drawn for _, f in d.color]
-    assert abs(len(factors) / 4000 - 0.5) < 0.03
-    assert 0.8 <= min(factors) < 0.82
-    assert 1.18 < max(factors) <= 1.2
-    angles = [d.angle for d in drawn]
-    assert -10 <= min(angles) < -9.8
-    assert 9.8 < max(angles) <= 10
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        AugmentationParams(flip_horizontal=True),
-        AugmentationParams(flip_vertical=True),
-        AugmentationParams(angle=20.0),
-        AugmentationParams(None, True, True, -35.0),
-    ],
-)
-def test_boxes_move_as_torchvision_moves_them(change):
-    boxes = np.array([[5.0, 8, 20, 30], [0, 0, 40, 50], [12, 3, 13, 44]])
-    moved = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(50, 40), clamping_mode=None)
-    if change.flip_horizontal:
-        moved = v2.horizontal_flip(moved)
-    if change.flip_vertical:
-        moved = v2.vertical_flip(moved)
-    if change.angle:
-        moved = v2.rotate(moved, change.angle)
-    np.testing.assert_allclose(augment_boxes(change, boxes, (50, 40)), moved.numpy(), atol=1e-4)
-
-
-def test_a_turned_box_still_holds_its_object():
-    """The painted rectangle is turned as a picture; its bright pixels must lie in the moved box."""
-    pixels = np.zeros((60, 80, 3), np.uint8)
-    pixels[20:35, 10:40] = 255
-    change = AugmentationParams(None, True, False, 25.0)
-    turned = augment_pixels(change, pixels)[..., 0] > 128
-    rows, columns = np.flatnonzero(turned.any(1)), np.flatnonzero(turned.any(0))
-    left, top, right, bottom = augment_boxes(change, np.array([[10.0, 20, 40, 35]]), (60, 80))[0]
-    seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    np.testing.assert_allclose([left, top, right, bottom], seen, atol=1.0)
-
-
-def test_a_crop_keeps_half_the_box():
-    part = AugmentationConfig(random_resized_crop={"scale": (0.08, 1)})
-    box = np.array([[60.0, 10, 90, 40]])
-    random = np.random.default_rng(0)
-    crops = [draw_params(part, random, (100, 120), box).crop_xyxy for _ in range(300)]
-    shares = [visible_share(box, c)[0] for c in crops if c is not None]
-    assert len(shares) > 200
-    assert min(shares) >= 0.5
-    assert min(shares) < 0.7
-    assert min(c[2] - c[0] for c in crops if c is not None) < 60
-
-
-def test_the_box_of_a_cropped_image_is_clipped_and_in_its_place(tmp_path):
+def test_one_box_target_of_a_cropped_image(tmp_path):
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
@@ -183,7 +99,7 @@ def test_the_box_of_a_cropped_image_is_clipped_and_in_its_place(tmp_path):
     assert cut
 
 
-def test_coord_max_without_change_is_the_images_own_box(tmp_path):
+def test_one_box_target_with_coord_max_without_augmentation(tmp_path):
     Image.new("RGB", (80, 60)).save(tmp_path / "p.png")
     ground_truth = GroundTruth(
         task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
@@ -195,7 +111,7 @@ def test_coord_max_without_change_is_the_images_own_box(tmp_path):
 
 
 @pytest.mark.parametrize("spec", INPUTS, ids=lambda spec: spec.resize)
-def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tmp_path, spec):
+def test_one_box_target_with_coord_max_depends_on_the_input_alone(tmp_path, spec):
     """What is painted is found in the changed input, and decoding the target points at it there."""
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:40, 30:60] = 255
@@ -230,52 +146,7 @@ def test_with_coord_max_too_the_target_is_a_matter_of_the_inputs_pixels_alone(tm
     assert len(widths) > 10  # the zoom of the crop is in the target, as it is in the input
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize(("count", "size"), [(10, 4), (9, 4), (1, 4), (12, 4)])
-def test_an_epoch_is_a_permutation_of_its_own(count, size, world):
-    def epoch(number):
-        seen = []
-        for rank in range(world):
-            batches = EpochBatchSampler(count, size, seed=5, rank=rank, world=world)
-            batches.set_epoch(number)
-            listed = list(batches)
-            assert len(listed) == len(batches)
-            assert all(key[0] == number for batch in listed for key in batch)
-            seen += [key[1] for batch in listed for key in batch]
-        return seen
-
-    first = epoch(0)
-    assert first == epoch(0)
-    assert len(set(first)) >= min(count, len(first)) - world
-    if count > 4:
-        assert first != epoch(1)
-
-
-def test_no_batch_of_one_unless_it_is_all():
-    assert [len(b) for b in EpochBatchSampler(9, 4)] == [4, 4]
-    assert [len(b) for b in EpochBatchSampler(1, 4)] == [1]
-    assert [len(b) for b in EpochBatchSampler(9, 4, shuffle=False)] == [4, 4, 1]
-
-
-def test_resumed_batches_go_on_where_the_others_stopped():
-    whole = EpochBatchSampler(10, 4, seed=1)
-    whole.set_epoch(3)
-    resumed = EpochBatchSampler(10, 4, seed=1, first_epoch=2)
-    resumed.set_epoch(1)
-    assert list(whole) == list(resumed)
-
-
-def test_rare_labels_are_drawn_more_often():
-    weights = np.array([1.0] * 2 + [0.1] * 20)
-    batches = EpochBatchSampler(22, 4, weights=weights, seed=0)
-    drawn = []
-    for epoch in range(200):
-        batches.set_epoch(epoch)
-        drawn += [key[1] for batch in batches for key in batch]
-    assert abs(np.mean(np.array(drawn) < 2) - 0.5) < 0.05
-
-
-def test_an_image_drawn_again_is_changed_anew(sample):
+def test_augmentation_differs_when_an_image_is_drawn_again(sample):
     weights = np.array([1.0] + [0.05] * 9)
     keys = [key for batch in EpochBatchSampler(10, 10, weights=weights, seed=0) for key in batch]
     rare = [key for key in keys if key[1] == 0]
@@ -284,11 +155,3 @@ def test_an_image_drawn_again_is_changed_anew(sample):
     images = TrainingImageDataset([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
     pictures = {images[key]["inputs"][0].numpy().tobytes() for key in rare}
     assert len(pictures) == len(rare)
-
-
-def test_where_no_crop_keeps_half_a_box_the_whole_image_is_taken():
-    part = AugmentationConfig(random_resized_crop={})
-    box = np.array([[10.0, 100, 890, 200]])
-    random = np.random.default_rng(0)
-    crops = {draw_params(part, random, (300, 900), box).crop_xyxy for _ in range(5)}
-    assert crops == {(0, 0, 900, 300)}

@@ -1,0 +1,157 @@
+"""Losses, label weights and sampling weights, compared with torch, torchvision and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch.nn import functional
+
+from blemish.config.training_schema import LossConfig
+from blemish.structures import GroundTruth, Labels, Sample, Task
+from blemish.testing import raises
+from blemish.training.loss_registry import check_loss
+from blemish.training.losses import ImageLoss, label_weights, sampling_weights
+
+LABELS = Labels(("a", "b", "c"))
+
+
+def samples(held, task):
+    ground_truths = [GroundTruth(task=task, labels=LABELS, label_index=list(h)) for h in held]
+    return [Sample(id=str(i), path=None, ground_truth=t) for i, t in enumerate(ground_truths)]
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    index = torch.tensor([0, 2, 1, 0, 2])
+    return torch.randn(5, 3), index, functional.one_hot(index, 3).float()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
+def test_cross_entropy_equals_torch(batch, smoothing, weights):
+    logits, index, target = batch
+    loss = ImageLoss(
+        Task.CLASSIFICATION, LossConfig(label_smoothing=smoothing), weights and np.array(weights)
+    )
+    w = None if weights is None else torch.tensor(weights)
+    expected = functional.cross_entropy(logits, index, w, label_smoothing=smoothing)
+    torch.testing.assert_close(loss(logits, target), expected)
+
+
+def test_binary_cross_entropy_equals_torch(batch):
+    logits, _, target = batch
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(), np.array([0.5, 2.0, 1.0]))
+    expected = functional.binary_cross_entropy_with_logits(
+        logits, target, pos_weight=torch.tensor([0.5, 2.0, 1.0])
+    )
+    torch.testing.assert_close(loss(logits, target), expected)
+
+
+def test_sigmoid_focal_equals_torchvision(batch):
+    logits, _, target = batch
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(name="focal", gamma=1.5))
+    expected = torchvision.ops.sigmoid_focal_loss(logits, target, alpha=-1, gamma=1.5, reduction="mean")
+    torch.testing.assert_close(loss(logits, target), expected)
+
+
+def test_softmax_focal_equals_cross_entropy_for_gamma_0_and_the_formula_otherwise(batch):
+    logits, index, target = batch
+    plain = ImageLoss(Task.CLASSIFICATION, LossConfig(name="focal", gamma=0))
+    torch.testing.assert_close(plain(logits, target), functional.cross_entropy(logits, index))
+    p = logits.softmax(1)[torch.arange(5), index]
+    focal = ImageLoss(Task.CLASSIFICATION, LossConfig(name="focal", gamma=2))
+    torch.testing.assert_close(focal(logits, target), (-((1 - p) ** 2) * p.log()).mean())
+
+
+def test_giou_loss_equals_torchvision_and_enlarges_negative_sizes():
+    torch.manual_seed(0)
+    answers, target = torch.rand(6, 4) + 0.05, torch.rand(6, 4) + 0.05
+    to_corners = lambda b: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1)  # noqa: E731
+    loss = ImageLoss(Task.LOCALIZATION, LossConfig(name="giou"))
+    expected = torchvision.ops.generalized_box_iou_loss(to_corners(answers), to_corners(target)).mean()
+    torch.testing.assert_close(loss(answers, target), expected, rtol=1e-4, atol=1e-5)
+    inside_out = torch.tensor([[0.5, 0.5, -0.2, -0.3]], requires_grad=True)
+    loss(inside_out, target[:1]).backward()
+    assert (inside_out.grad[0, 2:] < 0).all()
+
+
+def test_image_loss_refuses_the_loss_of_another_task():
+    with raises("bad-recipe.loss-of-another-task", "bce", "localization", "mse, smooth-l1, giou"):
+        ImageLoss(Task.LOCALIZATION, LossConfig(name="bce"))
+
+
+def test_label_weights_equal_scikit_learn_and_negatives_per_positive():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    index = [0, 0, 0, 1, 2, 2]
+    mine = label_weights(samples([[i] for i in index], Task.CLASSIFICATION), Task.CLASSIFICATION, 3)
+    np.testing.assert_allclose(mine, compute_class_weight("balanced", classes=np.arange(3), y=index))
+    held = [[0], [0, 1], [], [0], [0, 2]]
+    mine = label_weights(samples(held, Task.MULTILABEL), Task.MULTILABEL, 3)
+    np.testing.assert_allclose(mine, [1 / 4, 4, 4])
+    always = label_weights(samples([[0], [0]], Task.MULTILABEL), Task.MULTILABEL, 3)
+    np.testing.assert_allclose(always, [1, 1, 1])
+
+
+def test_sampling_weights_balance_labels():
+    weights = sampling_weights(samples([[0]] * 6 + [[1]] * 2, Task.CLASSIFICATION), 3)
+    assert weights[:6].sum() == pytest.approx(weights[6:].sum())
+    weights = sampling_weights(samples([[0], [0], [0, 1], [], []], Task.MULTILABEL), 3)
+    np.testing.assert_allclose(weights, [1 / 3, 1 / 3, 1, 1 / 2, 1 / 2])
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL])
+def test_focal_losses_have_a_finite_gradient_at_certain_outputs(task):
+    logits = torch.tensor([[40.0, -40, -200], [-40, 40, 200]], requires_grad=True)
+    target = torch.tensor([[1.0, 0, 0], [0, 0, 1]])
+    ImageLoss(task, LossConfig(name="focal", gamma=0.5))(logits, target).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("task", "keys", "facts"),
+    [
+        (
+            Task.LOCALIZATION,
+            {"label_smoothing": 0.1},
+            ("unused-key", "training.loss.label_smoothing", "mse"),
+        ),
+        (
+            Task.LOCALIZATION,
+            {"class_weights": "balanced", "name": "giou"},
+            ("unused-key", "class_weights", "giou"),
+        ),
+        (
+            Task.CLASSIFICATION,
+            {"name": "focal", "label_smoothing": 0.1},
+            ("unused-key", "label_smoothing: focal", "choose cross-entropy"),
+        ),
+        (Task.MULTILABEL, {"gamma": 1}, ("unused-key", "gamma: bce", "choose focal")),
+        (Task.DETECTION, {"class_weights": "balanced"}, ("unused-key", "training.loss.class_weights")),
+        (Task.SEGMENTATION, {"name": "bce"}, ("loss-of-another-task", "bce", "segmentation")),
+        (
+            Task.MULTILABEL,
+            {"options": {"gama": 1}, "name": "focal"},
+            ("unknown-option", "focal", "'gama'", "'gamma'"),
+        ),
+        (Task.DETECTION, {"options": {"x": 1}}, ("unknown-option", "'x'")),
+    ],
+)
+def test_check_loss_refuses_unused_keys(task, keys, facts):
+    reason, *mentions = facts
+    with raises(f"bad-recipe.{reason}", *mentions):
+        check_loss(task, LossConfig(**keys))
+
+
+@pytest.mark.parametrize(
+    ("task", "keys"),
+    [
+        (Task.CLASSIFICATION, {"label_smoothing": 0.1, "class_weights": "balanced"}),
+        (Task.MULTILABEL, {"label_smoothing": 0.1}),
+        (Task.MULTILABEL, {"name": "focal", "gamma": 0, "class_weights": "balanced"}),
+        (Task.DETECTION, {}),
+    ],
+)
+def test_check_loss_accepts_used_keys(task, keys):
+    check_loss(task, LossConfig(**keys))
