@@ -60,7 +60,7 @@ def blemish(*words):
 
 
 def train_words(name, data, run, settings):
-    words = ["train", "--config", name, "--data", data, "--weights", "none", "--output", run, "--json"]
+    words = ["train", "--recipe", name, "--data", data, "--weights", "none", "--output", run, "--json"]
     for key, value in settings.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     return words

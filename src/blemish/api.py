@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blemish.explanation import Heatmap
     from blemish.model_file import ModelFile
     from blemish.structures import Prediction
+    from blemish.training.callback_registry import Callback
     from blemish.training.run import Run
 
 
@@ -120,6 +121,7 @@ def train(
     device: str = "auto",
     set: Sequence[str] | Mapping[str, Any] = (),  # noqa: A002  (the option's name)
     resume: Path | str | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool = False,
 ) -> Run:
     """Train a model and write its model file; see `blemish.training.run.train`."""

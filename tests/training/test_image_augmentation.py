@@ -19,11 +19,11 @@ from blemish.training.augmentation.image_augmentation import (
 
 def test_augment_pixels_equals_torchvision():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     change = AugmentationParams(
         None, True, False, 7.5, (("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05))
     )
-    expected = v2.rotate(v2.horizontal_flip(picture), 7.5, interpolation=InterpolationMode.BILINEAR)
+    expected = v2.rotate(v2.horizontal_flip(image), 7.5, interpolation=InterpolationMode.BILINEAR)
     expected = v2.adjust_hue(v2.adjust_brightness(v2.adjust_contrast(expected, 1.2), 0.8), 0.05)
     assert np.array_equal(augment_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
     assert np.array_equal(augment_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
@@ -68,7 +68,7 @@ def test_augment_boxes_equals_torchvision(change):
 
 
 def test_augment_boxes_contains_the_rotated_object():
-    """The painted rectangle is turned as a picture; its bright pixels must lie in the moved box."""
+    """The painted rectangle is turned as a image; its bright pixels must lie in the moved box."""
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:35, 10:40] = 255
     change = AugmentationParams(None, True, False, 25.0)

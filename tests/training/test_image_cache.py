@@ -47,9 +47,9 @@ class Counted(ResizedImageCache):
 
 @pytest.fixture
 def copies(tmp_path):
-    def make(crop=None, room=10**8, inputs=(SPEC,)):
+    def make(crop=None, max_bytes=10**8, inputs=(SPEC,)):
         Counted.opened = 0
-        return Counted(inputs, crop, room, tmp_path / "copies")
+        return Counted(inputs, crop, max_bytes, tmp_path / "copies")
 
     return make
 
@@ -102,7 +102,7 @@ def test_changed_image_is_read_again(sample, copies):
 
 
 def test_folder_is_bounded_and_partial_copies_are_ignored(sample, copies, tmp_path):
-    copies(room=100).resized(sample, SPEC, AugmentationParams())
+    copies(max_bytes=100).resized(sample, SPEC, AugmentationParams())
     assert not list((tmp_path / "copies").glob("*.reduced"))
     copies().resized(sample, SPEC, AugmentationParams())
     (kept,) = (tmp_path / "copies").glob("*.reduced")
@@ -118,16 +118,16 @@ def test_unused_copies_are_deleted_and_used_ones_kept(sample, copies, tmp_path):
     copies().resized(sample, SPEC, AugmentationParams())
     (kept,) = folder.glob("*.reduced")
     size = kept.stat().st_size
-    room = size + size // 2 + 1000
+    max_bytes = size + size // 2 + 1000
     os.utime(kept, ns=(1, 1))
-    assert copies(room=room).resized(sample, SPEC, AugmentationParams())
+    assert copies(max_bytes=max_bytes).resized(sample, SPEC, AugmentationParams())
     assert Counted.opened == 0  # the folder is nearly full, of copies that are in use
     assert kept.stat().st_mtime_ns > 1
     os.utime(kept, ns=(1, 1))
     (folder / ".x.reduced.1.tmp").touch()
     os.utime(folder / ".x.reduced.1.tmp", ns=(1, 1))
     other = SPEC.model_copy(update={"resize": "letterbox"})
-    copies(room=room, inputs=(other,)).resized(sample, other, AugmentationParams())
+    copies(max_bytes=max_bytes, inputs=(other,)).resized(sample, other, AugmentationParams())
     (new,) = folder.iterdir()
     assert new != kept  # the copy of another recipe was deleted to make space
 
@@ -136,15 +136,15 @@ def test_concurrent_loaders_respect_the_folder_limit(recipe, tmp_path, monkeypat
     monkeypatch.setattr(
         image_cache, "prune", lambda folder, max_bytes: 0
     )  # pruning at the end would hide the excess
-    room = 24_000  # bytes; the copies of all 18 images would take 60,000
+    max_bytes = 24_000  # bytes; the copies of all 18 images would take 60,000
     train(
-        recipe(training__epochs=1, training__workers=2, data__image_cache_gb=room / 1e9),
+        recipe(training__epochs=1, training__workers=2, data__image_cache_gb=max_bytes / 1e9),
         output=tmp_path / "run",
         device="cpu",
     )
     sizes = [p.stat().st_size for p in (tmp_path / "cache" / "images").glob("*.reduced")]
     assert sizes
-    assert sum(sizes) <= room
+    assert sum(sizes) <= max_bytes
 
 
 def test_training_from_copies_equals_training_from_files(recipe, tmp_path):

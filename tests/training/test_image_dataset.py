@@ -153,5 +153,5 @@ def test_augmentation_differs_when_an_image_is_drawn_again(sample):
     assert len(rare) > 3
     assert rare[0] == (0, 0)
     images = TrainingImageDataset([sample] * 10, INPUTS[:1], LabelShares(2), augmentation=FULL)
-    pictures = {images[key]["inputs"][0].numpy().tobytes() for key in rare}
-    assert len(pictures) == len(rare)
+    inputs_seen = {images[key]["inputs"][0].numpy().tobytes() for key in rare}
+    assert len(inputs_seen) == len(rare)

@@ -24,7 +24,7 @@ class TrainingPlan:
         images: number of images by split.
         monitor: the metric that selects the best epoch.
         steps_per_epoch: optimizer steps; None if the batch size is `auto` or tiles are cut.
-        steps: optimizer steps of all epochs; None likewise.
+        steps: optimizer steps of all epochs, or None.
         notes: what the data set reports about itself.
     """
 
