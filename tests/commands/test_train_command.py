@@ -1,4 +1,4 @@
-"""`blemish train`: options become recipe keys, mistakes are refused before torch, `--dry-run` trains nothing."""
+"""`blemish train`: options set recipe keys, mistakes are refused before torch, `--dry-run` trains nothing."""
 
 import json
 import os
@@ -131,8 +131,8 @@ def test_options_override_the_recipe_and_set_overrides_both(monkeypatch, photos)
     chosen = []
     monkeypatch.setattr(train_command, "_check_before_torch", chosen.append)
     app = cli.build_app(["train"])
-    arguments = ["--data", str(photos), "--recipe", "solar-defective", "--epochs", "9", "--batch-size", "auto"]
-    arguments += ["--lr", "0.5", "--input-size", "32", "--set", "training.epochs=4", "--dry-run"]
+    arguments = ["--data", str(photos), "--recipe", "solar-defective", "--epochs", "9"]
+    arguments += ["--batch-size", "auto", "--lr", "0.5", "--input-size", "32", "--set", "training.epochs=4", "--dry-run"]
     CliRunner().invoke(app, ["train", *arguments])
     (recipe,) = chosen
     assert (recipe.training.epochs, recipe.training.batch_size) == (4, "auto")

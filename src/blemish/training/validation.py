@@ -60,7 +60,8 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
     """
     metrics: dict[str, float] = contract.task.hook("validate")(contract, outputs)
     if custom_metrics(contract.task):
-        metrics |= measure_custom_metrics(decode(contract, outputs.arrays, outputs.placements), outputs.samples)
+        predictions = decode(contract, outputs.arrays, outputs.placements)
+        metrics |= measure_custom_metrics(predictions, outputs.samples)
     return metrics
 
 
