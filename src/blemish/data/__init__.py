@@ -1,6 +1,6 @@
-"""Images with what people say of them: read, checked, split, converted, drawn by a generator.
+"""Data sets: read, check, split, convert, merge and generate labeled images.
 
-The names below are loaded on first use, so that importing this room costs nothing.
+The names below are loaded on first use, so that importing this package is fast.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def _unreadable_set(error: BadInput, path: Path) -> Finding:
 
 
 def _is_inside(dataset: Dataset, roots: Iterable[Path | None]) -> bool:
-    """Whether every image and every label file lies below one of the folders."""
+    """Whether every image and every label file is below one of the folders."""
     prefixes = tuple(os.path.join(os.path.abspath(r), "") for r in roots if r is not None)  # noqa: PTH100, PTH118
     return all(
         os.path.abspath(place).startswith(prefixes)  # noqa: PTH100 - as text, since there are many images

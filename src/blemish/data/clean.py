@@ -86,7 +86,7 @@ def clean(
 
     Raises:
         BadDataset: the data set cannot be read, or no image of it can be used.
-        BadInput: the output folder is not empty, or lies inside the data set.
+        BadInput: the output folder is not empty, or is inside the data set.
     """
     context = lenient_context(images, task, columns, box_order=box_order)
     check_output(Path(output), (Path(path), context.images))  # first, because the checks take long

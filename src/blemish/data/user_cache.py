@@ -1,6 +1,6 @@
 """Small JSON files in the user's cache folder.
 
-The folder is the operating system's usual one and never lies beside the images. The environment variable
+The folder is the operating system's usual one and is never beside the images. The environment variable
 `BLEMISH_CACHE` names another folder; an empty value turns caching off. A lost cache costs time and nothing
 else.
 """

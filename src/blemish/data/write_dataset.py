@@ -64,7 +64,7 @@ def write_dataset(
     Raises:
         UnknownName: no writable format has this name.
         WrongTask: the format cannot represent the annotations of the data set's task.
-        BadInput: the folder is not empty or lies inside the data set, or a name cannot be written.
+        BadInput: the folder is not empty or is inside the data set, or a name cannot be written.
         StorageFull: the disk is full or read-only.
     """
     root = Path(root)
@@ -107,7 +107,7 @@ def check_output(root: Path, sources: Iterable[Path | None]) -> None:
         sources: the folders that are read, or label files in them.
 
     Raises:
-        BadInput: the output folder is not empty, or lies inside a source.
+        BadInput: the output folder is not empty, or is inside a source.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BadInput(
