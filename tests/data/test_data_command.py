@@ -24,8 +24,8 @@ def test_data_commands(labeled, tmp_path, outside):
     assert "Crack" in run("stats", labeled, "--html", tmp_path / "s.html").stdout
     assert (tmp_path / "s.html").read_text().startswith("<!doctype html>")
     assert run("preview", labeled, "-o", tmp_path / "p.png", "--count", 2, "--split", "val").exit_code == 0
-    with Image.open(tmp_path / "p.png") as picture:
-        assert picture.width > 600
+    with Image.open(tmp_path / "p.png") as drawing:
+        assert drawing.width > 600
     split = run("split", labeled, "-o", outside / "split", "--fractions", "train=0.5,test=0.5", "--json")
     assert json.loads(split.stdout)["losses"] == []
     assert open_dataset(outside / "split").splits == {"train": 2, "test": 2}

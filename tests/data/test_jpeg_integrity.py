@@ -17,9 +17,9 @@ def jpeg(size_wh=(203, 150), mode="RGB", seed=0, **save):
         size_wh, Image.Resampling.BICUBIC
     )
     noise = rng.integers(0, 30, (size_wh[1], size_wh[0], 3))
-    picture = Image.fromarray((np.asarray(coarse) * 0.8 + noise).astype(np.uint8))
+    image = Image.fromarray((np.asarray(coarse) * 0.8 + noise).astype(np.uint8))
     out = io.BytesIO()
-    picture.convert(mode).save(out, "JPEG", **save)
+    image.convert(mode).save(out, "JPEG", **save)
     return out.getvalue()
 
 

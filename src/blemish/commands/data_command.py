@@ -36,8 +36,8 @@ TaskOption = Annotated[
     str | None,
     typer.Option(
         metavar="TASK",
-        help="Task to read the data set for, if it allows several. \\[default: by its annotations]",
-        show_default=False,
+        help="Task to read the data set for, if it allows several.",
+        show_default="by its annotations",
     ),
 ]
 ColumnOption = Annotated[
@@ -46,7 +46,7 @@ ColumnOption = Annotated[
         "--column",
         metavar="ROLE=NAME",
         help="For tables: the column of a role (path, label, group, split, x, y, w, h, x1, ...), by name or"
-        " position from 0. Can be repeated.",
+        " position from 0. Repeatable.",
     ),
 ]
 BoxOrderOption = Annotated[
@@ -67,9 +67,7 @@ OutputOption = Annotated[
 ]
 OutputFormatOption = Annotated[
     str | None,
-    typer.Option(
-        "--to", metavar="FORMAT", help="Format to write. \\[default: that of DATA]", show_default=False
-    ),
+    typer.Option("--to", metavar="FORMAT", help="Format to write.", show_default="that of DATA"),
 ]
 LinkOption = Annotated[bool, typer.Option("--link", help="Make hard links to the images instead of copies.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -90,11 +88,11 @@ def check(
     box_order: BoxOrderOption = None,
     only: Annotated[
         CheckIdsOption,
-        typer.Option(metavar="ID", help="Run this check only, by id or glob pattern. Can be repeated."),
+        typer.Option(metavar="ID", help="Run this check only, by id or glob pattern. Repeatable."),
     ] = None,
     skip: Annotated[
         CheckIdsOption,
-        typer.Option(metavar="ID", help="Leave this check out, by id or glob pattern. Can be repeated."),
+        typer.Option(metavar="ID", help="Leave this check out, by id or glob pattern. Repeatable."),
     ] = None,
     list_checks: Annotated[bool, typer.Option("--list", help="List the ids of the checks and exit.")] = False,
     fast: Annotated[
@@ -224,7 +222,7 @@ def preview(
     box_order: BoxOrderOption = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="SPLIT", help="Draw this split only. \\[default: all]", show_default=False),
+        typer.Option(metavar="SPLIT", help="Draw this split only.", show_default="all"),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     columns: Annotated[int, typer.Option(min=1, help="Number of images in a row.")] = 4,
@@ -299,7 +297,7 @@ def split(
         typer.Option(
             metavar="GROUPING",
             help="Keep groups in one split: column:NAME, pattern:REGEX (of image ids) or near-duplicates."
-            " Can be repeated.",
+            " Repeatable.",
         ),
     ] = None,
     to: OutputFormatOption = None,
@@ -346,9 +344,7 @@ def merge(
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(
-            metavar="FORMAT", help="Format to write. \\[default: that of the first]", show_default=False
-        ),
+        typer.Option(metavar="FORMAT", help="Format to write.", show_default="that of the first"),
     ] = None,
     task: TaskOption = None,
     link: LinkOption = False,
@@ -380,9 +376,7 @@ def synthesize(
     task: TaskOption = None,
     to: Annotated[
         str | None,
-        typer.Option(
-            "--format", metavar="FORMAT", help="Format to write. \\[default: by the task]", show_default=False
-        ),
+        typer.Option("--format", metavar="FORMAT", help="Format to write.", show_default="by the task"),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
     seed: SeedOption = 0,
@@ -392,8 +386,8 @@ def synthesize(
         str | None,
         typer.Option(
             metavar="SPLIT=FRACTION,...",
-            help="Fraction of each split. \\[default: no splits]",
-            show_default=False,
+            help="Fraction of each split.",
+            show_default="no splits",
         ),
     ] = None,
     as_json: JsonOption = False,

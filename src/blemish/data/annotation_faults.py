@@ -54,8 +54,10 @@ def boxes_outside(boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[Boo
         entirely_outside: (n,) bool.
 
     Example:
-        >>> partly, entirely = boxes_outside(np.array([[0, 0, 9, 9], [5, 5, 12, 9], [20, 0, 30, 5.0]]), (10,
-        10)) >>> partly.tolist(), entirely.tolist() ([False, True, True], [False, False, True])
+        >>> boxes = np.array([[0, 0, 9, 9], [5, 5, 12, 9], [20, 0, 30, 5.0]])
+        >>> partly, entirely = boxes_outside(boxes, (10, 10))
+        >>> partly.tolist(), entirely.tolist()
+        ([False, True, True], [False, False, True])
     """
     height, width = size_hw
     if len(boxes_xyxy):

@@ -162,34 +162,34 @@ def _stratify(
 ) -> IntArray:
     """(g,) the split of each group."""
     chosen = np.full(len(sizes), -1)
-    room = fractions * sizes.sum()  # images that each split still has room for
-    label_room = fractions[:, None] * counts.sum(0)  # (splits, L)
+    capacity = fractions * sizes.sum()  # images that each split can still take
+    label_capacity = fractions[:, None] * counts.sum(0)  # (splits, L)
     # Large groups first, because small ones can even out the rest; chance decides among equals.
     order = np.lexsort((rng.permutation(len(sizes)), -sizes))
     groups_with_label = [order[counts[order, label] > 0] for label in range(counts.shape[1])]
     remaining = (counts > 0).sum(0)
 
     def assign(group: int, preferred: FloatArray) -> None:
-        has_room = room >= sizes[group] / 2
-        if has_room.any():  # otherwise the common labels would fill a split over its fraction
-            preferred = np.where(has_room, preferred, -np.inf)
+        fits = capacity >= sizes[group] / 2
+        if fits.any():  # otherwise the common labels would fill a split over its fraction
+            preferred = np.where(fits, preferred, -np.inf)
         best = np.flatnonzero(preferred >= preferred.max() - 1e-9)
         if len(best) > 1:
-            best = best[room[best] >= room[best].max() - 1e-9]
+            best = best[capacity[best] >= capacity[best].max() - 1e-9]
         split = int(best[0] if len(best) == 1 else rng.choice(best))
         chosen[group] = split
-        room[split] -= sizes[group]
-        label_room[split] -= counts[group]
+        capacity[split] -= sizes[group]
+        label_capacity[split] -= counts[group]
         remaining[counts[group] > 0] -= 1
 
     while remaining.any():
         label = int(np.where(remaining > 0, remaining, np.iinfo(np.int64).max).argmin())  # the rarest first
         for group in groups_with_label[label].tolist():
             if chosen[group] < 0:
-                assign(group, label_room[:, label])
+                assign(group, label_capacity[:, label])
     for group in order.tolist():
         if chosen[group] < 0:
-            assign(group, room)
+            assign(group, capacity)
     _fill_empty(chosen, sizes, counts, len(fractions))
     return chosen.astype(np.int64)
 
