@@ -11,7 +11,7 @@
     │   ├── BadModelFile          "bad-model-file"     not a model file, damaged, or of a later format
     │   ├── BadWeights            "bad-weights"        weights that do not fit the network, or are not weights
     │   ├── WrongTask             "wrong-task"         an object of one task passed to a function of another
-    │   └── UnknownName           "unknown-name"       a label, architecture, format or option that does not exist
+    │   └── UnknownName           "unknown-name"       no label, architecture, format or option has that name
     ├── DuplicateName             "duplicate-name"     two plug-ins register one name
     ├── MissingExtra              "missing-extra"      an optional dependency is not installed
     ├── NoNetwork                 "no-network"         a download failed
@@ -38,7 +38,7 @@ class BlemishError(Exception):
 
     Args:
         message: one sentence: what is wrong, where, and what to do.
-        reason: a short kebab-case suffix that refines the class's code, such as "unknown-key"; empty for none.
+        reason: a kebab-case suffix that refines the code of the class, such as "unknown-key"; "" for none.
 
     Attributes:
         code: stable identifier of the kind of error: the class's code, then "." and `reason` if there is one.
