@@ -357,3 +357,19 @@ def test_registered_method_reaches_explainer():
         assert heatmap.values == pytest.approx(heatmap.score, abs=1e-6)
     finally:
         EXPLAINERS.unregister("brightness")
+
+
+def test_occlusion_needs_ten_forward_passes():
+    masked = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), random_image())
+    with raises("bad-input.max-evals", "got 9"):
+        occlusion(masked, label_score(0), max_evals=9)
+    assert occlusion(masked, label_score(0), max_evals=10).shape == (2, 2)
+
+
+def test_score_cam_uses_the_channels_that_vary_most():
+    features = np.zeros((3, 6, 6))
+    features[0, 0, 3], features[1, 4, 1], features[2, 2, 2] = 1, 3, 2
+    masked = MaskedPredictor(Linear([spot(3, 13), spot(9, 9)]), contract(), bright_spot(3, 13))
+    values = score_cam(masked, label_score(0), features, max_evals=1)
+    assert masked.num_forward_passes == 1
+    assert np.argwhere(values).tolist() == [[4, 1]]
