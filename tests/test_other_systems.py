@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,7 +85,7 @@ def test_image_cache_continues_if_a_copy_is_locked(tmp_path, lock_targets):
     for _ in range(2):  # two processes open the image at once
         copies = ResizedImageCache((spec,), None, 10**8, tmp_path / "copies")
         copies._read = lambda _: None
-        copies.resized(sample, spec, SimpleNamespace(crop_xyxy=None))
+        copies.resized(sample, spec)
         lock_targets(1)
     assert copies.room > 0
     assert len(list((tmp_path / "copies").iterdir())) == 1

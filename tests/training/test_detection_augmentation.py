@@ -29,8 +29,8 @@ class InMemory:
     def __init__(self, image):
         self.image = image
 
-    def resized(self, sample, spec, change):
-        return resize(self.image, spec, change.crop_xyxy)
+    def resized(self, sample, spec, crop_xyxy=None):
+        return resize(self.image, spec, crop_xyxy)
 
     def size_hw(self, sample):
         return self.image.size_hw

@@ -13,7 +13,6 @@ from blemish.config.schema import CropConfig
 from blemish.model_file import InputSpec
 from blemish.structures import Sample
 from blemish.training import image_cache
-from blemish.training.augmentation.image_augmentation import AugmentationParams
 from blemish.training.image_cache import ResizedImageCache, prune
 from blemish.training.image_source import FileImageSource
 from blemish.training.run import train
@@ -63,9 +62,9 @@ def copies(tmp_path):
     ],
 )
 def test_copy_without_crop_equals_the_input(sample, copies, spec):
-    expected, where = FileImageSource().resized(sample, spec, AugmentationParams())
+    expected, where = FileImageSource().resized(sample, spec)
     for number in range(3):
-        pixels, placement = copies(inputs=(spec,)).resized(sample, spec, AugmentationParams())
+        pixels, placement = copies(inputs=(spec,)).resized(sample, spec)
         assert np.array_equal(pixels, expected)
         assert placement == where
         assert Counted.opened == (number == 0)
@@ -73,11 +72,11 @@ def test_copy_without_crop_equals_the_input(sample, copies, spec):
 
 def test_crop_from_a_copy_resembles_the_crop_from_the_file(sample, copies):
     crop = CropConfig(scale=(0.25, 1.0))
-    change = AugmentationParams(crop_xyxy=(100.0, 60.0, 340.0, 260.0))
-    expected, where = FileImageSource().resized(sample, SPEC, change)
+    region = (100.0, 60.0, 340.0, 260.0)
+    expected, where = FileImageSource().resized(sample, SPEC, region)
     for number in range(2):
         source = copies(crop)
-        pixels, placement = source.resized(sample, SPEC, change)
+        pixels, placement = source.resized(sample, SPEC, region)
         assert np.abs(pixels.astype(float) - expected).mean() < 4
         assert placement.size_hw == where.size_hw == source.size_hw(sample)
         np.testing.assert_allclose(placement.scale_xy, where.scale_xy, rtol=0.02)
@@ -93,41 +92,41 @@ def test_copy_is_large_enough_for_the_smallest_crop(sample, copies):
 
 
 def test_changed_image_is_read_again(sample, copies):
-    before, _ = copies().resized(sample, SPEC, AugmentationParams())
+    before, _ = copies().resized(sample, SPEC)
     Image.new("RGB", (400, 300), (9, 9, 9)).save(sample.path)
     os.utime(sample.path, ns=(1, 1))
-    after, _ = copies().resized(sample, SPEC, AugmentationParams())
+    after, _ = copies().resized(sample, SPEC)
     assert after.max() == 9
     assert before.max() > 9
 
 
 def test_folder_is_bounded_and_partial_copies_are_ignored(sample, copies, tmp_path):
-    copies(max_bytes=100).resized(sample, SPEC, AugmentationParams())
+    copies(max_bytes=100).resized(sample, SPEC)
     assert not list((tmp_path / "copies").glob("*.reduced"))
-    copies().resized(sample, SPEC, AugmentationParams())
+    copies().resized(sample, SPEC)
     (kept,) = (tmp_path / "copies").glob("*.reduced")
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
-    pixels, _ = copies().resized(sample, SPEC, AugmentationParams())
-    assert np.array_equal(pixels, FileImageSource().resized(sample, SPEC, AugmentationParams())[0])
+    pixels, _ = copies().resized(sample, SPEC)
+    assert np.array_equal(pixels, FileImageSource().resized(sample, SPEC)[0])
     assert prune(tmp_path / "copies", 10) == 0
 
 
 def test_unused_copies_are_deleted_and_used_ones_kept(sample, copies, tmp_path):
     folder = tmp_path / "copies"
-    copies().resized(sample, SPEC, AugmentationParams())
+    copies().resized(sample, SPEC)
     (kept,) = folder.glob("*.reduced")
     size = kept.stat().st_size
     max_bytes = size + size // 2 + 1000
     os.utime(kept, ns=(1, 1))
-    assert copies(max_bytes=max_bytes).resized(sample, SPEC, AugmentationParams())
+    assert copies(max_bytes=max_bytes).resized(sample, SPEC)
     assert Counted.opened == 0  # the folder is nearly full, of copies that are in use
     assert kept.stat().st_mtime_ns > 1
     os.utime(kept, ns=(1, 1))
     (folder / ".x.reduced.1.tmp").touch()
     os.utime(folder / ".x.reduced.1.tmp", ns=(1, 1))
     other = SPEC.model_copy(update={"resize": "letterbox"})
-    copies(max_bytes=max_bytes, inputs=(other,)).resized(sample, other, AugmentationParams())
+    copies(max_bytes=max_bytes, inputs=(other,)).resized(sample, other)
     (new,) = folder.iterdir()
     assert new != kept  # the copy of another recipe was deleted to make space
 
@@ -166,11 +165,11 @@ def test_copies_of_large_images_are_five_times_as_fast(tmp_path):
     spec = InputSpec(size_hw=(224, 224))
     for crop in (None, CropConfig()):
         source = ResizedImageCache((spec,), crop, 10**9, tmp_path / f"copies-{crop is None}")
-        change = AugmentationParams(None if crop is None else (100.0, 100.0, 2100.0, 1900.0))
+        region = None if crop is None else (100.0, 100.0, 2100.0, 1900.0)
         times = []
         for _ in range(2):
             start = time.perf_counter()
             for sample in samples:
-                source.resized(sample, spec, change)
+                source.resized(sample, spec, region)
             times.append(time.perf_counter() - start)
         assert times[1] * 5 <= times[0], (crop, times)

@@ -9,8 +9,9 @@ from torch.nn import functional
 from blemish.config.training_schema import LossConfig
 from blemish.structures import GroundTruth, Labels, Sample, Task
 from blemish.testing import raises
+from blemish.training.image_loss import ImageLoss
 from blemish.training.loss_registry import check_loss
-from blemish.training.losses import ImageLoss, label_weights, sampling_weights
+from blemish.training.losses import label_weights, sampling_weights
 
 LABELS = Labels(("a", "b", "c"))
 

@@ -13,8 +13,8 @@ from blemish.training.augmentation.color_transforms import COLORS, adjust_color
 from blemish.training.augmentation.image_augmentation import augment_pixels, draw_params
 from blemish.training.augmentation.transforms import TRANSFORMS, build_transforms
 from blemish.training.callback_registry import CALLBACKS, build_callbacks
+from blemish.training.image_loss import ImageLoss
 from blemish.training.loss_registry import LOSSES, build_loss, losses_of
-from blemish.training.losses import ImageLoss
 from blemish.training.run import train
 
 CALLS = []

@@ -28,8 +28,7 @@ from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize
 from blemish.structures import Sample
-from blemish.training.augmentation.image_augmentation import AugmentationParams
-from blemish.training.image_source import FileImageSource
+from blemish.training.image_source import Crop, FileImageSource
 
 MIN_REDUCTION = 4  # an image is copied for crops if it has this many times the pixels of the copy
 ABANDONED_SECONDS = 3600  # a partial copy of this age belongs to a killed process
@@ -72,18 +71,18 @@ class ResizedImageCache(FileImageSource):
         self._copy: tuple[str, LoadedImage, tuple[int, int]] | None = None
 
     def resized(
-        self, sample: Sample, spec: InputSpec, change: AugmentationParams
+        self, sample: Sample, spec: InputSpec, crop_xyxy: Crop | None = None
     ) -> tuple[NDArray[Any], Placement]:
-        """Return pixels and placement as `preprocessing.resize` does, with the crop of `change`."""
+        """Return pixels and placement as `preprocessing.resize` does."""
         if self.crop is not None:
-            return self._cropped(sample, spec, change)
+            return self._cropped(sample, spec, crop_xyxy)
         path = self._path(sample, f"{spec.model_dump_json()}")
         arrays = None if path is None else self._read(path)
         if arrays is not None:
             pixels, numbers = arrays
             n = numbers.tolist()
             return pixels, Placement((int(n[0]), int(n[1])), spec.size_hw, (n[2], n[3]), (n[4], n[5]))
-        pixels, placement = super().resized(sample, spec, change)
+        pixels, placement = super().resized(sample, spec, crop_xyxy)
         numbers = np.array([*placement.size_hw, *placement.scale_xy, *placement.offset_xy], np.float64)
         self._write(path, pixels, numbers)
         return pixels, placement
@@ -92,14 +91,11 @@ class ResizedImageCache(FileImageSource):
         """Return height and width of the upright image in pixels."""
         return sample.size_hw or self._reduced(sample)[1]
 
-    def _cropped(
-        self, sample: Sample, spec: InputSpec, change: AugmentationParams
-    ) -> tuple[NDArray[Any], Placement]:
+    def _cropped(self, sample: Sample, spec: InputSpec, crop: Crop | None) -> tuple[NDArray[Any], Placement]:
         copy, size_hw = self._reduced(sample)
         if copy.size_hw == size_hw:
-            return resize(copy, spec, change.crop_xyxy)
+            return resize(copy, spec, crop)
         ratio_y, ratio_x = copy.size_hw[0] / size_hw[0], copy.size_hw[1] / size_hw[1]
-        crop = change.crop_xyxy
         if crop is not None:
             height, width = copy.size_hw
             left, top, right, bottom = crop

@@ -76,7 +76,7 @@ class TrainingImageDataset(TorchDataset[dict[str, Any]]):
         arrays: list[Tensor] = []
         first: Placement | None = None
         for spec in self.inputs:
-            pixels, placement = self.source.resized(sample, spec, change)
+            pixels, placement = self.source.resized(sample, spec, change.crop_xyxy)
             first = first or placement
             arrays.append(torch.from_numpy(normalize(augment_pixels(change, pixels), spec)))
         assert first is not None  # noqa: S101  (a network has an input)

@@ -10,16 +10,23 @@ from blemish.imaging import LoadedImage, open_image
 from blemish.model_file import InputSpec
 from blemish.preprocessing import Placement, resize
 from blemish.structures import Sample
-from blemish.training.augmentation.image_augmentation import AugmentationParams
+
+Crop = tuple[float, float, float, float]
 
 
 class ImageSource(Protocol):
     """Gives images at a network's input size, from the file or from a cache."""
 
     def resized(
-        self, sample: Sample, spec: InputSpec, change: AugmentationParams
+        self, sample: Sample, spec: InputSpec, crop_xyxy: Crop | None = None
     ) -> tuple[NDArray[Any], Placement]:  # pragma: no cover
-        """Return pixels and placement as `preprocessing.resize` does, with the crop of `change`."""
+        """Return pixels and placement as `preprocessing.resize` does.
+
+        Args:
+            sample: the image.
+            spec: the network's input.
+            crop_xyxy: the part that is resized, in pixels of the image; None for the whole image.
+        """
         ...
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:  # pragma: no cover
@@ -40,10 +47,10 @@ class FileImageSource:
         return self._last[1]
 
     def resized(
-        self, sample: Sample, spec: InputSpec, change: AugmentationParams
+        self, sample: Sample, spec: InputSpec, crop_xyxy: Crop | None = None
     ) -> tuple[NDArray[Any], Placement]:
-        """Return pixels and placement as `preprocessing.resize` does, with the crop of `change`."""
-        return resize(self.image(sample), spec, change.crop_xyxy)
+        """Return pixels and placement as `preprocessing.resize` does."""
+        return resize(self.image(sample), spec, crop_xyxy)
 
     def size_hw(self, sample: Sample) -> tuple[int, int]:
         """Return height and width of the upright image in pixels."""

@@ -20,7 +20,7 @@ from blemish.models._network import Network
 from blemish.preprocessing import Placement
 from blemish.structures import Sample
 from blemish.training.augmentation.mixup import mix_batch
-from blemish.training.losses import ImageLoss
+from blemish.training.image_loss import ImageLoss
 from blemish.training.monitored_metrics import TRAIN_LOSS, VAL_LOSS, monitor_direction
 from blemish.training.optimizers import build_optimizer, lr_multiplier
 from blemish.training.progress import Progress, improves

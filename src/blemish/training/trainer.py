@@ -34,10 +34,11 @@ from blemish.training.distributed import rank_of
 from blemish.training.feature_cache import cache_features, can_cache_features
 from blemish.training.image_cache import ResizedImageCache
 from blemish.training.image_dataset import TrainingImageDataset
+from blemish.training.image_loss import ImageLoss
 from blemish.training.image_source import ImageSource
 from blemish.training.lightning_module import ImageLightningModule, gather
 from blemish.training.lightning_trainer import build_trainer, rewrap_errors
-from blemish.training.losses import ImageLoss, label_weights, sampling_weights
+from blemish.training.losses import label_weights, sampling_weights
 from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
 from blemish.training.step_count import count_batches, count_steps

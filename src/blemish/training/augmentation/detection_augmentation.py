@@ -102,7 +102,7 @@ def render_crop(
     """
     height, width = spec.size_hw
     if crop.region_xyxy is None:
-        pixels, placement = source.resized(sample, spec, AugmentationParams())
+        pixels, placement = source.resized(sample, spec)
         shown = placement.to_network(np.array([[0, 0, placement.size_hw[1], placement.size_hw[0]]]))[0]
         shown = np.clip(shown, 0, [width, height, width, height])
         return augment_pixels(crop.change, pixels), placement, (shown[0], shown[1], shown[2], shown[3])
@@ -114,7 +114,7 @@ def render_crop(
     x1, x2 = _pixel_span(offset_xy[0], scale_xy[0], visible[0] - left, visible[2] - left, width)
     y1, y2 = _pixel_span(offset_xy[1], scale_xy[1], visible[1] - top, visible[3] - top, height)
     visible_spec = spec.model_copy(update={"size_hw": (y2 - y1, x2 - x1), "resize": "stretch"})
-    content, _ = source.resized(sample, visible_spec, AugmentationParams(crop_xyxy=visible))
+    content, _ = source.resized(sample, visible_spec, visible)
     border = spec.pad_value if content.dtype == np.uint8 else np.float32(spec.pad_value / 255)
     pixels = np.full((height, width, content.shape[2]), border, content.dtype)
     pixels[y1:y2, x1:x2] = content
