@@ -7,10 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
 import blemish
+from blemish.config.key_names import RenamedKeyWarning
 from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
@@ -497,3 +499,35 @@ def test_unknown_logger_is_refused_before_the_data_are_opened(recipe, tmp_path):
     chosen = recipe(training__loggers=[{"name": "mlfow"}], data__path=str(tmp_path / "nothing"))
     with raises("unknown-name.logger", "'mlfow'", "'mlflow'"):
         train(chosen, output=tmp_path / "run", device="cpu")
+
+
+def test_resume_of_a_run_with_old_key_names(recipe, tmp_path, stop_after):
+    schedule = {"name": "plateau", "patience": 0, "min_lr_ratio": 0.1}
+    chosen = recipe(
+        training__epochs=3,
+        training__schedule=schedule,
+        training__gradient_clip_val=1.0,
+        training__accumulate_grad_batches=2,
+    )
+    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    stop_after(1)
+    with pytest.raises(Killed):
+        train(chosen, output=tmp_path / "cut", device="cpu")
+    stop_after(-1)
+    path = tmp_path / "cut" / "recipe.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["schema_version"]
+    training = values["training"]
+    training["clip_gradient"] = training.pop("gradient_clip_val")
+    training["accumulate"] = training.pop("accumulate_grad_batches")
+    training["schedule"]["min_factor"] = training["schedule"].pop("min_lr_ratio")
+    training["schedule"]["final_factor"] = 0.0
+    training["optimizer"]["groups"] = training["optimizer"].pop("lr_by_stage")
+    path.write_text(yaml.safe_dump(values))
+    with pytest.warns(RenamedKeyWarning, match="training.accumulate -> ") as caught:
+        resumed = train(resume=tmp_path / "cut", device="cpu")
+    assert len([w for w in caught if issubclass(w.category, RenamedKeyWarning)]) == 1
+    assert same(weights_of(whole), weights_of(resumed))
+    saved = yaml.safe_load(path.read_text())
+    assert saved["schema_version"] == 2
+    assert saved["training"]["gradient_clip_val"] == 1.0
