@@ -84,7 +84,14 @@ def test_find_copies_ignores_what_all_images_have_in_common():
     ]
     again = gray[7] + rng.normal(size=(64, 64))
     small = np.stack([stretch_contrast(g.astype(np.float32)) for g in [*gray, again]])
-    signatures = Signatures(small, np.arange(201).astype(np.uint64), np.ones(201, bool), {})
+    signatures = Signatures(
+        small,
+        np.arange(201).astype(np.uint64),
+        np.zeros(201, np.uint64),
+        np.zeros((201, 4), np.uint64),
+        np.ones(201, bool),
+        {},
+    )
     assert [(p.first, p.second) for p in find_copies(signatures)] == [(7, 200)]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blemish.data import open_dataset, split_dataset
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
@@ -120,3 +121,28 @@ def test_split_dataset_invalid_options(options, code, facts):
     dataset = make_dataset(np.ones((4, 1), bool), columns=["a", "b", "c", "d"])
     with raises(code, *facts):
         split_dataset(dataset, **options)
+
+
+def test_split_by_near_duplicates_leaves_no_overlap_that_evaluate_would_report(tmp_path):
+    """Images whose fingerprints are close are on one side, by the same rule that warns of leaked test images."""
+    from blemish.data.image_hashes import hash_images, nearly_identical
+
+    rng = np.random.default_rng(0)
+    smooth = np.array(Image.fromarray(rng.integers(60, 190, (6, 6), np.uint8)).resize((96, 96), 2), float)
+    folder = tmp_path / "images" / "good"
+    folder.mkdir(parents=True)
+    other = tmp_path / "images" / "bad"
+    other.mkdir()
+    for number in range(40):  # slightly different textures on the same background
+        noise = rng.normal(0, 5 if number % 2 else 40, (96, 96))
+        pixels = np.clip(smooth + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save((folder if number % 4 else other) / f"{number:02}.png")
+    fractions = {"train": 0.5, "val": 0.2, "test": 0.3}
+    divided = split_dataset(
+        open_dataset(tmp_path / "images"), fractions=fractions, group_by="near-duplicates", seed=3
+    )
+    hashes = hash_images(divided)
+    pair = hashes.perceptual, hashes.detail
+    first, second = nearly_identical(pair, pair)
+    assert (first != second).any(), "no two images are nearly identical, so that nothing is tested"
+    assert all(divided[a].split == divided[b].split for a, b in zip(first, second, strict=True))

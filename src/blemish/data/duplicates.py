@@ -22,8 +22,10 @@ from blemish.data.image_hashes import (
     REDUCED,
     UInt64Array,
     connected_components,
+    detail_hash,
     gray_copy,
     map_in_parallel,
+    perceptual_hash,
     pixel_hash,
 )
 from blemish.errors import BadImage
@@ -60,12 +62,16 @@ class Signatures:
     Attributes:
         gray: (n, 64, 64) uint8 gray copies, each stretched to its own range.
         pixel: (n,) uint64 pixel hashes.
+        perceptual: (n,) uint64 and
+        detail: (n, 4) uint64 hashes, which the fingerprints of a model file contain too.
         opened: (n,) bool, whether each image could be opened; the rows of the others are undefined.
         errors: position -> error of each image that could not be opened.
     """
 
     gray: NDArray[np.uint8]
     pixel: UInt64Array
+    perceptual: UInt64Array
+    detail: UInt64Array
     opened: BoolArray
     errors: dict[int, BadImage]
 
@@ -97,7 +103,8 @@ def image_signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signa
         limits: the largest size of an image, in bytes and pixels, that is accepted.
     """
     gray = np.zeros((len(paths), SIDE, SIDE), np.uint8)
-    pixel = np.zeros(len(paths), np.uint64)
+    pixel, perceptual = np.zeros((2, len(paths)), np.uint64)
+    detail = np.zeros((len(paths), 4), np.uint64)
     errors: dict[int, BadImage] = {}
 
     def sign(position: int) -> None:
@@ -108,11 +115,12 @@ def image_signatures(paths: Sequence[Path], *, limits: Limits = LIMITS) -> Signa
             return
         gray[position] = stretch_contrast(gray_copy(image, SIDE))
         pixel[position] = pixel_hash(image)
+        perceptual[position], detail[position] = perceptual_hash(image), detail_hash(image)
 
     map_in_parallel(sign, range(len(paths)))
     opened = np.ones(len(paths), bool)
     opened[list(errors)] = False
-    return Signatures(gray, pixel, opened, dict(sorted(errors.items())))
+    return Signatures(gray, pixel, perceptual, detail, opened, dict(sorted(errors.items())))
 
 
 def stretch_contrast(gray: GrayArray) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ REDUCED = 32  # side of the gray copy that is transformed
 KEPT = 8  # lowest frequencies per side; 8 x 8 = 64 bits
 NEAR_BITS = 6  # images whose perceptual hashes differ in more bits are not copies
 DETAIL_REDUCED, DETAIL_KEPT = 64, 16  # the same for the detail hash: 16 x 16 = 256 bits
+CHUNK_CELLS = 20_000_000  # of a matrix of pairs that is in memory at once
 NEAR_DETAIL_BITS = 24  # copies differ in up to about 20 of them, other solar cells of one kind in 50 and more
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -136,6 +137,36 @@ def hash_images(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) ->
         opened=np.array([not isinstance(r, BadImage) for r in results], bool),
         unreadable=errors,
     )
+
+
+def nearly_identical(
+    images: tuple[UInt64Array, UInt64Array],
+    others: tuple[UInt64Array, UInt64Array],
+    *,
+    max_bits: int = NEAR_BITS,
+    max_detail_bits: int = NEAR_DETAIL_BITS,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of an image and another whose hashes differ in few bits.
+
+    Args:
+        images: (n,) perceptual and (n, 4) detail hashes, uint64.
+        others: (m,) perceptual and (m, 4) detail hashes.
+        max_bits: largest number of different bits of the perceptual hashes.
+        max_detail_bits: largest number of different bits of the detail hashes.
+
+    Returns:
+        The positions among `images` and among `others`, one of each per pair.
+    """
+    rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    step = max(1, CHUNK_CELLS // max(len(others[0]), 1))
+    for start in range(0, len(images[0]), step):
+        bits = np.bitwise_count(images[0][start : start + step, None] ^ others[0])
+        row, column = np.nonzero(bits <= max_bits)
+        finer = np.bitwise_count(images[1][start + row] ^ others[1][column]).sum(1, dtype=np.int64)
+        near = finer <= max_detail_bits
+        rows.append(start + row[near])
+        columns.append(column[near])
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def map_in_parallel(

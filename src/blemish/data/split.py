@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from blemish.arrays import FloatArray, IntArray
 from blemish.data.duplicates import find_copies, image_signatures
-from blemish.data.image_hashes import connected_components
+from blemish.data.image_hashes import connected_components, nearly_identical
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadDataset, BadInput, UnknownName, suggestion
 from blemish.structures import Dataset
@@ -100,14 +101,23 @@ def _groups(dataset: Dataset, groupings: Sequence[str]) -> tuple[IntArray, str]:
         elif kind == "pattern" and value:
             pairs += _link_equal(_matches(dataset, value))
         elif grouping == "near-duplicates":
-            pairs += [
-                (p.first, p.second) for p in find_copies(image_signatures([s.path for s in dataset.samples]))
-            ]
+            pairs += _near_duplicates([s.path for s in dataset.samples])
         else:
             raise BadInput(f"group_by: expected {GROUPINGS}, got {grouping!r}", reason="group-by")
         descriptions.append(grouping)
     ends = np.array(pairs, np.int64).reshape(-1, 2)
     return connected_components(len(dataset), ends[:, 0], ends[:, 1]), ", ".join(descriptions)
+
+
+def _near_duplicates(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the pairs that `data check` calls copies, and those that `evaluate` would report as overlap."""
+    signatures = image_signatures(paths)
+    pairs = [(p.first, p.second) for p in find_copies(signatures)]
+    opened = np.flatnonzero(signatures.opened)
+    hashes = signatures.perceptual[opened], signatures.detail[opened]
+    first, second = nearly_identical(hashes, hashes)
+    later = second > first
+    return pairs + list(zip(opened[first[later]].tolist(), opened[second[later]].tolist(), strict=True))
 
 
 def _link_equal(keys: Sequence[str | None]) -> list[tuple[int, int]]:

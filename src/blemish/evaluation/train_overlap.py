@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.image_hashes import NEAR_BITS, NEAR_DETAIL_BITS, hash_images
+from blemish.data.image_hashes import NEAR_BITS, NEAR_DETAIL_BITS, hash_images, nearly_identical
 from blemish.evaluation.report import ReportWarning
 from blemish.model_file import Fingerprints
 from blemish.structures import Dataset
 
 TRAIN, VAL = 0, 1
-CHUNK_CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -104,12 +103,14 @@ def find_train_overlap(
         overlap[name] = tuple(ids[i] for i in np.flatnonzero(exact).tolist())
     for name, split in (("near_train", TRAIN), ("near_val", VAL)):
         of_split = known.split == split
-        near = _near(
+        rows, _ = nearly_identical(
             (perceptual, detail),
             (known.perceptual[of_split], known.detail[of_split]),
-            max_bits,
-            max_detail_bits,
+            max_bits=max_bits,
+            max_detail_bits=max_detail_bits,
         )
+        near = np.zeros(len(ids), bool)
+        near[rows] = True
         near &= ~seen
         seen |= near
         overlap[name] = tuple(ids[i] for i in np.flatnonzero(near).tolist())
@@ -135,21 +136,3 @@ def split_as_in_training(dataset: Dataset, known: Fingerprints) -> Dataset:
     split_of |= dict.fromkeys((*overlap.val, *overlap.near_val), "val")
     unreadable = np.flatnonzero(~hashes.opened).tolist()
     return dataset.with_splits(split_of | {ids[i]: "test" for i in unreadable})
-
-
-def _near(
-    ours: tuple[NDArray[np.uint64], NDArray[np.uint64]],
-    known: tuple[NDArray[np.uint64], NDArray[np.uint64]],
-    max_bits: int,
-    max_detail_bits: int,
-) -> NDArray[np.bool_]:
-    """Return an (n,) bool array: whether any known image differs in at most these bits of both hashes."""
-    hashes, details = ours
-    out = np.zeros(len(hashes), bool)
-    step = max(1, CHUNK_CELLS // max(len(known[0]), 1))
-    for i in range(0, len(hashes), step):
-        bits = np.bitwise_count(hashes[i : i + step, None] ^ known[0])
-        row, other = np.nonzero(bits <= max_bits)
-        finer = np.bitwise_count(details[i + row] ^ known[1][other]).sum(1, dtype=np.int64)
-        out[i + row[finer <= max_detail_bits]] = True
-    return out
