@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 IMPORTS = {
     "eval": ["jinja2"],
     "hub": ["huggingface_hub"],
-    "serve": ["fastapi", "uvicorn", "blemish.service"],
+    "serve": ["fastapi", "prometheus_client", "uvicorn", "blemish.service"],
     "video": ["av", "blemish.inference.video"],
     "openvino": ["openvino"],
     "train": ["torch", "torchvision", "lightning", "timm", "onnx", "onnxscript", "blemish.training"],

@@ -1,8 +1,8 @@
 """The service compared with its peers on this machine: throughput, single client, overload, memory, start.
 
     python bench/serve.py                                   all but LitServe
-    python bench/serve.py --litserve PYTHON                 with an interpreter that has litserve and
-    onnxruntime python bench/serve.py --only throughput --seconds 20
+    python bench/serve.py --litserve PYTHON                 with an interpreter that has litserve
+    python bench/serve.py --only throughput --seconds 20
 
 The clients run in their own process and send images of 200 kB from memory. Their CPU time is printed,
 because on a small machine it is missing for the servers.

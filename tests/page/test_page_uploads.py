@@ -61,7 +61,7 @@ def test_server_is_killed_and_restarted(visit, tools, own_server):
 
 def test_cancel_and_retry_an_upload(visit, tools):
     page = visit()
-    session = limit_uploads(page, 20_000)
+    session = limit_uploads(page, 5_000)
     page.set_input_files(
         "#files", [tools.file("slow.png", tools.damaged() + bytes(300_000)), tools.file("b.png")]
     )
@@ -75,7 +75,7 @@ def test_cancel_and_retry_an_upload(visit, tools):
 @pytest.mark.parametrize("how", ["remove all", "another model"])
 def test_stopping_all_photos_starts_no_further_upload(how, visit, tools):
     page = visit()
-    session = limit_uploads(page, 20_000)
+    session = limit_uploads(page, 5_000)
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/predict" in request.url else None)
     page.set_input_files(

@@ -67,6 +67,12 @@ def test_create_app_mounts_the_routes_of_a_plugin(plugin, model_folder, tools):
         assert "/plugin/models" in tools.get(f"{address}/openapi.json").json()["paths"]
 
 
+def test_problem_with_a_code_of_a_plugin():
+    document = Problem("quota-used", "The quota is used up.", status=402, title="No quota").to_dict("id")
+    assert (document["code"], document["status"], document["title"]) == ("quota-used", 402, "No quota")
+    assert document["type"] == "about:blank"
+
+
 def test_create_app_leaves_out_a_plugin_that_fails(plugin, model_folder, tools):
     @register_routes(plugin)
     def router(service):

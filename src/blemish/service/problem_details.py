@@ -50,7 +50,8 @@ class Problem(BlemishError):
     """A refused request.
 
     Attributes:
-        code: a key of `CATALOG`, or one followed by "." and a reason that the library gave.
+        code: a key of `CATALOG`, or one followed by "." and a reason; a plug-in may use its own code with
+            `status` and `title`.
         status: the HTTP status.
         title: a short summary that is the same for every problem of this code.
         detail: one sentence for users: what is wrong and what to do.
@@ -66,13 +67,15 @@ class Problem(BlemishError):
         code: str,
         detail: str,
         *,
+        status: int = 400,
+        title: str = "The request was refused",
         limit: tuple[str, float] | None = None,
         retry_after_seconds: float | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
-        self.status, self.title = CATALOG[_catalog_key(code)]
+        self.status, self.title = CATALOG.get(_catalog_key(code), (status, title))
         self.detail = detail
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
@@ -82,9 +85,10 @@ class Problem(BlemishError):
 
     def to_dict(self, request_id: str) -> dict[str, Any]:
         """Return the problem document."""
+        key = _catalog_key(self.code)
         return {
             "schema_version": SCHEMA_VERSION,
-            "type": f"/docs#problem-{_catalog_key(self.code)}",
+            "type": f"/docs#problem-{key}" if key in CATALOG else "about:blank",
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
