@@ -149,7 +149,7 @@ def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
     out = tmp_path / "maps"
     result = run(explain, images, "--model", file, "--output", out, "--json")
     assert result.exit_code == 0
-    assert "grad-cam: at most 33 looks" in result.stderr
+    assert "grad-cam" in result.stderr and "33" in result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["label"] for row in rows] == ["dent", "dent"]
     for row in rows:

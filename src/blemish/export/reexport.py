@@ -33,7 +33,7 @@ def reexport(
         output: the model file to write; None writes it beside the source, in fp16 with the suffix `-fp16`.
         data: labeled images to compare on; None uses the run's validation images.
         max_drop: maximum drop of the primary metric in fp16, in [0, 1].
-        force: whether to write a file that is not certified; its certificate says so.
+        force: whether to write a file that is not certified; its certificate states it.
 
     Raises:
         BadInput: there are no images to compare on, or nothing to make the file from; see `code`.

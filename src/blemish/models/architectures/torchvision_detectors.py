@@ -119,7 +119,7 @@ class RCNN(Network):
         return self
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Boxes, scores, labels and masks, as the class says."""
+        """Return boxes, scores, labels and, for segmentation, masks; see the class."""
         maps = list(self.backbone(inputs[0]).values())
         proposals, is_valid = self._proposals(maps)
         boxes, scores, labels = self._detections(maps, proposals, is_valid)
