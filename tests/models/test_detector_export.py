@@ -24,7 +24,7 @@ def answers(session, image):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_ssd_exports(batch, ssd_session):
+def test_ssd_export_equals_the_network(batch, ssd_session):
     network, session = ssd_session
     image = torch.randn(batch, 3, SIDE, SIDE)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def rcnn(name, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["maskrcnn-resnet18-fpn", "fasterrcnn-resnet18-fpn"])
-def test_two_stage_detectors_export_with_any_batch(name):
+def test_rcnn_export_accepts_any_batch(name):
     network = rcnn(name)
     session = session_of(network)
     for batch in (1, 2, 3):
@@ -81,7 +81,7 @@ def test_two_stage_detectors_export_with_any_batch(name):
 
 
 @pytest.mark.slow
-def test_a_graph_finds_nothing_where_there_is_nothing():
+def test_rcnn_export_returns_empty_rows_without_detections():
     network = rcnn("maskrcnn-resnet18-fpn", min_score=0.999)
     image = torch.randn(2, 3, SIDE, SIDE)
     found = answers(session_of(network), image)
@@ -92,7 +92,7 @@ def test_a_graph_finds_nothing_where_there_is_nothing():
 
 
 @pytest.mark.slow
-def test_the_hybrid_is_one_graph_with_two_named_inputs():
+def test_hybrid_export_is_one_graph_with_two_inputs():
     pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
     network = create(

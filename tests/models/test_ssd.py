@@ -35,7 +35,7 @@ def some_boxes(count, side=300.0, seed=0):
     return torch.cat((low, low + 4 + torch.rand(count, 2, generator=generator) * side * 0.3), 1)
 
 
-def test_the_maps_of_300_pixels_are_those_of_the_paper():
+def test_ssd_map_sizes_equal_the_paper():
     network = create("ssd300-resnet50", task="detection", label_count=20)
     assert [height for height, _ in network.maps_hw] == [38, 19, 10, 5, 3, 1]
     assert [width for _, width in network.maps_hw] == [38, 19, 10, 5, 3, 1]
@@ -55,7 +55,7 @@ def test_default_boxes_equal_torchvisions(size_hw):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
 
 
-def test_code_equals_torchvisions_and_decode_undoes_encode(anchors):
+def test_encode_equals_torchvisions_and_decode_inverts_it(anchors):
     ground_truths = some_boxes(len(anchors))
     coder = reference.BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
     corners = boxes_of.to_corners(anchors)
@@ -92,7 +92,7 @@ def slow_match(ground_truths, anchors, min_iou):
     return found
 
 
-def test_matching_equals_a_slow_loop():
+def test_match_equals_a_slow_loop():
     torch.manual_seed(3)
     maps = [(6, 6), (3, 3)]
     anchors = boxes_of.to_corners(boxes_of.default_boxes(maps, (96, 96), (0.2, 0.5, 0.9), ((2,), (2, 3))))
@@ -103,7 +103,7 @@ def test_matching_equals_a_slow_loop():
         assert found.tolist() == slow_match(ground_truths.tolist(), anchors.tolist(), 0.5)
 
 
-def test_matching_equals_torchvisions_where_no_two_ground_truths_want_one_box(anchors):
+def test_match_equals_torchvisions_without_conflicts(anchors):
     corners = boxes_of.to_corners(anchors)
     ground_truths = torch.tensor([[10.0, 10, 60, 70], [150, 150, 280, 290], [200, 20, 230, 50]])
     from torchvision.ops import box_iou
@@ -114,13 +114,13 @@ def test_matching_equals_torchvisions_where_no_two_ground_truths_want_one_box(an
     assert (ours >= 0).sum() > 5
 
 
-def test_two_ground_truths_in_one_place_have_a_box_each(anchors):
+def test_match_gives_two_ground_truths_in_one_place_one_anchor_each(anchors):
     twice = torch.tensor([[100.0, 100, 104, 104], [100.0, 100, 104, 104.5]])
     found = boxes_of.match(twice, boxes_of.to_corners(anchors), 0.5)
     assert set(found.tolist()) == {-1, 0, 1}
 
 
-def test_a_ground_truth_of_one_pixel_or_none_is_matched_and_encoded_finitely(anchors):
+def test_encode_of_tiny_ground_truths_is_finite(anchors):
     thin = torch.tensor([[17.0, 40, 18, 41], [90, 90, 90, 140], [0, 0, 0, 0]])
     found = boxes_of.match(thin, boxes_of.to_corners(anchors), 0.5)
     assert set(found.tolist()) == {-1, 0, 1, 2}
@@ -129,7 +129,7 @@ def test_a_ground_truth_of_one_pixel_or_none_is_matched_and_encoded_finitely(anc
         assert boxes_of.encode(thin[row].expand(int(at.sum()), 4), anchors[at], (0.1, 0.2)).isfinite().all()
 
 
-def test_the_loss_equals_torchvisions(anchors):
+def test_loss_equals_torchvisions(anchors):
     torch.manual_seed(1)
     corners = boxes_of.to_corners(anchors)
     logits, offsets = torch.randn(3, len(anchors), 5), torch.randn(3, len(anchors), 4)
@@ -153,7 +153,7 @@ def test_the_loss_equals_torchvisions(anchors):
     torch.testing.assert_close(ours["label_loss"], theirs["classification"], rtol=1e-5, atol=1e-5)
 
 
-def test_mining_takes_the_worst_negatives_as_a_slow_loop_does():
+def test_multibox_loss_mining_equals_a_slow_loop():
     torch.manual_seed(2)
     logits, labels = torch.randn(2, 50, 3), torch.zeros(2, 50, dtype=torch.int64)
     labels[0, [3, 7]] = torch.tensor([1, 2])
@@ -176,7 +176,7 @@ def targets_of(*rows):
     ]
 
 
-def test_images_without_damage_teach_and_stay_finite(small):
+def test_loss_of_images_without_objects_is_finite_and_has_gradients(small):
     small.train()
     parts = small.loss([torch.rand(2, 3, 64, 64)], targets_of([], []))
     assert parts["box_loss"] == 0
@@ -185,7 +185,7 @@ def test_images_without_damage_teach_and_stay_finite(small):
     assert all(p.grad is None or p.grad.isfinite().all() for p in small.parameters())
 
 
-def test_a_spike_of_the_learning_rate_leaves_the_loss_finite():
+def test_loss_stays_finite_after_a_large_step():
     torch.manual_seed(0)
     network = create("ssd300-resnet50", task="detection", label_count=1, input_size=64, backbone="resnet18")
     network.train()
@@ -201,7 +201,7 @@ def test_a_spike_of_the_learning_rate_leaves_the_loss_finite():
     assert all(output.isfinite().all() for output in network.eval()(image))
 
 
-def test_outputs_are_probabilities_and_boxes_inside(small):
+def test_ssd_outputs_are_probabilities_and_boxes_inside_the_input(small):
     small.eval()
     with torch.no_grad():
         scores, boxes = small(torch.rand(2, 3, 64, 64) * 50)
@@ -212,7 +212,7 @@ def test_outputs_are_probabilities_and_boxes_inside(small):
     assert (boxes[..., 2:] >= boxes[..., :2]).all()
 
 
-def test_mixed_precision_places_boxes_as_full_precision_does(small):
+def test_ssd_boxes_in_mixed_precision_equal_full_precision(small):
     small.eval()
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -223,7 +223,7 @@ def test_mixed_precision_places_boxes_as_full_precision_does(small):
     torch.testing.assert_close(boxes.double(), wanted, rtol=0, atol=1e-4)
 
 
-def test_weights_that_see_only_border_get_no_gradient_whatever_the_precision(small):
+def test_weights_that_cover_padding_only_get_no_gradient(small):
     assert min(small.maps_hw) == (1, 1)
     small.train()
     for _ in range(3):  # what is uninitialised is zero by luck at times
@@ -237,7 +237,7 @@ def test_weights_that_see_only_border_get_no_gradient_whatever_the_precision(sma
         assert last.abs().max() == 0
 
 
-def test_an_untrained_network_is_sure_of_nothing():
+def test_untrained_ssd_has_low_scores():
     torch.manual_seed(0)
     network = create("ssd300-resnet50", task="detection", label_count=3, input_size=64, backbone="resnet18")
     loud = 30 * torch.randn(2, 3, 64, 64)
@@ -246,7 +246,7 @@ def test_an_untrained_network_is_sure_of_nothing():
     assert scores.max() < 0.5
 
 
-def test_other_backbones_by_option():
+def test_ssd_backbone_option():
     network = create(
         "ssd300-resnet50", task="detection", label_count=1, input_size=96, backbone="mobilenetv3_small_050"
     )
@@ -261,7 +261,7 @@ def test_other_backbones_by_option():
         create("ssd300-resnet50", task="detection", label_count=1, scales=[0.1, 0.2])
 
 
-def test_a_backbone_of_torchvision_gives_its_own_maps_from_its_own_file(tmp_path):
+def test_ssd_with_a_torchvision_backbone_loads_its_file(tmp_path):
     from torchvision.models import mobilenet_v2
 
     reference = mobilenet_v2(weights=None).eval()
@@ -286,7 +286,7 @@ def test_a_backbone_of_torchvision_gives_its_own_maps_from_its_own_file(tmp_path
         create("ssd300-resnet50", task="detection", label_count=2, backbone="torchvision/resnet18")
 
 
-def test_a_tiny_batch_is_memorised():
+def test_ssd_overfits_a_tiny_batch():
     torch.manual_seed(0)
     network = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet18")
     network.train()
@@ -323,7 +323,7 @@ def test_a_tiny_batch_is_memorised():
         {"mean": [float("nan"), 0, 0]},
     ],
 )
-def test_default_boxes_without_a_size_are_refused(option):
+def test_ssd_options_refuse_default_boxes_without_a_size(option):
     """A network would be built of them, and learn nothing."""
     with raises("bad-recipe.invalid-option", "ssd300-resnet50", next(iter(option))):
         SSDOptions.of("ssd300-resnet50", option)
@@ -332,11 +332,11 @@ def test_default_boxes_without_a_size_are_refused(option):
 @pytest.mark.parametrize(
     "option", [{"anchor_sizes": [-8, 16, 32, 64, 128]}, {"aspect_ratios": []}, {"aspect_ratios": [0]}]
 )
-def test_anchors_without_a_size_are_refused(option):
+def test_rcnn_options_refuse_anchors_without_a_size(option):
     with raises("bad-recipe.invalid-option", "fasterrcnn-resnet18-fpn", next(iter(option))):
         RCNNOptions.of("fasterrcnn-resnet18-fpn", option)
 
 
-def test_a_sentence_about_several_options_names_none_in_front():
+def test_options_error_about_several_options_names_none_first():
     with raises("bad-recipe.invalid-option", "ssd300-resnet50: scales: ", "got 2"):
         SSDOptions.of("ssd300-resnet50", {"scales": [1, 2]})

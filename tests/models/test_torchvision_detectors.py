@@ -71,7 +71,7 @@ def torchvisions(network):
         pytest.param("maskrcnn-resnet18-fpn-v2", marks=pytest.mark.slow),
     ],
 )
-def test_finds_equal_torchvisions(name):
+def test_rcnn_detections_equal_torchvisions(name):
     network = network_of(name)
     images = torch.randn(2, 3, SIDE, SIDE)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def targets_of(*rows):
     return found
 
 
-def test_the_loss_equals_torchvisions():
+def test_loss_equals_torchvisions():
     torch.manual_seed(0)
     network = network_of("maskrcnn-resnet18-fpn").train()
     images = torch.randn(2, 3, SIDE, SIDE)
@@ -128,7 +128,7 @@ def test_the_loss_equals_torchvisions():
 
 
 @pytest.mark.parametrize("name", ["maskrcnn-resnet18-fpn", "fasterrcnn-resnet18-fpn-v2"])
-def test_the_loss_of_a_validation_changes_nothing_and_repeats(name):
+def test_rcnn_loss_in_evaluation_mode_is_repeatable(name):
     network = network_of(name)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     images = torch.randn(2, 3, SIDE, SIDE)
@@ -143,7 +143,7 @@ def test_the_loss_of_a_validation_changes_nothing_and_repeats(name):
     assert not network.roi_heads.training
 
 
-def test_clean_images_and_thin_boxes_give_finite_losses():
+def test_rcnn_loss_of_clean_images_and_thin_boxes_is_finite():
     network = network_of("maskrcnn-resnet18-fpn").train()
     images = torch.randn(3, 3, SIDE, SIDE)
     parts = network.loss([images], targets_of([], [[9, 9, 9, 9]], [[20, 20, 21, 21]]))
@@ -152,7 +152,7 @@ def test_clean_images_and_thin_boxes_give_finite_losses():
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_frozen_layers_keep_weights_and_statistics():
+def test_rcnn_frozen_layers_keep_weights_and_statistics():
     network = network_of("fasterrcnn-resnet18-fpn", trainable_backbone_layers=2).train()
     frozen = {n.split(".")[2] for n, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1", "layer2"}
@@ -164,7 +164,7 @@ def test_frozen_layers_keep_weights_and_statistics():
     assert sorted(map(id, covered)) == sorted(id(p) for p in network.parameters())
 
 
-def test_what_came_with_weights_rests_and_what_began_at_random_learns(tmp_path):
+def test_on_weights_loaded_freezes_a_loaded_backbone_only(tmp_path):
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
     how = {"task": "detection", "label_count": 2, "input_size": SIDE, "trainable_backbone_layers": 2}
     loaded, fresh = (create("fasterrcnn-resnet18-fpn-v2", **how) for _ in range(2))
@@ -180,7 +180,7 @@ def test_what_came_with_weights_rests_and_what_began_at_random_learns(tmp_path):
     assert freeze(fresh, None, batch_norm_frozen=True) == []
 
 
-def test_suppression_of_groups_equals_torchvisions():
+def test_grouped_nms_equals_torchvisions():
     torch.manual_seed(1)
     corner = torch.rand(4, 60, 2) * 50
     boxes = torch.cat((corner, corner + 5 + torch.rand(4, 60, 2) * 30), -1)
@@ -195,13 +195,13 @@ def test_suppression_of_groups_equals_torchvisions():
     assert (box_iou(kept, kept) - torch.eye(len(kept))).max() <= 0.4
 
 
-def test_an_option_that_does_not_exist_names_the_nearest():
+def test_create_rcnn_offers_the_nearest_option():
     with raises("bad-recipe.unknown-option", "fasterrcnn-resnet18-fpn", "'proposals'"):
         create("fasterrcnn-resnet18-fpn", task="detection", label_count=1, proposal=3)
 
 
 @pytest.mark.parametrize("first", [False, True])
-def test_a_checkpoint_of_torchvision_fits_in_both_generations_of_names(first):
+def test_rcnn_loads_both_generations_of_tensor_names(first):
     """Files that torchvision published before 0.13 keep their names; its own reader renames them too."""
     torch.manual_seed(0)
     theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
@@ -221,7 +221,7 @@ def test_a_checkpoint_of_torchvision_fits_in_both_generations_of_names(first):
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, tmp_path):
+def test_with_batch_norm_epsilon_keeps_the_outputs_of_coco_v1(first, tmp_path):
     """COCO_V1: torchvision sets its frozen layers' epsilon to 0 once it has loaded them, and so must we."""
     torch.manual_seed(0)
     backbone = _resnet_fpn_extractor(resnet18(norm_layer=FrozenBatchNorm2d), 3)
@@ -249,7 +249,7 @@ def test_weights_that_were_learned_without_an_epsilon_say_the_same_here(first, t
         assert (otherwise[name] - maps).abs().max() > 0.05 * maps.abs().max()
 
 
-def test_weights_that_were_learned_with_an_epsilon_are_left_alone():
+def test_with_batch_norm_epsilon_ignores_other_weights():
     own = dict(create("fasterrcnn-resnet18-fpn", task="detection", label_count=90).state_dict())
     assert with_batch_norm_epsilon(own) is own  # its layers count batches: they were not frozen
     fewer = {n: x[:5] if "cls_score" in n else x for n, x in own.items() if "num_batches" not in n}

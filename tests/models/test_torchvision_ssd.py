@@ -55,7 +55,7 @@ def theirs_and_ours(name):
 
 
 @names
-def test_a_checkpoint_of_torchvision_finds_what_torchvision_finds(name):
+def test_torchvision_ssd_detections_equal_torchvisions(name):
     theirs, ours = theirs_and_ours(name)
     theirs.topk_candidates, theirs.detections_per_img = 10_000, 200
     side = ours.inputs[0].size_hw[0]
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_torchvision_finds_what_torchvision_finds(name):
 
 
 @names
-def test_images_come_as_torchvisions_weights_want_them(name):
+def test_torchvision_ssd_input_equals_torchvisions(name):
     ours = create(name, task="detection", label_count=3)
     transform = BUILDERS[name](weights=None, weights_backbone=None, num_classes=4).transform
     spec = ours.inputs[0]
@@ -93,18 +93,18 @@ def test_images_come_as_torchvisions_weights_want_them(name):
     np.testing.assert_allclose(spec.std, transform.image_std)
 
 
-def test_another_size_is_refused():
+def test_torchvision_ssd_refuses_another_input_size():
     with raises("bad-recipe.invalid-option", "input_size"):
         create("ssdlite320-mobilenet-v3", task="detection", label_count=3, input_size=512)
 
 
-def test_the_rows_without_a_label_are_those_that_torchvision_calls_so():
+def test_coco_rows_equal_torchvisions_categories():
     names = detection.SSD300_VGG16_Weights.COCO_V1.meta["categories"]
     kept = [names[row] for row in COCO_ROWS]
     assert kept[0] == "__background__" and tuple(kept[1:]) == COCO_LABELS
 
 
-def test_coco_checkpoints_lose_the_rows_without_a_label():
+def test_drop_unused_coco_rows():
     """Each row holds the number of its label, so that the layout shows."""
     rows = torch.arange(91.0)
     kept = torch.tensor(COCO_ROWS, dtype=torch.float)

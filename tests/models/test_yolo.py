@@ -46,7 +46,7 @@ def learns(network, side):
 
 
 @pytest.mark.parametrize(("name", "task"), [("yolo11n", "detection"), ("yolov8n-seg", "segmentation")])
-def test_yolo_answers_and_learns_as_ultralytics_does(name, task):
+def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     needs("ultralytics")
     torch.manual_seed(0)
     network = create(name, task=task, label_count=3, input_size=(64, 96)).eval()
@@ -64,7 +64,7 @@ def test_yolo_answers_and_learns_as_ultralytics_does(name, task):
     )
 
 
-def test_yolo_says_its_license_and_reads_nothing_that_runs(tmp_path):
+def test_yolo_license_and_safe_checkpoint_reading(tmp_path):
     assert "AGPL-3.0" in describe("yolov8s").license
     needs("ultralytics")
     import pickle
@@ -79,13 +79,13 @@ def test_yolo_says_its_license_and_reads_nothing_that_runs(tmp_path):
         network.read_state(tmp_path / "evil.pt")
 
 
-def test_a_size_that_does_not_halve_five_times_is_refused():
+def test_yolo_refuses_an_input_size_that_is_no_multiple_of_32():
     needs("ultralytics")
     with raises("bad-recipe.unsuitable-input-size", "yolo11n", "32", "320 x 96", "333 x 96"):
         create("yolo11n", task="detection", label_count=1, input_size=(333, 96))
 
 
-def test_rfdetr_takes_no_setting_that_it_would_not_follow():
+def test_rfdetr_refuses_options_without_effect():
     with raises("bad-recipe.invalid-option", "RF-DETR", "nms_iou"):
         RFDETROptions.of("rfdetr-nano", {"nms_iou": 0.6})
 
@@ -93,7 +93,7 @@ def test_rfdetr_takes_no_setting_that_it_would_not_follow():
 @pytest.mark.parametrize(
     ("name", "task", "side"), [("rfdetr-nano", "detection", 64), ("rfdetr-seg-nano", "segmentation", 60)]
 )
-def test_rfdetr_answers_alike_in_both_its_ways_and_learns(name, task, side):
+def test_rfdetr_export_mode_equals_the_network_and_has_a_loss(name, task, side):
     needs("rfdetr")
     torch.manual_seed(0)
     network = create(name, task=task, label_count=3, input_size=side).eval()
@@ -105,7 +105,7 @@ def test_rfdetr_answers_alike_in_both_its_ways_and_learns(name, task, side):
 
 
 @pytest.mark.parametrize(("name", "extra"), [("yolo11n", "yolo"), ("rfdetr-nano", "rfdetr")])
-def test_without_the_extra_the_error_says_what_to_install(name, extra):
+def test_create_without_the_extra_names_it(name, extra):
     # In a process where the package cannot be found, whether it is installed or not.
     package = "ultralytics" if extra == "yolo" else "rfdetr"
     code = (
@@ -123,7 +123,7 @@ def test_without_the_extra_the_error_says_what_to_install(name, extra):
     assert issubclass(MissingExtra, ImportError)
 
 
-def test_rfdetr_takes_weights_of_another_size_and_of_more_queries(tmp_path):
+def test_rfdetr_loads_weights_of_another_size_and_of_more_queries(tmp_path):
     needs("rfdetr")
     whole = create("rfdetr-nano", task="detection", label_count=3, input_size=128)
     file = tmp_path / "whole.pth"

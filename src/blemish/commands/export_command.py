@@ -49,7 +49,7 @@ def export(
     ] = 0.005,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write the file even if the comparison fails; its certificate states it."),
+        typer.Option("--force", help="Write the file even if the comparison fails."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
 ) -> None:

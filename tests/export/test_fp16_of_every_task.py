@@ -27,7 +27,7 @@ def session(graph):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", CASES)
-def test_half_the_bytes_and_float32_at_both_ends(task):
+def test_to_half_halves_the_size_and_keeps_float32_inputs_and_outputs(task):
     name, options = CASES[task]
     torch.manual_seed(0)
     network = create(name, task=task, label_count=3, **options).eval()

@@ -34,7 +34,7 @@ def test_resnet_scratch_equals_torchvision_bit_for_bit(depth):
         assert torch.equal(ours.eval()(x)[0], theirs(x))
 
 
-def test_resnet_scratch_trains_as_torchvision_does():
+def test_resnet_scratch_gradients_equal_torchvisions():
     theirs = torchvision.models.resnet18(weights=None)
     ours = create("resnet18-scratch", task="classification", label_count=1000)
     fill(ours, theirs.state_dict(), "torchvision")
@@ -46,7 +46,7 @@ def test_resnet_scratch_trains_as_torchvision_does():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_torchvisions_files_fill_timms_resnets(name):
+def test_timm_resnets_load_torchvisions_files(name):
     theirs = alive(torchvision.models.get_model(name, weights=None))
     ours = create(name, task="classification", label_count=3)
     report = fill(ours, theirs.state_dict(), "torchvision")
@@ -57,7 +57,7 @@ def test_torchvisions_files_fill_timms_resnets(name):
         torch.testing.assert_close(ours.eval().features(x), theirs(x), rtol=1e-5, atol=1e-5)
 
 
-def test_the_layers_of_resnet50_are_those_of_the_paper():
+def test_layer_table_of_resnet50_equals_the_paper():
     from blemish.models._layers import layer_table
 
     rows = {r.stage: r.output for r in layer_table(create("resnet50", task="multilabel", label_count=2))}
@@ -73,7 +73,7 @@ def fusion():
     return create("fusion", task="classification", label_count=6, input_size=64).eval()
 
 
-def test_fusion_has_the_head_of_damagelens(fusion):
+def test_fusion_default_head(fusion):
     kinds = [type(layer).__name__ for layer in fusion.head]
     block = ["Dropout", "Linear", "LayerNorm", "GELU"]
     assert kinds == [*block, *block, "Dropout", "Linear"]
@@ -82,12 +82,12 @@ def test_fusion_has_the_head_of_damagelens(fusion):
     assert widths == [(2048, 512), (512, 256), (256, 6)]
 
 
-def test_fusion_takes_260_and_224_pixels():
+def test_fusion_input_sizes():
     whole = create("fusion", task="classification", label_count=6)
     assert {s.name: s.size_hw for s in whole.inputs} == {"efficientnet": (260, 260), "convnext": (224, 224)}
 
 
-def test_fusion_pools_as_both_bodies_do(fusion):
+def test_fusion_features_equal_both_backbones(fusion):
     efficientnet = alive(torchvision.models.efficientnet_v2_s(weights=None), 1)
     convnext = alive(torchvision.models.convnext_small(weights=None), 2)
     for theirs in (efficientnet, convnext):
@@ -170,7 +170,7 @@ def hugging_face_pooled(state, x):
     return f.layer_norm(x.mean((2, 3)), (768,), state["layernorm.weight"], state["layernorm.bias"], 1e-12)
 
 
-def test_fusion_reads_a_checkpoint_of_damagelens():
+def test_fusion_loads_a_damagelens_checkpoint():
     """Its module names are `eff_features`, `cnx_backbone` and `fusion_head`; it is held against a forward
     pass written from those names.
     """
@@ -196,7 +196,7 @@ def test_fusion_reads_a_checkpoint_of_damagelens():
         torch.testing.assert_close(fusion(first, second)[0], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_resnet18_reads_a_checkpoint_of_damagelens():
+def test_resnet18_loads_a_damagelens_checkpoint():
     """Its module holds torchvision's network as `model`, with a head of its own as `fc`."""
     theirs = alive(torchvision.models.resnet18(weights=None), 3)
     theirs.fc = torch.nn.Sequential(
@@ -212,7 +212,7 @@ def test_resnet18_reads_a_checkpoint_of_damagelens():
         torch.testing.assert_close(ours(x)[0], theirs(x), rtol=1e-4, atol=1e-5)
 
 
-def test_each_input_may_be_resized_in_its_own_way():
+def test_resize_options_apply_per_input():
     """DamageLens gives ConvNeXt the middle of the image, bicubic, as Hugging Face's processor does."""
     fusion = create(
         "fusion",
@@ -228,7 +228,7 @@ def test_each_input_may_be_resized_in_its_own_way():
     assert second.interpolation == "bicubic"
 
 
-def test_fusion_learns_a_tiny_batch_through_its_head(fusion):
+def test_fusion_overfits_a_tiny_batch_with_its_head(fusion):
     batch = [torch.randn(4, 3, 64, 64), torch.randn(4, 3, 64, 64)]
     with torch.no_grad():
         features = fusion.features(*batch)

@@ -72,7 +72,7 @@ def no_limit(monkeypatch):
 
 
 @pytest.mark.parametrize("branch", [False, True])
-def test_layers_are_halved_and_coordinates_are_not(branch):
+def test_to_half_converts_layers_but_not_coordinates(branch):
     graph = detector(branch=branch)
     half = to_half(graph)
     image = np.random.default_rng(1).normal(size=(3, 3, 6, 6)).astype(np.float32)
@@ -88,7 +88,7 @@ def test_layers_are_halved_and_coordinates_are_not(branch):
     assert kinds["far"] == SINGLE
 
 
-def test_what_is_stored_exactly_comes_back_exactly():
+def test_to_half_keeps_exact_constants():
     half = onnx.load_from_string(to_half(detector()))
     points = next(t for t in half.graph.initializer if t.name.startswith("points"))
     assert points.data_type == HALF
@@ -96,13 +96,13 @@ def test_what_is_stored_exactly_comes_back_exactly():
     assert cast.op_type == "Cast" and cast.attribute[0].i == SINGLE
 
 
-def test_nodes_follow_what_they_read():
+def test_to_half_keeps_nodes_in_topological_order():
     for branch in (False, True):
         half = onnx.load_from_string(to_half(detector(branch=branch)))
         onnx.checker.check_model(half, full_check=True)
 
 
-def test_a_graph_that_hardly_shrinks_is_refused(monkeypatch):
+def test_to_half_refuses_a_graph_that_hardly_shrinks(monkeypatch):
     monkeypatch.setattr("blemish.export.fp16.MAX_SIZE_SHARE", 0.505)
     with raises("export-refused.not-smaller", "float16"):
         to_half(detector())
@@ -110,7 +110,7 @@ def test_a_graph_that_hardly_shrinks_is_refused(monkeypatch):
         to_half(to_half.__doc__.encode())
 
 
-def test_weights_beyond_half_a_float_are_cut_and_not_infinite():
+def test_to_half_clips_large_weights():
     model = onnx.load_from_string(detector())
     weight = next(t for t in model.graph.initializer if t.name == "w1")
     array = numpy_helper.to_array(weight).copy()

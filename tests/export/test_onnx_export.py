@@ -72,7 +72,7 @@ def reference(network, batch, dtype):
 
 
 @pytest.mark.parametrize("kind", [TwoInputs, Script])
-def test_the_exports_error_is_at_most_four_times_the_networks_own(kind):
+def test_export_network_error_is_that_of_float32(kind):
     network, batch = taught(kind), feeds(16)
     ground_truth = reference(network, batch, torch.float64)
     assert np.ptp(ground_truth, axis=0).min() > 0.1, "a silent network passes any tolerance"
@@ -82,7 +82,7 @@ def test_the_exports_error_is_at_most_four_times_the_networks_own(kind):
     assert exported <= 4 * own
 
 
-def test_the_batch_is_free_and_companions_do_not_matter():
+def test_export_network_accepts_any_batch():
     graph, batch = export_network(taught()), feeds(7)
     together = run(graph, batch)
     assert together.shape == (7, 3)
@@ -90,21 +90,21 @@ def test_the_batch_is_free_and_companions_do_not_matter():
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_names_and_opset_are_those_of_the_contract():
+def test_export_network_names_and_opset():
     model = onnx.load_from_string(export_network(taught()))
     assert [x.name for x in model.graph.input] == ["large", "small"]
     assert [x.name for x in model.graph.output] == ["logits"]
     assert [(x.domain, x.version) for x in model.opset_import] == [("", OPSET)]
 
 
-def test_nothing_of_the_machine_is_in_the_file():
+def test_export_network_writes_no_information_about_the_machine():
     graph = export_network(taught())
     assert b"site-packages" not in graph
     assert __file__.encode() not in graph
     assert b"stack_trace" not in graph
 
 
-def test_the_network_is_left_as_it_was(capfd):
+def test_export_network_does_not_change_the_network(capfd):
     network = taught().train()
     network.first.eval()
     before = copy.deepcopy(network.state_dict())
@@ -114,11 +114,11 @@ def test_the_network_is_left_as_it_was(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_export_is_deterministic():
+def test_export_network_is_deterministic():
     assert export_network(taught()) == export_network(taught())
 
 
-def test_a_network_that_cannot_be_traced_is_refused_in_one_sentence():
+def test_export_network_refuses_an_untraceable_network():
     class Branching(TwoInputs):
         def forward(self, large, small):
             if float(large.sum()) > 0:
@@ -130,7 +130,7 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_sentence():
     assert "\n" not in caught.message
 
 
-def test_a_graph_over_two_gigabytes_is_refused(monkeypatch):
+def test_export_network_refuses_a_graph_over_two_gigabytes(monkeypatch):
     monkeypatch.setattr("blemish.export.onnx_export.MAX_BYTES", 1000)
     with raises("export-refused.too-large"):
         export_network(taught())
