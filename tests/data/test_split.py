@@ -128,14 +128,14 @@ def test_split_by_near_duplicates_leaves_no_overlap_that_evaluate_would_report(t
     from blemish.data.image_hashes import hash_images, nearly_identical
 
     rng = np.random.default_rng(0)
-    smooth = np.array(Image.fromarray(rng.integers(60, 190, (6, 6), np.uint8)).resize((96, 96), 2), float)
+    texture = np.array(Image.fromarray(rng.integers(0, 255, (24, 24), np.uint8)).resize((96, 96), 2), float)
     folder = tmp_path / "images" / "good"
     folder.mkdir(parents=True)
     other = tmp_path / "images" / "bad"
     other.mkdir()
     for number in range(40):  # slightly different textures on the same background
-        noise = rng.normal(0, 5 if number % 2 else 40, (96, 96))
-        pixels = np.clip(smooth + noise, 0, 255).astype(np.uint8)
+        noise = rng.normal(0, 1 if number % 2 else 60, (96, 96))
+        pixels = np.clip(texture + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save((folder if number % 4 else other) / f"{number:02}.png")
     fractions = {"train": 0.5, "val": 0.2, "test": 0.3}
     divided = split_dataset(

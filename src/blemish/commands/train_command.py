@@ -84,6 +84,14 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe and data, print what would be trained, and exit.")
     ] = False,
+    few: Annotated[
+        bool,
+        typer.Option(
+            "--few",
+            help="Fit a linear classifier on features of a pretrained network: seconds, without PyTorch, from "
+            "25 images per label. Needs the extras few and pretrained.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     config: Annotated[str | None, typer.Option("--config", "-c", hidden=True)] = None,
 ) -> None:
@@ -99,12 +107,39 @@ def train(
 
       blemish train --data coco/ --model ssd300-resnet50 --task detection --dry-run
 
+      blemish train --data photos/ --few --output runs/cars
+
       blemish train --resume runs/cars
     """
     from blemish.errors import BadRecipe
 
     if config is not None:
         raise BadRecipe(f"--config {config}: write --recipe {config}", reason="renamed-option")
+    if few:
+        from blemish.commands.few_shot_command import train_few_command
+
+        unused = {
+            "--recipe": recipe,
+            "--set": settings,
+            "--epochs": epochs,
+            "--batch-size": batch_size,
+            "--lr": learning_rate,
+            "--resume": resume,
+            "--dry-run": dry_run,
+        }
+        train_few_command(
+            data=data,
+            model=model,
+            task=task,
+            data_format=data_format,
+            images=images,
+            input_size=input_size,
+            weights=weights,
+            output=output,
+            unused=unused,
+            as_json=as_json,
+        )
+        return
     overrides = {
         "--images": ("data.images", None if images is None else str(images)),
         "--format": ("data.format", data_format),

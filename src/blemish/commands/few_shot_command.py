@@ -1,0 +1,95 @@
+"""`blemish train --few`: its options, its progress and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from blemish.commands.json_output import print_json
+from blemish.errors import BadInput
+
+# Options of a training with PyTorch that have no meaning for a linear head on frozen features.
+_UNUSED = ("--recipe", "--set", "--epochs", "--batch-size", "--lr", "--resume", "--dry-run")
+
+
+def train_few_command(
+    *,
+    data: Path | None,
+    model: str | None,
+    task: str | None,
+    data_format: str | None,
+    images: Path | None,
+    input_size: int | None,
+    weights: str | None,
+    output: Path | None,
+    unused: Mapping[str, Any],
+    as_json: bool,
+) -> None:
+    """Run `train --few` and print its result.
+
+    Args:
+        data: the data set.
+        model: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2"; None for the first.
+        task: of the model; None for the task of the data.
+        data_format: of the data; None to detect it.
+        images: folder of the images.
+        input_size: of the network, pixels; None for the default.
+        weights: "default", or a file.
+        output: folder of the run.
+        unused: by option, values that must not be set.
+        as_json: whether to print JSON.
+    """
+    from blemish.few_shot.few_shot_trainer import DEFAULT_INPUT_SIZE, DEFAULT_MODEL, train_few
+    from blemish.pretrained import PRETRAINED
+
+    for name in _UNUSED:
+        if unused.get(name):
+            raise BadInput(
+                f"{name} has no meaning with --few, which fits a linear classifier on frozen features. "
+                f"Remove {name}, or train a network without --few.",
+                reason="option-with-few",
+            )
+    if data is None:
+        raise BadInput("no data. Give --data PATH.", reason="no-data")
+    if weights == "none":
+        raise BadInput("--few needs pretrained weights. Remove --weights none.", reason="option-with-few")
+    name = model or DEFAULT_MODEL
+    if name not in PRETRAINED:
+        raise BadInput(
+            f"--model {name}: --few takes {', '.join(PRETRAINED)}. Choose one of them, or remove --few.",
+            reason="model-with-few",
+        )
+    run = train_few(
+        data,
+        output=output or Path("runs") / f"few-{name}",
+        model=name,
+        input_size=input_size or DEFAULT_INPUT_SIZE,
+        task=task,
+        format=data_format,
+        images=images,
+        weights=Path(weights) if weights not in (None, "default") else None,
+        stage=None if as_json else lambda stage: typer.echo(f"{stage} …", err=True),
+    )
+    metrics = {k: v for k, v in run.metrics.items() if k in run.dataset.task.fields.summary_metrics}
+    if as_json:
+        print_json(
+            {
+                "run": run.folder.as_posix(),
+                "model_file": run.model_file.as_posix(),
+                "task": str(run.dataset.task),
+                "images": run.dataset.splits,
+                "metrics": metrics,
+                "strength": run.strength,
+                "seconds": dict(run.seconds),
+            }
+        )
+        return
+    counts = ", ".join(f"{count} {split}" for split, count in run.dataset.splits.items())
+    typer.echo(f"{len(run.dataset)} images: {counts}")
+    for metric, value in metrics.items():
+        typer.echo(f"val {metric:<18} {value:.3f}")
+    typer.echo(f"model file             {run.model_file}")
+    typer.echo(f"duration               {sum(run.seconds.values()):.0f} s")
