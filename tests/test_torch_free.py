@@ -70,12 +70,13 @@ def test_commands_of_the_base_installation(command, folder):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "demo"])
-def test_missing_extra_is_named(command, folder):
-    arguments = ["--data", "photos"] if command == "train" else []
-    done = run("from blemish.cli import main; main()", folder, command, *arguments)
+@pytest.mark.parametrize(
+    ("command", "extra"), [("train --data photos", "train"), ("models resnet18 --layers", "train")]
+)
+def test_missing_extra_is_named(command, extra, folder):
+    done = run("from blemish.cli import main; main()", folder, *command.split())
     assert done.returncode == 2
-    assert f"[{command}]" in done.stderr and "Traceback" not in done.stderr
+    assert f"[{extra}]" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_importing_blemish_loads_neither_torch_nor_numpy(tmp_path):
