@@ -132,7 +132,8 @@ def test_options_override_the_recipe_and_set_overrides_both(monkeypatch, photos)
     monkeypatch.setattr(train_command, "_check_before_torch", chosen.append)
     app = cli.build_app(["train"])
     arguments = ["--data", str(photos), "--recipe", "solar-defective", "--epochs", "9"]
-    arguments += ["--batch-size", "auto", "--lr", "0.5", "--input-size", "32", "--set", "training.epochs=4", "--dry-run"]
+    arguments += ["--batch-size", "auto", "--lr", "0.5", "--input-size", "32"]
+    arguments += ["--set", "training.epochs=4", "--dry-run"]
     CliRunner().invoke(app, ["train", *arguments])
     (recipe,) = chosen
     assert (recipe.training.epochs, recipe.training.batch_size) == (4, "auto")

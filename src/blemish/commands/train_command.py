@@ -88,8 +88,8 @@ def train(
         bool,
         typer.Option(
             "--few",
-            help="Fit a linear classifier on features of a pretrained network: seconds, without PyTorch, from "
-            "25 images per label. Needs the extras few and pretrained.",
+            help="Fit a linear classifier on features of a pretrained network: seconds, without PyTorch, "
+            "from 25 images per label. Needs the extras few and pretrained.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
