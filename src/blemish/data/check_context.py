@@ -51,9 +51,20 @@ class CheckContext:
         return [(sample, self.headers[sample.path]) for sample in self.dataset.samples]
 
     @cached_property
+    def _images_by_code(self) -> dict[str, list[tuple[Sample, HeaderInfo]]]:
+        by_code: dict[str, list[tuple[Sample, HeaderInfo]]] = {}
+        for sample, info in self.images:
+            by_code.setdefault(unusable_code(info), []).append((sample, info))
+        return by_code
+
+    @property
     def readable_images(self) -> list[tuple[Sample, HeaderInfo]]:
         """The samples whose headers show no damage."""
-        return [(sample, info) for sample, info in self.images if not unusable_code(info)]
+        return self._images_by_code.get("", [])
+
+    def unusable_images(self, code: str) -> list[tuple[Sample, HeaderInfo]]:
+        """Return the samples whose headers show damage with this finding code; see `unusable_code`."""
+        return self._images_by_code.get(code, [])
 
     @cached_property
     def _decoded(self) -> tuple[list[Sample], list[BadImage], list[tuple[Sample, Sample, Pair]]]:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from blemish.data.check_context import CheckContext, unusable_code
+from blemish.data.check_context import CheckContext
 from blemish.data.checks import register
 from blemish.data.findings import Finding, Severity
-from blemish.data.header_info import HeaderInfo
 from blemish.data.image_index import ImageIndex
 from blemish.data.jpeg_integrity import find_jpeg_damage
 from blemish.errors import BadImage, ImageTruncated
@@ -31,14 +30,14 @@ PAINTED_MASK_FOLDERS = ("SegmentationObject", "SegmentationClass")  # of VOC
 @register("images.empty", codes=("empty-file",))
 def check_empty(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
     """Image files without any bytes."""
-    for sample, _ in _unusable(context, "empty-file"):
+    for sample, _ in context.unusable_images("empty-file"):
         yield _unusable_image("empty-file", "the file is empty", sample.path, COPY_AGAIN)
 
 
 @register("images.unreadable", codes=("broken-image",))
 def check_unreadable(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
     """Files that are not images, or are images of an unsupported kind."""
-    for sample, info in _unusable(context, "broken-image"):
+    for sample, info in context.unusable_images("broken-image"):
         if info.error_code:
             yield _unusable_image("broken-image", info.detail, sample.path, info.remedy or "replace it")
         elif info.header is not None:
@@ -49,7 +48,7 @@ def check_unreadable(dataset: Dataset, context: CheckContext) -> Iterator[Findin
 @register("images.truncated", codes=("truncated-image",))
 def check_truncated(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
     """Image files that end too early."""
-    for sample, _ in _unusable(context, "truncated-image"):
+    for sample, _ in context.unusable_images("truncated-image"):
         yield _unusable_image("truncated-image", "the file ends too early", sample.path, COPY_AGAIN)
     for error in context.decode_errors:
         if isinstance(error, ImageTruncated):
@@ -59,7 +58,7 @@ def check_truncated(dataset: Dataset, context: CheckContext) -> Iterator[Finding
 @register("images.damaged", codes=("damaged-image",))
 def check_damaged(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
     """Image files with a wrong checksum, or that cannot be decoded."""
-    for sample, _ in _unusable(context, "damaged-image"):
+    for sample, _ in context.unusable_images("damaged-image"):
         yield _unusable_image("damaged-image", "a checksum in the file is wrong", sample.path, COPY_AGAIN)
     for error in context.decode_errors:
         if not isinstance(error, ImageTruncated):
@@ -81,7 +80,7 @@ def check_jpeg_integrity(dataset: Dataset, context: CheckContext) -> Iterator[Fi
 @register("images.oversized", codes=("oversized-image",))
 def check_oversized(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
     """Images with too many pixels or bytes."""
-    for sample, info in _unusable(context, "oversized-image"):
+    for sample, info in context.unusable_images("oversized-image"):
         yield _unusable_image("oversized-image", info.detail, sample.path, info.remedy)
 
 
@@ -195,10 +194,6 @@ def check_unlabeled(dataset: Dataset, context: CheckContext) -> Iterator[Finding
                 remedy="label it or remove it",
                 fix="leaves it out",
             )
-
-
-def _unusable(context: CheckContext, code: str) -> Iterator[tuple[Sample, HeaderInfo]]:
-    return ((sample, info) for sample, info in context.images if unusable_code(info) == code)
 
 
 def _headers(context: CheckContext) -> Iterator[tuple[Sample, Header]]:
