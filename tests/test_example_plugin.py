@@ -38,7 +38,7 @@ training:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The interpreter of a new environment with the built plug-in, beside everything that runs these tests."""
+    """The interpreter of a new environment with the built plug-in, on top of this one."""
     folder = tmp_path_factory.mktemp("environment")
     copy = shutil.copytree(SOURCE, folder / "source", ignore=shutil.ignore_patterns("*.egg-info", "build"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]

@@ -1,8 +1,8 @@
 """`Task`: what is asked of an image, and everything in Blemish that depends on it.
 
 The tasks themselves are in `blemish.tasks`, one module each; a third-party package adds one through an
-entry point in the group `blemish.tasks`. No other package branches on the name of a task: it asks the task for
-a property (`task.has_masks`) or for a behavior (`task.hooks["report"]`).
+entry point in the group `blemish.tasks`. No other package branches on the name of a task: it asks the task
+for a property (`task.has_masks`) or for a behavior (`task.hooks["report"]`).
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class TaskFields:
         counted: what precision and recall count: "images" or "objects".
         default_format: the format in which a data set of this task is written by default.
         hub_tag: the pipeline tag of the Hugging Face Hub.
-        decision_rule: how a prediction becomes a decision, for a table of labels; "" for the label's threshold.
+        decision_rule: how a prediction becomes a decision, for a table of labels; "" for the label's
+            threshold.
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
             at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
-            `check_sample`, `target_encoder`, `validate`, `report`, `decision_differences` (see `blemish.tasks`).
+            `check_sample`, `target_encoder`, `validate`, `report`, `decision_differences` (see
+            `blemish.tasks`).
     """
 
     summary: str

@@ -124,7 +124,7 @@ def test_split_dataset_invalid_options(options, code, facts):
 
 
 def test_split_by_near_duplicates_leaves_no_overlap_that_evaluate_would_report(tmp_path):
-    """Images whose fingerprints are close are on one side, by the same rule that warns of leaked test images."""
+    """Images with close fingerprints are on one side, by the rule that also warns of leaked test images."""
     from blemish.data.image_hashes import hash_images, nearly_identical
 
     rng = np.random.default_rng(0)

@@ -229,9 +229,7 @@ def test_object_differences_ignore_objects_below_their_threshold():
     )
     assert difference(first, detections([far], [1], [0.2]))[0] == 1, "an object is missing"
     assert difference(first, detections([box, far], [0, 1], [0.9, 0.6]))[0] == 1, "an object is new"
-    assert difference(first, detections([box], [1], [0.9]))[0] == 2, (
-        "the same box with another label"
-    )
+    assert difference(first, detections([box], [1], [0.9]))[0] == 2, "the same box with another label"
     assert difference(first, detections([box, box], [0, 0], [0.9, 0.8]))[0] == 1, "found twice"
 
 

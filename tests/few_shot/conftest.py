@@ -9,7 +9,7 @@ BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 
 
 def published_layout(rng, widths=WIDTHS, stem=32, head=1280, classes=1000):
-    """Return tensors by name, shaped and ordered like efficientnet-lite0's file, with activations of size 1."""
+    """Return tensors by name, shaped and ordered like efficientnet-lite0's file."""
     state = {}
 
     def conv(name, out, inside, kernel):

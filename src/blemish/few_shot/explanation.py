@@ -27,8 +27,8 @@ def write_explanation_graph(
 ) -> Path:
     """Write the explanation graph beside a model file, bound to it by digest.
 
-    The head is linear in the average and the maximum of each map, so the gradient of a logit with respect to a
-    map, with the other map fixed, is the weight of the average divided by the number of cells, plus the
+    The head is linear in the average and the maximum of each map, so the gradient of a logit with respect
+    to a map, with the other map fixed, is the weight of the average divided by the number of cells, plus the
     weight of the maximum at the cell with the maximum.
 
     Args:
@@ -108,7 +108,8 @@ def _add_gradient(
     cells = parts.add("ReduceSum", [ones, axes], f"{name}.cells", keepdims=1)
     from_mean = parts.add("Div", [weighted["mean"], cells], f"{name}.from_mean")
     peak = parts.add("GlobalMaxPool", [name], f"{name}.peak")
-    is_peak = parts.add("Cast", [parts.add("Equal", [name, peak], f"{name}.at_peak")], f"{name}.peaks", to=onnx.TensorProto.FLOAT)  # fmt: skip
+    at_peak = parts.add("Equal", [name, peak], f"{name}.at_peak")
+    is_peak = parts.add("Cast", [at_peak], f"{name}.peaks", to=onnx.TensorProto.FLOAT)
     peaks = parts.add("ReduceSum", [is_peak, axes], f"{name}.peak_count", keepdims=1)
     share = parts.add("Div", [is_peak, peaks], f"{name}.peak_share")
     from_peak = parts.add("Mul", [weighted["max"], share], f"{name}.from_peak")

@@ -1,4 +1,4 @@
-"""Train a classifier from few labels: frozen features, a linear head, an ordinary model file. Without torch."""
+"""Train a classifier from few labels without torch: frozen features, a linear head, a model file."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class LinearHead:
         strength: the chosen inverse regularization.
         losses: cross-validated log loss by strength, balanced over labels.
         out_of_fold: (n, L) float64 logits of every training row by a head that did not see it.
-        shift: what was added to the logit of the second of two labels, so that the macro F1 of the out-of-fold
+        shift: added to the logit of the second of two labels, so that the macro F1 of the out-of-fold
             decisions is highest; 0 for other tasks.
     """
 
@@ -57,7 +57,8 @@ def fit_head(
     Args:
         features: (n, d) raw features.
         ground_truth: (n,) int label indices, or (n, L) bool.
-        groups: (n,) int; rows of one group are never on both sides of a fold. Views of one image share a group.
+        groups: (n,) int; rows of one group are never on both sides of a fold. Views of one image share a
+            group.
         task: classification or multilabel.
         label_count: L.
         strengths: candidates of the inverse regularization, ascending.
@@ -88,7 +89,8 @@ def fit_head(
 def best_shift(logits: Matrix, index: NDArray[np.integer] | NDArray[np.bool_], *, window: int = 9) -> float:
     """Return the shift of the second logit at which the macro F1 of the decisions is highest.
 
-    The F1 is averaged over neighboring candidates first, so that a lucky gap between two scores is not chosen.
+    The F1 is averaged over neighboring candidates first, so that a lucky gap between two scores is not
+    chosen.
 
     Args:
         logits: (n, 2) out-of-fold logits.
@@ -121,8 +123,8 @@ def assign_folds(
 ) -> NDArray[np.int64]:
     """Return the fold of every row: whole groups, every label spread as evenly as possible.
 
-    Groups are dealt in random order, those with the rarest label first, each to the fold with the fewest rows of
-    that label.
+    Groups are dealt in random order, those with the rarest label first, each to the fold with the fewest
+    rows of that label.
     """
     presence = _presence(ground_truth, label_count)
     _, group_index = np.unique(groups, return_inverse=True)

@@ -8,7 +8,7 @@ Behaviors are functions of these signatures:
 | hook | signature | does |
 |---|---|---|
 | `convert` | `(ground_truth, where) -> GroundTruth` | read the ground truth of another task as this one's |
-| `synthesize` | `(label_index, boxes_xyxy, masks, labels, size_hw) -> GroundTruth` | say what drawn damage means |
+| `synthesize` | `(label_index, boxes_xyxy, masks, labels, size_hw) -> GroundTruth` | encode drawn damage |
 | `synthetic_labels` | `(damage, clean) -> Labels` | the labels of a drawn data set |
 | `describe` | `(prediction) -> str` | say in one line what the model decided |
 | `check_sample` | `(sample, where) -> None` | refuse a training image without the ground truth needed |

@@ -30,7 +30,8 @@ def convert(ground_truth: GroundTruth, where: str) -> GroundTruth:
         )
     if len(ground_truth) != 1:
         raise WrongTask(
-            f"{where}: localization takes exactly one box per image, got {len(ground_truth)}. Use task=detection.",
+            f"{where}: localization takes exactly one box per image, got {len(ground_truth)}. "
+            "Use task=detection.",
             reason="box-count",
         )
     return replace(ground_truth, task=LOCALIZATION, masks=None)

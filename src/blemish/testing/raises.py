@@ -29,7 +29,8 @@ def raises(code: str, *mentions: object) -> Iterator[CaughtError]:
 
     Args:
         code: such as "bad-recipe.unknown-key".
-        mentions: facts that the message must contain, such as a file name, a line number or an option; not prose.
+        mentions: facts that the message must contain, such as a file name, a line number or an option; not
+            prose.
 
     Yields:
         An object whose `value` is the error after the block.

@@ -163,7 +163,8 @@ def third_party_check(tmp_path, monkeypatch):
 
 
 FOUND = """    for sample in dataset.samples[:1]:
-        yield Finding("missing-serial", Severity.WARNING, "no serial", sample.path, drops_image=True, fix="drops it")
+        where = sample.path
+        yield Finding("missing-serial", Severity.WARNING, "no serial", where, drops_image=True, fix="drops it")
 """
 
 
