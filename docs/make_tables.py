@@ -142,9 +142,9 @@ def recipe_page() -> str:
         "# Recipe reference",
         "",
         "This page is generated from the schema by `make docs`. `blemish config show RECIPE` prints the keys",
-        "with the values of a recipe, `blemish config list` lists the built-in recipes. A recipe "
-        "is a YAML file;",
-        "the command line sets single keys with `--set`, and later sources win:",
+        "with the values of a recipe, `blemish config list` lists the built-in recipes.",
+        "",
+        "A recipe is a YAML file; the command line sets single keys with `--set`, and later sources win:",
         "",
         "```",
         "blemish train --recipe solar-defective --data photos/ --set training.epochs=3",

