@@ -166,7 +166,9 @@ def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
         values = np.load(out / row["files"]["array"])
         assert values.dtype == np.float32 and values.shape == (40, 60)
         np.testing.assert_allclose(levels / 65535, values / values.max(), atol=1e-5)
-    assert json.loads((out / "explanations.json").read_text()) == rows
+    document = json.loads((out / "explanations.json").read_text())
+    version = document["schema_version"]
+    assert [{"schema_version": version, **row} for row in document["heatmaps"]] == rows
 
 
 @pytest.mark.parametrize("method", ["hires-cam", "layer-cam", "eigen-cam", "score-cam", "occlusion", "rise"])
@@ -185,11 +187,11 @@ def test_a_second_method_keeps_the_numbers_of_the_first(file, images, tmp_path):
     for method in ("grad-cam", "eigen-cam", "grad-cam"):
         words = ("--model", file, "--output", out, "--method", method, "--no-faithfulness")
         assert run(explain, images / "one.png", *words).exit_code == 0
-    rows = json.loads((out / "explanations.json").read_text())
+    rows = json.loads((out / "explanations.json").read_text())["heatmaps"]
     assert [row["method"] for row in rows] == ["eigen-cam", "grad-cam"], "and the same map has one row"
     (out / "explanations.json").write_text("{nonsense")
     assert run(explain, images / "one.png", *words).exit_code == 0
-    assert len(json.loads((out / "explanations.json").read_text())) == 1
+    assert len(json.loads((out / "explanations.json").read_text())["heatmaps"]) == 1
 
 
 def test_explain_goes_on_after_a_broken_image(file, images, tmp_path):
@@ -198,7 +200,7 @@ def test_explain_goes_on_after_a_broken_image(file, images, tmp_path):
     result = run(explain, images, "--model", file, *arguments)
     assert result.exit_code == 1
     assert "broken.png" in result.stdout
-    assert len(json.loads((tmp_path / "m" / "explanations.json").read_text())) == 2
+    assert len(json.loads((tmp_path / "m" / "explanations.json").read_text())["heatmaps"]) == 2
 
 
 def test_explain_refuses_before_any_work(file, images, tmp_path):
@@ -212,7 +214,7 @@ def test_explain_refuses_before_any_work(file, images, tmp_path):
     explanation_path(file).unlink()
     assert isinstance(refused("--method", "grad-cam"), BadModelFile)
     assert refused("--max-evals", 30) is None, "without the graph, occlusion is what remains"
-    assert json.loads((tmp_path / "m" / "explanations.json").read_text())[0]["method"] == "occlusion"
+    assert json.loads((tmp_path / "m" / "explanations.json").read_text())["heatmaps"][0]["method"] == "occlusion"
 
 
 def test_push_card_prints_the_model_card_without_sending(file):

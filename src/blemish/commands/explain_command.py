@@ -145,7 +145,8 @@ def explain(
                     typer.echo(_text_line(heatmap, output / files["overlay"]))
     if rows:
         all_rows = [*_earlier_rows(output / NUMBERS_FILE, rows), *rows]
-        write_atomically(output / NUMBERS_FILE, (json.dumps(all_rows, indent=1) + "\n").encode())
+        document = json_document({"heatmaps": all_rows}, indent=1)
+        write_atomically(output / NUMBERS_FILE, f"{document}\n".encode())
     if failed:
         raise typer.Exit(PARTLY_FAILED if rows else ALL_FAILED)
 
@@ -188,7 +189,7 @@ def _earlier_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]
     """Return the rows that an earlier command left in the folder, for other heatmaps than `rows`."""
     replaced = {row["files"]["overlay"] for row in rows}
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = json.loads(path.read_text(encoding="utf-8"))["heatmaps"]
         return [row for row in earlier if row["files"]["overlay"] not in replaced]
     except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is another program's file
         return []
