@@ -71,7 +71,7 @@ def closure(names: list[str]) -> Iterator[str]:
 
 
 def license_of(name: str) -> str:
-    """Return the license that a distribution declares, in a few words."""
+    """Return the license that a distribution declares, at most 80 characters."""
     facts = metadata.metadata(name)
     expression = facts.get("License-Expression")
     if expression:

@@ -106,7 +106,7 @@ class BadDataset(BadInput):
     Attributes:
         detail: what is wrong, without the place.
         where: the place, or "" if `detail` names it.
-        remedy: what the user can do, or "" if `detail` says it.
+        remedy: what the user can do, or "" if `detail` contains it.
     """
 
     class_code = "bad-dataset"

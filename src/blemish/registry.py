@@ -1,4 +1,4 @@
-"""`Registry`: named things that Blemish and third-party packages add in the same way.
+"""`Registry`: named entries that Blemish and third-party packages add in the same way.
 
 Every kind of extension (architecture, task, format, check, decoder, backend, explainer, metric, loss,
 augmentation, callback, command, route) has one registry in its own package. A third-party package adds to it

@@ -1,4 +1,4 @@
-"""`info`, `explain`, `export` and `push`, as people type them."""
+"""`info`, `explain`, `export` and `push`, as users type them."""
 
 import json
 from pathlib import Path
@@ -158,10 +158,10 @@ def test_explain_writes_overlay_map_array_and_numbers(file, images, tmp_path):
         x, y = row["peak_xy"]
         assert 38 <= x <= 57 and 3 <= y <= 17
         assert 0 <= row["deletion"] < row["insertion"] <= 1
-        with Image.open(out / row["files"]["overlay"]) as picture:
-            assert picture.size == (60, 40)
-        with Image.open(out / row["files"]["heatmap"]) as picture:
-            levels = np.asarray(picture)
+        with Image.open(out / row["files"]["overlay"]) as image:
+            assert image.size == (60, 40)
+        with Image.open(out / row["files"]["heatmap"]) as image:
+            levels = np.asarray(image)
         assert levels.dtype == np.uint16 and levels.shape == (40, 60) and levels.max() == 65535
         values = np.load(out / row["files"]["array"])
         assert values.dtype == np.float32 and values.shape == (40, 60)

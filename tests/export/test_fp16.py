@@ -11,7 +11,7 @@ HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 
 
 def detector(branch=False):
-    """Two convolutions, then boxes from anchor points far beyond what half a float tells apart."""
+    """Two convolutions, then boxes from anchor points too large to be distinguished in half precision."""
     generator = np.random.default_rng(0)
     arrays = {
         "w1": generator.normal(size=(16, 3, 3, 3)).astype(np.float32) / 5,

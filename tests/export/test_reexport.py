@@ -159,7 +159,7 @@ def test_reexport_names_a_damaged_split_file(content, run, tmp_path):
 
 
 def test_reexport_finds_the_images_of_a_moved_run(run, tmp_path, monkeypatch):
-    """`--data data` in a folder where nobody stands any more; the run lies below it."""
+    """`--data data` relative to an earlier working directory, which contains the run."""
     moved = copied(run, tmp_path / "runs" / "first")
     shutil.copytree(run / "data", tmp_path / "data")
     recipe = (moved / "recipe.yaml").read_text()

@@ -11,7 +11,7 @@ from blemish.models._weights import fill
 
 
 def alive(module, seed=0):
-    """Random running statistics too, so that batch normalisation does something."""
+    """Random running statistics too, so that batch normalization has an effect."""
     torch.manual_seed(seed)
     for m in module.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
@@ -197,7 +197,7 @@ def test_fusion_loads_a_damagelens_checkpoint():
 
 
 def test_resnet18_loads_a_damagelens_checkpoint():
-    """Its module holds torchvision's network as `model`, with a head of its own as `fc`."""
+    """Its module contains torchvision's network as `model`, with a head of its own as `fc`."""
     theirs = alive(torchvision.models.resnet18(weights=None), 3)
     theirs.fc = torch.nn.Sequential(
         *(torch.nn.Dropout(0.5), torch.nn.Linear(512, 256), torch.nn.ReLU()),

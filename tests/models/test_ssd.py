@@ -68,7 +68,7 @@ def test_encode_equals_torchvisions_and_decode_inverts_it(anchors):
 
 
 def slow_match(ground_truths, anchors, min_iou):
-    """The rule, said with loops."""
+    """Return the matches by plain loops."""
 
     def iou(a, b):
         width = min(a[2], b[2]) - max(a[0], b[0])

@@ -36,7 +36,7 @@ class AsItComes(GeneralizedRCNNTransform):
 
 
 def theirs_and_ours(name):
-    """Torchvision's model with heads that say something, and ours with its checkpoint."""
+    """Return torchvision's model with heads that detect objects, and Blemish's with its checkpoint."""
     torch.manual_seed(0)
     theirs = BUILDERS[name](weights=None, weights_backbone=None, num_classes=4, score_thresh=0.2)
     side = theirs.transform.fixed_size[0]
@@ -105,7 +105,7 @@ def test_coco_rows_equal_torchvisions_categories():
 
 
 def test_drop_unused_coco_rows():
-    """Each row holds the number of its label, so that the layout shows."""
+    """Each row contains the number of its label, which makes the layout visible."""
     rows = torch.arange(91.0)
     kept = torch.tensor(COCO_ROWS, dtype=torch.float)
     assert torch.equal(drop_unused_coco_rows("roi_heads.box_predictor.cls_score.bias", rows), kept)

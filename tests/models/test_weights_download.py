@@ -46,7 +46,7 @@ def test_download_reports_a_full_disk_as_storage_full(published, monkeypatch):
         download(file.as_uri(), target)
 
 
-def test_a_missing_file_is_told_with_the_remedy(published):
+def test_missing_file_names_the_remedy(published):
     file, target = published
     file.unlink()
     with raises("no-network", file.name, "--weights none"):

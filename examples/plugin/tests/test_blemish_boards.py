@@ -1,4 +1,4 @@
-"""Blemish's public suites on the things of this plug-in. Run in an environment where it is installed."""
+"""Run Blemish's public suites on the extensions of this plug-in, in an environment where it is installed."""
 
 from blemish.testing import check_architecture, check_format
 

@@ -6,7 +6,7 @@ With `--json`, a command prints documents of this form, one or one per line, and
     {"schema_version": 1, "error": {"code": "bad-recipe.unknown-key", "message": "..."}}
 
 `schema_version` increases when a key is removed, renamed or given another meaning; a new key does not
-change it. Messages for people go to standard error.
+change it. Messages, warnings and progress go to standard error.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _row(architecture: Architecture) -> dict[str, Any]:
 def _describe(
     architecture: Architecture, name: str, *, task: str | None, labels: int, layers: bool
 ) -> dict[str, Any]:
-    """Return the registry's row and what only the built network tells; this imports torch."""
+    """Return the registry's row and the facts of the built network; this imports torch."""
     from blemish.models._build import create
     from blemish.models._layers import layer_table
 

@@ -266,10 +266,10 @@ def _check(train: Sequence[Sample], validation: Sequence[Sample], dataset: Datas
 
 def _ground_truth(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
     """Return (n,) int64 label indices, or (n, L) bool for multilabel."""
-    truths = [s.ground_truth for s in samples if s.ground_truth is not None]
+    ground_truths = [s.ground_truth for s in samples if s.ground_truth is not None]
     if task.has_one_label:
-        return np.array([int(t.label_index[0]) for t in truths], np.int64)
-    return np.array([t.presence_mask() for t in truths], bool)
+        return np.array([int(t.label_index[0]) for t in ground_truths], np.int64)
+    return np.array([t.presence_mask() for t in ground_truths], bool)
 
 
 def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:

@@ -62,7 +62,7 @@ def fit_head(
         task: classification or multilabel.
         label_count: L.
         strengths: candidates of the inverse regularization, ascending.
-        folds: at most so many; fewer if a label has fewer groups.
+        folds: the maximum number of folds; fewer if a label has fewer groups.
         seed: of the assignment of groups to folds.
 
     Returns:
@@ -108,9 +108,9 @@ def best_shift(logits: Matrix, index: NDArray[np.integer] | NDArray[np.bool_], *
 
 def _macro_f1(positive: NDArray[np.bool_], decided: NDArray[np.bool_]) -> float:
     values = []
-    for truth, decision in ((positive, decided), (~positive, ~decided)):
-        hits = int((truth & decision).sum())
-        values.append(2 * hits / max(int(truth.sum() + decision.sum()), 1))
+    for actual, decision in ((positive, decided), (~positive, ~decided)):
+        hits = int((actual & decision).sum())
+        values.append(2 * hits / max(int(actual.sum() + decision.sum()), 1))
     return float(np.mean(values))
 
 

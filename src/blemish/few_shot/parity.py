@@ -109,6 +109,6 @@ def _metrics(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> di
     """Return every defined metric of predictions, without intervals."""
     if not predictions:
         return {}
-    truths = [s.ground_truth for s in samples if s.ground_truth is not None]
-    report = score_predictions(predictions, truths, groups=[s.group for s in samples], intervals=False)
+    ground_truths = [s.ground_truth for s in samples if s.ground_truth is not None]
+    report = score_predictions(predictions, ground_truths, groups=[s.group for s in samples], intervals=False)
     return {name: float(m.value) for name, m in report.metrics.items() if m.value is not None}

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 IR_VERSION = 9
 EPSILON = 1e-3  # of batch norm
-# stride of the first block of each stage; the tensors tell kernels, widths and where a stage begins
+# stride of the first block of each stage; the tensors determine kernels, widths and the start of a stage
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STRIDE_16_STAGE = 4  # the last stage at a sixteenth of the input
 BLOCKS = {
@@ -56,7 +56,7 @@ class GraphParts:
 
         Args:
             inputs: shapes by name; a string stands for a dynamic axis.
-            outputs: likewise.
+            outputs: shapes of the outputs, in the same form.
         """
 
         def infos(shapes: Mapping[str, Sequence[int | str]]) -> list[onnx.ValueInfoProto]:

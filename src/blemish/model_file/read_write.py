@@ -48,7 +48,7 @@ def read_model_file(path: Path | str) -> ModelFile:
 
     Raises:
         BadModelFile: the file is missing, truncated, not ONNX, has no contract, has a damaged contract, or
-            was written in a later format; `code` tells these apart.
+            was written in a later format; `code` distinguishes these.
     """
     path = Path(path)
     properties: dict[str, str] = {}

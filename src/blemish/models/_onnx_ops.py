@@ -1,6 +1,6 @@
 """Grouped NMS as one operator of fixed output shape, so that a two-stage detector is an ordinary graph.
 
-ONNX has an operator for it; `onnx_translations` tells torch's exporter which one.
+ONNX has an operator for it; `onnx_translations` passes its name to torch's exporter.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def synthesize(
 
 
 def synthetic_labels(damage: Labels, clean: tuple[str, str]) -> Labels:
-    """Return the labels of a drawn data set: that of clean images first.
+    """Return the labels of a synthetic data set: that of clean images first.
 
     Args:
         damage: the labels of the damage.

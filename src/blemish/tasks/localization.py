@@ -64,7 +64,7 @@ def synthesize(
 
 
 def synthetic_labels(damage: Labels, clean: tuple[str, str]) -> Labels:
-    """Return the one label of a drawn data set: "damage"."""
+    """Return the one label of a synthetic data set: "damage"."""
     return Labels(("damage",), ("Damage",))
 
 

@@ -44,7 +44,7 @@ def synthesize(
 
 
 def synthetic_labels(damage: Labels, clean: tuple[str, str]) -> Labels:
-    """Return the labels of a drawn data set: those of the damage."""
+    """Return the labels of a synthetic data set: those of the damage."""
     return damage
 
 

@@ -25,7 +25,7 @@ def check_format(
         name: registry name.
         folder: an empty folder for the files of this check.
         example: a valid data set; required for a format that cannot be written.
-        images: number of images of each drawn data set.
+        images: number of images of each synthetic data set.
         seed: of the drawn images and of the damage.
 
     Raises:
@@ -50,7 +50,7 @@ def check_format(
 
 
 def _check_round_trip(name: str, task: Task, folder: Path, images: int, seed: int) -> Path | None:
-    """Write a drawn data set and read it again; None if the format does not hold this task."""
+    """Write a synthetic data set and read it again; return None if the format cannot represent this task."""
     dataset = write_panels(folder / "source", images, seed, layout="images", task=task)
     target = folder / "written"
     try:

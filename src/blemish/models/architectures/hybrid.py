@@ -124,7 +124,7 @@ class Hybrid(Network):
         return (name, name.removeprefix("masks.encoder."))
 
     def on_weights_loaded(self) -> None:
-        """Tell the detector which of its tensors were loaded."""
+        """Inform the detector which of its tensors were loaded."""
         names = (name for name in self.loaded if name.startswith("detector."))
         self.detector.loaded = frozenset(name.removeprefix("detector.") for name in names)
         self.detector.on_weights_loaded()
