@@ -214,7 +214,9 @@ def test_explain_refuses_before_any_work(file, images, tmp_path):
     explanation_path(file).unlink()
     assert isinstance(refused("--method", "grad-cam"), BadModelFile)
     assert refused("--max-evals", 30) is None, "without the graph, occlusion is what remains"
-    assert json.loads((tmp_path / "m" / "explanations.json").read_text())["heatmaps"][0]["method"] == "occlusion"
+    assert (
+        json.loads((tmp_path / "m" / "explanations.json").read_text())["heatmaps"][0]["method"] == "occlusion"
+    )
 
 
 def test_push_card_prints_the_model_card_without_sending(file):

@@ -9,8 +9,8 @@ Behaviors are functions of these signatures:
 |---|---|---|
 | `convert` | `(ground_truth, where) -> GroundTruth` | read the ground truth of another task as this one's |
 | `synthesize` | `(label_index, boxes_xyxy, masks, labels, size_hw) -> GroundTruth` | encode drawn damage |
-| `synthetic_labels` | `(damage, clean) -> Labels` | the labels of a drawn data set |
-| `describe` | `(prediction) -> str` | say in one line what the model decided |
+| `synthetic_labels` | `(damage, clean) -> Labels` | return the labels of a synthetic data set |
+| `describe` | `(prediction) -> str` | describe the decision of the model in one line |
 | `check_sample` | `(sample, where) -> None` | refuse a training image without the ground truth needed |
 | `target_encoder` | `(network) -> (sample, boxes, placement) -> array` | encode the training target |
 | `validate` | `(contract, outputs) -> dict[str, float]` | measure a validation epoch |
