@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
+DEMO_VENV  := .venv-demo
+DEMO_BIN   := $(DEMO_VENV)/bin
+DEMO_READY := $(DEMO_VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check check-page format bench docs notices screenshots lock clean
@@ -25,8 +28,18 @@ $(DOCS_READY): requirements/docs.txt $(READY)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/docs.txt
 	@touch $(DOCS_READY)
 
-demo: $(READY)  ## train and evaluate a model on 2,624 images of solar cells
-	$(BIN)/blemish demo
+# The demo has an environment of its own, without PyTorch.
+$(DEMO_READY): requirements/uv.txt requirements/demo.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Blemish needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(DEMO_BIN)/python || $(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	VIRTUAL_ENV=$(DEMO_VENV) $(DEMO_BIN)/uv pip install --quiet --require-hashes -r requirements/demo.txt
+	VIRTUAL_ENV=$(DEMO_VENV) $(DEMO_BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $(DEMO_READY)
+
+demo: $(DEMO_READY)  ## train and evaluate a model on 2,624 images of solar cells, without PyTorch
+	$(DEMO_BIN)/blemish demo
 
 test: $(READY)  ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -68,13 +81,15 @@ screenshots: $(READY)  ## the screenshots of the web page, from synthetic images
 
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-header --upgrade
-EXTRAS := $(foreach extra,train eval segment serve openvino hub video demo dev,--extra $(extra))
+EXTRAS := $(foreach extra,train eval few pretrained segment serve openvino hub video demo dev,--extra $(extra))
+DEMO_EXTRAS := $(foreach extra,eval few pretrained serve demo,--extra $(extra))
 
 lock: $(READY)  ## new versions and hashes in requirements/, from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
 	$(BIN)/$(LOCK) -o requirements/serve.txt -c requirements/dev.txt --extra serve
+	$(BIN)/$(LOCK) -o requirements/demo.txt -c requirements/dev.txt $(DEMO_EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/docs.txt -c requirements/dev.txt --extra docs
 
 clean:  ## remove everything that was made, the environment too
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist site
+	rm -rf $(VENV) $(DEMO_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist site
