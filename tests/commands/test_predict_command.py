@@ -383,3 +383,59 @@ def test_progress_bars_count_images_and_tiles():
         images, tiles = bars.tasks
         assert (images.completed, images.description) == (3, "images, 1 failed")
         assert (tiles.completed, tiles.total) == (2, 9)
+
+
+def test_predict_warns_of_unused_bits_and_passed_over_images(place):
+    folder = place / "mixed"
+    folder.mkdir()
+    gray = np.linspace(0, 4095, 600).astype(np.uint16).reshape(20, 30)
+    Image.fromarray(gray).save(folder / "a.png")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "b.png")
+    (folder / "c.HEIC").write_bytes(b"unread")
+    result = run(folder, "--model", place / "model.onnx", "--json")
+    assert result.exit_code == 0
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert "white is 4095" in rows[0]["warning"] and "warning" not in rows[1]
+    assert "1 image may look nearly black" in result.stderr and "--white-level" in result.stderr
+    assert "1 HEIC (c.HEIC)" in result.stderr
+    given = run(folder, "--model", place / "model.onnx", "--json", "--white-level", 4095)
+    assert "nearly black" not in given.stderr
+    bright = json.loads(given.stdout.splitlines()[0])
+    assert "warning" not in bright
+    assert abs(bright["labels"][1]["score"] - rows[0]["labels"][1]["score"]) > 1e-4
+    reference = load(place / "model.onnx").predict(np.clip(gray / 4095 * 65535, 0, 65535).astype(np.uint16))
+    assert bright["labels"][0]["score"] == pytest.approx(float(reference.scores[0]), abs=1e-5)
+
+
+def test_predict_output_of_an_image_wider_than_jpeg_allows(place):
+    wide = place / "wide"
+    wide.mkdir()
+    Image.new("RGB", (70_000, 2), (90, 90, 90)).save(wide / "a.png")
+    Image.new("RGB", (30, 20)).save(wide / "b.png")
+    result = run(wide, "--model", place / "model.onnx", "--output", place / "out")
+    assert result.exit_code == 0
+    with Image.open(place / "out" / "a.blemish.jpg") as drawn:
+        assert 30_000 <= drawn.width <= 65_500
+    assert (place / "out" / "b.blemish.jpg").is_file()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_predict_error_while_drawing_stays_with_its_image(place, monkeypatch, as_json):
+    add = DrawnWriter.add
+
+    def fail_once(self, result):
+        if result.input.path.name == "2.png":
+            raise ValueError("encoder error")
+        return add(self, result)
+
+    monkeypatch.setattr(DrawnWriter, "add", fail_once)
+    options = ["--json"] if as_json else []
+    result = run(place / "photos", "--model", place / "model.onnx", "--output", place / "out", *options)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    if as_json:
+        row = json.loads(lines[1])
+        assert row["drawing_error"]["code"] == "bad-image.not-drawn" and row["labels"]
+    else:
+        assert "not drawn" in lines[1] and "2.png" in lines[1]

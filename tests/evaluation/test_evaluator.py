@@ -196,3 +196,12 @@ def test_save_report_page_is_self_contained_and_escapes_names(tmp_path):
     assert written["schema_version"] == 1
     assert written["metrics"]["macro_f1"] == report.metrics["macro_f1"].to_dict()
     assert written["labels"][1]["label"] == hostile
+
+
+def test_evaluate_warns_of_unused_bits_and_passed_over_images(tmp_path):
+    data = dataset_of(tmp_path / "a", LEVELS, RIGHT)
+    Image.fromarray(np.full((16, 16), 4000, np.uint16)).save(data.samples[-1].path)
+    (data.root / "x.heic").write_bytes(b"unread")
+    texts = [w.text for w in evaluate(brightness_predictor(tmp_path / "m"), data, intervals=False).warnings]
+    assert any("1 image may look nearly black" in t and data.samples[-1].id in t for t in texts)
+    assert any("1 HEIC (x.heic)" in t for t in texts)

@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from blemish.imaging import PassedOver
 from blemish.inference import InputKind
 from blemish.inference.sources import find_inputs, find_paths, natural_key
 from blemish.testing import raises
@@ -127,3 +128,21 @@ def test_find_inputs_expands_videos(folder, monkeypatch):
         "time_seconds": 0.2,
     }
     assert inputs[0].to_dict() == {"path": (folder / "a.tiff").as_posix()}
+
+
+def test_find_paths_reports_images_in_unsupported_formats(folder):
+    for name in ("b/x.HEIC", "b/y.avif", "z.jfif", "z.jpe", "z.mpo", ".hidden.heic"):
+        (folder / name).write_bytes(b"")
+    passed_over = PassedOver()
+    found = names(find_paths([folder], passed_over=passed_over), folder)
+    assert {"z.jfif", "z.jpe", "z.mpo"} <= set(found)
+    assert passed_over.count == 2
+    assert "2 images in unsupported formats were passed over: 1 HEIC (x.HEIC); 1 AVIF (y.avif)" in (
+        passed_over.sentence()
+    )
+
+
+def test_find_paths_names_what_it_passed_over_if_there_is_nothing_else(tmp_path):
+    (tmp_path / "x.heic").write_bytes(b"")
+    with raises("bad-input.no-images", "1 HEIC (x.heic)"):
+        find_paths([tmp_path])

@@ -155,3 +155,46 @@ def test_read_frames_without_extra(video, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with raises("missing-extra", "video"):
         read_frames(video)
+
+
+def with_matrix(video, a, b, c, d):
+    """Write a display matrix into the track of a video by hand."""
+    data = bytearray(video.read_bytes())
+    at = data.index(b"tkhd")
+    values = (round(v * 65536) for v in (a, b, c, d))
+    a, b, c, d = values
+    data[at + 44 : at + 80] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    video.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((1, 0, 0, -1), (-1, 0)),  # upside down
+        ((-1, 0, 0, 1), (0, -1)),  # left and right exchanged
+        ((0, 1, 1, 0), (0, 0)),  # transposed
+        ((0, -1, -1, 0), (-1, -1)),  # transposed along the other diagonal
+    ],
+)
+def test_read_frames_mirrored_video_is_mirrored(video, matrix, corner):
+    with_matrix(video, *matrix)
+    frame = next(read_frames(video))
+    assert frame.content.size_hw == ((48, 64) if matrix[0] else (64, 48))
+    rows = slice(2, 12) if corner[0] == 0 else slice(-12, -2)
+    columns = slice(2, 12) if corner[1] == 0 else slice(-12, -2)
+    pixels = frame.content.pixels
+    assert pixels[rows, columns].mean() > 230
+    assert (
+        sum(
+            pixels[r, c].mean() > 230
+            for r in (slice(2, 12), slice(-12, -2))
+            for c in (slice(2, 12), slice(-12, -2))
+        )
+        == 1
+    )
+
+
+def test_read_frames_refuses_an_oblique_display_matrix(video):
+    with_matrix(video, 0.7071, 0.7071, -0.7071, 0.7071)
+    frame = next(read_frames(video))
+    assert frame.error.code == "bad-image.display-matrix"

@@ -324,3 +324,11 @@ def test_middleware_redirects_to_this_server_only(client):
     for headers in ({}, {"Host": "elsewhere.example"}):
         redirect = client.get("/docs/?a=1", headers=headers)
         assert (redirect.status_code, redirect.headers["location"]) == (307, "/docs?a=1")
+
+
+def test_predict_warns_of_unused_bits(client, tools):
+    assert ask(client, tools.image())["warnings"] == []
+    with io.BytesIO() as buffer:
+        Image.fromarray(np.linspace(0, 4095, 1200).astype(np.uint16).reshape(30, 40)).save(buffer, "PNG")
+        answer = ask(client, buffer.getvalue())
+    assert "white is 4095" in answer["warnings"][0]

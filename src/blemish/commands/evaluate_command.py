@@ -25,6 +25,7 @@ from blemish.commands.shared_options import (
     SplitOption,
     ThreadsOption,
     TileOption,
+    WhiteLevelOption,
 )
 from blemish.errors import BadInput
 
@@ -80,6 +81,7 @@ def evaluate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     max_megapixels: MegapixelsOption = 64,
+    white_level: WhiteLevelOption = None,
 ) -> None:
     """Measure how well a model file predicts labeled images.
 
@@ -97,7 +99,9 @@ def evaluate(
 
     mapping = parse_label_map(label_map or [])
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
-    predictor = inference.load(model, backend=backend, device=device, threads=threads, limits=limits)
+    predictor = inference.load(
+        model, backend=backend, device=device, threads=threads, limits=limits, white_level=white_level
+    )
     if sample is not None:
         _evaluate_sample(predictor, data, sample, data_format, images, mapping, output, as_json=as_json)
         return

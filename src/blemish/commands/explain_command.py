@@ -101,11 +101,13 @@ def explain(
     from blemish.commands.json_output import fields_of_error, json_document, print_json
     from blemish.errors import BlemishError
     from blemish.explanation.colormaps import color_table
+    from blemish.imaging import PassedOver
     from blemish.inference.sources import find_paths
     from blemish.model_file import write_atomically
 
     color_table(colormap)  # refuses an unknown name before any work
-    paths = find_paths(sources, sys.stdin)
+    passed_over = PassedOver()
+    paths = find_paths(sources, sys.stdin, passed_over)
     explainer = _open_explainer(model, device, threads, batch_size)
     method = method or explainer.default_method()
     explainer.check(method, label, layer)
@@ -143,6 +145,8 @@ def explain(
                     print_json(rows[-1])
                 else:
                     typer.echo(_text_line(heatmap, output / files["overlay"]))
+    if passed_over.count:
+        typer.echo(f"blemish: warning: {passed_over.sentence()}", err=True)
     if rows:
         all_rows = [*_earlier_rows(output / NUMBERS_FILE, rows), *rows]
         document = json_document({"heatmaps": all_rows}, indent=1)

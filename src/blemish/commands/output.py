@@ -13,16 +13,20 @@ from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
 
 if TYPE_CHECKING:
+    from blemish.errors import BlemishError
     from blemish.inference import PredictionResult
     from blemish.inference.video import VideoWriter
 
 
-def json_line(result: PredictionResult, drawn: Path | None = None) -> str:
+def json_line(
+    result: PredictionResult, drawn: Path | None = None, not_drawn: BlemishError | None = None
+) -> str:
     """Return one line of JSON: the prediction, or the path and the error.
 
     Args:
         result: of one image or video frame.
         drawn: the image or video file that shows it.
+        not_drawn: why there is no such file, if it was requested.
     """
     fields = result.input.to_dict()
     if result.prediction is None:
@@ -33,16 +37,26 @@ def json_line(result: PredictionResult, drawn: Path | None = None) -> str:
         for detection, mask in zip(fields["detections"], result.prediction.masks, strict=True):
             detection["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
             detection["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
+    if result.warning:
+        fields["warning"] = result.warning
     if drawn is not None:
         fields["drawn"] = drawn.as_posix()
+    if not_drawn is not None:
+        fields["drawing_error"] = fields_of_error(not_drawn)["error"]
     return json_document(fields)
 
 
-def text_line(result: PredictionResult) -> str:
-    """Return one line of text: the image and its prediction, or the error."""
+def text_line(result: PredictionResult, not_drawn: BlemishError | None = None) -> str:
+    """Return one line of text: the image and its prediction, or the error.
+
+    Args:
+        result: of one image or video frame.
+        not_drawn: why it could not be drawn, if that was requested.
+    """
     if result.prediction is None:
         return str(result.error)
-    return f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"
+    line = f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"
+    return line if not_drawn is None else f"{line}; not drawn: {not_drawn}"
 
 
 class DrawnWriter:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,13 @@ from blemish.commands.shared_options import (
     OverlapOption,
     ThreadsOption,
     TileOption,
+    WhiteLevelOption,
 )
+
+if TYPE_CHECKING:
+    from blemish.commands.output import DrawnWriter
+    from blemish.errors import BlemishError
+    from blemish.inference import PredictionResult
 
 PARTLY_FAILED = 1
 ALL_FAILED = 2
@@ -74,6 +80,7 @@ def predict(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     max_megapixels: MegapixelsOption = 64,
+    white_level: WhiteLevelOption = None,
 ) -> None:
     """Run inference on images and videos with a model file.
 
@@ -92,16 +99,20 @@ def predict(
 
     from blemish.commands.output import DrawnWriter, json_line, text_line
     from blemish.errors import BlemishError
-    from blemish.imaging import LIMITS
+    from blemish.imaging import LIMITS, PassedOver
     from blemish.inference import Tiling, load
     from blemish.inference.sources import find_inputs
 
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
-    inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step)
-    predictor = load(model, backend=backend, device=device, threads=threads, limits=limits)
+    passed_over = PassedOver()
+    inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)
+    predictor = load(
+        model, backend=backend, device=device, threads=threads, limits=limits, white_level=white_level
+    )
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
-    done = failed = 0
+    done = failed = suspicious = 0
+    first_warning = ""
     try:
         with (
             _show_progress(even_beside_output=tile_size is not None) as progress,
@@ -117,19 +128,59 @@ def predict(
                 on_tiles=progress.on_tiles,
             )
             for result in results:
-                drawn = None if writer is None or result.prediction is None else writer.add(result)
-                sys.stdout.write((json_line(result, drawn) if as_json else text_line(result)) + "\n")
+                drawn, not_drawn = None, None
+                if writer is not None and result.prediction is not None:
+                    drawn, not_drawn = _draw(writer, result)
+                if as_json:
+                    sys.stdout.write(json_line(result, drawn, not_drawn) + "\n")
+                else:
+                    sys.stdout.write(text_line(result, not_drawn) + "\n")
                 sys.stdout.flush()  # the reader of a pipe gets each image when it is done
-                failed += result.error is not None
-                done += result.error is None
+                if result.warning:
+                    suspicious += 1
+                    first_warning = first_warning or f"{result.input}: {result.warning}"
+                is_failed = result.error is not None or not_drawn is not None
+                failed += is_failed
+                done += not is_failed
                 progress.on_image(done + failed, failed)
     except BlemishError as error:
         if not done:
             raise
         typer.echo(f"blemish: stopped after {done} images: {error}", err=True)
         raise typer.Exit(PARTLY_FAILED) from error
+    finally:
+        if suspicious:
+            count = "1 image" if suspicious == 1 else f"{suspicious} images"
+            typer.echo(
+                f"blemish: warning: {count} may look nearly black to the model. {first_warning}. "
+                "Name the value of white with --white-level.",
+                err=True,
+            )
+        if passed_over.count:
+            typer.echo(f"blemish: warning: {passed_over.sentence()}", err=True)
     if failed:
         raise typer.Exit(PARTLY_FAILED if done else ALL_FAILED)
+
+
+def _draw(writer: DrawnWriter, result: PredictionResult) -> tuple[Path | None, BlemishError | None]:
+    """Return the drawn file of a result, or the error, which then concerns this image alone.
+
+    Raises:
+        StorageFull: the disk is full or read-only, so that no other image can be written either.
+    """
+    from blemish.errors import BadImage, BlemishError, StorageFull
+
+    try:
+        return writer.add(result), None
+    except StorageFull:
+        raise
+    except BlemishError as error:
+        return None, error
+    except (ArithmeticError, MemoryError, OSError, ValueError) as error:
+        # Pillow and its encoders raise these for images that a format cannot hold.
+        return None, BadImage(
+            result.input.path, f"the prediction cannot be drawn ({error})", reason="not-drawn"
+        )
 
 
 class _NoProgress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.commands.shared_options import BackendOption, MegapixelsOption, ThreadsOption
+from blemish.commands.shared_options import BackendOption, MegapixelsOption, ThreadsOption, WhiteLevelOption
 
 if TYPE_CHECKING:
     import socket
@@ -43,6 +43,7 @@ def serve(
         float, typer.Option(min=0.001, help="Maximum size of an uploaded image file.")
     ] = 32,
     max_megapixels: MegapixelsOption = 64,
+    white_level: WhiteLevelOption = None,
     queue_size: Annotated[
         int,
         typer.Option(
@@ -132,6 +133,7 @@ def serve(
     settings = Settings(
         max_upload_bytes=int(max_megabytes * 1024 * 1024),
         max_pixels=int(max_megapixels * 1e6),
+        white_level=white_level,
         queue_size=queue_size,
         deadline_seconds=deadline_seconds,
         link_seconds=link_seconds,

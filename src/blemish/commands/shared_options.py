@@ -65,6 +65,16 @@ MegapixelsOption = Annotated[
         "--max-megapixels", min=0.001, help="Maximum size of an image; larger ones are refused undecoded."
     ),
 ]
+WhiteLevelOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65535,
+        metavar="VALUE",
+        help="Sample value of white in 16-bit images, such as 4095 for 12 bits.",
+        show_default="that of the model file, or what the image states",
+    ),
+]
 BackendOption = Annotated[
     str,
     typer.Option(

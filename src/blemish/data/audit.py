@@ -15,7 +15,7 @@ from blemish.data.findings import Finding, Findings, Severity
 from blemish.data.header_info import HeaderInfo
 from blemish.data.image_hashes import map_in_parallel
 from blemish.data.image_headers import read_all_header_info
-from blemish.data.image_index import files_below
+from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.load_dataset import read_dataset, to_task
 from blemish.data.read_context import ReadContext
 from blemish.data.tables.columns import ORDERS
@@ -23,10 +23,11 @@ from blemish.data.user_cache import cache_folder, load_json, save_json, short_di
 from blemish.errors import BadDataset, BadImage, BadInput, BlemishError, UnknownName
 from blemish.imaging import LIMITS, Limits, open_image
 from blemish.registry import load_plugins
-from blemish.structures import Dataset, Sample, Task
+from blemish.structures import Dataset, Labels, Sample, Task
 
 REPORT_UNLABELED_IMAGES = ("folders", "voc")  # formats whose readers find images without a label themselves
-BUILTIN_VERSION = 10  # increase it when a built-in check changes, so that cached findings are discarded
+WITHOUT_LABELS = ("bad-dataset.no-labels", "bad-dataset.unknown-format")
+BUILTIN_VERSION = 11  # increase it when a built-in check changes, so that cached findings are discarded
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,12 @@ def audit(
             dataset = read_dataset(data, format, context)
         except BadInput as error:
             finding = _unreadable_set(error, Path(data))
-            return Audit(Findings((*_claimed(context.findings, checks), finding)), None)
+            about_images = (
+                _image_findings(Path(data), context, checks, limits)
+                if (error.code in WITHOUT_LABELS and duplicates)
+                else ()
+            )
+            return Audit(Findings((*_claimed(context.findings, checks), finding, *about_images)), None)
     search = not isinstance(data, Dataset) and dataset.format not in REPORT_UNLABELED_IMAGES
     check_context = CheckContext(
         dataset,
@@ -218,6 +224,22 @@ def unreadable(samples: Iterable[Sample | Path], *, limits: Limits = LIMITS) -> 
 
     errors = map_in_parallel(decode, [s.path if isinstance(s, Sample) else s for s in samples])
     return [error for error in errors if error is not None]
+
+
+def _image_findings(
+    path: Path, context: ReadContext, checks: Sequence[Check], limits: Limits
+) -> Iterator[Finding]:
+    """Yield the findings about the images of a folder that has no labels."""
+    folder = context.images or path
+    if not folder.is_dir():
+        return
+    selected = [c for c in checks if c.id.startswith("images.") and c.id != "images.unlabeled"]
+    samples = [Sample(id=name, path=image) for name, image in ImageIndex(folder).files.items()]
+    dataset = Dataset(
+        task=Task.CLASSIFICATION, labels=Labels(()), samples=tuple(samples), root=folder, format="folders"
+    )
+    headers = _headers(dataset, {}, limits)
+    yield from run_checks(dataset, CheckContext(dataset, headers=headers, limits=limits), selected)
 
 
 def _claimed(findings: Iterable[Finding], checks: Iterable[Check]) -> Iterator[Finding]:

@@ -12,14 +12,13 @@ import numpy as np
 from blemish.arrays import BoolArray, Mask
 from blemish.data.annotation_faults import MIN_MASK_PIXELS
 from blemish.data.audit import audit, lenient_context
-from blemish.data.checks.images import SUFFIXES
 from blemish.data.findings import Findings
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.polygon_masks import PolygonMask, clip_polygon
 from blemish.data.write_dataset import WrittenDataset, check_output, format_to_write, write_dataset
 from blemish.errors import BadDataset
 from blemish.geometry import clip_boxes
-from blemish.imaging import LIMITS, Limits
+from blemish.imaging import LIMITS, SUFFIXES, Limits
 from blemish.structures import GroundTruth, Sample, Task
 
 

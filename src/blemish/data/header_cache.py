@@ -16,6 +16,8 @@ from blemish.imaging import Header
 
 MIN_IMAGES = 500  # reading the headers of fewer images is faster than reading a cache
 
+VERSION = 2  # increase it when headers are read differently
+
 
 @dataclass
 class HeaderCache:
@@ -44,7 +46,7 @@ class HeaderCache:
             parent = os.path.commonpath(ends)
         except ValueError:  # two drives of Windows have no common path
             parent = os.pathsep.join(ends)
-        return cls(f"headers-{short_digest(parent, limits)}.json")
+        return cls(f"headers-{short_digest(VERSION, parent, limits)}.json")
 
     def __enter__(self) -> Self:
         if self.name is not None:
@@ -83,7 +85,16 @@ class HeaderCache:
 
 def _row(info: HeaderInfo) -> list[Any]:
     h = info.header
-    header = h and [h.format, h.mode, h.size_hw, h.stored_size_hw, h.orientation, h.bits, h.frames]
+    header = h and [
+        h.format,
+        h.mode,
+        h.size_hw,
+        h.stored_size_hw,
+        h.orientation,
+        h.bits,
+        h.frames,
+        h.white_level,
+    ]
     return [
         info.size_bytes,
         info.modified_ns,

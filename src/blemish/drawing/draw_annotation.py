@@ -71,7 +71,7 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
     return canvas
 
 
-def reduce_image(image: LoadedImage, max_pixels: int) -> LoadedImage:
+def reduce_image(image: LoadedImage, max_pixels: int, max_side: int | None = None) -> LoadedImage:
     """Return an image reduced by an integer factor to at most `max_pixels`, or `image` if it is small enough.
 
     A PIL image of 100 megapixels takes 400 MB of memory, and drawing needs two. This function computes the
@@ -80,6 +80,7 @@ def reduce_image(image: LoadedImage, max_pixels: int) -> LoadedImage:
     Args:
         image: any loaded image.
         max_pixels: the largest number of pixels of the result, > 0.
+        max_side: the longest side of the result, in pixels.
 
     Returns:
         An image whose sides are divided by the factor and rounded up; pixels are averaged.
@@ -90,6 +91,8 @@ def reduce_image(image: LoadedImage, max_pixels: int) -> LoadedImage:
     """
     height, width = image.size_hw
     factor = math.ceil(math.sqrt(height * width / max_pixels))
+    if max_side is not None:
+        factor = max(factor, math.ceil(max(height, width) / max_side))
     if factor < 2:
         return image
     rows = factor * BAND_ROWS

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.data.image_index import files_below
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.build_report import score_predictions
 from blemish.evaluation.label_mapping import match_labels
 from blemish.evaluation.report import Report, ReportWarning
 from blemish.evaluation.train_overlap import TrainOverlap, find_train_overlap, split_as_in_training
+from blemish.imaging import PassedOver
 from blemish.metrics.intervals import RESAMPLES
 from blemish.structures import Dataset, Prediction, Sample, Task
 
@@ -38,6 +40,7 @@ class _Results:
     perceptual: list[int] = field(default_factory=list)
     detail: list[NDArray[np.uint64]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    suspicious: list[tuple[str, str]] = field(default_factory=list)
 
 
 def evaluate(
@@ -145,6 +148,7 @@ def evaluate(
             *(ReportWarning("note", text) for text in predictor.warnings),
             *_tile_notes(tiling),
             *_excluded_images(results, len(chosen) - len(labeled)),
+            *_suspicious_images(results, dataset),
             *report.warnings,
         ),
         model=model_facts(predictor),
@@ -257,6 +261,8 @@ def _predict(
         else:
             results.samples.append(sample)
             results.predictions.append(outcome.prediction)
+            if outcome.warning:
+                results.suspicious.append((sample.id, outcome.warning))
             if outcome.image is not None:
                 results.pixel.append(pixel_hash(outcome.image))
                 results.perceptual.append(perceptual_hash(outcome.image))
@@ -316,6 +322,27 @@ def _split_warnings(
         "optimistic bias."
     )
     return (ReportWarning("optimistic-bias", text),)
+
+
+def _suspicious_images(results: _Results, dataset: Dataset) -> tuple[ReportWarning, ...]:
+    """Warn of images that may look nearly black to the model, and of images in unsupported formats."""
+    out = []
+    if results.suspicious:
+        sample_id, warning = results.suspicious[0]
+        images = "1 image" if len(results.suspicious) == 1 else f"{len(results.suspicious)} images"
+        out.append(
+            ReportWarning(
+                "note",
+                f"{images} may look nearly black to the model. {sample_id}: {warning}. Name the value of white "
+                "with --white-level.",
+            )
+        )
+    passed_over = PassedOver()
+    for prefix, entry in files_below(dataset.root) if dataset.root.is_dir() else ():
+        passed_over.add(Path(dataset.root, prefix, entry.name))
+    if passed_over.count:
+        out.append(ReportWarning("note", passed_over.sentence()))
+    return tuple(out)
 
 
 def _excluded_images(results: _Results, unlabeled: int) -> tuple[ReportWarning, ...]:

@@ -5,16 +5,20 @@ applied. Grayscale images of 16 bits keep their 16 bits; all other images become
 raises a `BadImage` that names the file. Pillow's global settings are neither used nor changed.
 """
 
-from blemish.imaging.image_formats import IMAGE_SUFFIXES
+from blemish.imaging.image_formats import IMAGE_SUFFIXES, SUFFIXES, UNSUPPORTED_SUFFIXES
 from blemish.imaging.load_image import Source, open_image, read_header
 from blemish.imaging.loaded_image import LIMITS, Header, Limits, LoadedImage, apply_orientation
+from blemish.imaging.passed_over import PassedOver
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LIMITS",
+    "SUFFIXES",
+    "UNSUPPORTED_SUFFIXES",
     "Header",
     "Limits",
     "LoadedImage",
+    "PassedOver",
     "Source",
     "apply_orientation",
     "open_image",

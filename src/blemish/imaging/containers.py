@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from blemish.imaging.tiff_layout import tag_values
+
 
 def ends_early(file: IO[bytes], size: int, image_format: str) -> bool:
     """Return whether the file is shorter than its own structure requires.
@@ -47,6 +49,17 @@ def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, length, position + 8
         position += 12 + length
+
+
+def png_significant_bits(file: IO[bytes]) -> int:
+    """Return the number of significant bits that the sBIT chunk of a gray PNG file states, or 0."""
+    for kind, length, offset in _png_chunks(file):
+        if kind == b"sBIT" and length in (1, 2):
+            file.seek(offset)
+            return file.read(1)[0]
+        if kind == b"IDAT":
+            break
+    return 0
 
 
 def png_exif(file: IO[bytes]) -> bytes:
@@ -98,7 +111,7 @@ def tiff_directories(file: IO[bytes], max_frames: int = 10_000) -> TiffDirectori
         following = struct.unpack(order + number, file.read(count_bytes))[0]
         if not seen:
             values = {
-                tag: _tiff_values(file, entries[at : at + entry_bytes], order, number)
+                tag: tag_values(file, entries[at : at + entry_bytes], order, number)
                 for at in range(0, len(entries), entry_bytes)
                 if (tag := struct.unpack_from(order + "H", entries, at)[0]) in (273, 279, 324, 325)
             }
@@ -113,17 +126,3 @@ def tiff_directories(file: IO[bytes], max_frames: int = 10_000) -> TiffDirectori
         seen.add(offset)
         offset = following
     return TiffDirectories(len(seen), reach)
-
-
-def _tiff_values(file: IO[bytes], entry: bytes, order: str, number: str) -> tuple[int, ...]:
-    """Return the integers of one directory entry."""
-    kind, count = struct.unpack_from(order + "H" + number, entry, 2)
-    letter = {3: "H", 4: "I", 16: "Q"}.get(kind)
-    if letter is None or count > 1_000_000:
-        return ()
-    form = f"{order}{count}{letter}"
-    at = 12 if number == "Q" else 8
-    if struct.calcsize(form) <= len(entry) - at:
-        return struct.unpack_from(form, entry, at)
-    file.seek(struct.unpack_from(order + number, entry, at)[0])
-    return struct.unpack(form, file.read(struct.calcsize(form)))

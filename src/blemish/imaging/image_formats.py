@@ -5,7 +5,29 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+# Suffixes of images that a search of a folder passes over; what is passed over is counted and named.
+UNSUPPORTED_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    ".jxl": "JPEG XL",
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c"), "JPEG 2000"),
+    ".gif": "GIF",
+    ".dng": "DNG",
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2"), "camera raw"),
+    **dict.fromkeys((".ppm", ".pgm", ".pnm"), "PNM"),
+    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
+    **dict.fromkeys((".exr", ".hdr"), "floating-point images"),
+    ".psd": "Photoshop",
+    ".tga": "TGA",
+}
 
 
 class ForeignFormat(NamedTuple):
@@ -24,6 +46,16 @@ class ForeignFormat(NamedTuple):
 
 FOREIGN_FORMATS = (
     ForeignFormat("HEIC or AVIF, which is not supported", "save it as JPEG", ((4, b"ftyp"),)),
+    ForeignFormat(
+        "JPEG XL, which is not supported",
+        "save it as JPEG",
+        ((0, b"\xff\x0a"), (0, b"\x00\x00\x00\x0cJXL ")),
+    ),
+    ForeignFormat(
+        "JPEG 2000, which is not supported",
+        "save it as PNG",
+        ((0, b"\x00\x00\x00\x0cjP  "), (0, b"\xff\x4f\xff\x51")),
+    ),
     ForeignFormat("a GIF, which is not supported", "save it as PNG", ((0, b"GIF8"),)),
     ForeignFormat("a PDF", "export its images as PNG or JPEG", ((0, b"%PDF"),)),
     ForeignFormat("a Git LFS pointer, not the image", "run git lfs pull", ((0, b"version https://"),)),

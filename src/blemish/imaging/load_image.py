@@ -24,10 +24,20 @@ from PIL import (
 )
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
-from blemish.imaging.containers import ends_early, png_exif, tiff_directories
+from blemish.imaging.containers import ends_early, png_exif, png_significant_bits, tiff_directories
 from blemish.imaging.image_formats import FORMATS, foreign_format
 from blemish.imaging.loaded_image import LIMITS, Header, Limits, LoadedImage, apply_orientation
 from blemish.imaging.strict_decode import EndOfFile, StrictFile, make_strict, suppress_warnings
+from blemish.imaging.tiff_layout import (
+    PHOTOMETRIC,
+    SENSOR_DATA,
+    full_image_directory,
+    is_planar_16,
+    read_directory,
+    read_planar_16,
+    starting_at,
+    stated_white_level,
+)
 
 Source = Path | str | bytes
 
@@ -64,7 +74,10 @@ def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
     """
     with _opened(source, limits) as (image, header, path):
         pixels = _pixels(image, header, path)
-    return LoadedImage(pixels, path, header)
+    white_level = header.white_level
+    if white_level is not None and header.format == "PNG" and int(pixels.max()) > white_level:
+        white_level = None  # the samples were scaled to 16 bits, as the PNG specification recommends
+    return LoadedImage(pixels, path, header, white_level)
 
 
 def read_header(source: Source, limits: Limits = LIMITS) -> Header:
@@ -86,11 +99,13 @@ def _opened(source: Source, limits: Limits) -> Iterator[tuple[ImageFile.ImageFil
     """Open an image whose header is within the limits; every error in the block becomes a `BadImage`."""
     path = None if isinstance(source, bytes) else Path(source)
     with _file(source, path, limits) as (file, size):
-        reader: Any = StrictFile(file) if ImageFile.LOAD_TRUNCATED_IMAGES else file
         image_format = "image"
         try:
             with suppress_warnings():
                 image_format = _identify_format(file, path)
+                if image_format == "TIFF":
+                    file = _full_image(file, path)
+                reader: Any = StrictFile(file) if ImageFile.LOAD_TRUNCATED_IMAGES else file
                 _check_pixels(_declared_size(file, image_format), path, limits)
                 image = _open_with_plugin(reader, image_format)
                 header = _header(image, file, image_format)
@@ -203,6 +218,34 @@ def _identify_format(file: IO[bytes], path: Path | None) -> str:
     )
 
 
+def _full_image(file: IO[bytes], path: Path | None) -> IO[bytes]:
+    """Return a TIFF file with the full image first: itself, or a copy if a thumbnail is first.
+
+    Raises:
+        ImageUndecodable: there is no full image, or it is the raw data of a camera.
+    """
+    try:
+        directory = full_image_directory(file)
+    except (struct.error, ValueError, OverflowError, OSError):
+        return file  # damaged: Pillow's own error follows
+    if directory is None:
+        raise ImageUndecodable(
+            path,
+            "the TIFF file contains only images that are marked as reduced",
+            reason="thumbnail-only",
+            remedy="export the full image as TIFF, PNG or JPEG",
+        )
+    kind = SENSOR_DATA.get(directory.first(PHOTOMETRIC))
+    if kind is not None:
+        raise ImageUndecodable(
+            path,
+            f"the full image in the file is {kind}, as in DNG",
+            reason="raw-sensor-data",
+            remedy="develop it and save it as TIFF, PNG or JPEG",
+        )
+    return file if directory.offset == read_directory(file).offset else starting_at(file, directory)
+
+
 def _open_with_plugin(file: Any, name: str) -> ImageFile.ImageFile:
     file.seek(0)
     image = Image.OPEN[name][0](file, "")
@@ -233,6 +276,7 @@ def _declared_size(file: IO[bytes], image_format: str) -> tuple[int, int] | None
 def _header(image: ImageFile.ImageFile, file: IO[bytes], image_format: str) -> Header:
     width, height = image.size
     orientation, bits = _orientation(image, file, image_format), 8
+    white_level = None
     frames = 1 if image_format == "TIFF" else int(getattr(image, "n_frames", 1))
     if image_format == "TIFF":
         # Pillow swaps the sides of a rotated TIFF; the tags contain the stored size.
@@ -241,15 +285,18 @@ def _header(image: ImageFile.ImageFile, file: IO[bytes], image_format: str) -> H
         bits = int(max(tags.get(258, (1,))))
         try:
             frames = max(tiff_directories(file).frames, 1)
+            white_level = stated_white_level(read_directory(file)) if image.mode in GRAY_16_MODES else None
         except (struct.error, ValueError, OverflowError, OSError):  # only the first frame is read
             frames = 1
     elif image_format == "PNG":
         file.seek(24)
         bits = 16 if file.read(1) == b"\x10" else 8
+        if image.mode in GRAY_16_MODES and 8 < (significant := png_significant_bits(file)) < 16:
+            white_level = (1 << significant) - 1
     if image.mode == "1":
         bits = 1
-    apply_orientation = (width, height) if orientation >= 5 else (height, width)
-    return Header(image_format, image.mode, apply_orientation, (height, width), orientation, bits, frames)
+    upright = (width, height) if orientation >= 5 else (height, width)
+    return Header(image_format, image.mode, upright, (height, width), orientation, bits, frames, white_level)
 
 
 def _orientation(image: ImageFile.ImageFile, file: IO[bytes], image_format: str) -> int:
@@ -280,7 +327,16 @@ def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> ND
             reason="pixel-type",
             remedy="save it as RGB or as 8-bit or 16-bit grayscale",
         )
+    if header.format == "PNG" and header.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
+        raise ImageUndecodable(
+            path,
+            "one color of 16 bits per channel is transparent (tRNS), which Pillow compares with 8 bits",
+            reason="pixel-type",
+            remedy="save it with an alpha channel or without transparency",
+        )
     reader: Any = image.fp
+    if header.format == "TIFF" and is_planar_16(directory := read_directory(reader)):
+        return apply_orientation(read_planar_16(reader, directory), header.orientation)
     if isinstance(reader, StrictFile):
         make_strict(image)
     image.load()
@@ -307,6 +363,9 @@ def _gray_16(image: Image.Image, path: Path | None) -> NDArray[np.uint16]:
                 remedy="save it as 16-bit grayscale, 0 to 65535",
             )
     values = array.astype(np.uint16)
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PHOTOMETRIC) == 0:  # white is zero: Pillow inverts 8-bit samples only
+        values = np.uint16((1 << min(max(tags.get(258, (16,))), 16)) - 1) - values
     transparent = image.info.get("transparency")
     return (
         np.where(values == transparent, np.uint16(65535), values) if isinstance(transparent, int) else values

@@ -12,6 +12,8 @@ from PIL import Image
 
 from blemish.errors import BadInput
 
+MAX_WHITE = 65535  # of 16 bits
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -41,6 +43,8 @@ class Header:
         orientation: the EXIF orientation, 1 to 8; 1 is upright.
         bits: bits per channel: 1, 8, 16 or 32.
         frames: number of frames in the file; only the first is read.
+        white_level: the sample value of white that the file states, of a 16-bit gray image; None if it states
+            none below 65535.
     """
 
     format: str
@@ -50,6 +54,7 @@ class Header:
     orientation: int
     bits: int
     frames: int
+    white_level: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ class LoadedImage:
         pixels: (h, w, 3) uint8 RGB in [0, 255], or (h, w) uint16 in [0, 65535] for a 16-bit grayscale image.
         path: the file, or None for an image from memory.
         header: the header of the file, or None for pixels that were not read from a file.
+        white_level: the sample value of white that the file of a 16-bit image states, or None.
 
     Raises:
         BadInput: the pixels have another shape or dtype.
@@ -68,6 +74,7 @@ class LoadedImage:
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     path: Path | None = None
     header: Header | None = None
+    white_level: int | None = None
 
     def __post_init__(self) -> None:
         array = np.ascontiguousarray(self.pixels)
@@ -93,16 +100,48 @@ class LoadedImage:
         """Whether the pixels are 16-bit grayscale."""
         return bool(self.pixels.dtype == np.uint16)
 
-    def to_pil(self, white_level: int = 65535) -> Image.Image:
+    def choose_white_level(self, white_level: int = MAX_WHITE) -> int:
+        """Return the sample value that becomes white: `white_level`, or the file's own if that is 65535.
+
+        Args:
+            white_level: of the model file, in [1, 65535]; 65535 states nothing.
+        """
+        return white_level if white_level != MAX_WHITE else self.white_level or MAX_WHITE
+
+    def unused_bits(self, white_level: int = MAX_WHITE) -> str:
+        """Return a sentence if a 16-bit image uses less than a quarter of its range, else "".
+
+        Such an image usually has samples of 10, 12 or 14 bits, and looks nearly black if 65535 is white.
+
+        Args:
+            white_level: of the model file; see `choose_white_level`.
+        """
+        if self.header is not None and self.header.bits == 16 and not self.is_16bit:
+            brightest = int(self.pixels.max())
+            if 0 < brightest * 4 < 255:
+                return f"its channels have 16 bits, and the brightest uses {brightest / 255:.0%} of the range"
+            return ""
+        white = self.choose_white_level(white_level)
+        brightest = int(self.pixels.max()) if self.is_16bit else 0
+        if not 0 < brightest * 4 < white:
+            return ""
+        likely = max((1 << brightest.bit_length()) - 1, 255)
+        return (
+            f"the brightest of its 16-bit samples is {brightest:,}, and white is {white:,}; "
+            f"if it has {likely.bit_length()} bits, white is {likely}"
+        )
+
+    def to_pil(self, white_level: int = MAX_WHITE) -> Image.Image:
         """Return the image as an 8-bit RGB PIL image for display.
 
         Args:
             white_level: the value of a 16-bit image that becomes white, in [1, 65535]; larger values become
-                white too. It has no effect on an RGB image.
+                white too. It has no effect on an RGB image. 65535 leaves it to `choose_white_level`.
         """
         if not self.is_16bit:
             return Image.fromarray(self.pixels)
-        gray = np.clip(self.pixels.astype(np.float32) * np.float32(255 / white_level) + 0.5, 0, 255)
+        white = self.choose_white_level(white_level)
+        gray = np.clip(self.pixels.astype(np.float32) * np.float32(255 / white) + 0.5, 0, 255)
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from blemish.imaging import LIMITS, Limits
@@ -17,7 +18,7 @@ from blemish.inference.inputs import ImageInput, InputKind
 from blemish.inference.predictor import Predictor
 from blemish.inference.results import PredictionResult, PreparedInput, Timing
 from blemish.inference.tiles import Tiling
-from blemish.model_file import ModelFile, read_model_file
+from blemish.model_file import ModelFile, read_model_file, with_white_level
 
 __all__ = [
     "BACKENDS",
@@ -45,6 +46,7 @@ def load(
     threads: int | None = None,
     spinning: bool = False,
     limits: Limits = LIMITS,
+    white_level: int | None = None,
 ) -> Predictor:
     """Return a predictor for a model file.
 
@@ -56,6 +58,8 @@ def load(
         threads: for the network. Default: every core that this process may use.
         spinning: whether waiting threads of ONNX Runtime keep their cores busy; see its backend.
         limits: largest size of an image, in pixels and in bytes.
+        white_level: the sample value of white in 16-bit images. Default: the model file's, or, if that is
+            65535, what the image states.
 
     Raises:
         BadModelFile: not a model file, damaged, or not supported by the backend.
@@ -68,5 +72,7 @@ def load(
 
         path = local_file(path)
     model_file = path if isinstance(path, ModelFile) else read_model_file(path)
+    if white_level is not None:
+        model_file = replace(model_file, contract=with_white_level(model_file.contract, white_level))
     opened = open_backend(model_file, backend=backend, device=device, threads=threads, spinning=spinning)
     return Predictor(opened, model_file, limits=limits)

@@ -121,7 +121,7 @@ class ImageInput:
             frame_index=self.frame_index,
             time_seconds=self.time_seconds,
             region_xyxy=region_xyxy,
-            content=LoadedImage(image.pixels[top:bottom, left:right]),
+            content=LoadedImage(image.pixels[top:bottom, left:right], white_level=image.white_level),
         )
 
     def read(self, limits: Limits = LIMITS) -> LoadedImage:

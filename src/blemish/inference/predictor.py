@@ -257,7 +257,8 @@ class Predictor:
         for spec in self.contract.inputs:
             feeds[spec.name], placement = prepare(image, spec)
             placements.append(placement)
-        return PreparedInput(feeds, placements[0], image.path)
+        warning = image.unused_bits(self.contract.inputs[0].white_level)
+        return PreparedInput(feeds, placements[0], image.path, warning)
 
     def predict_prepared(
         self, batch: Sequence[PreparedInput], detection_filter: DetectionFilter = NO_FILTER
@@ -344,7 +345,7 @@ class Predictor:
                 continue
             outcome, infer_seconds, decode_seconds = next(outcomes)
             timing = replace(one.timing, infer=infer_seconds, decode=decode_seconds)
-            yield self._result(one.input, outcome, timing, one.image)
+            yield self._result(one.input, outcome, timing, one.image, one.prepared.warning)
 
     def _result(
         self,
@@ -352,10 +353,11 @@ class Predictor:
         outcome: Prediction | BlemishError | None,
         timing: Timing,
         image: LoadedImage | None = None,
+        warning: str = "",
     ) -> PredictionResult:
         white_level = self.contract.inputs[0].white_level
         if isinstance(outcome, Prediction):
-            return PredictionResult(source, outcome, None, timing, image, white_level)
+            return PredictionResult(source, outcome, None, timing, image, white_level, warning)
         return PredictionResult(source, None, outcome, timing, None, white_level)
 
     def _infer_and_decode(
@@ -410,7 +412,8 @@ class Predictor:
                 yield self._result(source, error, Timing(read=time.perf_counter() - started))
                 continue
             timing = Timing(read=read - started, infer=time.perf_counter() - read)
-            yield self._result(source, prediction, timing, image if keep_images else None)
+            warning = image.unused_bits(self.contract.inputs[0].white_level)
+            yield self._result(source, prediction, timing, image if keep_images else None, warning)
 
     def _predict_tiled(
         self,

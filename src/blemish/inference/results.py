@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+MAX_PLOT_SIDE = 60_000  # Pillow writes JPEG files of at most 65,500 pixels per side
 MAX_PLOT_PIXELS = 25_000_000  # larger images are drawn reduced: the details are not visible anyway
 
 
@@ -52,11 +53,13 @@ class PreparedInput:
         feeds: by input name, (c, h, w) float32.
         placement: the image's position in the first input.
         path: the file, or None.
+        warning: why the network may not see what the image shows, or "".
     """
 
     feeds: dict[str, NDArray[np.float32]]
     placement: Placement
     path: Path | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class PredictionResult:
         timing: seconds of each stage that was reached.
         image: the pixels, if the stream was asked to keep them.
         white_level: what is white in a 16-bit image, for drawing.
+        warning: why the network may not see what the image shows, or "".
     """
 
     input: ImageInput
@@ -78,6 +82,7 @@ class PredictionResult:
     timing: Timing
     image: LoadedImage | None = None
     white_level: int = 65535
+    warning: str = ""
 
     def plot(self, *, min_score: float | None = None) -> Image.Image:
         """Return the image with its prediction drawn on it, RGB, reduced if it is very large.
@@ -92,5 +97,5 @@ class PredictionResult:
 
         if self.prediction is None or self.image is None:
             raise BadInput(f"{self.input}: no pixels to draw on. Use keep_images=True.", reason="no-pixels")
-        image = reduce_image(self.image, MAX_PLOT_PIXELS).to_pil(self.white_level)
+        image = reduce_image(self.image, MAX_PLOT_PIXELS, MAX_PLOT_SIDE).to_pil(self.white_level)
         return draw(self.prediction.filter_scores(min_score), image)

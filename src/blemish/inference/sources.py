@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from blemish.errors import BadInput
-from blemish.imaging import IMAGE_SUFFIXES, LIMITS, Limits
+from blemish.imaging import IMAGE_SUFFIXES, LIMITS, Limits, PassedOver
 from blemish.inference.inputs import ImageInput, is_url
 
 STDIN = "-"
@@ -24,6 +24,7 @@ def find_inputs(
     *,
     limits: Limits = LIMITS,
     frame_step: int = 1,
+    passed_over: PassedOver | None = None,
 ) -> Iterator[ImageInput]:
     """Yield the inputs that sources name: an input per image, and per frame of a video.
 
@@ -32,6 +33,7 @@ def find_inputs(
         stdin: see `find_paths`.
         limits: largest size of a video frame.
         frame_step: of videos, yield every n-th frame.
+        passed_over: see `find_paths`.
 
     Returns:
         Inputs, lazily, in the order of `find_paths`.
@@ -40,16 +42,21 @@ def find_inputs(
         BadInput: see `find_paths`. Raised by the call itself, before the first input.
         MissingExtra: a video, and PyAV is not installed. Raised when the video is reached.
     """
-    return _expand_videos(find_paths(sources, stdin), limits, frame_step)
+    return _expand_videos(find_paths(sources, stdin, passed_over), limits, frame_step)
 
 
-def find_paths(sources: Sequence[str | Path], stdin: Iterable[str] | None = None) -> Iterator[Path]:
+def find_paths(
+    sources: Sequence[str | Path],
+    stdin: Iterable[str] | None = None,
+    passed_over: PassedOver | None = None,
+) -> Iterator[Path]:
     """Yield the files that sources name, in the order of the sources; folders and patterns in natural order.
 
     Args:
         sources: files of any suffix; folders, searched recursively for suffixes of images; glob patterns
             such as `photos/*.jpg` and `**/*.png` (for shells that do not expand them); `-` for `stdin`.
         stdin: one path per line, read as the paths are consumed.
+        passed_over: receives the images in unsupported formats, such as HEIC, that folders contain.
 
     Returns:
         Paths, lazily; those from `stdin` are not checked here.
@@ -63,13 +70,15 @@ def find_paths(sources: Sequence[str | Path], stdin: Iterable[str] | None = None
             "sources: expected a file, a folder, a pattern, or - for standard input, got none",
             reason="no-images",
         )
-    parts = [_paths_of(str(source), stdin) for source in sources]
+    passed_over = PassedOver() if passed_over is None else passed_over
+    parts = [_paths_of(str(source), stdin, passed_over) for source in sources]
     paths = itertools.chain.from_iterable(parts)
     first = next(paths, None)
     if first is None:
         names = ", ".join(str(s) for s in sources)
         raise BadInput(
-            f"{names}: no images found. Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}.",
+            f"{names}: no images found. "
+            + (passed_over.sentence() or f"Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}."),
             reason="no-images",
         )
     return itertools.chain([first], paths)
@@ -101,7 +110,7 @@ def _expand_videos(paths: Iterable[Path], limits: Limits, frame_step: int) -> It
             yield ImageInput.of(path)
 
 
-def _paths_of(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
+def _paths_of(source: str, stdin: Iterable[str] | None, passed_over: PassedOver) -> Iterator[Path]:
     """Return the paths that one source names."""
     if source == STDIN:
         if stdin is None:
@@ -109,7 +118,7 @@ def _paths_of(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
         return (Path(line) for line in (raw.rstrip("\r\n") for raw in stdin) if line.strip())
     path = Path(source).expanduser()
     if path.is_dir():
-        return _images_below(path)
+        return _images_below(path, passed_over)
     if path.exists():
         return iter([path])
     if is_url(source):
@@ -123,7 +132,7 @@ def _paths_of(source: str, stdin: Iterable[str] | None) -> Iterator[Path]:
     raise BadInput(f"{source}: no such file or folder", reason="not-found")
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
+def _images_below(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
     """Yield the images below a folder, folder by folder, without hidden ones; links are not followed."""
 
     def refuse(error: OSError) -> None:
@@ -132,9 +141,13 @@ def _images_below(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
         for name in sorted(files, key=natural_key):
-            is_skipped = name.startswith(".") or _is_drawn(name)
-            if not is_skipped and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(place, name)
+            if name.startswith(".") or _is_drawn(name):
+                continue
+            path = Path(place, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path
+            else:
+                passed_over.add(path)
 
 
 def _is_drawn(name: str) -> bool:

@@ -16,6 +16,7 @@ from blemish.errors import BadImage, BadInput, ImageTooLarge, ImageTruncated, Mi
 from blemish.imaging import LIMITS, Limits, LoadedImage
 from blemish.inference.inputs import ImageInput
 
+EXACT = 1e-3  # of an entry of a display matrix that is zero
 TIME_BASE = Fraction(1, 1000)  # seconds; the time unit of videos that are written
 
 
@@ -79,10 +80,34 @@ def _check_size(frame: Any, path: Path, limits: Limits) -> None:
 
 
 def _upright_image(frame: Any, path: Path) -> LoadedImage:
+    """Return a frame as a player shows it: rotated and mirrored by the display matrix of its track.
+
+    Raises:
+        BadImage: the matrix is not a combination of quarter turns and reflections.
+
+    Source:
+        ISO/IEC 14496-12, 6.2.2: (x, y) of a frame is shown at (a x + c y, b x + d y).
+    """
     array = frame.to_ndarray(format="rgb24")
-    # The display matrix contains the orientation of the camera: degrees counterclockwise.
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    return LoadedImage(np.rot90(array, turns), path)
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return LoadedImage(array, path)
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5] / 65536
+    is_straight, is_turned = abs(b) < EXACT and abs(c) < EXACT, abs(a) < EXACT and abs(d) < EXACT
+    if is_straight == is_turned or not (a * d or b * c):
+        raise BadImage(
+            path,
+            f"its display matrix {a:g} {b:g} {c:g} {d:g} is not made of quarter turns and reflections",
+            reason="display-matrix",
+            remedy="encode it again with the rotation applied",
+        )
+    if is_turned:
+        array, a, d = array.swapaxes(0, 1), c, b
+    if a < 0:
+        array = array[:, ::-1]
+    if d < 0:
+        array = array[::-1]
+    return LoadedImage(array, path)
 
 
 class VideoWriter:

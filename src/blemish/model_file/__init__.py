@@ -15,6 +15,7 @@ from blemish.model_file.contract import (
     Licenses,
     OutputSpec,
     ParityCertificate,
+    with_white_level,
 )
 from blemish.model_file.fingerprints import Fingerprints
 from blemish.model_file.read_write import (
@@ -45,6 +46,7 @@ __all__ = [
     "graph_digest",
     "read_graph",
     "read_model_file",
+    "with_white_level",
     "write_atomically",
     "write_model_file",
 ]

@@ -216,3 +216,15 @@ class Contract(ContractModel):
     def threshold_array(self) -> np.ndarray:
         """Return the (L,) float64 thresholds in the order of the labels; default: 0.5."""
         return np.array([self.thresholds.get(x.name, DEFAULT_THRESHOLD) for x in self.labels], np.float64)
+
+
+def with_white_level(contract: Contract, white_level: int) -> Contract:
+    """Return the contract with another white level of its inputs.
+
+    Raises:
+        BadInput: the level is not in [1, 65535].
+    """
+    if not 1 <= white_level <= 65535:
+        raise BadInput(f"white level: expected 1 to 65535, got {white_level}", reason="white-level")
+    inputs = tuple(spec.model_copy(update={"white_level": white_level}) for spec in contract.inputs)
+    return contract.model_copy(update={"inputs": inputs})

@@ -54,7 +54,7 @@ def resize(
 
     Returns:
         (H, W, C) contiguous: uint8 for 8-bit images, float32 in [0, 1] for 16-bit ones, in which
-        `spec.white_level` became 1; and the image's placement in it.
+        `spec.white_level` (or, if that is 65535, the level that the file states) became 1; and the image's placement in it.
 
     Raises:
         BadInput: the crop is empty or leaves the image.
@@ -68,7 +68,7 @@ def resize(
     pixels = np.asarray(resized)
     if source.mode == "F":
         # Bicubic and Lanczos overshoot at edges, and an image may be brighter than the white level.
-        pixels = np.clip(pixels * np.float32(1 / spec.white_level), 0, 1)
+        pixels = np.clip(pixels * np.float32(1 / image.choose_white_level(spec.white_level)), 0, 1)
     pixels = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], spec.channels))
     if pixels.shape[:2] != spec.size_hw:
         pixels = _pad(pixels, plan, spec)

@@ -203,6 +203,7 @@ class InferenceService:
             **fields,
             "min_score_available": available,
             "min_score": min_score,
+            "warnings": [image.inputs.warning] if image.inputs.warning else [],
             "links": self._serialize_links(tokens),
             "heatmap": None if heatmap is None else _serialize_heatmap(heatmap, model.name, tokens),
             "heatmap_unavailable": unavailable,
@@ -241,7 +242,10 @@ class InferenceService:
             kinds += ("heatmap", "heatmap_overlay")
         drawn = prediction.filter_scores(request.min_score)
         values = None if heatmap is None else heatmap.values
-        return self.links.add(LinkedResult(request.image, drawn, values, request.colormap), kinds)
+        white_level = request.model.loaded.contract.inputs[0].white_level
+        return self.links.add(
+            LinkedResult(request.image, drawn, values, request.colormap, white_level), kinds
+        )
 
     def _serialize_links(self, tokens: Mapping[ArtifactKind, str]) -> dict[str, Any] | None:
         if not tokens:

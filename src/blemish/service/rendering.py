@@ -27,7 +27,7 @@ def render(result: LinkedResult, kind: ArtifactKind, settings: Settings) -> tupl
     if kind == "heatmap":
         return _encode_png(_full_size_heatmap(result)), "image/png"
     # A new image from the pixels alone: EXIF, which contains the location, is left behind.
-    upright = open_upload(result.image, settings).to_pil().convert("RGB")
+    upright = open_upload(result.image, settings).to_pil(result.white_level).convert("RGB")
     if kind == "image":
         with io.BytesIO() as buffer:
             Image.fromarray(np.asarray(upright)).save(buffer, "JPEG", quality=90)

@@ -32,6 +32,7 @@ class LinkedResult:
         prediction: the prediction that the overlay shows.
         heatmap: (h, w) uint8 over the whole image, perhaps at a lower resolution; None if none was made.
         colormap: the colors of the heatmap's overlay.
+        white_level: the sample value that becomes white in a 16-bit image.
         expires: time of the store's clock at which the links stop working, seconds.
         size_bytes: approximate memory.
         tokens: the tokens of its links.
@@ -41,6 +42,7 @@ class LinkedResult:
     prediction: Prediction
     heatmap: NDArray[np.uint8] | None = None
     colormap: Colormap = "viridis"
+    white_level: int = 65535
     expires: float = 0.0
     size_bytes: int = 0
     tokens: list[str] = field(default_factory=list)

@@ -40,6 +40,7 @@ class Settings:
         retention_hours: time after which stored images and answers are deleted; required with `store_dir`.
         cors_origins: origins whose pages may call the service from a browser; default: none.
         frame_ancestors: origins that may show the page in a frame; default: none.
+        white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
@@ -62,6 +63,7 @@ class Settings:
     retention_hours: float | None = None
     cors_origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
+    white_level: int | None = None
     decoding_threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -118,14 +118,14 @@ class ResizedImageCache(FileImageSource):
         if arrays is not None:
             pixels, numbers = arrays
             size_hw = (int(numbers[0]), int(numbers[1]))
-            image = LoadedImage(pixels, sample.path)
+            image = LoadedImage(pixels, sample.path, white_level=int(numbers[2]) or None)
         else:
             image = self.image(sample)
             size_hw = image.size_hw
             smaller = resize_shorter_side(image, self.side)
             if image.pixels.size >= MIN_REDUCTION * smaller.pixels.size:
                 image = smaller
-                self._write(path, image.pixels, np.array(size_hw, np.float64))
+                self._write(path, image.pixels, np.array([*size_hw, image.white_level or 0], np.float64))
         self._copy = sample.id, image, size_hw
         return image, size_hw
 
@@ -136,7 +136,7 @@ class ResizedImageCache(FileImageSource):
             stat = sample.path.stat()
         except OSError:
             return None  # opening the image raises the error
-        name = f"{sample.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{purpose}"
+        name = f"{sample.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{purpose}|white"
         return self.folder / (hashlib.sha256(os.fsencode(name)).hexdigest()[:40] + _SUFFIX)
 
     def _read(self, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:

@@ -152,3 +152,33 @@ def test_annotations_without_image(plant):
     found = check(planted.root)
     assert set(found.counts) == {"label-without-image"}
     assert "annotation 999" in found.findings[0].origin
+
+
+def test_images_unused_bits(plant):
+    planted = plant("csv")
+    narrow = planted.replace(lambda i: Image.fromarray(np.asarray(i.convert("L")).astype(np.uint16) * 16))
+    found = check(planted.root)
+    assert [(f.code, f.path) for f in found] == [("unused-bits", narrow), ("sixteen-bit", narrow)]
+    assert "white is 4095" in found.findings[0].message
+
+
+def test_images_passed_over_are_counted_and_named(plant):
+    planted = plant("csv")
+    for name in ("b.HEIC", "a.heic", "c.avif", "sub/d.dng", "e.txt"):
+        (planted.root / name).parent.mkdir(exist_ok=True)
+        (planted.root / name).write_bytes(b"unread")
+    found = check(planted.root).of("passed-over-image")
+    messages = sorted(f.message for f in found)
+    assert messages == [
+        "1 AVIF file is not read: c.avif",
+        "1 DNG file is not read: d.dng",
+        "2 HEIC files are not read: a.heic, b.HEIC",
+    ]
+
+
+def test_images_are_checked_in_a_folder_without_labels(tmp_path):
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    (tmp_path / "c.heic").write_bytes(b"unread")
+    found = check(tmp_path)
+    assert {"unreadable-set", "unused-bits", "empty-file", "passed-over-image"} <= set(found.counts)

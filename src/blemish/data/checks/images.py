@@ -9,19 +9,14 @@ from pathlib import Path
 from blemish.data.check_context import CheckContext
 from blemish.data.checks import register
 from blemish.data.findings import Finding, Severity
-from blemish.data.image_index import ImageIndex
+from blemish.data.image_hashes import map_in_parallel
+from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.jpeg_integrity import find_jpeg_damage
 from blemish.errors import BadImage, ImageTruncated
-from blemish.imaging import Header
+from blemish.imaging import SUFFIXES, Header, PassedOver, open_image
 from blemish.structures import Dataset, Sample
 
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-}
+MAX_NAMES = 5  # of passed-over files that a finding names
 MIN_SIDE_PIXELS = 10
 COPY_AGAIN = "copy or download it again"
 PAINTED_MASK_FOLDERS = ("SegmentationObject", "SegmentationClass")  # of VOC
@@ -146,6 +141,52 @@ def check_sixteen_bit(dataset: Dataset, context: CheckContext) -> Iterator[Findi
         if header.bits == 16:
             remedy = "set white_level in the recipe if its brightest value is not 65535"
             yield _note("sixteen-bit", "it has 16 bits per channel", sample.path, remedy)
+
+
+@register("images.unused-bits", codes=("unused-bits",))
+def check_unused_bits(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """16-bit images whose samples use less than a quarter of the range, such as 12 bits in 16."""
+    if not context.decode:
+        return
+    wide = {path for sample in context.decodable_samples if (path := sample.path) is not None}
+    paths = [s.path for s, header in _headers(context) if header.bits == 16 and s.path in wide]
+
+    def unused(path: Path) -> tuple[str, bool]:
+        try:
+            image = open_image(path, context.limits)
+        except BadImage:  # a finding of another check
+            return "", False
+        return image.unused_bits(), image.is_16bit
+
+    unique = list(dict.fromkeys(paths))
+    for path, (sentence, is_gray) in zip(unique, map_in_parallel(unused, unique), strict=True):
+        if sentence:
+            remedy = (
+                "set data.white_level in the recipe, and --white-level for model files that were trained "
+                "without it"
+                if is_gray
+                else "scale its samples to the full range of 16 bits, or save it with 8"
+            )
+            yield Finding("unused-bits", Severity.WARNING, sentence, path, remedy=remedy)
+
+
+@register("images.passed-over", codes=("passed-over-image",))
+def check_passed_over(dataset: Dataset, context: CheckContext) -> Iterator[Finding]:
+    """Images in unsupported formats, such as HEIC, that are not read."""
+    folder = context.image_folder or dataset.root
+    found = PassedOver()
+    for prefix, entry in files_below(folder) if folder.is_dir() else ():
+        found.add(Path(folder, prefix, entry.name))
+    for kind, paths in found.paths.items():
+        names = ", ".join(sorted(p.name for p in paths)[:MAX_NAMES])
+        yield Finding(
+            "passed-over-image",
+            Severity.WARNING,
+            f"{len(paths)} {kind} file{'s are' if len(paths) > 1 else ' is'} not read: {names}"
+            + (", ..." if len(paths) > MAX_NAMES else ""),
+            folder,
+            remedy="save them as JPEG or PNG" if len(paths) > 1 else "save it as JPEG or PNG",
+        )
 
 
 @register("images.cmyk", codes=("cmyk",))
