@@ -74,7 +74,8 @@ def register_loss(name: str, *, tasks: Iterable[str] = ()) -> Callable[[Builder]
 
     The loss that it returns takes the network's outputs and the target and returns a tensor of shape (): for
     labels, (b, L) logits and (b, L) float32 shares of each label in [0, 1]; for one box, (b, 4) boxes xywh
-    twice. A loss that keeps tensors is a `torch.nn.Module` with buffers, so that they move to the GPU.
+    twice. A loss that keeps tensors is a `torch.nn.Module` with buffers, so that they move to the GPU. With
+    several devices it is pickled to other processes, as a function of a module or an object can be.
 
     Args:
         name: what a recipe calls the loss.
