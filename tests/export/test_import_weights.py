@@ -168,7 +168,7 @@ def test_load_in_subprocess_returns_the_same_tensors(network, tmp_path):
 
 @pytest.mark.slow
 def test_damagelens_fusion_checkpoint(tmp_path):
-    """Half precision under DamageLens' names, from file to file; test_image_level_systems tests the names."""
+    """Half floats under DamageLens' names become a model file."""
     torch.manual_seed(0)
     network = create("fusion", task="classification", label_count=3).eval()
     state = {}

@@ -14,10 +14,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from blemish.errors import BadModelFile
-from blemish.model_file import format_1
 from blemish.model_file.atomic_write import write_atomically as write_atomically
 from blemish.model_file.contract import FORMAT_VERSION, Contract
 from blemish.model_file.fingerprints import Fingerprints
+from blemish.model_file.format_1 import upgrade
 from blemish.model_file.protobuf import METADATA_FIELD, encode_entry, read_entry, read_top_level
 
 CONTRACT_KEY = "blemish"
@@ -145,7 +145,7 @@ def _parse_contract(text: str, path: Path) -> Contract:
             reason="later-format",
         )
     try:
-        return Contract.model_validate(format_1.upgrade(raw) if version == 1 else raw)
+        return Contract.model_validate(upgrade(raw) if version == 1 else raw)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(x) for x in first["loc"])
