@@ -170,7 +170,7 @@ def run_evaluator(name, images, per_ground_truth, masks):
     ground_truths, detections = scene(images, per_ground_truth)
     if name == "blemish":
         from blemish.metrics.average_precision import accumulate
-        from blemish.metrics.coco_matching import match_detections
+        from blemish.metrics.coco_matches import match_detections
 
         sides = as_objects(detections, images, masks), as_objects(ground_truths, images, masks)
         start = time.perf_counter(), time.process_time()

@@ -14,7 +14,7 @@ from blemish.evaluation.html_report import render
 from blemish.evaluation.matched_objects import compare_objects
 from blemish.evaluation.sample_report import compare_sample
 from blemish.metrics.average_precision import COCO_METRICS
-from blemish.metrics.coco_matching import TRUE_POSITIVE, match_detections
+from blemish.metrics.coco_matches import TRUE_POSITIVE, match_detections
 from blemish.metrics.thresholds import choose_object_thresholds
 from blemish.structures import GroundTruth, Labels, Prediction, Task
 from blemish.testing import raises

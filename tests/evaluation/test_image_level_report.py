@@ -8,7 +8,7 @@ from blemish.evaluation import score_predictions
 from blemish.evaluation.html_report import render
 from blemish.evaluation.image_level_report import thin_curve
 from blemish.metrics import METRICS, MetricSpec, register_metric
-from blemish.metrics.ranking import precision_recall_curve
+from blemish.metrics.rank_metrics import precision_recall_curve
 from blemish.structures import GroundTruth, Labels, Prediction, Task
 from blemish.testing import raises
 

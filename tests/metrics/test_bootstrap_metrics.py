@@ -18,7 +18,7 @@ from blemish.metrics.bootstrap_metrics import (
     label_metrics,
 )
 from blemish.metrics.classification import mean_of_defined
-from blemish.metrics.coco_matching import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
+from blemish.metrics.coco_matches import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
 from blemish.metrics.tide import object_confusion
 
 

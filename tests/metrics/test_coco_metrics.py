@@ -16,7 +16,7 @@ from scenes import objects, pycocotools_eval, random_scene, row, scene
 
 from blemish.geometry import rle_from_text
 from blemish.metrics.average_precision import COCO_METRICS, accumulate
-from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, match_detections
+from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, match_detections
 
 NAMES = list(COCO_METRICS)
 

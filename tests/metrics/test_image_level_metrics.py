@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from blemish.metrics import calibration, classification, ranking
+from blemish.metrics import calibration, classification, rank_metrics
 from blemish.testing import raises
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -103,7 +103,7 @@ def test_ranking_equals_scikit_learn(rng, levels):
         scores = np.round(scores * levels) / levels
     ground_truth = rng.random(150) < 0.3
     weights = rng.integers(0, 4, (150, 5)).astype(float)
-    ap, roc = ranking.Ranking.of(scores, ground_truth).ap_and_auroc(weights)
+    ap, roc = rank_metrics.Ranking.of(scores, ground_truth).ap_and_auroc(weights)
     for column in range(5):
         w = weights[:, column]
         expected = reference.average_precision_score(ground_truth, scores, sample_weight=w)
@@ -112,23 +112,23 @@ def test_ranking_equals_scikit_learn(rng, levels):
             roc[column], reference.roc_auc_score(ground_truth, scores, sample_weight=w), **EXACT
         )
     np.testing.assert_allclose(
-        ranking.average_precision(scores, ground_truth),
+        rank_metrics.average_precision(scores, ground_truth),
         reference.average_precision_score(ground_truth, scores),
         **EXACT,
     )
     np.testing.assert_allclose(
-        ranking.auroc(scores, ground_truth), reference.roc_auc_score(ground_truth, scores), **EXACT
+        rank_metrics.auroc(scores, ground_truth), reference.roc_auc_score(ground_truth, scores), **EXACT
     )
 
 
 def test_precision_recall_curve_and_roc_curve_equal_scikit_learn(rng):
     scores, ground_truth = np.round(rng.random(80), 1), rng.random(80) < 0.4
-    curve = ranking.precision_recall_curve(scores, ground_truth)
+    curve = rank_metrics.precision_recall_curve(scores, ground_truth)
     precision, recall, thresholds = reference.precision_recall_curve(ground_truth, scores)
     np.testing.assert_allclose(curve.y, precision[:-1][::-1], **EXACT)
     np.testing.assert_allclose(curve.x, recall[:-1][::-1], **EXACT)
     np.testing.assert_array_equal(curve.thresholds, thresholds[::-1])
-    curve = ranking.roc_curve(scores, ground_truth)
+    curve = rank_metrics.roc_curve(scores, ground_truth)
     x, y, thresholds = reference.roc_curve(ground_truth, scores, drop_intermediate=False)
     np.testing.assert_allclose(curve.x, x[1:], **EXACT)
     np.testing.assert_allclose(curve.y, y[1:], **EXACT)
@@ -137,19 +137,19 @@ def test_precision_recall_curve_and_roc_curve_equal_scikit_learn(rng):
 
 def test_ranking_without_positives_or_negatives():
     scores = np.array([0.1, 0.5])
-    assert np.isnan(ranking.average_precision(scores, np.array([False, False])))
-    assert ranking.average_precision(scores, np.array([True, True])) == 1
-    assert np.isnan(ranking.auroc(scores, np.array([True, True])))
-    assert np.isnan(ranking.auroc(scores[:0], np.zeros(0, bool)))
-    assert len(ranking.roc_curve(scores, np.array([True, True])).x) == 0
-    assert len(ranking.precision_recall_curve(scores, np.array([False, False])).x) == 0
+    assert np.isnan(rank_metrics.average_precision(scores, np.array([False, False])))
+    assert rank_metrics.average_precision(scores, np.array([True, True])) == 1
+    assert np.isnan(rank_metrics.auroc(scores, np.array([True, True])))
+    assert np.isnan(rank_metrics.auroc(scores[:0], np.zeros(0, bool)))
+    assert len(rank_metrics.roc_curve(scores, np.array([True, True])).x) == 0
+    assert len(rank_metrics.precision_recall_curve(scores, np.array([False, False])).x) == 0
     # Without positives in a resample the metric is NaN; in the other resample it is defined.
-    ap, _ = ranking.Ranking.of(scores, np.array([False, True])).ap_and_auroc(
+    ap, _ = rank_metrics.Ranking.of(scores, np.array([False, True])).ap_and_auroc(
         np.array([[1.0, 1.0], [0.0, 1.0]])
     )
     assert np.isnan(ap[0]) and ap[1] == 1
     with raises("bad-input.not-finite", "score 1", "nan"):
-        ranking.auroc(np.array([0.1, np.nan]), np.array([True, False]))
+        rank_metrics.auroc(np.array([0.1, np.nan]), np.array([True, False]))
 
 
 def test_log_losses_and_brier_scores_equal_scikit_learn(rng):

@@ -13,9 +13,9 @@ from scenes import row, scene
 
 from blemish.metrics.calibration import log_losses
 from blemish.metrics.classification import count_outcomes, weighted_mean
-from blemish.metrics.coco_matching import match_detections
+from blemish.metrics.coco_matches import match_detections
 from blemish.metrics.intervals import bootstrap, percentile_interval, resample
-from blemish.metrics.ranking import Ranking
+from blemish.metrics.rank_metrics import Ranking
 from blemish.metrics.thresholds import choose_object_thresholds, choose_threshold, choose_thresholds
 from blemish.testing import raises
 

@@ -13,7 +13,7 @@ from blemish.metrics.average_precision import accumulate
 from blemish.metrics.bootstrap_metrics import (
     count_at_thresholds,
 )
-from blemish.metrics.coco_matching import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
+from blemish.metrics.coco_matches import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
 from blemish.metrics.tide import ERROR_TYPES, object_confusion, tide_breakdown
 
 

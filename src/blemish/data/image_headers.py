@@ -249,5 +249,9 @@ def _read_png(stream: BinaryIO, size: int) -> tuple[Header | None, FileFault]:
                 header = Header("PNG", mode, (height, width), (height, width), 1, bits, 1)
         elif kind == b"IEND":
             return None if unusual else header, "" if position == size else "trailing"
-        elif (kind == b"sBIT" and header is not None and header.bits == 16) or kind in SLOW_PNG_CHUNKS or (kind in TEXT_CHUNKS and first.startswith(ORIENTATION_TEXTS)):
+        elif (
+            (kind == b"sBIT" and header is not None and header.bits == 16)
+            or kind in SLOW_PNG_CHUNKS
+            or (kind in TEXT_CHUNKS and first.startswith(ORIENTATION_TEXTS))
+        ):
             unusual = True

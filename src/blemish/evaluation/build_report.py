@@ -8,7 +8,7 @@ from typing import Any
 
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.eval_input import EvalInput
-from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.label_match import match_labels
 from blemish.evaluation.report import MetricValue, Report, ReportWarning
 from blemish.metrics.custom_metrics import compute_custom_metrics, resampled_statistic
 from blemish.metrics.intervals import RESAMPLES

@@ -14,7 +14,7 @@ from blemish.data.coordinates import RECTANGLE
 from blemish.data.polygon_masks import PolygonMask
 from blemish.errors import BadInput, WrongTask
 from blemish.evaluation.evaluator import choose_split, evaluate, open_for, predict_paths
-from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.label_match import match_labels
 from blemish.evaluation.metric_names import format_value, metric_display_name
 from blemish.evaluation.report import SCHEMA_VERSION, MetricValue, Report
 from blemish.imaging import LIMITS, Limits

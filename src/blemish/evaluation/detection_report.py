@@ -17,9 +17,9 @@ from blemish.evaluation.report import ConfusionTable, ErrorCost, ErrorExample, L
 from blemish.metrics.average_precision import COCO_METRICS, accumulate
 from blemish.metrics.bootstrap_metrics import count_at_thresholds, image_presence, label_metrics
 from blemish.metrics.classification import count_outcomes, mean_of_defined
-from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
+from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.object_arrays import ObjectArrays
-from blemish.metrics.ranking import Curve
+from blemish.metrics.rank_metrics import Curve
 from blemish.metrics.tide import ERROR_TYPES, ObjectConfusion, object_confusion, tide_breakdown
 from blemish.metrics.voc_average_precision import VocMatches
 from blemish.structures import Labels

@@ -14,7 +14,7 @@ from blemish.data.image_index import files_below
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.evaluation.build_report import score_predictions
-from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.label_match import match_labels
 from blemish.evaluation.report import Report, ReportWarning
 from blemish.evaluation.train_overlap import TrainOverlap, find_train_overlap, split_as_in_training
 from blemish.imaging import PassedOver

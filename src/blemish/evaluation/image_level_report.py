@@ -12,7 +12,7 @@ from blemish.evaluation.eval_input import EvalInput, Statistic
 from blemish.evaluation.report import ConfusionTable, ErrorExample, LabelRow, Report
 from blemish.metrics import calibration, classification
 from blemish.metrics.classification import mean_of_defined
-from blemish.metrics.ranking import Curve, Ranking, precision_recall_curve, roc_curve
+from blemish.metrics.rank_metrics import Curve, Ranking, precision_recall_curve, roc_curve
 from blemish.structures import Labels
 
 MAX_ERRORS = 48

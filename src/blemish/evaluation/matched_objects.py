@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from blemish.metrics.coco_matching import FALSE_POSITIVE, TRUE_POSITIVE, Matches, match_detections
+from blemish.metrics.coco_matches import FALSE_POSITIVE, TRUE_POSITIVE, Matches, match_detections
 from blemish.metrics.iou import overlapping_pairs
 from blemish.metrics.object_arrays import ObjectArrays
 from blemish.structures import GroundTruth, Prediction

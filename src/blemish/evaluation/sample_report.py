@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blemish.errors import BadInput, UnknownName
-from blemish.evaluation.label_mapping import match_labels
+from blemish.evaluation.label_match import match_labels
 from blemish.structures import Dataset, GroundTruth, Prediction, Sample
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray
-from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
+from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 DETECTION_LIMITS = (1, 10, 100)

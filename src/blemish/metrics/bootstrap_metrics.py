@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blemish.arrays import FloatArray
 from blemish.metrics.average_precision import COCO_METRICS, RECALLS
 from blemish.metrics.classification import OutcomeCounts, ones_if_none
-from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
+from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
 
 Array = NDArray[Any]
 CHUNK_CELLS = 4_000_000

@@ -38,10 +38,10 @@ from blemish.structures import GroundTruth, Prediction, Task
 Direction = Literal["max", "min"]
 MetricFunction = Callable[[Sequence[GroundTruth], Sequence[Prediction]], float]
 
-IMAGE_LEVEL = (Task.CLASSIFICATION, Task.MULTILABEL)
-ONE_BOX = (Task.LOCALIZATION,)
-OBJECTS = (Task.DETECTION, Task.SEGMENTATION)
-MASKS = (Task.SEGMENTATION,)
+IMAGE_LEVEL = tuple(task for task in Task if task.is_image_level)
+ONE_BOX = tuple(task for task in Task if task.has_one_box)
+OBJECTS = tuple(task for task in Task if task.has_objects)
+MASKS = tuple(task for task in Task if task.has_masks)
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -182,14 +182,14 @@ _metric(
     "accuracy",
     "Accuracy",
     "the share of images whose label is predicted correctly",
-    (Task.CLASSIFICATION,),
+    tuple(task for task in IMAGE_LEVEL if task.has_one_label),
     **_SCORES,
 )
 _metric(
     "exact_match",
     "Exact match",
     "the share of images for which every label is decided correctly",
-    (Task.MULTILABEL,),
+    tuple(task for task in IMAGE_LEVEL if task.has_label_set),
     **_DECISIONS,
 )
 _metric(

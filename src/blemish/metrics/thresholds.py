@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.metrics.coco_matching import IGNORED, TRUE_POSITIVE, Matches
-from blemish.metrics.ranking import Ranking
+from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
+from blemish.metrics.rank_metrics import Ranking
 
 Array = NDArray[Any]
 DEFAULT_THRESHOLD = 0.5

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray, IntArray
 from blemish.metrics.average_precision import interpolated_precision
-from blemish.metrics.coco_matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, Matches
+from blemish.metrics.coco_matches import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.iou import overlapping_pairs
 
 MIN_IOU = 0.5

@@ -21,7 +21,7 @@ from blemish.service.inference_service import (
 )
 from blemish.service.middleware import get_request_id
 from blemish.service.problem_details import CATALOG, MEDIA_TYPE, Problem, internal_problem
-from blemish.service.rendering import render
+from blemish.service.result_images import render
 from blemish.service.serializers import SCHEMA_VERSION
 from blemish.service.served_model import ServedModel
 from blemish.service.uploads import MultipartForm, read_form

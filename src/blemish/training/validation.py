@@ -18,7 +18,7 @@ from blemish.metrics.classification import apply_thresholds, count_outcomes, exa
 from blemish.metrics.custom_metrics import compute_custom_metrics
 from blemish.metrics.localization import BoxErrors
 from blemish.metrics.metric_table import custom_metrics
-from blemish.metrics.ranking import Ranking
+from blemish.metrics.rank_metrics import Ranking
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement

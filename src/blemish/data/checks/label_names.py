@@ -12,7 +12,7 @@ from blemish.arrays import BoolArray
 from blemish.data.check_context import CheckContext
 from blemish.data.checks import register
 from blemish.data.findings import Finding, Severity
-from blemish.structures import Dataset, Task
+from blemish.structures import Dataset
 
 MIN_IMAGES_PER_LABEL = 10
 MIN_IMAGES_TO_EVALUATE = 5
@@ -153,7 +153,7 @@ def check_imbalance(dataset: Dataset, context: CheckContext) -> Iterator[Finding
 def _image_counts(dataset: Dataset, split: str | None = None) -> dict[str, int]:
     """Return the number of images of each label; nothing if images of the split, or labels, do not exist."""
     names = dataset.labels.names
-    if not names or dataset.task is Task.LOCALIZATION:
+    if not names or dataset.task.has_one_box:
         return {}
     presence: list[BoolArray] = [
         sample.ground_truth.presence_mask()

@@ -75,7 +75,7 @@ class CocoFormat:
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """Write `annotations/instances_SPLIT.json` and `images/SPLIT`, or `annotations.json` and `images`."""
-        require_task(dataset, "coco", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
+        require_task(dataset, "coco", *(t for t in Task if t.has_boxes))
         splits = split_folders(dataset)
         names = file_names(dataset, context)
         lose_extras(

@@ -98,7 +98,7 @@ class FoldersFormat:
 
     def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
         """Write one folder per label, in one folder per split if the data set has splits."""
-        require_task(dataset, "folders", Task.CLASSIFICATION)
+        require_task(dataset, "folders", *(t for t in Task if t.has_one_label))
         splits = split_folders(dataset)
         names = file_names(dataset, context)
         lose_extras(dataset, context)

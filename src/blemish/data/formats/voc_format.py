@@ -72,7 +72,7 @@ class VocFormat:
             )
         task = Task.DETECTION
         with_objects = [d for d in raw_annotations if len(d)]
-        if (mask_files or not with_objects) and context.task in (None, Task.SEGMENTATION):
+        if (mask_files or not with_objects) and (context.task is None or context.task.has_masks):
             all_have_masks = bool(mask_files) and all(d.path in mask_files for d in with_objects)
             if all_have_masks or (context.task is not None and context.task.has_masks):
                 task = Task.SEGMENTATION

@@ -32,7 +32,7 @@ def write_voc(dataset: Dataset, root: Path, context: WriteContext) -> None:
     Raises:
         WrongTask: the task has no boxes.
     """
-    require_task(dataset, "voc", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
+    require_task(dataset, "voc", *(t for t in Task if t.has_boxes))
     splits = split_folders(dataset)
     names = file_names(dataset, context)
     lose_extras(dataset, context, dict.fromkeys(("difficult", "truncated", "masks"), True))

@@ -32,7 +32,7 @@ def write_yolo(dataset: Dataset, root: Path, context: WriteContext) -> None:
         WrongTask: the task has no boxes.
         BadInput: the size of a labeled image is unknown.
     """
-    require_task(dataset, "yolo", Task.DETECTION, Task.SEGMENTATION, Task.LOCALIZATION)
+    require_task(dataset, "yolo", *(t for t in Task if t.has_boxes))
     splits = split_folders(dataset)
     names = file_names(dataset, context)
     lose_extras(dataset, context, {"masks": True})

@@ -61,7 +61,7 @@ def write_table(dataset: Dataset, root: Path, context: WriteContext) -> None:
     Raises:
         BadInput: a label contains a character that separates labels.
     """
-    require_task(dataset, "csv", *(t for t in Task if not t.has_masks), Task.SEGMENTATION)
+    require_task(dataset, "csv", *sorted(Task, key=lambda t: t.has_masks))
     boxes = dataset.task.has_boxes
     check_split_names(dataset)
     lose_extras(dataset, context, {"group": True, "columns": True})

@@ -7,7 +7,7 @@ from blemish.errors import WrongTask
 from blemish.structures import GroundTruth, Labels
 from blemish.task import Task, TaskFields
 from blemish.tasks._objects import describe, synthetic_labels
-from blemish.tasks.detection import METRICS
+from blemish.tasks.detection_task import METRICS
 
 
 def convert(ground_truth: GroundTruth, where: str) -> GroundTruth:
