@@ -27,7 +27,7 @@ from blemish.structures import Dataset, Labels, Sample, Task
 
 REPORT_UNLABELED_IMAGES = ("folders", "voc")  # formats whose readers find images without a label themselves
 WITHOUT_LABELS = ("bad-dataset.no-labels", "bad-dataset.unknown-format")
-BUILTIN_VERSION = 11  # increase it when a built-in check changes, so that cached findings are discarded
+BUILTIN_VERSION = 12  # increase it when a built-in check changes, so that cached findings are discarded
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,6 @@ def lenient_context(
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,
-        minimum_labels=0,
         lenient=True,
     )
 

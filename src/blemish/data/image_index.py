@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from blemish.errors import nearest_name
 from blemish.imaging import IMAGE_SUFFIXES
+
+MAX_NAMES_COMPARED = 2000  # comparing a name with many thousands takes seconds
 
 
 def is_image_name(name: str) -> bool:
@@ -63,6 +66,17 @@ class ImageIndex:
         if len(names) > 1:
             names = [n for n in names if near and near in n.split("/")]
         return self.files[names[0]] if len(names) == 1 else None
+
+    def nearest(self, written: str) -> str | None:
+        """Return the file name that is most similar to the one at the end of a path, or None.
+
+        Of many files, only those with the same stem are considered.
+        """
+        name = PurePosixPath(written.replace("\\", "/")).name
+        same_stem = self._by_folded_stem.get(PurePosixPath(name).stem.casefold(), [])
+        if same_stem:
+            return PurePosixPath(same_stem[0]).name
+        return nearest_name(name, self.names) if len(self.names) <= MAX_NAMES_COMPARED else None
 
     @cached_property
     def _by_folded_stem(self) -> dict[str, list[str]]:

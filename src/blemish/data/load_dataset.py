@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from blemish.data.formats import Format, formats_by_rank, get_format
-from blemish.data.image_index import ImageIndex
+from blemish.data.detect_format import detect_format
+from blemish.data.formats import get_format
 from blemish.data.read_context import ReadContext
+from blemish.data.split_names import split_named
 from blemish.errors import BadDataset, BlemishError, UnknownName
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
@@ -83,7 +84,8 @@ def read_dataset(path: Path | str, format: str | None, context: ReadContext) -> 
         WrongTask: the annotations do not suffice for the task.
     """
     path = Path(path)
-    chosen = _detect_format(path) if format is None else get_format(format)
+    context.format = format
+    chosen = detect_format(path, context) if format is None else get_format(format)
     if not path.exists():
         raise _no_such_file(path)
     try:
@@ -109,8 +111,7 @@ def read_dataset(path: Path | str, format: str | None, context: ReadContext) -> 
     dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *context.notes))
     if context.task is not None:
         dataset = as_task(dataset, context.task)
-    if not context.lenient:
-        _check_label_count(dataset, path, context.minimum_labels)
+    _check_labels(dataset, path, context)
     return dataset
 
 
@@ -153,46 +154,30 @@ def to_task(task: Task | str | None) -> Task | None:
         raise UnknownName("task", str(task), [str(t) for t in Task]) from None
 
 
-def _detect_format(path: Path) -> Format:
-    if not path.exists():
-        raise _no_such_file(path)
-    for candidate in formats_by_rank():
-        try:
-            if candidate.implementation.recognizes(path):
-                return candidate
-        except OSError:
-            continue
-    if path.is_dir():
-        if not any(path.iterdir()):
-            raise BadDataset(
-                "the folder is empty", where=path, remedy="put images and labels in it", reason="empty-folder"
-            )
-        if ImageIndex(path).files:
-            raise BadDataset(
-                "there are images and no labels",
-                where=path,
-                remedy="sort the images into one folder per label, or put labels.csv beside them",
-                reason="no-labels",
-            )
-    known = "; ".join(f.description for f in formats_by_rank())
-    raise BadDataset(f"expected one of: {known}", where=path, reason="unknown-format")
-
-
 def _no_such_file(path: Path) -> BadDataset:
     return BadDataset("no such file or folder", where=path, remedy="check the path", reason="no-such-file")
 
 
-def _check_label_count(dataset: Dataset, path: Path, minimum: int) -> None:
+def _check_labels(dataset: Dataset, path: Path, context: ReadContext) -> None:
+    """Report a classification data set with too few labels, or with labels that are names of splits."""
     if not dataset.task.has_one_label:
         return
     names = {
         name for s in dataset.samples if s.ground_truth is not None for name in s.ground_truth.label_names
     }
-    if len(names) < minimum:
+    if len(names) < context.minimum_labels:
         only = f"the only label is {next(iter(names))!r}" if names else "no image has a label"
-        raise BadDataset(
-            f"expected at least {minimum} labels for classification, but {only}",
-            where=path,
+        context.problem(
+            "too-few-labels",
+            f"expected at least {context.minimum_labels} labels for classification, but {only}",
+            path=path,
             remedy="add images of another label",
-            reason="too-few-labels",
+        )
+    chosen = context.format == "folders" or "label" in context.columns
+    if names and not chosen and all(split_named(name) for name in names):
+        context.problem(
+            "labels-are-splits",
+            f"expected labels, got the names of splits: {', '.join(sorted(names))}",
+            path=path,
+            remedy="name the column of the labels with --column label=NAME, or correct the layout",
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from blemish.data.findings import Finding, Severity
 from blemish.data.header_info import HeaderInfo
 from blemish.data.image_index import ImageIndex
 from blemish.data.raw_annotations import PlacedAnnotations
 from blemish.data.split_names import SPLITS
-from blemish.errors import BadDataset, nearest_name
+from blemish.errors import BadDataset
 from blemish.structures import Task
 
 MAX_NAMED_IMAGES = 5  # number of missing images that an error names
@@ -22,6 +22,7 @@ class ReadContext:
     """The options of one reading of a data set, and what the reader found.
 
     Attributes:
+        format: the format that the user named, or None if it is detected.
         images: folder of the images, if they are not beside the labels.
         task: the task that the data set is to be read for, or None to choose it by the annotations.
         columns: for tables, the column (name, or position from 0) of each role: path, label, group, split, x,
@@ -37,6 +38,7 @@ class ReadContext:
         annotations: if `lenient`, the annotations of every image, for the checks.
     """
 
+    format: str | None = None
     images: Path | None = None
     task: Task | None = None
     columns: Mapping[str, str | int] = field(default_factory=dict)
@@ -127,9 +129,10 @@ class ReadContext:
         if not missing:
             return
         if self.lenient:
-            for name, origin in missing:
-                file_name = PurePosixPath(name).name
-                nearest = None if index is None else nearest_name(file_name, index.names)
+            for number, (name, origin) in enumerate(missing):
+                # Comparing thousands of names with thousands of files takes minutes.
+                shown = number < MAX_NAMED_IMAGES and index is not None
+                nearest = index.nearest(name) if shown and index is not None else None
                 self.problem(
                     "missing-image",
                     f"there is no image {name!r} in {searched}"
@@ -149,6 +152,6 @@ class ReadContext:
         raise BadDataset(
             f"{subject} not in {searched}: {named}",
             where=missing[0][1],
-            remedy="put them there, name their folder with images=, or drop their lines",
+            remedy="put them there, name their folder with --images, or drop their lines",
             reason="missing-image",
         )

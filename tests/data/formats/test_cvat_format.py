@@ -173,7 +173,7 @@ def test_image_in_two_subsets_is_read_into_the_later_split(export, tmp_path, ord
         ("<annotations><image></annotations>", "invalid-xml", "annotations.xml:1"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><annotations>&a;</annotations>', "invalid-xml", "entities"),
         ("<annotations></annotations>", "no-labels", ""),
-        (document(), "no-images", "images="),
+        (document(), "no-images", "--images"),
     ],
 )
 def test_invalid_file_is_one_sentence(export, tmp_path, text, code, fact):

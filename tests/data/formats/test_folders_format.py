@@ -3,6 +3,7 @@
 import pytest
 
 from blemish.data import open_dataset
+from blemish.data.audit import check
 from blemish.structures import Task
 from blemish.testing import raises
 
@@ -92,3 +93,125 @@ def test_missing_path_is_an_error(tmp_path):
 def test_minimum_labels_can_be_one(draw, tmp_path):
     draw("dent/a.png")
     assert len(open_dataset(tmp_path, minimum_labels=1)) == 1
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("images", "masks"),
+        ("Images", "Annotations"),
+        ("train_img", "train_lab", "test_img", "test_lab"),
+        ("image_2", "label_2"),
+        ("train", "val"),
+        ("training", "testing"),
+        ("img", "gt"),
+        ("ds0", "ds1"),
+        ("trainA", "trainB"),
+        ("imagesTr", "labelsTr"),
+        ("dent", "scratch", "masks"),
+        ("train/images", "val/images"),
+        ("ds0/img", "ds0/ann", "ds1/img", "ds1/ann"),
+        ("car/train", "car/val", "van/train", "van/val"),
+    ],
+)
+def test_folder_names_of_a_layout_are_never_labels(draw, tmp_path, folders):
+    for folder in folders:
+        draw(f"{folder}/{folder.replace('/', '_')}.jpg")
+    with raises("bad-dataset.folders-not-labels", str(tmp_path), folders[0].split("/")[-1]):
+        open_dataset(tmp_path)
+    assert check(tmp_path).errors
+
+
+def test_format_folders_reads_any_folder_name_as_label(draw, tmp_path):
+    for folder in ("images", "masks"):
+        draw(f"{folder}/a.png")
+    assert open_dataset(tmp_path, format="folders").labels.names == ("images", "masks")
+
+
+@pytest.mark.parametrize("names", [("label_0", "label_1"), ("0", "1"), ("raw", "ripe"), ("drawing", "photo")])
+def test_plausible_folder_names_are_labels(draw, tmp_path, names):
+    for name in names:
+        draw(f"{name}/a.png")
+    assert open_dataset(tmp_path).labels.names == names
+
+
+def test_folders_of_programs_are_left_out_with_a_note(draw, tmp_path):
+    for name in ("dent/a.png", "scratch/b.png", "__pycache__/c.png", ".ipynb_checkpoints/d.png"):
+        draw(name)
+    found = open_dataset(tmp_path)
+    assert found.labels.names == ("dent", "scratch")
+    assert len(found) == 2
+    assert [n for n in found.notes if "1 images in __pycache__" in n]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dent/a.txt", "3 lines of another tool"),
+        ("dent/regions.json", '{"regions": {"a.png": [1, 2]}}'),
+        ("tracks.jsonl", '{"frame": "scratch/b.png"}'),
+    ],
+)
+def test_annotations_in_no_known_format_are_named(draw, tmp_path, name, text):
+    draw("dent/a.png")
+    draw("scratch/b.png")
+    (tmp_path / name).write_text(text)
+    with raises("bad-dataset.unread-annotations", name):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path, format="folders").labels.names == ("dent", "scratch")
+
+
+@pytest.mark.parametrize("name", ["readme.txt", "README.roboflow.txt", "LICENSE.txt", "camera.json"])
+def test_other_texts_next_to_label_folders_are_not_annotations(draw, tmp_path, name):
+    draw("dent/a.png")
+    draw("scratch/b.png")
+    (tmp_path / name).write_text("two labels, photographed in 2024")
+    assert open_dataset(tmp_path).labels.names == ("dent", "scratch")
+
+
+def test_data_set_inside_a_folder_is_named(draw, tmp_path):
+    for name in ("Cars/train/dent/a.png", "Cars/train/ok/b.png", "docs/notes.png"):
+        draw(name)
+    with raises("bad-dataset.folders-not-labels", "'train'", "Cars/train/dent"):
+        open_dataset(tmp_path)
+    (tmp_path / "docs/notes.png").rename(tmp_path / "docs/notes.txt")
+    with raises("bad-dataset.nested-data-set", "'Cars'"):
+        open_dataset(tmp_path)
+
+
+def test_several_data_sets_are_named(draw, tmp_path):
+    for name in ("one", "two"):
+        for label in ("dent", "ok"):
+            draw(f"{name}/training/{label}/a.png")
+    with raises("bad-dataset.several-data-sets", "'one'", "'two'", "merge"):
+        open_dataset(tmp_path)
+
+
+def test_check_reports_too_few_labels_as_training_does(draw, table, tmp_path):
+    draw("dent/a.png")
+    assert check(tmp_path / "dent").of("unreadable-set")
+    assert len(check(tmp_path).of("too-few-labels")) == 1
+    assert "too-few-labels" in {f.code for f in check(tmp_path).errors}
+
+
+def test_labels_named_like_splits_are_an_error(draw, table):
+    for name in ("a.png", "b.png"):
+        draw(name)
+    path = table("filename,label\na.png,train\nb.png,val\n")
+    with raises("bad-dataset.labels-are-splits", "train, val", "--column"):
+        open_dataset(path)
+    assert len(check(path).of("labels-are-splits")) == 1
+    assert open_dataset(path, columns={"label": "label"}).labels.names == ("train", "val")
+
+
+def test_label_files_of_a_second_format_are_reported(draw, tmp_path):
+    draw("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (tmp_path / "classes.txt").write_text("dent\n")
+    (tmp_path / "images/a.json").write_text('{"shapes": [], "flags": {"ok": true}, "imagePath": "a.png"}')
+    found = open_dataset(tmp_path)
+    assert found.format == "yolo"
+    assert any("labelme" in n for n in found.notes)
+    assert len(check(tmp_path).of("other-format")) == 1
+    assert not check(tmp_path, format="yolo").of("other-format")

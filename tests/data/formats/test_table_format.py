@@ -2,7 +2,7 @@
 
 import pytest
 
-from blemish.data import as_task, open_dataset
+from blemish.data import as_task, image_index, open_dataset
 from blemish.data.audit import check
 from blemish.structures import Task
 from blemish.testing import raises
@@ -111,7 +111,7 @@ def test_images_in_another_folder(draw, tmp_path):
     path.write_text("file,label\ndeep/a.png,x\nb.png,y\n")
     found = open_dataset(path, images=tmp_path / "images")
     assert [s.path.name for s in found] == ["a.png", "b.png"]
-    with raises("bad-dataset.no-images", "l.csv", "images="):
+    with raises("bad-dataset.no-images", "l.csv", "--images"):
         open_dataset(path)
 
 
@@ -307,3 +307,14 @@ def test_zero_byte_is_named_by_its_line(draw, table):
     draw("a.png")
     with raises("bad-dataset.zero-byte", "labels.csv:2"):
         open_dataset(table("filename,label\na.png,de\0nt\n"))
+
+
+def test_nearest_name_is_suggested_for_a_few_missing_images_only(draw, table, monkeypatch):
+    draw("photo_1.png")
+    lines = "".join(f"foto_{i}.png,{'ab'[i % 2]}\n" for i in range(40))
+    path = table(f"filename,label\nphoto_1.png,a\n{lines}")
+    calls = []
+    monkeypatch.setattr(image_index, "nearest_name", lambda *names: calls.append(names))
+    found = check(path, duplicates=False).of("missing-image")
+    assert len(found) == 40
+    assert len(calls) == 5

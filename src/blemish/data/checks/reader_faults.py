@@ -39,6 +39,9 @@ READER_CHECKS = {
     "labels.empty": ("empty-label", "Labels without a name, and label folders without images."),
     "labels.empty-cell": ("empty-cell", "Empty cells in a table column of 0 and 1."),
     "labels.repeated": ("repeated-label", "Two labels with the same name."),
+    "labels.too-few": ("too-few-labels", "Classification data sets with fewer than two labels."),
+    "labels.splits": ("labels-are-splits", "Classification data sets whose labels are names of splits."),
+    "formats.second": ("other-format", "Label files in a second format, which are not read."),
     "splits.unknown": ("unknown-split", "Splits that are not train, val or test."),
 }
 

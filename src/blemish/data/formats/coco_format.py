@@ -66,7 +66,7 @@ class CocoFormat:
             raise BadDataset(
                 f"none of the listed images is in {image_index.root}",
                 where=path,
-                remedy="pass the folder of the images with images=",
+                remedy="pass the folder of the images with --images",
                 reason="no-images",
             )
         task = boxes_or_masks(annotations, context)

@@ -106,7 +106,7 @@ class CvatFormat:
             raise BadDataset(
                 f"none of the listed images is in {image_index.root}",
                 where=path,
-                remedy="pass the folder of the images with images=",
+                remedy="pass the folder of the images with --images",
                 reason="no-images",
             )
         if any(image.shapes for image, _ in matched):

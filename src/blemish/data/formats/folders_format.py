@@ -8,6 +8,8 @@ import numpy as np
 
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
+from blemish.data.folder_names import is_tool_folder, layout_names
+from blemish.data.folder_survey import survey
 from blemish.data.formats import register
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.read_context import ReadContext
@@ -17,6 +19,7 @@ from blemish.data.write_context import (
     check_folder_name,
     file_names,
     lose_extras,
+    name_some,
     require_task,
     split_folders,
 )
@@ -38,8 +41,14 @@ class FoldersFormat:
         )
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
-        """Return one sample per image, in the order of split, label and name."""
+        """Return one sample per image, in the order of split, label and name.
+
+        Folder names that describe a layout, such as images and masks, and folders with annotation files in no
+        known format are refused, unless the user named this format.
+        """
         top, levels = _levels(path, context)
+        if context.format != "folders":
+            _refuse_other_layouts(path, levels, context)
         names = sorted({label.name for folder in levels.values() for label in _folders(folder)})
         labels = labels_with_display_names(names)
         samples: list[Sample] = []
@@ -119,7 +128,44 @@ class FoldersFormat:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+    return sorted(p for p in path.iterdir() if p.is_dir() and not is_tool_folder(p.name))
+
+
+def _refuse_other_layouts(path: Path, levels: dict[str, Path], context: ReadContext) -> None:
+    """Raise if the folders are not those of labels; note the folders of programs, which are left out.
+
+    Raises:
+        BadDataset: a folder has the name of a layout, or a file names images and is in no known format.
+    """
+    label_folders = [label for folder in levels.values() for label in _folders(folder)]
+    refused = layout_names(sorted({f.name for f in label_folders}))
+    inside = {p.name for f in label_folders for p in _folders(f)}
+    inside = {n for n in inside if split_named(n)} or set(layout_names(sorted(inside)))
+    if not refused and (len(inside) > 1 or any(map(split_named, inside))):
+        refused = sorted(inside)
+    remedy = "correct the layout, or read the names of the folders as labels with --format folders"
+    if refused:
+        raise BadDataset(
+            f"expected folders named after labels or the annotations of a known format, got the folders"
+            f" {name_some([repr(n) for n in refused])}: {survey(path).sentence()}",
+            where=path,
+            remedy=remedy,
+            reason="folders-not-labels",
+        )
+    unread = survey(path).annotation_files
+    if unread:
+        raise BadDataset(
+            "expected one folder per label and nothing else, got annotation files in no known format:"
+            f" {name_some(unread)}",
+            where=path,
+            remedy=remedy,
+            reason="unread-annotations",
+        )
+    for folder in levels.values():
+        for tool in sorted(p for p in folder.iterdir() if p.is_dir() and is_tool_folder(p.name)):
+            images = len(ImageIndex(tool).files)
+            if images:
+                context.note(f"{images} images in {tool.name}, a folder of a program, were left out")
 
 
 def _levels(path: Path, context: ReadContext) -> tuple[Path, dict[str, Path]]:

@@ -235,7 +235,7 @@ def _match_images(
         raise BadDataset(
             f"none of the listed images is in {image_index.root}",
             where=root,
-            remedy="pass the folder of the images with images=",
+            remedy="pass the folder of the images with --images",
             reason="no-images",
         )
     yield from matched

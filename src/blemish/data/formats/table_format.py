@@ -40,7 +40,7 @@ class TableFormat:
             raise BadDataset(
                 "no such folder of images",
                 where=folder,
-                remedy="pass the folder of the images with images=",
+                remedy="pass the folder of the images with --images",
                 reason="no-image-folder",
             )
         image_index = ImageIndex(folder)
@@ -48,7 +48,7 @@ class TableFormat:
             raise BadDataset(
                 f"there are no images next to {files[0].name}",
                 where=folder,
-                remedy="pass the folder of the images with images=",
+                remedy="pass the folder of the images with --images",
                 reason="no-images",
             )
         roles = [find_roles(t, context) for t in tables]

@@ -67,7 +67,7 @@ class VocFormat:
             raise BadDataset(
                 "no XML file has an image",
                 where=path,
-                remedy="pass the folder of the images with images=",
+                remedy="pass the folder of the images with --images",
                 reason="no-images",
             )
         task = Task.DETECTION

@@ -94,7 +94,7 @@ def read_boxes(parts: Parts, image_index: ImageIndex, root: Path, context: ReadC
         raise BadDataset(
             f"none of the listed images is in {image_index.root}",
             where=parts[0][0].path,
-            remedy="pass the folder of the images with images=",
+            remedy="pass the folder of the images with --images",
             reason="no-images",
         )
     has_one_each = Counter(len(d) for d in by_image.values()).keys() == {1}

@@ -76,7 +76,7 @@ def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context
         raise BadDataset(
             f"none of the listed images is in {image_index.root}",
             where=parts[0][0].path,
-            remedy="pass the folder of the images with images=",
+            remedy="pass the folder of the images with --images",
             reason="no-images",
         )
     return Dataset(task=task, labels=labels, samples=tuple(samples), root=root, format="csv")

@@ -1,0 +1,152 @@
+"""Find the format of a data set by its files, or describe its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from blemish.data.findings import Severity
+from blemish.data.folder_names import is_tool_folder, layout_names
+from blemish.data.folder_survey import Survey, survey
+from blemish.data.formats import Format, formats_by_rank
+from blemish.data.read_context import ReadContext
+from blemish.data.write_context import name_some
+from blemish.errors import BadDataset
+
+MAX_RANK_OF_LABEL_FILES = 59  # formats of higher rank also recognize the files of others
+MAX_DEPTH_SEARCHED = 3  # number of folders between a path and a data set inside it that an error names
+MAX_FOLDERS_SEARCHED = 100
+
+
+def detect_format(path: Path, context: ReadContext) -> Format:
+    """Return the first format, in order of rank, that recognizes the path.
+
+    If label files of a second format are there, they are reported as not read.
+
+    Args:
+        path: a file or folder.
+        context: receives the finding about a second format.
+
+    Raises:
+        BadDataset: no format recognizes the path; the message describes the files.
+    """
+    if not path.exists():
+        raise BadDataset("no such file or folder", where=path, remedy="check the path", reason="no-such-file")
+    candidates = formats_by_rank()
+    for position, candidate in enumerate(candidates):
+        if _recognizes(candidate, path, ambiguous_is_error=True):
+            if candidate.rank <= MAX_RANK_OF_LABEL_FILES:
+                _report_others(candidate, candidates[position + 1 :], path, context)
+            return candidate
+    if path.is_dir():
+        raise _unrecognized_folder(path)
+    known = "; ".join(f.description for f in candidates)
+    raise BadDataset(f"expected one of: {known}", where=path, reason="unknown-format")
+
+
+def _recognizes(candidate: Format, path: Path, *, ambiguous_is_error: bool = False) -> bool:
+    try:
+        return candidate.implementation.recognizes(path)
+    except OSError:
+        return False
+    except BadDataset:  # certainly of this format, and ambiguous
+        if ambiguous_is_error:
+            raise
+        return True
+
+
+def _report_others(chosen: Format, candidates: tuple[Format, ...], path: Path, context: ReadContext) -> None:
+    """Report the formats whose label files are also there."""
+    others = [f.name for f in candidates if f.rank <= MAX_RANK_OF_LABEL_FILES and _recognizes(f, path)]
+    if not others:
+        return
+    names = " and ".join(others)
+    context.note(f"the data set also contains label files in the format {names}, which were not read")
+    context.problem(
+        "other-format",
+        f"it is read as {chosen.name}, and also contains label files in the format {names}",
+        path=path,
+        remedy=f"choose with --format: {', '.join([chosen.name, *others])}",
+        severity=Severity.WARNING,
+    )
+
+
+def _unrecognized_folder(path: Path) -> BadDataset:
+    """Return the error about a folder that no format recognizes."""
+    if not any(path.iterdir()):
+        return BadDataset(
+            "the folder is empty", where=path, remedy="put images and labels in it", reason="empty-folder"
+        )
+    inside = list(_data_sets_inside(path))
+    if len(inside) == 1:
+        return BadDataset(
+            f"the data set is in the folder {inside[0]!r}",
+            where=path,
+            remedy=f"pass the path {path / inside[0]}",
+            reason="nested-data-set",
+        )
+    if inside:
+        return BadDataset(
+            f"expected one data set, got {len(inside)}: {name_some([repr(n) for n in inside])}",
+            where=path,
+            remedy="pass the path of one of them, or join them with blemish data merge",
+            reason="several-data-sets",
+        )
+    found = survey(path)
+    if found.annotation_files:
+        return BadDataset(
+            f"expected annotations in a known format, got {name_some(found.annotation_files)}:"
+            f" {found.sentence()}",
+            where=path,
+            remedy="name the format with --format, or export the annotations again as COCO",
+            reason="unread-annotations",
+        )
+    if found.images:
+        return _images_without_labels(path, found)
+    known = "; ".join(f.description for f in formats_by_rank())
+    return BadDataset(
+        f"expected one of: {known}; got {found.sentence()}", where=path, reason="unknown-format"
+    )
+
+
+def _images_without_labels(path: Path, found: Survey) -> BadDataset:
+    return BadDataset(
+        f"there are images and no labels: {found.sentence()}",
+        where=path,
+        remedy="sort the images into one folder per label, or put a table such as labels.csv beside them",
+        reason="no-labels",
+    )
+
+
+def _data_sets_inside(root: Path) -> Iterator[str]:
+    """Yield the path below `root` of each folder that a format recognizes, not those inside another."""
+    level = [root]
+    searched = 0
+    for _ in range(MAX_DEPTH_SEARCHED):
+        below = [p for folder in level for p in _subfolders(folder)]
+        level = []
+        for folder in below:
+            searched += 1
+            if searched > MAX_FOLDERS_SEARCHED:
+                return
+            if is_data_set(folder):
+                yield folder.relative_to(root).as_posix()
+            else:
+                level.append(folder)
+
+
+def is_data_set(folder: Path) -> bool:
+    """Return whether a folder is a data set: it has label files, or at least two folders of labels."""
+    recognized = next((f for f in formats_by_rank() if _recognizes(f, folder)), None)
+    if recognized is None or recognized.name != "folders":
+        return recognized is not None
+    names = [p.name for child in _subfolders(folder) for p in _subfolders(child)]
+    names = names or [p.name for p in _subfolders(folder)]
+    return len(names) > 1 and not layout_names(sorted(set(names)))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not is_tool_folder(p.name))
+    except OSError:
+        return []
