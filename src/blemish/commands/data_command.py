@@ -17,7 +17,7 @@ from blemish.commands.data_output import (
     report_written,
 )
 from blemish.commands.json_output import print_json
-from blemish.commands.shared_options import FormatOption, ImagesOption
+from blemish.commands.shared_options import FormatOption, ImagesOption, UncertainOption
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def check(
     task: TaskOption = None,
     column: ColumnOption = None,
     box_order: BoxOrderOption = None,
+    uncertain: UncertainOption = "error",
     only: Annotated[
         CheckIdsOption,
         typer.Option(metavar="ID", help="Run this check only, by id or glob pattern. Repeatable."),
@@ -143,6 +144,7 @@ def check(
         "task": task,
         "columns": _parse_columns(column),
         "box_order": box_order,
+        "uncertain": uncertain,
         "duplicates": not fast,
         "thorough": thorough,
     }
@@ -266,6 +268,7 @@ def convert(
     missing: Annotated[
         str, typer.Option(metavar="ACTION", help="For images that do not exist: error, drop or keep.")
     ] = "error",
+    uncertain: UncertainOption = "error",
     link: LinkOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -279,7 +282,7 @@ def convert(
     from blemish.data.write_dataset import check_output, write_dataset
 
     check_output(output, (data, images))
-    dataset = _open(data, data_format, images, task, column, box_order, missing)
+    dataset = _open(data, data_format, images, task, column, box_order, missing, uncertain)
     report_written(write_dataset(dataset, output, to, link=link), as_json=as_json)
 
 
@@ -445,6 +448,7 @@ def _open(
     column: list[str] | None,
     box_order: str | None,
     missing: str = "error",
+    uncertain: str = "error",
 ) -> Dataset:
     from blemish.data import open_dataset
 
@@ -456,6 +460,7 @@ def _open(
         columns=_parse_columns(column),
         box_order=box_order,
         missing=missing,
+        uncertain=uncertain,
         minimum_labels=1,
     )
     for note in dataset.notes:

@@ -65,6 +65,14 @@ MegapixelsOption = Annotated[
         "--max-megapixels", min=0.001, help="Maximum size of an image; larger ones are refused undecoded."
     ),
 ]
+UncertainOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ACTION",
+        help="For tables: how cells such as -1 and nan in columns of 0 and 1 are read: error, negative, "
+        "positive, or drop the line.",
+    ),
+]
 WhiteLevelOption = Annotated[
     int | None,
     typer.Option(

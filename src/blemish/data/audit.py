@@ -18,6 +18,7 @@ from blemish.data.image_headers import read_all_header_info
 from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.load_dataset import read_dataset, to_task
 from blemish.data.read_context import ReadContext
+from blemish.data.tables.cells import UNCERTAIN
 from blemish.data.tables.columns import ORDERS
 from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
 from blemish.errors import BadDataset, BadImage, BadInput, BlemishError, UnknownName
@@ -52,6 +53,7 @@ def check(
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
+    uncertain: str = "error",
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     duplicates: bool = True,
@@ -71,6 +73,7 @@ def check(
         columns: see `open_dataset`.
         delimiter: see `open_dataset`.
         box_order: see `open_dataset`.
+        uncertain: see `open_dataset`.
         only: ids or glob patterns of the checks to run, such as "images.*"; default: all.
         skip: ids or glob patterns of the checks to leave out.
         duplicates: whether to decode every image, which finds copies, and damage after the header.
@@ -88,7 +91,7 @@ def check(
     checks = select_checks(only, skip)
     if isinstance(data, Dataset):
         return audit(data, checks=checks, duplicates=duplicates, thorough=thorough, limits=limits).findings
-    context = lenient_context(images, task, columns, delimiter, box_order)
+    context = lenient_context(images, task, columns, delimiter, box_order, uncertain)
     key = _cache_key(Path(data), context.images, checks, (format, context, duplicates, thorough, limits))
     cached = load_json(f"check-{key}.json") if key else None
     if isinstance(cached, dict):
@@ -114,6 +117,7 @@ def lenient_context(
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
+    uncertain: str = "error",
 ) -> ReadContext:
     """Return a context that collects faults instead of raising the first; see `open_dataset` for the options.
 
@@ -122,12 +126,15 @@ def lenient_context(
     """
     if box_order is not None and box_order not in ORDERS:
         raise UnknownName("box order", box_order, ORDERS)
+    if uncertain not in UNCERTAIN:
+        raise UnknownName("value of uncertain", uncertain, UNCERTAIN)
     return ReadContext(
         images=None if images is None else Path(images),
         task=to_task(task),
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,
+        uncertain=uncertain,
         lenient=True,
     )
 

@@ -10,6 +10,7 @@ from blemish.data.detect_format import detect_format
 from blemish.data.formats import get_format
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.tables.cells import UNCERTAIN
 from blemish.errors import BadDataset, BlemishError, UnknownName
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
@@ -25,6 +26,7 @@ def open_dataset(
     columns: Mapping[str, str | int] | None = None,
     delimiter: str | None = None,
     box_order: str | None = None,
+    uncertain: str = "error",
     missing: str = "error",
     minimum_labels: int = 2,
 ) -> Dataset:
@@ -40,6 +42,8 @@ def open_dataset(
             `group`, `split`, `width`, `height`, `x`, `y`, `w`, `h`, `x1`, `y1`, `x2`, `y2`.
         delimiter: for tables; default: detected.
         box_order: for tables whose header does not name the box columns: `xywh`, `xyhw` or `xyxy`.
+        uncertain: for tables, how cells such as -1 and nan in columns of 0 and 1 are read: "error",
+            "negative", "positive", or "drop" the line.
         missing: what to do about labels whose image does not exist: "error", "drop" them, or "keep" those
             for which the format states the image's size.
         minimum_labels: a classification data set with fewer distinct labels is an error.
@@ -58,12 +62,15 @@ def open_dataset(
     """
     if missing not in MISSING_VALUES:
         raise UnknownName("value of missing", missing, MISSING_VALUES)
+    if uncertain not in UNCERTAIN:
+        raise UnknownName("value of uncertain", uncertain, UNCERTAIN)
     context = ReadContext(
         images=None if images is None else Path(images),
         task=to_task(task),
         columns=columns or {},
         delimiter=delimiter,
         box_order=box_order,
+        uncertain=uncertain,
         missing=missing,
         minimum_labels=minimum_labels,
     )

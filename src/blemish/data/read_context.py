@@ -29,6 +29,8 @@ class ReadContext:
             ...
         delimiter: for tables; None to detect it.
         box_order: for tables, the order of four box columns given by position: xywh, xyhw or xyxy.
+        uncertain: for tables, how cells such as -1 and nan in columns of 0 and 1 are read: "error",
+            "negative", "positive", or "drop" the line.
         missing: what to do about an image that does not exist: "error", "drop" it, or "keep" its labels.
         minimum_labels: a classification data set with fewer distinct labels is an error.
         lenient: whether to collect faults instead of raising the first, as `blemish data check` does.
@@ -44,6 +46,7 @@ class ReadContext:
     columns: Mapping[str, str | int] = field(default_factory=dict)
     delimiter: str | None = None
     box_order: str | None = None
+    uncertain: str = "error"
     missing: str = "error"
     minimum_labels: int = 2
     lenient: bool = False

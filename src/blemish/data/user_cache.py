@@ -58,6 +58,22 @@ def save_json(name: str, content: Any) -> None:
         temporary.replace(folder / name)
 
 
+def save_bytes(name: str, content: bytes) -> Path | None:
+    """Write a file into the cache folder and return its path; None if that is not possible."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    path = folder / name
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        return None
+    return path
+
+
 def short_digest(*parts: object) -> str:
     """Return 32 hexadecimal digits of the SHA-256 of the text of all parts."""
     digest = hashlib.sha256()

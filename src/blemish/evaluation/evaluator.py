@@ -333,8 +333,8 @@ def _suspicious_images(results: _Results, dataset: Dataset) -> tuple[ReportWarni
         out.append(
             ReportWarning(
                 "note",
-                f"{images} may look nearly black to the model. {sample_id}: {warning}. Name the value of white "
-                "with --white-level.",
+                f"{images} may look nearly black to the model. {sample_id}: {warning}. Name the value of "
+                "white with --white-level.",
             )
         )
     passed_over = PassedOver()

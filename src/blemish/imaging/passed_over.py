@@ -1,4 +1,4 @@
-"""`PassedOver`: the images in unsupported formats that a search of a folder passes over, counted and named."""
+"""`PassedOver`: images in unsupported formats that a search of a folder passes over, counted and named."""
 
 from __future__ import annotations
 

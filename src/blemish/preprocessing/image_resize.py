@@ -54,7 +54,8 @@ def resize(
 
     Returns:
         (H, W, C) contiguous: uint8 for 8-bit images, float32 in [0, 1] for 16-bit ones, in which
-        `spec.white_level` (or, if that is 65535, the level that the file states) became 1; and the image's placement in it.
+        `spec.white_level` (or, if that is 65535, the level that the file states) became 1; and the image's
+        placement in it.
 
     Raises:
         BadInput: the crop is empty or leaves the image.

@@ -131,8 +131,8 @@ class PredictionResponse(Answer):
     min_score: float = Field(description="The minimum score that was applied.")
     decision: Decision
     warnings: list[str] = Field(
-        description="Why the network may not see what the image shows, such as a 16-bit image with samples of "
-        "12 bits; usually empty."
+        description="Why the network may not see what the image shows, such as a 16-bit image with samples "
+        "of 12 bits; usually empty."
     )
     links: Links | None
     heatmap: HeatmapSchema | None

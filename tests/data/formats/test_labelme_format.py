@@ -258,3 +258,31 @@ def test_unusual_values_lose_at_most_one_shape(write_pair, tmp_path, shapes, cha
     found = check(tmp_path, duplicates=False)
     assert not found.of("unreadable-set")
     assert found.images == 2
+
+
+def test_oriented_rectangle_is_an_outline(write_pair, tmp_path):
+    write_pair("a.png", [shape("dent", [[10, 4], [30, 14], [25, 24], [5, 14]], "oriented_rectangle")])
+    write_pair("b.png", [shape("dent", TRIANGLE)])
+    found = open_dataset(tmp_path)
+    assert found.task is Task.SEGMENTATION
+    mask = mask_to_array(found.samples[0].ground_truth.masks[0])
+    assert mask[14, 17] and not mask[5, 5]
+    assert found.samples[0].ground_truth.boxes_xyxy.round().tolist() == [[5, 4, 30, 24]]
+
+
+def test_image_inside_the_file_is_read(write_pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "set"
+    write_pair("a.png", [shape("dent", TRIANGLE)])
+    folder.mkdir()
+    image = tmp_path / "a.png"
+    content = json.loads(image.with_suffix(".json").read_text())
+    content["imageData"] = base64.b64encode(image.read_bytes()).decode()
+    (folder / "a.json").write_text(json.dumps(content))
+    found = open_dataset(folder)
+    assert len(found) == 1 and found.samples[0].path.read_bytes() == image.read_bytes()
+    assert any("imageData" in note for note in found.notes)
+    content["imageData"] = base64.b64encode(b"no image").decode()
+    (folder / "a.json").write_text(json.dumps(content))
+    with raises("bad-dataset.missing-image", "a.png"):
+        open_dataset(folder)

@@ -318,3 +318,133 @@ def test_nearest_name_is_suggested_for_a_few_missing_images_only(draw, table, mo
     found = check(path, duplicates=False).of("missing-image")
     assert len(found) == 40
     assert len(calls) == 5
+
+
+UNCERTAIN = "filename,crack,inactive\na.png,1,0\nb.png,{},1\nc.png,0,0\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "can_choose"), [("-1", True), ("nan", True), ("O", False), ("maybe", False)]
+)
+def test_flag_column_with_other_cells_does_not_vanish(three, table, cell, can_choose):
+    path = table(UNCERTAIN.format(cell))
+    with raises("bad-dataset.flag-value", "'crack'", repr(cell), "1 of 3 lines", "labels.csv:3") as raised:
+        open_dataset(path)
+    assert ("--uncertain" in str(raised.value)) is can_choose
+    assert "flag-value" not in check(path).counts and "unreadable-set" in check(path).counts
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "expected"),
+    [
+        ("negative", [("crack",), ("inactive",), ()]),
+        ("positive", [("crack",), ("crack", "inactive"), ()]),
+        ("drop", [("crack",), ()]),
+    ],
+)
+def test_uncertain_flags_by_option(three, table, uncertain, expected):
+    found = open_dataset(table(UNCERTAIN.format("-1")), uncertain=uncertain)
+    assert labels_of(found) == expected
+    assert any("--uncertain" in note for note in found.notes)
+    with raises("bad-dataset.flag-value", "'O'"):
+        open_dataset(table(UNCERTAIN.format("O")), uncertain=uncertain)
+    with raises("unknown-name.value-of-uncertain", "'negativ'"):
+        open_dataset(table(UNCERTAIN.format("-1")), uncertain="negativ")
+
+
+def test_columns_that_are_no_labels_are_named(three, table):
+    text = "filename,crack,inactive,is_verified,age\na.png,0,1,1,3\nb.png,1,0,1,4\nc.png,1,1,1,5\n"
+    found = open_dataset(table(text))
+    assert found.labels.names == ("crack", "inactive")
+    assert found.samples[0].columns == {"is_verified": "1", "age": "3"}
+    assert any("'is_verified', 'age'" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("\"['crack', 'inactive']\"", "['crack']", "[]"),
+        ('"[""crack"", ""inactive""]"', '"[""crack""]"', "[]"),
+        ("crack|inactive", "crack", ""),
+    ],
+)
+@pytest.mark.parametrize("header", ["label", "labels"])
+def test_lists_in_a_cell_are_several_labels(three, table, cells, header):
+    found = open_dataset(
+        table(f"image,{header}\n" + "".join(f"{n}.png,{c}\n" for n, c in zip("abc", cells, strict=True)))
+    )
+    assert found.task is Task.MULTILABEL
+    assert labels_of(found) == [("crack", "inactive"), ("crack",), ()]
+
+
+def test_words_in_a_cell_are_labels_if_they_occur_alone(three, table):
+    found = open_dataset(table("image,labels\na.png,scratch dent\nb.png,scratch\nc.png,dent\n"))
+    assert labels_of(found) == [("dent", "scratch"), ("scratch",), ("dent",)]
+    assert any("spaces separate" in note for note in found.notes)
+    whole = open_dataset(table("image,label\na.png,broken glass\nb.png,flat tire\nc.png,dent\n"))
+    assert whole.task is Task.CLASSIFICATION
+    assert whole.labels.names == ("broken glass", "dent", "flat tire")
+
+
+@pytest.mark.parametrize("cell", ['"{""a"": 1}"', '"[{""a"": 1}]"', '"[1, 2"', "[3]"])
+def test_other_structured_cells_are_refused(three, table, cell):
+    text = f"image,label\na.png,dent\nb.png,{cell}\nc.png,scratch\n"
+    if cell == '"[1, 2"':  # a text that only begins like a list is a name
+        assert "[1, 2" in open_dataset(table(text)).labels.names
+        return
+    with raises("bad-dataset.unreadable-cell", "'label'", "labels.csv:3"):
+        open_dataset(table(text))
+
+
+def test_boxes_as_lists_in_a_cell(three, table):
+    text = 'image_id,width,height,bbox,source\na.png,{0},"[4.0, 5.0, 10.0, 8.0]",x\n'
+    text += 'b.png,{0},"[1, 2, 3, 4]",y\nb.png,{0},"[2, 2, 5, 6]",y\nc.png,{0},[],y\n'
+    width, height = (
+        open_dataset(table("image,label\na.png,x\nb.png,y\n")).samples[0].size_hw[::-1] if False else (64, 48)
+    )
+    found = open_dataset(table(text.format(f"{width},{height}")), task="detection")
+    assert found.samples[0].ground_truth.boxes_xyxy.tolist() == [[4, 5, 14, 13]]
+    assert [len(s.ground_truth.boxes_xyxy) for s in found] == [1, 2, 0]
+    assert found.labels.names == ("object",)
+    corners = open_dataset(table(text.format(f"{width},{height}")), task="detection", box_order="xyxy")
+    assert corners.samples[0].ground_truth.boxes_xyxy.tolist() == [[4, 5, 10, 8]]
+    with raises("bad-dataset.unreadable-cell", "four numbers", "labels.csv:2"):
+        open_dataset(table('image,bbox\na.png,"[1, 2, 3]"\nb.png,"[1, 2, 3, 4]"\n'))
+
+
+def label_studio(*rectangles):
+    import json
+
+    return '"' + json.dumps(list(rectangles)).replace('"', '""') + '"'
+
+
+def test_boxes_of_label_studio_in_a_cell(three, table, tmp_path):
+    from PIL import Image
+
+    with Image.open(tmp_path / "a.png") as image:
+        width, height = image.size
+    box = {"x": 25, "y": 50, "width": 25, "height": 25, "rotation": 0, "rectanglelabels": ["dent"]}
+    box |= {"original_width": width, "original_height": height}
+    text = "annotation_id,id,image,label,lead_time\n"
+    text += (
+        f"1,1,/data/upload/1/a.png,{label_studio(box, box | {'x': 5, 'rectanglelabels': ['crack']})},3.2\n"
+    )
+    text += "2,2,/data/upload/1/b.png,,3.2\n"
+    found = open_dataset(table(text), task="detection")
+    assert found.labels.names == ("crack", "dent")
+    truth = found.samples[0].ground_truth
+    assert sorted(truth.label_names) == ["crack", "dent"]
+    expected = [width * 0.25, height * 0.5, width * 0.5, height * 0.75]
+    assert any(b == pytest.approx(expected) for b in truth.boxes_xyxy.tolist())
+    assert len(found.samples[1].ground_truth.boxes_xyxy) == 0
+    for wrong in (box | {"rotation": 30}, {"choices": ["a"], "rectanglelabels": []}):
+        with raises("bad-dataset.unreadable-cell", "labels.csv:2"):
+            open_dataset(table(f"image,label\na.png,{label_studio(wrong)}\n"))
+
+
+def test_lines_of_one_image_are_its_labels_for_multilabel(three, table):
+    path = table("image,label\na.png,crack\na.png,inactive\nb.png,crack\nc.png,ok\n")
+    with raises("bad-dataset.contradicting-labels", "--task multilabel"):
+        open_dataset(path)
+    found = open_dataset(path, task="multilabel")
+    assert labels_of(found) == [("crack", "inactive"), ("crack",), ("ok",)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import json
 import math
@@ -27,10 +28,11 @@ from blemish.data.polygon_masks import ellipse_outline, outlines_box
 from blemish.data.raw_annotations import Box, RawAnnotations, Region
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
-from blemish.errors import BadDataset
+from blemish.data.user_cache import save_bytes
+from blemish.errors import BadDataset, BadImage
 from blemish.geometry import mask_box, paste_window
 from blemish.geometry.polygons import MAX_COORDINATE
-from blemish.imaging import IMAGE_SUFFIXES
+from blemish.imaging import IMAGE_SUFFIXES, SUFFIXES, read_header
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 HEAD_BYTES = 4096
@@ -191,6 +193,22 @@ def _image(
     )
 
 
+def _embedded_image(labelme_file: LabelMeFile, context: ReadContext) -> Path | None:
+    """Return a copy, in the cache folder, of the image inside a file; None if there is none or no cache."""
+    try:
+        text = json.loads(labelme_file.path.read_bytes()).get("imageData") or ""
+        data = base64.b64decode(text, validate=True)
+        header = read_header(data)
+    except (BadImage, OSError, RecursionError, TypeError, ValueError):
+        return None
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    name = f"labelme/{labelme_file.path.stem}-{digest}{SUFFIXES[header.format][0]}"
+    path = save_bytes(name, data)
+    if path is not None:
+        context.note("images that are only in imageData were written to the cache folder")
+    return path
+
+
 def _existing_image(candidate: Path, image_index: ImageIndex, root: Path) -> Path | None:
     """Return the image at a path if it exists and is below the images, the data set or its parent folder."""
     plain = Path(os.path.abspath(candidate))  # noqa: PTH100 - keeps symbolic links
@@ -212,6 +230,8 @@ def _match_images(
     matched = []
     for labelme_file in labelme_files:
         image = _image(labelme_file, image_index, root, context)
+        if image is None:
+            image = _embedded_image(labelme_file, context)
         if image is None:
             if context.missing != "keep" or context.lenient:
                 missing.append((labelme_file.image_name or labelme_file.path.stem, str(labelme_file.path)))
@@ -364,7 +384,7 @@ def _read_shape(
     if kind == "circle" and len(points) == 2:
         radius = math.dist(points[0], points[1])
         outline = ellipse_outline(points[0].tolist(), (radius, radius))
-    elif kind == "polygon" or (kind == "rotation" and len(points) == 4):
+    elif kind == "polygon" or (kind in ("rotation", "oriented_rectangle") and len(points) == 4):
         if len(points) < 3:
             report(
                 "empty-polygon",

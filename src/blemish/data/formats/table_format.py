@@ -8,6 +8,7 @@ from blemish.data.formats import register
 from blemish.data.image_index import ImageIndex
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.tables.box_cells import expand_box_cells
 from blemish.data.tables.box_rows import read_boxes
 from blemish.data.tables.columns import ColumnRoles, find_roles
 from blemish.data.tables.image_rows import read_image_labels
@@ -33,7 +34,7 @@ class TableFormat:
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Return one sample per image, in the order of the lines."""
         files = [path] if path.is_file() else _tables_to_read(path)
-        tables = [read_table(f, context) for f in files]
+        tables = [expand_box_cells(read_table(f, context), context) for f in files]
         root = files[0].parent
         folder = context.images or root
         if not folder.is_dir():

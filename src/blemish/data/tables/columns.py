@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 
 from blemish.data.image_index import is_image_name
 from blemish.data.read_context import ReadContext
+from blemish.data.tables.cells import (
+    UNCERTAIN_CELLS,
+    are_separated_by_spaces,
+    is_list_of_names,
+    looks_structured,
+)
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset, UnknownName
 
@@ -33,6 +39,11 @@ ORDERS = {"xywh": ("x", "y", "w", "h"), "xyhw": ("x", "y", "h", "w"), "xyxy": ("
 TRUE_CELLS = frozenset({"1", "true", "yes", "y", "x", "1.0"})
 FALSE_CELLS = frozenset({"0", "false", "no", "n", "", "0.0"})
 FLAG_CELLS = TRUE_CELLS | FALSE_CELLS
+# Columns of 0 and 1 that annotation tools write about an image, which are no labels.
+NOT_A_LABEL = frozenset(
+    {"verified", "is_verified", "reviewed", "is_reviewed", "checked", "is_checked", "approved", "annotated"}
+)
+MAX_SHOWN_CELLS = 5  # that an error names
 ROLES = ("path", "label", "labels", "group", "split", "width", "height", *BOX_NAMES)
 
 
@@ -52,6 +63,7 @@ class ColumnRoles:
         group: the object in the image, such as a vehicle or claim, or None.
         split: train, val or test, or None.
         rest: all other columns.
+        words: whether spaces separate the labels of a cell.
     """
 
     path: int
@@ -65,6 +77,7 @@ class ColumnRoles:
     group: int | None = None
     split: int | None = None
     rest: tuple[int, ...] = ()
+    words: bool = False
 
 
 def plain(header: str) -> str:
@@ -117,8 +130,23 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
         return ColumnRoles(
             path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(unassigned)
         )
-    flags, tags, label, labels = _label_columns(table, names, unassigned, chosen)
+    flags, tags, label, labels = _label_columns(table, names, unassigned, chosen, context)
     rest = tuple(i for i in unassigned if i not in (*flags, *tags, label, labels))
+    words = False
+    if label is not None and "label" not in chosen:
+        label, labels = (None, label) if _has_several_names(table.column(label)) else (label, None)
+    if labels is not None:
+        words = are_separated_by_spaces(
+            table.column(labels), certain=names[labels] not in LABELS_NAMES and "labels" not in chosen
+        )
+        if words:
+            context.note(f"spaces separate the labels in the column {table.header[labels]!r}")
+    for i in (label, labels):
+        if i is not None:
+            _reject_structured_cells(table, i)
+    if flags and rest:
+        others = ", ".join(repr(table.header[i] or f"column {i}") for i in rest)
+        context.note(f"columns that are not labels: {others}")
     # Tables that only mark the 1s leave other cells blank; next to a 0, a blank cell is a missing value.
     blank = not any(cell and cell.casefold() in FALSE_CELLS for i in flags for cell in table.column(i))
     return ColumnRoles(
@@ -131,6 +159,7 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
         group=group,
         split=split,
         rest=rest,
+        words=words,
     )
 
 
@@ -218,7 +247,7 @@ def _box_columns(
 
 
 def _label_columns(
-    table: Table, names: list[str], unassigned: list[int], chosen: dict[str, int]
+    table: Table, names: list[str], unassigned: list[int], chosen: dict[str, int], context: ReadContext
 ) -> tuple[tuple[int, ...], tuple[int, ...], int | None, int | None]:
     """Return the columns of flags, of tags, of one label, and of several labels; see `ColumnRoles`."""
     _reject_probabilities(table, [chosen["label"]] if "label" in chosen else unassigned)
@@ -229,23 +258,25 @@ def _label_columns(
     for name in LABEL_NAMES:
         for i in unassigned:
             if names[i] == name:
-                several = any("|" in c for c in table.column(i))
-                return ((), (), None, i) if several else ((), (), i, None)
+                return (), (), i, None
     for name in LABELS_NAMES:
         for i in unassigned:
             if names[i] == name:
                 return (), (), None, i
     tags = tuple(i for i in unassigned if re.fullmatch(r"(label|tag|class|defect|damage)_?\d+", names[i]))
-    if tags and not all(_is_flags(table.column(i)) for i in tags):
+    if tags and not all(_is_flags(table.column(i), FLAG_CELLS) for i in tags):
         return (), tags, None, None
-    flags = tuple(i for i in unassigned if _is_flags(table.column(i)))
+    accepted = FLAG_CELLS if context.uncertain == "error" else FLAG_CELLS | UNCERTAIN_CELLS
+    flags = tuple(
+        i for i in unassigned if _is_flags(table.column(i), accepted) and names[i] not in NOT_A_LABEL
+    )
+    if flags or any(map(_is_nearly_flags, (table.column(i) for i in unassigned))):
+        _reject_stray_cells(table, [i for i in unassigned if i not in flags], accepted)
     if flags:
-        _reject_stray_cells(table, [i for i in unassigned if i not in flags])
         return flags, (), None, None
     text_columns = [i for i in unassigned if not _numeric(table.column(i))]
     if len(text_columns) == 1:
-        several = any("|" in c for c in table.column(text_columns[0]))
-        return ((), (), None, text_columns[0]) if several else ((), (), text_columns[0], None)
+        return (), (), text_columns[0], None
     shown = ", ".join(h or "(empty)" for h in table.header)
     if not text_columns and len(unassigned) == 1:
         return (), (), unassigned[0], None
@@ -274,23 +305,54 @@ def _reject_probabilities(table: Table, unassigned: list[int]) -> None:
             )
 
 
-def _reject_stray_cells(table: Table, unassigned: list[int]) -> None:
-    """Reject a flag column with a few invalid cells; without this check, its label would be lost."""
+def _reject_stray_cells(table: Table, unassigned: list[int], accepted: frozenset[str]) -> None:
+    """Reject a flag column with invalid cells; without this check, its label would be lost."""
     for i in unassigned:
         cells = table.column(i)
-        stray = [row for row, cell in enumerate(cells) if cell.casefold() not in FLAG_CELLS]
-        if stray and sum(map(bool, cells)) >= 10 * len(stray):
+        stray = [row for row, cell in enumerate(cells) if cell.casefold() not in accepted]
+        if stray and (sum(map(bool, cells)) >= 10 * len(stray) or _is_nearly_flags(cells)):
+            found = list(dict.fromkeys(repr(cells[row]) for row in stray))
+            shown = ", ".join(found[:MAX_SHOWN_CELLS]) + (", ..." if len(found) > MAX_SHOWN_CELLS else "")
+            uncertain = any(cells[row].casefold() in UNCERTAIN_CELLS for row in stray)
             raise BadDataset(
-                f"column {table.header[i]!r}: expected 0 or 1, got {cells[stray[0]]!r}",
+                f"column {table.header[i]!r}: expected 0 or 1, got {shown} in {len(stray)} of {len(cells)} "
+                "lines",
                 where=table.origin(stray[0]),
-                remedy="write 0 or 1, or remove the column",
+                remedy="write 0 or 1, or remove the column"
+                + (", or pass --uncertain negative, positive or drop" if uncertain else ""),
                 reason="flag-value",
             )
 
 
-def _is_flags(cells: list[str]) -> bool:
+def _reject_structured_cells(table: Table, position: int) -> None:
+    """Reject JSON and lists that are not lists of labels in the column of labels."""
+    for row, cell in enumerate(table.column(position)):
+        if looks_structured(cell) and not is_list_of_names(cell):
+            raise BadDataset(
+                f"column {table.header[position]!r}: expected labels, got {cell[:80]!r}",
+                where=table.origin(row),
+                remedy="write names, separated by | if there are several, or pass columns={'label': ...}",
+                reason="unreadable-cell",
+            )
+
+
+def _has_several_names(cells: list[str]) -> bool:
+    """Return whether a cell of a column of labels contains several."""
+    return any("|" in cell or is_list_of_names(cell) for cell in cells) or are_separated_by_spaces(
+        cells, certain=True
+    )
+
+
+def _is_flags(cells: list[str], accepted: frozenset[str]) -> bool:
     folded = {c.casefold() for c in cells}
-    return folded <= FLAG_CELLS and folded != {""}
+    return folded <= accepted and not folded <= {"", *UNCERTAIN_CELLS}
+
+
+def _is_nearly_flags(cells: list[str]) -> bool:
+    """Return whether most cells are 0 or 1, and the others are no counts, which continue with 2."""
+    filled = [c.casefold() for c in cells if c]
+    stray = [c for c in filled if c not in FLAG_CELLS]
+    return 0 < 2 * len(stray) < len(filled) and not all(c.isdecimal() for c in stray)
 
 
 def _numeric(cells: list[str]) -> bool:

@@ -14,6 +14,7 @@ from blemish.data.findings import Severity
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.tables.cells import UNCERTAIN_CELLS, names_in
 from blemish.data.tables.columns import FALSE_CELLS, TRUE_CELLS, ColumnRoles
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset
@@ -34,7 +35,8 @@ def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context
     Raises:
         BadDataset: no line has an image that exists, or a line has a fault and the reading is strict.
     """
-    single = all(roles.label is not None for _, roles, _ in parts)
+    joins_lines = context.task is Task.MULTILABEL and any(r.label is not None for _, r, _ in parts)
+    single = all(roles.label is not None for _, roles, _ in parts) and not joins_lines
     task = Task.CLASSIFICATION if single else Task.MULTILABEL
     labels = _labels(parts, context)
     samples: list[Sample] = []
@@ -56,6 +58,14 @@ def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context
                     samples[position],
                     split=split_of_both(samples[position].split, cells, roles, file_split, origin, context),
                 )
+                if joins_lines:
+                    first_origin, first_index, _ = first_line[image]
+                    index = tuple(sorted({*first_index, *index}))
+                    first_line[image] = first_origin, index, position
+                    joined = GroundTruth(task=task, labels=labels, label_index=np.array(index, np.int64))
+                    samples[position] = replace(samples[position], ground_truth=joined)
+                    context.note("several lines of an image are read as its labels (--task multilabel)")
+                    continue
                 _report_repeated_image(first_line[image][:2], index, image, origin, context)
                 continue
             first_line[image] = (origin, index, len(samples))
@@ -136,7 +146,9 @@ def _labels(parts: Parts, context: ReadContext) -> Labels:
         if roles.label is not None:
             names.update(table.column(roles.label))
         elif roles.labels is not None:
-            names.update(name for cell in table.column(roles.labels) for name in _names_in(cell))
+            names.update(
+                name for cell in table.column(roles.labels) for name in names_in(cell, by_space=roles.words)
+            )
         else:
             names.update(cell for i in roles.tags for cell in table.column(i))
     names.discard("")
@@ -168,6 +180,13 @@ def _label_index(
         return (labels.index(cells[roles.label]),)
     if roles.flags:
         folded = [cells[i].casefold() for i in roles.flags]
+        if context.uncertain != "error" and not UNCERTAIN_CELLS.isdisjoint(folded):
+            if context.uncertain == "drop":
+                context.note("lines with an uncertain label were left out (--uncertain drop)")
+                return None
+            context.note(f"uncertain labels are read as {context.uncertain} (--uncertain)")
+            value = "1" if context.uncertain == "positive" else "0"
+            folded = [value if cell in UNCERTAIN_CELLS else cell for cell in folded]
         for i, cell in zip(roles.flags, folded, strict=True):
             if (
                 cell not in TRUE_CELLS and cell not in FALSE_CELLS
@@ -192,7 +211,7 @@ def _label_index(
             return None
         return tuple(i for i, cell in enumerate(folded) if cell in TRUE_CELLS)
     names: Iterable[str] = (
-        _names_in(cells[roles.labels])
+        names_in(cells[roles.labels], by_space=roles.words)
         if roles.labels is not None
         else (cells[i] for i in roles.tags if cells[i])
     )
@@ -224,13 +243,8 @@ def _report_repeated_image(
         f"{image.name!r} has other labels at {first_origin}",
         origin=origin,
         path=image,
-        remedy="keep the correct line",
+        remedy="keep the correct line, or pass --task multilabel if an image has one line per label",
     )
-
-
-def _names_in(cell: str) -> list[str]:
-    """Return the labels of one cell: `crack|inactive`, `crack; inactive` or `crack, inactive`."""
-    return [n for n in (part.strip() for part in re.split(r"[|;,]", cell)) if n]
 
 
 def _strip_affix(headers: Sequence[str]) -> list[str]:
