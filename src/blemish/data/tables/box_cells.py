@@ -89,7 +89,7 @@ def _label_studio_row(box: Any, table: Table, row: int, position: int) -> tuple[
     """Return label, size of the image and corners of a rectangle in percent."""
     keys = ("x", "y", "width", "height", "original_width", "original_height")
     names = box.get(LABEL_STUDIO_KEY) if isinstance(box, dict) else None
-    values = [box.get(key) for key in keys] if isinstance(box, dict) else []
+    values: list[Any] = [box.get(key) for key in keys] if isinstance(box, dict) else []
     if not isinstance(names, list) or len(names) != 1 or not _are_numbers(values):
         raise _bad_cell(table, row, position, "rectangles with one label each")
     if box.get("rotation"):
