@@ -2,7 +2,7 @@
 
     python bench/few_shot.py DATA [--draws 10] [--input-size 160] [--task multilabel]
 
-DATA is any labeled data set for classification or multilabel. A quarter of the images, the same for all draws,
+DATA is any labeled data set for classification or multilabel. A quarter of the images, equal for all draws,
 is held out, near-identical images on one side. Prints the mean, the standard deviation over draws, and the
 seconds of one training whose features are cached.
 """

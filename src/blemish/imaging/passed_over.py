@@ -1,4 +1,4 @@
-"""`PassedOver`: images in unsupported formats that a search of a folder passes over, counted and named."""
+"""`PassedOver`: the images in unsupported formats that a search of a folder skips, counted and named."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class PassedOver:
         for kind, paths in self.paths.items():
             names = ", ".join(p.name for p in paths[:MAX_NAMES]) + (", ..." if len(paths) > MAX_NAMES else "")
             kinds.append(f"{len(paths)} {kind} ({names})")
-        images, verb, it = ("image", "was", "it") if self.count == 1 else ("images", "were", "them")
+        images, were, it = ("image", "was", "it") if self.count == 1 else ("images", "were", "them")
         a = "an unsupported format" if self.count == 1 else "unsupported formats"
         return (
-            f"{self.count} {images} in {a} {verb} passed over: {'; '.join(kinds)}. Save {it} as JPEG or PNG."
+            f"{self.count} {images} in {a} {were} passed over: {'; '.join(kinds)}. Save {it} as JPEG or PNG."
         )
