@@ -6,6 +6,7 @@ image; pixel (0, 0) covers the square from (0, 0) to (1, 1). Labels never includ
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -48,7 +49,8 @@ class Labels:
             if not isinstance(name, str) or not name.strip():
                 raise BadInput(f"label {i}: expected a name, got {name!r}", reason="empty-label")
         if len(set(self.names)) != len(self.names):
-            twice = next(n for n in self.names if self.names.count(n) > 1)
+            counts = Counter(self.names)
+            twice = next(n for n in self.names if counts[n] > 1)
             raise BadInput(f"label {twice!r} appears twice", reason="duplicate-label")
 
     def __len__(self) -> int:

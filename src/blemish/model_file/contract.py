@@ -203,7 +203,7 @@ class Contract(ContractModel):
         if self.task.is_image_level and not len(labels):
             raise ValueError(f"{self.task}: expected at least one label")
         if unknown := sorted(set(self.thresholds) - set(labels)):
-            raise ValueError(f"thresholds of unknown labels: {', '.join(unknown)}")
+            raise ValueError(f"thresholds of unknown labels: {', '.join(unknown[:5])}")
         for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
             if len({spec.name for spec in specs}) < len(specs):
                 raise ValueError(f"two {kind} have the same name")

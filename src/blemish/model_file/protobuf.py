@@ -50,17 +50,21 @@ def read_top_level(data: memoryview, path: Path) -> list[WireField]:
     return fields
 
 
-def iter_fields(data: memoryview | bytes, path: Path) -> Iterator[WireField]:
+def iter_fields(
+    data: memoryview | bytes, path: Path, start: int = 0, end: int | None = None
+) -> Iterator[WireField]:
     """Yield the fields of a message in order.
 
     Args:
-        data: the message.
+        data: contains the message. A part of a view would keep the file mapped while an error is handled.
         path: its file, for error messages.
+        start: offset of its first byte.
+        end: offset behind its last byte; default: the end of `data`.
 
     Raises:
         BadModelFile: not a message, or truncated.
     """
-    position, size = 0, len(data)
+    position, size = start, len(data) if end is None else end
     while position < size:
         start = position
         tag, position = _read_varint(data, position, path)

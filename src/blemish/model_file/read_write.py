@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 from collections.abc import Iterator
@@ -16,11 +15,15 @@ from pydantic import ValidationError
 from blemish.errors import BadModelFile
 from blemish.model_file.atomic_write import write_atomically as write_atomically
 from blemish.model_file.contract import FORMAT_VERSION, Contract
+from blemish.model_file.contract_limits import ContractFault, check_contract, parse_contract
 from blemish.model_file.fingerprints import Fingerprints
 from blemish.model_file.format_1 import upgrade
+from blemish.model_file.graph_limits import check_external_data, check_outputs
 from blemish.model_file.protobuf import METADATA_FIELD, encode_entry, read_entry, read_top_level
 
 CONTRACT_KEY = "blemish"
+MAX_METADATA_BYTES = 256_000_000  # of one entry; the fingerprints of four million images need as much
+MAX_MESSAGE = 500  # characters of a file's own text in an error
 FINGERPRINTS_KEY = "blemish.fingerprints"
 
 
@@ -55,20 +58,30 @@ def read_model_file(path: Path | str) -> ModelFile:
     # One pass for both digests: they differ from the first metadata on, which Blemish writes last.
     whole, graph = hashlib.sha256(), None
     with _mapped(path) as view:
-        for field in read_top_level(view, path):
+        fields = read_top_level(view, path)
+        check_external_data(view, fields, path)
+        for field in fields:
             if field.number == METADATA_FIELD:
+                if field.end - field.body > MAX_METADATA_BYTES:
+                    raise BadModelFile(
+                        f"{path}: an entry of the metadata has {field.end - field.body:,} bytes, more than "
+                        f"{MAX_METADATA_BYTES:,}. Export the model again.",
+                        reason="metadata-size",
+                    )
                 graph = graph or whole.copy()
                 key, value = read_entry(bytes(view[field.body : field.end]), path)
                 properties[key] = value
             elif graph is not None:
                 graph.update(view[field.start : field.end])
             whole.update(view[field.start : field.end])
-    if CONTRACT_KEY not in properties:
-        raise BadModelFile(
-            f"{path}: this ONNX file has no contract; make a model file with blemish train or blemish import",
-            reason="no-contract",
-        )
-    contract = _parse_contract(properties[CONTRACT_KEY], path)
+        if CONTRACT_KEY not in properties:
+            raise BadModelFile(
+                f"{path}: this ONNX file has no contract; make a model file with blemish train or blemish "
+                "import",
+                reason="no-contract",
+            )
+        contract = _parse_contract(properties[CONTRACT_KEY], path)
+        check_outputs(view, fields, contract, path)
     text = properties.get(FINGERPRINTS_KEY)
     fingerprints = Fingerprints.from_text(text) if text else Fingerprints.none()
     return ModelFile(path, contract, whole.hexdigest(), (graph or whole).hexdigest(), fingerprints)
@@ -100,7 +113,9 @@ def write_model_file(
     if fingerprints is not None and fingerprints.pixel.size:
         parts.append(encode_entry(FINGERPRINTS_KEY, fingerprints.to_text()))
     # The contract is last, so that a truncated file has none.
-    parts.append(encode_entry(CONTRACT_KEY, contract.model_dump_json()))
+    text = contract.model_dump_json()
+    _parse_contract(text, path)  # nothing is written that could not be read
+    parts.append(encode_entry(CONTRACT_KEY, text))
     write_atomically(path, *parts)
     return read_model_file(path)
 
@@ -132,9 +147,9 @@ def graph_digest(graph: bytes) -> str:
 
 def _parse_contract(text: str, path: Path) -> Contract:
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, "it is not JSON") from error
+        raw = parse_contract(text)
+    except ContractFault as error:
+        raise _damaged(path, str(error), error.reason) from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if type(version) is not int or version < 1:
         raise _damaged(path, "format_version: expected a number of at least 1")
@@ -145,18 +160,20 @@ def _parse_contract(text: str, path: Path) -> Contract:
             reason="later-format",
         )
     try:
-        return Contract.model_validate(upgrade(raw) if version == 1 else raw)
+        contract = Contract.model_validate(upgrade(raw) if version == 1 else raw)
+        check_contract(contract)
+    except ContractFault as error:
+        raise _damaged(path, str(error), error.reason) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(x) for x in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        place = ".".join(str(x) for x in first["loc"])[:MAX_MESSAGE]
+        message = first["msg"].removeprefix("Value error, ")[:MAX_MESSAGE]
         raise _damaged(path, f"{place}: {message}" if place else message) from error
+    return contract
 
 
-def _damaged(path: Path, detail: str) -> BadModelFile:
-    return BadModelFile(
-        f"{path}: the contract is damaged: {detail}. Export the model again.", reason="damaged-contract"
-    )
+def _damaged(path: Path, detail: str, reason: str = "damaged-contract") -> BadModelFile:
+    return BadModelFile(f"{path}: the contract is damaged: {detail}. Export the model again.", reason=reason)
 
 
 @contextmanager
