@@ -17,7 +17,7 @@ from blemish.commands.data_output import (
     report_written,
 )
 from blemish.commands.json_output import print_json
-from blemish.commands.shared_options import FormatOption, ImagesOption, UncertainOption
+from blemish.commands.shared_options import CrowdOption, FormatOption, ImagesOption, UncertainOption
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def check(
     column: ColumnOption = None,
     box_order: BoxOrderOption = None,
     uncertain: UncertainOption = "error",
+    crowd: CrowdOption = "ignore",
     only: Annotated[
         CheckIdsOption,
         typer.Option(metavar="ID", help="Run this check only, by id or glob pattern. Repeatable."),
@@ -145,6 +146,7 @@ def check(
         "columns": _parse_columns(column),
         "box_order": box_order,
         "uncertain": uncertain,
+        "crowd": crowd,
         "duplicates": not fast,
         "thorough": thorough,
     }
@@ -269,6 +271,7 @@ def convert(
         str, typer.Option(metavar="ACTION", help="For images that do not exist: error, drop or keep.")
     ] = "error",
     uncertain: UncertainOption = "error",
+    crowd: CrowdOption = "ignore",
     link: LinkOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -282,7 +285,7 @@ def convert(
     from blemish.data.write_dataset import check_output, write_dataset
 
     check_output(output, (data, images))
-    dataset = _open(data, data_format, images, task, column, box_order, missing, uncertain)
+    dataset = _open(data, data_format, images, task, column, box_order, missing, uncertain, crowd)
     report_written(write_dataset(dataset, output, to, link=link), as_json=as_json)
 
 
@@ -449,6 +452,7 @@ def _open(
     box_order: str | None,
     missing: str = "error",
     uncertain: str = "error",
+    crowd: str = "ignore",
 ) -> Dataset:
     from blemish.data import open_dataset
 
@@ -461,6 +465,7 @@ def _open(
         box_order=box_order,
         missing=missing,
         uncertain=uncertain,
+        crowd=crowd,
         minimum_labels=1,
     )
     for note in dataset.notes:

@@ -14,6 +14,7 @@ from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
+    CrowdOption,
     DataOption,
     DeviceOption,
     FormatOption,
@@ -56,6 +57,7 @@ def evaluate(
     split: SplitOption = None,
     images: ImagesOption = None,
     data_format: FormatOption = None,
+    crowd: CrowdOption = "ignore",
     label_map: MapOption = None,
     output: Annotated[
         Path | None,
@@ -116,6 +118,7 @@ def evaluate(
             progress=progress,
             format=data_format,
             images=images,
+            crowd=crowd,
             intervals=intervals,
             seed=seed,
             thumbnails=output is not None,

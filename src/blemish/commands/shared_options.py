@@ -73,6 +73,14 @@ UncertainOption = Annotated[
         "positive, or drop the line.",
     ),
 ]
+CrowdOption = Annotated[
+    str,
+    typer.Option(
+        metavar="ACTION",
+        help="How objects that are marked as crowd are read: ignore, as regions that are neither learned nor "
+        "counted, or objects.",
+    ),
+]
 WhiteLevelOption = Annotated[
     int | None,
     typer.Option(

@@ -17,7 +17,7 @@ from blemish.data.image_hashes import map_in_parallel
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.load_dataset import read_dataset, to_task
-from blemish.data.read_context import ReadContext
+from blemish.data.read_context import CROWD_VALUES, ReadContext
 from blemish.data.tables.cells import UNCERTAIN
 from blemish.data.tables.columns import ORDERS
 from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
@@ -28,7 +28,7 @@ from blemish.structures import Dataset, Labels, Sample, Task
 
 REPORT_UNLABELED_IMAGES = ("folders", "voc")  # formats whose readers find images without a label themselves
 WITHOUT_LABELS = ("bad-dataset.no-labels", "bad-dataset.unknown-format")
-BUILTIN_VERSION = 12  # increase it when a built-in check changes, so that cached findings are discarded
+BUILTIN_VERSION = 13  # increase it when a built-in check changes, so that cached findings are discarded
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def check(
     delimiter: str | None = None,
     box_order: str | None = None,
     uncertain: str = "error",
+    crowd: str = "ignore",
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     duplicates: bool = True,
@@ -74,6 +75,7 @@ def check(
         delimiter: see `open_dataset`.
         box_order: see `open_dataset`.
         uncertain: see `open_dataset`.
+        crowd: see `open_dataset`.
         only: ids or glob patterns of the checks to run, such as "images.*"; default: all.
         skip: ids or glob patterns of the checks to leave out.
         duplicates: whether to decode every image, which finds copies, and damage after the header.
@@ -91,7 +93,7 @@ def check(
     checks = select_checks(only, skip)
     if isinstance(data, Dataset):
         return audit(data, checks=checks, duplicates=duplicates, thorough=thorough, limits=limits).findings
-    context = lenient_context(images, task, columns, delimiter, box_order, uncertain)
+    context = lenient_context(images, task, columns, delimiter, box_order, uncertain, crowd)
     key = _cache_key(Path(data), context.images, checks, (format, context, duplicates, thorough, limits))
     cached = load_json(f"check-{key}.json") if key else None
     if isinstance(cached, dict):
@@ -118,6 +120,7 @@ def lenient_context(
     delimiter: str | None = None,
     box_order: str | None = None,
     uncertain: str = "error",
+    crowd: str = "ignore",
 ) -> ReadContext:
     """Return a context that collects faults instead of raising the first; see `open_dataset` for the options.
 
@@ -128,6 +131,8 @@ def lenient_context(
         raise UnknownName("box order", box_order, ORDERS)
     if uncertain not in UNCERTAIN:
         raise UnknownName("value of uncertain", uncertain, UNCERTAIN)
+    if crowd not in CROWD_VALUES:
+        raise UnknownName("value of crowd", crowd, CROWD_VALUES)
     return ReadContext(
         images=None if images is None else Path(images),
         task=to_task(task),
@@ -135,6 +140,7 @@ def lenient_context(
         delimiter=delimiter,
         box_order=box_order,
         uncertain=uncertain,
+        crowd=crowd,
         lenient=True,
     )
 

@@ -59,6 +59,7 @@ def clean(
     columns: Mapping[str, str | int] | None = None,
     box_order: str | None = None,
     uncertain: str = "error",
+    crowd: str = "ignore",
     duplicates: bool = True,
     thorough: bool = False,
     link: bool = False,
@@ -80,6 +81,7 @@ def clean(
         columns: see `open_dataset`.
         box_order: see `open_dataset`.
         uncertain: see `open_dataset`.
+        crowd: see `open_dataset`.
         duplicates: whether to decode every image, to find copies and damage.
         thorough: whether to follow the entropy-coded data of every JPEG, to find damage that decoders hide.
         link: whether to make hard links to images instead of copies.
@@ -89,7 +91,7 @@ def clean(
         BadDataset: the data set cannot be read, or no image of it can be used.
         BadInput: the output folder is not empty, or is inside the data set.
     """
-    context = lenient_context(images, task, columns, box_order=box_order, uncertain=uncertain)
+    context = lenient_context(images, task, columns, box_order=box_order, uncertain=uncertain, crowd=crowd)
     check_output(Path(output), (Path(path), context.images))  # first, because the checks take long
     result = audit(
         path, format=format, context=context, duplicates=duplicates, thorough=thorough, limits=limits

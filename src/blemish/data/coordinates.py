@@ -30,6 +30,7 @@ from blemish.geometry import mask_from_array, mask_to_array
 from blemish.imaging import Header, apply_orientation
 from blemish.structures import GroundTruth, Labels, Sample, Task
 
+MAX_SHARE_OF_BOXES = 0.5  # of the objects of a segmentation data set, without a warning
 RECTANGLE = [0, 1, 2, 1, 2, 3, 0, 3]  # from x1 y1 x2 y2 to the corners of a box, clockwise
 ASPECT_TOLERANCE_PIXELS = 1.5  # sizes are rounded when an image is scaled
 MIN_SIDE_PIXELS = 32  # in a smaller image, one pixel may be an object
@@ -53,6 +54,14 @@ def boxes_or_masks(annotations: Sequence[RawAnnotations], context: ReadContext) 
     boxes_only = has_region.count(False)
     if boxes_only:
         context.note(f"{boxes_only} objects have a box and no polygon; the box is used as polygon")
+    if boxes_only > MAX_SHARE_OF_BOXES * len(has_region):
+        context.note("most objects have a box only; --task detection reads all as boxes")
+        context.problem(
+            "boxes-among-outlines",
+            f"{boxes_only} of {len(has_region)} objects have a box and no polygon; the box is used as polygon",
+            remedy="pass --task detection, or draw the polygons",
+            severity=Severity.WARNING,
+        )
     return Task.SEGMENTATION
 
 
@@ -70,6 +79,7 @@ def place_all(
         labels: its labels.
         context: receives header infos, faults and notes.
     """
+    _report_crowds(annotations, context)
     paths = [raw.path for raw in annotations]
     infos = read_all_header_info(paths)
     context.headers.update(zip(paths, infos, strict=True))
@@ -83,6 +93,26 @@ def place_all(
         for predicate, count in image_counts.items():
             context.note(f"{count} images {predicate}" if count > 1 else f"1 image: {predicate}")
     return tuple(samples)
+
+
+def _report_crowds(annotations: Sequence[RawAnnotations], context: ReadContext) -> None:
+    """Count the objects that are marked as crowd, or read them as objects if the user asked for it."""
+    count, total = (sum(sum(raw.crowd) for raw in annotations), sum(map(len, annotations)))
+    if not count:
+        return
+    marked = f"{count} of {total} objects are marked as crowd"
+    if context.crowd == "objects":
+        for raw in annotations:
+            raw.crowd = [False] * len(raw)
+        context.note(f"{marked} and were read as objects")
+        return
+    context.note(f"{marked}: they are neither learned nor counted; --crowd objects reads them as objects")
+    context.problem(
+        "crowd-objects",
+        f"{marked}, so they are neither learned nor counted",
+        remedy="if they are objects, as those of CVAT's brush and of SAM, pass --crowd objects",
+        severity=Severity.WARNING,
+    )
 
 
 def _place(

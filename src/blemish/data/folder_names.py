@@ -57,8 +57,9 @@ def is_layout_name(name: str) -> bool:
     """Return whether a folder name describes the layout of a data set, such as images, masks or train_img.
 
     Example:
-        >>> [n for n in ("dent", "train_img", "image_2", "trainA", "0", "raw", "ground truth") if is_layout_name(n)]
-        ['train_img', 'image_2', 'trainA', 'ground truth']
+        >>> names = ("dent", "train_img", "image_2", "trainA", "0", "raw", "imagesTr")
+        >>> [n for n in names if is_layout_name(n)]
+        ['train_img', 'image_2', 'trainA', 'imagesTr']
     """
     words = words_of(name)
     whole = "".join(words)
@@ -77,8 +78,8 @@ def layout_names(names: list[str]) -> list[str]:
     `label_0` and `label_1` are labels if every folder is named that way; next to `image_2`, `label_2` is not.
 
     Example:
-        >>> layout_names(["label_0", "label_1"]), layout_names(["img_2", "label_2"]), layout_names(["masks", "ok"])
-        ([], ['img_2', 'label_2'], ['masks'])
+        >>> layout_names(["label_0", "label_1"]), layout_names(["img_2", "label_2"])
+        ([], ['img_2', 'label_2'])
     """
     if len(names) > 1 and all(NUMBERED_LABEL.fullmatch(n) for n in names):
         return []

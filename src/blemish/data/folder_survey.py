@@ -42,7 +42,7 @@ class Survey:
     annotation_files: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """Return what the folder contains: "6 images in images, 6 images in masks and 6 .json files in ann"."""
+        """Return what the folder contains, such as "6 images in images and 6 .json files in ann"."""
         parts = [f"{_counted(n, 'image')}{_inside(folder)}" for folder, n in self.images.items()]
         parts += [f"{_counted(n, f'{s} file')}{_inside(f)}" for (f, s), n in self.others.items()]
         if not parts:

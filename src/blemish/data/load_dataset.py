@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.data.detect_format import detect_format
 from blemish.data.formats import get_format
-from blemish.data.read_context import ReadContext
+from blemish.data.read_context import CROWD_VALUES, ReadContext
 from blemish.data.split_names import split_named
 from blemish.data.tables.cells import UNCERTAIN
 from blemish.errors import BadDataset, BlemishError, UnknownName
@@ -27,6 +27,7 @@ def open_dataset(
     delimiter: str | None = None,
     box_order: str | None = None,
     uncertain: str = "error",
+    crowd: str = "ignore",
     missing: str = "error",
     minimum_labels: int = 2,
 ) -> Dataset:
@@ -44,6 +45,8 @@ def open_dataset(
         box_order: for tables whose header does not name the box columns: `xywh`, `xyhw` or `xyxy`.
         uncertain: for tables, how cells such as -1 and nan in columns of 0 and 1 are read: "error",
             "negative", "positive", or "drop" the line.
+        crowd: how objects that are marked as crowd are read: "ignore", as regions that are neither learned
+            nor counted, or "objects". CVAT's brush and SAM mark ordinary objects as crowd.
         missing: what to do about labels whose image does not exist: "error", "drop" them, or "keep" those
             for which the format states the image's size.
         minimum_labels: a classification data set with fewer distinct labels is an error.
@@ -64,6 +67,8 @@ def open_dataset(
         raise UnknownName("value of missing", missing, MISSING_VALUES)
     if uncertain not in UNCERTAIN:
         raise UnknownName("value of uncertain", uncertain, UNCERTAIN)
+    if crowd not in CROWD_VALUES:
+        raise UnknownName("value of crowd", crowd, CROWD_VALUES)
     context = ReadContext(
         images=None if images is None else Path(images),
         task=to_task(task),
@@ -71,6 +76,7 @@ def open_dataset(
         delimiter=delimiter,
         box_order=box_order,
         uncertain=uncertain,
+        crowd=crowd,
         missing=missing,
         minimum_labels=minimum_labels,
     )

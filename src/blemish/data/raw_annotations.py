@@ -13,6 +13,12 @@ Box = tuple[float, float, float, float]
 Region = tuple[FloatArray, ...] | Mask | None
 
 
+def as_box(box_xyxy: FloatArray) -> Box:
+    """Return the four numbers of a (4,) array: x1 y1 x2 y2."""
+    x1, y1, x2, y2 = box_xyxy.tolist()
+    return x1, y1, x2, y2
+
+
 @dataclass(slots=True)
 class RawAnnotations:
     """The annotations of one image as its format stores them.

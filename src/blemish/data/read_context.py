@@ -14,6 +14,7 @@ from blemish.data.split_names import SPLITS
 from blemish.errors import BadDataset
 from blemish.structures import Task
 
+CROWD_VALUES = ("ignore", "objects")
 MAX_NAMED_IMAGES = 5  # number of missing images that an error names
 
 
@@ -31,6 +32,7 @@ class ReadContext:
         box_order: for tables, the order of four box columns given by position: xywh, xyhw or xyxy.
         uncertain: for tables, how cells such as -1 and nan in columns of 0 and 1 are read: "error",
             "negative", "positive", or "drop" the line.
+        crowd: how objects that are marked as crowd are read: "ignore" or "objects".
         missing: what to do about an image that does not exist: "error", "drop" it, or "keep" its labels.
         minimum_labels: a classification data set with fewer distinct labels is an error.
         lenient: whether to collect faults instead of raising the first, as `blemish data check` does.
@@ -47,6 +49,7 @@ class ReadContext:
     delimiter: str | None = None
     box_order: str | None = None
     uncertain: str = "error"
+    crowd: str = "ignore"
     missing: str = "error"
     minimum_labels: int = 2
     lenient: bool = False

@@ -54,6 +54,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     format: str | None = None,  # noqa: A002 - named as on the command line
     images: Path | str | None = None,
+    crowd: str = "ignore",
     intervals: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -82,6 +83,7 @@ def evaluate(
         progress: a function that is called with the number of finished images and the number of all images.
         format: the format of the data set [default: detected].
         images: the folder of the images [default: next to the labels].
+        crowd: how objects that are marked as crowd are read, "ignore" or "objects"; see `open_dataset`.
         intervals: whether to compute 95 % bootstrap intervals.
         resamples: the number of bootstrap resamples.
         seed: the random seed of the bootstrap.
@@ -106,7 +108,11 @@ def evaluate(
         if isinstance(model, Path | str)
         else model
     )
-    dataset = data if isinstance(data, Dataset) else open_for(data, predictor.task, format, images)
+    if isinstance(data, Dataset):
+        dataset, notes = data, tuple[str, ...]()
+    else:
+        dataset = open_for(data, predictor.task, format, images, crowd=crowd)
+        notes = dataset.notes
     if not predictor.task.can_score(dataset.task):
         raise WrongTask(
             f"{dataset.root}: expected a data set for {predictor.task}, the model's task, got one for "
@@ -146,6 +152,7 @@ def evaluate(
             *overlap.warnings(),
             *_split_warnings(predictor, overlap, split),
             *(ReportWarning("note", text) for text in predictor.warnings),
+            *(ReportWarning("note", text) for text in notes),
             *_tile_notes(tiling),
             *_excluded_images(results, len(chosen) - len(labeled)),
             *_suspicious_images(results, dataset),
@@ -223,7 +230,9 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def open_for(path: Path | str, task: Task, name: str | None, images: Path | str | None) -> Dataset:
+def open_for(
+    path: Path | str, task: Task, name: str | None, images: Path | str | None, *, crowd: str = "ignore"
+) -> Dataset:
     """Open a data set for the evaluation of a model.
 
     Args:
@@ -231,12 +240,13 @@ def open_for(path: Path | str, task: Task, name: str | None, images: Path | str 
         task: the model's task.
         name: the format, or None to detect it.
         images: the folder of the images, or None.
+        crowd: see `open_dataset`.
     """
     from blemish.data import as_task, open_dataset
 
     # A test set may have images of one label only, and the masks of a detection data set define object sizes.
     data_task = None if task.fields.scorable_ground_truth else task
-    dataset = open_dataset(path, format=name, images=images, task=data_task, minimum_labels=1)
+    dataset = open_dataset(path, format=name, images=images, task=data_task, crowd=crowd, minimum_labels=1)
     return dataset if task.can_score(dataset.task) else as_task(dataset, task)
 
 

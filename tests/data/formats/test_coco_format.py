@@ -261,3 +261,123 @@ def test_values_of_any_type_are_one_sentence(draw, tmp_path, changes, code, fact
     with raises(f"bad-dataset.{code}", fact) as caught:
         open_dataset(tmp_path)
     assert "\n" not in caught.message
+
+
+OUTLINE = [2, 2, 12, 2, 12, 9, 2, 9]
+PAIRS = [[2, 2], [12, 2], [12, 9], [2, 9]]
+
+
+@pytest.mark.parametrize("nesting", [[OUTLINE], OUTLINE, PAIRS, [PAIRS], [[OUTLINE]]])
+def test_outlines_of_any_nesting_are_read(coco, nesting):
+    root = coco([entry(segmentation=nesting, bbox=[2, 2, 10, 7])])
+    mask = open_dataset(root)[0].ground_truth.masks[1]
+    assert mask.polygons[0].tolist() == [[2, 2], [12, 2], [12, 9], [2, 9]]
+    assert not check(root, duplicates=False).of("empty-polygon")
+
+
+def test_two_outlines_as_points_are_two_parts(coco):
+    other = [[14, 10], [20, 10], [20, 16]]
+    root = coco([entry(segmentation=[PAIRS, other])])
+    assert [len(p) for p in open_dataset(root)[0].ground_truth.masks[1].polygons] == [4, 3]
+
+
+def test_run_lengths_in_a_list_are_joined(coco):
+    def runs(rows, columns):
+        mask = np.zeros((20, 24), np.uint8, order="F")
+        mask[rows, columns] = 1
+        runs = reference.encode(mask)
+        return {"size": [20, 24], "counts": runs["counts"].decode()}
+
+    first, second = runs(slice(2, 5), slice(3, 9)), runs(slice(10, 12), slice(3, 9))
+    found = open_dataset(coco([entry(segmentation=[first, second])]))
+    assert found.task is Task.SEGMENTATION
+    assert found[0].ground_truth.masks[1].area == 3 * 6 + 2 * 6
+    assert open_dataset(coco([entry(segmentation=[first])]))[0].ground_truth.masks[1].area == 18
+
+
+def test_rotated_box_of_cvat_becomes_an_outline(coco):
+    root = coco([entry(bbox=[4, 8, 12, 4], attributes={"occluded": False, "rotation": 90.0})])
+    ground_truth = open_dataset(root)[0].ground_truth
+    assert np.allclose(ground_truth.boxes_xyxy[1], [8, 4, 12, 16])
+    assert np.allclose(ground_truth.masks[1].polygons[0][0], [12, 4])  # turned clockwise
+    unturned = open_dataset(coco([entry(bbox=[4, 8, 12, 4], attributes={"rotation": 0.0})]))
+    assert unturned.task is Task.DETECTION
+
+
+@pytest.mark.parametrize(
+    "content", [{"info": {}, "fps": 25}, {"categories": [DENT], "info": {}}, {"images": []}]
+)
+def test_json_without_the_three_lists_is_not_coco(draw, tmp_path, content):
+    draw("images/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (tmp_path / "classes.txt").write_text("dent\n")
+    (tmp_path / "notes.json").write_text(json.dumps(content))
+    assert open_dataset(tmp_path).format == "yolo"
+
+
+def test_file_of_any_name_in_split_folders(draw, tmp_path):
+    for split in ("train", "val"):
+        draw(f"{split}/{split}.png")
+        content = {
+            "images": [{"id": 1, "file_name": f"{split}.png", "width": 24, "height": 20}],
+            "annotations": [entry()],
+            "categories": [DENT],
+        }
+        (tmp_path / split / f"COCO_{split}_annos.json").write_text(json.dumps(content))
+    found = open_dataset(tmp_path)
+    assert found.format == "coco"
+    assert found.splits == {"train": 1, "val": 1}
+    (tmp_path / "val/second.json").write_text((tmp_path / "val/COCO_val_annos.json").read_text())
+    with raises("bad-dataset.ambiguous-files", "COCO_val_annos.json", "second.json"):
+        open_dataset(tmp_path)
+
+
+def test_outdated_coco_file_next_to_labelme_files(draw, tmp_path):
+    shape = {"label": "dent", "points": [[2, 2], [9, 2], [9, 9]], "shape_type": "polygon"}
+    for name in ("a", "b"):
+        draw(f"{name}.png")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{name}.png"}))
+    images = [{"id": i, "file_name": f"{n}.png", "width": 24, "height": 20} for i, n in enumerate("ab")]
+    content = {"images": images[:1], "annotations": [entry(image_id=0)], "categories": [DENT]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    found = open_dataset(tmp_path)
+    assert (found.format, len(found)) == ("labelme", 2)
+    assert any("dataset.json" in n for n in found.notes)
+    (tmp_path / "dataset.json").write_text(json.dumps(content | {"images": images}))
+    assert open_dataset(tmp_path).format == "coco"
+    assert len(check(tmp_path, duplicates=False).of("other-format")) == 1
+
+
+def test_panoptic_file_is_refused_by_name(coco):
+    root = coco()
+    content = json.loads((root / "annotations.json").read_text())
+    content["annotations"] = [{"image_id": 1, "file_name": "a.png", "segments_info": []}]
+    (root / "annotations.json").write_text(json.dumps(content))
+    with raises("bad-dataset.panoptic", "segments_info", "COCO instances"):
+        open_dataset(root)
+
+
+def test_objects_marked_as_crowd_are_counted_and_can_be_read_as_objects(coco):
+    runs = {"size": [20, 24], "counts": [40, 10, 430]}
+    root = coco([entry(segmentation=runs, iscrowd=1), entry(2, segmentation=runs, iscrowd=1, category_id=2)])
+    found = open_dataset(root)
+    assert found[0].ground_truth.crowd.tolist() == [False, True, True]
+    assert any("2 of 3 objects are marked as crowd" in n and "--crowd objects" in n for n in found.notes)
+    finding = check(root, duplicates=False).of("crowd-objects")[0]
+    assert "2 of 3" in finding.message
+    read = open_dataset(root, crowd="objects")
+    assert not read[0].ground_truth.crowd.any()
+    assert not check(root, duplicates=False, crowd="objects").of("crowd-objects")
+    with raises("unknown-name.value-of-crowd", "'objct'", "objects"):
+        open_dataset(root, crowd="objct")
+
+
+def test_mostly_boxes_among_outlines_is_a_warning(coco):
+    root = coco([entry(segmentation=[OUTLINE]), entry(2, bbox=[3, 3, 5, 5])])
+    found = check(root, duplicates=False).of("boxes-among-outlines")
+    assert "2 of 3 objects" in found[0].message
+    assert "--task detection" in found[0].remedy
+    assert any("--task detection" in n for n in open_dataset(root).notes)
+    assert open_dataset(root, task="detection").task is Task.DETECTION
+    assert not check(root, duplicates=False, task="detection").of("boxes-among-outlines")

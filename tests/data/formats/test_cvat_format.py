@@ -205,3 +205,20 @@ def test_image_with_different_labels_in_two_subsets_is_an_error(export, tmp_path
     with raises("bad-dataset.contradicting-labels", "annotations.xml", "'0.png'", "train", "test"):
         open_dataset(tmp_path)
     assert {"contradicting-labels", "split-leak"} <= set(check(tmp_path, duplicates=False).counts)
+
+
+def test_outline_and_box_of_one_object_in_a_group_are_one_object(draw, tmp_path):
+    draw("a.png")
+    points = "2.00,2.00;12.00,2.00;12.00,9.00"
+    shapes = "".join(
+        f'<polygon label="dent" points="{points}" group_id="{g}"/>'
+        f'<box label="{label}" xtl="2" ytl="2" xbr="{right}" ybr="9" group_id="{box_group}"/>'
+        for g, label, right, box_group in [(1, "dent", 12, 1), (2, "rust", 12, 2), (3, "dent", 15, 3)]
+    )
+    text = f'<annotations><image id="0" name="a.png" width="24" height="20">{shapes}</image></annotations>'
+    (tmp_path / "annotations.xml").write_text(text)
+    found = open_dataset(tmp_path)
+    # The first box is that of its outline; the second has another label, the third another size.
+    assert len(found[0].ground_truth) == 5
+    assert any("same group" in n for n in found.notes)
+    assert len(check(tmp_path, duplicates=False).of("repeated-object")) >= 1

@@ -4,6 +4,7 @@ import pytest
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
+from blemish.data.write_dataset import write_dataset
 from blemish.structures import Task
 from blemish.testing import raises
 
@@ -122,10 +123,13 @@ def test_folder_names_of_a_layout_are_never_labels(draw, tmp_path, folders):
     assert check(tmp_path).errors
 
 
-def test_format_folders_reads_any_folder_name_as_label(draw, tmp_path):
+def test_format_folders_reads_any_folder_name_as_label(draw, tmp_path, outside):
     for folder in ("images", "masks"):
         draw(f"{folder}/a.png")
-    assert open_dataset(tmp_path, format="folders").labels.names == ("images", "masks")
+    found = open_dataset(tmp_path, format="folders")
+    assert found.labels.names == ("images", "masks")
+    written = write_dataset(found, outside / "copy", "folders")
+    assert [loss for loss in written.losses if "--format folders" in loss.what]
 
 
 @pytest.mark.parametrize("names", [("label_0", "label_1"), ("0", "1"), ("raw", "ripe"), ("drawing", "photo")])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from blemish.data import as_task, open_dataset
 from blemish.data.display_names import labels_with_display_names
+from blemish.data.folder_names import layout_names
 from blemish.data.polygon_masks import PolygonMask
 from blemish.data.split_names import SPLIT_NAMES
 from blemish.data.write_context import WINDOWS_DEVICES
@@ -47,7 +48,7 @@ def sets(draw, task, masks="outlines"):
     }  # not possible as folders of labels
     labels = draw(
         st.lists(names, min_size=2, max_size=4, unique_by=str.casefold).filter(
-            lambda n: not reserved & {x.casefold() for x in n}
+            lambda n: not reserved & {x.casefold() for x in n} and not layout_names(n)
         )
     )
     labels = labels_with_display_names(labels)

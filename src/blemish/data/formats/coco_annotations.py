@@ -10,13 +10,15 @@ import numpy as np
 
 from blemish.arrays import Mask
 from blemish.data.findings import Severity
-from blemish.data.raw_annotations import Box, RawAnnotations, Region
+from blemish.data.polygon_masks import outlines_box, rectangle_outline
+from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadInput
-from blemish.geometry import mask_box, rle_from_text
+from blemish.geometry import mask_box, mask_from_array, mask_to_array, rle_from_text
 from blemish.geometry.polygons import MAX_COORDINATE
 
 ABSENT = RawAnnotations(id="", path=Path())  # placeholder for an image that is listed and does not exist
+MAX_NESTING = 4  # of the lists of an outline
 TRUE_VALUES = (1, "1")  # some tools write numbers as strings; True equals 1
 MAX_AREA = MAX_COORDINATE**2
 
@@ -73,6 +75,10 @@ def read_annotations(
         box = _box(entry.get("bbox"), region, raw, origin, context)
         if box is None:
             continue
+        degrees = _rotation(entry.get("attributes"))
+        if degrees and region is None:  # as CVAT exports rotated boxes
+            outline = rectangle_outline(box, degrees)
+            region, box = (outline,), as_box(outlines_box((outline,)))
         raw.add(
             categories[category],
             box,
@@ -92,6 +98,12 @@ def key_of(value: Any) -> Any:
     return value if isinstance(value, int | float | str) or value is None else repr(value)
 
 
+def _rotation(attributes: Any) -> float:
+    """Return the rotation of a box in CVAT's attributes, in degrees clockwise; 0 if there is none."""
+    degrees = attributes.get("rotation") if isinstance(attributes, dict) else None
+    return float(degrees) if _is_number(degrees) else 0.0
+
+
 def _area(value: Any) -> float:
     """Return the stated area in square pixels; NaN if it is missing or impossible."""
     is_area = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AREA
@@ -104,12 +116,7 @@ def _box(value: Any, region: Region, raw: RawAnnotations, origin: str, context: 
     )
     if len(numbers) != 4:
         if region is not None:
-            x1, y1, x2, y2 = (
-                mask_box(region)
-                if isinstance(region, Mask)
-                else np.concatenate([_points(region).min(0), _points(region).max(0)])
-            ).tolist()
-            return x1, y1, x2, y2
+            return as_box(mask_box(region) if isinstance(region, Mask) else outlines_box(region))
         context.problem(
             "bad-box",
             f"bbox: expected four finite numbers, got {value!r}"[:200],
@@ -134,7 +141,14 @@ def _box(value: Any, region: Region, raw: RawAnnotations, origin: str, context: 
 
 
 def _region(value: Any, raw: RawAnnotations, origin: str, context: ReadContext) -> Region:
-    """Return the polygons as written, or a run-length mask, or None if there is neither."""
+    """Return the polygons as written, or a run-length mask, or None if there is neither.
+
+    Tools nest the numbers of an outline differently: `[[x, y, ...], ...]` as in COCO, `[x, y, ...]`,
+    `[[x, y], ...]`, or `[[[x, y], ...], ...]`; run lengths may be in a list. No two of them can be confused.
+    """
+    if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
+        masks = [_run_lengths(v, raw, origin, context) for v in value]
+        return _union([m for m in masks if m is not None])
     if isinstance(value, dict):
         return _run_lengths(value, raw, origin, context)
     if not isinstance(value, list) and value is not None:
@@ -149,11 +163,8 @@ def _region(value: Any, raw: RawAnnotations, origin: str, context: ReadContext) 
     if not isinstance(value, list) or not value:
         return None
     polygons = []
-    for number, flat in enumerate(value):
-        is_valid = (
-            isinstance(flat, list) and len(flat) >= 6 and len(flat) % 2 == 0 and all(map(_is_number, flat))
-        )
-        if is_valid:
+    for number, flat in enumerate(_outlines(value)):
+        if len(flat) >= 6 and len(flat) % 2 == 0 and all(map(_is_number, flat)):
             polygons.append(np.array(flat, np.float64).reshape(-1, 2))
             continue
         context.problem(
@@ -169,7 +180,31 @@ def _region(value: Any, raw: RawAnnotations, origin: str, context: ReadContext) 
     return tuple(polygons) or None
 
 
-def _run_lengths(value: dict[str, Any], raw: RawAnnotations, origin: str, context: ReadContext) -> Region:
+def _outlines(value: list[Any], depth: int = 0) -> list[list[Any]]:
+    """Return the numbers of each outline, x y x y ..., for any nesting of lists.
+
+    Example:
+        >>> _outlines([1, 2, 3, 4, 5, 6]), _outlines([[1, 2], [3, 4], [5, 6]])
+        ([[1, 2, 3, 4, 5, 6]], [[1, 2, 3, 4, 5, 6]])
+        >>> _outlines([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 9], [7, 9]]])
+        [[1, 2, 3, 4, 5, 6], [7, 8, 9, 9, 7, 9]]
+    """
+    if depth >= MAX_NESTING or not any(isinstance(v, list) for v in value):
+        return [value]
+    if len(value) > 2 and all(isinstance(v, list) and len(v) == 2 and all(map(_is_number, v)) for v in value):
+        return [[number for point in value for number in point]]
+    return [outline for v in value for outline in (_outlines(v, depth + 1) if isinstance(v, list) else [[v]])]
+
+
+def _union(masks: list[Mask]) -> Mask | None:
+    if len(masks) < 2:
+        return masks[0] if masks else None
+    if len({m.size_hw for m in masks}) > 1:
+        return masks[0]
+    return mask_from_array(np.logical_or.reduce([mask_to_array(m) for m in masks]))
+
+
+def _run_lengths(value: dict[str, Any], raw: RawAnnotations, origin: str, context: ReadContext) -> Mask | None:
     counts, size = value.get("counts"), value.get("size")
     try:
         if not isinstance(size, list) or len(size) != 2 or not all(is_size(v) for v in size):
@@ -206,10 +241,6 @@ def _run_lengths(value: dict[str, Any], raw: RawAnnotations, origin: str, contex
     return mask
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     """Return whether the value is a finite coordinate of a plausible size."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_COORDINATE
-
-
-def _points(region: tuple[Any, ...]) -> Any:
-    return np.concatenate(region)

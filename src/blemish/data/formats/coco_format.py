@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,17 @@ from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.formats.coco_annotations import ABSENT, is_size, key_of, read_annotations
+from blemish.data.formats.coco_files import FOLDERS, annotation_files, load_coco
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.polygon_masks import PolygonMask
 from blemish.data.raw_annotations import RawAnnotations
 from blemish.data.read_context import ReadContext
-from blemish.data.split_names import split_named
 from blemish.data.write_context import WriteContext, file_names, lose_extras, require_task, split_folders
 from blemish.errors import BadDataset, BadInput
 from blemish.geometry import rle_to_text
 from blemish.structures import Dataset, GroundTruth, Labels, Task
 
-NAMES = ("annotations.json", "_annotations.coco.json", "labels.json", "coco.json", "result.json")
 UNKNOWN_SIDE = (None, 0, "")  # values that tools write for an unknown width or height
-FOLDERS = ("annotations", "labels", "raw")
 
 
 @register(
@@ -38,11 +35,11 @@ class CocoFormat:
 
     def recognizes(self, path: Path) -> bool:
         """Return whether a file in one of the usual places starts like a COCO file."""
-        return bool(_annotation_files(path))
+        return bool(annotation_files(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Return one sample per image, in the order of the files and of their images."""
-        files = _annotation_files(path) or ({None: path} if path.is_file() else {})
+        files = annotation_files(path) or ({None: path} if path.is_file() else {})
         if not files:
             raise BadDataset(
                 "found no COCO file",
@@ -51,7 +48,7 @@ class CocoFormat:
                 reason="no-label-file",
             )
         root = path if path.is_dir() else _root_of(path)
-        contents = {split: _load(file) for split, file in files.items()}
+        contents = {split: load_coco(file) for split, file in files.items()}
         labels, categories = _categories(files, contents, context)
         image_index = ImageIndex(context.images or root)
         annotations: list[RawAnnotations] = []
@@ -162,101 +159,9 @@ def _annotation(ground_truth: GroundTruth, row: int, image: int, number: int) ->
     return out
 
 
-def _annotation_files(path: Path) -> dict[str | None, Path]:
-    """Return the COCO files of a data set by split; the key is None for a data set without splits."""
-    if path.is_file():
-        return {_split_of(path): path} if _starts_like_coco(path) else {}
-    found: list[Path] = []
-    for folder in (path, *(path / f for f in FOLDERS)):
-        if folder.is_dir():
-            found += [
-                f
-                for f in sorted(folder.glob("*.json"))
-                if not f.name.startswith(".") and _starts_like_coco(f)
-            ]
-    instances = [f for f in found if f.name.startswith("instances_")]
-    found = instances or found
-    below: list[Path] = []
-    for folder in sorted(p for p in path.iterdir() if p.is_dir() and split_named(p.name)):
-        below += [folder / n for n in NAMES if (folder / n).is_file() and _starts_like_coco(folder / n)][:1]
-    if below and not found:
-        return {split_named(f.parent.name): f for f in below}
-    splits = {_split_of(f): f for f in found}
-    if len(found) > 1 and (None in splits or len(splits) < len(found)):
-        named = [f for f in found if f.name in NAMES]
-        if len(named) == 1:
-            return {None: named[0]}
-        shown = ", ".join(f.name for f in found)
-        raise BadDataset(
-            f"expected one COCO file, or one per split, got {shown}",
-            where=path,
-            remedy="pass the path of one of them",
-            reason="ambiguous-files",
-        )
-    return splits
-
-
-def _split_of(file: Path) -> str | None:
-    for word in re.split(r"[^a-z]+", file.stem.casefold()):
-        if split_named(word):
-            return split_named(word)
-    return split_named(file.parent.name)
-
-
-def _starts_like_coco(file: Path) -> bool:
-    if file.suffix.casefold() != ".json":
-        return False
-    with file.open("rb") as stream:
-        head = stream.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
-    return (
-        head.startswith(b"{")
-        and b'"shapes"' not in head
-        and any(
-            f'"{key}"'.encode() in head for key in ("images", "annotations", "categories", "info", "licenses")
-        )
-    )
-
-
 def _root_of(file: Path) -> Path:
     """Return the folder that sample ids are relative to: above `annotations/` and above a split folder."""
     return file.parent.parent if file.parent.name in FOLDERS else file.parent
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise BadDataset(
-            f"invalid JSON ({error.msg})",
-            where=f"{file}:{error.lineno}",
-            remedy="correct the file",
-            reason="invalid-json",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadDataset(
-            "the text is not UTF-8", where=file, remedy="save the file as UTF-8", reason="encoding"
-        ) from error
-    except (RecursionError, ValueError) as error:
-        cause = "nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
-        raise BadDataset(
-            f"invalid JSON ({cause})", where=file, remedy="export the file again", reason="invalid-json"
-        ) from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise BadDataset(
-                f"expected a list {key!r}, as in every COCO file",
-                where=file,
-                remedy="check whether it is another format",
-                reason="missing-key",
-            )
-        if not all(isinstance(entry, dict) for entry in content[key]):
-            raise BadDataset(
-                f"an entry of {key!r} is not an object",
-                where=file,
-                remedy="correct or remove it",
-                reason="invalid-entry",
-            )
-    return content  # type: ignore[no-any-return]
 
 
 def _categories(

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.arrays import FloatArray
 from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.polygon_masks import ellipse_outline, outlines_box, rectangle_outline
-from blemish.data.raw_annotations import Box, RawAnnotations, Region
+from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
@@ -29,6 +28,7 @@ from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 
 HEAD_BYTES = 2000
+SAME_BOX_PIXELS = 1.0  # between a box and the bounding box of the outline of the same object
 SHAPES = frozenset({"box", "polygon", "ellipse", "mask"})
 SHAPES_WITHOUT_AREA = frozenset({"polyline", "points", "cuboid", "skeleton"})
 ELEMENT = re.compile(rb"<(?:box|polygon|ellipse|mask|polyline|points|cuboid|skeleton|tag|image)[\s>/]")
@@ -301,14 +301,59 @@ def _read_shapes(
     if tags:
         context.note(f"{tags} tags of images were left out, because other images have shapes")
     for image, raw in matched:
+        groups: list[str] = []
         for name, element, origin in image.shapes:
             read = _read_shape(element, origin, raw, context)
             if read is not None:
                 raw.add(index[name], read[0], region=read[1], origin=origin)
+                groups.append(element.get("group_id", "0"))
+        _drop_boxes_of_outlines(raw, groups, context)
     annotations = [raw for _, raw in matched]
     task = boxes_or_masks(annotations, context)
     samples = place_all(annotations, task, labels, context)
     return Dataset(task=task, labels=labels, samples=samples, root=root, format="cvat")
+
+
+def _drop_boxes_of_outlines(raw: RawAnnotations, groups: list[str], context: ReadContext) -> None:
+    """Drop and report each box whose object has an outline too, in the same group, as Datumaro writes them.
+
+    Args:
+        raw: the shapes of one image.
+        groups: the group of each shape; "0" for none.
+        context: receives the findings.
+    """
+    outlines: dict[tuple[int, str], list[int]] = {}
+    for row, region in enumerate(raw.regions):
+        if region is not None and groups[row] != "0":
+            outlines.setdefault((raw.label_index[row], groups[row]), []).append(row)
+    kept = np.ones(len(raw), bool)
+    for row, region in enumerate(raw.regions):
+        for other in outlines.get((raw.label_index[row], groups[row]), ()) if region is None else ():
+            if np.allclose(raw.boxes[row], raw.boxes[other], atol=SAME_BOX_PIXELS):
+                kept[row] = False
+                context.note("boxes of objects that have an outline in the same group were left out")
+                context.problem(
+                    "repeated-object",
+                    f"the box is that of the outline at {raw.origins[other]}, in the same group",
+                    origin=raw.origins[row],
+                    path=raw.path,
+                    remedy="no action is necessary: the outline is read as one object",
+                    severity=Severity.WARNING,
+                    fix="drops the box",
+                )
+    if not kept.all():
+        rest = raw.select(kept)
+        for name in (
+            "label_index",
+            "boxes",
+            "regions",
+            "crowd",
+            "difficult",
+            "truncated",
+            "areas",
+            "origins",
+        ):
+            setattr(raw, name, getattr(rest, name))
 
 
 def _read_shape(
@@ -355,7 +400,7 @@ def _read_shape(
         outline = ellipse_outline(numbers[:2], numbers[2:], degrees)
     else:
         outline = np.array(numbers).reshape(-1, 2)
-    return _as_box(outlines_box((outline,))), (outline,)
+    return as_box(outlines_box((outline,))), (outline,)
 
 
 NUMBERS = {"box": ("xtl", "ytl", "xbr", "ybr", "rotation"), "ellipse": ("cx", "cy", "rx", "ry", "rotation")}
@@ -412,9 +457,4 @@ def _mask(element: ET.Element, raw: RawAnnotations) -> tuple[Box, Region]:
     for start, stop in list(pairwise(ends))[::2]:
         window[start:stop] = True
     mask = paste_window(window.reshape(height, width), (left, top), raw.stated_hw)
-    return _as_box(mask_box(mask)), mask
-
-
-def _as_box(box_xyxy: FloatArray) -> Box:
-    x1, y1, x2, y2 = box_xyxy.tolist()
-    return x1, y1, x2, y2
+    return as_box(mask_box(mask)), mask

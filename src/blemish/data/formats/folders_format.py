@@ -115,6 +115,8 @@ class FoldersFormat:
             context.lose("the order of the labels is not kept; they are read in alphabetical order")
         if len({n.casefold() for n in dataset.labels}) < len(dataset.labels):
             context.lose("labels that differ only in case share a folder on file systems that ignore case")
+        for name in layout_names(list(dataset.labels.names)):
+            context.lose(f"the label {name!r} has the name of a layout; read the copy with --format folders")
         for name in dataset.labels:
             check_folder_name(name)
             for split in dataset.splits if splits else ("",):

@@ -25,7 +25,7 @@ from blemish.data.findings import Severity
 from blemish.data.formats import register
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import ellipse_outline, outlines_box
-from blemish.data.raw_annotations import Box, RawAnnotations, Region
+from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.data.user_cache import save_bytes
@@ -345,7 +345,7 @@ def _add_shapes(
         earlier = None if row is None else raw.regions[row]
         if row is not None and isinstance(region, tuple) and isinstance(earlier, tuple):
             joined: tuple[FloatArray, ...] = (*earlier, *region)
-            raw.regions[row], raw.boxes[row] = joined, _as_box(outlines_box(joined))
+            raw.regions[row], raw.boxes[row] = joined, as_box(outlines_box(joined))
             continue
         parts[name, group] = len(raw)
         raw.add(index[name], box, region=region, origin=origin)
@@ -380,7 +380,7 @@ def _read_shape(
         report("bad-box", f"{kind}: expected points of two finite numbers each, in pixels")
         return None
     if kind == "rectangle" and len(points) in (2, 4):  # LabelMe writes two corners, X-AnyLabeling four
-        return _as_box(outlines_box((points,))), None
+        return as_box(outlines_box((points,))), None
     if kind == "circle" and len(points) == 2:
         radius = math.dist(points[0], points[1])
         outline = ellipse_outline(points[0].tolist(), (radius, radius))
@@ -398,12 +398,7 @@ def _read_shape(
     else:
         report("bad-box", f"expected a supported shape, got {kind!r} with {len(points)} points")
         return None
-    return _as_box(outlines_box((outline,))), (outline,)
-
-
-def _as_box(box_xyxy: FloatArray) -> Box:
-    x1, y1, x2, y2 = box_xyxy.tolist()
-    return x1, y1, x2, y2
+    return as_box(outlines_box((outline,))), (outline,)
 
 
 def _read_mask(
@@ -419,7 +414,7 @@ def _read_mask(
         return None
     x, y = np.rint(corner_xy).astype(int).tolist()
     mask = paste_window(window, (x, y), labelme_file.stated_hw)
-    return _as_box(mask_box(mask)), mask
+    return as_box(mask_box(mask)), mask
 
 
 def _decode_mask(value: Any, max_hw: tuple[int, int]) -> BoolArray | None:
