@@ -30,6 +30,7 @@ def predict(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    white_level: int | None = None,
 ) -> Prediction:
     """Return the prediction of a model file for one image.
 
@@ -41,6 +42,8 @@ def predict(
         backend: `onnxruntime`, `openvino`, or `auto`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; for OpenVINO its own names too.
         threads: threads that run the network; None uses every available core.
+        white_level: the sample value of white in 16-bit images; None takes that of the model file, or of the
+            image.
 
     Raises:
         BadImage: the image cannot be used.
@@ -48,7 +51,8 @@ def predict(
     """
     from blemish.inference import load
 
-    return load(model, backend=backend, device=device, threads=threads).predict(source)
+    predictor = load(model, backend=backend, device=device, threads=threads, white_level=white_level)
+    return predictor.predict(source)
 
 
 def explain(
@@ -65,6 +69,7 @@ def explain(
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    white_level: int | None = None,
 ) -> list[Heatmap]:
     """Return heatmaps of the image regions behind a prediction.
 
@@ -82,6 +87,7 @@ def explain(
         backend: as `predict` takes it.
         device: as `predict` takes it.
         threads: as `predict` takes it.
+        white_level: as `predict` takes it.
 
     Returns:
         One heatmap per label or object; empty if a detector finds nothing.
@@ -97,7 +103,7 @@ def explain(
     from blemish.model_file import ModelFile, read_model_file
 
     file = model if isinstance(model, ModelFile) else read_model_file(local_file(model, explanation=True))
-    predictor = load(file, backend=backend, device=device, threads=threads)
+    predictor = load(file, backend=backend, device=device, threads=threads, white_level=white_level)
     return predictor.explain(
         source,
         method=method,

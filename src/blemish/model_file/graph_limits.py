@@ -1,4 +1,4 @@
-"""Refuse graphs that refer to other files, or whose outputs cannot be what the contract says."""
+"""Refuse graphs that refer to other files, or whose outputs cannot be what the contract states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLOAT_ROLES = frozenset({"scores", "boxes", "box", "candidates", "logits", "mask
 
 
 def check_external_data(view: memoryview, fields: list[WireField], path: Path) -> None:
-    """Raise `BadModelFile` if a tensor of the model lies in another file.
+    """Raise `BadModelFile` if a tensor of the model is in another file.
 
     A model file contains its weights. A runtime that follows a reference reads any file of this machine.
 
