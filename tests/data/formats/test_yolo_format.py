@@ -10,7 +10,7 @@ from blemish.data.audit import check
 from blemish.data.formats import get_format
 from blemish.data.merge import read_label_map
 from blemish.data.write_context import WriteContext
-from blemish.structures import Labels
+from blemish.structures import Labels, Task
 from blemish.testing import raises
 
 LINE = "1 .5 .5 .25 .5\n"
@@ -192,3 +192,140 @@ def test_large_label_index_is_rejected_without_allocating_labels(draw, tmp_path)
     (tmp_path / "labels/a.txt").write_text("999999999999 .5 .5 .1 .1\n")
     with raises("bad-dataset.bad-line", "a.txt:1", "1e+12"):
         open_dataset(tmp_path)
+
+
+def write_split(draw, root, split, images="images", labels="labels", name=None):
+    """Write one image and its label file below a split folder."""
+    name = name or split.replace("/", "_")
+    draw(f"{split}/{images}/{name}.png")
+    folder = root / split / labels
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.txt").write_text(LINE)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("Images", "Labels"), ("IMAGES", "LABELS"), ("Images", "labels"), ("images", "LABELS")],
+)
+def test_folders_in_any_letter_case(draw, tmp_path, images, labels):
+    for split in ("Train", "Valid"):
+        write_split(draw, tmp_path, split, images, labels)
+    (tmp_path / "classes.txt").write_text("dent\nrust\n")
+    found = open_dataset(tmp_path)
+    assert found.format == "yolo"
+    assert found.splits == {"train": 1, "val": 1}
+    assert [s.ground_truth.label_names for s in found] == [("rust",)] * 2
+    assert not check(tmp_path, duplicates=False).of("label-without-image")
+
+
+@pytest.mark.parametrize(
+    ("path", "entry"),
+    [
+        ("", "cars-3/{}/images"),
+        ("", r"C:\Users\me\cars\{}\images"),
+        ("", "/content/cars/{}/images"),
+        ("", "../{}/Images"),
+        ("/content/cars", "{}/images"),
+        (r"D:\sets\cars", r"{}\images"),
+        ("../datasets/cars", "{}/images"),
+    ],
+)
+def test_paths_of_another_machine_are_found_by_their_last_parts(draw, tmp_path, path, entry):
+    for split in ("train", "valid"):
+        write_split(draw, tmp_path, split)
+    lines = [f"path: {path}"] * bool(path) + [
+        f"train: {entry.format('train')}",
+        f"val: {entry.format('valid')}",
+    ]
+    (tmp_path / "data.yaml").write_text("\n".join([*lines, "names: [dent, rust]"]))
+    found = open_dataset(tmp_path)
+    assert found.splits == {"train": 1, "val": 1}
+    written = repr(path or entry.format("train"))
+    assert any("does not exist" in n and written in n for n in found.notes)
+
+
+def test_root_of_another_machine_is_tried_by_its_last_parts(draw, tmp_path):
+    for split in ("cars/train", "cars/val"):
+        write_split(draw, tmp_path, split)
+    (tmp_path / "data.yaml").write_text(
+        "path: /content/sets/cars\ntrain: train/images\nval: val/images\nnames: [dent, rust]\n"
+    )
+    found = open_dataset(tmp_path)
+    assert found.splits == {"train": 1, "val": 1}
+    assert found.root == tmp_path / "cars"
+
+
+def test_last_part_does_not_stand_for_a_split(draw, tmp_path):
+    write_split(draw, tmp_path, ".", name="a")
+    (tmp_path / "data.yaml").write_text(
+        "path: /content/cars\ntrain: train/images\nval: val/images\nnames: [dent, rust]\n"
+    )
+    with raises("bad-dataset.no-image-folder", "train/images", "path: '/content/cars'"):
+        open_dataset(tmp_path)
+
+
+def test_names_are_text_as_written(tree):
+    root = tree("a")
+    (root / "data.yaml").write_text("train: images\nnames: [no, yes, 010, 1_0, 1.0, 2024-01-01, 'on']\n")
+    assert open_dataset(root).labels.names == ("no", "yes", "010", "1_0", "1.0", "2024-01-01", "on")
+    (root / "data.yaml").write_text("train: images\nnames: {0: off, 1: 0x1F}\n")
+    assert open_dataset(root).labels.names == ("off", "0x1F")
+
+
+@pytest.mark.parametrize("place", ["labels", "images"])
+def test_names_next_to_labels_or_images(tree, place):
+    root = tree("a")
+    (root / place / "classes.txt").write_text("dent\nrust\n")
+    assert open_dataset(root).labels.names == ("dent", "rust")
+
+
+def test_two_files_of_other_names_are_ambiguous(draw, tmp_path):
+    for split in ("train", "val"):
+        write_split(draw, tmp_path, split)
+        (tmp_path / split / "labels/classes.txt").write_text("dent\nrust\n")
+    assert open_dataset(tmp_path).labels.names == ("dent", "rust")
+    (tmp_path / "val/labels/classes.txt").write_text("rust\ndent\n")
+    with raises("bad-dataset.ambiguous-files", "classes.txt"):
+        open_dataset(tmp_path)
+
+
+def test_lists_of_darknet_are_splits(draw, tmp_path):
+    for split in ("train", "valid"):
+        draw(f"obj_{split}_data/{split}.png")
+        (tmp_path / f"obj_{split}_data/{split}.txt").write_text(LINE)
+        (tmp_path / f"{split}.txt").write_text(f"data/obj_{split}_data/{split}.png\n")
+    (tmp_path / "obj.names").write_text("dent\nrust\n")
+    (tmp_path / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\n")
+    found = open_dataset(tmp_path)
+    assert found.splits == {"train": 1, "val": 1}
+    draw("obj_train_data/third.png")
+    (tmp_path / "obj_train_data/third.txt").write_text(LINE)
+    assert len(check(tmp_path, duplicates=False).of("image-not-listed")) == 1
+
+
+POSE = "0 .5 .5 .4 .4 .4 .4 2 .6 .4 2 .6 .6 1 .4 .6 0\n"
+
+
+def test_keypoints_after_boxes_are_left_out_with_a_note(tree):
+    root = tree("a", "b")
+    for name in ("a", "b"):
+        (root / f"labels/{name}.txt").write_text(POSE)
+    found = open_dataset(root)
+    assert found.task is Task.DETECTION
+    assert np.allclose(found[0].ground_truth.boxes_xyxy, [[24 * 0.3, 20 * 0.3, 24 * 0.7, 20 * 0.7]])
+    assert any("keypoints" in n for n in found.notes)
+    assert not check(root, duplicates=False).of("box-outside")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 .1 .1 .9 .1 .9 .9 .1 .9 .05 .5\n",  # a polygon of five points
+        "0 0 0 1 0 1 1 0 1 0 .5\n",  # along the border of the image
+        "0 .1 .1 .9 .1 .9 .9 .1 .9\n",  # an oriented box
+    ],
+)
+def test_polygons_are_not_keypoints(tree, line):
+    root = tree("a")
+    (root / "labels/a.txt").write_text(line)
+    assert open_dataset(root).task is Task.SEGMENTATION

@@ -204,7 +204,9 @@ def _union(masks: list[Mask]) -> Mask | None:
     return mask_from_array(np.logical_or.reduce([mask_to_array(m) for m in masks]))
 
 
-def _run_lengths(value: dict[str, Any], raw: RawAnnotations, origin: str, context: ReadContext) -> Mask | None:
+def _run_lengths(
+    value: dict[str, Any], raw: RawAnnotations, origin: str, context: ReadContext
+) -> Mask | None:
     counts, size = value.get("counts"), value.get("size")
     try:
         if not isinstance(size, list) or len(size) != 2 or not all(is_size(v) for v in size):

@@ -21,10 +21,10 @@ from blemish.data.formats.yolo_layout import (
     has_names,
     images_by_split,
     is_label_tree,
-    label_file,
     layout_from_tree,
     layout_from_yaml,
 )
+from blemish.data.formats.yolo_paths import IMAGES_OF, LabelFiles, swap_folder
 from blemish.data.formats.yolo_writer import write_yolo
 from blemish.data.image_index import is_image_name, sample_id
 from blemish.data.raw_annotations import RawAnnotations
@@ -34,6 +34,8 @@ from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
 MAX_LABELS = 100_000
+MAX_LINES_TO_RECOGNIZE = 200
+KEYPOINT_TOLERANCE = 0.02  # of the image's width and height, by which a keypoint may be outside its box
 
 
 @register("yolo", rank=40, description="data.yaml, or images/ next to labels/ with .txt files")
@@ -49,13 +51,23 @@ class YoloFormat:
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Return one sample per image, in the order of split and name."""
         file = path if path.is_file() else find_yaml(path)
-        layout = layout_from_yaml(file, context) if file is not None else layout_from_tree(path)
+        layout = layout_from_yaml(file, context) if file is not None else layout_from_tree(path, context)
         annotations: list[RawAnnotations] = []
+        files = LabelFiles()
         label_files: set[str] = set()
         max_label = -1
-        for split, images in images_by_split(layout, context).items():
+        images_of = images_by_split(layout, context)
+        if not layout.has_keypoints and _have_keypoints(
+            [p for part in images_of.values() for p in part], files
+        ):
+            layout.has_keypoints = True
+            context.note(
+                "the label files have keypoints after each box, which were left out; kpt_shape: in data.yaml"
+                " states their number"
+            )
+        for split, images in images_of.items():
             for image in images:
-                text = label_file(image)
+                text = files.of(image)
                 raw = RawAnnotations(
                     id=sample_id(image, layout.root),
                     path=image,
@@ -85,7 +97,7 @@ class YoloFormat:
             )
         if not label_files:
             raise BadDataset(
-                f"no image has a label file such as {label_file(annotations[0].path)}",
+                f"no image has a label file such as {files.of(annotations[0].path)}",
                 where=path,
                 remedy="add the label files",
                 reason="no-label-file",
@@ -116,6 +128,34 @@ def _read_text(text: str) -> str | None:
             return file.read().decode("utf-8-sig", "replace")
     except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def _have_keypoints(images: list[Path], files: LabelFiles) -> bool:
+    """Return whether the lines of the first label files are boxes with keypoints instead of polygons.
+
+    All lines then have the same number of values, every third value after the box is a visibility (0, 1 or
+    2), and the visible points are inside the box.
+    """
+    rows: list[list[float]] = []
+    for image in images:
+        for line in (_read_text(files.of(image)) or "").splitlines():
+            try:
+                values = [float(cell) for cell in line.split()]
+            except ValueError:
+                continue
+            if len(values) > 5:
+                rows.append(values)
+        if len(rows) >= MAX_LINES_TO_RECOGNIZE:
+            break
+    if not rows or len({len(row) for row in rows}) > 1 or (len(rows[0]) - 5) % 3:
+        return False
+    lines = np.array(rows)
+    points = lines[:, 5:].reshape(len(lines), -1, 3)
+    visible = points[..., 2] > 0
+    center, size = lines[:, None, 1:3], lines[:, None, 3:5]
+    inside = (np.abs(points[..., :2] - center) <= size / 2 + KEYPOINT_TOLERANCE).all(-1)
+    is_visibility = bool(np.isin(points[..., 2], (0.0, 1.0, 2.0)).all())
+    return is_visibility and bool(visible.any()) and bool(inside[visible].all())
 
 
 def _read_lines(content: str, raw: RawAnnotations, layout: YoloLayout, context: ReadContext) -> int:
@@ -250,8 +290,8 @@ def _report_orphans(used: set[str], listed: set[str], context: ReadContext) -> N
 
 def _image_of_label_file(text: str, listings: dict[str, dict[str, str]]) -> str | None:
     """Return the image of a label file: in `images` in place of `labels`, or next to it."""
-    before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}labels{os.sep}")
-    for candidate in ([f"{before}{os.sep}images{os.sep}{after}"[1:]] if found else []) + [text]:
+    swapped = swap_folder(text, IMAGES_OF)
+    for candidate in ([] if swapped is None else [swapped]) + [text]:
         folder, name = os.path.split(candidate)
         if folder not in listings:
             inside = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []  # noqa: PTH112, PTH208

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import yaml
 
 from blemish.data.findings import Severity
+from blemish.data.formats.yolo_paths import by_last_parts, child_folder, path_parts, trees
 from blemish.data.image_index import ImageIndex
 from blemish.data.read_context import ReadContext
-from blemish.data.split_names import split_named
+from blemish.data.split_names import SPLITS, split_named
 from blemish.errors import BadDataset
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -64,13 +64,10 @@ def has_names(file: Path) -> bool:
 
 def is_label_tree(path: Path) -> bool:
     """Return whether there are text files in `labels` next to `images`, or next to a file of label names."""
-    trees = [path, *(p for p in path.iterdir() if p.is_dir() and split_named(p.name))]
-    if any(
-        (t / "images").is_dir() and any((t / "labels").rglob("*.txt"))
-        for t in trees
-        if (t / "labels").is_dir()
-    ):
-        return True
+    for tree in trees(path):
+        labels = child_folder(tree, "labels")
+        if labels is not None and child_folder(tree, "images") is not None and any(labels.rglob("*.txt")):
+            return True
     return any((path / n).is_file() for n in NAME_FILES) and any(
         f.suffix == ".txt" and f.name not in NAME_FILES for f in path.iterdir()
     )
@@ -87,7 +84,10 @@ def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
         BadDataset: the file is invalid, or a folder or list in it does not exist; the message names the line.
     """
     try:
-        content = yaml.safe_load(_decode(file))
+        text = _decode(file)
+        content = yaml.safe_load(text)
+        # Without the types of YAML: no, yes and 010 are names, not False, True and 8.
+        as_text = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it creates text, lists and mappings
     except RecursionError as error:
         raise BadDataset(
             "invalid YAML (nested too deep)",
@@ -107,7 +107,7 @@ def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
         raise BadDataset(
             "expected a mapping", where=file, remedy="write names:, train: and val:", reason="invalid-entry"
         )
-    names = _names(content.get("names"), file)
+    names = _names(as_text.get("names"), file)
     if "nc" in content and str(content["nc"]).strip() != str(len(names)):
         context.problem(
             "unknown-label",
@@ -117,19 +117,7 @@ def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
             severity=Severity.WARNING,
         )
         context.note(f"{file.name} has nc: {content['nc']} and {len(names)} names; the names were used")
-    root = file.parent
-    if content.get("path"):
-        stated = Path(str(content["path"]))
-        found = next((p for p in (stated, file.parent / stated) if p.is_dir()), None)
-        if found is None or (
-            found == stated and not stated.is_absolute() and (file.parent / stated).is_dir()
-        ):
-            found = file.parent / stated if (file.parent / stated).is_dir() else None
-        if found is None:
-            context.note(
-                f"the path {str(stated)!r} in {file.name} does not exist; the folder of the file was used"
-            )
-        root = found or file.parent
+    root = _root_of(content.get("path"), file, context)
     layout = YoloLayout(root, names, names_file=file, has_keypoints=bool(content.get("kpt_shape")))
     if layout.has_keypoints:
         context.note("keypoints were left out")
@@ -138,7 +126,7 @@ def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
         if entries:
             listed = entries if isinstance(entries, list) else [entries]
             layout.images.setdefault(split, []).extend(
-                p for e in listed for p in _images_of(str(e), key, root, file, context)
+                p for e in listed for p in _images_of(str(e), key, root, file, content.get("path"), context)
             )
     if not layout.images:
         raise BadDataset(
@@ -154,6 +142,7 @@ def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
 
 def _names(value: Any, file: Path) -> list[str]:
     if isinstance(value, dict):
+        value = {int(k) if str(k).isdecimal() else k: v for k, v in value.items()}
         keys = sorted(value) if all(isinstance(k, int) for k in value) else []
         if keys != list(range(len(value))):
             raise BadDataset(
@@ -204,22 +193,50 @@ def _decode(file: Path) -> str:
         ) from error
 
 
-def _images_of(entry: str, key: str, root: Path, file: Path, context: ReadContext) -> list[Path]:
+def _root_of(stated: Any, file: Path, context: ReadContext) -> Path:
+    """Return the folder of the entry `path` of data.yaml, by its last parts if it is of another machine."""
+    if not stated:
+        return file.parent
+    written = Path(str(stated).replace("\\", "/"))
+    beside = file.parent / written
+    if beside.is_dir() and not written.is_absolute():
+        return beside
+    if written.is_dir():
+        return written
+    parts = path_parts(str(stated))
+    found = None if parts[-1:] == [file.parent.name] else by_last_parts(str(stated), (file.parent,))
+    if found is not None and found.is_dir():
+        context.note(
+            f"path: {str(stated)!r} in {file.name} does not exist; {found.name}, its last part, was used"
+        )
+        return found
+    context.note(f"path: {str(stated)!r} in {file.name} does not exist; the folder of the file was used")
+    return file.parent
+
+
+def _images_of(
+    entry: str, key: str, root: Path, file: Path, stated_root: Any, context: ReadContext
+) -> list[Path]:
     """Return the images of an entry of data.yaml, which is a folder or a text file with a list of images."""
     plain = entry.replace("\\", "/")
     tail = "/".join(p for p in plain.split("/") if p not in ("..", "."))
-    for place in (root / plain, root / tail, file.parent / tail):
-        if place.is_dir():
-            return list(ImageIndex(place).files.values())
-        if place.is_file():
-            return _listed(place, root, context)
+    exact = next((p for p in (root / plain, root / tail, file.parent / tail) if p.exists()), None)
+    place = exact or by_last_parts(entry, (root, file.parent))
+    if place is not None:
+        if exact is None:
+            shown = place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+            context.note(f"{key}: {entry!r} in {file.name} does not exist; {shown} was used")
+        return list(ImageIndex(place).files.values()) if place.is_dir() else _listed(place, root, context)
     if key == "test":  # many exports list a test split that they do not contain
         context.note(f"{file.name} lists a test split in {entry!r}, which does not exist")
         return []
+    wrong_root = (
+        f", and path: {str(stated_root)!r} does not exist" if stated_root and root == file.parent else ""
+    )
     raise BadDataset(
-        f"{key}: no such folder or list {entry!r} in {root}",
+        f"{key}: no such folder or list {entry!r} in {root}{wrong_root}",
         where=file,
-        remedy="correct the entry",
+        remedy="correct path:" if wrong_root else "correct the entry",
         reason="no-image-folder",
     )
 
@@ -238,17 +255,50 @@ def _listed(listing: Path, root: Path, context: ReadContext) -> list[Path]:
     return images
 
 
-def layout_from_tree(path: Path) -> YoloLayout:
-    """Return the layout of a folder: all images below it, and a text file with one label per line."""
-    names_file = next((path / n for n in NAME_FILES if (path / n).is_file()), None)
+def layout_from_tree(path: Path, context: ReadContext) -> YoloLayout:
+    """Return the layout of a folder: all images below it, and a text file with one label per line.
+
+    Splits are those of lists such as train.txt and valid.txt, as Darknet and CVAT write them, or of folders.
+
+    Args:
+        path: the folder.
+        context: receives images that no list contains.
+
+    Raises:
+        BadDataset: two files of names differ, or a list is invalid.
+    """
+    names_file = _names_file(path)
     # A blank line between labels is a label without a name; skipping it would shift the later indices.
     names = None if names_file is None else _names(_decode(names_file).rstrip().splitlines(), names_file)
     layout = YoloLayout(path, names, names_file=names_file)
+    lists = {split: f for f in sorted(path.glob("*.txt")) if (split := split_named(f.stem)) is not None}
+    if len(lists) > 1:
+        layout.images = {split: _listed(lists[split], path, context) for split in SPLITS if split in lists}
+        return layout
     for image in ImageIndex(path).files.values():
         below = image.relative_to(path).parts[:-1]
         split = next((s for s in map(split_named, below) if s), None)
         layout.images.setdefault(split, []).append(image)
     return layout
+
+
+def _names_file(path: Path) -> Path | None:
+    """Return the file of label names: in the folder of the data set, or next to the images or label files."""
+    folders = [path]
+    for tree in trees(path):
+        folders += [tree, *(f for n in ("labels", "images") if (f := child_folder(tree, n)) is not None)]
+    for part in ([path], folders[1:]):
+        found = [f for folder in part for n in NAME_FILES if (f := folder / n).is_file()]
+        if len({f.read_bytes().strip() for f in found[: None if part != [path] else 1]}) > 1:
+            raise BadDataset(
+                f"expected one file of label names, got several with other names: {found[1]}",
+                where=found[0],
+                remedy="keep one of them, in the folder of the data set",
+                reason="ambiguous-files",
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def images_by_split(layout: YoloLayout, context: ReadContext) -> dict[str | None, list[Path]]:
@@ -280,23 +330,3 @@ def images_by_split(layout: YoloLayout, context: ReadContext) -> dict[str | None
                 fix=f"drops them from {split}",
             )
     return {s: p for s, p in unique.items() if p}
-
-
-def label_file(image: Path) -> str:
-    """Return the path of the label file of an image: in `labels` in place of `images`, or next to it.
-
-    Args:
-        image: the image.
-
-    Returns:
-        Text, because a Path takes longer to create than the file takes to read.
-
-    Example:
-        >>> label_file(Path("set/images/train/a.jpg")).replace(os.sep, "/")
-        'set/labels/train/a.txt'
-    """
-    text = os.fspath(image)
-    before, found, after = f"{os.sep}{text}".rpartition(f"{os.sep}images{os.sep}")
-    if found:
-        text = f"{before}{os.sep}labels{os.sep}{after}"[1:]
-    return text[: text.rindex(".")] + ".txt"

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from blemish.arrays import FloatArray, Mask
-from blemish.data.formats.yolo_layout import label_file
+from blemish.data.formats.yolo_paths import label_file
 from blemish.data.polygon_masks import PolygonMask
 from blemish.data.split_names import SPLITS
 from blemish.data.write_context import WriteContext, file_names, lose_extras, require_task, split_folders
