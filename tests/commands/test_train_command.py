@@ -67,6 +67,7 @@ def run(*arguments, check=True):
         (["--task", "detection"], ("resnet18", "detection")),
         (["--config", "solar-defective"], ("--recipe solar-defective",)),
         (["--data", "nowhere"], ("nowhere",)),
+        (["--device", "gpu"], ("'gpu'", "'cpu'")),
     ],
 )
 def test_train_refuses_a_mistake_without_torch(photos, arguments, facts):
@@ -76,6 +77,12 @@ def test_train_refuses_a_mistake_without_torch(photos, arguments, facts):
     for fact in facts:
         assert fact in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_train_refuses_an_empty_folder_before_weights_are_downloaded(tmp_path):
+    done = run("--data", tmp_path, "--json", check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "bad-dataset.empty-folder"
 
 
 def test_train_refuses_a_wrong_name_within_a_second(photos):

@@ -103,8 +103,12 @@ def test_check_prints_notes_of_the_reader(draw, tmp_path):
 
 def test_check_exit_code_2(labeled, tmp_path):
     assert run("check", tmp_path / "nowhere").exit_code == 2
-    assert run("check", labeled, "--format", "foo").exit_code == 2
-    for options in (("--box-order", "foo"), ("-o", tmp_path / "out")):
+    for options in (
+        ("--box-order", "foo"),
+        ("--format", "foo"),
+        ("--task", "foo"),
+        ("-o", tmp_path / "out"),
+    ):
         assert isinstance(run("check", labeled, *options).exception, BadInput)
 
 

@@ -47,7 +47,8 @@ def benchmark(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnxruntime, openvino or torch. Repeatable.", show_default="all that are installed"
+            help="Backend to measure: onnxruntime, openvino or torch. Repeatable.",
+            show_default="all that are installed",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -62,8 +63,7 @@ def benchmark(
 
     Each backend runs in its own process, so that its memory and cold start are measured alone.
 
-    For example:
-
+    Examples:
       blemish benchmark --model runs/cars/model.onnx
 
       blemish benchmark photos/ --model runs/cars --backend onnxruntime --backend torch --count 100

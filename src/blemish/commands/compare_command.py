@@ -66,6 +66,11 @@ def compare(
     """Compare model files on the same labeled images: metrics, speed, size and licenses.
 
     Detection and segmentation models can be compared with each other, by their boxes.
+
+    Examples:
+      blemish compare runs/a/model.onnx runs/b/model.onnx --data photos/ --split test
+
+      blemish compare a.onnx b.onnx --data photos/ --output comparison/
     """
     from dataclasses import replace
 

@@ -33,8 +33,9 @@ def show(
 ) -> None:
     """Print every key of a recipe with its value, type, default and meaning.
 
-    A star marks values that differ from the default. Examples:
+    A star marks values that differ from the default.
 
+    Examples:
       blemish config show solar-defective
 
       blemish config show runs/cars --json

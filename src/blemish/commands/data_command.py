@@ -30,13 +30,14 @@ EXIT_UNREADABLE = 2
 PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Data set: a folder, or a label file.", show_default=False)
+    Path,
+    typer.Argument(metavar="DATA", help="Labeled images: a folder, or a label file.", show_default=False),
 ]
 TaskOption = Annotated[
     str | None,
     typer.Option(
         metavar="TASK",
-        help="Task to read the data set for, if it allows several.",
+        help="Task to read the data set for, such as detection, if it allows several.",
         show_default="by its annotations",
     ),
 ]
@@ -67,7 +68,9 @@ OutputOption = Annotated[
 ]
 OutputFormatOption = Annotated[
     str | None,
-    typer.Option("--to", metavar="FORMAT", help="Format to write.", show_default="that of DATA"),
+    typer.Option(
+        "--to", metavar="FORMAT", help="Format to write, such as coco or yolo.", show_default="that of DATA"
+    ),
 ]
 LinkOption = Annotated[bool, typer.Option("--link", help="Make hard links to the images instead of copies.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -79,7 +82,7 @@ CheckIdsOption = list[str] | None
 def check(
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="DATA", help="Data set: a folder, or a label file.", show_default=False),
+        typer.Argument(metavar="DATA", help="Labeled images: a folder, or a label file.", show_default=False),
     ] = None,
     data_format: FormatOption = None,
     images: ImagesOption = None,
@@ -90,27 +93,32 @@ def check(
     crowd: CrowdOption = "ignore",
     only: Annotated[
         CheckIdsOption,
-        typer.Option(metavar="ID", help="Run this check only, by id or glob pattern. Repeatable."),
+        typer.Option(
+            metavar="ID", help="Run only this check: an id of --list, or a glob pattern. Repeatable."
+        ),
     ] = None,
     skip: Annotated[
         CheckIdsOption,
-        typer.Option(metavar="ID", help="Leave this check out, by id or glob pattern. Repeatable."),
+        typer.Option(
+            metavar="ID", help="Leave this check out: an id of --list, or a glob pattern. Repeatable."
+        ),
     ] = None,
     list_checks: Annotated[bool, typer.Option("--list", help="List the ids of the checks and exit.")] = False,
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="Read headers only: finds no copies and no damage after the header."),
+        typer.Option("--fast", help="Read headers only; finds neither copies nor damage after the header."),
     ] = False,
     thorough: Annotated[
         bool,
-        typer.Option("--thorough", help="Check every JPEG for damage that decoders do not report (slow)."),
+        typer.Option("--thorough", help="Check every JPEG for damage that decoders do not report; slow."),
     ] = False,
     fix: Annotated[
         bool,
         typer.Option("--fix", help="Write a cleaned copy to --output; DATA is not changed."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of the cleaned copy.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="With --fix: folder of the cleaned copy."),
     ] = None,
     link: LinkOption = False,
     show_all: Annotated[
@@ -187,7 +195,8 @@ def stats(
     column: ColumnOption = None,
     box_order: BoxOrderOption = None,
     pixels: Annotated[
-        bool, typer.Option(help="Decode every image for mean and standard deviation of the colors.")
+        bool,
+        typer.Option(help="Decode every image to compute the mean and standard deviation of the colors."),
     ] = True,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a self-contained HTML page.")
@@ -226,7 +235,7 @@ def preview(
     box_order: BoxOrderOption = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="SPLIT", help="Draw this split only.", show_default="all"),
+        typer.Option(metavar="SPLIT", help="Draw only this split.", show_default="all"),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 16,
     columns: Annotated[int, typer.Option(min=1, help="Number of images in a row.")] = 4,
@@ -268,7 +277,10 @@ def convert(
     column: ColumnOption = None,
     box_order: BoxOrderOption = None,
     missing: Annotated[
-        str, typer.Option(metavar="ACTION", help="For images that do not exist: error, drop or keep.")
+        str,
+        typer.Option(
+            metavar="ACTION", help="What to do with entries whose image does not exist: error, drop or keep."
+        ),
     ] = "error",
     uncertain: UncertainOption = "error",
     crowd: CrowdOption = "ignore",
@@ -315,7 +327,7 @@ def split(
     link: LinkOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Split a data set into train, val and test, stratified by label, and write it.
+    """Split a data set into train, val or other parts, stratified by label, and write it.
 
     Examples:
       blemish data split photos/ --output split/

@@ -23,7 +23,8 @@ def demo(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="Train a ResNet-18 instead, which needs the extra train (PyTorch) and minutes."
+            "--train",
+            help="Train a ResNet-18 instead; needs the extra train (PyTorch) and takes several minutes.",
         ),
     ] = False,
     epochs: Annotated[
@@ -34,16 +35,18 @@ def demo(
         str | None,
         typer.Option(
             metavar="default|none|FILE",
-            help="With --train: initial weights.",
-            show_default="pretrained, or random if they cannot be downloaded",
+            help="With --train: initial weights: default (pretrained), none (random), or a file.",
+            show_default="default, or none if the download fails",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="With --train: auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="With --train: device of the network: auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
 ) -> None:
     """Train and evaluate a model on 2,624 images of solar cells (CC BY-NC-SA 4.0, non-commercial use only).
 
-    The demo takes about a minute on two cores, without PyTorch: features of a pretrained network and a
-    linear classifier. It replaces the files of an earlier demo in the output folder.
+    The demo takes about a minute on two cores, without PyTorch: it fits a linear classifier on
+    features of a pretrained network. It replaces the files of an earlier demo in the output folder.
 
     Examples:
       blemish demo

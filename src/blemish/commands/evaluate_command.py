@@ -87,11 +87,15 @@ def evaluate(
 ) -> None:
     """Measure how well a model file predicts labeled images.
 
-    The labels of the data set and of the model are matched by name.
+    The labels of the data set and of the model are matched by name. Images that cannot be read are listed
+    and not evaluated; the exit code is then 1. The report warns of images that the model was trained on.
 
-    Images that cannot be read are listed and not evaluated; the exit code is then 1.
+    Examples:
+      blemish evaluate --model runs/cars/model.onnx --data photos/ --split test --output report/
 
-    The report warns of images that the model was trained on.
+      blemish evaluate --model model.onnx --data photos/ --label-map scratch=Kratzer --json
+
+      blemish evaluate --model model.onnx --data photos/ --sample car17.jpg --output drawn/
     """
     from dataclasses import replace
 

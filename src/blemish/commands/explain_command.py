@@ -76,7 +76,9 @@ def explain(
             show_default="256, 1000 and 512",
         ),
     ] = None,
-    colormap: Annotated[str, typer.Option(help="viridis, inferno, cividis or jet.")] = "viridis",
+    colormap: Annotated[
+        str, typer.Option(help="Colormap of the overlays: viridis, inferno, cividis or jet.")
+    ] = "viridis",
     faithfulness: Annotated[
         bool, typer.Option(help="Measure deletion and insertion, with 32 more forward passes per heatmap.")
     ] = True,
@@ -88,12 +90,11 @@ def explain(
 ) -> None:
     """Show which parts of an image a score depends on.
 
-    For each image and label or detection: an overlay (JPEG), the heatmap (16-bit PNG and .npy), and its
-    numbers in explanations.json. An image that cannot be used gets a
+    The output folder gets an overlay (JPEG) and a heatmap (16-bit PNG and .npy) for each image and each label
+    or detection, and their numbers in explanations.json. For an image that cannot be used, the output has a
     line with its error; the exit code is then 1.
 
-    For example:
-
+    Examples:
       blemish explain cells/ --model model.onnx --output heatmaps/
 
       blemish explain car.jpg --model cars.onnx --label dent --method occlusion --output heatmaps/

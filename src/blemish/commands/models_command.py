@@ -18,12 +18,12 @@ def models(
         str | None,
         typer.Argument(metavar="[NAME]", help="Architecture to describe.", show_default="list all of them"),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Print a table of its stages.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Print a table of the stages of NAME.")] = False,
     task: Annotated[
         str | None,
-        typer.Option(help="Task to build it for.", show_default="its first task"),
+        typer.Option(help="Task to build NAME for.", show_default="its first task"),
     ] = None,
-    labels: Annotated[int, typer.Option(min=1, help="Number of labels to build it for.")] = 6,
+    labels: Annotated[int, typer.Option(min=1, help="Number of labels to build NAME for.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the architectures that can be trained, or describe one.

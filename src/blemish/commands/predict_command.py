@@ -84,11 +84,10 @@ def predict(
 ) -> None:
     """Run inference on images and videos with a model file.
 
-    An image that cannot be used gets a line with its error, and the others continue. Exit code 0: all images
-    succeeded; 1: some failed; 2: all failed.
+    For an image that cannot be used, the output has a line with its error, and the others continue. Exit
+    code 0: all images succeeded; 1: some failed; 2: all failed.
 
-    For example:
-
+    Examples:
       blemish predict claims/ --model runs/cars/model.onnx --output drawn/
 
       blemish predict "photos/**/*.jpg" --model model.onnx --json > predictions.jsonl

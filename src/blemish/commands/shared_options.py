@@ -8,23 +8,29 @@ from typing import Annotated
 import typer
 
 DataOption = Annotated[
-    Path, typer.Option("--data", "-d", metavar="PATH", help="Labeled images.", show_default=False)
+    Path,
+    typer.Option(
+        "--data", "-d", metavar="PATH", help="Labeled images: a folder, or a label file.", show_default=False
+    ),
 ]
 SplitOption = Annotated[
     str | None,
     typer.Option(
-        help="Split of the data to use; [bold]all[/bold] for every image.",
+        help="Split of the data to use; all uses every image.",
         show_default="test if there is one, else val, else all",
     ),
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--format", help="Format of the data.", show_default="detected"),
+    typer.Option("--format", help="Format of the data, such as coco, voc or yolo.", show_default="detected"),
 ]
 ImagesOption = Annotated[
     Path | None,
     typer.Option(
-        "--images", metavar="DIR", help="Folder of the images.", show_default="the folder of the labels"
+        "--images",
+        metavar="DIR",
+        help="Folder that image paths in the labels are relative to.",
+        show_default="the folder of the labels",
     ),
 ]
 MapOption = Annotated[
@@ -32,8 +38,8 @@ MapOption = Annotated[
     typer.Option(
         "--label-map",
         metavar="DATA=MODEL",
-        help="The model's name of a label in the data, such as scratch=Kratzer; scratch= ignores the label. "
-        "Repeatable.",
+        help="Label of the data and the label of the model that it stands for, such as scratch=Kratzer; "
+        "scratch= leaves the label out. Repeatable.",
     ),
 ]
 IntervalsOption = Annotated[bool, typer.Option(help="Compute 95 % confidence intervals by bootstrap.")]
@@ -62,7 +68,9 @@ OverlapOption = Annotated[
 MegapixelsOption = Annotated[
     float,
     typer.Option(
-        "--max-megapixels", min=0.001, help="Maximum size of an image; larger ones are refused undecoded."
+        "--max-megapixels",
+        min=0.001,
+        help="Maximum size of an image; larger images are refused before decoding.",
     ),
 ]
 UncertainOption = Annotated[
@@ -94,11 +102,13 @@ WhiteLevelOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="Runtime of the network: auto, onnxruntime or openvino. auto is the backend with which the "
-        "model file was certified, if installed."
+        help="Runtime of the network: auto, onnxruntime or openvino. auto selects the backend with which the "
+        "model file was certified, if it is installed."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N, such as cuda:0.")
+]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of each network.", show_default="all available cores")
 ]

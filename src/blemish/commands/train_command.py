@@ -20,11 +20,17 @@ INTERRUPTED = 130
 def train(
     data: Annotated[
         Path | None,
-        typer.Option("--data", "-d", metavar="PATH", help="Data set: a folder or a file of labels."),
+        typer.Option("--data", "-d", metavar="PATH", help="Labeled images: a folder, or a label file."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="Architecture; `blemish models` lists them."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Architecture; `blemish models` lists them.",
+            show_default="the recipe's, or resnet18",
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -33,54 +39,87 @@ def train(
             "-r",
             metavar="RECIPE",
             help="Recipe: a YAML file, or a name from `blemish config list`.",
+            show_default="the default of every key",
         ),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(metavar="TASK", help="Task of the model.", show_default="the task of the data"),
+        typer.Option(
+            metavar="TASK", help="Task of the model, such as detection.", show_default="the task of the data"
+        ),
     ] = None,
     data_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", help="Data format.", show_default="detected"),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Format of the data, such as coco, voc or yolo.",
+            show_default="detected",
+        ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder that the image paths of a table are relative to."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder that image paths in the labels are relative to.",
+            show_default="the folder of the labels",
+        ),
     ] = None,
     input_size: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Input size.", show_default="the architecture's"),
+        typer.Option(
+            metavar="PIXELS", help="Side of the network's square input.", show_default="the architecture's"
+        ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="default|none|FILE",
-            help="Initial weights: pretrained, random, or a file.",
-            show_default="default",
+            help="Initial weights: default (pretrained), none (random), or a file.",
+            show_default="the recipe's, or default",
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Maximum number of epochs.", show_default="30")
+        int | None,
+        typer.Option(metavar="N", help="Maximum number of epochs.", show_default="the recipe's, or 30"),
     ] = None,
     batch_size: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="Images per step.", show_default="32")
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Images per training step; auto tries how many fit the memory.",
+            show_default="the recipe's, or 32",
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--lr", metavar="LR", help="Learning rate.", show_default="0.001")
+        float | None,
+        typer.Option("--lr", metavar="LR", help="Learning rate.", show_default="the recipe's, or 0.001"),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key, with dots; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set any recipe key, such as training.batch_size=16. Repeatable.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.", show_default="runs/NAME"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="RUN",
+            help="Folder of the new run.",
+            show_default="runs/ and a free name",
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue a run after its last completed epoch."),
+        typer.Option(metavar="RUN", help="Folder of a run to continue after its last completed epoch."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Device of the network: auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe and data, print what would be trained, and exit.")
     ] = False,
@@ -88,8 +127,8 @@ def train(
         bool,
         typer.Option(
             "--few",
-            help="Fit a linear classifier on features of a pretrained network: seconds, without PyTorch, "
-            "from 25 images per label. Needs the extras few and pretrained.",
+            help="Fit a linear classifier on features of a pretrained network. Takes seconds, needs no "
+            "PyTorch and works from 25 images per label. Needs the extras few and pretrained.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -98,7 +137,7 @@ def train(
     """Train a model on labeled images, and write a model file that is verified against the trained network.
 
     Options override the recipe, and --set overrides both. `blemish config show` explains every recipe key.
-    Continue an interrupted training with --resume.
+    Continue an interrupted run with --resume.
 
     Examples:
       blemish train --data photos/ --model resnet18 --output runs/cars
@@ -112,9 +151,11 @@ def train(
       blemish train --resume runs/cars
     """
     from blemish.errors import BadRecipe
+    from blemish.training.recipe_checks import check_device_name
 
     if config is not None:
         raise BadRecipe(f"--config {config}: write --recipe {config}", reason="renamed-option")
+    check_device_name(device)
     if few:
         from blemish.commands.few_shot_command import train_few_command
 
@@ -126,6 +167,7 @@ def train(
             "--lr": learning_rate,
             "--resume": resume,
             "--dry-run": dry_run,
+            "--device": None if device == "auto" else device,
         }
         train_few_command(
             data=data,
@@ -227,6 +269,8 @@ def _check_before_torch(recipe: Recipe) -> None:
         raise BadRecipe("no data. Give --data PATH, or data.path in the recipe", reason="no-data")
     if not Path(path).exists():
         raise BadDataset(f"{path}: there is no such file or folder. Check the path", reason="no-such-file")
+    if Path(path).is_dir() and not any(Path(path).iterdir()):  # before pretrained weights are downloaded
+        raise BadDataset(f"{path}: the folder is empty. Put images and labels in it", reason="empty-folder")
 
 
 def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:

@@ -173,6 +173,8 @@ def audit(
     else:
         try:
             dataset = read_dataset(data, format, context)
+        except UnknownName:
+            raise  # an option is wrong, not the data set
         except BadInput as error:
             finding = _unreadable_set(error, Path(data))
             about_images = (

@@ -14,6 +14,7 @@ from blemish.config.recipe import Recipe
 from blemish.config.training_schema import LoggerConfig
 from blemish.errors import BadRecipe, TrainingFailed, UnknownName
 from blemish.training.distributed import is_started_externally
+from blemish.training.recipe_checks import check_device_name
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -25,13 +26,12 @@ def choose_device(device: str) -> torch.device:
         UnknownName: not a device name.
         BadRecipe: this machine has no such device ("bad-recipe.no-such-device").
     """
+    check_device_name(device)
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
-        raise UnknownName("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps"))
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise BadRecipe(
             f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices. Use cpu or auto",

@@ -1,10 +1,10 @@
-"""Checks of a recipe before any work: names exist and fit the task; torch-free."""
+"""Checks of a recipe and a device name before any work: names exist and fit the task; torch-free."""
 
 from __future__ import annotations
 
 from blemish.config.recipe import Recipe
 from blemish.config.recipe_options import check_architecture
-from blemish.errors import BadRecipe
+from blemish.errors import BadRecipe, UnknownName
 from blemish.structures import Task
 from blemish.training.augmentation.transforms import build_transforms
 from blemish.training.callback_registry import check_callbacks
@@ -13,6 +13,17 @@ from blemish.training.monitored_metrics import check_metrics
 
 _MIXED = ("mixup", "cutmix")
 _CROPS = ("scale_jitter", "iou_crop", "zoom_out")
+
+
+def check_device_name(device: str) -> None:
+    """Refuse a text that is not the name of a device; whether this machine has the device is not checked.
+
+    Raises:
+        UnknownName: not `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """
+    kind, _, number = device.partition(":")
+    if device != "auto" and (kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal())):
+        raise UnknownName("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps"))
 
 
 def check_recipe(recipe: Recipe) -> None:
