@@ -1,9 +1,12 @@
 """blemish.data.formats.voc_format: VOC folders of several tools, and their faults."""
 
+import numpy as np
 import pytest
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
+from blemish.data.formats import get_format
+from blemish.structures import Task
 from blemish.testing import raises
 
 XML = """<annotation><filename>{}</filename><size><width>24</width><height>20</height></size>
@@ -150,3 +153,79 @@ def test_xml_and_image_may_differ_in_case(draw, tmp_path):
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations/A.xml").write_text(annotation(("dog", 1, 1, 24, 20)))
     assert open_dataset(tmp_path).notes == ()
+
+
+def xml(*objects):
+    return f"<annotation><size><width>24</width><height>20</height></size>{''.join(objects)}</annotation>"
+
+
+def box_object(name="dent", corners=(3, 4, 13, 9), more=""):
+    keys = ("xmin", "ymin", "xmax", "ymax")
+    box = "".join(f"<{k}>{v}</{k}>" for k, v in zip(keys, corners, strict=True))
+    return f"<object><name>{name}</name><bndbox>{box}</bndbox>{more}</object>"
+
+
+@pytest.mark.parametrize(
+    ("xml_path", "image_path", "split"),
+    [
+        ("annotations/{}.xml", "images/{}.png", None),
+        ("ANNOTATIONS/{}.xml", "IMAGES/{}.png", None),
+        ("Annotations/{}.png.xml", "JPEGImages/{}.png", None),
+        ("train/annotations/xmls/{}.xml", "train/images/{}.png", "train"),
+        ("validation/annotations/{}.xml", "validation/images/crazing/{}.png", "val"),
+        ("annotations/test/{}.xml", "images/test/{}.png", "test"),
+        ("xmls/{}.xml", "imgs/{}.png", None),
+        ("Train/{}.xml", "Train/{}.png", "train"),
+    ],
+)
+def test_folders_of_other_names_and_depths(draw, tmp_path, xml_path, image_path, split):
+    for name in ("a", "b.c"):
+        draw(image_path.format(name))
+        file = tmp_path / xml_path.format(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(xml(box_object()))
+    found = open_dataset(tmp_path)
+    assert (found.format, found.labels.names, len(found)) == ("voc", ("dent",), 2)
+    assert {s.split for s in found} == {split}
+    assert found[0].ground_truth.boxes_xyxy.tolist() == [[2, 3, 13, 9]]
+    assert not check(tmp_path, duplicates=False).errors
+
+
+def test_split_without_annotations_is_named(draw, tmp_path):
+    for path in ("train/images/a.png", "test/images/b.png", "test/images/c.png"):
+        draw(path)
+    (tmp_path / "train/annotations/xmls").mkdir(parents=True)
+    (tmp_path / "train/annotations/xmls/a.xml").write_text(xml(box_object()))
+    found = open_dataset(tmp_path)
+    assert found.splits == {"train": 1}
+    assert any("2 images in test" in n for n in found.notes)
+    assert len(check(tmp_path, duplicates=False).of("image-without-label")) == 1
+
+
+def test_polygons_are_read(draw, tmp_path):
+    draw("a.png")
+    points = "<polygon><x1>3</x1><y1>4</y1><x2>13</x2><y2>4</y2><x3>13</x3><y3>9</y3></polygon>"
+    (tmp_path / "a.xml").write_text(xml(box_object(more=points), box_object("rust", (1, 1, 5, 5))))
+    found = open_dataset(tmp_path)
+    assert found.task is Task.SEGMENTATION
+    ground_truth = found[0].ground_truth
+    assert ground_truth.masks[0].polygons[0].tolist() == [[3, 4], [13, 4], [13, 9]]
+    assert ground_truth.boxes_xyxy.tolist() == [[3, 4, 13, 9], [1, 1, 5, 5]]
+    assert any("1 objects have a box and no polygon" in n for n in found.notes)
+
+
+def test_rotated_boxes_of_rolabelimg_are_outlines(draw, tmp_path):
+    draw("a.png")
+    robndbox = "<robndbox><cx>10</cx><cy>8</cy><w>12</w><h>4</h><angle>1.5707963267948966</angle></robndbox>"
+    (tmp_path / "a.xml").write_text(xml(f"<object><name>dent</name>{robndbox}</object>"))
+    ground_truth = open_dataset(tmp_path)[0].ground_truth
+    assert np.allclose(ground_truth.boxes_xyxy, [[8, 2, 12, 14]])
+    assert np.allclose(ground_truth.masks[0].polygons[0], [[12, 2], [12, 14], [8, 14], [8, 2]])
+
+
+@pytest.mark.parametrize("text", ["<frames><frame/></frames>", "<annotations></annotations>", "no XML"])
+def test_other_xml_files_are_not_voc(draw, tmp_path, text):
+    draw("dent/a.png")
+    draw("rust/b.png")
+    (tmp_path / "settings.xml").write_text(text)
+    assert not get_format("voc").implementation.recognizes(tmp_path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from blemish.data.coordinates import place_all
+from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.voc_layout import VocFolder, split_folders, voc_folders, xml_stem
 from blemish.data.formats.voc_writer import write_voc
 from blemish.data.formats.voc_xml import VocAnnotation, read_annotation
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
@@ -20,8 +21,6 @@ from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset, Task
 
-YEARS = ("VOC2007", "VOC2012")
-
 
 @register("voc", rank=30, description="Annotations/*.xml next to JPEGImages, or VOCdevkit")
 class VocFormat:
@@ -29,11 +28,11 @@ class VocFormat:
 
     def recognizes(self, path: Path) -> bool:
         """Return whether there are XML files in one of the folders of VOC."""
-        return path.is_dir() and bool(_year_folders(path))
+        return path.is_dir() and bool(voc_folders(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Return one sample per image, in the order of year and stem."""
-        years = _year_folders(path) if path.is_dir() else []
+        years = voc_folders(path) if path.is_dir() else []
         if not years:
             raise BadDataset(
                 "found no XML files",
@@ -41,11 +40,11 @@ class VocFormat:
                 remedy="pass the folder with Annotations and JPEGImages",
                 reason="no-label-file",
             )
-        annotations: list[tuple[Path, VocAnnotation]] = []
+        annotations: list[tuple[VocFolder, VocAnnotation]] = []
         for year in years:
             annotations += [
                 (year, annotation)
-                for file in _xml_files(year)
+                for file in year.xml_files()
                 if (annotation := read_annotation(file, context)) is not None
             ]
         names = {o.name for _, annotation in annotations for o in annotation.objects}
@@ -57,6 +56,7 @@ class VocFormat:
                 reason="no-labels",
             )
         labels = labels_with_display_names(sorted(names))
+        _report_splits_without_annotations(path, years, context)
         _report_other_names([annotation for _, annotation in annotations], context)
         offset = _coordinate_offset([annotation for _, annotation in annotations], context)
         raw_annotations, mask_files, missing = _read_objects(
@@ -70,7 +70,7 @@ class VocFormat:
                 remedy="pass the folder of the images with --images",
                 reason="no-images",
             )
-        task = Task.DETECTION
+        task = boxes_or_masks(raw_annotations, context) if _has_outline(annotations) else Task.DETECTION
         with_objects = [d for d in raw_annotations if len(d)]
         if (mask_files or not with_objects) and (context.task is None or context.task.has_masks):
             all_have_masks = bool(mask_files) and all(d.path in mask_files for d in with_objects)
@@ -90,39 +90,12 @@ class VocFormat:
         write_voc(dataset, root, context)
 
 
-def _year_folders(path: Path) -> list[Path]:
-    """Return the folders with annotations: this one, those of the years of VOCdevkit, or split folders."""
-    if _has_xml(path / "Annotations"):
-        return [path]
-    inside = [path / "VOCdevkit" / y for y in YEARS] + [path / y for y in YEARS]
-    years = [y for y in inside if _has_xml(y / "Annotations")]
-    if years:
-        return years
-    below = [p for p in sorted(path.iterdir()) if p.is_dir() and split_named(p.name)]
-    return [p for p in below if _has_xml(p)] or ([path] if _has_xml(path) else [])
-
-
-def _has_xml(folder: Path) -> bool:
-    """Return whether a folder contains XML files, and the first is not one of CVAT."""
-    if not folder.is_dir():
-        return False
-    first = next((f for f in sorted(folder.iterdir()) if f.suffix.casefold() == ".xml"), None)
-    if first is None:
-        return False
-    with first.open("rb") as stream:
-        return b"<annotations" not in stream.read(2000)  # the root element of CVAT
-
-
-def _xml_files(year: Path) -> list[Path]:
-    folder = year / "Annotations"
-    folder = folder if folder.is_dir() else year
-    return sorted(f for f in folder.iterdir() if f.suffix.casefold() == ".xml" and not f.name.startswith("."))
-
-
 def _report_other_names(annotations: list[VocAnnotation], context: ReadContext) -> None:
     """Report the number of files whose <filename> is that of another image."""
     other = [
-        p for p in annotations if p.image_name and Path(p.image_name.replace("\\", "/")).stem != p.path.stem
+        p
+        for p in annotations
+        if p.image_name and Path(p.image_name.replace("\\", "/")).stem not in (p.path.stem, xml_stem(p.path))
     ]
     if other and context.lenient:
         context.problem(
@@ -140,7 +113,9 @@ def _coordinate_offset(annotations: list[VocAnnotation], context: ReadContext) -
     """Return what to subtract from xmin and ymin: VOC counts pixels from 1, many tools count from 0."""
     if annotations and all(p.counts_from_one for p in annotations):
         return 1.0
-    if any(min(o.corners[:2]) == 0 for p in annotations for o in p.objects):
+    objects = [o for p in annotations for o in p.objects]
+    # Tools that write outlines count from 0.
+    if any(o.outline is not None or min(o.corners[:2]) == 0 for o in objects):
         context.note("the boxes count pixels from 0, not from 1 as in Pascal VOC, and were read accordingly")
         return 0.0
     return 1.0
@@ -148,8 +123,8 @@ def _coordinate_offset(annotations: list[VocAnnotation], context: ReadContext) -
 
 def _read_objects(
     path: Path,
-    years: list[Path],
-    annotations: list[tuple[Path, VocAnnotation]],
+    years: list[VocFolder],
+    annotations: list[tuple[VocFolder, VocAnnotation]],
     labels: Mapping[str, int],
     offset: float,
     context: ReadContext,
@@ -159,13 +134,13 @@ def _read_objects(
     mask_files: dict[Path, Path] = {}
     missing: list[tuple[str, str]] = []
     for year in years:
-        folder = context.images or (year / "JPEGImages" if (year / "JPEGImages").is_dir() else year)
+        folder = context.images or year.images
         image_index = ImageIndex(folder)
         splits = _read_splits(year, context)
-        masks = {f.stem: f for f in sorted((year / "SegmentationObject").glob("*.png"))}
+        masks = {f.stem: f for f in sorted((year.path / "SegmentationObject").glob("*.png"))}
         annotated_stems: set[str] = set()
         for _, annotation in (p for p in annotations if p[0] == year):
-            stem = annotation.path.stem
+            stem = xml_stem(annotation.path)
             image = _image_of(annotation, image_index)
             annotated_stems |= {stem} if image is None else {stem, image.stem}  # the stems may differ in case
             if image is None:
@@ -186,6 +161,7 @@ def _read_objects(
                 raw.add(
                     labels[voc_object.name],
                     box,
+                    region=None if voc_object.outline is None else (voc_object.outline,),
                     difficult=voc_object.difficult,
                     truncated=voc_object.truncated,
                     origin=f"{annotation.path}:{voc_object.line}",
@@ -214,8 +190,8 @@ def _image_of(annotation: VocAnnotation, image_index: ImageIndex) -> Path | None
 
     <filename> is wrong too often to be used for more.
     """
-    found = image_index.by_stem(annotation.path.stem)
-    name = annotation.image_name
+    found = image_index.by_stem(xml_stem(annotation.path))
+    name = annotation.path.stem if is_image_name(annotation.path.stem) else annotation.image_name
     if found is None or name == found.name or Path(name).name != name or Path(name).stem != found.stem:
         return found
     named = found.with_name(name)
@@ -243,13 +219,13 @@ def _report_shared_stems(
             )
 
 
-def _read_splits(year: Path, context: ReadContext) -> dict[str, str]:
+def _read_splits(year: VocFolder, context: ReadContext) -> dict[str, str]:
     """Return the split of each stem in ImageSets; trainval means train if no other list contains the stem."""
     out: dict[str, str] = {}
     listed: dict[tuple[str, str], str] = {}  # Segmentation may have other splits than Main
     for name, split in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
         for folder in ("Segmentation", "Main"):
-            file = year / "ImageSets" / folder / f"{name}.txt"
+            file = year.path / "ImageSets" / folder / f"{name}.txt"
             if file.is_file():
                 for line in file.read_text("utf-8", "replace").splitlines():
                     if line.strip():
@@ -260,14 +236,45 @@ def _read_splits(year: Path, context: ReadContext) -> dict[str, str]:
                             if first != split:
                                 context.in_two_splits(stem, first, split, origin=str(file))
                         out[stem] = split
-    if not out:
-        own = split_named(year.name)
-        return {f.stem: own for f in _xml_files(year)} if own else {}
+    return out or _splits_of_folders(year)
+
+
+def _splits_of_folders(year: VocFolder) -> dict[str, str]:
+    """Return the split of each stem by the folders of the XML files, or of the data set itself."""
+    out: dict[str, str] = {}
+    own = split_named(year.path.name)
+    for file in year.xml_files():
+        below = file.relative_to(year.annotations).parts[:-1]
+        split = next((s for s in map(split_named, below) if s), own)
+        if split is not None:
+            out[xml_stem(file)] = split
     return out
 
 
+def _has_outline(annotations: list[tuple[VocFolder, VocAnnotation]]) -> bool:
+    return any(o.outline is not None for _, annotation in annotations for o in annotation.objects)
+
+
+def _report_splits_without_annotations(path: Path, years: list[VocFolder], context: ReadContext) -> None:
+    """Report the split folders next to others that contain images and no XML file."""
+    if not any(split_named(year.path.name) for year in years):
+        return
+    for folder in split_folders(path):
+        count = 0 if any(y.path == folder for y in years) else len(ImageIndex(folder).files)
+        if count:
+            context.note(f"{count} images in {folder.name} have no XML files and were left out")
+            context.problem(
+                "image-without-label",
+                f"{count} images in {folder.name} have no XML files",
+                path=folder,
+                remedy="label them, or ignore this note",
+                severity=Severity.NOTE,
+                fix="leaves them out",
+            )
+
+
 def _report_images_without_annotation(
-    year: Path,
+    year: VocFolder,
     image_index: ImageIndex,
     splits: Mapping[str, str],
     annotated_stems: set[str],
@@ -281,7 +288,7 @@ def _report_images_without_annotation(
         context.problem(
             "missing-image",
             f"ImageSets lists {stem!r}, which has neither an image nor an XML file",
-            origin=str(year / "ImageSets"),
+            origin=str(year.path / "ImageSets"),
             remedy="remove the line or restore both files",
             severity=Severity.WARNING,
             fix="drops the line",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from blemish.arrays import FloatArray
+from blemish.data.polygon_masks import outlines_box, rectangle_outline
+from blemish.data.raw_annotations import as_box
 from blemish.data.read_context import ReadContext
+from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.structures import Sample
 
 COUNTS_FROM_ONE = "first pixel 1"  # Blemish writes it, so that readers need not guess
@@ -20,7 +26,8 @@ class VocObject:
 
     Attributes:
         name: the label.
-        corners: xmin, ymin, xmax, ymax as written, sorted.
+        corners: xmin, ymin, xmax, ymax as written, sorted; of the outline if there is no box.
+        outline: (k, 2) x y of its polygon or rotated box, as written, or None.
         difficult: whether it is marked as difficult.
         truncated: whether it is marked as cut off.
         line: its line in the file.
@@ -31,6 +38,7 @@ class VocObject:
     difficult: bool
     truncated: bool
     line: int
+    outline: FloatArray | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +100,8 @@ def read_annotation(file: Path, context: ReadContext) -> VocAnnotation | None:
     lines = [n for n, text in enumerate(raw.split(b"\n"), 1) for _ in range(text.count(b"<object"))]
     for number, element in enumerate(root.iter("object")):
         line = lines[number] if number < len(lines) else 1
-        corners = _corners(element, file, line, context)
+        outline = _outline(element)
+        corners = _corners(element, outline, file, line, context)
         name = (element.findtext("name") or "").strip()
         if corners is None:
             continue
@@ -106,13 +115,39 @@ def read_annotation(file: Path, context: ReadContext) -> VocAnnotation | None:
             )
             continue
         flags = (_flag(element, "difficult"), _flag(element, "truncated"))
-        annotation.objects.append(VocObject(name, corners, *flags, line))
+        annotation.objects.append(VocObject(name, corners, *flags, line, outline))
     return annotation
 
 
+def _outline(element: ET.Element) -> FloatArray | None:
+    """Return the polygon (x1 y1 x2 y2 ..., as Roboflow writes it) or the rotated box of an object, or None.
+
+    roLabelImg writes center, size and angle in radians, clockwise.
+    """
+    rotated = element.find("robndbox")
+    polygon = element.find("polygon")
+    try:
+        if rotated is not None:
+            values = [float(rotated.findtext(key) or "none") for key in ("cx", "cy", "w", "h", "angle")]
+            x, y, width, height, angle = values
+            box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            outline = rectangle_outline(box, math.degrees(angle))
+        elif polygon is not None:
+            count = sum(re.fullmatch(r"x\d+", child.tag) is not None for child in polygon)
+            texts = [[polygon.findtext(f"{axis}{i}") or "none" for axis in "xy"] for i in range(1, count + 1)]
+            outline = np.array([[float(text) for text in point] for point in texts], np.float64)
+        else:
+            return None
+    except ValueError:
+        return None
+    return outline if len(outline) > 2 and (np.abs(outline) < MAX_COORDINATE).all() else None
+
+
 def _corners(
-    element: ET.Element, file: Path, line: int, context: ReadContext
+    element: ET.Element, outline: FloatArray | None, file: Path, line: int, context: ReadContext
 ) -> tuple[float, float, float, float] | None:
+    if outline is not None and element.find("bndbox") is None:
+        return as_box(outlines_box((outline,)))
     texts = [element.findtext(f"bndbox/{c}") for c in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x1, y1, x2, y2 = (float(t or "none") for t in texts)
