@@ -270,8 +270,8 @@ def option_cells(option: Any) -> tuple[str, str, str, str]:
 
 
 def shown_argument(argument: Any) -> str:
-    """Return an argument as usage lines show it: in brackets if it is optional."""
-    name = metavar(argument)
+    """Return an argument as usage lines show it: in brackets if it is optional, with dots if repeatable."""
+    name = metavar(argument) + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 

@@ -96,7 +96,9 @@ def test_benchmark_refuses_unknown_backend_and_missing_images(model, images):
     single = run(images, "--model", model, "--backend", "tensorflow")
     assert single.exception.code == "unknown-name.backend"
     several = run(images, "--model", model, "--backend", "tensorflow", "--backend", "onnxruntime")
-    assert several.exception.code == "error.benchmark"
+    assert several.exception.code == "unknown-name.backend"
     assert "'tensorflow'" in str(several.exception)
+    missing_model = run("--model", images / "gone.onnx")
+    assert missing_model.exception.code == "bad-model-file.missing-file"
     missing = run(images / "gone", "--model", model, "--backend", "onnxruntime")
     assert missing.exception.code == "bad-input.not-found"

@@ -211,6 +211,8 @@ def test_explain_refuses_before_any_work(file, images, tmp_path):
     assert isinstance(refused("--label", "dents"), UnknownName)
     assert isinstance(refused("--layer", "layer9"), UnknownName)
     assert isinstance(refused("--colormap", "rainbow"), UnknownName)
+    (tmp_path / "taken").write_text("")
+    assert run(explain, images, "--model", file, "--output", tmp_path / "taken").exit_code == 2
     explanation_path(file).unlink()
     assert isinstance(refused("--method", "grad-cam"), BadModelFile)
     assert refused("--max-evals", 30) is None, "without the graph, occlusion is what remains"

@@ -19,6 +19,7 @@ import typer
 from blemish.commands.shared_options import DeviceOption, ThreadsOption
 
 if TYPE_CHECKING:
+    from blemish.errors import BlemishError
     from blemish.inference import Predictor
 
 COLD_STARTS = 3
@@ -41,7 +42,7 @@ def benchmark(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE...]", help="Images, folders or glob patterns.", show_default="synthetic images"
+            metavar="SOURCE", help="Images, folders or glob patterns.", show_default="synthetic images"
         ),
     ] = None,
     backend: Annotated[
@@ -69,7 +70,6 @@ def benchmark(
       blemish benchmark photos/ --model runs/cars --backend onnxruntime --backend torch --count 100
     """
     from blemish.commands.json_output import print_json
-    from blemish.errors import BlemishError
 
     with _benchmark_images(sources, count) as (paths, process_sources):
         if backend is not None and len(backend) == 1:
@@ -83,8 +83,7 @@ def benchmark(
                 command += [] if threads is None else ["--threads", str(threads)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
                 if done.returncode:
-                    message = done.stderr.strip().removeprefix("blemish: ") or f"backend {name} failed"
-                    raise BlemishError(message, reason="benchmark")
+                    raise _error_of(done, name)
                 row = json.loads(done.stdout.splitlines()[-1])
                 row.pop("schema_version")
                 rows.append(row)
@@ -93,6 +92,20 @@ def benchmark(
             print_json(row)
         return
     _print_table(rows)
+
+
+def _error_of(done: subprocess.CompletedProcess[str], backend: str) -> BlemishError:
+    """Return the error of a failed process, with the code that it printed as JSON."""
+    from blemish.errors import BlemishError
+
+    try:
+        reported = json.loads(done.stdout.splitlines()[-1])["error"]
+    except (ValueError, LookupError):  # the process ended without a document
+        message = done.stderr.strip().removeprefix("blemish: ") or f"the process of backend {backend} failed"
+        return BlemishError(message, reason="benchmark")
+    error = BlemishError(reported["message"])
+    error.code = reported["code"]
+    return error
 
 
 def _measure(

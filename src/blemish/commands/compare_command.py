@@ -36,7 +36,7 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="Model files, or hf://user/name, of one task.", show_default=False
+            metavar="FILE", help="Model files, or hf://user/name, of one task.", show_default=False
         ),
     ],
     data: DataOption,
@@ -50,6 +50,7 @@ def compare(
             "--output",
             "-o",
             metavar="DIR",
+            file_okay=False,
             help="Write comparison.json, comparison.md and comparison.svg to this folder.",
         ),
     ] = None,

@@ -348,7 +348,7 @@ def split(
 @app.command()
 def merge(
     data: Annotated[
-        list[Path], typer.Argument(metavar="DATA...", help="Two or more data sets.", show_default=False)
+        list[Path], typer.Argument(metavar="DATA", help="Two or more data sets.", show_default=False)
     ],
     output: OutputOption,
     label_map: Annotated[
@@ -388,7 +388,8 @@ def merge(
 @app.command()
 def synthesize(
     kind: Annotated[
-        str, typer.Argument(help="Kind of images: cells, panels or vehicles.", show_default=False)
+        str,
+        typer.Argument(metavar="KIND", help="Kind of images: cells, panels or vehicles.", show_default=False),
     ],
     output: OutputOption,
     task: TaskOption = None,
@@ -428,7 +429,9 @@ def synthesize(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Data set: voc2007 or voc2012.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Data set: voc2007 or voc2012.", show_default=False)
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to unpack into.")
     ] = Path("data"),

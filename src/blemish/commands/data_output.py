@@ -83,10 +83,14 @@ def print_findings(findings: Findings, *, show_all: bool) -> None:
         if len(group) > len(shown):
             typer.echo(f"  and {len(group) - len(shown)} more; add --all to see them")
     if not findings.findings:
-        typer.echo(f"{findings.images} images: no findings")
+        typer.echo(f"{_count(findings.images, 'image')}: no findings")
     else:
-        counts = ", ".join(f"{sum(f.severity == s for f in findings)} {s}s" for s in COLORS)
-        typer.echo(f"{findings.images} images: {counts}")
+        counts = ", ".join(f"{_count(sum(f.severity == s for f in findings), str(s))}" for s in COLORS)
+        typer.echo(f"{_count(findings.images, 'image')}: {counts}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_statistics(stats: Statistics) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all files.")
+        Path, typer.Option("--output", "-o", metavar="DIR", file_okay=False, help="Folder for all files.")
     ] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the split and of the training.")] = 0,
     train: Annotated[

@@ -62,7 +62,11 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write report.json and report.html to this folder."
+            "--output",
+            "-o",
+            metavar="DIR",
+            file_okay=False,
+            help="Write report.json and report.html to this folder.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,

@@ -26,7 +26,7 @@ def explain(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Images, folders (searched recursively), glob patterns, or - for a list of paths on "
             "standard input.",
             show_default=False,
@@ -46,7 +46,12 @@ def explain(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder of the overlays and heatmaps.", show_default=False
+            "--output",
+            "-o",
+            metavar="DIR",
+            file_okay=False,
+            help="Folder of the overlays and heatmaps.",
+            show_default=False,
         ),
     ],
     method: Annotated[

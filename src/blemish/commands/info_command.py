@@ -155,5 +155,6 @@ def _certificate_text(certificate: ParityCertificate | None, file: ModelFile) ->
     )
     if certificate.metric_before is not None and certificate.metric_after is not None:
         text += f", {certificate.metric} {certificate.metric_before:.4f} -> {certificate.metric_after:.4f}"
-    text += f" ({certificate.backend}, {certificate.precision}, {certificate.cpu_capability})"
+    conditions = (certificate.backend, certificate.precision, certificate.cpu_capability)
+    text += f" ({', '.join(filter(None, conditions))})"
     return f"passed: {text}" if certificate.passed else f"FAILED: {'; '.join(certificate.reasons)}; {text}"

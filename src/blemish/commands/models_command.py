@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Architecture to describe.", show_default="list all of them"),
+        typer.Argument(metavar="NAME", help="Architecture to describe.", show_default="list all of them"),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Print a table of the stages of NAME.")] = False,
     task: Annotated[
@@ -69,10 +69,13 @@ def _describe(
     architecture: Architecture, name: str, *, task: str | None, labels: int, layers: bool
 ) -> dict[str, Any]:
     """Return the registry's row and the facts of the built network; this imports torch."""
+    from blemish.data.load_dataset import to_task
+
+    chosen = to_task(task) or architecture.tasks[0]  # before the slow import
     from blemish.models._build import create
     from blemish.models._layers import layer_table
 
-    network = create(name, task=task or architecture.tasks[0], label_count=labels)
+    network = create(name, task=chosen, label_count=labels)
     parameters = sum(p.numel() for p in network.parameters())
     row = _row(architecture) | {
         "parameters": parameters,

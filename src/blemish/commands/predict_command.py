@@ -34,7 +34,7 @@ def predict(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Images, videos, folders (searched recursively for images), glob patterns, or - for a list "
             "of paths on standard input.",
             show_default=False,
@@ -52,6 +52,7 @@ def predict(
             "--output",
             "-o",
             metavar="DIR",
+            file_okay=False,
             help="Write each image with its prediction drawn on it: the detections at or above the threshold "
             "of their label, or from --min-score.",
             show_default="nothing is drawn",

@@ -109,6 +109,7 @@ def train(
             "--output",
             "-o",
             metavar="RUN",
+            file_okay=False,
             help="Folder of the new run.",
             show_default="runs/ and a free name",
         ),

@@ -58,7 +58,8 @@ def boxes_or_masks(annotations: Sequence[RawAnnotations], context: ReadContext) 
         context.note("most objects have a box only; --task detection reads all as boxes")
         context.problem(
             "boxes-among-outlines",
-            f"{boxes_only} of {len(has_region)} objects have a box and no polygon; the box is used as polygon",
+            f"{boxes_only} of {len(has_region)} objects have a box and no polygon; "
+            "the box is used as polygon",
             remedy="pass --task detection, or draw the polygons",
             severity=Severity.WARNING,
         )

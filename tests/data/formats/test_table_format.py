@@ -432,10 +432,10 @@ def test_boxes_of_label_studio_in_a_cell(three, table, tmp_path):
     text += "2,2,/data/upload/1/b.png,,3.2\n"
     found = open_dataset(table(text), task="detection")
     assert found.labels.names == ("crack", "dent")
-    truth = found.samples[0].ground_truth
-    assert sorted(truth.label_names) == ["crack", "dent"]
+    annotation = found.samples[0].ground_truth
+    assert sorted(annotation.label_names) == ["crack", "dent"]
     expected = [width * 0.25, height * 0.5, width * 0.5, height * 0.75]
-    assert any(b == pytest.approx(expected) for b in truth.boxes_xyxy.tolist())
+    assert any(b == pytest.approx(expected) for b in annotation.boxes_xyxy.tolist())
     assert len(found.samples[1].ground_truth.boxes_xyxy) == 0
     for wrong in (box | {"rotation": 30}, {"choices": ["a"], "rectanglelabels": []}):
         with raises("bad-dataset.unreadable-cell", "labels.csv:2"):
