@@ -53,6 +53,7 @@ def test_train_few_command(call, tmp_path, small_state):
         (("--data", "x", "--epochs", "3"), "bad-input.option-with-few"),
         (("--data", "x", "--model", "resnet18"), "bad-input.model-with-few"),
         (("--data", "x", "--weights", "none"), "bad-input.option-with-few"),
+        (("--data", "x", "--lr", "0"), "bad-input.option-with-few"),
         (("--data", "x", "--device", "cuda"), "bad-input.option-with-few"),
         ((), "bad-input.no-data"),
     ],

@@ -12,7 +12,6 @@ from blemish.commands.json_output import print_json
 from blemish.errors import BadInput
 
 # Options of a training with PyTorch that have no meaning for a linear head on frozen features.
-_UNUSED = ("--recipe", "--set", "--epochs", "--batch-size", "--lr", "--resume", "--dry-run")
 
 
 def train_few_command(
@@ -45,8 +44,8 @@ def train_few_command(
     from blemish.few_shot.few_shot_trainer import DEFAULT_INPUT_SIZE, DEFAULT_MODEL, train_few
     from blemish.pretrained import PRETRAINED
 
-    for name in _UNUSED:
-        if unused.get(name):
+    for name, value in unused.items():
+        if value is not None and value is not False and value != []:
             raise BadInput(
                 f"{name} has no meaning with --few, which fits a linear classifier on frozen features. "
                 f"Remove {name}, or train a network without --few.",
