@@ -11,7 +11,7 @@ TUTORIALS = sorted((Path(__file__).parents[1] / "docs" / "tutorials").glob("*.md
 SHORTER = {
     "synthesize": ["--count", "24", "--size", "48"],
     "train": ["--weights", "none", "--epochs", "1", "--set", "training.batch_size=4"],
-    "explain": ["--method", "occlusion", "--budget", "16"],
+    "explain": ["--method", "occlusion", "--max-evals", "16"],
 }
 
 
