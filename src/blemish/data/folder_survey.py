@@ -72,7 +72,7 @@ def survey(root: Path) -> Survey:
 def _naming_images(root: Path, candidates: list[str], image_names: set[str]) -> Iterator[str]:
     """Yield the files that have the stem of an image or name one in their first bytes."""
     stems = {os.path.splitext(n)[0] for n in image_names}  # noqa: PTH122
-    folded = {n.encode().lower() for n in image_names}
+    folded = {os.fsencode(n).lower() for n in image_names}
     read = 0
     for name in candidates:
         stem, suffix = os.path.splitext(name.rpartition("/")[2])  # noqa: PTH122
