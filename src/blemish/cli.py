@@ -7,7 +7,9 @@ The commands are in `commands/` and in plug-ins. Only the command that was calle
 from __future__ import annotations
 
 import gc
+import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -67,10 +69,24 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
             continue
         function = command.load()
         if isinstance(function, typer.Typer):
+            for subcommand in function.registered_commands:
+                subcommand.help = join_lines(subcommand.help or inspect.getdoc(subcommand.callback) or "")
             app.add_typer(function, name=name, help=command.summary)
         else:
-            app.command(name)(function)
+            app.command(name, help=join_lines(inspect.getdoc(function) or ""))(function)
     return app
+
+
+def join_lines(text: str) -> str:
+    """Return a docstring with the lines of each paragraph joined, so that the terminal's width breaks them.
+
+    Indented lines, such as examples, stay as they are.
+
+    Example:
+        >>> join_lines("One sentence\\non two lines.\\n\\nExamples:\\n  blemish demo\\n")
+        'One sentence on two lines.\\n\\nExamples:\\n  blemish demo'
+    """
+    return re.sub(r"(?<=\S)\n(?=[^\s])", " ", text.strip())
 
 
 def main() -> None:

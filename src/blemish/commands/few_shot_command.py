@@ -11,8 +11,6 @@ import typer
 from blemish.commands.json_output import print_json
 from blemish.errors import BadInput
 
-# Options of a training with PyTorch that have no meaning for a linear head on frozen features.
-
 
 def train_few_command(
     *,

@@ -18,7 +18,7 @@ from blemish.data.image_headers import read_all_header_info
 from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.load_dataset import read_dataset, to_task
 from blemish.data.read_context import CROWD_VALUES, ReadContext
-from blemish.data.tables.cells import UNCERTAIN
+from blemish.data.tables.cell_values import UNCERTAIN
 from blemish.data.tables.columns import ORDERS
 from blemish.data.user_cache import cache_folder, load_json, save_json, short_digest
 from blemish.errors import BadDataset, BadImage, BadInput, BlemishError, UnknownName

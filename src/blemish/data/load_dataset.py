@@ -10,7 +10,7 @@ from blemish.data.detect_format import detect_format
 from blemish.data.formats import get_format
 from blemish.data.read_context import CROWD_VALUES, ReadContext
 from blemish.data.split_names import split_named
-from blemish.data.tables.cells import UNCERTAIN
+from blemish.data.tables.cell_values import UNCERTAIN
 from blemish.errors import BadDataset, BlemishError, UnknownName
 from blemish.structures import Dataset, GroundTruth, Sample, Task
 

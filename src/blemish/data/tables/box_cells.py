@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from blemish.data.read_context import ReadContext
-from blemish.data.tables.cells import parse_cell
+from blemish.data.tables.cell_values import parse_cell
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from blemish.data.image_index import is_image_name
 from blemish.data.read_context import ReadContext
-from blemish.data.tables.cells import (
+from blemish.data.tables.cell_values import (
     UNCERTAIN_CELLS,
     are_separated_by_spaces,
     is_list_of_names,

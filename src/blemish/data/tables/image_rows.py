@@ -14,7 +14,7 @@ from blemish.data.findings import Severity
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
-from blemish.data.tables.cells import UNCERTAIN_CELLS, names_in
+from blemish.data.tables.cell_values import UNCERTAIN_CELLS, names_in
 from blemish.data.tables.columns import FALSE_CELLS, TRUE_CELLS, ColumnRoles
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset
