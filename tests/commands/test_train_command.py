@@ -63,7 +63,7 @@ def run(*arguments, check=True):
         (["--set", "imgsz=640"], ("'imgsz'", "model.input_size")),
         (["--set", "model.options.patch=3"], ("patch", "resnet18")),
         (["--task", "detektion"], ("task", "'detektion'")),
-        (["--batch-size", "many"], ("training.batch_size", "'many'")),
+        (["--batch-size", "many"], ("training.batch_size", "or 'auto'", "'many'")),
         (["--task", "detection"], ("resnet18", "detection")),
         (["--config", "solar-defective"], ("--recipe solar-defective",)),
         (["--data", "nowhere"], ("nowhere",)),

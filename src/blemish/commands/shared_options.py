@@ -78,15 +78,15 @@ UncertainOption = Annotated[
     typer.Option(
         metavar="ACTION",
         help="For tables: how cells such as -1 and nan in columns of 0 and 1 are read: error, negative, "
-        "positive, or drop the line.",
+        "positive, or drop (the row is left out).",
     ),
 ]
 CrowdOption = Annotated[
     str,
     typer.Option(
         metavar="ACTION",
-        help="How objects that are marked as crowd are read: ignore, as regions that are neither learned nor "
-        "counted, or objects.",
+        help="How objects that are marked as crowd are read: ignore (as regions that are neither learned nor "
+        "counted) or objects (as any other object).",
     ),
 ]
 WhiteLevelOption = Annotated[

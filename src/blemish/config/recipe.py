@@ -196,7 +196,8 @@ def _set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _as_bad_recipe(error: ValidationError, recipe: type[BaseModel], where: str) -> BadRecipe:
     """Return the error about the first wrong key: what is wrong, and what to write instead."""
-    first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = errors[0]
     keys = [str(x) for x in first["loc"]]
     if first["type"] == "extra_forbidden":
         section = _section_at(recipe, keys[:-1])
@@ -210,7 +211,10 @@ def _as_bad_recipe(error: ValidationError, recipe: type[BaseModel], where: str) 
     if first["type"] == UNUSED:
         return BadRecipe(f"{where}: {place}: {message}", reason="unused-key")
     value = first.get("input")
-    got = "" if isinstance(value, dict) else f", got {value!r}"
+    for other in errors:  # `auto` beside a number has an error of its own for the same key
+        if other["type"] == "literal_error" and first["loc"][:-1] == other["loc"][:-1] and other is not first:
+            message += f", or {other['ctx']['expected']}"
+    got = "" if isinstance(value, dict) or repr(value) in message else f", got {value!r}"
     if first["type"] == "model_type":  # a plain value in place of a section
         section = _section_at(recipe, keys)
         main = next((name for name in ("name", "path") if section and name in section.model_fields), "")
