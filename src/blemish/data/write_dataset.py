@@ -68,9 +68,10 @@ def write_dataset(
         StorageFull: the disk is full or read-only.
     """
     root = Path(root)
+    writable = [f.name for f in formats_by_rank() if f.is_writable]
+    if format not in writable:
+        raise UnknownName("writable format", format, writable)
     chosen = get_format(format)
-    if not chosen.is_writable:
-        raise UnknownName("writable format", format, [f.name for f in formats_by_rank() if f.is_writable])
     check_output(root, (dataset.root,))
     damaged = _damaged_images(dataset)
     context = WriteContext(link, suffixes or {})
@@ -107,9 +108,14 @@ def check_output(root: Path, sources: Iterable[Path | None]) -> None:
         sources: the folders that are read, or label files in them.
 
     Raises:
-        BadInput: the output folder is not empty, or is inside a source.
+        BadInput: the output folder is a file, is not empty, or is inside a source.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.is_file():
+        raise BadInput(
+            f"{root}: expected a folder to write to, got a file; choose another one",
+            reason="output-is-a-file",
+        )
+    if root.exists() and any(root.iterdir()):
         raise BadInput(
             f"{root}: the output folder is not empty; choose another one", reason="output-not-empty"
         )

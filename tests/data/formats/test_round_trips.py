@@ -308,7 +308,7 @@ def test_images_with_the_same_name_get_unique_names(draw, tmp_path):
         ("yolo", Task.CLASSIFICATION, "wrong-task.format"),
         ("coco", Task.MULTILABEL, "wrong-task.format"),
         ("folders", Task.MULTILABEL, "wrong-task.format"),
-        ("ymca", Task.CLASSIFICATION, "unknown-name.format"),
+        ("ymca", Task.CLASSIFICATION, "unknown-name.writable-format"),
     ],
 )
 def test_write_rejects_tasks_without_a_place_in_the_format(draw, tmp_path, kind, task, code):
@@ -324,6 +324,8 @@ def test_write_rejects_a_folder_that_is_not_empty(draw, tmp_path):
     draw("set/b/2.png")
     with raises("bad-input.output-not-empty", tmp_path / "set"):
         write_dataset(open_dataset(tmp_path / "set"), tmp_path / "set", "csv")
+    with raises("bad-input.output-is-a-file", tmp_path / "set/a/1.png"):
+        write_dataset(open_dataset(tmp_path / "set"), tmp_path / "set/a/1.png", "csv")
 
 
 KEPT_FLAGS = {"coco": {*FLAGS}, "voc": {"difficult", "truncated"}, "yolo": set(), "csv": set()}
