@@ -11,3 +11,8 @@ def tiny():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def model(tmp_path, tiny):
+    return tiny.write_scores_model(tmp_path / "model.onnx", labels=("fine", "dented", "scratched"))
