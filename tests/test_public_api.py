@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -129,3 +131,14 @@ def test_import_is_lazy(names, heavy):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_api_page_documents_every_public_name():
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    for path in documented:
+        assert pkgutil.resolve_name(path) is not None
+    names = {path.rpartition(".")[2] for path in documented}
+    if "blemish.errors" in documented:
+        names |= set(vars(errors))
+    assert set(blemish.__all__) - names == {"__version__"}
