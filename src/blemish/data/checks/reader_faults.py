@@ -31,6 +31,7 @@ READER_CHECKS = {
     "annotations.invalid-box": ("bad-box", "Boxes that are not four finite numbers."),
     "annotations.invalid-line": ("bad-line", "Lines of label files that cannot be read."),
     "annotations.mixed-lines": ("mixed-lines", "Label files with both boxes and polygons."),
+    "annotations.several-labels": ("several-labels", "Objects with several labels."),
     "annotations.crowd": ("crowd-objects", "Objects that are marked as crowd."),
     "annotations.boxes-only": ("boxes-among-outlines", "Outlines, of which most are boxes."),
     "annotations.invalid-file": ("bad-file", "Label files that cannot be read."),

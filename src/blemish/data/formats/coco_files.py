@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from blemish.data.json_files import load_json_file
 from blemish.data.split_names import split_named
 from blemish.errors import BadDataset
 
@@ -134,24 +135,7 @@ def load_coco(file: Path) -> dict[str, Any]:
     Raises:
         BadDataset: it is not valid JSON, or not a COCO file of instances; the message names the line or key.
     """
-    try:
-        content = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise BadDataset(
-            f"invalid JSON ({error.msg})",
-            where=f"{file}:{error.lineno}",
-            remedy="correct the file",
-            reason="invalid-json",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadDataset(
-            "the text is not UTF-8", where=file, remedy="save the file as UTF-8", reason="encoding"
-        ) from error
-    except (RecursionError, ValueError) as error:
-        cause = "nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
-        raise BadDataset(
-            f"invalid JSON ({cause})", where=file, remedy="export the file again", reason="invalid-json"
-        ) from error
+    content = load_json_file(file)
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if isinstance(annotations, list) and any(
         "segments_info" in a for a in annotations if isinstance(a, dict)
