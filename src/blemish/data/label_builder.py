@@ -9,13 +9,14 @@ import numpy as np
 from blemish.arrays import FloatArray, Mask
 from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
-from blemish.data.image_index import ImageIndex, sample_id
+from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import outlines_box
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box
 from blemish.geometry.polygons import MAX_COORDINATE
+from blemish.imaging import IMAGE_SUFFIXES
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
 
@@ -97,7 +98,9 @@ class LabelBuilder:
         if folder is not None and folder.is_relative_to(self.images.root):
             below = folder.relative_to(self.images.root).as_posix()
             prefix = "" if below == "." else f"{below}/"
-            found = self.images.files.get(prefix + written.strip().replace("\\", "/"))
+            name = prefix + written.strip().replace("\\", "/")
+            suffixes = ("",) if is_image_name(written) else ("", *sorted(IMAGE_SUFFIXES))
+            found = next((f for suffix in suffixes if (f := self.images.files.get(name + suffix))), None)
             if found is not None:
                 return found
         return self.images.by_name(written, "" if folder is None else folder.name)
