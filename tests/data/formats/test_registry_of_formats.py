@@ -9,7 +9,10 @@ from blemish.data.write_dataset import write_dataset
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.testing import raises
 
-BUILT_IN = ["coco", "voc", "cvat", "yolo", "labelme", "csv", "folders"]
+BUILT_IN = [
+    *("coco", "voc", "cvat", "yolo", "supervisely", "ndjson", "via", "labelstudio", "labelme", "csv"),
+    "folders",
+]
 
 
 class Boards:

@@ -40,7 +40,7 @@ class NdjsonFormat:
                 f"expected one .ndjson file, got {shown or 'none'}",
                 where=path,
                 remedy="pass the path of the file",
-                reason="ambiguous-files" if files else "no-label-file",
+                reason="no-single-file",
             )
         file = next(iter(files))
         builder = LabelBuilder("ndjson", path if path.is_dir() else path.parent, context)
