@@ -1,6 +1,7 @@
 """Options of a recipe reach the builder of any architecture, or are refused by name."""
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -127,10 +128,10 @@ def test_register_refuses_the_name_of_another_module(outside):
 def test_the_registry_is_read_without_torch():
     code = (
         "import sys\n"
-        "from blemish.config.architectures import architectures, describe, families\n"
+        "from blemish.config.architectures import all_architectures, describe, families\n"
         "from blemish.config.recipe import Recipe\n"
         "from blemish.config.recipe_options import check_architecture\n"
-        "assert len(list(architectures())) > 50 and families()\n"
+        "assert len(list(all_architectures())) > 50 and families()\n"
         "check_architecture(Recipe.of({'model': {'name': 'timm/convnext_tiny', 'input_size': 64}}))\n"
         "from blemish.models import register\n"
         "assert describe('yolo11n').extra == 'yolo'\n"
@@ -138,3 +139,12 @@ def test_the_registry_is_read_without_torch():
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
+
+
+def test_models_names_no_function_like_a_subpackage():
+    """Importing the subpackage `architectures` replaces an attribute of that name in `blemish.models`."""
+    import blemish.models
+    import blemish.models.architectures
+
+    names = {module.name for module in pkgutil.iter_modules(blemish.models.__path__)}
+    assert not names & set(blemish.models.__all__)

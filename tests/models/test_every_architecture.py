@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blemish.imaging import LoadedImage
-from blemish.models import architectures, create, describe
+from blemish.models import all_architectures, create, describe
 from blemish.models._layers import layer_table
 from blemish.models._torch_backend import TorchBackend
 from blemish.preprocessing import prepare
@@ -19,7 +19,7 @@ SMALL = {Task.CLASSIFICATION: 64, Task.MULTILABEL: 64, Task.LOCALIZATION: 64}
 
 
 def _cases():
-    for architecture in architectures():
+    for architecture in all_architectures():
         if architecture.extra:
             continue
         for task in architecture.tasks:

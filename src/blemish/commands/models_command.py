@@ -36,7 +36,7 @@ def models(
     from blemish.config import architectures as registry
 
     if name is None:
-        rows = [_row(architecture) for architecture in registry.architectures()]
+        rows = [_row(architecture) for architecture in registry.all_architectures()]
     else:
         rows = [_describe(registry.describe(name), name, task=task, labels=labels, layers=layers)]
     if as_json:

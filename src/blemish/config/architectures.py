@@ -101,7 +101,7 @@ class Architecture:
         """
         if task in self.tasks:
             return
-        others = [a.example for a in architectures() if task in a.tasks and a.smallest]
+        others = [a.example for a in all_architectures() if task in a.tasks and a.smallest]
         raise WrongTask(
             f"architecture {self.name} supports {', '.join(self.tasks)}, not {task}; "
             f"for {task} use for example {', '.join(others[:8])}"
@@ -217,7 +217,7 @@ def register(
     return decorate
 
 
-def architectures() -> Iterator[Architecture]:
+def all_architectures() -> Iterator[Architecture]:
     """Yield every registered architecture, patterns included, in order of names."""
     for _, architecture in sorted(ARCHITECTURES.items()):
         yield architecture
@@ -226,7 +226,7 @@ def architectures() -> Iterator[Architecture]:
 def families() -> list[list[Architecture]]:
     """Return the registered architectures in groups: members of a family differ in size only."""
     groups: dict[tuple[object, ...], list[Architecture]] = {}
-    for architecture in architectures():
+    for architecture in all_architectures():
         key = (architecture.summary, architecture.tasks, architecture.license, architecture.extra)
         groups.setdefault(key, []).append(architecture)
     return list(groups.values())
@@ -234,7 +234,7 @@ def families() -> list[list[Architecture]]:
 
 def names() -> tuple[str, ...]:
     """Return every registered name and pattern, sorted."""
-    return tuple(architecture.name for architecture in architectures())
+    return tuple(architecture.name for architecture in all_architectures())
 
 
 def describe(name: str) -> Architecture:
@@ -245,7 +245,7 @@ def describe(name: str) -> Architecture:
     """
     if name in ARCHITECTURES and "*" not in name:
         return ARCHITECTURES.get(name)
-    pattern = next((a for a in architectures() if a.is_pattern and fnmatchcase(name, a.name)), None)
+    pattern = next((a for a in all_architectures() if a.is_pattern and fnmatchcase(name, a.name)), None)
     if pattern is None or "*" in name:
         raise UnknownName("architecture", name, names())
     return replace(pattern, name=name)

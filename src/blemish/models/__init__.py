@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from blemish.config.architectures import Architecture, architectures, describe, families, names, register
+from blemish.config.architectures import Architecture, all_architectures, describe, families, names, register
 
 if TYPE_CHECKING:
     from blemish.models._build import create
     from blemish.models._network import Network
 
-__all__ = ["Architecture", "Network", "architectures", "create", "describe", "families", "names", "register"]
+__all__ = [
+    "Architecture",
+    "Network",
+    "all_architectures",
+    "create",
+    "describe",
+    "families",
+    "names",
+    "register",
+]
 _LAZY = {"create": "_build", "Network": "_network"}
 
 
