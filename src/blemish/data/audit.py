@@ -26,9 +26,13 @@ from blemish.imaging import LIMITS, Limits, open_image
 from blemish.registry import load_plugins
 from blemish.structures import Dataset, Labels, Sample, Task
 
-REPORT_UNLABELED_IMAGES = ("folders", "voc")  # formats whose readers find images without a label themselves
+REPORT_UNLABELED_IMAGES = (
+    "folders",
+    "masks",
+    "voc",
+)  # formats whose readers find images without a label themselves
 WITHOUT_LABELS = ("bad-dataset.no-labels", "bad-dataset.unknown-format")
-BUILTIN_VERSION = 13  # increase it when a built-in check changes, so that cached findings are discarded
+BUILTIN_VERSION = 14  # increase it when a built-in check changes, so that cached findings are discarded
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.imaging import IMAGE_SUFFIXES
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 
+DEFAULT_LABEL = "object"  # of objects whose format states none
+
 
 class LabelBuilder:
     """The images, objects and labels of a data set that is being read.

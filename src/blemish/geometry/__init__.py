@@ -12,6 +12,7 @@ from blemish.geometry.boxes import (
     xywh_to_xyxy,
     xyxy_to_xywh,
 )
+from blemish.geometry.components import connected_components
 from blemish.geometry.masks import (
     crop_window,
     mask_box,
@@ -27,6 +28,7 @@ from blemish.geometry.polygons import mask_from_polygons, mask_to_polygons, mask
 __all__ = [
     "box_area",
     "clip_boxes",
+    "connected_components",
     "crop_window",
     "generalized_iou",
     "mask_box",

@@ -10,7 +10,19 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.testing import raises
 
 BUILT_IN = [
-    *("coco", "voc", "cvat", "yolo", "supervisely", "ndjson", "via", "labelstudio", "labelme", "csv"),
+    *(
+        "coco",
+        "voc",
+        "cvat",
+        "yolo",
+        "supervisely",
+        "ndjson",
+        "via",
+        "labelstudio",
+        "labelme",
+        "csv",
+        "masks",
+    ),
     "folders",
 ]
 

@@ -12,7 +12,7 @@ import numpy as np
 from blemish.arrays import FloatArray
 from blemish.data.formats import register
 from blemish.data.json_files import json_files, load_json_file
-from blemish.data.label_builder import LabelBuilder, as_points
+from blemish.data.label_builder import DEFAULT_LABEL, LabelBuilder, as_points
 from blemish.data.polygon_masks import ellipse_outline
 from blemish.data.raw_annotations import Box, RawAnnotations, Region
 from blemish.data.read_context import ReadContext
@@ -21,7 +21,6 @@ from blemish.structures import Dataset
 
 LABEL_ATTRIBUTES = ("label", "class", "category", "type", "name", "damage", "defect")
 CLOSED_POLYLINE_PIXELS = 5.0  # a polyline whose ends are closer is an outline
-DEFAULT_LABEL = "object"  # of regions without any attribute
 
 
 @register("via", rank=45, description="JSON of the VGG Image Annotator next to the images")
