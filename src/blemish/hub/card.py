@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from blemish.errors import install_command
 from blemish.hub.address import SCHEME
 from blemish.model_file import Contract, ModelFile
 from blemish.model_file.metric_summary import describe_split_counts, summarize_metrics
@@ -40,7 +41,8 @@ def _body(model_file: ModelFile, repository: str) -> Iterator[str]:
     yield "## Labels and input\n"
     yield from _labels_and_inputs(contract)
     yield "\n## Usage\n"
-    yield f"```\npip install 'blemish[hub]'\nblemish predict photo.jpg --model {address}"
+    yield f"Install Blemish with the extra hub: {install_command('hub')}.\n"
+    yield f"```\nblemish predict photo.jpg --model {address}"
     yield f"blemish explain photo.jpg --model {address} --output heatmaps/\n```"
     yield (
         "\nPyTorch is not required. The file is downloaded once and then works offline. Any ONNX runtime "
