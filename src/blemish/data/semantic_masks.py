@@ -12,7 +12,7 @@ from blemish.errors import BadDataset
 from blemish.geometry import connected_components
 from blemish.imaging import LIMITS
 
-MAX_VALUES = 64  # distinct values of a mask; more are those of a photograph
+MAX_VALUES = 64  # distinct values of a mask; more are those of an ordinary image
 BINARY_TOLERANCE = 48  # gray values around 0 and 255 of a mask that was saved as JPEG
 MIN_BINARY_SHARE = 0.97
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
@@ -42,7 +42,7 @@ def read_semantic_mask(path: Path) -> SemanticMask:
     """Return the objects of a mask file.
 
     Raises:
-        BadDataset: the file cannot be read, is too large, or has so many values that it is no mask.
+        BadDataset: the file cannot be read, is too large, or has more values than a mask.
     """
     values, is_color = _values(path)
     found = np.unique(values)

@@ -110,7 +110,7 @@ def test_masks_saved_as_jpeg_are_read_as_black_and_white(draw, paint, tmp_path):
     assert [m.area for m in found[0].ground_truth.masks] == [24 * 16, 20 * 16]
 
 
-def test_photograph_in_the_folder_of_masks_is_an_error(draw, tmp_path):
+def test_ordinary_image_in_the_folder_of_masks_is_an_error(draw, tmp_path):
     draw("images/a.png", (64, 64))
     draw("masks/a.png", (64, 64), seed=3)
     with raises("bad-dataset.bad-file", "masks/a.png", "colors"):
