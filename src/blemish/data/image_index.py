@@ -106,6 +106,11 @@ class ImageIndex:
         # Only files with the extension of an image: untrusted labels may name any file of this machine.
         return direct if direct.is_absolute() and is_image_name(direct.name) and direct.is_file() else None
 
+    def by_unique_stem(self, stem: str) -> Path | None:
+        """Return the only image with this stem, or None if there are none or several."""
+        names = [n for n in self._by_folded_stem.get(stem.casefold(), []) if PurePosixPath(n).stem == stem]
+        return self.files[names[0]] if len(names) == 1 else None
+
     def by_stem(self, stem: str) -> Path | None:
         """Return the image with this stem and any extension, preferably in the same case, or None."""
         names = self._by_folded_stem.get(stem.casefold(), [])

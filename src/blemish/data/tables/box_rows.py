@@ -7,21 +7,23 @@ from pathlib import Path
 
 from blemish.data.coordinates import place_all
 from blemish.data.display_names import labels_with_display_names
-from blemish.data.image_index import ImageIndex, sample_id
+from blemish.data.image_index import sample_id
 from blemish.data.raw_annotations import RawAnnotations
 from blemish.data.read_context import ReadContext
+from blemish.data.tables.columns import TRUE_CELLS
 from blemish.data.tables.image_rows import Parts, split_and_group, split_of_both
+from blemish.data.tables.table_images import TableImages
 from blemish.errors import BadDataset
 from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.structures import Dataset, Labels, Task
 
 
-def read_boxes(parts: Parts, image_index: ImageIndex, root: Path, context: ReadContext) -> Dataset:
+def read_boxes(parts: Parts, images: TableImages, root: Path, context: ReadContext) -> Dataset:
     """Return a localization data set if every image has exactly one box, a detection data set otherwise.
 
     Args:
         parts: each table with its columns and the split of its file.
-        image_index: the images.
+        images: the images.
         root: the folder that sample ids are relative to.
         context: the options of the user; receives the faults.
 
@@ -35,7 +37,7 @@ def read_boxes(parts: Parts, image_index: ImageIndex, root: Path, context: ReadC
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
-            image = image_index.find(cells[roles.path])
+            image = images.find(cells[roles.path], table.path.parent)
             if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
@@ -49,6 +51,7 @@ def read_boxes(parts: Parts, image_index: ImageIndex, root: Path, context: ReadC
                     split=split,
                     origin=origin,
                     stated_hw=_stated_size([cells[i] for i in roles.size_wh or ()]),
+                    relative=roles.fractions,
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             elif roles.split is not None or file_split:
@@ -88,11 +91,12 @@ def read_boxes(parts: Parts, image_index: ImageIndex, root: Path, context: ReadC
                     fix="drops the box",
                 )
                 continue
-            by_image[image].add(labels.index(label), box, origin=origin)
-    context.missing_images(missing, image_index.root, image_index)
+            is_crowd = roles.crowd is not None and cells[roles.crowd] in TRUE_CELLS
+            by_image[image].add(labels.index(label), box, crowd=is_crowd, origin=origin)
+    images.report(missing)
     if not by_image:
         raise BadDataset(
-            f"none of the listed images is in {image_index.root}",
+            f"none of the listed images is in {images.root}",
             where=parts[0][0].path,
             remedy="pass the folder of the images with --images",
             reason="no-images",

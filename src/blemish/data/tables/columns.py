@@ -16,12 +16,31 @@ from blemish.data.tables.cell_values import (
 )
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset, UnknownName
+from blemish.structures import Task
 
 PATH_NAMES = (
     *("filename", "file_name", "file", "filepath", "file_path", "path", "image", "image_path", "imagepath"),
-    *("image_name", "image_file", "img", "img_path", "photo", "image", "picture", "image_id", "id"),
+    *(
+        "image_name",
+        "image_file",
+        "img",
+        "img_path",
+        "photo",
+        "image",
+        "picture",
+        "image_id",
+        "imageid",
+        "id",
+    ),
 )
-LABEL_NAMES = ("label", "class", "category", "target", "label_name", "class_name", "name", "damage", "y")
+LABEL_NAMES = (
+    *("label", "class", "category", "target", "label_name", "labelname", "class_name", "name", "damage", "y"),
+    *("class_id", "classid"),
+)
+# One word in each cell of such a column is the label of the image; a column `labels` may have one by chance.
+ONE_OR_SEVERAL_NAMES = ("classes", "categories")
+OPEN_IMAGES = frozenset({"imageid", "labelname", "xmin", "xmax", "ymin", "ymax"})  # with fractions
+GROUP_OF_NAMES = ("isgroupof",)
 LABELS_NAMES = ("labels", "classes", "tags", "categories", "defects", "targets")
 GROUP_NAMES = ("group", "group_id", "object_id")
 SPLIT_COLUMNS = ("split", "subset", "set", "partition", "fold_name")
@@ -59,6 +78,8 @@ class ColumnRoles:
         blank_means_false: whether an empty cell in a flag column means 0, as in tables that only mark the 1s.
         tags: columns that contain the name of a label or nothing.
         box: positions of `x`, `y`, `w`, `h` or of `x1`, `y1`, `x2`, `y2`; empty for tables without boxes.
+        fractions: whether boxes are in fractions of width and height, as in OpenImages.
+        crowd: 1 if a box contains a group of objects, or None.
         size_wh: columns of the width and height of the image, or None.
         group: the object in the image, such as a vehicle or claim, or None.
         split: train, val or test, or None.
@@ -73,6 +94,8 @@ class ColumnRoles:
     blank_means_false: bool = False
     tags: tuple[int, ...] = ()
     box: dict[str, int] = field(default_factory=dict)
+    fractions: bool = False
+    crowd: int | None = None
     size_wh: tuple[int, int] | None = None
     group: int | None = None
     split: int | None = None
@@ -127,14 +150,31 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
             unassigned.remove(i)
     if box:
         label = take("label", LABEL_NAMES)
+        crowd = take("crowd", GROUP_OF_NAMES)
+        fractions = set(names) >= OPEN_IMAGES
+        if fractions:
+            context.note("the boxes are fractions of width and height, as in OpenImages")
         return ColumnRoles(
-            path, label, box=box, size_wh=size_wh, group=group, split=split, rest=tuple(unassigned)
+            path,
+            label,
+            box=box,
+            fractions=fractions,
+            crowd=crowd,
+            size_wh=size_wh,
+            group=group,
+            split=split,
+            rest=tuple(unassigned),
         )
     flags, tags, label, labels = _label_columns(table, names, unassigned, chosen, context)
     rest = tuple(i for i in unassigned if i not in (*flags, *tags, label, labels))
     words = False
     if label is not None and "label" not in chosen:
         label, labels = (None, label) if _has_several_names(table.column(label)) else (label, None)
+    if labels is not None and _has_one_name(table, names, labels, chosen, context):
+        context.note(
+            f"the column {table.header[labels]!r} has one label per line; it is read as classification"
+        )
+        label, labels = labels, None
     if labels is not None:
         words = are_separated_by_spaces(
             table.column(labels), certain=names[labels] not in LABELS_NAMES and "labels" not in chosen
@@ -161,6 +201,15 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
         rest=rest,
         words=words,
     )
+
+
+def _has_one_name(
+    table: Table, names: list[str], position: int, chosen: dict[str, int], context: ReadContext
+) -> bool:
+    """Return whether a column such as `classes` has one word in each line: the label of the image."""
+    if names[position] not in ONE_OR_SEVERAL_NAMES or "labels" in chosen or context.task is Task.MULTILABEL:
+        return False
+    return all(re.fullmatch(r"[^\s|;,\[\]{}]+", cell) for cell in table.column(position))
 
 
 def _position(table: Table, names: list[str], role: str, column: str | int) -> int:

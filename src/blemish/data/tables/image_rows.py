@@ -11,11 +11,12 @@ import numpy as np
 
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
-from blemish.data.image_index import ImageIndex, sample_id
+from blemish.data.image_index import sample_id
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.data.tables.cell_values import UNCERTAIN_CELLS, names_in
 from blemish.data.tables.columns import FALSE_CELLS, TRUE_CELLS, ColumnRoles
+from blemish.data.tables.table_images import TableImages
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
@@ -23,12 +24,12 @@ from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 Parts = Sequence[tuple[Table, ColumnRoles, str | None]]
 
 
-def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context: ReadContext) -> Dataset:
+def read_image_labels(parts: Parts, images: TableImages, root: Path, context: ReadContext) -> Dataset:
     """Return a classification data set for a column of labels, a multilabel data set for other columns.
 
     Args:
         parts: each table with its columns and the split of its file.
-        image_index: the images.
+        images: the images.
         root: the folder that sample ids are relative to.
         context: receives the faults.
 
@@ -45,7 +46,7 @@ def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context
     for table, roles, file_split in parts:
         for row, cells in enumerate(table.rows):
             origin = table.origin(row)
-            image = image_index.find(cells[roles.path])
+            image = images.find(cells[roles.path], table.path.parent)
             if image is None:
                 missing.append((cells[roles.path], origin))
                 continue
@@ -81,10 +82,10 @@ def read_image_labels(parts: Parts, image_index: ImageIndex, root: Path, context
                     columns={table.header[i]: cells[i] for i in roles.rest if table.header[i]},
                 )
             )
-    context.missing_images(missing, image_index.root, image_index)
+    images.report(missing)
     if not samples:
         raise BadDataset(
-            f"none of the listed images is in {image_index.root}",
+            f"none of the listed images is in {images.root}",
             where=parts[0][0].path,
             remedy="pass the folder of the images with --images",
             reason="no-images",
