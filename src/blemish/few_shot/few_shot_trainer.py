@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish._version import __version__
+from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import hash_images
 from blemish.errors import BadDataset, BadWeights, UnknownName, WrongTask
@@ -155,7 +156,7 @@ def train_few(
     write_explanation_graph(made, model, state, input_size, head)
     clock.stop()
     metrics = {k: float(v) for k, v in certified.metrics.get("val", {}).items() if isinstance(v, int | float)}
-    _write_split(dataset, output / "split.csv")
+    write_split_file(dataset, output / "split.csv")
     facts = {"strength": head.strength, "cv_loss": {str(k): v for k, v in head.losses.items()}}
     (output / "run.json").write_text(
         json.dumps({"metrics": metrics, "seconds": seconds, **facts}, indent=2), encoding="utf-8"
@@ -338,12 +339,3 @@ def _model_graph(model: str, state: dict[str, NDArray[Any]], input_size: int, he
     return parts.to_bytes(
         {"image": ("batch", 3, input_size, input_size)}, {logits: ("batch", head.weight.shape[1])}
     )
-
-
-def _write_split(dataset: Dataset, path: Path) -> None:
-    import csv
-
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "split"))
-        writer.writerows((s.id, s.split or "") for s in dataset)
