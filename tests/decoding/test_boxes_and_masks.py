@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from blemish.decoding import DetectionFilter, decode
+from blemish.decoding.dense import select_candidates
 from blemish.decoding.mask_grids import mask_over_box, mask_over_input
 from blemish.geometry import mask_to_array
 from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec
@@ -116,6 +117,15 @@ def test_decode_dense_multi_label():
     (single,) = decode(contract("dense", DENSE, multi_label=False), raw, [LETTERBOXED])
     assert many.label_index.tolist() == [1, 2, 0]
     assert single.label_index.tolist() == [1]
+
+
+@pytest.mark.parametrize("max_candidates", [1, 7, 50, 119, 120])
+def test_select_candidates_of_equal_scores_takes_the_first_rows(max_candidates):
+    scores = np.random.default_rng(max_candidates).integers(1, 5, (40, 3)) / 5
+    row, label, score = select_candidates(scores, 0.1, multi_label=True, max_candidates=max_candidates)
+    best = np.sort(np.argsort(-scores.ravel(), kind="stable")[:max_candidates])
+    np.testing.assert_array_equal(row * 3 + label, best)
+    np.testing.assert_array_equal(score, scores.ravel()[best])
 
 
 def test_detection_filter_raises_but_never_lowers_minimum_score():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.decoding.nms import BLOCK, nms
+from blemish.decoding.nms import BLOCK, FIRST_PART, nms
 
 
 def random_boxes(count, seed=0, spread=100.0, dtype=np.float64):
@@ -76,6 +76,15 @@ def test_nms_max_kept_counts_all_labels_together():
     boxes, scores, labels = random_boxes(2000, spread=2000), rng.uniform(0, 1, 2000), rng.integers(0, 4, 2000)
     all_kept = nms(boxes, scores, labels, 0.5)
     assert nms(boxes, scores, labels, 0.5, 37).tolist() == all_kept[:37].tolist()
+
+
+@pytest.mark.parametrize("max_kept", [1, 5, 40, 200])
+def test_nms_with_a_limit_equals_the_start_of_nms_without(max_kept):
+    rng = np.random.default_rng(max_kept)
+    boxes, scores, labels = random_boxes(3000, spread=60), rng.integers(0, 99, 3000), rng.integers(0, 3, 3000)
+    all_kept = nms(boxes, scores, labels, 0.3)
+    assert len(all_kept) < FIRST_PART * 200 < len(boxes)  # the first part holds too few for the larger limits
+    assert nms(boxes, scores, labels, 0.3, max_kept).tolist() == all_kept[:max_kept].tolist()
 
 
 def test_nms_no_boxes():

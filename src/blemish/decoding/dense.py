@@ -110,9 +110,18 @@ def select_candidates(
         row, label = rows, scores[rows].argmax(1)
     score = np.clip(scores[row, label].astype(np.float64), 0.0, 1.0)
     if len(score) > max_candidates:
-        keep = np.sort(np.argsort(-score, kind="stable")[:max_candidates])
+        keep = _highest(score, max_candidates)
         row, label, score = row[keep], label[keep], score[keep]
     return row, label, score
+
+
+def _highest(scores: FloatArray, count: int) -> IntArray:
+    """Return the positions of the `count` highest scores, ascending; of equal scores, the first ones."""
+    limit = np.partition(scores, len(scores) - count)[len(scores) - count]
+    is_above = scores > limit
+    ties = np.flatnonzero(scores == limit)[: count - int(is_above.sum())]
+    is_above[ties] = True
+    return np.flatnonzero(is_above)
 
 
 def _decode_image(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from blemish.arrays import IntArray
 
 BLOCK = 128  # boxes compared with each other at once: the greedy part works on small matrices
+FIRST_PART = 4  # times `max_kept` boxes are tried first; what remains of them does not depend on lower scores
 
 
 def nms(
@@ -40,13 +41,30 @@ def nms(
     """
     nms_iou = np.float64(nms_iou)  # compared in double precision, as in torchvision: 0.3 is more than 0.3f
     order = np.argsort(-scores, kind="stable")
+    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    count = len(order) if max_kept is None else FIRST_PART * max_kept
+    while True:
+        kept = _nms_of_best(boxes_xyxy, areas, label_index, order[:count], nms_iou, max_kept)
+        if count >= len(order) or (max_kept is not None and len(kept) == max_kept):
+            return kept
+        count *= FIRST_PART
+
+
+def _nms_of_best(
+    boxes: NDArray[Any],
+    areas: NDArray[Any],
+    label_index: NDArray[Any],
+    order: IntArray,
+    nms_iou: float,
+    max_kept: int | None,
+) -> IntArray:
+    """Return what remains of the rows in `order`, which are sorted by descending score."""
     by_label = order[np.argsort(label_index[order], kind="stable")]
     borders = np.flatnonzero(np.diff(label_index[by_label])) + 1
-    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
-    is_kept = np.zeros(len(boxes_xyxy), bool)
+    is_kept = np.zeros(len(boxes), bool)
     # The boxes of one label by descending score; no label can fill more than `max_kept` places.
     for rows in np.split(by_label, borders):
-        is_kept[_suppress(boxes_xyxy, areas, rows, nms_iou, max_kept or len(rows))] = True
+        is_kept[_suppress(boxes, areas, rows, nms_iou, max_kept or len(rows))] = True
     return np.asarray(order[is_kept[order]][:max_kept], np.int64)
 
 
