@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import threading
 import warnings
 
@@ -432,3 +433,32 @@ def test_to_pil_scales_16_bits_to_the_white_level():
     assert np.asarray(loaded.to_pil(4095))[0, :, 0].tolist() == [0, 128, 255, 255]
     assert np.asarray(loaded.to_pil())[0, :, 0].tolist() == [0, 8, 16, 255]
     assert np.array_equal(np.asarray(LoadedImage(RGB).to_pil()), RGB)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_rgb_image_and_pixels_are_the_same_in_either_order(orientation):
+    data = encoded(RGB, "JPEG", exif=with_orientation(orientation), quality=100)
+    first, second = open_image(data), open_image(data)
+    image = np.asarray(first.rgb_image())
+    np.testing.assert_array_equal(image, second.pixels)
+    np.testing.assert_array_equal(first.pixels, np.asarray(second.rgb_image()))
+    assert first.size_hw == image.shape[:2] == second.size_hw
+
+
+def test_a_decoded_image_survives_pickling_as_loaders_do():
+    data = encoded(RGB, "PNG")
+    copy = pickle.loads(pickle.dumps(open_image(data)))
+    np.testing.assert_array_equal(copy.pixels, RGB)
+    assert copy.header.format == "PNG"
+
+
+def test_drawing_on_the_pil_copy_leaves_the_loaded_image():
+    loaded = open_image(encoded(RGB, "PNG"))
+    loaded.to_pil().paste((0, 0, 0), (0, 0, 17, 13))
+    np.testing.assert_array_equal(loaded.pixels, RGB)
+
+
+def test_loaded_image_takes_pil_images_of_mode_rgb_only():
+    np.testing.assert_array_equal(LoadedImage(Image.fromarray(RGB)).pixels, RGB)
+    with raises("bad-input.pixels"):
+        LoadedImage(Image.fromarray(GRAY))

@@ -83,7 +83,7 @@ def gray_copy(photo: LoadedImage, side: int = REDUCED) -> NDArray[np.float32]:
     if photo.is_16bit:
         image = Image.fromarray(photo.pixels.astype(np.float32))
     else:
-        image = Image.fromarray(photo.pixels)
+        image = photo.rgb_image()
         # Reducing by a whole number first takes a tenth of the time and changes few bits.
         image = image.reduce(max(1, min(image.size) // (REDUCED * 4))).convert("L")
     return np.asarray(image.resize((side, side), Image.Resampling.BOX), np.float32)

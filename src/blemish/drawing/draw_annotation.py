@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ def reduce_image(image: LoadedImage, max_pixels: int, max_side: int | None = Non
         pil_band = Image.fromarray(band.astype(np.float32) if image.is_16bit else band)
         bands.append(np.asarray(pil_band.reduce(factor)))
     pixels = np.concatenate(bands)
-    return replace(image, pixels=pixels.round().astype(np.uint16) if image.is_16bit else pixels)
+    return image.with_pixels(pixels.round().astype(np.uint16) if image.is_16bit else pixels)
 
 
 def _zoom(canvas: Image.Image, annotation: Annotation, width: int) -> float:

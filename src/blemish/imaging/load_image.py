@@ -26,7 +26,14 @@ from PIL import (
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
 from blemish.imaging.containers import ends_early, png_exif, png_significant_bits, tiff_directories
 from blemish.imaging.image_formats import FORMATS, foreign_format
-from blemish.imaging.loaded_image import LIMITS, Header, Limits, LoadedImage, apply_orientation
+from blemish.imaging.loaded_image import (
+    LIMITS,
+    UPRIGHT,
+    Header,
+    Limits,
+    LoadedImage,
+    apply_orientation,
+)
 from blemish.imaging.strict_decode import EndOfFile, StrictFile, make_strict, suppress_warnings
 from blemish.imaging.tiff_layout import (
     PHOTOMETRIC,
@@ -73,11 +80,10 @@ def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
         ((3, 4), [255, 255, 255])
     """
     with _opened(source, limits) as (image, header, path):
-        pixels = _pixels(image, header, path)
-    white_level = header.white_level
-    if white_level is not None and header.format == "PNG" and int(pixels.max()) > white_level:
-        white_level = None  # the samples were scaled to 16 bits, as the PNG specification recommends
-    return LoadedImage(pixels, path, header, white_level)
+        loaded = LoadedImage(_pixels(image, header, path), path, header, header.white_level)
+    if loaded.white_level is not None and header.format == "PNG" and loaded.pixels.max() > loaded.white_level:
+        loaded.white_level = None  # the samples were scaled to 16 bits, as the PNG specification recommends
+    return loaded
 
 
 def read_header(source: Source, limits: Limits = LIMITS) -> Header:
@@ -317,8 +323,8 @@ def _orientation(image: ImageFile.ImageFile, file: IO[bytes], image_format: str)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> NDArray[Any]:
-    """Return the decoded pixels, upright, on a white background."""
+def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> NDArray[Any] | Image.Image:
+    """Return the decoded pixels, upright, on a white background: RGB as Pillow decoded it, or an array."""
     if image.mode == "F" or image.mode == "LAB":
         kind = "floating-point numbers" if image.mode == "F" else "LAB colors"
         raise ImageUndecodable(
@@ -340,14 +346,13 @@ def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> ND
     if isinstance(reader, StrictFile):
         make_strict(image)
     image.load()
-    if image.mode in GRAY_16_MODES or image.mode == "I":
-        array = _gray_16(image, path)
-    elif image.mode == "RGB" and "transparency" not in image.info:
-        array = np.asarray(image)
-    else:
-        array = np.asarray(_on_white(image))
     # Pillow applies the orientation of a TIFF file while it loads the pixels.
-    return array if header.format == "TIFF" else apply_orientation(array, header.orientation)
+    orientation = 1 if header.format == "TIFF" else header.orientation
+    if image.mode in GRAY_16_MODES or image.mode == "I":
+        return apply_orientation(_gray_16(image, path), orientation)
+    is_rgb = image.mode == "RGB" and "transparency" not in image.info
+    rgb: Image.Image = image if is_rgb else _on_white(image)
+    return rgb if orientation == 1 else rgb.transpose(UPRIGHT[orientation])
 
 
 def _gray_16(image: Image.Image, path: Path | None) -> NDArray[np.uint16]:

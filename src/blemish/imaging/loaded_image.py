@@ -57,12 +57,13 @@ class Header:
     white_level: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class LoadedImage:
     """The pixels of an opened image, upright and read-only.
 
+    A decoded 8-bit image stays as Pillow decoded it until its array is needed: a network's input is
+    resized from it without two conversions of all pixels.
+
     Attributes:
-        pixels: (h, w, 3) uint8 RGB in [0, 255], or (h, w) uint16 in [0, 65535] for a 16-bit grayscale image.
         path: the file, or None for an image from memory.
         header: the header of the file, or None for pixels that were not read from a file.
         white_level: the sample value of white that the file of a 16-bit image states, or None.
@@ -71,34 +72,62 @@ class LoadedImage:
         BadInput: the pixels have another shape or dtype.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
-    path: Path | None = None
-    header: Header | None = None
-    white_level: int | None = None
+    __slots__ = ("_pil", "_pixels", "header", "path", "white_level")
 
-    def __post_init__(self) -> None:
-        array = np.ascontiguousarray(self.pixels)
-        rgb = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
-        gray = array.dtype == np.uint16 and array.ndim == 2
-        if not (rgb or gray) or 0 in array.shape:
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8] | NDArray[np.uint16] | Image.Image,
+        path: Path | None = None,
+        header: Header | None = None,
+        white_level: int | None = None,
+    ) -> None:
+        """Take pixels, which must not be changed afterwards.
+
+        Args:
+            pixels: (h, w, 3) uint8 RGB in [0, 255], (h, w) uint16 in [0, 65535] for a 16-bit grayscale image,
+                or an upright PIL image of mode RGB.
+            path: the file, or None for an image from memory.
+            header: the header of the file, or None.
+            white_level: the sample value of white that the file of a 16-bit image states, or None.
+        """
+        self._pil = pixels if isinstance(pixels, Image.Image) else None
+        self._pixels: Any = None if isinstance(pixels, Image.Image) else _read_only(pixels)
+        self.path, self.header, self.white_level = path, header, white_level
+        if self._pil is not None and (self._pil.mode != "RGB" or 0 in self._pil.size):
             raise BadInput(
-                f"pixels: expected (h, w, 3) uint8 or (h, w) uint16, got {array.shape} {array.dtype}",
+                f"pixels: expected a PIL image of mode RGB, got {self._pil.mode} of {self._pil.size}",
                 reason="pixels",
             )
-        if array is self.pixels and array.flags.writeable:
-            array = array.view()
-        array.setflags(write=False)
-        object.__setattr__(self, "pixels", array)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """(h, w, 3) uint8 RGB in [0, 255], or (h, w) uint16 in [0, 65535] for a 16-bit grayscale image."""
+        if (pil := self._pil) is not None:
+            self._pixels = _read_only(np.asarray(pil))
+            self._pil = None  # one copy of the pixels is enough
+        pixels: NDArray[np.uint8] | NDArray[np.uint16] = self._pixels
+        return pixels
+
+    def with_pixels(self, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> LoadedImage:
+        """Return other pixels with the same path, header and white level."""
+        return LoadedImage(pixels, self.path, self.header, self.white_level)
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width, in pixels."""
+        if (pil := self._pil) is not None:
+            return pil.height, pil.width
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
     @property
     def is_16bit(self) -> bool:
         """Whether the pixels are 16-bit grayscale."""
-        return bool(self.pixels.dtype == np.uint16)
+        return self._pil is None and bool(self.pixels.dtype == np.uint16)
+
+    def rgb_image(self) -> Image.Image:
+        """Return an 8-bit image as a PIL image of mode RGB, which must not be changed."""
+        pil = self._pil
+        return Image.fromarray(self.pixels) if pil is None else pil
 
     def choose_white_level(self, white_level: int = MAX_WHITE) -> int:
         """Return the sample value that becomes white: `white_level`, or the file's own if that is 65535.
@@ -139,10 +168,37 @@ class LoadedImage:
                 white too. It has no effect on an RGB image. 65535 leaves it to `choose_white_level`.
         """
         if not self.is_16bit:
-            return Image.fromarray(self.pixels)
+            return self.rgb_image().copy()  # the caller may draw on it
         white = self.choose_white_level(white_level)
         gray = np.clip(self.pixels.astype(np.float32) * np.float32(255 / white) + 0.5, 0, 255)
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+
+
+def _read_only(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels as a contiguous, read-only array; raise `BadInput` if they are not those of an image."""
+    array = np.ascontiguousarray(pixels)
+    rgb = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
+    gray = array.dtype == np.uint16 and array.ndim == 2
+    if not (rgb or gray) or 0 in array.shape:
+        raise BadInput(
+            f"pixels: expected (h, w, 3) uint8 or (h, w) uint16, got {array.shape} {array.dtype}",
+            reason="pixels",
+        )
+    if array is pixels and array.flags.writeable:
+        array = array.view()
+    array.setflags(write=False)
+    return array
+
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # how Pillow turns an image upright, by its EXIF orientation
 
 
 def apply_orientation(array: NDArray[Any], orientation: int) -> NDArray[Any]:

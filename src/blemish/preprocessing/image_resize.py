@@ -93,7 +93,7 @@ def _pillow_image(image: LoadedImage, spec: InputSpec) -> Image.Image:
     """
     if image.is_16bit:
         return Image.fromarray(image.pixels.astype(np.float32))
-    rgb = Image.fromarray(image.pixels)
+    rgb = image.rgb_image()
     return rgb.convert("L") if spec.channels == 1 else rgb
 
 

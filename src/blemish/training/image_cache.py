@@ -197,9 +197,9 @@ def resize_shorter_side(image: LoadedImage, side: int) -> LoadedImage:
     size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
     if image.is_16bit:
         resized = Image.fromarray(image.pixels.astype(np.float32)).resize(size, FILTERS["bilinear"])
-        return replace(image, pixels=np.asarray(resized).round().clip(0, 65535).astype(np.uint16))
-    resized = Image.fromarray(image.pixels).resize(size, FILTERS["bilinear"], reducing_gap=3.0)
-    return replace(image, pixels=np.asarray(resized))
+        return image.with_pixels(np.asarray(resized).round().clip(0, 65535).astype(np.uint16))
+    resized = image.rgb_image().resize(size, FILTERS["bilinear"], reducing_gap=3.0)
+    return image.with_pixels(np.asarray(resized))
 
 
 def read_arrays(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]] | None:
