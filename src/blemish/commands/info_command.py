@@ -95,6 +95,8 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
     yield "data", _data_text(contract, facts["fingerprints"])
     if contract.training:
         values = {k: v for k, v in contract.training.items() if not isinstance(v, Mapping)}
+        if digest := values.pop("weights_sha256", ""):
+            yield "pretrained", f"{values.pop('weights', '')}, sha256 {digest}"
         yield "training", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in values.items())
     licenses = contract.licenses
     stated = (("weights", licenses.weights), ("data", licenses.data), ("code", licenses.code))

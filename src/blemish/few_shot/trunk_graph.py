@@ -12,19 +12,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from blemish.pretrained import BLOCKS
+
 OPSET = 17
 IR_VERSION = 9
 EPSILON = 1e-3  # of batch norm
 # stride of the first block of each stage; the tensors determine kernels, widths and the start of a stage
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STRIDE_16_STAGE = 4  # the last stage at a sixteenth of the input
-BLOCKS = {
-    "efficientnet-lite0": (1, 2, 2, 3, 3, 4, 1),
-    "efficientnet-lite1": (1, 3, 3, 4, 4, 5, 1),
-    "efficientnet-lite2": (1, 3, 3, 4, 4, 5, 1),
-}
 FEATURE_LAYERS = ("stride16", "stride32")
-MEAN = STD = (0.5, 0.5, 0.5)
 
 
 @dataclass
@@ -88,7 +84,8 @@ def add_trunk(
         parts: the graph.
         name: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
         state: the published tensors by name.
-        image: the input: (b, 3, input_size, input_size) float32, normalized with `MEAN` and `STD`.
+        image: the input: (b, 3, input_size, input_size) float32, normalized with
+            `pretrained.MEAN` and `STD`.
         input_size: height and width in pixels.
 
     Returns:

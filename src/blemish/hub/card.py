@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from blemish.errors import install_command
+from blemish.errors import published_install_command
 from blemish.hub.address import SCHEME
 from blemish.model_file import Contract, ModelFile
 from blemish.model_file.metric_summary import describe_split_counts, summarize_metrics
@@ -41,7 +41,7 @@ def _body(model_file: ModelFile, repository: str) -> Iterator[str]:
     yield "## Labels and input\n"
     yield from _labels_and_inputs(contract)
     yield "\n## Usage\n"
-    yield f"Install Blemish with the extra hub: {install_command('hub')}.\n"
+    yield f"Install Blemish with the extra hub: {published_install_command('hub')}.\n"
     yield f"```\nblemish predict photo.jpg --model {address}"
     yield f"blemish explain photo.jpg --model {address} --output heatmaps/\n```"
     yield (
@@ -62,6 +62,8 @@ def _body(model_file: ModelFile, repository: str) -> Iterator[str]:
     yield "\n## Licenses\n"
     licenses = contract.licenses
     yield f"- Weights: {licenses.weights or 'not stated'}"
+    if digest := contract.training.get("weights_sha256"):
+        yield f"- Pretrained weights: {contract.training.get('weights')}, SHA-256 `{digest}`"
     yield f"- Data: {licenses.data or 'not stated'}"
     yield f"- Code: {licenses.code}"
     yield f"\n`{model_file.path.name}` has the SHA-256 `{model_file.digest}`."

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from blemish.config.checkpoint_names import checkpoint_names
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
+from blemish.models._efficientnet_lite import with_timm_names
 from blemish.models._state_dict import read_state_dict
+from blemish.pretrained import WeightsSource
 from blemish.structures import Task
 
 
@@ -37,6 +39,7 @@ class Network(nn.Module):
         weights_license: license of the default weights if it depends on the options; None for the registered.
         copyleft: whether `code_license` obliges users to publish source; None for the registered value.
         loaded: names of the tensors that weights files filled; all others were initialized at random.
+        weight_sources: of the weights files that were loaded.
     """
 
     owns_loss: ClassVar[bool] = False
@@ -56,6 +59,7 @@ class Network(nn.Module):
     weights_license: str | None = None
     copyleft: bool | None = None
     loaded: frozenset[str] = frozenset()
+    weight_sources: tuple[WeightsSource, ...] = ()
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -108,8 +112,11 @@ class Network(nn.Module):
         return read_state_dict(path)
 
     def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return a file's tensors with values as this network expects them; default: unchanged."""
-        return state
+        """Return a file's tensors with names and values as this network expects them.
+
+        Default: those of EfficientNet-Lite's published files with timm's names, all others unchanged.
+        """
+        return with_timm_names(state)
 
     def for_export(self) -> nn.Module:
         """Return the module that is written as a graph; default: the network itself."""

@@ -14,6 +14,7 @@ from blemish.config.architectures import describe
 from blemish.errors import BadWeights, suggestion
 from blemish.models._network import Network
 from blemish.models._weights_download import download, download_error
+from blemish.pretrained import weights_source
 
 TORCHVISION_URL = "https://download.pytorch.org/models/"
 # File names that torchvision publishes, newest first; older ones may be in the cache.
@@ -84,7 +85,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[WeightsReport]
     """Load weights files into a network.
 
     Args:
-        network: changed in place, including its attribute `loaded`.
+        network: changed in place, including its attributes `loaded` and `weight_sources`.
         files: each must fill at least half of the network, or of one of its `weight_parts`.
 
     Raises:
@@ -102,6 +103,7 @@ def load_weights(network: Network, files: Sequence[Path]) -> list[WeightsReport]
                 reason="other-architecture",
             )
         network.loaded |= set(report.loaded)
+        network.weight_sources += (weights_source(file),)
         reports.append(report)
     network.on_weights_loaded()
     return reports

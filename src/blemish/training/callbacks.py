@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,8 +61,14 @@ class RunLogger(Callback):  # type: ignore[misc]
         metrics = {name: value for name, value in row.items() if name != "epoch"}
         if trainer.is_global_zero:
             best = copy_to_cpu(pl_module.eval_network.state_dict()) if pl_module.is_best else None
-            # A resumed run needs the names of the loaded parameters, but no longer the weights files.
-            state = {**pl_module.state(), "loaded": sorted(pl_module.network.loaded)}
+            # A resumed run needs the names of the loaded parameters and the source of the weights, but no
+            # longer the weights files.
+            network = pl_module.network
+            state = {
+                **pl_module.state(),
+                "loaded": sorted(network.loaded),
+                "weight_sources": [asdict(source) for source in network.weight_sources],
+            }
             self.checkpoints.save(state, best)
             self._write_table(progress)
             if time.monotonic() - self._last_plot > PLOT_INTERVAL_SECONDS:  # plots take half a second

@@ -96,6 +96,9 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
     architecture = describe(recipe.model.name)
     labels = data.dataset.labels
     published = network.weights_license or architecture.weights_license
+    stated = recipe.model.weights_license or "; ".join(
+        sorted({source.license for source in network.weight_sources if source.license})
+    )
     return Contract(
         blemish_version=__version__,
         name=recipe.name,
@@ -116,7 +119,7 @@ def draft_contract(recipe: Recipe, network: Network, data: TrainingData) -> Cont
             "split": recipe.data.split.model_dump(mode="json"),
         },
         licenses=Licenses(
-            weights=published if recipe.model.weights == "default" else recipe.model.weights_license,
+            weights=published if recipe.model.weights == "default" else stated,
             data=recipe.data.license,
             code=network.code_license or architecture.license,
         ),

@@ -11,6 +11,7 @@ from typing import Any
 from blemish.config.recipe import RECIPE_NAME, Recipe, parse_settings, read_recipe, read_run_recipe
 from blemish.errors import BadInput, StorageFull
 from blemish.models._weights import find_weights
+from blemish.pretrained import WeightsSource
 from blemish.training.callback_registry import Callback, build_callbacks
 from blemish.training.callbacks import LOG_LINE, TrainingInterrupted
 from blemish.training.checkpoint import CheckpointStore
@@ -97,6 +98,8 @@ def train(
         network = prepare_network(chosen, prepared, weight_files)
         if loaded is not None:
             network.loaded = frozenset(loaded)
+            rows = state.get("weight_sources", ()) if state is not None else ()
+            network.weight_sources = tuple(WeightsSource(**row) for row in rows)
             network.on_weights_loaded()
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:

@@ -22,6 +22,7 @@ from blemish.model_file import Contract, ModelFile, write_atomically
 from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._torch_backend import TorchBackend
+from blemish.pretrained import describe_sources
 from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callback_registry import NamedCallback
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
@@ -264,7 +265,7 @@ class Trainer:
             "epochs": int(state["epoch"]),
             "best_epoch": int(state["best_epoch"]),
             "monitor": self._monitor,
-            "weights": Path(self.recipe.model.weights).name,
+            **describe_sources(self.network.weight_sources, Path(self.recipe.model.weights).name),
             "device": self.device.type,
             "versions": {
                 "python": platform.python_version(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blemish.config.architectures import register
 from blemish.config.image_level_options import ImageOptions
+from blemish.pretrained import PRETRAINED
 
 MODULES = "blemish.models.architectures"
 IMAGE_TASKS = ("classification", "multilabel", "localization")
@@ -44,6 +45,19 @@ register(
     input_size=224,
     smallest=None,
 )
+for lite in PRETRAINED.values():
+    register(
+        lite.name,
+        builder=f"{MODULES}.timm_backbone:build_lite",
+        weight_finder="blemish.models._efficientnet_lite:default_weights",
+        tasks=IMAGE_TASKS,
+        options=ImageOptions,
+        summary="EfficientNet-Lite (timm), whose weights are a package",
+        license=TIMM,
+        weights_license=f"{lite.license} (EfficientNet-Lite)",
+        input_size=lite.input_size,
+        smallest=lite.name if lite.name == "efficientnet-lite0" else None,
+    )
 register(
     "timm/*",
     builder=f"{MODULES}.timm_backbone:build_timm",

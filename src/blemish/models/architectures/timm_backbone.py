@@ -10,8 +10,10 @@ from torch import nn
 
 from blemish.config.image_level_options import HeadSpec, ImageOptions
 from blemish.errors import MissingExtra, UnknownName
+from blemish.models._efficientnet_lite import timm_name
 from blemish.models._image_level import RESNET_STAGES, ImageNetwork, image_input, stages_of
 from blemish.models._weights import RESNET_FILES, from_timm, in_hub_cache
+from blemish.pretrained import MEAN, PRETRAINED, STD
 from blemish.structures import Task
 
 RESNET18_HEAD = HeadSpec(hidden=(256,), dropout=(0.5, 0.3))
@@ -32,6 +34,22 @@ def build_resnet(name: str, *, task: Task, label_count: int, options: ImageOptio
         inputs=(image_input(options, size_hw=(128, 128) if name == "resnet18" else (224, 224)),),
         stages=RESNET_STAGES,
         feature_layers=(last,),
+    )
+
+
+def build_lite(name: str, *, task: Task, label_count: int, options: ImageOptions) -> ImageNetwork:
+    """Return an EfficientNet-Lite with random weights; its stages are the blocks of the backbone."""
+    side = PRETRAINED[name].input_size
+    backbone = _create_backbone(timm_name(name), None)
+    return ImageNetwork(
+        backbone,
+        backbone.num_features,
+        task=task,
+        label_count=label_count,
+        options=options,
+        inputs=(image_input(options, size_hw=(side, side), mean=MEAN, std=STD),),
+        stages=stages_of(backbone),
+        feature_layers=(backbone.feature_info[-1]["module"],),
     )
 
 

