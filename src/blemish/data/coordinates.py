@@ -40,6 +40,10 @@ ROTATED = "have labels that were drawn before the EXIF orientation was applied; 
 SCALED = "have labels that were drawn on a copy of another size; the labels were scaled"
 WRONG_SIZE = "have labels that state a wrong size and fit the image; the labels were left unchanged"
 NO_AREA = "have boxes without area, which were left out; run blemish data check to list them"
+AMBIGUOUS = (
+    "have an EXIF orientation, and labels that do not state whether they were drawn before it was applied;"
+    " they were read as drawn on the upright image"
+)
 OUTSIDE = "have boxes that exceed the image; run blemish data check to list them"
 
 
@@ -139,7 +143,7 @@ def _place(
     elif raw.relative:
         boxes, regions = _scaled(boxes, regions, size_hw[1], size_hw[0], size_hw)
         if isinstance(header, Header) and header.orientation != 1 and len(raw):
-            _report_ambiguous_orientation(raw, header, context)
+            _report_ambiguous_orientation(raw, header, context, image_counts)
     elif isinstance(header, Header):
         _report_fractions(raw, boxes, size_hw, context)
         boxes, regions = _on_upright(raw, boxes, regions, header, context, image_counts)
@@ -246,7 +250,7 @@ def _on_upright(
         return boxes, regions
     if stated is None or stated == size_hw:
         if header.orientation != 1 and (stated is None or header.stored_size_hw == stated):
-            _report_ambiguous_orientation(raw, header, context)
+            _report_ambiguous_orientation(raw, header, context, image_counts)
         return boxes, regions
     if stated == header.stored_size_hw:
         context.problem(
@@ -400,7 +404,10 @@ def _masks(regions: list[Region], boxes: FloatArray, size_hw: tuple[int, int]) -
     return tuple(to_mask(r, c) for r, c in zip(regions, corners, strict=True))
 
 
-def _report_ambiguous_orientation(raw: RawAnnotations, header: Header, context: ReadContext) -> None:
+def _report_ambiguous_orientation(
+    raw: RawAnnotations, header: Header, context: ReadContext, image_counts: Counter[str]
+) -> None:
+    image_counts[AMBIGUOUS] += 1
     context.problem(
         "orientation-ambiguous",
         f"the image has EXIF orientation {header.orientation}, and its labels do not state whether they"

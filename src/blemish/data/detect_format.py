@@ -14,6 +14,7 @@ from blemish.data.write_context import name_some
 from blemish.errors import BadDataset
 
 MAX_RANK_OF_LABEL_FILES = 59  # formats of higher rank also recognize the files of others
+FOLDERS = "folders"  # the format that accepts nearly any folder
 MAX_DEPTH_SEARCHED = 3  # number of folders between a path and a data set inside it that an error names
 MAX_FOLDERS_SEARCHED = 100
 
@@ -35,6 +36,8 @@ def detect_format(path: Path, context: ReadContext) -> Format:
     candidates = formats_by_rank()
     for position, candidate in enumerate(candidates):
         if _recognizes(candidate, path, ambiguous_is_error=True):
+            if candidate.name == FOLDERS and _format_of(path) is None:
+                _refuse_folder_around_data_sets(path)
             if candidate.rank <= MAX_RANK_OF_LABEL_FILES:
                 _report_others(candidate, candidates[position + 1 :], path, context)
             return candidate
@@ -77,21 +80,9 @@ def _unrecognized_folder(path: Path) -> BadDataset:
         return BadDataset(
             "the folder is empty", where=path, remedy="put images and labels in it", reason="empty-folder"
         )
-    inside = list(_data_sets_inside(path))
-    if len(inside) == 1:
-        return BadDataset(
-            f"the data set is in the folder {inside[0]!r}",
-            where=path,
-            remedy=f"pass the path {path / inside[0]}",
-            reason="nested-data-set",
-        )
+    inside = [name for name, _ in _data_sets_inside(path)]
     if inside:
-        return BadDataset(
-            f"expected one data set, got {len(inside)}: {name_some([repr(n) for n in inside])}",
-            where=path,
-            remedy="pass the path of one of them, or join them with blemish data merge",
-            reason="several-data-sets",
-        )
+        return _data_sets_below(path, inside)
     found = survey(path)
     if found.annotation_files:
         return BadDataset(
@@ -109,6 +100,30 @@ def _unrecognized_folder(path: Path) -> BadDataset:
     )
 
 
+def _data_sets_below(path: Path, names: list[str]) -> BadDataset:
+    """Return the error about a folder that contains data sets and is none."""
+    if len(names) == 1:
+        return BadDataset(
+            f"the data set is in the folder {names[0]!r}",
+            where=path,
+            remedy=f"pass the path {path / names[0]}",
+            reason="nested-data-set",
+        )
+    return BadDataset(
+        f"expected one data set, got {len(names)}: {name_some([repr(n) for n in names])}",
+        where=path,
+        remedy="pass the path of one of them, or join them with blemish data merge",
+        reason="several-data-sets",
+    )
+
+
+def _refuse_folder_around_data_sets(path: Path) -> None:
+    """Raise if folders below are data sets with label files: the folders above them are no labels."""
+    inside = [name for name, found in _data_sets_inside(path) if found.name != FOLDERS]
+    if inside:
+        raise _data_sets_below(path, inside)
+
+
 def _images_without_labels(path: Path, found: Survey) -> BadDataset:
     return BadDataset(
         f"there are images and no labels: {found.sentence()}",
@@ -118,8 +133,8 @@ def _images_without_labels(path: Path, found: Survey) -> BadDataset:
     )
 
 
-def _data_sets_inside(root: Path) -> Iterator[str]:
-    """Yield the path below `root` of each folder that a format recognizes, not those inside another."""
+def _data_sets_inside(root: Path) -> Iterator[tuple[str, Format]]:
+    """Yield path below `root` and format of each folder that is a data set, not those inside another."""
     level = [root]
     searched = 0
     for _ in range(MAX_DEPTH_SEARCHED):
@@ -129,20 +144,21 @@ def _data_sets_inside(root: Path) -> Iterator[str]:
             searched += 1
             if searched > MAX_FOLDERS_SEARCHED:
                 return
-            if is_data_set(folder):
-                yield folder.relative_to(root).as_posix()
-            else:
+            found = _format_of(folder)
+            if found is None:
                 level.append(folder)
+            else:
+                yield folder.relative_to(root).as_posix(), found
 
 
-def is_data_set(folder: Path) -> bool:
-    """Return whether a folder is a data set: it has label files, or at least two folders of labels."""
+def _format_of(folder: Path) -> Format | None:
+    """Return the format of a folder with label files or at least two folders of labels, or None."""
     recognized = next((f for f in formats_by_rank() if _recognizes(f, folder)), None)
-    if recognized is None or recognized.name != "folders":
-        return recognized is not None
+    if recognized is None or recognized.name != FOLDERS:
+        return recognized
     names = [p.name for child in _subfolders(folder) for p in _subfolders(child)]
     names = names or [p.name for p in _subfolders(folder)]
-    return len(names) > 1 and not layout_names(sorted(set(names)))
+    return recognized if len(names) > 1 and not layout_names(sorted(set(names))) else None
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from blemish.data.folder_names import words_of
+from blemish.data.split_names import split_named
 from blemish.errors import nearest_name
 from blemish.imaging import IMAGE_SUFFIXES
 
@@ -51,20 +53,25 @@ class ImageIndex:
             paths.setdefault(PurePosixPath(path).name, []).append(path)
         return paths
 
-    def by_name(self, written: str, near: str = "") -> Path | None:
+    def by_name(self, written: str, near: str = "", split: str | None = None) -> Path | None:
         """Return the image at a stated path, or else the only one with that file name.
 
         Args:
             written: the path or file name that a label states.
             near: name of a folder; of several images with the file name, the one below such a folder is
                 taken.
+            split: train, val or test; if there is none or several below such folders, the one below a folder
+                of the split, such as `train2017`, is taken.
         """
         image = self.find(written)
         if image is not None:
             return image
         names = self._by_name.get(written.strip().replace("\\", "/").rsplit("/", 1)[-1], [])
         if len(names) > 1:
-            names = [n for n in names if near and near in n.split("/")]
+            inside = [n for n in names if near and near in n.split("/")[:-1]]
+            if len(inside) != 1 and split is not None:
+                inside = [n for n in inside or names if split_of_folders(n) == split]
+            names = inside
         return self.files[names[0]] if len(names) == 1 else None
 
     def nearest(self, written: str) -> str | None:
@@ -117,6 +124,17 @@ class ImageIndex:
         exact = [n for n in names if PurePosixPath(n).stem == stem]
         chosen = exact or names
         return self.files[chosen[0]] if chosen else None
+
+
+def split_of_folders(name: str) -> str | None:
+    """Return the split that a folder of an image is named after, or None.
+
+    Example:
+        >>> split_of_folders("images/train2017/a.jpg"), split_of_folders("images/a.jpg")
+        ('train', None)
+    """
+    words = (word for part in PurePosixPath(name).parts[:-1] for word in words_of(part))
+    return next((split for word in words if (split := split_named(word))), None)
 
 
 def _walk(root: Path) -> list[str]:

@@ -69,7 +69,7 @@ class LabelBuilder:
             stated_hw: height and width in pixels that the labels state.
             relative: whether coordinates are fractions of width and height.
         """
-        image = self._find(written, folder)
+        image = self._find(written, folder, split)
         if image is None:
             if self.context.missing != "keep" or self.context.lenient or stated_hw is None:
                 self._missing.append((written, origin))
@@ -96,7 +96,7 @@ class LabelBuilder:
         self._annotations[image] = raw
         return raw
 
-    def _find(self, written: str, folder: Path | None) -> Path | None:
+    def _find(self, written: str, folder: Path | None, split: str | None) -> Path | None:
         if folder is not None and folder.is_relative_to(self.images.root):
             below = folder.relative_to(self.images.root).as_posix()
             prefix = "" if below == "." else f"{below}/"
@@ -105,7 +105,7 @@ class LabelBuilder:
             found = next((f for suffix in suffixes if (f := self.images.files.get(name + suffix))), None)
             if found is not None:
                 return found
-        return self.images.by_name(written, "" if folder is None else folder.name)
+        return self.images.by_name(written, "" if folder is None else folder.name, split)
 
     def add(
         self,

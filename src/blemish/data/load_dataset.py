@@ -118,7 +118,7 @@ def read_dataset(path: Path | str, format: str | None, context: ReadContext) -> 
             f"cannot be read as {chosen.name}: a label file has an unexpected value or is nested too deeply"
             f" ({error})",
             where=path,
-            remedy="check the last edits, or name another format with format= (--format)",
+            remedy="check the last edits, or name another format with --format",
             reason="unexpected-value",
         ) from error
     dataset = replace(dataset, format=chosen.name, notes=(*dataset.notes, *context.notes))

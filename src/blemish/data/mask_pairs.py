@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from blemish.data.folder_names import words_of
-from blemish.data.image_index import ImageIndex
+from blemish.data.image_index import ImageIndex, split_of_folders
 from blemish.data.split_names import split_named
 
 MASK_WORDS = frozenset(
@@ -131,7 +131,7 @@ def find_mask_pairs(index: ImageIndex) -> MaskPairs:
     unpaired = [n for n in images.values() if index.files[n] not in pairs]
     return MaskPairs(
         pairs,
-        {index.files[n]: _split_of(n) for n in images.values()},
+        {index.files[n]: split_of_folders(n) for n in images.values()},
         tuple(index.files[n] for n in (*unpaired, *same_key)),
         tuple(index.files[n] for k, n in masks.items() if k not in paired),
         in_folders,
@@ -166,8 +166,3 @@ def _mask_keys(key: Key) -> tuple[Key, ...]:
     """Return the keys under which the mask of an image may be: with its stem, or without an ending of it."""
     ending = IMAGE_ENDING.search(key[-1])
     return (key,) if ending is None else (key, (*key[:-1], key[-1][: ending.start()]))
-
-
-def _split_of(name: str) -> str | None:
-    words = [w for part in PurePosixPath(name).parts[:-1] for w in words_of(part)]
-    return next((split for w in words if (split := split_named(w))), None)

@@ -233,7 +233,7 @@ def _read_images(
     for entry in content["images"]:
         name, key = str(entry.get("file_name") or ""), key_of(entry.get("id"))
         origin = f"{file}: image {key}"
-        image = image_index.by_name(name, folder_name)
+        image = image_index.by_name(name, folder_name, split)
         if image is None:
             if context.missing != "keep" or context.lenient:
                 missing.append((name, origin))

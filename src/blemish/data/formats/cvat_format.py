@@ -224,7 +224,7 @@ def _match_images(
     missing: list[tuple[str, str]] = []
     matched: dict[Path, tuple[CvatImage, RawAnnotations]] = {}
     for entry in images:
-        image = image_index.by_name(entry.name)
+        image = image_index.by_name(entry.name, split=entry.split)
         if image is None:
             if context.missing != "keep" or context.lenient:
                 missing.append((entry.name, entry.origin))

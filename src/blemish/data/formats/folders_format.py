@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,11 @@ class FoldersFormat:
     """Images in one folder per label; the name of the folder is the label."""
 
     def recognizes(self, path: Path) -> bool:
-        """Return whether there are images in folders, or in folders of split folders."""
+        """Return whether there are images in folders or in their subfolders, perhaps below split folders."""
         return path.is_dir() and any(
             is_image_name(f.name)
             for folder in _folders(path)
-            for level in (folder, *_folders(folder))
+            for level in _with_subfolders(folder, 2 if split_named(folder.name) else 1)
             for f in level.iterdir()
         )
 
@@ -127,6 +128,13 @@ class FoldersFormat:
                 continue
             folder = root / (sample.split or "") / sample.ground_truth.label_names[0]
             context.put(sample, folder / names[sample.id])
+
+
+def _with_subfolders(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield a folder and those below it, down to a depth."""
+    yield folder
+    for below in _folders(folder) if depth else ():
+        yield from _with_subfolders(below, depth - 1)
 
 
 def _folders(path: Path) -> list[Path]:

@@ -117,10 +117,10 @@ def _read_file(file: Path, context: ReadContext) -> LabelMeFile | None:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         _report_file(file, f"invalid JSON ({_cause(error)})", f"{file}{line}", context)
         return None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) and _has_image(file):
         _report_file(file, "expected one JSON object, as in LabelMe", str(file), context)
         return None
-    shapes = content.get("shapes")
+    shapes = content.get("shapes") if isinstance(content, dict) else None
     if shapes is None:
         context.note(f"{file.name} has no list of shapes and was left out")
         return None
@@ -131,6 +131,11 @@ def _read_file(file: Path, context: ReadContext) -> LabelMeFile | None:
     stated = (int(height), int(width)) if _is_size(height) and _is_size(width) else None
     true_flags = {str(k): bool(v) for k, v in flags.items()} if isinstance(flags, dict) else {}
     return LabelMeFile(file, str(content.get("imagePath") or ""), stated, shapes, true_flags)
+
+
+def _has_image(file: Path) -> bool:
+    """Return whether an image with the stem of a file is next to it."""
+    return any(file.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES)
 
 
 def _cause(error: ValueError | RecursionError) -> str:

@@ -15,7 +15,7 @@ from blemish.data.tables.image_rows import read_image_labels
 from blemish.data.tables.run_length_rows import read_run_lengths, run_length_column
 from blemish.data.tables.table_files import class_names_file, has_tables, table_files
 from blemish.data.tables.table_images import TableImages
-from blemish.data.tables.table_reader import Table, read_table
+from blemish.data.tables.table_reader import Table, joined, read_table
 from blemish.data.tables.table_writer import write_table
 from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
@@ -64,7 +64,10 @@ class TableFormat:
         if run_length_column(tables[0]) is not None:
             return read_run_lengths(list(zip(tables, splits.values(), strict=True)), images, root, context)
         tables = [_with_class_names(t, root) for t in tables]
-        roles = [find_roles(t, context) for t in tables]
+        # The cells of one split alone may allow another reading than those of all.
+        whole = joined(tables)
+        roles = [find_roles(t, context) for t in tables] if whole is None else [find_roles(whole, context)]
+        roles *= len(tables) // len(roles)
         parts: list[tuple[Table, ColumnRoles, str | None]] = list(
             zip(tables, roles, splits.values(), strict=True)
         )

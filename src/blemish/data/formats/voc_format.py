@@ -80,7 +80,7 @@ class VocFormat:
             else:
                 context.note(
                     f"{len(mask_files)} of {len(raw_annotations)} images have masks;"
-                    " task=segmentation reads only those"
+                    " --task segmentation reads only those"
                 )
         samples = place_all(raw_annotations, task, labels, context)
         return Dataset(task=task, labels=labels, samples=samples, root=path, format="voc")
@@ -222,6 +222,7 @@ def _report_shared_stems(
 def _read_splits(year: VocFolder, context: ReadContext) -> dict[str, str]:
     """Return the split of each stem in ImageSets; trainval means train if no other list contains the stem."""
     out: dict[str, str] = {}
+    known = {xml_stem(file) for file in year.xml_files()}
     listed: dict[tuple[str, str], str] = {}  # Segmentation may have other splits than Main
     for name, split in (("trainval", "train"), ("train", "train"), ("val", "val"), ("test", "test")):
         for folder in ("Segmentation", "Main"):
@@ -229,14 +230,22 @@ def _read_splits(year: VocFolder, context: ReadContext) -> dict[str, str]:
             if file.is_file():
                 for line in file.read_text("utf-8", "replace").splitlines():
                     if line.strip():
-                        entry = line.split()[0]
-                        stem = Path(entry).stem if is_image_name(entry) else entry
+                        stem = _listed_stem(line, known)
                         if name != "trainval":  # which contains those of train and val
                             first = listed.setdefault((folder, stem), split)
                             if first != split:
                                 context.in_two_splits(stem, first, split, origin=str(file))
                         out[stem] = split
     return out or _splits_of_folders(year)
+
+
+def _listed_stem(line: str, known: set[str]) -> str:
+    """Return the stem in a line of a list; the lists of one label have 1, 0 or -1 after it."""
+    for entry in (line.strip(), line.split()[0]):
+        stem = Path(entry).stem if is_image_name(entry) else entry
+        if stem in known:
+            break
+    return stem
 
 
 def _splits_of_folders(year: VocFolder) -> dict[str, str]:

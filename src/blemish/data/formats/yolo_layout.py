@@ -10,13 +10,13 @@ import yaml
 
 from blemish.data.findings import Severity
 from blemish.data.formats.yolo_paths import by_last_parts, child_folder, path_parts, trees
-from blemish.data.image_index import ImageIndex
+from blemish.data.image_index import ImageIndex, is_image_name
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import SPLITS, split_named
 from blemish.errors import BadDataset
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
-NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt")
+NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "class_names.txt", "_darknet.labels")
 
 
 @dataclass
@@ -68,9 +68,18 @@ def is_label_tree(path: Path) -> bool:
         labels = child_folder(tree, "labels")
         if labels is not None and child_folder(tree, "images") is not None and any(labels.rglob("*.txt")):
             return True
-    return any((path / n).is_file() for n in NAME_FILES) and any(
-        f.suffix == ".txt" and f.name not in NAME_FILES for f in path.iterdir()
-    )
+    return any(_has_label_files_and_names(path, tree) for tree in trees(path))
+
+
+def _has_label_files_and_names(path: Path, tree: Path) -> bool:
+    """Return whether a folder has a text file for an image next to it, and names of labels in it or above."""
+    if not any((folder / n).is_file() for folder in {path, tree} for n in NAME_FILES):
+        return False
+    names = [p.name for p in tree.iterdir()]
+    texts = {n[: -len(".txt")] for n in names if n.endswith(".txt") and n not in NAME_FILES}
+    if tree == path and any(map(split_named, texts)):  # lists of Darknet
+        return True
+    return any(is_image_name(n) and n.rpartition(".")[0] in texts for n in names)
 
 
 def layout_from_yaml(file: Path, context: ReadContext) -> YoloLayout:
@@ -286,7 +295,8 @@ def _names_file(path: Path) -> Path | None:
     """Return the file of label names: in the folder of the data set, or next to the images or label files."""
     folders = [path]
     for tree in trees(path):
-        folders += [tree, *(f for n in ("labels", "images") if (f := child_folder(tree, n)) is not None)]
+        inside = [f for n in ("labels", "images") if (f := child_folder(tree, n)) is not None]
+        folders += [tree, *(below for folder in inside for below in trees(folder))]
     for part in ([path], folders[1:]):
         found = [f for folder in part for n in NAME_FILES if (f := folder / n).is_file()]
         if len({f.read_bytes().strip() for f in found[: None if part != [path] else 1]}) > 1:

@@ -77,7 +77,7 @@ def read_boxes(parts: Parts, images: TableImages, root: Path, context: ReadConte
                     f"box: expected x1 <= x2 and y1 <= y2, got {[round(v, 2) for v in box]}",
                     origin=origin,
                     path=image,
-                    remedy="correct its corners, or set the order with box_order=",
+                    remedy="correct its corners, or set the order with --box-order",
                     fix="swaps its corners",
                 )
                 box = (min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3]))

@@ -37,7 +37,7 @@ LABEL_NAMES = (
     *("label", "class", "category", "target", "label_name", "labelname", "class_name", "name", "damage", "y"),
     *("class_id", "classid"),
 )
-# One word in each cell of such a column is the label of the image; a column `labels` may have one by chance.
+# One name in each cell of such a column is the label of the image; a column `labels` may have one by chance.
 ONE_OR_SEVERAL_NAMES = ("classes", "categories")
 OPEN_IMAGES = frozenset({"imageid", "labelname", "xmin", "xmax", "ymin", "ymax"})  # with fractions
 GROUP_OF_NAMES = ("isgroupof",)
@@ -107,10 +107,10 @@ def plain(header: str) -> str:
     """Return a header in lower case with underscores for spaces and punctuation.
 
     Example:
-        >>> plain(" Image Path ")
-        'image_path'
+        >>> plain(" Image Path "), plain("Größe (mm)")
+        ('image_path', 'grösse_mm')
     """
-    return re.sub(r"[^0-9a-z]+", "_", header.casefold()).strip("_")
+    return re.sub(r"[\W_]+", "_", header.casefold()).strip("_")
 
 
 def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
@@ -206,10 +206,13 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
 def _has_one_name(
     table: Table, names: list[str], position: int, chosen: dict[str, int], context: ReadContext
 ) -> bool:
-    """Return whether a column such as `classes` has one word in each line: the label of the image."""
+    """Return whether a column such as `classes` has one name in each line: the label of the image."""
     if names[position] not in ONE_OR_SEVERAL_NAMES or "labels" in chosen or context.task is Task.MULTILABEL:
         return False
-    return all(re.fullmatch(r"[^\s|;,\[\]{}]+", cell) for cell in table.column(position))
+    cells = table.column(position)
+    return all(re.fullmatch(r"[^|;,\[\]{}]+", cell) for cell in cells) and not are_separated_by_spaces(
+        cells, certain=False
+    )
 
 
 def _position(table: Table, names: list[str], role: str, column: str | int) -> int:
@@ -251,7 +254,7 @@ def _path_column(table: Table, names: list[str], unassigned: list[int]) -> int:
     raise BadDataset(
         f"expected a column of image files, got the columns {shown}",
         where=f"{table.path}:1",
-        remedy="name it filename, or pass columns={'path': ...}",
+        remedy="name it filename, or pass --column path=NAME",
         reason="no-image-column",
     )
 
@@ -287,9 +290,9 @@ def _box_columns(
     columns = [i for i in unassigned if i not in (width, height) and _numeric(table.column(i))]
     if len(columns) < 4:
         raise BadDataset(
-            f"box_order={context.box_order!r}: expected four columns of numbers, got {len(columns)}",
+            f"--box-order {context.box_order}: expected four columns of numbers, got {len(columns)}",
             where=f"{table.path}:1",
-            remedy="add the columns, or name them with columns=",
+            remedy="add the columns, or name them with --column",
             reason="box-columns",
         )
     return dict(zip(ORDERS[context.box_order], columns[-4:], strict=True)), size_wh
@@ -333,7 +336,7 @@ def _label_columns(
     raise BadDataset(
         f"expected one column of labels, got {count} that can contain them among {shown}",
         where=f"{table.path}:1",
-        remedy="pass columns={'label': ...}",
+        remedy="pass --column label=NAME",
         reason="label-column",
     )
 
@@ -380,7 +383,7 @@ def _reject_structured_cells(table: Table, position: int) -> None:
             raise BadDataset(
                 f"column {table.header[position]!r}: expected labels, got {cell[:80]!r}",
                 where=table.origin(row),
-                remedy="write names, separated by | if there are several, or pass columns={'label': ...}",
+                remedy="write names, separated by | if there are several, or pass --column label=NAME",
                 reason="unreadable-cell",
             )
 

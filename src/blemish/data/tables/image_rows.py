@@ -157,7 +157,7 @@ def _labels(parts: Parts, context: ReadContext) -> Labels:
         raise BadDataset(
             "no line has a label",
             where=table.path,
-            remedy="add labels, or pass their column with columns=",
+            remedy="add labels, or pass their column with --column label=NAME",
             reason="no-labels",
         )
     return labels_with_display_names(sorted(names, key=natural_key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,20 +26,36 @@ class Table:
         header: the header of each column, stripped.
         rows: the stripped cells of each row, one per column.
         line_numbers: line of each row in the file, counted from 1.
+        files: the file of each row, if the rows are of several files.
     """
 
     path: Path
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     line_numbers: tuple[int, ...]
+    files: tuple[Path, ...] = ()
 
     def origin(self, row: int) -> str:
         """Return the place of a row, for messages: `labels.csv:14`."""
-        return f"{self.path}:{self.line_numbers[row]}"
+        return f"{self.files[row] if self.files else self.path}:{self.line_numbers[row]}"
 
     def column(self, position: int) -> list[str]:
         """Return the cells of one column."""
         return [row[position] for row in self.rows]
+
+
+def joined(tables: Sequence[Table]) -> Table | None:
+    """Return the rows of several tables as one, or None if their headers differ."""
+    first = tables[0]
+    if any(table.header != first.header for table in tables):
+        return None
+    return Table(
+        first.path,
+        first.header,
+        tuple(row for table in tables for row in table.rows),
+        tuple(number for table in tables for number in table.line_numbers),
+        tuple(table.path for table in tables for _ in table.rows),
+    )
 
 
 def read_table(path: Path, context: ReadContext) -> Table:
@@ -89,7 +105,7 @@ def read_table(path: Path, context: ReadContext) -> Table:
             raise BadDataset(
                 f"expected a header in the first line, got the image {_image_cell(first)!r}",
                 where=f"{path}:{number}",
-                remedy="add a header such as filename,label, or pass columns= by position",
+                remedy="add a header such as filename,label, or pass --column path=0 --column label=1",
                 reason="no-header",
             )
         header = tuple(str(i) for i in range(len(first)))

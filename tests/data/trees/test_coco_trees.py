@@ -1,0 +1,8 @@
+"""Drawn COCO data sets are read as what they were drawn from, or refused by name."""
+
+from coco_trees import draw_coco
+from run_trees import run
+
+
+def test_open_dataset_of_drawn_coco(pool, tmp_path):
+    run(draw_coco, 450, pool, tmp_path)

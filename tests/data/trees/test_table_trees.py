@@ -1,0 +1,10 @@
+"""Drawn tables are read as what they were drawn from, or refused by name."""
+
+import pytest
+from run_trees import run
+from table_trees import draw_box_table, draw_table
+
+
+@pytest.mark.parametrize(("draw", "count"), [(draw_table, 200), (draw_box_table, 140)])
+def test_open_dataset_of_drawn_tables(draw, count, pool, tmp_path):
+    run(draw, count, pool, tmp_path)
