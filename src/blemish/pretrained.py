@@ -112,7 +112,7 @@ def find_pretrained(name: str) -> tuple[Path, PretrainedFile]:
     try:
         files = metadata.files(expected.distribution) or []
     except metadata.PackageNotFoundError:
-        raise MissingExtra("pretrained", f"the pretrained weights of {name}") from None
+        raise MissingExtra("pretrained", f"loading the pretrained weights of {name}") from None
     path = next((Path(str(f.locate())) for f in files if f.name == expected.file_name), None)
     if path is None or not path.is_file():
         raise BadWeights(

@@ -183,3 +183,8 @@ def test_timm_backbones_with_nested_blocks_name_existing_feature_layers():
 )
 def test_every_lite_passes_the_suite(pattern, task, version):
     check_architecture(pattern.format(version), task=task, options={"input_size": SIDE})
+
+
+def test_a_backbone_that_does_not_exist_is_named_before_its_weights_are_searched():
+    with raises("unknown-name.backbone", "efficientnet-lite9", "efficientnet-lite"):
+        find_weights("ssd300-resnet50", "default", {"backbone": "efficientnet-lite9"})

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blemish.config.detector_options import DetectorOptions, SSDOptions
-from blemish.errors import BadRecipe
+from blemish.errors import BadRecipe, UnknownName
 from blemish.model_file import DecoderSpec, OutputSpec
 from blemish.models import _efficientnet_lite
 from blemish.models._anchors import boxes_per_cell, clip, decode, default_boxes, encode, match, to_corners
@@ -217,8 +217,19 @@ def default_weights(name: str, *, backbone: str | None = None) -> tuple[Path, ..
         return _efficientnet_lite.default_weights(backbone)
     if backbone.startswith(TORCHVISION_PREFIX):
         return torchvision_backbone.default_weights(backbone)
-    files = RESNET_FILES.get(backbone)
-    return (from_torchvision(*files) if files else from_timm(backbone),)
+    if (files := RESNET_FILES.get(backbone)) is not None:
+        return (from_torchvision(*files),)
+    _check_backbone(backbone)
+    return (from_timm(backbone),)
+
+
+def _check_backbone(name: str) -> None:
+    """Refuse a name that timm does not know."""
+    import timm
+
+    if name not in timm.list_models():
+        known = (*timm.list_models(), *PRETRAINED)
+        raise UnknownName("backbone", name, known, where="model.options.backbone")
 
 
 def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
@@ -231,10 +242,7 @@ def _backbone(name: str) -> tuple[nn.Module, list[int], list[str]]:
         return lite, list(lite.channels), list(lite.layers)
     import timm
 
-    if name not in timm.list_models():
-        from blemish.errors import UnknownName
-
-        raise UnknownName("backbone", name, timm.list_models(), where="model.options.backbone")
+    _check_backbone(name)
     try:
         with torch.device("meta"):  # only the strides of its maps are read
             reductions = timm.create_model(name, features_only=True).feature_info.reduction()
