@@ -1,6 +1,6 @@
 """Clients of a server, in their own process; prints the measurements as JSON.
 
-Argument: JSON with kind (closed or open), port, path, images, seconds, and clients or rate.
+Argument: JSON with kind (closed, open or probe), port, path, images, seconds, and clients or rate.
 """
 
 from __future__ import annotations
@@ -115,7 +115,41 @@ async def open_loop(port: int, path: str, data: list[bytes], rate: float, second
     return out
 
 
+async def probe(port: int, path: str, seconds: float, pause: float = 0.05) -> dict:
+    """Send GET requests one after the other: each on a connection of its own, and all on one connection."""
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    end = time.perf_counter() + seconds
+
+    async def send_until_end(kept: bool) -> tuple[list[float], dict[int, int]]:
+        latencies: list[float] = []
+        statuses: dict[int, int] = {}
+        connection = Connection(port)
+        data = head + (b"\r\n" if kept else b"Connection: close\r\n\r\n")
+        while (at := time.perf_counter()) < end:
+            status = await connection.send(data)
+            latencies.append(time.perf_counter() - at)
+            statuses[status] = statuses.get(status, 0) + 1
+            await asyncio.sleep(pause)
+        connection.close()
+        return latencies, statuses
+
+    out = {}
+    for name, (latencies, statuses) in zip(
+        ("new", "kept"), await asyncio.gather(send_until_end(False), send_until_end(True)), strict=True
+    ):
+        out[name] = {
+            "p50": percentile(latencies, 50),
+            "p99": percentile(latencies, 99),
+            "max": max(latencies),
+            "count": len(latencies),
+            "statuses": statuses,
+        }
+    return out
+
+
 def load(arguments: dict) -> dict:
+    if arguments["kind"] == "probe":
+        return asyncio.run(probe(arguments["port"], arguments["path"], arguments["seconds"]))
     data = [Path(p).read_bytes() for p in arguments["images"]]
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()

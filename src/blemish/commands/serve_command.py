@@ -75,6 +75,21 @@ def serve(
         float | None,
         typer.Option(help="Delete stored images and answers after this time.", show_default=False),
     ] = None,
+    max_store_megabytes: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Maximum size of all stored images and answers; the oldest are deleted first.",
+            show_default="no limit",
+        ),
+    ] = None,
+    ready_requires_store: Annotated[
+        bool,
+        typer.Option(
+            "--ready-requires-store",
+            help="Answer health/ready with 503 while images and answers cannot be stored.",
+        ),
+    ] = False,
     api_keys: Annotated[
         Path | None,
         typer.Option(
@@ -140,6 +155,8 @@ def serve(
         heatmap_method=heatmap_method,
         store_dir=store_dir,
         retention_hours=retention_hours,
+        max_store_bytes=None if max_store_megabytes is None else int(max_store_megabytes * 1024 * 1024),
+        ready_requires_store=ready_requires_store,
         cors_origins=tuple(cors_origin or ()),
         frame_ancestors=tuple(frame_ancestor or ()),
     )

@@ -202,6 +202,7 @@ async def _sweep(service: InferenceService) -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         service.links.remove_expired()
         await asyncio.to_thread(service.retention.delete_expired)
+        await asyncio.to_thread(service.retention.test_writing)
 
 
 def _add_error_handlers(app: FastAPI, responder: ProblemResponder) -> None:

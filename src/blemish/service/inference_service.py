@@ -96,7 +96,12 @@ class InferenceService:
         self.draining = False
         self.upload_memory = MemoryBudget(settings.upload_memory_bytes)
         self.links = LinkStore(settings.link_seconds, settings.link_memory_bytes)
-        self.retention = RetentionStore(settings.store_dir, settings.retention_hours)
+        self.retention = RetentionStore(
+            settings.store_dir,
+            settings.retention_hours,
+            max_bytes=settings.max_store_bytes,
+            metrics=metrics,
+        )
         self._heatmaps = HeatmapService(settings)
         threads = settings.decoding_threads or max(2, available_cores())
         self._decoding_pool = ThreadPoolExecutor(threads, "blemish-decoding")

@@ -108,12 +108,18 @@ def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
         "/health/ready", tags=["health"], response_model=schemas.Ready, responses=problem_responses(503)
     )
     async def ready() -> Response:
-        """Return 200 once every model has answered a warm-up image."""
+        """Return 200 once every model has answered a warm-up image, and images can be stored if required."""
         if service.draining:
             raise Problem("draining", "The server is stopping.", retry_after_seconds=5)
         for model in service.models.values():
             if not model.ready:
                 raise not_ready_problem(model)
+        if service.settings.ready_requires_store and service.retention.failing:
+            raise Problem(
+                "not-ready.store",
+                "Images and answers cannot be stored; the server's log has the cause.",
+                retry_after_seconds=30,
+            )
         return _json_response({"status": "ready", "models": dict.fromkeys(service.models, "ready")})
 
     @router.get("/limits", tags=["models"], response_model=schemas.Limits, responses=problem_responses(401))

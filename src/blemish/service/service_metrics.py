@@ -36,6 +36,9 @@ class ServiceMetrics:
         ready: 1 once a model has answered its warm-up image, by model.
         upload_bytes: memory of the uploads that are being read or processed.
         link_bytes: memory of the images behind links.
+        stored_bytes: size of the stored images and answers.
+        store_failures: number of answers that could not be stored.
+        deleted_files: number of stored files that were deleted, by reason.
     """
 
     def __init__(self) -> None:
@@ -73,6 +76,17 @@ class ServiceMetrics:
             "blemish_upload_bytes", "Memory of uploads that are read or processed.", registry=registry
         )
         self.link_bytes = Gauge("blemish_link_bytes", "Memory of images behind links.", registry=registry)
+        self.stored_bytes = Gauge(
+            "blemish_stored_bytes", "Size of the stored images and answers.", registry=registry
+        )
+        self.store_failures = Counter(
+            "blemish_store_failures_total", "Answers that could not be stored.", registry=registry
+        )
+        self.deleted_files = Counter(
+            "blemish_deleted_files_total", "Stored files that were deleted.", ("reason",), registry=registry
+        )
+        for reason in ("expired", "left-over", "size-limit"):
+            self.deleted_files.labels(reason=reason)
 
     def text(self) -> bytes:
         """Return every metric in the Prometheus text format."""

@@ -16,6 +16,7 @@ _POSITIVE = (
     "deadline_seconds",
     "read_timeout_seconds",
     "upload_memory_bytes",
+    "max_store_bytes",
 )
 
 
@@ -38,13 +39,17 @@ class Settings:
         link_memory_bytes: maximum memory of all images behind links; the oldest are removed first.
         store_dir: directory for images and answers; None stores nothing.
         retention_hours: time after which stored images and answers are deleted; required with `store_dir`.
+        max_store_bytes: maximum size of all stored images and answers, of which the oldest are deleted first;
+            None sets no limit.
+        ready_requires_store: whether the server is ready only while images and answers can be stored.
         cors_origins: origins whose pages may call the service from a browser; default: none.
         frame_ancestors: origins that may show the page in a frame; default: none.
         white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
-        BadInput: a limit is not positive, or only one of `store_dir` and `retention_hours` is set.
+        BadInput: a limit is not positive, or only one of `store_dir` and `retention_hours` is set, or `store_dir` is
+            missing beside an option that needs it.
     """
 
     max_upload_bytes: int = 32 * 1024 * 1024
@@ -61,6 +66,8 @@ class Settings:
     link_memory_bytes: int = 128 * 1024 * 1024
     store_dir: Path | None = None
     retention_hours: float | None = None
+    max_store_bytes: int | None = None
+    ready_requires_store: bool = False
     cors_origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
     white_level: int | None = None
@@ -69,7 +76,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value <= 0:
+            if value is not None and value <= 0:
                 raise BadInput(f"{name}: expected a number above 0, got {value}", reason="not-positive")
         if self.store_dir is not None and (self.retention_hours is None or self.retention_hours <= 0):
             raise BadInput(
@@ -81,5 +88,11 @@ class Settings:
             raise BadInput(
                 "--retention-hours: expected --store-dir DIR beside it. Set where images and answers are "
                 "stored.",
+                reason="store-dir",
+            )
+        if self.store_dir is None and (self.max_store_bytes is not None or self.ready_requires_store):
+            option = "--ready-requires-store" if self.ready_requires_store else "--max-store-megabytes"
+            raise BadInput(
+                f"{option}: expected --store-dir DIR beside it. Set where images and answers are stored.",
                 reason="store-dir",
             )
