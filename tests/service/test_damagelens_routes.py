@@ -280,3 +280,15 @@ def test_damagelens_plugin_is_declared_as_an_entry_point(tmp_path):
     )
     assert "('routes', 'damagelens', '')" in done.stdout
     assert done.stdout.strip().endswith("False")  # listing plug-ins does not need the extra `serve`
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/comprehensive", "/predict/gradcam"])
+def test_mode_as_a_form_field(client, tools, path):
+    files = {"image": tools.image()}
+    answer = client.post(path, data={"mode": "fusion"}, files=files)
+    assert answer.status_code == 200
+    assert answer.json().get("mode", "fusion") == "fusion"
+    assert client.post(path, params={"mode": "fusion"}, data={"mode": "fusion"}, files=files).is_success
+    for query, field in (({}, "vgg"), ({"mode": "resnet"}, "fusion")):
+        refused = client.post(path, params=query, data={"mode": field}, files=files)
+        assert (refused.status_code, list(refused.json())) == (422, ["detail"])

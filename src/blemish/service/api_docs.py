@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from blemish.service.problem_details import CATALOG
 
@@ -30,8 +30,12 @@ _POLICY = (
 
 
 def docs_router(app: FastAPI) -> APIRouter:
-    """Return the route `/docs`, which describes the routes of `app`."""
+    """Return the routes `/docs` and `/openapi.json`, which describe the routes of `app`."""
     router = APIRouter()
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def document() -> Response:
+        return JSONResponse(app.openapi())
 
     @router.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -25,6 +25,7 @@ from blemish.registry import PluginWarning
 from blemish.service import openapi
 from blemish.service.api_docs import docs_router
 from blemish.service.api_keys import ApiKeys
+from blemish.service.declared_parameters import check_query
 from blemish.service.inference_service import InferenceService
 from blemish.service.middleware import ProblemResponder, RequestMiddleware
 from blemish.service.problem_details import Problem
@@ -98,6 +99,8 @@ def build_app(
         summary="Finds damage and defects in images: what, where, how sure, and why.",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(check_query)],
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(service, backend=backend, threads=threads),
     )

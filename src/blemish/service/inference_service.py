@@ -81,6 +81,7 @@ class InferenceService:
         settings: the limits and options.
         metrics: the Prometheus metrics.
         draining: whether the server is stopping.
+        loop_seen_at: when the event loop of the server ran last, by `time.monotonic`; None without a server.
         upload_memory: the memory of all uploads.
         links: the images behind the links in answers.
         retention: the images and answers on disk.
@@ -94,6 +95,7 @@ class InferenceService:
         self.models = dict(models)
         self.settings, self.metrics = settings, metrics
         self.draining = False
+        self.loop_seen_at: float | None = None
         self.upload_memory = MemoryBudget(settings.upload_memory_bytes)
         self.links = LinkStore(settings.link_seconds, settings.link_memory_bytes)
         self.retention = RetentionStore(

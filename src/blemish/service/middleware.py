@@ -139,6 +139,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
+            _check_length(headers)
             self._check_key(scope["path"], headers)
             await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError:
@@ -182,6 +183,19 @@ class RequestMiddleware:
     def _count(self, route: str, status: int, seconds: float) -> None:
         self.metrics.requests.labels(route=route, status=str(status or _CLIENT_CLOSED_REQUEST)).inc()
         self.metrics.request_seconds.labels(route=route).observe(seconds)
+
+
+def _check_length(headers: Headers) -> None:
+    """Refuse a request whose length a proxy may read differently, and close its connection.
+
+    Source: RFC 9112, section 6.3: such a request may be an attempt to smuggle a second one.
+    """
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise Problem(
+            "ambiguous-length",
+            "The request has Content-Length and Transfer-Encoding. Send one of them.",
+            headers={"Connection": "close"},
+        )
 
 
 def without_origin(address: str) -> str:

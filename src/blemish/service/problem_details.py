@@ -19,6 +19,7 @@ UNSUPPORTED_FORMAT = "image-undecodable.unsupported-format"
 # code: (status, title). Errors of the library keep their code. A code with a reason after a dot that is not
 # listed has the status and the title of the code before the dot.
 CATALOG: dict[str, tuple[int, str]] = {
+    "ambiguous-length": (400, "The length of the request is ambiguous"),
     "bad-upload": (400, "The form cannot be read"),
     "api-key-missing": (401, "An API key is required"),
     "api-key-unknown": (401, "The API key is not valid"),
@@ -29,6 +30,7 @@ CATALOG: dict[str, tuple[int, str]] = {
     "upload-too-slow": (408, "The upload took too long"),
     "upload-too-large": (413, "The upload is too large"),
     "too-many-images": (413, "There are too many images"),
+    "unsupported-encoding": (415, "The encoding of the request is not supported"),
     "not-multipart": (415, "The request is not a multipart form"),
     UNSUPPORTED_FORMAT: (415, "The file is not a supported image"),
     "image-missing": (422, "The form contains no image"),
@@ -39,7 +41,9 @@ CATALOG: dict[str, tuple[int, str]] = {
     "image-too-large": (422, "The image has too many pixels"),
     "queue-full": (429, "The server is busy"),
     "internal-error": (500, "The server failed"),
+    "not-live": (503, "The server does not answer any more"),
     "not-ready": (503, "The server is starting"),
+    "not-ready.store": (503, "The server cannot store images"),
     "draining": (503, "The server is stopping"),
     "memory-full": (503, "The server has too many large uploads"),
     "deadline-exceeded": (504, "The answer took too long"),
@@ -122,6 +126,8 @@ def image_problem(error: BadImage, *, max_pixels: int) -> Problem:
         )
     if isinstance(error, ImageTruncated):
         return Problem(error.code, "The image file ends before its last pixel. Send the complete file.")
+    if error.code == "bad-image.empty-file":
+        return Problem(error.code, "The image file is empty: it has 0 bytes. Send the complete file.")
     if error.code == UNSUPPORTED_FORMAT:
         return Problem(error.code, f"{_sentence(error.detail)} {_sentence(error.remedy)}")
     return Problem(error.code, "The image is damaged and cannot be decoded. Send another copy.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
+from blemish.service.declared_parameters import declared_names
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceService,
@@ -59,14 +60,18 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+_STUCK_SECONDS = 60.0  # a health check is answered by a thread of its own, so it asks for the others
 _PREDICT_PROBLEMS = problem_responses(400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
-def image_form_schema(*, several: bool = False) -> dict[str, Any]:
+def image_form_schema(
+    *, several: bool = False, fields: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Return the request body of a route that accepts images, for the OpenAPI document.
 
     Args:
         several: whether the route accepts more than one image.
+        fields: the schema of each other field that the route reads.
     """
     one = {"type": "string", "format": "binary"}
     field = {"type": "array", "items": one, "minItems": 1} if several else one
@@ -77,8 +82,9 @@ def image_form_schema(*, several: bool = False) -> dict[str, Any]:
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
-                        "properties": {"image": field, "file": field},
+                        "properties": {"image": field, "file": field, **(fields or {})},
                         "anyOf": [{"required": ["image"]}, {"required": ["file"]}],
+                        "additionalProperties": False,
                         "description": "The image, in the field `image` or `file`.",
                     }
                 }
@@ -99,9 +105,17 @@ def api_router(service: InferenceService) -> APIRouter:
 
 
 def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
-    @router.get("/health/live", tags=["health"], response_model=schemas.Live)
+    @router.get(
+        "/health/live", tags=["health"], response_model=schemas.Live, responses=problem_responses(503)
+    )
     async def live() -> Response:
-        """Return 200 while the process runs."""
+        """Return 200 while the process answers requests."""
+        seen_at = service.loop_seen_at
+        if seen_at is not None and time.monotonic() - seen_at > _STUCK_SECONDS:
+            raise Problem(
+                "not-live",
+                f"The server has handled no request for {_STUCK_SECONDS:g} seconds. Restart it.",
+            )
         return _json_response({"status": "live"})
 
     @router.get(
@@ -346,7 +360,12 @@ def _json_response(body: dict[str, Any]) -> JSONResponse:
 
 async def _read_form(request: Request, service: InferenceService, *, max_images: int = 1) -> MultipartForm:
     return await read_form(
-        request.headers, request.stream(), service.settings, service.upload_memory, max_images=max_images
+        request.headers,
+        request.stream(),
+        service.settings,
+        service.upload_memory,
+        max_images=max_images,
+        query_names=declared_names(request),
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from blemish.errors import BadInput
+from blemish.service.connection_dispatcher import ConnectionDispatcher
 from blemish.service.http_protocol import TimeoutH11Protocol
 
 if TYPE_CHECKING:
@@ -51,6 +55,34 @@ class Server(uvicorn.Server):
             )
         )
         self._service: InferenceService = app.state.service
+        self._dispatcher: ConnectionDispatcher | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, and accept connections in a thread of their own."""
+        await super().startup(sockets=[])
+        health_state = _HealthState(self.server_state)
+
+        def protocol(state: ServerState, loop: asyncio.AbstractEventLoop | None = None) -> TimeoutH11Protocol:
+            return TimeoutH11Protocol(self.config, state, self.lifespan.state, loop)
+
+        self._dispatcher = ConnectionDispatcher(
+            sockets or [],
+            server_loop=asyncio.get_running_loop(),
+            server_protocol=lambda: protocol(self.server_state),
+            health_protocol=lambda: protocol(health_state),
+            head_seconds=TimeoutH11Protocol.head_seconds,
+        )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Record that the event loop runs; called by uvicorn ten times a second."""
+        self._service.loop_seen_at = time.monotonic()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and finish the requests in progress."""
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests and finish those in progress; a second Ctrl+C does not wait for them."""
@@ -58,6 +90,23 @@ class Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+class _HealthState(ServerState):
+    """The state of connections with a health check: closed after one answer, with the server's headers."""
+
+    def __init__(self, server_state: ServerState) -> None:
+        super().__init__()
+        self._server_state = server_state
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every answer."""
+        return [*self._server_state.default_headers, (b"connection", b"close")]
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        pass  # set by the parent's constructor
 
 
 def listen(host: str, port: int) -> socket.socket:

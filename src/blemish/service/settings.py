@@ -48,8 +48,8 @@ class Settings:
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
-        BadInput: a limit is not positive, or only one of `store_dir` and `retention_hours` is set, or `store_dir` is
-            missing beside an option that needs it.
+        BadInput: a limit is not positive, or only one of `store_dir` and `retention_hours` is set, or
+            `store_dir` is missing beside an option that needs it.
     """
 
     max_upload_bytes: int = 32 * 1024 * 1024

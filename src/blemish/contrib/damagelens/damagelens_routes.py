@@ -1,8 +1,8 @@
 """DamageLens' REST routes, so that its clients keep working without a change.
 
 The JSON is DamageLens' own: labels are display names sorted by probability, confidences have 4 decimals,
-boxes are integers, the form field is `image` or `file`, and a refusal is `{"detail"}`. A heatmap is always
-computed by the model that answered.
+boxes are integers, the form field is `image` or `file`, `mode` may be a field of the form too, and a refusal
+is `{"detail"}`. A heatmap is always computed by the model that answered.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from blemish.service.served_model import ServedModel
 from blemish.service.uploads import read_form
 from blemish.structures import Prediction
 
-Mode = Annotated[Literal["resnet", "fusion"], Query(description="The name of the served model that answers.")]
+_MODES = ("resnet", "fusion")
+Mode = Annotated[
+    Literal["resnet", "fusion"] | None,
+    Query(description="The name of the served model that answers; default: resnet. May be a form field."),
+]
+_MODE_SCHEMA = {"mode": {"type": "string", "enum": list(_MODES), "default": _MODES[0]}}
 _MIN_SCORE = 0.05  # of the boxes that DamageLens lists and draws
 _FOLDERS: dict[ArtifactKind, str] = {
     "image": "/static/uploads",
@@ -50,23 +55,27 @@ def build_router(service: InferenceService) -> APIRouter:
     """Return DamageLens' routes, answered by `service`."""
     router = APIRouter(tags=["DamageLens"])
     options: dict[str, Any] = {"openapi_extra": image_form_schema(), "responses": _PROBLEMS}
+    with_mode = {**options, "openapi_extra": image_form_schema(fields=_MODE_SCHEMA)}
+
+    def classifier(mode: str) -> list[ServedModel]:
+        return [_classifier(service, mode)]
 
     @router.post("/predict/resnet", response_model=schemas.DamageLensClassification, **options)
     async def resnet(request: Request) -> Response:
         """Classify an image with the model that is served as `resnet`."""
-        (result,) = await _infer(service, request, [_classifier(service, "resnet")])
+        (result,), _ = await _infer(service, request, lambda _: [_classifier(service, "resnet")])
         return JSONResponse({"status": "success", "prediction": probabilities(result.prediction)})
 
     @router.post("/predict/fusion", response_model=schemas.DamageLensClassification, **options)
     async def fusion(request: Request) -> Response:
         """Classify an image with the model that is served as `fusion`."""
-        (result,) = await _infer(service, request, [_classifier(service, "fusion")])
+        (result,), _ = await _infer(service, request, lambda _: [_classifier(service, "fusion")])
         return JSONResponse({"status": "success", "prediction": probabilities(result.prediction)})
 
-    @router.post("/predict", response_model=schemas.DamageLensViews, **options)
-    async def views(request: Request, mode: Mode = "resnet") -> Response:
+    @router.post("/predict", response_model=schemas.DamageLensViews, **with_mode)
+    async def views(request: Request, mode: Mode = None) -> Response:
         """Return the heatmap of a classifier."""
-        (result,) = await _infer(service, request, [_classifier(service, mode)], explain=True)
+        (result,), mode = await _infer(service, request, classifier, has_mode=True, mode=mode, explain=True)
         view = _link(result, "heatmap_overlay")
         return JSONResponse(
             {
@@ -82,7 +91,7 @@ def build_router(service: InferenceService) -> APIRouter:
     @router.post("/predict/yolo", response_model=schemas.DamageLensDetections, **options)
     async def yolo(request: Request) -> Response:
         """Detect damage with the model that is served as `yolo`."""
-        (result,) = await _infer(service, request, [_detector(service)])
+        (result,), _ = await _infer(service, request, lambda _: [_detector(service)])
         rows = detections(result.prediction)
         return JSONResponse(
             {
@@ -95,10 +104,10 @@ def build_router(service: InferenceService) -> APIRouter:
             }
         )
 
-    @router.post("/predict/gradcam", response_model=schemas.DamageLensHeatmap, **options)
-    async def gradcam(request: Request, mode: Mode = "resnet") -> Response:
+    @router.post("/predict/gradcam", response_model=schemas.DamageLensHeatmap, **with_mode)
+    async def gradcam(request: Request, mode: Mode = None) -> Response:
         """Return the heatmap of a classifier."""
-        (result,) = await _infer(service, request, [_classifier(service, mode)], explain=True)
+        (result,), _ = await _infer(service, request, classifier, has_mode=True, mode=mode, explain=True)
         return JSONResponse(
             {
                 "status": "success",
@@ -107,11 +116,17 @@ def build_router(service: InferenceService) -> APIRouter:
             }
         )
 
-    @router.post("/predict/comprehensive", response_model=schemas.DamageLensComprehensive, **options)
-    async def comprehensive(request: Request, mode: Mode = "resnet") -> Response:
+    @router.post("/predict/comprehensive", response_model=schemas.DamageLensComprehensive, **with_mode)
+    async def comprehensive(request: Request, mode: Mode = None) -> Response:
         """Classify an image, detect damage, and return the heatmap of the classifier."""
-        models = [_classifier(service, mode), _detector(service)]
-        classified, detected = await _infer(service, request, models, explain=True)
+        (classified, detected), mode = await _infer(
+            service,
+            request,
+            lambda mode: [_classifier(service, mode), _detector(service)],
+            has_mode=True,
+            mode=mode,
+            explain=True,
+        )
         rows = detections(detected.prediction)
         return JSONResponse(
             {
@@ -156,17 +171,43 @@ def detections(prediction: Prediction) -> list[dict[str, Any]]:
 
 
 async def _infer(
-    service: InferenceService, request: Request, models: list[ServedModel], *, explain: bool = False
-) -> list[InferenceResult]:
-    """Return the result of each model for one image, read once; `explain` concerns the first model."""
-    for model in models:
-        model.queue.check()
+    service: InferenceService,
+    request: Request,
+    choose: Callable[[str], list[ServedModel]],
+    *,
+    has_mode: bool = False,
+    mode: Mode = None,
+    explain: bool = False,
+) -> tuple[list[InferenceResult], Any]:
+    """Return the result of each model for one image, read once, and the mode.
+
+    Args:
+        service: the service.
+        request: the request, whose form is read here.
+        choose: function that returns the models of a mode.
+        has_mode: whether the route has a mode, which may be a field of the form too.
+        mode: the mode in the query.
+        explain: whether to compute a heatmap of the first model.
+
+    Raises:
+        Problem: the form, the image or the mode cannot be used.
+    """
+    if mode is not None or not has_mode:  # before the upload, if the models are known
+        for model in choose(mode or _MODES[0]):
+            model.queue.check()
     began = time.perf_counter()
-    form = await read_form(request.headers, request.stream(), service.settings, service.upload_memory)
+    form = await read_form(
+        request.headers,
+        request.stream(),
+        service.settings,
+        service.upload_memory,
+        fields=("mode",) if has_mode else (),
+    )
     upload_seconds = time.perf_counter() - began
     try:
+        effective = _effective_mode(mode, form.fields.get("mode"))
         results = []
-        for position, model in enumerate(models):
+        for position, model in enumerate(choose(effective)):
             with model.queue.admitted():
                 inference_request = InferenceRequest(
                     image=form.images[0],
@@ -178,9 +219,25 @@ async def _infer(
                     colormap="jet",
                 )
                 results.append(await cancel_on_disconnect(request, service.infer(inference_request)))
-        return results
+        return results, effective
     finally:
         service.upload_memory.release(form.size_bytes)
+
+
+def _effective_mode(in_query: str | None, in_form: str | None) -> str:
+    """Return the mode of a request that may give it in the query and in the form.
+
+    Raises:
+        Problem: it is unknown, or the two differ.
+    """
+    if in_form is not None and in_form not in _MODES:
+        raise Problem("bad-parameter", f"The field 'mode' is not valid: expected {' or '.join(_MODES)}.")
+    if in_query is not None and in_form is not None and in_query != in_form:
+        raise Problem(
+            "bad-parameter.conflict",
+            f"The query has mode {in_query!r}, and the form has {in_form!r}. Send one of them.",
+        )
+    return in_form or in_query or _MODES[0]
 
 
 def _classifier(service: InferenceService, name: str) -> ServedModel:
