@@ -85,7 +85,7 @@ def health(file: Path, paths: list[str], options: argparse.Namespace) -> list[Fi
 
     with made:
         result_of(start_clients({**common, "kind": "closed", "clients": 8, "seconds": 2}))
-        measure("nobody else", None)
+        measure("no other client", None)
         peak = result_of(start_clients({**common, "kind": "closed", "clients": 32, "seconds": seconds}))
         got = measure("256 clients", {"kind": "closed", "clients": 256})
         rows.append(Figure("256 clients", "statuses of their requests", str(got["statuses"])))

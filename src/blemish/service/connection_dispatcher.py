@@ -2,7 +2,7 @@
 
 Uploads keep the server's event loop busy: under many clients an answer waits until every other connection has
 had its turn. A health check that waits as long is taken for a dead server, which is then restarted under the
-very load that made it slow. So the connections are accepted here; the first bytes of each are looked at and
+very load that made it slow. So the connections are accepted here; the first bytes of each are inspected and
 left in the socket, and the socket goes to the event loop of this thread or to that of the server.
 """
 

@@ -58,7 +58,7 @@ def unknown_problem(
     Args:
         name: the name that the client sent.
         known: the names that the route has.
-        place: where it stood: `query` or `form`.
+        place: where it was: `query` or `form`.
         elsewhere: names that are known in another place.
         place_of_others: that place.
     """
