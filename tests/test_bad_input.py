@@ -62,7 +62,7 @@ def project(tmp_path, monkeypatch, tiny):
 def bomb() -> bytes:
     """Return a PNG whose header states 100 megapixels, with almost no data."""
 
-    def chunk(kind, data):
+    def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
     size = (10_000).to_bytes(4, "big") * 2

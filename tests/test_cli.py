@@ -92,7 +92,7 @@ def every_command(command, path):
 def test_help_texts_are_complete_and_not_swallowed_as_markup(name):
     """Rich reads "[default: ...]" as markup and prints nothing: use `show_default="..."`."""
     group = typer.main.get_command(cli.build_app([name]))
-    for path, command in every_command(group.commands[name], f"blemish {name}"):
+    for path, command in every_command(vars(group)["commands"][name], f"blemish {name}"):
         assert command.help, path
         for parameter in command.params:
             if getattr(parameter, "hidden", False):

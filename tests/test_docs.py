@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from blemish import cli
 from blemish.commands import BUILTIN
@@ -74,7 +75,7 @@ def test_commands_in_documents_have_existing_names_and_options():
 
     import typer
 
-    usage_error = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+    usage_error: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
     commands = list(printed_commands())
     assert len(commands) > 50
     for page, line in commands:

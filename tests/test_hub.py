@@ -1,8 +1,6 @@
 """Push and fetch against a stub of the Hub on this machine."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -23,15 +21,12 @@ from blemish.model_file import (
     write_model_file,
 )
 from blemish.testing import raises
+from tests.hub_stub import serving
 
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
-    place = Path(__file__).with_name("hub_stub.py")
-    spec = importlib.util.spec_from_file_location("hub_stub", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.serving() as server:
+    with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", "hf_test")

@@ -66,7 +66,9 @@ def folder(tmp_path_factory, tiny):
 def test_cases_cover_every_command_with_json():
     found = set()
     for name in BUILTIN:
-        found |= set(commands_with_json(typer.main.get_command(cli.build_app([name])).commands[name], name))
+        found |= set(
+            commands_with_json(vars(typer.main.get_command(cli.build_app([name])))["commands"][name], name)
+        )
     assert found == {
         " ".join(word for word in case.split() if word.islower() and word[0] != "-") for case in CASES
     }

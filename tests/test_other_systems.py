@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from blemish.testing import raises
 from blemish.training import callbacks, read_recipe, tile_dataset
 from blemish.training.data_setup import prepare_data
 from blemish.training.image_cache import ResizedImageCache, prune
-from blemish.training.lightning_module import Progress
 from blemish.training.lightning_trainer import check_device
+from blemish.training.progress import Progress
 
 
 def image(path, size=(40, 30), seed=0):
@@ -38,7 +39,7 @@ def image(path, size=(40, 30), seed=0):
 def lock_targets(monkeypatch):
     """Refuse the next renames onto an existing file, as Windows does while another process reads it."""
     real = Path.replace
-    left = []
+    left: list[Any] = []
 
     def replace(self, target):
         if left:
@@ -79,12 +80,12 @@ def test_run_logger_continues_if_the_table_is_locked(tmp_path, lock_targets, cap
         run._write_table(progress)
 
 
-def test_image_cache_continues_if_a_copy_is_locked(tmp_path, lock_targets):
+def test_image_cache_continues_if_a_copy_is_locked(tmp_path, lock_targets, monkeypatch):
     path = image(tmp_path / "p.png", (400, 300))
     sample, spec = Sample(id="p", path=path), InputSpec(size_hw=(24, 32))
     for _ in range(2):  # two processes open the image at once
         copies = ResizedImageCache((spec,), None, 10**8, tmp_path / "copies")
-        copies._read = lambda _: None
+        monkeypatch.setattr(copies, "_read", lambda _: None)
         copies.resized(sample, spec)
         lock_targets(1)
     assert copies.free_bytes > 0

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ def typed_imports():
         node for node in SOURCE.body
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
     ]  # fmt: skip
-    return {alias.name: node.module for node in block.body for alias in node.names}
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names}
 
 
 @pytest.mark.parametrize("name", [n for n in blemish.__all__ if n != "__version__"])
@@ -53,7 +55,7 @@ def test_no_public_name_is_also_a_submodule():
 
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="evalute"):
-        _ = blemish.evalute
+        _ = getattr(blemish, "evalute")  # noqa: B009
 
 
 @pytest.mark.parametrize("name", [n for n in blemish.__all__ if inspect.isfunction(getattr(blemish, n))])
@@ -109,7 +111,7 @@ def test_explain_equals_the_explainer(tmp_path, tiny):
 
     tiny.write_scores_model(tmp_path / "m.onnx")
     Image.new("RGB", (30, 20), (9, 90, 200)).save(tmp_path / "a.png")
-    options = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
+    options: dict[str, Any] = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
     (one,) = blemish.explain(tmp_path / "m.onnx", tmp_path / "a.png", **options)
     predictor = blemish.load(tmp_path / "m.onnx")
     explainer = Explainer(predictor.backend, predictor.model_file)

@@ -70,13 +70,12 @@ def test_kind_must_exist():
 
 
 def test_load_imports_entry_points(plugin):
-    registry = Registry("checks", noun="check")
+    registry: Registry[object] = Registry("checks", noun="check")
     plugin("blemish_test_plugin_good", "import builtins\nbuiltins.blemish_test_plugin_loaded = True\n")
     registry.load()
     import builtins
 
-    assert builtins.blemish_test_plugin_loaded
-    del builtins.blemish_test_plugin_loaded
+    assert vars(builtins).pop("blemish_test_plugin_loaded")
     assert [(p.name, p.distribution, p.error) for p in load_plugins("checks")] == [
         ("mine", "blemish_test_plugin_good 1.0", "")
     ]

@@ -1,8 +1,6 @@
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +15,8 @@ from blemish.testing import raises
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = Path(__file__).parents[1] / "inference" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_scores_model(tmp_path_factory.mktemp("model") / "model.onnx").path
+def model(tmp_path_factory, tiny):
+    return tiny.write_scores_model(tmp_path_factory.mktemp("model") / "model.onnx").path
 
 
 @pytest.fixture

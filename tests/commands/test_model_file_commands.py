@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -232,7 +233,7 @@ def test_export_refuses_a_file_without_images_to_compare_on(file):
 
 
 def test_export_writes_a_file_of_the_hub_into_the_current_folder(file, monkeypatch):
-    received = {}
+    received: dict[Any, Any] = {}
 
     def record_reexport(source, **arguments):
         received.update(arguments, source=source)

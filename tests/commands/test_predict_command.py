@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import json
 import os
@@ -7,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,15 +22,6 @@ from blemish.geometry import mask_from_array
 from blemish.inference import load
 from blemish.model_file import ParityCertificate, write_model_file
 from blemish.structures import Task
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    path = Path(__file__).parents[1] / "inference" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -292,7 +283,7 @@ def test_predict_json_masks_as_polygons_and_rle(tmp_path, tiny):
 
 
 def test_predict_disk_full_after_first_image(place, monkeypatch):
-    drawn = []
+    drawn: list[Any] = []
 
     def add(self, result):
         if drawn:

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_resume_refuses_other_options_and_folders_without_a_run(photos, tmp_path
 
 
 def test_options_override_the_recipe_and_set_overrides_both(monkeypatch, photos):
-    chosen = []
+    chosen: list[Any] = []
     monkeypatch.setattr(train_command, "_check_before_torch", chosen.append)
     app = cli.build_app(["train"])
     arguments = ["--data", str(photos), "--recipe", "solar-defective", "--epochs", "9"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ Draw = Callable[..., Path]
 def draw(tmp_path: Path) -> Draw:
     """Return a function that writes a small, distinct image below the test's folder."""
 
-    def one(name: str, size_wh: tuple[int, int] = (24, 20), seed: int | None = None, **save: object) -> Path:
+    def one(name: str, size_wh: tuple[int, int] = (24, 20), seed: int | None = None, **save: Any) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(abs(hash_of(name)) if seed is None else seed)

@@ -1,5 +1,7 @@
 """split_dataset: seeded, stratified, and without a group in two splits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,7 @@ def make_dataset(presence, groups=None, columns=None, task=Task.MULTILABEL, tmp=
     samples = tuple(
         Sample(
             id=f"car{i // 3}_view{i % 3}.png",
-            path=f"{tmp}/{i}.png",
+            path=Path(f"{tmp}/{i}.png"),
             group=None if groups is None else groups[i],
             ground_truth=GroundTruth(task=task, labels=labels, label_index=np.flatnonzero(row)),
             columns={} if columns is None else {"serial": columns[i]},

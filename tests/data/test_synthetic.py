@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_flaw_masks_equal_their_polygons_and_do_not_overlap():
 
 
 def test_damage_has_contrast_at_its_ground_truth():
-    contrast = {}
+    contrast: dict[Any, Any] = {}
     for specimen in itertools.chain(panels(40, 5), cells(40, 5, task=Task.SEGMENTATION)):
         gray = specimen.image.pixels.mean(2)
         for flaw in specimen.flaws:
@@ -194,7 +195,7 @@ def test_save_image_rejects_16_bits_as_jpeg(tmp_path):
 def test_splits_keep_groups_together_and_are_not_empty(tmp_path):
     written = write_cells(tmp_path, 12, splits={"train": 0.9, "val": 0.05, "test": 0.05})
     assert set(written.splits) == {"train", "val", "test"}
-    split_of = {}
+    split_of: dict[Any, Any] = {}
     for sample in written:
         assert split_of.setdefault(sample.group, sample.split) == sample.split
 

@@ -113,12 +113,12 @@ def test_mask_over_input_of_any_shape_equals_interpolation(spec, size_hw, grid_h
     values += (grid[y1, x0] * (1 - fx) + grid[y1, x1] * fx) * fy
     visible = placement.to_image(np.array([[0, 0, *spec.size_hw[::-1]]]))[0]
     visible = np.clip([*np.ceil(visible[:2]), *np.floor(visible[2:])], 0, [width, height, width, height])
-    for box in (
+    for corners in (
         [10.4, 12.6, 71.2, 66.9],
         [width - 33.3, height - 20.2, width, height],
         [0, 0, width, height],
     ):
-        box = np.clip(box, np.tile(visible[:2], 2), np.tile(visible[2:], 2))
+        box = np.clip(corners, np.tile(visible[:2], 2), np.tile(visible[2:], 2))
         left, top, right, bottom = box
         is_in_box = (x >= left) & (x < right) & (y >= top) & (y < bottom) & is_inside
         mask = mask_to_array(mask_over_input(grid, np.array(box, float), placement))
@@ -180,7 +180,11 @@ def test_maximum_number_of_detections(decoder):
     boxes[:10, [0, 2]] = [2, 12]  # in the padding, with the highest scores
     scores = np.linspace(0.9, 0.5, count)
     if decoder == "final":
-        raw = {"boxes": boxes[None], "scores": scores[None], "labels": np.zeros((1, count), int)}
+        raw: dict[str, np.ndarray] = {
+            "boxes": boxes[None],
+            "scores": scores[None],
+            "labels": np.zeros((1, count), int),
+        }
         outputs = FINAL
     else:
         raw = {"boxes": boxes[None], "scores": np.stack([scores, scores * 0, scores * 0], 1)[None]}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,7 @@ def test_decode_dense_layouts_are_equivalent():
     corner = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     settings = {"min_score": 0.2, "nms_iou": 0.6}
     logits = np.log(scores / (1 - scores))
-    pairs = [
+    pairs: list[tuple[dict[str, str], dict[str, Any], dict[str, np.ndarray]]] = [
         (DENSE, {}, {"boxes": boxes, "scores": scores * objectness[:, None]}),
         (
             {**DENSE, "objectness": "none"},

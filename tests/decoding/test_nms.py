@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ def random_boxes(count, seed=0, spread=100.0, dtype=np.float64):
 
 def nms_loop(boxes, scores, labels, nms_iou):
     """Return the kept rows of greedy NMS, written as a plain loop."""
-    kept = []
+    kept: list[Any] = []
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
         for j in kept:
             if labels[i] != labels[j]:

@@ -148,7 +148,7 @@ def test_draw_labels_objects_on_elongated_images(size_hw, monkeypatch, labels):
     height, width = size_hw
     box = np.array([[width / 4, height / 4, width / 2, height / 2]])
     ground_truth = GroundTruth(
-        task=Task.DETECTION, labels=labels, size_hw=size_hw, label_index=[1], boxes_xyxy=box
+        task=Task.DETECTION, labels=labels, size_hw=size_hw, label_index=np.array([1]), boxes_xyxy=box
     )
     draw(ground_truth, np.full((*size_hw, 3), 90, np.uint8))
     assert len(placed) == 1 and placed[0] is not None

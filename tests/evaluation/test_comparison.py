@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from brightness import BrightnessBackend, brightness_predictor, dataset_of
 from PIL import Image
+from tests.evaluation.brightness import BrightnessBackend, brightness_predictor, dataset_of
 
 from blemish.evaluation.comparison import compare, distinct_names
 from blemish.evaluation.comparison_files import save_comparison

@@ -1,13 +1,10 @@
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
-from scenes import SIZE_HW, pycocotools_eval, random_scene
+from tests.metrics.scenes import SIZE_HW, pycocotools_eval, random_scene
 
 from blemish.evaluation import score_predictions
 from blemish.evaluation.html_report import render
@@ -25,10 +22,10 @@ LABELS = Labels(("dent", "scratch", "chip", "crack"))
 def annotations(ground_truths, found, *, task=None, thresholds=0.4):
     """Return the predictions and ground truths of a scene's objects, one per image."""
     task = task or (Task.DETECTION if ground_truths.masks is None else Task.SEGMENTATION)
-    shared = {"task": task, "labels": LABELS, "size_hw": SIZE_HW}
-    out = ([], [])
+    shared: dict[str, Any] = {"task": task, "labels": LABELS, "size_hw": SIZE_HW}
+    out: tuple[list[Prediction], list[GroundTruth]] = ([], [])
     for image in range(ground_truths.images):
-        for side, annotated in zip((found, ground_truths), out, strict=True):
+        for side in (found, ground_truths):
             rows = np.flatnonzero(side.image == image)
             if side is found:
                 rows = rows[np.argsort(-side.score[rows], kind="stable")]
@@ -40,13 +37,11 @@ def annotations(ground_truths, found, *, task=None, thresholds=0.4):
                 **shared,
             }
             if side is ground_truths:
-                annotated.append(
-                    GroundTruth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows])
-                )
+                out[1].append(GroundTruth(**fields, crowd=side.crowd[rows], difficult=side.difficult[rows]))
                 continue
             best = np.zeros(len(LABELS))
             np.maximum.at(best, side.label[rows], side.score[rows])
-            annotated.append(
+            out[0].append(
                 Prediction(
                     **fields, scores=side.score[rows], label_scores=best, thresholds=np.full(4, thresholds)
                 )
@@ -215,7 +210,7 @@ def test_score_predictions_ignores_detections_of_labels_missing_from_the_data_se
             GroundTruth(
                 task=ground_truth.task,
                 labels=fewer,
-                label_index=[turned[int(ground_truth.label_index[i])] for i in kept],
+                label_index=np.array([turned[int(ground_truth.label_index[i])] for i in kept]),
                 boxes_xyxy=ground_truth.boxes_xyxy[kept],
                 crowd=ground_truth.crowd[kept],
                 size_hw=SIZE_HW,
@@ -240,9 +235,16 @@ def test_top_errors_of_objects_are_described(boxes):
 
 
 def test_score_predictions_without_objects_and_without_detections():
-    shared = {"task": Task.DETECTION, "labels": LABELS, "label_index": [], "boxes_xyxy": np.zeros((0, 4))}
+    shared: dict[str, Any] = {
+        "task": Task.DETECTION,
+        "labels": LABELS,
+        "label_index": [],
+        "boxes_xyxy": np.zeros((0, 4)),
+    }
     ground_truth = GroundTruth(**shared)
-    prediction = Prediction(**shared, scores=[], label_scores=np.zeros(4), thresholds=np.full(4, 0.5))
+    prediction = Prediction(
+        **shared, scores=np.array([]), label_scores=np.zeros(4), thresholds=np.full(4, 0.5)
+    )
     report = score_predictions([prediction] * 3, [ground_truth] * 3, resamples=20)
     assert report.value("ap") is None
     assert report.value("f1") == 0
@@ -259,16 +261,18 @@ def test_render_detection_and_segmentation(boxes, masks):
 
 
 def test_compare_sample_of_objects():
-    shared = {"task": Task.DETECTION, "labels": LABELS, "size_hw": SIZE_HW}
+    shared: dict[str, Any] = {"task": Task.DETECTION, "labels": LABELS, "size_hw": SIZE_HW}
     ground_truth = GroundTruth(
-        **shared, label_index=[0, 1, 1], boxes_xyxy=[[0, 0, 10, 10], [50, 50, 60, 60], [0, 90, 9, 99]]
+        **shared,
+        label_index=np.array([0, 1, 1]),
+        boxes_xyxy=np.array([[0, 0, 10, 10], [50, 50, 60, 60], [0, 90, 9, 99]]),
     )
     prediction = Prediction(
         **shared,
-        label_index=[0, 2, 1],
-        boxes_xyxy=[[0, 0, 10, 8], [100, 100, 110, 110], [50, 50, 60, 60]],
-        scores=[0.9, 0.8, 0.3],
-        label_scores=[0.9, 0.3, 0.8, 0],
+        label_index=np.array([0, 2, 1]),
+        boxes_xyxy=np.array([[0, 0, 10, 8], [100, 100, 110, 110], [50, 50, 60, 60]]),
+        scores=np.array([0.9, 0.8, 0.3]),
+        label_scores=np.array([0.9, 0.3, 0.8, 0]),
         thresholds=np.full(4, 0.5),
     )
     lines = compare_sample(ground_truth, prediction)
@@ -282,15 +286,21 @@ def test_compare_sample_of_objects():
 
 
 def one_box(box, kind):
-    shared = {
+    shared: dict[str, Any] = {
         "task": Task.LOCALIZATION,
         "labels": Labels(("raccoon",)),
         "label_index": [0],
         "size_hw": SIZE_HW,
     }
     if kind is GroundTruth:
-        return GroundTruth(**shared, boxes_xyxy=[box])
-    return Prediction(**shared, boxes_xyxy=[box], scores=[1], label_scores=[1], thresholds=[0.5])
+        return GroundTruth(**shared, boxes_xyxy=np.array([box]))
+    return Prediction(
+        **shared,
+        boxes_xyxy=np.array([box]),
+        scores=np.array([1]),
+        label_scores=np.array([1]),
+        thresholds=np.array([0.5]),
+    )
 
 
 def test_score_predictions_of_localization():

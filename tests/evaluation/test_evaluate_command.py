@@ -3,7 +3,7 @@ import json
 import sys
 
 import pytest
-from brightness import brightness_predictor, images
+from tests.evaluation.brightness import brightness_predictor, images
 
 from blemish.cli import main
 

@@ -3,8 +3,8 @@ import re
 
 import numpy as np
 import pytest
-from brightness import brightness_predictor, dataset_of
 from PIL import Image
+from tests.evaluation.brightness import brightness_predictor, dataset_of
 
 from blemish.data.image_hashes import detail_hash, perceptual_hash, pixel_hash
 from blemish.data.synthetic import cells
@@ -108,19 +108,23 @@ def test_find_train_overlap_by_hash_distance():
     assert find_train_overlap([], pixel[:0], perceptual[:0], detail[:0], known).warnings() == ()
 
 
+def words_of(prints):
+    """Return the pixel, perceptual and detail hashes as three arrays."""
+    pixel, perceptual, detail = zip(*prints, strict=True)
+    return np.array(pixel, np.uint64), np.array(perceptual, np.uint64), np.array(detail, np.uint64)
+
+
 def test_find_train_overlap_finds_copies_and_not_similar_cells():
     photos = [cell.image for cell in cells(60, seed=1, size=128)]
     prints = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in photos]
-    known = Fingerprints(
-        *(np.array([p[i] for p in prints], np.uint64) for i in range(3)), np.zeros(60, np.uint8)
-    )
+    pixel, perceptual, detail = words_of(prints)
+    known = Fingerprints(pixel, perceptual, detail, np.zeros(60, np.uint8))
     others = [cell.image for cell in cells(60, seed=2, size=128)]
     smaller = [LoadedImage(np.asarray(p.to_pil().resize((100, 100)))) for p in photos[:10]]
     asked = [(pixel_hash(p), perceptual_hash(p), detail_hash(p)) for p in [*smaller, *others]]
     ids = [f"copy{i}" for i in range(10)] + [f"other{i}" for i in range(60)]
-    train_overlap = find_train_overlap(
-        ids, *(np.array([a[i] for a in asked], np.uint64) for i in range(3)), known
-    )
+    pixel, perceptual, detail = words_of(asked)
+    train_overlap = find_train_overlap(ids, pixel, perceptual, detail, known)
     assert set(train_overlap.near_train) >= {f"copy{i}" for i in range(10)}
     assert sum(name.startswith("other") for name in train_overlap.near_train) <= 1
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def predicted(scores, task, names=NAMES, thresholds=0.5):
     return Prediction(
         task=task,
         labels=Labels(names),
-        label_index=index,
+        label_index=np.array(index),
         scores=scores[index],
         label_scores=scores,
         thresholds=thresholds,
@@ -182,13 +183,13 @@ def test_top_errors_are_the_most_confident(single, many):
     assert severities == sorted(severities, reverse=True)
     assert all(wrong[m.position] for m in top_errors)
     scores, holds, predictions, ground_truths = many
-    top_errors = score_predictions(
+    (top_error, *_) = score_predictions(
         predictions, ground_truths, intervals=False, ids=[f"p{i}" for i in range(90)]
-    ).top_errors[0]
+    ).top_errors
     predicted = scores >= 0.6
     share = np.where(predicted, (scores - 0.6) / 0.4, (0.6 - scores) / 0.6)
-    assert top_errors.severity == pytest.approx(np.where(predicted != holds, share, 0).max())
-    assert top_errors.id == f"p{top_errors.position}"
+    assert top_error.severity == pytest.approx(np.where(predicted != holds, share, 0).max())
+    assert top_error.id == f"p{top_error.position}"
 
 
 def test_report_to_dict_undefined_metrics_are_null():
@@ -238,7 +239,11 @@ def failing_metric(ground_truths, predictions):
 
 @pytest.fixture
 def third_party_metrics():
-    shared = {"display_name": "Top score", "meaning": "the mean top score", "tasks": ("classification",)}
+    shared: dict[str, Any] = {
+        "display_name": "Top score",
+        "meaning": "the mean top score",
+        "tasks": ("classification",),
+    }
     register_metric(MetricSpec(name="top_score", direction="max", **shared))(top_score)
     register_metric(MetricSpec(name="top_score_once", direction="max", bootstrap=False, **shared))(top_score)
     register_metric(MetricSpec(name="failing_metric", direction="min", **shared))(failing_metric)

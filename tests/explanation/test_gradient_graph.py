@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -167,7 +168,7 @@ def test_gradient_graph_channels_last_network(tmp_path):
 
 
 def test_export_explanation_does_not_change_network(tmp_path):
-    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
+    network: Any = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32).train()
     next(network.parameters()).requires_grad_(False)
     before = [p.requires_grad for p in network.parameters()]
     export_explanation(network)

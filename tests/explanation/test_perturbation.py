@@ -1,6 +1,7 @@
 """Perturbation methods and the explainer on models whose heatmaps are known in closed form."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,7 +273,7 @@ def test_max_forward_passes_is_respected(tmp_path):
     path = tmp_path / "p.png"
     bright_spot(3, 13).to_pil().save(path)
     explainer = Explainer(Detector(), detector_file())
-    done = []
+    done: list[Any] = []
     found = explainer.explain(path, method="rise", max_evals=50, progress=done.append)
     assert all(one.forward_passes <= explainer.max_forward_passes("rise", 50) for one in found)
     assert sum(done) == 1 + sum(one.forward_passes for one in found)
@@ -326,7 +327,7 @@ def test_explain_max_targets_of_labels_keeps_highest_scores():
     file = ModelFile(Path("model.onnx"), contract(labels=5), "digest", "graph", None)
     explainer = Explainer(Linear(weights), file)
     white = LoadedImage(np.full((SIDE, SIDE, 3), 255, np.uint8))
-    options = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
+    options: dict[str, Any] = {"method": "occlusion", "max_evals": 10, "faithfulness": False}
     everything = explainer.explain(white, **options)
     assert [heatmap.label for heatmap in everything] == ["l0", "l1", "l3", "l4"]
     assert [heatmap.label for heatmap in explainer.explain(white, max_targets=2, **options)] == ["l1", "l3"]

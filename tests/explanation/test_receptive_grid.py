@@ -7,13 +7,14 @@ from torch import nn
 
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid, resample, to_image
 from blemish.models import create
+from blemish.models._network import Network
 from blemish.models._receptive_field import receptive_grids
 from blemish.preprocessing import Placement
 
 SIDE = 128
 
 
-class Convolutions(nn.Module):
+class Convolutions(Network):
     """Three layers that halve the map, with the attributes that Blemish needs of a network."""
 
     owns_loss = False
@@ -25,8 +26,8 @@ class Convolutions(nn.Module):
         self.feature_layers = ("body",)
         self.inputs = create("timm/test_resnet", task="multilabel", label_count=2, input_size=SIDE).inputs
 
-    def forward(self, x):
-        return (self.body(x).mean((2, 3)),)
+    def forward(self, *inputs):
+        return (self.body(inputs[0]).mean((2, 3)),)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,7 @@ def test_receptive_grid_follows_from_kernel_and_padding(kernel, padding, start):
     network = Convolutions(kernel, padding)
     with torch.no_grad():  # every kernel's weight is spread evenly, so that the mean place is the middle
         for layer in network.body:
+            assert isinstance(layer, nn.Conv2d)
             layer.weight.copy_(layer.weight.mean((2, 3), keepdim=True).expand_as(layer.weight))
     measured = receptive_grids(network)["body"]
     assert np.multiply(measured.start_yx, SIDE) == pytest.approx([start, start], abs=0.1)

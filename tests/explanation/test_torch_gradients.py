@@ -1,5 +1,7 @@
 """Gradients of the torch network, for tasks whose model file has no explanation graph."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from blemish.explanation.methods.class_activation import grad_cam
 from blemish.models import create
 from blemish.models._gradients import TorchGradients, explained_scores
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "ssd300-resnet50": {"input_size": 96, "backbone": "resnet18"},
     "fasterrcnn-resnet18-fpn": {"input_size": 96},
 }
@@ -107,7 +109,7 @@ def test_torch_gradients_depend_on_weights():
 
 def test_torch_gradients_depend_on_head():
     torch.manual_seed(0)
-    network = create("resnet18", task="classification", label_count=4, input_size=64).eval()
+    network: Any = create("resnet18", task="classification", label_count=4, input_size=64).eval()
     feeds = {"image": np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)}
     selector = np.eye(4, dtype=np.float32)[[1]]
     before = TorchGradients(network).features_and_gradients(feeds, selector)

@@ -1,5 +1,7 @@
 """Half precision of a network of every task: half the bytes, float32 at both ends, the same decisions."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,7 +12,7 @@ from blemish.export.fp16 import MAX_SIZE_SHARE, to_half
 from blemish.export.onnx_export import export_network
 from blemish.models import create
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "classification": ("resnet18", {"input_size": 64}),
     "multilabel": ("torchvision/mobilenet_v2", {"input_size": 64}),
     "localization": ("resnet18-scratch", {"input_size": 64}),

@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ TINY = {"input_size": 32}
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    network = create("timm/test_resnet", task="classification", label_count=3, **TINY)
+    network: Any = create("timm/test_resnet", task="classification", label_count=3, **TINY)
     with torch.no_grad():
         network.head[-1].weight.mul_(20)
     return network.eval()
@@ -194,7 +195,7 @@ def test_import_weights_names_the_head_of_a_torchvision_file(tmp_path):
     theirs = resnet18(num_classes=3).eval()
     path = save(theirs.state_dict(), tmp_path / "plain.pth")
     labels = Labels(("a", "b", "c"))
-    how = {"task": "classification", "options": {"input_size": 32}}
+    how: dict[str, Any] = {"task": "classification", "options": {"input_size": 32}}
     with raises("bad-weights.head-mismatch", path, "--set 'head={}'"):
         import_weights(path, "resnet18", labels, tmp_path / "no.onnx", **how)
     how["options"]["head"] = {}

@@ -1,5 +1,5 @@
 import copy
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
@@ -30,13 +30,14 @@ class TwoInputs(Network):
         self.second = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.GELU())
         self.head = nn.Sequential(nn.Dropout(0.5), nn.LayerNorm(16), nn.Linear(16, 3))
 
-    def forward(self, large, small):
+    def forward(self, *inputs):
+        large, small = inputs
         pooled = torch.cat([self.first(large).mean((2, 3)), self.second(small).mean((2, 3))], 1)
         return (self.head(pooled),)
 
 
 class Script(TwoInputs):
-    exporter: ClassVar[str] = "torchscript"
+    exporter: ClassVar[Literal["dynamo", "torchscript"]] = "torchscript"
 
 
 def taught(kind=TwoInputs):
@@ -120,7 +121,8 @@ def test_export_network_is_deterministic():
 
 def test_export_network_refuses_an_untraceable_network():
     class Branching(TwoInputs):
-        def forward(self, large, small):
+        def forward(self, *inputs):
+            large, small = inputs
             if float(large.sum()) > 0:
                 return super().forward(large, small)
             return (large.mean((2, 3)),)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ from blemish.preprocessing import prepare
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.testing import raises
 
-GRAPHS = []
+GRAPHS: list[Any] = []
 LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Normal", "Other"))
 
 
@@ -45,7 +46,7 @@ def samples(tmp_path_factory):
     for i in range(8):
         small = generator.integers(0, 256, (6, 5, 3), np.uint8)
         Image.fromarray(small).resize((40, 50)).save(folder / f"{i}.png")
-        ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[i % 3])
+        ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=np.array([i % 3]))
         out.append(Sample(id=f"{i}.png", path=folder / f"{i}.png", ground_truth=ground_truth))
     return out
 
@@ -54,7 +55,7 @@ def samples(tmp_path_factory):
 def network(samples):
     """Return a network whose outputs and decisions differ between the images."""
     torch.manual_seed(3)
-    network = create("resnet18", task="classification", label_count=3, input_size=32).eval()
+    network: Any = create("resnet18", task="classification", label_count=3, input_size=32).eval()
     batch = np.stack([prepare(open_image(s.path), network.inputs[0])[0] for s in samples])
     with torch.no_grad():
         network.head[-1].weight.mul_(50)
@@ -138,7 +139,7 @@ def test_export_trained_refuses_a_corrupted_graph(network, samples, tmp_path, mo
 
 
 def test_export_trained_refuses_a_constant_network(network, samples, tmp_path):
-    silent = create("resnet18", task="classification", label_count=3, input_size=32)
+    silent: Any = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with raises("export-refused.not-certified", "model.onnx", "near-constant"):
@@ -146,7 +147,7 @@ def test_export_trained_refuses_a_constant_network(network, samples, tmp_path):
 
 
 def test_export_trained_refuses_nan_outputs(network, samples, tmp_path):
-    broken = create("resnet18", task="classification", label_count=3, input_size=32)
+    broken: Any = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         broken.head[-1].bias.fill_(torch.nan)
     with raises("export-refused.not-certified", "model.onnx", "NaN"):
@@ -156,7 +157,7 @@ def test_export_trained_refuses_nan_outputs(network, samples, tmp_path):
 def test_export_trained_keeps_an_earlier_file_when_it_refuses(network, samples, tmp_path, monkeypatch):
     export(network, output=tmp_path, contract=contract(network), samples=samples)
     before = (tmp_path / "model.onnx").read_bytes()
-    silent = create("resnet18", task="classification", label_count=3, input_size=32)
+    silent: Any = create("resnet18", task="classification", label_count=3, input_size=32)
     with torch.no_grad():
         silent.head[-1].weight.zero_()
     with raises("export-refused.not-certified", "near-constant"):
@@ -178,13 +179,13 @@ def test_certify_refuses_unreadable_images(network, tmp_path):
     file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
     missing = [Sample(id="x", path=tmp_path / "x.png")]
     with raises("bad-input.no-images"):
-        certify(*backends(network, file.path), file, missing)
+        certify(TorchBackend(network), OnnxRuntimeBackend(file.path), file, missing)
 
 
 def test_certify_compares_decisions_without_ground_truth(network, samples, tmp_path):
     file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
     bare = [Sample(id=s.id, path=s.path) for s in samples]
-    proof = certify(*backends(network, file.path), file, bare)
+    proof = certify(TorchBackend(network), OnnxRuntimeBackend(file.path), file, bare)
     assert proof.passed and proof.metric == "" and proof.metric_before is None
     json.loads(proof.model_dump_json())
 
@@ -215,18 +216,16 @@ def detections(boxes, labels, scores):
         label_index=np.asarray(labels, int)[order],
         boxes_xyxy=np.asarray(boxes, float).reshape(-1, 4)[order],
         scores=np.asarray(scores, float)[order],
-        label_scores=best,
-        thresholds=[0.5, 0.5],
+        label_scores=np.array(best),
+        thresholds=np.array([0.5, 0.5]),
     )
 
 
 def test_object_differences_ignore_objects_below_their_threshold():
     box, far = [10, 10, 50, 50], [60, 60, 90, 90]
     first = detections([box, far], [0, 1], [0.9, 0.2])
-    assert difference(first, detections([[10, 10, 50, 51], far], [0, 1], [0.8, 0.3])) == (
-        0,
-        pytest.approx(0.1),
-    )
+    changed, largest = difference(first, detections([[10, 10, 50, 51], far], [0, 1], [0.8, 0.3]))
+    assert changed == 0 and largest == pytest.approx(0.1)
     assert difference(first, detections([far], [1], [0.2]))[0] == 1, "an object is missing"
     assert difference(first, detections([box, far], [0, 1], [0.9, 0.6]))[0] == 1, "an object is new"
     assert difference(first, detections([box], [1], [0.9]))[0] == 2, "the same box with another label"
@@ -265,7 +264,9 @@ def test_count_unmatched_compares_the_pixels_of_masks():
 
 def test_certify_refuses_moved_boxes_of_low_score(samples, tmp_path):
     torch.manual_seed(0)
-    network = create("ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64)
+    network: Any = create(
+        "ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64
+    )
     with torch.no_grad():
         for head in network.score_heads:
             head.weight.mul_(20)

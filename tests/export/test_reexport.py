@@ -1,6 +1,7 @@
 """Exports of a finished run in fp32 and fp16."""
 
 import shutil
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ def run(tmp_path_factory):
             Image.fromarray(small).resize((40, 40)).save(root / "data" / label / f"{i}.png")
             split.append(f"{label}/{i}.png,{'train' if i < 4 else 'val'}")
     torch.manual_seed(0)
-    network = create("resnet18", task="classification", label_count=2, input_size=32).eval()
+    network: Any = create("resnet18", task="classification", label_count=2, input_size=32).eval()
     photos = sorted((root / "data").rglob("*.png"))
     batch = np.stack([prepare(open_image(p), network.inputs[0])[0] for p in photos])
     with torch.no_grad():

@@ -44,7 +44,7 @@ def test_mask_from_polygons_equals_pycocotools(many, height, width):
 def test_mask_from_polygons_equals_pycocotools_on_large_random_polygons():
     rng = np.random.default_rng(4)
     for k in range(300):
-        size_hw = tuple(int(v) for v in rng.integers(1, 500, 2))
+        size_hw = (int(rng.integers(1, 500)), int(rng.integers(1, 500)))
         points = rng.uniform(-50, 550, (int(rng.integers(3, 40)), 2))
         points = np.repeat(points, 2, 0) if k % 5 == 0 else points
         many = [points, np.round(points[::-1] / 3)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
-from tiff_files import gradient, write_tiff
+from tests.imaging.tiff_files import gradient, write_tiff
 
 from blemish.imaging import open_image
 from blemish.testing import raises

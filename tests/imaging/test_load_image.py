@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
-from blemish.errors import ImageTooLarge
+from blemish.errors import BadImage, ImageTooLarge
 from blemish.imaging import Limits, LoadedImage, apply_orientation, open_image, read_header
 from blemish.testing import raises
 
@@ -252,7 +252,7 @@ def test_limits_are_inclusive_and_named_in_errors(tmp_path):
     assert open_image(path, Limits(max_pixels=221)).size_hw == (13, 17)
     with raises("image-too-large.max-pixels", "max_pixels") as caught:
         open_image(path, Limits(max_pixels=220))
-    assert caught.value.path == path
+    assert isinstance(caught.value, ImageTooLarge) and caught.value.path == path
     size = path.stat().st_size
     assert open_image(path, Limits(max_bytes=size)).size_hw == (13, 17)
     for source in (path, path.read_bytes()):
@@ -325,7 +325,7 @@ def test_files_that_are_not_images_have_one_code_each(tmp_path):
     ):
         with raises(code) as caught:
             open_image(tmp_path / name)
-        assert caught.value.path == tmp_path / name
+        assert isinstance(caught.value, BadImage) and caught.value.path == tmp_path / name
         assert str(caught.value).startswith(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 

@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 from PIL import Image
-from tiff_files import gradient, write_tiff
+from tests.imaging.tiff_files import gradient, write_tiff
 
 from blemish.imaging import LoadedImage, open_image, read_header
 from blemish.model_file import InputSpec

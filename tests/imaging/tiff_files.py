@@ -1,6 +1,7 @@
 """A writer of TIFF files whose tags and directories tests choose."""
 
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,8 @@ def write_tiff(directories, *, order="<", sub_ifds=()):
         sub_ifds: indices of directories that are not in the chain, but SubIFDs of the first.
     """
     out = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 0))
-    offsets = {}
-    links = []  # position of the field that points to the next directory
+    offsets: dict[Any, Any] = {}
+    links: list[Any] = []  # position of the field that points to the next directory
     for index in [*sub_ifds, *(i for i in range(len(directories)) if i not in sub_ifds)]:
         pixels, tags = directories[index]
         planar = tags.get(284) == 2

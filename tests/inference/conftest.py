@@ -1,16 +1,4 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-
-@pytest.fixture(scope="session")
-def tiny():
-    """The module `tiny_models`: makes model files of a few numbers."""
-    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import gc
 import itertools
 import threading
 import tracemalloc
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -95,14 +96,25 @@ def test_predict_truncated_pil_image(model, tmp_path):
         load(model.path).predict(opened)
 
 
+# The transpose of PIL that stores an image with each EXIF orientation.
+TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_predict_rotated_image_equals_upright_image(model, tmp_path, orientation):
     """From the file, from its bytes, and as a PIL image: all eight EXIF orientations."""
     predictor = load(model.path)
     upright = scene()
-    turn = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[
-        orientation
-    ]  # the transpose of PIL that stores it so
+    turn = TURNS[orientation]
     stored = Image.fromarray(upright) if turn is None else Image.fromarray(upright).transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -258,6 +270,7 @@ def test_stream_reads_few_images_ahead(model):
     predictor = Predictor(OnnxRuntimeBackend(model.path), model, readers=2)
     stream = CountedImages(10**9)
     results = predictor.stream(stream, 4)
+    assert isinstance(results, Generator)
     for done, _ in enumerate(itertools.islice(results, 40), 1):
         assert stream.taken <= done + 4 * 2 + 2
     results.close()
@@ -308,9 +321,10 @@ def test_stream_prepares_next_image_while_network_runs(model):
                 condition.notify_all()
             return result
 
-    predictor = CountingPredictor(WaitingNetwork(), model, readers=2)
+    network = WaitingNetwork()
+    predictor = CountingPredictor(network, model, readers=2)
     assert all(result.error is None for result in predictor.stream([scene()] * 20))
-    assert predictor.backend.runs == 20
+    assert network.runs == 20
 
 
 def test_stream_refuses_large_files_and_continues(model, folder):
@@ -462,7 +476,7 @@ def test_openvino_equals_onnxruntime(model):
 
 def test_default_batch_size_follows_device_kind(model, folder):
     class Recording(OnnxRuntimeBackend):
-        batches: list
+        batches: list[int]
 
         def run(self, feeds):
             self.batches.append(len(feeds["image"]))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -212,7 +214,7 @@ def test_evaluate_in_tiles_finds_small_objects(tiny, tmp_path):
     )
     sample = Sample(id="large.png", path=path, size_hw=size_hw, ground_truth=ground_truth)
     dataset = Dataset(task=Task.DETECTION, labels=model_contract.labels, samples=(sample,), root=tmp_path)
-    how = {"intervals": False, "thumbnails": False}
+    how: dict[str, Any] = {"intervals": False, "thumbnails": False}
     whole = evaluate(model_contract, dataset, **how)
     report = evaluate(model_contract, dataset, tiling=Tiling(100), **how)
     assert report.metrics["ap"].value == 1.0 > whole.metrics["ap"].value

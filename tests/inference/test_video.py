@@ -6,12 +6,19 @@ import pytest
 from PIL import Image
 
 from blemish.errors import BadImage, ImageTooLarge
-from blemish.imaging import Limits
+from blemish.imaging import Limits, LoadedImage
 from blemish.inference import load
+from blemish.inference.inputs import ImageInput
 from blemish.inference.video import VideoWriter, read_frames
 from blemish.testing import raises
 
 av = pytest.importorskip("av")
+
+
+def image_of(frame: ImageInput) -> LoadedImage:
+    """Return the decoded image of a frame of a video."""
+    assert isinstance(frame.content, LoadedImage)
+    return frame.content
 
 
 def frame_image(number, size_wh=(64, 48)):
@@ -36,9 +43,9 @@ def test_read_frames_returns_what_was_written(video):
     assert [f.time_seconds for f in found] == pytest.approx([i / 5 for i in range(10)], abs=0.002)
     for i, frame in enumerate(found):
         assert frame.error is None
-        assert frame.content.size_hw == (48, 64)
-        assert frame.content.pixels[30:, 30:].mean() == pytest.approx(40 + 10 * i, abs=4)
-        assert frame.content.pixels[2:12, 2:12].mean() > 230
+        assert image_of(frame).size_hw == (48, 64)
+        assert image_of(frame).pixels[30:, 30:].mean() == pytest.approx(40 + 10 * i, abs=4)
+        assert image_of(frame).pixels[2:12, 2:12].mean() > 230
 
 
 def test_read_frames_step(video):
@@ -52,7 +59,7 @@ def test_video_writer_odd_size(tmp_path):
     with VideoWriter(path) as writer:
         writer.write(frame_image(3, (63, 47)), 0)
     (found,) = read_frames(path)
-    assert found.content.size_hw == (48, 64)
+    assert image_of(found).size_hw == (48, 64)
 
 
 def test_video_writer_keeps_size_of_first_image(tmp_path):
@@ -60,7 +67,7 @@ def test_video_writer_keeps_size_of_first_image(tmp_path):
     with VideoWriter(path) as writer:
         for i, size in enumerate(((64, 48), (128, 96), (48, 64))):
             writer.write(frame_image(i, size), i / 5)
-    assert [f.content.size_hw for f in read_frames(path)] == [(48, 64)] * 3
+    assert [image_of(f).size_hw for f in read_frames(path)] == [(48, 64)] * 3
 
 
 @pytest.mark.parametrize(("turned", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
@@ -73,10 +80,10 @@ def test_read_frames_rotated_video_is_upright(video, turned, corner):
     data[at + 44 : at + 80] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     video.write_bytes(bytes(data))
     frame = next(read_frames(video))
-    assert frame.content.size_hw == ((48, 64) if turned == 180 else (64, 48))
+    assert image_of(frame).size_hw == ((48, 64) if turned == 180 else (64, 48))
     rows = slice(2, 12) if corner[0] == 0 else slice(-12, -2)
     columns = slice(2, 12) if corner[1] == 0 else slice(-12, -2)
-    assert frame.content.pixels[rows, columns].mean() > 230
+    assert image_of(frame).pixels[rows, columns].mean() > 230
 
 
 def test_read_frames_truncated_mp4(video):
@@ -179,10 +186,10 @@ def with_matrix(video, a, b, c, d):
 def test_read_frames_mirrored_video_is_mirrored(video, matrix, corner):
     with_matrix(video, *matrix)
     frame = next(read_frames(video))
-    assert frame.content.size_hw == ((48, 64) if matrix[0] else (64, 48))
+    assert image_of(frame).size_hw == ((48, 64) if matrix[0] else (64, 48))
     rows = slice(2, 12) if corner[0] == 0 else slice(-12, -2)
     columns = slice(2, 12) if corner[1] == 0 else slice(-12, -2)
-    pixels = frame.content.pixels
+    pixels = image_of(frame).pixels
     assert pixels[rows, columns].mean() > 230
     assert (
         sum(

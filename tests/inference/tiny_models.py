@@ -36,7 +36,7 @@ def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_api
@@ -80,19 +81,15 @@ def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=T
         for _ in range(rng.integers(0, 3)):
             corner = rng.uniform(0, 150, 2)
             detections.append([image, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
-    ground_truths, detections = (
-        np.array(ground_truths, float).reshape(-1, 9),
-        np.array(detections, float).reshape(-1, 9),
-    )
+    truth_rows = np.array(ground_truths, float).reshape(-1, 9)
+    found_rows = np.array(detections, float).reshape(-1, 9)
     if whole:
-        ground_truths[:, 2:6], detections[:, 2:6] = ground_truths[:, 2:6].round(), detections[:, 2:6].round()
+        truth_rows[:, 2:6], found_rows[:, 2:6] = truth_rows[:, 2:6].round(), found_rows[:, 2:6].round()
     if levels:
-        detections[:, 6] = np.round(detections[:, 6] * levels) / levels
-    ellipses = [
-        [ellipse(row[2:6]) for row in side] if masks else None for side in (ground_truths, detections)
-    ]
+        found_rows[:, 6] = np.round(found_rows[:, 6] * levels) / levels
+    ellipses = [[ellipse(row[2:6]) for row in side] if masks else None for side in (truth_rows, found_rows)]
     return (
-        objects(ground_truths, images, labels, masks=ellipses[0]),
+        objects(truth_rows, images, labels, masks=ellipses[0]),
         objects(detections, images, labels, masks=ellipses[1]),
     )
 
@@ -106,7 +103,8 @@ def pycocotools_eval(ground_truths, detections, weights=None):
     """Return the evaluated and accumulated COCOeval, with each image repeated by its weight."""
     times = np.ones(ground_truths.images, int) if weights is None else np.asarray(weights, int)
     kind = "bbox" if ground_truths.masks is None else "segm"
-    images, sides = [], ([], [])
+    images: list[dict[str, int]] = []
+    sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for image in range(ground_truths.images):
         for _ in range(times[image]):
             images.append({"id": len(images) + 1, "height": SIZE_HW[0], "width": SIZE_HW[1]})

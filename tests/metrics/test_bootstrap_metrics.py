@@ -1,13 +1,8 @@
 """Detection metrics counted from stored matches: resamples and confidence thresholds."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import pycocotools_eval, random_scene, row, scene
+from tests.metrics.scenes import pycocotools_eval, random_scene, row, scene
 
 from blemish.metrics.average_precision import RECALLS, accumulate
 from blemish.metrics.bootstrap_metrics import (

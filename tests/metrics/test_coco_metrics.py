@@ -3,16 +3,13 @@
 import contextlib
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import objects, pycocotools_eval, random_scene, row, scene
+from tests.metrics.scenes import objects, pycocotools_eval, random_scene, row, scene
 
 from blemish.geometry import rle_from_text
 from blemish.metrics.average_precision import COCO_METRICS, accumulate
@@ -157,10 +154,10 @@ box = st.tuples(corner, corner, st.integers(0, 3), st.integers(0, 3)).map(
 )
 place = st.tuples(st.integers(0, 1), st.integers(0, 1), box)
 ground_truth_rows = st.lists(
-    st.builds(lambda p, crowd: row(*p, 1.0, crowd), place, st.booleans()), max_size=6
+    st.builds(lambda p, crowd: row(p[0], p[1], p[2], 1.0, crowd), place, st.booleans()), max_size=6
 )
 found_rows = st.lists(
-    st.builds(lambda p, s: row(*p, s), place, st.sampled_from([0.25, 0.5, 0.75])), max_size=8
+    st.builds(lambda p, s: row(p[0], p[1], p[2], s), place, st.sampled_from([0.25, 0.5, 0.75])), max_size=8
 )
 
 
@@ -270,7 +267,7 @@ def test_score_predictions_coco_fake_results_of_open_dataset(kind):
                 label_index=index,
                 scores=scores,
                 boxes_xyxy=boxes,
-                masks=masks,
+                masks=None if masks is None else tuple(masks),
                 size_hw=(image["height"], image["width"]),
                 label_scores=best,
                 thresholds=np.full(len(dataset.labels), 0.5),

@@ -1,6 +1,7 @@
 """Every image-level metric against scikit-learn, to 1e-12, with and without weights."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn import metrics as reference
 from blemish.metrics import calibration, classification, rank_metrics
 from blemish.testing import raises
 
-EXACT = {"rtol": 0, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
 
 
 @pytest.fixture(params=range(4))

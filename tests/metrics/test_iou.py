@@ -1,13 +1,10 @@
 """Pairs of overlapping boxes and masks."""
 
-import sys
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import random_scene
+from tests.metrics.scenes import random_scene
 
 from blemish.metrics.iou import overlapping_pairs
 
@@ -26,7 +23,7 @@ def test_overlapping_pairs_do_not_depend_on_chunks(monkeypatch):
 @pytest.mark.parametrize("masks", [False, True])
 def test_overlapping_pairs_equal_pycocotools(masks):
     from pycocotools import mask as api
-    from scenes import encoded
+    from tests.metrics.scenes import encoded
 
     ground_truths, detections = random_scene(4, masks=masks, images=6)
     pairs = overlapping_pairs(detections, ground_truths, min_iou=0.0, across_labels=True)
@@ -36,6 +33,7 @@ def test_overlapping_pairs_equal_pycocotools(masks):
         rows, columns = (np.flatnonzero(o.image == image) for o in (detections, ground_truths))
         if not len(rows) or not len(columns):
             continue
+        sides: list[Any]
         if masks:
             sides = [
                 [encoded(o.masks[i]) for i in r] for o, r in ((detections, rows), (ground_truths, columns))

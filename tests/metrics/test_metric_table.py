@@ -1,5 +1,7 @@
 """The table of metrics, and metrics of third parties."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def spec(name="test_metric", **changes):
 @pytest.fixture
 def registered():
     """Return a function that registers a metric until the end of the test."""
-    names = []
+    names: list[Any] = []
 
     def register(function, **changes):
         made = spec(f"test_metric_{len(names)}", **changes)
@@ -35,14 +37,14 @@ def registered():
 
 
 def single(index, scores):
-    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[index])
+    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=np.array([index]))
     prediction = Prediction(
         task=Task.CLASSIFICATION,
         labels=LABELS,
-        label_index=[int(np.argmax(scores))],
-        scores=[max(scores)],
+        label_index=np.array([int(np.argmax(scores))]),
+        scores=np.array([max(scores)]),
         label_scores=scores,
-        thresholds=[0.5, 0.5],
+        thresholds=np.array([0.5, 0.5]),
     )
     return ground_truth, prediction
 

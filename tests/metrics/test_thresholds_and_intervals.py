@@ -1,15 +1,11 @@
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import row, scene
+from tests.metrics.scenes import row, scene
 
 from blemish.metrics.calibration import log_losses
 from blemish.metrics.classification import count_outcomes, weighted_mean

@@ -1,13 +1,8 @@
 """Types of detection errors and the confusion matrix of objects."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import objects, random_scene, row, scene
+from tests.metrics.scenes import objects, random_scene, row, scene
 
 from blemish.metrics.average_precision import accumulate
 from blemish.metrics.bootstrap_metrics import (

@@ -1,14 +1,10 @@
 """Pascal VOC's average precision."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import random_scene, row, scene
+from tests.metrics.scenes import random_scene, row, scene
 
 from blemish.metrics.voc_average_precision import VocMatches
 

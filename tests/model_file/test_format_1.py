@@ -1,22 +1,17 @@
 """Model files of format 1 load and predict as they did when they were written."""
 
 import hashlib
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.model_file import format_1
 
 from blemish.inference import load
 from blemish.model_file import FORMAT_VERSION, read_graph, read_model_file, write_model_file
 from blemish.model_file.format_1 import upgrade
 from blemish.structures import Task
 from blemish.testing import raises
-
-spec = importlib.util.spec_from_file_location("format_1", Path(__file__).with_name("format_1.py"))
-format_1 = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(format_1)
 
 LABELS = [{"name": "dent", "title": "Dent"}, {"name": "scratch", "title": "Scratch ☂"}]
 INPUT = {

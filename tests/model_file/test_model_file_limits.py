@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import numpy as np
 import onnx
@@ -67,7 +68,7 @@ def put(place, value):
 
 
 def nested(levels):
-    value = 1
+    value: Any = 1
     for _ in range(levels):
         value = [value]
     return value

@@ -1,11 +1,13 @@
 """Architectures registered as a third-party package would register them."""
 
+from typing import Any
+
 import torch
 
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
 from blemish.models import Network, register
 
-received = {}
+received: dict[Any, Any] = {}
 
 
 class TinyNetwork(Network):

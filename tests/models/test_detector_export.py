@@ -1,5 +1,7 @@
 """Detectors as graphs: the same finds as the network's, for any batch, and for images without any."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -38,7 +40,9 @@ def test_ssd_export_equals_the_network(batch, ssd_session):
 @pytest.fixture(scope="module")
 def ssd_session():
     torch.manual_seed(0)
-    network = create("ssd300-resnet50", task="detection", label_count=2, input_size=SIDE, backbone="resnet18")
+    network: Any = create(
+        "ssd300-resnet50", task="detection", label_count=2, input_size=SIDE, backbone="resnet18"
+    )
     for head in network.score_heads:
         head.weight.data *= 3
     network.eval()
@@ -48,7 +52,7 @@ def ssd_session():
 def rcnn(name, **options):
     torch.manual_seed(0)
     task = "segmentation" if name.startswith("mask") else "detection"
-    network = create(
+    network: Any = create(
         name, task=task, label_count=3, input_size=SIDE, proposals=50, max_detections=20, **options
     )
     with torch.no_grad():

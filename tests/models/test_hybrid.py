@@ -1,5 +1,7 @@
 """The hybrid: boxes of any detector, masks from label maps."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from blemish.structures import Task
 from blemish.testing import raises
 
 pytest.importorskip("segmentation_models_pytorch")
-SMALL = {
+SMALL: dict[str, Any] = {
     "detector": "ssd300-resnet50",
     "detector_options": {"backbone": "resnet18"},
     "input_size": 64,
@@ -174,7 +176,7 @@ def test_find_weights_follows_the_encoder_option(monkeypatch, tmp_path):
 
 def test_a_detector_without_loaded_weights_is_not_frozen():
     settings = {**SMALL, "detector": "fasterrcnn-resnet50-fpn", "detector_options": {}}
-    network = create("hybrid", task="segmentation", label_count=2, **settings)
+    network: Any = create("hybrid", task="segmentation", label_count=2, **settings)
     assert not all(p.requires_grad for p in network.detector.parameters())
     load_weights(network, ())
     assert all(p.requires_grad for p in network.detector.parameters())

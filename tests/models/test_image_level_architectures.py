@@ -1,5 +1,8 @@
 """Architectures against the implementations they must equal."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -26,7 +29,7 @@ def alive(module, seed=0):
 def test_resnet_scratch_equals_torchvision_bit_for_bit(depth):
     theirs = alive(torchvision.models.get_model(f"resnet{depth}", weights=None))
     ours = create(f"resnet{depth}-scratch", task="classification", label_count=1000, head=HeadSpec())
-    report = fill(ours, theirs.state_dict(), "torchvision")
+    report = fill(ours, theirs.state_dict(), Path("torchvision"))
     assert not report.skipped
     assert not report.missing
     x = torch.randn(2, 3, 96, 64)
@@ -36,8 +39,8 @@ def test_resnet_scratch_equals_torchvision_bit_for_bit(depth):
 
 def test_resnet_scratch_gradients_equal_torchvisions():
     theirs = torchvision.models.resnet18(weights=None)
-    ours = create("resnet18-scratch", task="classification", label_count=1000)
-    fill(ours, theirs.state_dict(), "torchvision")
+    ours: Any = create("resnet18-scratch", task="classification", label_count=1000)
+    fill(ours, theirs.state_dict(), Path("torchvision"))
     x = torch.randn(3, 3, 64, 64)
     ours.train()(x)[0].square().sum().backward()
     theirs.train()(x).square().sum().backward()
@@ -48,8 +51,8 @@ def test_resnet_scratch_gradients_equal_torchvisions():
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_timm_resnets_load_torchvisions_files(name):
     theirs = alive(torchvision.models.get_model(name, weights=None))
-    ours = create(name, task="classification", label_count=3)
-    report = fill(ours, theirs.state_dict(), "torchvision")
+    ours: Any = create(name, task="classification", label_count=3)
+    report = fill(ours, theirs.state_dict(), Path("torchvision"))
     assert set(report.skipped) == {"fc.weight", "fc.bias"}
     theirs.fc = torch.nn.Identity()
     x = torch.randn(2, 3, 64, 64)
@@ -91,7 +94,7 @@ def test_fusion_features_equal_both_backbones(fusion):
     efficientnet = alive(torchvision.models.efficientnet_v2_s(weights=None), 1)
     convnext = alive(torchvision.models.convnext_small(weights=None), 2)
     for theirs in (efficientnet, convnext):
-        report = fill(fusion, theirs.state_dict(), "torchvision")
+        report = fill(fusion, theirs.state_dict(), Path("torchvision"))
         assert all(name.startswith("classifier.") for name in report.skipped)
     first, second = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -185,7 +188,7 @@ def test_fusion_loads_a_damagelens_checkpoint():
     state |= {f"cnx_backbone.{name}": x for name, x in theirs.items()}
     state |= {f"fusion_head.{name}": x for name, x in head.state_dict().items()}
     fusion = create("fusion", task="classification", label_count=6, input_size=64).eval()
-    report = fill(fusion, state, "checkpoint")
+    report = fill(fusion, state, Path("checkpoint"))
     assert not report.skipped
     assert not report.missing
     first, second = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
@@ -205,7 +208,7 @@ def test_resnet18_loads_a_damagelens_checkpoint():
     ).eval()
     state = {f"model.{name}": x for name, x in theirs.state_dict().items()}
     ours = create("resnet18", task="classification", label_count=6, input_size=64).eval()
-    report = fill(ours, state, "checkpoint")
+    report = fill(ours, state, Path("checkpoint"))
     assert not report.missing and not report.skipped
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """SSD's boxes, matching, code and loss against torchvision's pieces and slow loops."""
 
+from typing import Any
+
 import pytest
 import torch
 from torchvision.models.detection import _utils as reference
@@ -36,7 +38,7 @@ def some_boxes(count, side=300.0, seed=0):
 
 
 def test_ssd_map_sizes_equal_the_paper():
-    network = create("ssd300-resnet50", task="detection", label_count=20)
+    network: Any = create("ssd300-resnet50", task="detection", label_count=20)
     assert [height for height, _ in network.maps_hw] == [38, 19, 10, 5, 3, 1]
     assert [width for _, width in network.maps_hw] == [38, 19, 10, 5, 3, 1]
     assert network.anchors.shape == (8732, 4)
@@ -247,7 +249,7 @@ def test_untrained_ssd_has_low_scores():
 
 
 def test_ssd_backbone_option():
-    network = create(
+    network: Any = create(
         "ssd300-resnet50", task="detection", label_count=1, input_size=96, backbone="mobilenetv3_small_050"
     )
     assert [h for h, _ in network.maps_hw][:3] == [12, 6, 3]
@@ -266,7 +268,7 @@ def test_ssd_with_a_torchvision_backbone_loads_its_file(tmp_path):
 
     reference = mobilenet_v2(weights=None).eval()
     torch.save(reference.state_dict(), tmp_path / "mobilenet_v2.pth")
-    network = create(
+    network: Any = create(
         "ssd300-resnet50", task="detection", label_count=2, input_size=96, backbone="torchvision/mobilenet_v2"
     ).eval()
     (report,) = load_weights(network, [tmp_path / "mobilenet_v2.pth"])

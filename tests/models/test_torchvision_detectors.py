@@ -1,5 +1,8 @@
 """Faster and Mask R-CNN against torchvision's own way from the same weights."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torchvision.models import resnet18
@@ -22,7 +25,7 @@ SIDE = 96
 def network_of(name, **options):
     torch.manual_seed(0)
     task = "segmentation" if name.startswith("mask") else "detection"
-    network = create(name, task=task, label_count=3, input_size=SIDE, **{"proposals": 80, **options})
+    network: Any = create(name, task=task, label_count=3, input_size=SIDE, **{"proposals": 80, **options})
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -166,8 +169,14 @@ def test_rcnn_frozen_layers_keep_weights_and_statistics():
 
 def test_on_weights_loaded_freezes_a_loaded_backbone_only(tmp_path):
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    how = {"task": "detection", "label_count": 2, "input_size": SIDE, "trainable_backbone_layers": 2}
-    loaded, fresh = (create("fasterrcnn-resnet18-fpn-v2", **how) for _ in range(2))
+    how: dict[str, Any] = {
+        "task": "detection",
+        "label_count": 2,
+        "input_size": SIDE,
+        "trainable_backbone_layers": 2,
+    }
+    loaded: Any = create("fasterrcnn-resnet18-fpn-v2", **how)
+    fresh = create("fasterrcnn-resnet18-fpn-v2", **how)
     load_weights(loaded, [tmp_path / "resnet18.pth"])
     load_weights(fresh, [])
     resting = set(freeze(loaded, None, batch_norm_frozen=True))
@@ -213,7 +222,7 @@ def test_rcnn_loads_both_generations_of_tensor_names(first):
         again.load_state_dict(state)  # torchvision agrees that these are its first names
         assert torch.equal(again.rpn.head.conv[0][0].weight, theirs.rpn.head.conv[0][0].weight)
     ours = create("maskrcnn-resnet50-fpn", task="segmentation", label_count=3, input_size=SIDE)
-    report = fill(ours, state, "checkpoint")
+    report = fill(ours, state, Path("checkpoint"))
     assert not report.missing
     assert not [name for name in report.skipped if "num_batches" not in name]
     for name, tensor in theirs.state_dict().items():
@@ -225,7 +234,7 @@ def test_with_batch_norm_epsilon_keeps_the_outputs_of_coco_v1(first, tmp_path):
     """COCO_V1: torchvision sets its frozen layers' epsilon to 0 once it has loaded them, and so must we."""
     torch.manual_seed(0)
     backbone = _resnet_fpn_extractor(resnet18(norm_layer=FrozenBatchNorm2d), 3)
-    theirs = FasterRCNN(backbone, 91).eval()
+    theirs: Any = FasterRCNN(backbone, 91).eval()
     with torch.no_grad():
         for module in theirs.modules():
             if isinstance(module, FrozenBatchNorm2d):
@@ -236,7 +245,7 @@ def test_with_batch_norm_epsilon_keeps_the_outputs_of_coco_v1(first, tmp_path):
     if first:
         state = {legacy_name(name): tensor for name, tensor in state.items()}
     torch.save(state, tmp_path / "coco.pth")
-    ours = create("fasterrcnn-resnet18-fpn", task="detection", label_count=90, input_size=SIDE)
+    ours: Any = create("fasterrcnn-resnet18-fpn", task="detection", label_count=90, input_size=SIDE)
     load_weights(ours, [tmp_path / "coco.pth"])
     ours.eval()
     image = torch.randn(1, 3, SIDE, SIDE)

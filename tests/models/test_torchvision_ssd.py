@@ -1,5 +1,7 @@
 """Torchvision's SSDs behind our forward pass, against torchvision's own way from the same checkpoint."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def theirs_and_ours(name):
                 last = layers if isinstance(layers, torch.nn.Conv2d) else layers[-1]
                 last.weight.mul_(1.5 / layers(x).std())  # fresh heads are silent, or shout
     ours = create(name, task="detection", label_count=3, min_score=0.2)
-    report = fill(ours, theirs.state_dict(), "checkpoint")
+    report = fill(ours, theirs.state_dict(), Path("checkpoint"))
     assert not report.missing and not report.skipped
     return theirs, ours.eval()
 

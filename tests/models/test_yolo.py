@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def learns(network, side):
 def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     needs("ultralytics")
     torch.manual_seed(0)
-    network = create(name, task=task, label_count=3, input_size=(64, 96)).eval()
+    network: Any = create(name, task=task, label_count=3, input_size=(64, 96)).eval()
     image = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         ours = network(image)
@@ -125,11 +126,11 @@ def test_create_without_the_extra_names_it(name, extra):
 
 def test_rfdetr_loads_weights_of_another_size_and_of_more_queries(tmp_path):
     needs("rfdetr")
-    whole = create("rfdetr-nano", task="detection", label_count=3, input_size=128)
+    whole: Any = create("rfdetr-nano", task="detection", label_count=3, input_size=128)
     file = tmp_path / "whole.pth"
     torch.save({"model": whole.model.state_dict()}, file)
     fewer = {"input_size": 64, "queries": 20, "query_groups": 2}
-    small = create("rfdetr-nano", task="detection", label_count=3, **fewer)
+    small: Any = create("rfdetr-nano", task="detection", label_count=3, **fewer)
     (report,) = load_weights(small, [file])
     assert not [n for n in report.missing if "position_embeddings" in n or "query_feat" in n]
     theirs, ours = whole.model.query_feat.weight, small.model.query_feat.weight

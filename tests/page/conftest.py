@@ -262,7 +262,7 @@ class Watch:
 
     def __init__(self, page, origin):
         self.page, self.origin = page, origin
-        self.bad = []
+        self.bad: list[str] = []
         self.refusals = 0  # answers with status 4xx and 5xx, which Chromium also writes to the console
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.bad.append(f"error: {error}"))

@@ -1,5 +1,7 @@
 """Hostile names, the security policy, and accessibility."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
@@ -52,7 +54,7 @@ def violations(page):
     ]
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "phone": {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True},

@@ -2,6 +2,7 @@
 
 import io
 import time
+from typing import Any
 
 import httpx
 import numpy as np
@@ -111,7 +112,7 @@ def test_predict_undamaged_images(client):
 
 
 def fuzz_server(address, examples, timeout):
-    statuses = {}
+    statuses: dict[Any, Any] = {}
     with httpx.Client(base_url=address, timeout=timeout) as client:
 
         @settings(

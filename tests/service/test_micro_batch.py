@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from blemish.service import micro_batch
 from blemish.service.micro_batch import AdmissionQueue, MicroBatcher
+from blemish.service.problem_details import Problem
 from blemish.testing import raises
 
 
@@ -41,7 +41,7 @@ def test_micro_batcher_runs_a_single_item_without_waiting(monkeypatch):
     async def submit_one_after_another():
         return [await batcher.submit(i) for i in range(50)]
 
-    monkeypatch.setattr(micro_batch.threading, "Condition", RecordingCondition)
+    monkeypatch.setattr("threading.Condition", RecordingCondition)
     batcher = MicroBatcher(run, max_batch_size=8)
     assert asyncio.run(submit_one_after_another()) == list(range(50))
     batcher.close()
@@ -86,7 +86,7 @@ def test_micro_batcher_answers_the_other_items_of_a_failed_batch(held_batcher, t
 
 
 def test_micro_batcher_raises_if_a_result_is_missing():
-    batcher = MicroBatcher(lambda items: [], max_batch_size=4)
+    batcher: MicroBatcher[int, int] = MicroBatcher(lambda items: [], max_batch_size=4)
     with pytest.raises(RuntimeError, match="0 results for 1"):
         asyncio.run(batcher.submit(1))
     batcher.close()
@@ -151,4 +151,5 @@ def test_admission_queue_retry_after_grows_with_the_queue():
     queue.enter(10)
     with raises("queue-full") as caught:
         queue.check()
+    assert isinstance(caught.value, Problem)
     assert 15 <= int(caught.value.headers["Retry-After"]) <= 20

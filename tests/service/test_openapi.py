@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from schemathesis.core.result import Ok
 
 from blemish.service.openapi import to_text
 from blemish.service.openapi_file import openapi_document
@@ -112,6 +113,7 @@ def _run_schemathesis(address, examples):
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     calls = dict.fromkeys(GenerationMode, 0)
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
         for mode in GenerationMode:
             try:

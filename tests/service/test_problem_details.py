@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 
 from blemish.service import routes, schemas
 from blemish.service.app import create_app
+from blemish.service.result_images import render
 from blemish.service.served_model import open_upload
 from blemish.service.settings import Settings
 from blemish.testing import raises
@@ -119,7 +120,12 @@ def test_damaged_image(client):
 def test_decompression_bomb_is_refused_from_its_header(client, monkeypatch):
     decoded = []
     load = ImageFile.ImageFile.load
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (decoded.append(self.size), load(self))[1])
+
+    def recording_load(self):
+        decoded.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", recording_load)
     bomb = png_of(10_000, 10_000)
     problem = check_refusal(predict(client, bomb), 422, "image-too-large.max-pixels")
     assert problem["limit"] == {"name": "max_pixels", "value": 64_000_000}
@@ -289,7 +295,7 @@ def test_full_queue_refuses_at_once(held_server, tools):
 
 
 def test_link_opened_many_times_does_not_fill_the_drawing_threads(held_server, tools, monkeypatch):
-    held = tools.held_function(routes.render)
+    held = tools.held_function(render)
     monkeypatch.setattr(routes, "render", held)
     with held_server(queue_size=3) as (address, _, service):
         answer = tools.post(f"{address}/api/v1/predict", files={"image": tools.image()}).json()

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from blemish.commands import serve_command as command
+from blemish.errors import BlemishError
 
 RUNNER = CliRunner()
 
@@ -60,7 +61,7 @@ def test_serve_refuses_wrong_options(tmp_path, monkeypatch, tools, arguments, co
     monkeypatch.chdir(tmp_path)
     tools.write_classifier(tmp_path / "m.onnx")
     done = RUNNER.invoke(app(), [*arguments, "--port", "0"])
-    assert done.exception.code.startswith(code)
+    assert isinstance(done.exception, BlemishError) and done.exception.code.startswith(code)
     for fact in facts:
         assert fact in str(done.exception)
 

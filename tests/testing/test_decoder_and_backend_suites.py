@@ -5,6 +5,7 @@ import pytest
 
 from blemish.decoding import DECODERS, decoder
 from blemish.inference import open_backend
+from blemish.inference.backend import Backend
 from blemish.model_file import DecoderSpec, InputSpec, OutputSpec
 from blemish.preprocessing import Placement
 from blemish.structures import Task
@@ -41,11 +42,13 @@ def boxes(tiny):
 
 
 def test_check_decoder_passes_on_scores(scores):
-    check_decoder(*scores, PLACEMENTS)
+    contract, raw = scores
+    check_decoder(contract, raw, PLACEMENTS)
 
 
 def test_check_decoder_passes_on_dense_boxes(boxes):
-    check_decoder(*boxes, PLACEMENTS)
+    contract, raw = boxes
+    check_decoder(contract, raw, PLACEMENTS)
 
 
 def test_check_decoder_fails_on_boxes_outside_the_image(boxes):
@@ -80,7 +83,7 @@ def test_check_backend_passes_on_onnxruntime(tiny, tmp_path):
 def test_check_backend_fails_on_wrong_outputs(tiny, tmp_path):
     file = tiny.write_scores_model(tmp_path / "m.onnx")
 
-    class Wrong:
+    class Wrong(Backend):
         name, precision = "wrong 1.0", "fp32"
 
         def __init__(self, model_file):

@@ -1,8 +1,10 @@
 """`blemish.testing.check_format` on every built-in format that can be written."""
 
+from typing import cast
+
 import pytest
 
-from blemish.data.formats import FORMATS, register
+from blemish.data.formats import FORMATS, WritableFormat, register
 from blemish.structures import Dataset, Labels, Task
 from blemish.testing import check_format
 
@@ -28,7 +30,7 @@ def forgetful():
             return Dataset(task=whole.task, labels=whole.labels, samples=whole.samples[:-1], root=whole.root)
 
         def write(self, dataset, root, context):
-            FORMATS.get("csv").implementation.write(dataset, root, context)
+            cast("WritableFormat", FORMATS.get("csv").implementation).write(dataset, root, context)
 
     yield
     FORMATS.unregister("forgetful")

@@ -1,5 +1,7 @@
 """`batch_size: auto`, memory formats and mixed precision."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -24,8 +26,10 @@ def test_bytes_per_image_grows_with_the_area():
 
 
 def test_channels_last_and_bf16_train(recipe, tmp_path):
-    for i, changes in enumerate(
-        ({"training__channels_last": True}, {"training__precision": "bf16", "training__channels_last": True})
-    ):
+    options: list[dict[str, Any]] = [
+        {"training__channels_last": True},
+        {"training__precision": "bf16", "training__channels_last": True},
+    ]
+    for i, changes in enumerate(options):
         run = train(recipe(**changes, training__epochs=1), output=tmp_path / str(i), device="cpu")
         assert np.isfinite(run.history[0]["val_loss"])

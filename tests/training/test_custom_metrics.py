@@ -2,7 +2,9 @@
 
 import logging
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
 from blemish.metrics import METRICS, MetricSpec, register_metric
@@ -14,7 +16,12 @@ LABELS = Labels(("dent", "scratch"))
 
 @pytest.fixture
 def metrics():
-    shared = {"display_name": "Test", "meaning": "a test", "direction": "max", "tasks": ("classification",)}
+    shared: dict[str, Any] = {
+        "display_name": "Test",
+        "meaning": "a test",
+        "direction": "max",
+        "tasks": ("classification",),
+    }
 
     def number_of_images(ground_truths, predictions):
         return len(predictions)
@@ -30,14 +37,14 @@ def metrics():
 
 
 def test_measure_custom_metrics_leaves_out_images_without_ground_truth(metrics, tmp_path, caplog):
-    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=[0])
+    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, label_index=np.array([0]))
     prediction = Prediction(
         task=Task.CLASSIFICATION,
         labels=LABELS,
-        label_index=[0],
-        scores=[0.9],
-        label_scores=[0.9, 0.1],
-        thresholds=[0.5, 0.5],
+        label_index=np.array([0]),
+        scores=np.array([0.9]),
+        label_scores=np.array([0.9, 0.1]),
+        thresholds=np.array([0.5, 0.5]),
     )
     samples = [
         Sample(id=str(i), path=tmp_path / f"{i}.png", ground_truth=shown)

@@ -29,8 +29,8 @@ def test_resplit_leaves_the_test_split_alone(recipe, folders, tmp_path):
             (tmp_path / "data" / split / label).mkdir(parents=True)
             for i in numbers:
                 shutil.copy(folders / label / f"{i}.png", tmp_path / "data" / split / label)
-    split = {"resplit": True, "fractions": {"train": 0.5, "val": 0.5}}
-    data = prepare_data(recipe(tmp_path / "data", data__split=split))
+    resplit = {"resplit": True, "fractions": {"train": 0.5, "val": 0.5}}
+    data = prepare_data(recipe(tmp_path / "data", data__split=resplit))
     assert data.dataset.splits == {"train": 8, "val": 8, "test": 2}
     assert all(s.path.parent.parent.name == "test" for s in data.dataset if s.split == "test")
     assert {s.path.parent.parent.name for s in data.train} == {"train", "val"}

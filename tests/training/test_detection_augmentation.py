@@ -1,5 +1,7 @@
 """Augmentation for detectors: boxes and masks stay on their pixels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -54,8 +56,8 @@ def scene(size_hw=(120, 160)):
         boxes_xyxy=np.array(blocks, float),
         masks=tuple(masks),
     )
-    sample = Sample(id="s", path="s.png", size_hw=size_hw, ground_truth=ground_truth)
-    return InMemory(LoadedImage(pixels, "s.png")), sample
+    sample = Sample(id="s", path=Path("s.png"), size_hw=size_hw, ground_truth=ground_truth)
+    return InMemory(LoadedImage(pixels, Path("s.png"))), sample
 
 
 SPECS = [
@@ -159,10 +161,10 @@ def test_rasterize_mask_keeps_masks_thinner_than_a_pixel(wide):
         array[y, 100 + y // 2 : 100 + y // 2 + wide] = True
     mask = mask_from_array(array)
     ground_truth = GroundTruth(
-        task=Task.SEGMENTATION, labels=Labels(("crack",)), size_hw=(400, 400), label_index=[0],
+        task=Task.SEGMENTATION, labels=Labels(("crack",)), size_hw=(400, 400), label_index=np.array([0]),
         boxes_xyxy=mask_box(mask)[None], masks=(mask,),
     )  # fmt: skip
-    sample = Sample(id="s", path="s.png", size_hw=(400, 400), ground_truth=ground_truth)
+    sample = Sample(id="s", path=Path("s.png"), size_hw=(400, 400), ground_truth=ground_truth)
     placement = place((400, 400), InputSpec(name="image", size_hw=(80, 80), resize="stretch"))
     drawn = visible_objects(sample, placement, (0, 0, 80, 80), AugmentationParams(), masks=True).masks
     assert len(drawn) == 1 and drawn[0].any(1)[10:70].all(), "expected pixels in every row of the crack"

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +101,7 @@ def test_detection_dataset_without_augmentation_equals_prediction(panels):
 def scene(found, held=1):
     labels = Labels(("a", "b"))
     boxes = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80]])
-    common = {"task": Task.DETECTION, "labels": labels, "size_hw": (100, 100)}
+    common: dict[str, Any] = {"task": Task.DETECTION, "labels": labels, "size_hw": (100, 100)}
     ground_truth = GroundTruth(**common, label_index=np.array([0] * held), boxes_xyxy=boxes[:held])
     prediction = Prediction(
         **common,
@@ -109,7 +111,7 @@ def scene(found, held=1):
         label_scores=np.zeros(2),
         thresholds=np.full(2, 0.5),
     )
-    return prediction, Sample(id=str(found), path="x.png", ground_truth=ground_truth)
+    return prediction, Sample(id=str(found), path=Path("x.png"), ground_truth=ground_truth)
 
 
 def test_measure_detections_and_best_thresholds_of_known_scenes():
@@ -130,9 +132,10 @@ def test_measure_detections_and_best_thresholds_of_known_scenes():
 def test_sort_predictions_keeps_each_image_once_in_order():
     first, second = scene([(0, 0.9)])[0], scene([(0, 0.8)])[0]
     seen = [(np.array([1]), [second]), (np.array([0, 1]), [first, second])]
-    predictions, samples = sort_predictions(seen, ["zero", "one"])
+    zero, one = (Sample(id=name, path=Path(f"{name}.png")) for name in ("zero", "one"))
+    predictions, samples = sort_predictions(seen, [zero, one])
     assert [p.scores[0] for p in predictions] == [0.9, 0.8]
-    assert samples == ["zero", "one"]
+    assert samples == [zero, one]
 
 
 def test_check_metrics_refuses_a_name_that_is_no_loss():
@@ -149,8 +152,8 @@ def test_check_objects_refuses_splits_without_objects(tmp_path):
 
     def some(boxes, crowd=False):
         ground_truth = GroundTruth(
-            task=Task.DETECTION, labels=labels, label_index=[0] * len(boxes), boxes_xyxy=boxes,
-            crowd=[crowd] * len(boxes),
+            task=Task.DETECTION, labels=labels, label_index=np.array([0] * len(boxes)), boxes_xyxy=boxes,
+            crowd=np.array([crowd] * len(boxes)),
         )  # fmt: skip
         return [Sample(id="a", path=tmp_path / "a.png", ground_truth=ground_truth)] * 3
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from blemish.config.training_schema import TrainingConfig
@@ -19,6 +20,18 @@ from blemish.training import run
 from blemish.training.dataloaders import DataModule
 from blemish.training.distributed import is_started_externally, rank_of
 from blemish.training.run import train
+from blemish.training.trainer import Run
+
+
+class Numbers(torch.utils.data.Dataset[int]):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return index
 
 
 @pytest.mark.parametrize(("count", "world"), [(3, 4), (1, 2), (5, 2), (8, 4)])
@@ -26,7 +39,7 @@ def test_val_dataloader_gives_every_process_images_and_covers_all(count, world):
     seen = []
     for rank in range(world):
         part = TrainingConfig(batch_size=8, tensorboard=False)
-        loaders = DataModule(range(count), range(count), part)
+        loaders = DataModule(Numbers(count), Numbers(count), part)
         loaders.trainer = SimpleNamespace(global_rank=rank, world_size=world)
         own = [position for batch in loaders.val_dataloader().batch_sampler for _, position in batch]
         assert own  # a process without images would block the others
@@ -56,7 +69,8 @@ def test_only_the_first_process_deletes_the_tiles(recipe, tmp_path, monkeypatch,
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setattr(run, "prepare_network", lambda *_: None)
     monkeypatch.setattr(run, "lr_of_pretrained_stages", lambda *_: {})
-    monkeypatch.setattr(run, "Trainer", lambda *_, **__: SimpleNamespace(run=lambda: "trained"))
+    trained = Run(tmp_path, {}, tmp_path / "model.onnx", 1, [])
+    monkeypatch.setattr(run, "Trainer", lambda *_, **__: SimpleNamespace(run=lambda: trained))
     chosen = recipe(
         tmp_path / "set",
         task="detection",
@@ -65,7 +79,7 @@ def test_only_the_first_process_deletes_the_tiles(recipe, tmp_path, monkeypatch,
         data__tiles={"size": 64},
         training__nodes=2,
     )
-    assert run.train(chosen, output=tmp_path / "run", device="cpu") == "trained"
+    assert run.train(chosen, output=tmp_path / "run", device="cpu") is trained
     assert (tmp_path / "run" / "tiles").exists() == (rank == 1)
 
 

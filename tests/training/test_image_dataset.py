@@ -30,7 +30,7 @@ def sample(request, tmp_path):
     else:
         image = Image.fromarray(random.integers(0, 65536, (31, 47)).astype(np.uint16))
     image.save(tmp_path / "p.png")
-    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=[1])
+    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=Labels(("x", "y")), label_index=np.array([1]))
     return Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
 
 
@@ -79,7 +79,10 @@ def test_one_box_target_of_a_cropped_image(tmp_path):
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
     ground_truth = GroundTruth(
-        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+        task=Task.LOCALIZATION,
+        labels=Labels(()),
+        label_index=np.array([0]),
+        boxes_xyxy=np.array([[30, 20, 60, 40]]),
     )
     sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     spec = InputSpec(size_hw=(48, 48), resize="shortest", resize_to=56, mean=(0, 0, 0), std=(1, 1, 1))
@@ -102,7 +105,10 @@ def test_one_box_target_of_a_cropped_image(tmp_path):
 def test_one_box_target_with_coord_max_without_augmentation(tmp_path):
     Image.new("RGB", (80, 60)).save(tmp_path / "p.png")
     ground_truth = GroundTruth(
-        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+        task=Task.LOCALIZATION,
+        labels=Labels(()),
+        label_index=np.array([0]),
+        boxes_xyxy=np.array([[30, 20, 60, 40]]),
     )
     sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     for spec in INPUTS:
@@ -117,7 +123,10 @@ def test_one_box_target_with_coord_max_depends_on_the_input_alone(tmp_path, spec
     pixels[20:40, 30:60] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
     ground_truth = GroundTruth(
-        task=Task.LOCALIZATION, labels=Labels(()), label_index=[0], boxes_xyxy=[[30, 20, 60, 40]]
+        task=Task.LOCALIZATION,
+        labels=Labels(()),
+        label_index=np.array([0]),
+        boxes_xyxy=np.array([[30, 20, 60, 40]]),
     )
     sample = Sample(id="p", path=tmp_path / "p.png", ground_truth=ground_truth)
     spec = spec.model_copy(update={"pad_value": 0, "mean": (0, 0, 0), "std": (1, 1, 1)})

@@ -17,7 +17,7 @@ LABELS = Labels(("a", "b", "c"))
 
 
 def samples(held, task):
-    ground_truths = [GroundTruth(task=task, labels=LABELS, label_index=list(h)) for h in held]
+    ground_truths = [GroundTruth(task=task, labels=LABELS, label_index=np.array(list(h))) for h in held]
     return [Sample(id=str(i), path=None, ground_truth=t) for i, t in enumerate(ground_truths)]
 
 

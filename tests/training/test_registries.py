@@ -1,5 +1,7 @@
 """Losses, transforms and callbacks from outside: their options reach the builder, in Python and by recipe."""
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from blemish.training.image_loss import ImageLoss
 from blemish.training.loss_registry import LOSSES, build_loss, losses_of
 from blemish.training.run import train
 
-CALLS = []
+CALLS: list[Any] = []
 
 
 class Recorder(Callback):
@@ -170,7 +172,7 @@ def test_build_callbacks_refuses_wrong_names_options_and_objects():
     with raises("bad-recipe.unknown-option", "callbacks.0", "recorder", "'labl'", "'label'"):
         build_callbacks((CallbackConfig(name="recorder", options={"labl": "x"}),))
     with raises("bad-input.not-a-callback", "list"):
-        build_callbacks((), [[]])
+        build_callbacks((), cast("Any", [[]]))
 
 
 def test_train_calls_callbacks_of_the_recipe_and_of_python(recipe, tmp_path):

@@ -45,6 +45,7 @@ class Callback(Protocol):
             recipe: the resolved recipe.
             folder: the run's folder.
         """
+        return  # not abstract, for type checkers
 
     def on_epoch_end(self, metrics: Mapping[str, float]) -> None:
         """Receive the metrics of an epoch, after its checkpoint was saved.
@@ -53,9 +54,11 @@ class Callback(Protocol):
             metrics: `epoch` from 1, `train_loss`, `val_loss`, the validation metrics, `learning_rate` and
                 `seconds`; the line of metrics.csv.
         """
+        return
 
     def on_train_end(self) -> None:
         """Finish, after the last epoch or an early stop; not after an error or an interruption."""
+        return
 
 
 class NamedCallback(NamedTuple):

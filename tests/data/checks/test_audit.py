@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_cached_findings_depend_on_selection_and_registered_checks(
 def test_third_party_check_without_source_file_is_not_cached(plant, tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
     planted = plant("csv")
-    namespace = {"__name__": "acme_interactive"}
+    namespace: dict[str, Any] = {"__name__": "acme_interactive"}
     exec("def nothing(dataset, context):\n    return ()\n", namespace)
     register("acme.interactive", codes=())(namespace["nothing"])
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as reference
 from pycocotools.coco import COCO
+from tests.data.outlines import outlines_of
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
@@ -271,14 +272,14 @@ PAIRS = [[2, 2], [12, 2], [12, 9], [2, 9]]
 def test_outlines_of_any_nesting_are_read(coco, nesting):
     root = coco([entry(segmentation=nesting, bbox=[2, 2, 10, 7])])
     mask = open_dataset(root)[0].ground_truth.masks[1]
-    assert mask.polygons[0].tolist() == [[2, 2], [12, 2], [12, 9], [2, 9]]
+    assert outlines_of(mask)[0].tolist() == [[2, 2], [12, 2], [12, 9], [2, 9]]
     assert not check(root, duplicates=False).of("empty-polygon")
 
 
 def test_two_outlines_as_points_are_two_parts(coco):
     other = [[14, 10], [20, 10], [20, 16]]
     root = coco([entry(segmentation=[PAIRS, other])])
-    assert [len(p) for p in open_dataset(root)[0].ground_truth.masks[1].polygons] == [4, 3]
+    assert [len(p) for p in outlines_of(open_dataset(root)[0].ground_truth.masks[1])] == [4, 3]
 
 
 def test_run_lengths_in_a_list_are_joined(coco):
@@ -299,7 +300,7 @@ def test_rotated_box_of_cvat_becomes_an_outline(coco):
     root = coco([entry(bbox=[4, 8, 12, 4], attributes={"occluded": False, "rotation": 90.0})])
     ground_truth = open_dataset(root)[0].ground_truth
     assert np.allclose(ground_truth.boxes_xyxy[1], [8, 4, 12, 16])
-    assert np.allclose(ground_truth.masks[1].polygons[0][0], [12, 4])  # turned clockwise
+    assert np.allclose(outlines_of(ground_truth.masks[1])[0][0], [12, 4])  # turned clockwise
     unturned = open_dataset(coco([entry(bbox=[4, 8, 12, 4], attributes={"rotation": 0.0})]))
     assert unturned.task is Task.DETECTION
 

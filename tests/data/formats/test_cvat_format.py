@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from tests.data.outlines import outlines_of
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
@@ -65,7 +66,9 @@ def test_read_every_kind_of_shape(export, tmp_path):
     assert dataset.labels.names == ("dent", "rust")
     ground_truth = dataset[0].ground_truth
     assert ground_truth.label_names == ("dent", "rust", "rust", "dent", "rust")
-    expected = [[4.5, 6, 20, 12.25], [1, 1, 9.5, 8], [19, 10, 29, 30], [15, 5, 25, 25], [7, 30, 10, 32]]
+    expected = np.array(
+        [[4.5, 6, 20, 12.25], [1, 1, 9.5, 8], [19, 10, 29, 30], [15, 5, 25, 25], [7, 30, 10, 32]]
+    )
     np.testing.assert_allclose(ground_truth.boxes_xyxy, expected, atol=0.1)
     assert ground_truth.masks[2].area == pytest.approx(math.pi * 50, rel=0.03)
     expected_mask = np.zeros(SIZE_WH[::-1], bool)
@@ -87,7 +90,7 @@ def test_boxes_without_masks_are_a_detection_set(export, tmp_path):
 
 def test_positive_rotation_of_a_box_is_clockwise(export, tmp_path):
     export(image("a.png", '<box label="dent" xtl="10" ytl="10" xbr="30" ybr="20" rotation="30"></box>'))
-    (outline,) = open_dataset(tmp_path)[0].ground_truth.masks[0].polygons
+    (outline,) = outlines_of(open_dataset(tmp_path)[0].ground_truth.masks[0])
     # The upper right corner moves down on the displayed image.
     assert outline[1].tolist() == pytest.approx(
         [20 + 10 * math.cos(math.pi / 6) + 5 * 0.5, 15 + 10 * 0.5 - 5 * math.cos(math.pi / 6)]

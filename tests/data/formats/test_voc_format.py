@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.data.outlines import outlines_of
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
@@ -209,7 +210,7 @@ def test_polygons_are_read(draw, tmp_path):
     found = open_dataset(tmp_path)
     assert found.task is Task.SEGMENTATION
     ground_truth = found[0].ground_truth
-    assert ground_truth.masks[0].polygons[0].tolist() == [[3, 4], [13, 4], [13, 9]]
+    assert outlines_of(ground_truth.masks[0])[0].tolist() == [[3, 4], [13, 4], [13, 9]]
     assert ground_truth.boxes_xyxy.tolist() == [[3, 4, 13, 9], [1, 1, 5, 5]]
     assert any("1 objects have a box and no polygon" in n for n in found.notes)
 
@@ -220,7 +221,7 @@ def test_rotated_boxes_of_rolabelimg_are_outlines(draw, tmp_path):
     (tmp_path / "a.xml").write_text(xml(f"<object><name>dent</name>{robndbox}</object>"))
     ground_truth = open_dataset(tmp_path)[0].ground_truth
     assert np.allclose(ground_truth.boxes_xyxy, [[8, 2, 12, 14]])
-    assert np.allclose(ground_truth.masks[0].polygons[0], [[12, 2], [12, 14], [8, 14], [8, 2]])
+    assert np.allclose(outlines_of(ground_truth.masks[0])[0], [[12, 2], [12, 14], [8, 14], [8, 2]])
 
 
 @pytest.mark.parametrize("text", ["<frames><frame/></frames>", "<annotations></annotations>", "no XML"])

@@ -1,13 +1,14 @@
 """blemish.data.formats.yolo_format: YOLO data sets of several tools, and their faults."""
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from blemish.data import open_dataset
 from blemish.data.audit import check
-from blemish.data.formats import get_format
+from blemish.data.formats import WritableFormat, get_format
 from blemish.data.merge import read_label_map
 from blemish.data.write_context import WriteContext
 from blemish.structures import Labels, Task
@@ -89,7 +90,7 @@ def test_write_reports_a_label_with_a_line_break(tree, tmp_path):
     labels = Labels(("a\nb", "rust"), ("A", "Rust"))
     sample = replace(dataset[0], ground_truth=replace(dataset[0].ground_truth, labels=labels))
     context = WriteContext()
-    get_format("yolo").implementation.write(
+    cast("WritableFormat", get_format("yolo").implementation).write(
         replace(dataset, labels=labels, samples=(sample,)), tmp_path / "out", context
     )
     assert any("classes.txt" in what for what in context.lost)
