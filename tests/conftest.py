@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 
 import pytest
+
+# Each worker of pytest-xdist has a core: more threads wait for each other in loops, and cost twice the
+# processor time. Before NumPy or PyTorch is imported; programs that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class NetworkTouched(RuntimeError):

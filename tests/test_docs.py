@@ -3,8 +3,10 @@
 import ast
 import importlib
 import importlib.util
+import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +73,6 @@ def printed_commands():
 
 
 def test_commands_in_documents_have_existing_names_and_options():
-    import shlex
-
     import typer
 
     usage_error: type[Any] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
@@ -116,3 +116,42 @@ def test_every_page_is_in_the_navigation_of_the_site():
     listed = re.findall(r"([\w/.-]+\.md)$", text, re.MULTILINE)
     pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
     assert sorted(listed) == sorted(pages)
+
+
+def bench_commands():
+    """Yield (script, arguments) of every `python bench/… …` in a document."""
+    for page in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
+        text = page.read_text(encoding="utf-8").replace("\\|", "|")
+        for line in re.findall(r"python (bench/\w+\.py[^`\n]*)", text):
+            script, *arguments = shlex.split(line)
+            yield DOCS.parent / script, arguments
+
+
+def test_bench_commands_in_documents_have_existing_options():
+    commands = list(bench_commands())
+    assert len(commands) > 20
+    for script, arguments in commands:
+        added = [
+            node
+            for node in ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
+        ]
+        known = {a.value for call in added for a in call.args if isinstance(a, ast.Constant)}
+        used = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+        assert used <= known, f"{script.name}: {used - known}"
+
+
+def test_recipe_keys_of_commands_in_documents_exist_and_accept_their_values():
+    from blemish.config.recipe import read_recipe
+
+    lines = [shlex.split(line) for _, line in printed_commands()]
+    lines = [line for line in lines if line[1] == "train"] + [a for _, a in bench_commands()]
+    checked = 0
+    for line in lines:
+        settings = [value for name, value in itertools.pairwise(line) if name == "--set"]
+        settings = [value for value in settings if "=" in value and "…" not in value]
+        model = [value for name, value in itertools.pairwise(line) if name == "--model"]
+        if settings:
+            read_recipe(settings=settings, overrides={"model.name": model[0] if model else None})
+            checked += len(settings)
+    assert checked > 60

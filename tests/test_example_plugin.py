@@ -29,7 +29,7 @@ data:
   normalization: imagenet
   white_level: 4095
 training:
-  epochs: 40
+  epochs: 8
   batch_size: 8
   monitor: worst_recall
   workers: 0

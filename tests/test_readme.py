@@ -1,5 +1,6 @@
 """The commands and the Python code of the README run as printed, on synthetic data, with a short training."""
 
+import json
 import re
 import subprocess
 import sys
@@ -31,19 +32,38 @@ def project(tmp_path_factory):
     return root
 
 
+# One process for all: each command by itself would import PyTorch again.
+RUNNER = """
+import json, sys
+from blemish.cli import main
+commands, blocks = json.load(sys.stdin)
+for command in commands:
+    print(" ".join(command), file=sys.stderr)
+    sys.argv = command
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+for block in blocks:
+    print(block, file=sys.stderr)
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+"""
+
+
 def test_commands_and_python_of_the_readme_run(project):
     commands = [line.split() for block in code_blocks("sh") for line in block.strip().splitlines()]
-    assert len(commands) >= 10
-    for command in commands:
-        assert command[0] == "blemish"
-        line = [sys.executable, "-m", *command, *EXTRA_OPTIONS.get(command[1], [])]
-        done = subprocess.run(line, cwd=project, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    for block in code_blocks("python"):
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=project, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    assert len(commands) >= 10 and all(command[0] == "blemish" for command in commands)
+    given = [[*command, *EXTRA_OPTIONS.get(command[1], [])] for command in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps([given, code_blocks("python")]),
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert (project / "report" / "report.html").is_file()
     assert (project / "drawn.png").is_file()
 

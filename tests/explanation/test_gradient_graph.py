@@ -1,5 +1,6 @@
 """The explanation graph of a model file, compared with pytorch-grad-cam on the torch network."""
 
+import functools
 import json
 import warnings
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from blemish.explanation.gradient_graph import EXPLANATION_KEY, GradientGraph, explanation_path
 from blemish.explanation.methods.class_activation import eigen_cam, grad_cam, hires_cam, layer_cam
+from blemish.export import explanation_graph
 from blemish.export.explanation_graph import export_explanation, set_explanation_facts, write_explanation
 from blemish.model_file import Contract, LabelSpec, ModelFile
 from blemish.models import create
@@ -50,6 +52,12 @@ class OneOutput(RawScoresOutputTarget):
 
     def __call__(self, output):
         return output[..., self.index]
+
+
+@functools.cache
+def small(labels):
+    """Return one network for all tests that do not change it, so that it is traced once."""
+    return create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
 
 
 def with_random_statistics(network, seed=0):
@@ -122,11 +130,15 @@ def compare(network, tmp_path, *, count=3, methods=tuple(THEIRS), tolerance=1e-4
                     np.testing.assert_allclose(ours, reference, atol=tolerance * np.abs(reference).max())
 
 
+def test_gradient_graph_equals_pytorch_grad_cam(tmp_path):
+    network = create("timm/test_resnet", task="classification", label_count=6, input_size=64)
+    compare(with_random_statistics(network), tmp_path, count=2)
+
+
+@pytest.mark.slow
 def test_gradient_graph_resnet18(tmp_path):
-    compare(
-        with_random_statistics(create("resnet18", task="classification", label_count=6, input_size=64)),
-        tmp_path,
-    )
+    network = create("resnet18", task="classification", label_count=6, input_size=64)
+    compare(with_random_statistics(network), tmp_path)
 
 
 @pytest.mark.slow
@@ -153,7 +165,7 @@ def test_gradient_graph_localization(tmp_path):
 @pytest.mark.parametrize("labels", [1, 2, 3, 5])
 def test_gradient_graph_any_batch_size(labels, tmp_path):
     """Sizes that are equal while tracing become one: as many labels as images would fix both."""
-    network = create("timm/test_resnet", task="multilabel", label_count=labels, input_size=32)
+    network = small(labels)
     file = fake_file(network, tmp_path)
     write_explanation(network, file)
     for batch in (1, 2, 4, 7):
@@ -163,7 +175,8 @@ def test_gradient_graph_any_batch_size(labels, tmp_path):
 
 
 def test_gradient_graph_channels_last_network(tmp_path):
-    network = with_random_statistics(create("resnet18", task="classification", label_count=2, input_size=32))
+    network = create("timm/test_resnet", task="classification", label_count=2, input_size=64)
+    network = with_random_statistics(network)
     compare(network.to(memory_format=torch.channels_last), tmp_path, methods=("grad-cam",))
 
 
@@ -178,11 +191,11 @@ def test_export_explanation_does_not_change_network(tmp_path):
 
 
 def test_gradient_graph_refuses_missing_damaged_and_other_graphs(tmp_path):
-    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = small(2)
     file = fake_file(network, tmp_path)
     with raises("bad-model-file.no-explanation-graph", "model.explain.onnx"):
         GradientGraph(file)
-    graph, count = export_explanation(network)
+    graph, count = explanation_graph.export_explanation(network)
     path = explanation_path(file.path)
     facts = {"graph_digests": ["another"], "layers": network.feature_layers, "output_count": count}
     path.write_bytes(set_explanation_facts(graph, facts))
@@ -197,7 +210,7 @@ def test_gradient_graph_refuses_missing_damaged_and_other_graphs(tmp_path):
 
 
 def test_explanation_graph_metadata(tmp_path):
-    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network = small(2)
     path = write_explanation(network, fake_file(network, tmp_path))
     facts = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[EXPLANATION_KEY])
     grid = facts.pop("receptive_grids")[network.feature_layers[0]]

@@ -12,7 +12,7 @@ from blemish.models._gradients import TorchGradients, explained_scores
 
 CASES: dict[str, dict[str, Any]] = {
     "ssd300-resnet50": {"input_size": 96, "backbone": "resnet18"},
-    "fasterrcnn-resnet18-fpn": {"input_size": 96},
+    "fasterrcnn-resnet18-fpn": {"input_size": 96, "proposals": 60, "max_detections": 30},
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from blemish.contrib.damagelens import architectures_plugin as architectures_plugin
 from blemish.contrib.damagelens.fusion_checkpoint import fusion_tensor_names
@@ -45,7 +46,11 @@ def images(tmp_path):
 
 
 def save(state, path):
-    torch.save(state, path)
+    """Write a weights file; one of safetensors is read without starting a process, which imports PyTorch."""
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
     return path
 
 
@@ -56,7 +61,7 @@ def importing(path, output, **more):
 
 
 def test_import_weights_writes_a_certified_file(network, images, tmp_path):
-    path = save(network.state_dict(), tmp_path / "w.pth")
+    path = save(network.state_dict(), tmp_path / "w.safetensors")
     model_file = importing(path, tmp_path / "m.onnx", samples=images, weights_license="mine")
     assert model_file.contract.certificate.passed and model_file.contract.licenses.weights == "mine"
     assert model_file.contract.to_labels().display_names == LABELS.display_names
@@ -86,7 +91,7 @@ def test_import_weights_lists_unmatched_tensors(network, tmp_path):
     state["surprise.weight"] = torch.zeros(2)
     missing = next(name for name in state if name.startswith("backbone"))
     del state[missing]
-    path = save(state, tmp_path / "w.pth")
+    path = save(state, tmp_path / "w.safetensors")
     with raises("bad-weights.tensor-mismatch", missing) as caught:
         importing(path, tmp_path / "m.onnx", allow_unused=True)
     assert "surprise" not in caught.message
@@ -96,7 +101,7 @@ def test_import_weights_lists_unmatched_tensors(network, tmp_path):
 
 
 def test_import_weights_names_another_number_of_labels(network, tmp_path):
-    path = save(network.state_dict(), tmp_path / "w.pth")
+    path = save(network.state_dict(), tmp_path / "w.safetensors")
     with raises("bad-weights.label-mismatch", path, "2 labels", "3"):
         import_weights(
             path, "timm/test_resnet", Labels(("a", "b")), tmp_path / "m.onnx", task="multilabel", options=TINY
@@ -106,14 +111,14 @@ def test_import_weights_names_another_number_of_labels(network, tmp_path):
 
 
 def test_import_weights_names_a_file_of_another_architecture(network, tmp_path):
-    path = save({f"layer{i}.weight": torch.zeros(2) for i in range(400)}, tmp_path / "w.pth")
+    path = save({f"layer{i}.weight": torch.zeros(2) for i in range(400)}, tmp_path / "w.safetensors")
     with raises("bad-weights.other-architecture", path) as caught:
         importing(path, tmp_path / "m.onnx")
     assert "\n" not in caught.message
 
 
 def test_import_weights_refuses_no_labels_and_its_own_file_as_output(network, tmp_path):
-    path = save(network.state_dict(), tmp_path / "w.pth")
+    path = save(network.state_dict(), tmp_path / "w.safetensors")
     before = path.read_bytes()
     with raises("bad-input.output-is-source", path, "--output"):
         importing(path, path)
@@ -127,7 +132,7 @@ def test_import_weights_ignores_ground_truth_with_other_labels(network, images, 
     ground_truth = GroundTruth(
         task=Task.CLASSIFICATION, labels=foreign, size_hw=(32, 32), label_index=np.array([1])
     )
-    path = save(network.state_dict(), tmp_path / "w.pth")
+    path = save(network.state_dict(), tmp_path / "w.safetensors")
     samples = [replace(sample, ground_truth=ground_truth) for sample in images]
     certificate = importing(path, tmp_path / "m.onnx", samples=samples).contract.certificate
     assert certificate.passed and certificate.images == 4 and certificate.metric == ""
@@ -193,7 +198,7 @@ def test_import_weights_names_the_head_of_a_torchvision_file(tmp_path):
     from torchvision.models import resnet18
 
     theirs = resnet18(num_classes=3).eval()
-    path = save(theirs.state_dict(), tmp_path / "plain.pth")
+    path = save(theirs.state_dict(), tmp_path / "plain.safetensors")
     labels = Labels(("a", "b", "c"))
     how: dict[str, Any] = {"task": "classification", "options": {"input_size": 32}}
     with raises("bad-weights.head-mismatch", path, "--set 'head={}'"):
@@ -208,6 +213,6 @@ def test_import_weights_names_the_head_of_a_torchvision_file(tmp_path):
 def test_import_weights_refuses_quantized_tensors(network, tmp_path):
     whole = network.state_dict()
     name = next(name for name in whole if name.startswith("backbone"))
-    path = save({**whole, name: whole[name].to(torch.int8)}, tmp_path / "int8.pth")
+    path = save({**whole, name: whole[name].to(torch.int8)}, tmp_path / "int8.safetensors")
     with raises("bad-weights.tensor-mismatch", f"(1):\n  {name}"):
         importing(path, tmp_path / "int8.onnx")

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from blemish.evaluation.decision_differences import difference
-from blemish.export import export_network, export_trained
+from blemish.export import export_trained, onnx_export
 from blemish.export.detection_parity import count_unmatched, exceeds_rounding
 from blemish.export.parity_certificate import certify
 from blemish.geometry import mask_from_array
@@ -34,7 +34,6 @@ from blemish.preprocessing import prepare
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.testing import raises
 
-GRAPHS: list[Any] = []
 LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Normal", "Other"))
 
 
@@ -63,14 +62,9 @@ def network(samples):
     return network
 
 
-@pytest.fixture(autouse=True)
-def traced_once(network, monkeypatch):
-    """Trace the shared network once, because tracing takes seconds."""
-    if not GRAPHS:
-        GRAPHS.append(export_network(network))
-    monkeypatch.setattr(
-        "blemish.export.run_export.export_network", lambda n: GRAPHS[0] if n is network else export_network(n)
-    )
+@pytest.fixture(scope="module")
+def graph(network):
+    return onnx_export.export_network(network)
 
 
 def contract(network, **fields):
@@ -124,8 +118,8 @@ def test_export_trained_writes_a_certified_file(network, samples, tmp_path):
     ]
 
 
-def test_export_trained_refuses_a_corrupted_graph(network, samples, tmp_path, monkeypatch):
-    model = onnx.load_from_string(GRAPHS[0])
+def test_export_trained_refuses_a_corrupted_graph(network, samples, tmp_path, monkeypatch, graph):
+    model = onnx.load_from_string(graph)
     weight = next(t for t in model.graph.initializer if "head" in t.name and len(t.dims) == 2)
     weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
     monkeypatch.setattr("blemish.export.run_export.export_network", lambda n: model.SerializeToString())
@@ -175,29 +169,29 @@ def test_an_exported_file_predicts_the_same_alone_and_in_a_batch(network, sample
     assert shape[0] == "batch"
 
 
-def test_certify_refuses_unreadable_images(network, tmp_path):
-    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+def test_certify_refuses_unreadable_images(network, tmp_path, graph):
+    file = write_model_file(tmp_path / "m.onnx", graph, contract(network))
     missing = [Sample(id="x", path=tmp_path / "x.png")]
     with raises("bad-input.no-images"):
         certify(TorchBackend(network), OnnxRuntimeBackend(file.path), file, missing)
 
 
-def test_certify_compares_decisions_without_ground_truth(network, samples, tmp_path):
-    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+def test_certify_compares_decisions_without_ground_truth(network, samples, tmp_path, graph):
+    file = write_model_file(tmp_path / "m.onnx", graph, contract(network))
     bare = [Sample(id=s.id, path=s.path) for s in samples]
     proof = certify(TorchBackend(network), OnnxRuntimeBackend(file.path), file, bare)
     assert proof.passed and proof.metric == "" and proof.metric_before is None
     json.loads(proof.model_dump_json())
 
 
-def test_certify_allows_no_changed_decision_in_fp16_without_ground_truth(network, samples, tmp_path):
+def test_certify_allows_no_changed_decision_in_fp16_without_ground_truth(network, samples, tmp_path, graph):
     """Without ground truth no metric can show whether a change is for the worse."""
 
     class Turned(TorchBackend):
         def run(self, feeds):
             return {name: np.roll(values, 1, -1) for name, values in super().run(feeds).items()}
 
-    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], contract(network))
+    file = write_model_file(tmp_path / "m.onnx", graph, contract(network))
     bare = [Sample(id=s.id, path=s.path) for s in samples]
     backends_ = TorchBackend(network), Turned(network)
     proof = certify(*backends_, file, bare, precision="fp16", max_drop=0.005)
@@ -262,7 +256,7 @@ def test_count_unmatched_compares_the_pixels_of_masks():
     assert count_unmatched(with_mask(40), with_mask(39)) == (2, 2), "a fortieth of it is gone"
 
 
-def test_certify_refuses_moved_boxes_of_low_score(samples, tmp_path):
+def test_certify_refuses_moved_boxes_of_low_score(samples, tmp_path, graph):
     torch.manual_seed(0)
     network: Any = create(
         "ssd300-resnet50", task="detection", label_count=2, backbone="resnet18", input_size=64
@@ -282,7 +276,7 @@ def test_certify_refuses_moved_boxes_of_low_score(samples, tmp_path):
             outputs = super().run(feeds)
             return outputs | {"boxes": outputs["boxes"] * np.float32(0.9)}
 
-    file = write_model_file(tmp_path / "m.onnx", GRAPHS[0], model_contract)
+    file = write_model_file(tmp_path / "m.onnx", graph, model_contract)
     assert certify(TorchBackend(network), TorchBackend(network), file, bare).passed
     proof = certify(TorchBackend(network), Elsewhere(network), file, bare)
     assert not proof.decisions_changed and not proof.passed

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from blemish.config.recipe import Recipe
 from blemish.explanation.gradient_graph import GradientGraph, explanation_path
+from blemish.export import onnx_export
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.fp16 import to_half
-from blemish.export.onnx_export import export_network
 from blemish.export.reexport import reexport
 from blemish.imaging import open_image
 from blemish.inference import load
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
         outputs=network.outputs,
         decoder=network.decoder,
     )
-    file = write_model_file(root / "model.onnx", export_network(network), contract)
+    file = write_model_file(root / "model.onnx", onnx_export.export_network(network), contract)
     write_explanation(network, file)
     return root
 

@@ -134,9 +134,9 @@ def test_bootstrap_of_ten_thousand_images_takes_seconds():
             "loss": weighted_mean(losses, weights),
         }
 
-    start = time.perf_counter()
+    start = time.process_time()
     bootstrap(everything, 10_000)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_resample_draws_every_image_and_every_group_equally_often():

@@ -47,10 +47,10 @@ def contract_file(path, change=None, text=None):
 
 
 def timed_error(path):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadModelFile) as raised:
         read_model_file(path)
-    return raised.value, time.perf_counter() - started
+    return raised.value, time.process_time() - started
 
 
 def setting(**values):
@@ -109,7 +109,7 @@ def test_contract_is_refused(tmp_path, reason, change):
     error, seconds = timed_error(contract_file(tmp_path / "m.onnx", change))
     assert error.code == f"bad-model-file.{reason}"
     assert len(str(error)) < 1500
-    assert seconds < 0.5  # 0.1 s on an idle machine
+    assert seconds < 0.5  # of processor time, which other programs do not change; 0.1 s were measured
 
 
 def test_contract_within_the_limits_is_read(tmp_path):
@@ -137,10 +137,10 @@ def test_large_metadata_are_refused(tmp_path, monkeypatch):
 
 def test_a_duplicate_among_many_labels_is_found_in_linear_time(tmp_path):
     names = [f"label {i}" for i in range(60_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     with raises("bad-input.duplicate-label", "'label 59999'"):
         Labels((*names, "label 59999"))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     rows = [{"name": n, "display_name": n} for n in (*names, names[-1])]
     error, seconds = timed_error(contract_file(tmp_path / "m.onnx", put(["labels"], rows)))
     assert error.code == "bad-model-file.too-many-labels"

@@ -1,6 +1,7 @@
 """One suite for every registered architecture; the smallest member of each family always runs."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -40,13 +41,20 @@ def small(name, task):
     """Return a small input size; those of SSDs are fixed."""
     if task in SMALL:
         return {"input_size": SMALL[task]}
-    return {} if name.startswith("ssd") else {"input_size": 128}
+    return {} if name.startswith("ssd") else {"input_size": 128, "proposals": 100}
 
 
 def build(name, task, **options):
     torch.manual_seed(0)
-    options = small(name, task) | options
-    return create(name, task=task, label_count=LABELS, **options)
+    return create(name, task=task, label_count=LABELS, **small(name, task), **options)
+
+
+_built = functools.lru_cache(maxsize=12)(build)  # the quick cases
+
+
+def built(name, task):
+    """Return a copy of a network that is initialized once, which takes longer than most of the tests."""
+    return copy.deepcopy(_built(name, task))
 
 
 def noise(network, count=2, seed=0):
@@ -86,7 +94,7 @@ def loss_of(network, batch):
 
 @every
 def test_stages_cover_every_parameter_exactly_once(name, task):
-    network = build(name, task)
+    network = built(name, task)
     found = [id(p) for stage in network.stages for p in network.parameters_of(stage)]
     assert len(found) == len(set(found)) == len(list(network.parameters()))
     assert list(network.stages)[-1] == "head"
@@ -96,7 +104,7 @@ def test_stages_cover_every_parameter_exactly_once(name, task):
 
 @every
 def test_every_parameter_gets_a_gradient(name, task):
-    network = build(name, task).train()
+    network = built(name, task).train()
     network.train(network.owns_loss)  # stochastic depth may leave a block out
     with torch.no_grad():
         for (
@@ -113,7 +121,7 @@ def test_every_parameter_gets_a_gradient(name, task):
 
 @every
 def test_forward_returns_finite_outputs_as_declared(name, task):
-    network = build(name, task).eval()
+    network = built(name, task).eval()
     with torch.no_grad():
         answers = network(*noise(network, 3))
     assert len(answers) == len(network.outputs)
@@ -128,7 +136,7 @@ def test_forward_returns_finite_outputs_as_declared(name, task):
 def test_saved_and_loaded_weights_give_bit_equal_outputs(name, task, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    network = build(name, task).eval()
+    network = built(name, task).eval()
     save_file(
         {k: v.contiguous().clone() for k, v in network.state_dict().items()}, tmp_path / "w.safetensors"
     )
@@ -143,7 +151,7 @@ def test_saved_and_loaded_weights_give_bit_equal_outputs(name, task, tmp_path):
 
 @image_level
 def test_the_output_of_an_image_does_not_depend_on_its_batch(name, task):
-    network = build(name, task).eval().double()
+    network = built(name, task).eval().double()
     batch = [x.double() for x in noise(network, 4)]
     with torch.no_grad():
         together = network(*batch)[0]
@@ -157,7 +165,7 @@ def test_the_output_of_an_image_does_not_depend_on_its_batch(name, task):
 @image_level
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (37, 110)])
 def test_images_of_any_shape_give_finite_outputs(name, task, size_hw):
-    network = build(name, task).eval()
+    network = built(name, task).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
     photo = LoadedImage(pixels, None)
     feeds = {spec.name: prepare(photo, spec)[0][None] for spec in network.inputs}
@@ -204,7 +212,7 @@ def test_the_error_of_the_export_is_that_of_float32(name, task):
     onnxruntime = pytest.importorskip("onnxruntime")
     from blemish.export import export_network
 
-    network = with_spread(build(name, task))
+    network = with_spread(built(name, task))
     batch = noise(network, 3)
     exact = copy.deepcopy(network).double()
     with torch.no_grad():
@@ -231,7 +239,7 @@ def test_create_refuses_an_unsupported_task(name, task):
 
 @image_level
 def test_layer_table_sums_to_all_parameters(name, task):
-    network = build(name, task)
+    network = built(name, task)
     rows = layer_table(network)
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())
     assert rows[-1].output == str(4 if task is Task.LOCALIZATION else LABELS)

@@ -168,8 +168,8 @@ def test_copies_of_large_images_are_five_times_as_fast(tmp_path):
         region = None if crop is None else (100.0, 100.0, 2100.0, 1900.0)
         times = []
         for _ in range(2):
-            start = time.perf_counter()
+            start = time.process_time()
             for sample in samples:
                 source.resized(sample, spec, region)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert times[1] * 5 <= times[0], (crop, times)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from blemish.config.training_schema import TrainingConfig
+from blemish.training import lightning_module
 from blemish.training.lightning_module import ImageLightningModule, ema_decay, update_average
 from blemish.training.progress import improves
 
@@ -48,3 +50,25 @@ def test_mean_of_weights_every_image_equally():
 def test_ema_decay_is_smaller_in_the_first_steps():
     assert [ema_decay(0.5, step) for step in (0, 1, 5, 8, 1000)] == [0.1, 2 / 11, 0.4, 0.5, 0.5]
     assert ema_decay(0.999, 0) == 0.1
+
+
+def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
+    """Five batches, two of them per step: the last step of the epoch has one."""
+    decays = []
+    monkeypatch.setattr(
+        lightning_module, "update_average", lambda averaged, network, decay: decays.append(decay)
+    )
+    training = TrainingConfig(ema=0.999, accumulate_grad_batches=2, tensorboard=False)
+    trainer = SimpleNamespace(is_last_batch=False)
+    module = SimpleNamespace(
+        recipe=SimpleNamespace(training=training),
+        trainer=trainer,
+        averaged=object(),
+        network=None,
+        epoch=2,
+        steps_per_epoch=3,
+    )
+    for batch_idx in range(5):
+        trainer.is_last_batch = batch_idx == 4
+        ImageLightningModule.on_train_batch_end(module, None, None, batch_idx)
+    assert decays == [ema_decay(0.999, step) for step in (6, 7, 8)]
