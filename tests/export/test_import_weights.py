@@ -54,6 +54,12 @@ def save(state, path):
     return path
 
 
+@pytest.fixture
+def unexplained(monkeypatch):
+    """Leave out the explanation graph, whose tracing takes as long as the rest."""
+    monkeypatch.setattr("blemish.export.import_weights.write_explanation", lambda network, file: None)
+
+
 def importing(path, output, **more):
     return import_weights(
         path, "timm/test_resnet", LABELS, output, task="classification", options=TINY, **more
@@ -74,6 +80,7 @@ def test_import_weights_writes_a_certified_file(network, images, tmp_path):
     assert GradientGraph(model_file).layers == network.feature_layers, "imported models can be explained too"
 
 
+@pytest.mark.usefixtures("unexplained")
 def test_import_weights_converts_half_floats_and_removes_prefixes(network, tmp_path):
     state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
     model_file = importing(
@@ -194,6 +201,7 @@ def test_damagelens_fusion_checkpoint(tmp_path):
     np.testing.assert_allclose(ours, theirs, atol=0.05 * np.ptp(theirs) + 1e-3)
 
 
+@pytest.mark.usefixtures("unexplained")
 def test_import_weights_names_the_head_of_a_torchvision_file(tmp_path):
     from torchvision.models import resnet18
 

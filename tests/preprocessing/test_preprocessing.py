@@ -268,3 +268,17 @@ def test_resize_refuses_crop_outside_landscape_and_portrait(crop):
 def test_resize_crop_placement_of_different_scales():
     _, placement = resize(wave_image((100, 200)), InputSpec(size_hw=(40, 40)), (50, 20, 90, 40))
     assert placement.to_network(np.array([[50, 20, 90, 40]])).tolist() == [[0, 0, 40, 40]]
+
+
+@pytest.mark.parametrize("crop", [(30, 20, 90, 50), (30, 20, 50, 90), (7, 11, 100, 31)])
+@pytest.mark.parametrize("how", [{"resize": "stretch"}, {"resize": "letterbox"},
+                                 {"resize": "letterbox", "letterbox_align": "corner"}])  # fmt: skip
+def test_resize_crop_placement_equals_that_of_the_cut_image(crop, how):
+    spec = InputSpec(size_hw=(48, 64), **how)
+    left, top, right, bottom = crop
+    _, placement = resize(wave_image((100, 120)), spec, crop)
+    alone = place((bottom - top, right - left), spec)
+    assert placement.scale_xy == pytest.approx(alone.scale_xy)
+    moved = np.subtract(alone.offset_xy, np.multiply((left, top), alone.scale_xy))
+    assert placement.offset_xy == pytest.approx(moved)
+    assert placement.size_hw == (100, 120)

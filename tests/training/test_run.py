@@ -30,6 +30,20 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Return a function that trains a recipe, and gives the same run for an equal recipe."""
+    runs = {}
+
+    def run_of(chosen):
+        key = chosen.to_yaml()
+        if key not in runs:
+            runs[key] = train(chosen, output=tmp_path_factory.mktemp("whole") / "run", device="cpu")
+        return runs[key]
+
+    return run_of
+
+
 @pytest.fixture
 def stop_after(monkeypatch):
     """Return a function that makes trainings end after some completed epochs."""
@@ -160,9 +174,11 @@ SCHEDULES = [
     ids=["one-cycle", "cosine, sgd, accumulated", "plateau, balanced, clipped", "bf16"],
 )
 @pytest.mark.parametrize("after", [1, 3])
-def test_resumed_training_ends_bit_for_bit_the_same(recipe, tmp_path, stop_after, changes, after):
+def test_resumed_training_ends_bit_for_bit_the_same(
+    recipe, uninterrupted, tmp_path, stop_after, changes, after
+):
     chosen = recipe(**changes)
-    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    whole = uninterrupted(chosen)
     stop_after(after)
     with pytest.raises(Killed):
         train(chosen, output=tmp_path / "cut", device="cpu")
@@ -179,9 +195,9 @@ def test_resumed_training_ends_bit_for_bit_the_same(recipe, tmp_path, stop_after
     assert whole.best_epoch == resumed.best_epoch
 
 
-def test_resume_skips_a_damaged_checkpoint(recipe, tmp_path, stop_after):
+def test_resume_skips_a_damaged_checkpoint(recipe, uninterrupted, tmp_path, stop_after):
     chosen = recipe(training__epochs=4)
-    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    whole = uninterrupted(chosen)
     stop_after(3)
     with pytest.raises(Killed):
         train(chosen, output=tmp_path / "cut", device="cpu")
@@ -226,11 +242,11 @@ def test_resume_of_a_finished_run_changes_nothing(recipe, tmp_path):
     assert same(before, weights_of(train(resume=tmp_path / "run", device="cpu")))
 
 
-def test_full_disk_leaves_the_last_checkpoint_intact(recipe, tmp_path, monkeypatch):
+def test_full_disk_leaves_the_last_checkpoint_intact(recipe, uninterrupted, tmp_path, monkeypatch):
     import os
 
     chosen = recipe(training__epochs=3)
-    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    whole = uninterrupted(chosen)
     real = os.fsync
     calls = []
 
@@ -384,7 +400,9 @@ def test_spawned_workers_give_the_same_weights(recipe, tmp_path):
     ("pressed", "step", "saved"),
     [("SIGINT", "training_step", 1), ("SIGTERM", "training_step", 1), ("SIGTERM", "validation_step", 2)],
 )
-def test_interrupted_training_is_saved_and_resumes(recipe, tmp_path, monkeypatch, pressed, step, saved):
+def test_interrupted_training_is_saved_and_resumes(
+    recipe, uninterrupted, tmp_path, monkeypatch, pressed, step, saved
+):
     import os
     import signal
 
@@ -392,7 +410,7 @@ def test_interrupted_training_is_saved_and_resumes(recipe, tmp_path, monkeypatch
     from blemish.training.lightning_module import ImageLightningModule
 
     chosen = recipe(training__epochs=3)
-    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    whole = uninterrupted(chosen)
     number = signal.Signals[pressed]
     before = signal.getsignal(number)
     original = getattr(ImageLightningModule, step)
@@ -441,7 +459,7 @@ def test_unknown_logger_is_refused_before_the_data_are_opened(recipe, tmp_path):
         train(chosen, output=tmp_path / "run", device="cpu")
 
 
-def test_resume_of_a_run_with_old_key_names(recipe, tmp_path, stop_after):
+def test_resume_of_a_run_with_old_key_names(recipe, uninterrupted, tmp_path, stop_after):
     schedule = {"name": "plateau", "patience": 0, "min_lr_ratio": 0.1}
     chosen = recipe(
         training__epochs=3,
@@ -449,7 +467,7 @@ def test_resume_of_a_run_with_old_key_names(recipe, tmp_path, stop_after):
         training__gradient_clip_val=1.0,
         training__accumulate_grad_batches=2,
     )
-    whole = train(chosen, output=tmp_path / "whole", device="cpu")
+    whole = uninterrupted(chosen)
     stop_after(1)
     with pytest.raises(Killed):
         train(chosen, output=tmp_path / "cut", device="cpu")
