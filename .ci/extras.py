@@ -64,7 +64,7 @@ def main():
             names = [*BASE, *(name for one in done for name in IMPORTS[one])]
             code = [f"import {name}" for name in names]
             if "train" in done:
-                code.append("from blemish.models._registry import create")
+                code.append("from blemish.models import create")
                 code += [NETWORKS[one] for one in done if one in NETWORKS]
             if {"yolo", "rfdetr"} & set(done):
                 code.append("assert cv2.resize(numpy.zeros((4, 4, 3), 'uint8'), (2, 2)).shape == (2, 2, 3)")

@@ -155,3 +155,21 @@ def test_recipe_keys_of_commands_in_documents_exist_and_accept_their_values():
             read_recipe(settings=settings, overrides={"model.name": model[0] if model else None})
             checked += len(settings)
     assert checked > 60
+
+
+def test_imports_of_scripts_exist():
+    """Also of code in strings, which scripts run in other processes; the type checker does not see it."""
+    root, checked = DOCS.parent, 0
+    for script in (
+        path for folder in (".ci", "bench", "docs", "tools") for path in (root / folder).rglob("*.py")
+    ):
+        for module, names in re.findall(r"from (blemish[\w.]*) import ([\w, ]+)", script.read_text("utf-8")):
+            spec = importlib.util.find_spec(module)
+            assert spec and spec.origin, f"{script.name}: {module}"
+            source = Path(spec.origin).read_text("utf-8")
+            for name in names.split(","):
+                name = name.split(" as ")[0].strip()
+                exists = re.search(rf"\b{name}\b", source) or importlib.util.find_spec(f"{module}.{name}")
+                assert exists, f"{script.name}: {module}.{name}"
+                checked += 1
+    assert checked > 30
