@@ -17,7 +17,7 @@ class NetworkTouched(RuntimeError):
     """A test tried to reach another machine."""
 
 
-def _is_local(address) -> bool:
+def _is_local(address: object) -> bool:
     if not isinstance(address, tuple):
         return True  # a Unix socket
     host = str(address[0])

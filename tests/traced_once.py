@@ -1,12 +1,13 @@
 """A fixture that traces graphs once for each network: tracing takes most of the time of these tests."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
 from blemish.export import explanation_graph, onnx_export
 
-_GRAPHS = {}
+_GRAPHS: dict[str, Any] = {}
 
 
 def _key(kind, network):

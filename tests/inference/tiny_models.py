@@ -5,17 +5,27 @@ Import it through the fixture `tiny` of `tests/inference/conftest.py`, or load i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from blemish.model_file import Contract, DecoderSpec, InputSpec, LabelSpec, OutputSpec, write_model_file
+from blemish.model_file import (
+    Contract,
+    DecoderSpec,
+    InputSpec,
+    LabelSpec,
+    ModelFile,
+    OutputSpec,
+    write_model_file,
+)
 from blemish.structures import Task
 
 
-def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
+def serialised(nodes: Any, inputs: Any, outputs: Any, constants: Any, *, opset: int = 17) -> bytes:
     """Return a graph as bytes; None in a shape is the batch."""
 
     def infos(shapes, kinds=None):
@@ -39,7 +49,7 @@ def serialised(nodes, inputs, outputs, constants, *, opset=17) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
+def scores_graph(label_count: int = 2, size_hw: tuple[int, int] = (8, 8), seed: int = 0) -> bytes:
     """Return a graph of logits (b, L): a fixed linear map of every pixel of the image (b, 3, h, w)."""
     height, width = size_hw
     rng = np.random.default_rng(seed)
@@ -57,7 +67,7 @@ def scores_graph(label_count=2, size_hw=(8, 8), seed=0) -> bytes:
     )
 
 
-def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
+def fixed_graph(size_hw: tuple[int, int] = (8, 8), **outputs: Any) -> bytes:
     """Return a graph that outputs the given arrays (without batch axis) for every image."""
     height, width = size_hw
     nodes = [
@@ -74,7 +84,12 @@ def fixed_graph(size_hw=(8, 8), **outputs) -> bytes:
     return serialised(nodes, {"image": (None, 3, height, width)}, shapes, constants)
 
 
-def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8), **fields) -> Contract:
+def contract(
+    task: Task = Task.CLASSIFICATION,
+    labels: Sequence[str] = ("fine", "dented"),
+    size_hw: tuple[int, int] = (8, 8),
+    **fields: Any,
+) -> Contract:
     """Return a contract for `scores_graph`; fields replace the defaults."""
     defaults = {
         "architecture": "tiny",
@@ -87,7 +102,14 @@ def contract(task=Task.CLASSIFICATION, labels=("fine", "dented"), size_hw=(8, 8)
     return Contract(**{**defaults, **fields})
 
 
-def write_scores_model(path: Path, *, task=Task.CLASSIFICATION, labels=("fine", "dented"), seed=0, **fields):
+def write_scores_model(
+    path: Path,
+    *,
+    task: Task = Task.CLASSIFICATION,
+    labels: Sequence[str] = ("fine", "dented"),
+    seed: int = 0,
+    **fields: Any,
+) -> ModelFile:
     """Write a model file of a linear network and return the opened ModelFile."""
     model_contract = contract(task, labels, **fields)
     graph = scores_graph(len(labels), model_contract.inputs[0].size_hw, seed)

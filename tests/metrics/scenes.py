@@ -90,11 +90,11 @@ def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=T
     ellipses = [[ellipse(row[2:6]) for row in side] if masks else None for side in (truth_rows, found_rows)]
     return (
         objects(truth_rows, images, labels, masks=ellipses[0]),
-        objects(detections, images, labels, masks=ellipses[1]),
+        objects(found_rows, images, labels, masks=ellipses[1]),
     )
 
 
-def encoded(mask: Mask):
+def encoded(mask: Mask) -> Any:
     plain = {"size": list(mask.size_hw), "counts": mask.counts.tolist()}
     return mask_api.frPyObjects(plain, *mask.size_hw)
 

@@ -1,6 +1,7 @@
 """The mean loss of an epoch, the moving average of the weights, and what counts as an improvement."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
     )
     training = TrainingConfig(ema=0.999, accumulate_grad_batches=2, tensorboard=False)
     trainer = SimpleNamespace(is_last_batch=False)
-    module = SimpleNamespace(
+    module: Any = SimpleNamespace(
         recipe=SimpleNamespace(training=training),
         trainer=trainer,
         averaged=object(),

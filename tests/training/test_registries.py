@@ -57,7 +57,7 @@ def plugins():
     CALLS.clear()
 
     @register_loss("scaled-bce", tasks=["multilabel", "classification"])
-    def scaled_bce(*, task, scale: float, label_weights=None):
+    def scaled_bce(*, task: object, scale: float, label_weights: torch.Tensor | None = None) -> Any:
         function = torch.nn.functional.binary_cross_entropy_with_logits
         return lambda outputs, target: scale * function(outputs, target, pos_weight=label_weights)
 
