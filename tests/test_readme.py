@@ -12,9 +12,24 @@ from blemish.data.synthetic import write_vehicles
 
 README = Path(__file__).parents[1] / "README.md"
 # Random weights, because there is no network, and one epoch on a small input.
-SHORT_TRAINING = ["--weights", "none", "--epochs", "1", "--set", "model.input_size=32"]
+SHORT_TRAINING = [
+    "--weights",
+    "none",
+    "--epochs",
+    "1",
+    "--set",
+    "model.input_size=32",
+    "--set",
+    "training.tensorboard=false",
+]
 # A network that was hardly trained cannot keep its decisions in half precision.
-EXTRA_OPTIONS = {"train": SHORT_TRAINING, "export": ["--force"], "explain": ["--method", "grad-cam"]}
+# `benchmark` starts PyTorch four times: a slow test measures every backend.
+EXTRA_OPTIONS = {
+    "train": SHORT_TRAINING,
+    "export": ["--force"],
+    "explain": ["--method", "grad-cam"],
+    "benchmark": ["--backend", "onnxruntime"],
+}
 
 
 def code_blocks(language):
@@ -51,21 +66,46 @@ for block in blocks:
 """
 
 
-def test_commands_and_python_of_the_readme_run(project):
-    commands = [line.split() for block in code_blocks("sh") for line in block.strip().splitlines()]
-    assert len(commands) >= 10 and all(command[0] == "blemish" for command in commands)
-    given = [[*command, *EXTRA_OPTIONS.get(command[1], [])] for command in commands]
+def run_all(project, commands, blocks=()):
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
-        input=json.dumps([given, code_blocks("python")]),
+        input=json.dumps([commands, blocks]),
         cwd=project,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_commands_and_python_of_the_readme_run(project):
+    commands = [line.split() for block in code_blocks("sh") for line in block.strip().splitlines()]
+    assert len(commands) >= 10 and all(command[0] == "blemish" for command in commands)
+    given = [[*command, *EXTRA_OPTIONS.get(command[1], [])] for command in commands]
+    run_all(project, given, code_blocks("python"))
     assert (project / "report" / "report.html").is_file()
     assert (project / "drawn.png").is_file()
+
+
+@pytest.mark.slow
+def test_benchmark_of_a_run_measures_pytorch_too(project):
+    train = [
+        "blemish",
+        "train",
+        "--data",
+        "photos",
+        "--model",
+        "resnet18",
+        "--output",
+        "runs/slow",
+        *SHORT_TRAINING,
+    ]
+    shown = run_all(
+        project, [train, ["blemish", "benchmark", "--model", "runs/slow", "--count", "5", "--json"]]
+    )
+    names = [json.loads(line)["backend"] for line in shown.splitlines() if line.startswith("{")]
+    assert names[0].startswith("onnxruntime") and names[-1].startswith("torch")
 
 
 def test_links_of_the_readme_exist():
