@@ -6,6 +6,7 @@ from importlib import metadata
 
 import pytest
 
+from blemish.errors import MissingExtra
 from blemish.pretrained import PRETRAINED, describe_sources, find_pretrained, weights_source
 from blemish.testing import raises
 
@@ -40,7 +41,7 @@ def test_find_pretrained_names_the_extra(monkeypatch):
     monkeypatch.setattr(metadata, "files", missing)
     with raises("missing-extra", "'pretrained'", NAME) as caught:
         find_pretrained(NAME)
-    assert caught.value.extra == "pretrained"
+    assert isinstance(caught.value, MissingExtra) and caught.value.extra == "pretrained"
     with raises("unknown-name.pretrained-architecture", "efficientnet-lite9", "efficientnet-lite"):
         find_pretrained("efficientnet-lite9")
 

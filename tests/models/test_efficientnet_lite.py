@@ -1,5 +1,7 @@
 """EfficientNet-Lite as classifier, trunk and encoder, against plain functions on the published tensors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,9 @@ def test_recipe_options_replace_the_preprocessing():
 @pytest.mark.parametrize("version", VERSIONS)
 def test_ssd_maps_equal_the_reference(lite, drawn, version):
     state, file = drawn[version]
-    network = create(f"ssd300-efficientnet-lite{version}", task="detection", label_count=2, input_size=SIDE)
+    network: Any = create(
+        f"ssd300-efficientnet-lite{version}", task="detection", label_count=2, input_size=SIDE
+    )
     load_weights(network.eval(), [file])
     assert network.inputs[0].mean == (0.5, 0.5, 0.5)
     assert {n for n in network.state_dict() if n.startswith("backbone.trunk.")} <= network.loaded
@@ -95,7 +99,7 @@ def test_ssd_maps_equal_the_reference(lite, drawn, version):
 @pytest.mark.parametrize(("family", "task"), [("fasterrcnn", "detection"), ("maskrcnn", "segmentation")])
 def test_rcnn_maps_equal_the_reference(lite, drawn, family, task):
     state, file = drawn[0]
-    network = create(f"{family}-efficientnet-lite0-fpn", task=task, label_count=2, input_size=SIDE)
+    network: Any = create(f"{family}-efficientnet-lite0-fpn", task=task, label_count=2, input_size=SIDE)
     load_weights(network.eval(), [file])
     with torch.no_grad():
         maps, _ = lite.reference(state, image())
@@ -124,7 +128,9 @@ def test_hybrid_encoder_equals_the_reference(lite, drawn):
     pytest.importorskip("segmentation_models_pytorch")
     state, file = drawn[0]
     options = {"detector": "ssd300-efficientnet-lite0", "encoder": "efficientnet-lite0"}
-    network = create("hybrid", task="segmentation", label_count=2, input_size=SIDE, mask_size=SIDE, **options)
+    network: Any = create(
+        "hybrid", task="segmentation", label_count=2, input_size=SIDE, mask_size=SIDE, **options
+    )
     load_weights(network.eval(), [file])  # one file fills both
     assert [spec.mean for spec in network.inputs] == [(0.5, 0.5, 0.5)] * 2
     assert not network.copyleft and "AGPL" not in network.code_license

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annotation_tree import SPLITS, Tree
+from tests.data.trees.annotation_tree import SPLITS, Tree
 
 SPLIT_FOLDERS = (
     ("train", "val", "test"),
@@ -23,7 +23,7 @@ def draw_class_folders(tree: Tree) -> None:
     tree.labels, tree.tasks = labels, ("classification",)
     if len(labels) < 2:
         tree.may_refuse.append("one label")
-    folders = {None: ""}
+    folders: dict[str | None, str] = {None: ""}
     if tree.chance(0.5):
         count = tree.choice((2, 3))
         folders = dict(zip(SPLITS[:count], tree.choice(SPLIT_FOLDERS), strict=False))

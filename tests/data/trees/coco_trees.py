@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
-from annotation_tree import SPLITS, Tree, TreeImage
+from tests.data.trees.annotation_tree import SPLITS, Tree, TreeImage
 
 from blemish.geometry import mask_from_array, rle_to_text
 
@@ -45,7 +45,7 @@ def draw_coco(tree: Tree) -> None:
     kind = tree.choice(("boxes", "boxes", "polygons", "rle", "mixed"))
     tree.tasks = ("detection",) if kind == "boxes" else ("segmentation",)
     style = _Style(tree, kind)
-    parts = {None: tree.choice(WHOLE)}
+    parts: dict[str | None, Any] = {None: tree.choice(WHOLE)}
     if tree.chance(0.5):
         spelling, layout = tree.choice(SPELLINGS), tree.choice(PER_SPLIT)
         parts = {
@@ -144,7 +144,7 @@ class _Style:
         categories = [{"id": key(self.category_ids[i]), "name": n} for i, n in enumerate(names)]
         if self.extra:
             categories = [c | {"supercategory": "damage"} for c in categories]
-        content = {"images": entries, "annotations": annotations, "categories": categories}
+        content: dict[str, Any] = {"images": entries, "annotations": annotations, "categories": categories}
         if self.extra:
             content = {"info": {"description": "x"}, "licenses": []} | content
         return json.dumps(content, ensure_ascii=tree.chance(0.5), indent=2 if tree.chance(0.3) else None)
@@ -163,8 +163,8 @@ class _Style:
         if image.orientation == 1 and tree.odd("box partly outside", 0.05):
             image.objects.append((tree.labels[0], (width - 9, height - 7, width + 4, height + 3)))
             out.append({"bbox": [width - 9, height - 7, 13, 10]})
-        first = {"id": 900, "image_id": image_id, "category_id": category}
-        return [first | {"id": first["id"] + number} | entry for number, entry in enumerate(out)]
+        shared = {"image_id": image_id, "category_id": category}
+        return [{"id": 900 + number, **shared, **entry} for number, entry in enumerate(out)]
 
     def file_name(self, image: TreeImage, folder: str, file: str) -> str:
         """Return the path of an image as written."""

@@ -1,18 +1,12 @@
-"""The modules of generated annotation trees are next to the tests."""
-
-import sys
-from pathlib import Path
+"""Fixtures of the generated annotation trees."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.data.trees.annotation_tree import ImagePool
 
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory):
     """Tiny images of several sizes and formats, written once and linked into every tree."""
-    from annotation_tree import ImagePool
-
     return ImagePool(tmp_path_factory.mktemp("pool"))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from annotation_tree import SPLITS, Tree
 from PIL import Image
+from tests.data.trees.annotation_tree import SPLITS, Tree
 
 # Folder of the images, folder of the masks, ending of a mask's stem; {f} is the folder name of a split.
 WHOLE = (
@@ -28,7 +30,7 @@ SPELLINGS = (("train", "val", "test"), ("train", "valid", "test"))
 
 def draw_masks(tree: Tree) -> None:
     """Draw masks of one value, or of one value per label with a file of names."""
-    parts = {None: tree.choice(WHOLE)}
+    parts: dict[str | None, Any] = {None: tree.choice(WHOLE)}
     if tree.chance(0.4):
         spelling, layout = tree.choice(SPELLINGS), tree.choice(PER_SPLIT)
         parts = {

@@ -5,21 +5,32 @@ from __future__ import annotations
 import random
 import shutil
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
-from annotation_tree import Tree
-from tree_oracle import WrongReading, judge
+from tests.data.trees.annotation_tree import ImagePool, Tree
+from tests.data.trees.tree_oracle import WrongReading, judge
 
 MIN_SHARE_READ = 0.6  # of the trees, so that refusing everything fails
 MAX_SHOWN = 8
 
 
-def run(draw, count, pool, tmp_path, *, first=0, keep=False) -> Counter:
+def run(
+    draw: Callable[[Tree], Path | None],
+    count: int,
+    pool: ImagePool,
+    tmp_path: Path,
+    *,
+    first: int = 0,
+    keep: bool = False,
+) -> Counter[str]:
     """Draw `count` trees, read each, and raise with the first faults.
 
     Raises:
         WrongReading: a tree was read as something else, or too many were refused.
     """
-    faults, outcomes = [], Counter()
+    faults: list[str] = []
+    outcomes: Counter[str] = Counter()
     for seed in range(first, first + count):
         root = tmp_path / f"{draw.__name__}-{seed}"
         root.mkdir()

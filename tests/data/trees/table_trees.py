@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
-from annotation_tree import SPLITS, Tree, TreeImage
+from tests.data.trees.annotation_tree import SPLITS, Tree, TreeImage
 
 PATH_HEADERS = ("filename", "image", "path", "img_path", "Image Name", "file", "FILE_NAME", "image_id")
 LABEL_HEADERS = ("label", "class", "category", "target", "Label", "damage", "classes", "Klasse")
@@ -90,7 +91,7 @@ def draw_box_table(tree: Tree) -> None:
         tree.draw_objects(image, most=1 if one_each else 3)
         if not image.objects:
             image.annotated = tree.chance(0.5)  # an image without objects has a line of blank cells, or none
-        boxes = image.objects if image.objects or not image.annotated else [("", ("", "", "", ""))]
+        boxes: list[Any] = image.objects if image.objects or not image.annotated else [("", ("", "", "", ""))]
         for label, (x1, y1, x2, y2) in boxes:
             numbers = (x1, y1, x2, y2)
             if box_headers[2] in ("w", "bbox_width") and label:
@@ -109,7 +110,7 @@ def draw_box_table(tree: Tree) -> None:
 
 def _draw_images(tree: Tree, count: int) -> str:
     """Add images, and return how their splits are stated: "", "column", "tables" or "folders"."""
-    style = tree.choice(("", "", "column", "tables", "folders"))
+    style: str = tree.choice(("", "", "column", "tables", "folders"))
     folder = tree.choice(FOLDERS)
     for number, name in enumerate(tree.names(count)):
         split = SPLITS[number % 3 if number > 3 else number % 2] if style else None
@@ -139,7 +140,7 @@ def _write_tables(tree: Tree, rows: list[dict[str, str]], path_header: str, styl
         row[path_header] = _written(image, paths)
     dialect = tree.choice((",", ",", ",", ";", "\t"))
     suffix = ".tsv" if dialect == "\t" and tree.chance(0.5) else tree.choice((".csv", ".csv", ".CSV"))
-    quoting = csv.QUOTE_ALL if tree.chance(0.2) else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_ALL if tree.chance(0.2) else csv.QUOTE_MINIMAL
     end = tree.choice(("\n", "\n", "\r\n"))
     encoding = tree.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16"))
 

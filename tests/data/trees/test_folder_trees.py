@@ -1,8 +1,8 @@
 """Drawn class folders and images with masks are read as what they were drawn from, or refused by name."""
 
-from class_folders import draw_class_folders
-from mask_trees import draw_masks
-from run_trees import run
+from tests.data.trees.class_folders import draw_class_folders
+from tests.data.trees.mask_trees import draw_masks
+from tests.data.trees.run_trees import run
 
 
 def test_open_dataset_of_drawn_class_folders(pool, tmp_path):

@@ -1,8 +1,8 @@
 """Drawn tables are read as what they were drawn from, or refused by name."""
 
 import pytest
-from run_trees import run
-from table_trees import draw_box_table, draw_table
+from tests.data.trees.run_trees import run
+from tests.data.trees.table_trees import draw_box_table, draw_table
 
 
 @pytest.mark.parametrize(("draw", "count"), [(draw_table, 200), (draw_box_table, 140)])

@@ -1,8 +1,15 @@
 """Drawn exports of annotation tools are read as what they were drawn from, or refused by name."""
 
 import pytest
-from run_trees import run
-from tool_trees import draw_cvat, draw_label_studio, draw_labelme, draw_ndjson, draw_supervisely, draw_via
+from tests.data.trees.run_trees import run
+from tests.data.trees.tool_trees import (
+    draw_cvat,
+    draw_label_studio,
+    draw_labelme,
+    draw_ndjson,
+    draw_supervisely,
+    draw_via,
+)
 
 TOOLS = (draw_cvat, draw_label_studio, draw_labelme, draw_ndjson, draw_supervisely, draw_via)
 

@@ -4,10 +4,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from annotation_tree import Tree
-from coco_trees import draw_coco
-from run_trees import run
-from tree_oracle import WrongReading, difference, judge
+from tests.data.trees.annotation_tree import Tree
+from tests.data.trees.coco_trees import draw_coco
+from tests.data.trees.run_trees import run
+from tests.data.trees.tree_oracle import WrongReading, difference, judge
 
 from blemish.data import open_dataset
 

@@ -1,7 +1,7 @@
 """Drawn YOLO data sets are read as what they were drawn from, or refused by name."""
 
-from run_trees import run
-from yolo_trees import draw_yolo
+from tests.data.trees.run_trees import run
+from tests.data.trees.yolo_trees import draw_yolo
 
 
 def test_open_dataset_of_drawn_yolo(pool, tmp_path):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from annotation_tree import SPLITS, Tree, TreeImage
+from tests.data.trees.annotation_tree import SPLITS, Tree, TreeImage
 
 SPELLINGS = (("train", "val", "test"), ("train", "valid", "test"), ("Train", "Val", "Test"))
 
@@ -141,7 +141,7 @@ def draw_label_studio(tree: Tree) -> None:
     tasks: list[dict[str, Any]] = []
     for images in _images(tree, {None: tree.choice(("", "images/"))}).values():
         for image in images:
-            results = []
+            results: list[dict[str, Any]] = []
             width, height = image.size_wh
             for label, box in image.objects:
                 polygon = tree.chance(0.5)
@@ -149,7 +149,7 @@ def draw_label_studio(tree: Tree) -> None:
                 points = [[100 * x / width, 100 * y / height] for x, y in _corners(box)]
                 kind = "polygon" if polygon else "rectangle"
                 (x1, y1), (x2, y2) = points[0], points[2]
-                value = (
+                value: dict[str, Any] = (
                     {"points": points} if polygon else {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
                 )
                 value |= {f"{kind}labels": [label]} | ({} if polygon else {"rotation": 0})
@@ -244,7 +244,7 @@ def draw_ndjson(tree: Tree) -> None:
     tree.tolerance = 0.05
     kind = "segments" if outlines else "boxes"
     names = {str(i): name for i, name in enumerate(labels)}
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"type": "dataset", "task": "segment" if outlines else "detect", "name": "x", "class_names": names}
     ]
     folder = tree.choice(("", "images/"))

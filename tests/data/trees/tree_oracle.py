@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
-from annotation_tree import Tree, TreeImage
+from tests.data.trees.annotation_tree import Tree, TreeImage
 
 from blemish.data import open_dataset
 from blemish.data.audit import audit
 from blemish.errors import BlemishError
-from blemish.structures import Dataset
+from blemish.structures import Dataset, Sample
 
 
 class WrongReading(AssertionError):
     """A tree was read as something else, or was refused although it is plain."""
 
 
-def judge(tree: Tree, path=None) -> str:
+def judge(tree: Tree, path: Path | None = None) -> str:
     """Return "read" or "refused".
 
     Raises:
@@ -75,7 +77,7 @@ def difference(dataset: Dataset, tree: Tree) -> str:
     return f"images are missing: {missing[:3]}" if missing else ""
 
 
-def _image_difference(sample, image: TreeImage, tree: Tree) -> str:
+def _image_difference(sample: Sample, image: TreeImage, tree: Tree) -> str:
     ground_truth = sample.ground_truth
     if sample.split != image.split:
         return f"split {sample.split}, expected {image.split}"
@@ -87,21 +89,21 @@ def _image_difference(sample, image: TreeImage, tree: Tree) -> str:
     width, height = image.size_wh
     if sample.size_hw != (height, width):
         return f"size {sample.size_hw}, expected {(height, width)}"
-    found = list(zip(ground_truth.label_names, ground_truth.boxes_xyxy.tolist(), strict=True))
+    boxes = list(zip(ground_truth.label_names, ground_truth.boxes_xyxy.tolist(), strict=True))
     rest = list(image.objects)
-    for label, box in found:
+    for label, box in boxes:
         match = next(
             (o for o in rest if o[0] == label and _is_near(box, o[1], image.size_wh, tree.tolerance)), None
         )
         if match is None:
             return f"object {label} {box}, expected {rest}"
         rest.remove(match)
-    if ground_truth.masks is not None and len(ground_truth.masks) != len(found):
+    if ground_truth.masks is not None and len(ground_truth.masks) != len(boxes):
         return "an object has no mask"
     return f"objects are missing: {rest}" if rest else ""
 
 
-def _is_near(box, expected, size_wh, tolerance) -> bool:
+def _is_near(box: Any, expected: Any, size_wh: tuple[int, int], tolerance: float) -> bool:
     """Whether two boxes are equal, or equal after clipping to the image."""
     width, height = size_wh
     clipped = [min(max(v, 0), side) for v, side in zip(expected, (width, height) * 2, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from annotation_tree import SPLITS, Tree, TreeImage
+from tests.data.trees.annotation_tree import SPLITS, Tree, TreeImage
 
 # Folders of images and of XML files; {f} is the folder name of a split.
 WHOLE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from annotation_tree import SPLITS, Tree, TreeImage
+from tests.data.trees.annotation_tree import SPLITS, Tree, TreeImage
 
 # Folders of images and of label files; {f} is the folder name of a split.
 PER_SPLIT = (
