@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blemish.decoding import DetectionFilter, decode
+from blemish.decoding import DECODERS, DetectionFilter, decode, decoder
 from blemish.decoding.dense import select_candidates
 from blemish.decoding.mask_grids import mask_over_box, mask_over_input
 from blemish.geometry import mask_to_array
@@ -13,6 +13,7 @@ from blemish.structures import Task
 from blemish.testing import raises
 
 LETTERBOXED = Placement((120, 240), (64, 64), (64 / 240, 64 / 240), (0.0, 16.0))
+PLAIN = Placement((64, 64), (64, 64), (1.0, 1.0), (0.0, 0.0))
 STRETCHED = Placement((120, 240), (60, 60), (0.25, 0.5), (0.0, 0.0))
 
 
@@ -385,3 +386,40 @@ def test_decode_set_masks_cover_input():
     drawn = mask_to_array(prediction.masks[0])
     assert drawn[30:90, 120:180].all()
     assert drawn.sum() == 60 * 60
+
+
+def test_decode_set_reads_the_first_column_too():
+    raw = {
+        "scores": np.array([[[0.9, 0.1, 0.2], [0.3, 0.4, 0.8]]], np.float32),
+        "boxes": np.array([[[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]]], np.float32),
+    }
+    outputs = {"boxes": "none", "scores": "probabilities"}
+    model_contract = contract("set", outputs, count=2, columns=[2, 0], min_score=0.5)
+    (prediction,) = decode(model_contract, raw, [PLAIN])
+    assert prediction.label_index.tolist() == [1, 0]
+    assert prediction.scores.tolist() == pytest.approx([0.9, 0.8])
+
+
+@pytest.mark.parametrize(("width", "kept"), [(11, 1), (9, 2)])
+def test_decode_dense_default_nms_iou_is_one_half(width, kept):
+    """A box of 20 pixels, and the first 11 or 9 of them."""
+    boxes = np.array([[[10, 10, 30, 20], [10, 10, 10 + width, 20]]], np.float32)
+    raw = {"boxes": boxes, "scores": np.array([[[0.9, 0, 0], [0.8, 0, 0]]], np.float32)}
+    (prediction,) = decode(contract("dense", DENSE, min_score=0.5), raw, [PLAIN])
+    assert len(prediction) == kept
+
+
+def test_mask_over_box_narrower_than_a_pixel_has_the_pixels_whose_center_it_covers():
+    box = np.array([3.2, 2.2, 3.9, 6.9])
+    mask = mask_to_array(mask_over_box(np.ones((28, 28), np.float32), box, box, (9, 9)))
+    expected = np.zeros((9, 9), bool)
+    expected[2:7, 3] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_decoder_decodes_masks_unless_it_is_declared():
+    decoder("masks-needed")(lambda *_: [])
+    try:
+        assert not DECODERS.get("masks-needed").decodes_boxes_without_masks
+    finally:
+        DECODERS.unregister("masks-needed")
