@@ -81,15 +81,15 @@ def random_scene(seed, *, images=30, labels=4, per_image=6, masks=False, whole=T
         for _ in range(rng.integers(0, 3)):
             corner = rng.uniform(0, 150, 2)
             detections.append([image, rng.integers(0, labels), *corner, *(corner + 30), rng.random(), 0, 0])
-    truth_rows = np.array(ground_truths, float).reshape(-1, 9)
+    true_rows = np.array(ground_truths, float).reshape(-1, 9)
     found_rows = np.array(detections, float).reshape(-1, 9)
     if whole:
-        truth_rows[:, 2:6], found_rows[:, 2:6] = truth_rows[:, 2:6].round(), found_rows[:, 2:6].round()
+        true_rows[:, 2:6], found_rows[:, 2:6] = true_rows[:, 2:6].round(), found_rows[:, 2:6].round()
     if levels:
         found_rows[:, 6] = np.round(found_rows[:, 6] * levels) / levels
-    ellipses = [[ellipse(row[2:6]) for row in side] if masks else None for side in (truth_rows, found_rows)]
+    ellipses = [[ellipse(row[2:6]) for row in side] if masks else None for side in (true_rows, found_rows)]
     return (
-        objects(truth_rows, images, labels, masks=ellipses[0]),
+        objects(true_rows, images, labels, masks=ellipses[0]),
         objects(found_rows, images, labels, masks=ellipses[1]),
     )
 
