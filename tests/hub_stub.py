@@ -20,9 +20,9 @@ class StubServer(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.uploaded: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
-        self.requests: list[Any] = []
+        self.requests: list[tuple[str, str]] = []
         self.created: list[Any] = []
-        self.commits: Any = 0
+        self.commits = 0
         self.refusal: int | None = None
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
