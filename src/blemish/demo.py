@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blemish.errors import BadInput, MissingExtra, NoNetwork
+from blemish.errors import BadInput, BadRecipe, MissingExtra
 
 if TYPE_CHECKING:
     from blemish.config.recipe import Recipe
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DATA_LICENCE = "CC BY-NC-SA 4.0"
 DATA_SOURCE = "ELPV, github.com/zae-bayern/elpv-dataset"
 RECIPE = "solar-defective"
+TABLE = "labels.csv"
 DEFECTIVE_FROM = 0.5  # the probability of a defect that the annotators stated
 FRACTIONS = {"train": 0.62, "val": 0.13, "test": 0.25}
 FEW_FRACTIONS = {"train": 0.69, "val": 0.06, "test": 0.25}  # cross-validation on the training images decides
@@ -45,7 +46,7 @@ class DemoResult:
         report: the metrics on the test split, a quarter of the images.
         report_page: the report as a web page.
         drawings: test images with their predictions drawn on them.
-        heatmaps: the same images with the heatmap of the decided label; empty with `--train`.
+        heatmaps: the same images with the heatmap of the decided label.
         seconds: wall time by stage.
     """
 
@@ -143,48 +144,58 @@ def run_training_demo(
     progress: bool = False,
     report_step: Callable[[str], None] = lambda message: None,
 ) -> DemoResult:
-    """Write the data set, check it, split it, train a network, evaluate and draw predictions. Needs PyTorch.
+    """Write the data set, check it, split it, fine-tune a network, evaluate, explain and draw. Needs PyTorch.
 
-    Training selects the epoch and the thresholds on validation images, never on the test split.
+    Training selects the thresholds on validation images, never on the test split. A training that was
+    interrupted, also by a kill, is continued after its last completed epoch.
 
     Args:
         output: the folder for all files; the files of an earlier demo in it are replaced.
         seed: random seed of the split and of the training.
-        epochs: maximum number of epochs; None takes the recipe's.
-        weights: `default`, `none` or a file. None tries `default`, and `none` if the download fails.
+        epochs: number of epochs; None takes the recipe's.
+        weights: `default` (pretrained), `none` or a file; None for `default`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         progress: whether to show a progress bar while training.
-        report_step: called with one message per step.
+        report_step: called with one message per stage.
 
     Raises:
-        MissingExtra: the package with the images is not installed.
+        MissingExtra: the package with the images, or that with the pretrained weights, is not installed.
         StorageFull: the disk is full.
     """
     from blemish import inference
     from blemish.config.recipe import read_recipe
     from blemish.data import open_dataset
     from blemish.evaluation import evaluate
+    from blemish.pretrained import PRETRAINED, find_pretrained
 
+    overrides = {
+        "data.path": str(output / "cells" / TABLE),
+        "data.license": DATA_LICENCE,
+        "model.weights": weights,
+        "training.epochs": epochs,
+        "training.seed": seed,
+    }
+    recipe = read_recipe(RECIPE, overrides=overrides)
+    if recipe.model.weights == "default" and recipe.model.name in PRETRAINED:
+        find_pretrained(recipe.model.name)  # a missing package is reported before any work
+    stages = _Stages(report_step)
+    stages.start("writing and splitting the cells")
     table, dataset = _write_split_cells(output / "cells", seed, FRACTIONS)
     report_step(_describe_cells(table, dataset, FRACTIONS))
     _check(dataset, report_step)
-    run = output / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    recipe = read_recipe(
-        RECIPE,
-        overrides={
-            "data.path": str(table),
-            "data.license": DATA_LICENCE,
-            "training.epochs": epochs,
-            "training.seed": seed,
-        },
-    )
-    result, weights = _train(recipe, run, weights, device, report_step, progress=progress)
+    stages.start("fine-tuning, exporting and verifying")
+    result = _train(recipe, output / "run", device, report_step, progress=progress)
+    stages.start("evaluating the test split")
     report = evaluate(result.model_file, open_dataset(table), split="test", output=output / "report")
+    stages.start("drawing and explaining six cells")
     predictor = inference.load(result.model_file)
     drawings = _draw(dataset, predictor, output / "drawn")
-    page = output / "report" / "report.html"
-    return DemoResult(table, run, result.model_file, weights, report, page, drawings)
+    heatmaps = _explain(dataset, predictor, output / "heatmaps")
+    stages.stop()
+    page, used = output / "report" / "report.html", recipe.model.weights
+    return DemoResult(
+        table, output / "run", result.model_file, used, report, page, drawings, heatmaps, stages.seconds
+    )
 
 
 def _describe_cells(table: Path, dataset: Dataset, fractions: Mapping[str, float]) -> str:
@@ -193,26 +204,29 @@ def _describe_cells(table: Path, dataset: Dataset, fractions: Mapping[str, float
 
 
 def _train(
-    recipe: Recipe,
-    folder: Path,
-    weights: str | None,
-    device: str,
-    report_step: Callable[[str], None],
-    *,
-    progress: bool,
-) -> tuple[Run, str]:
-    """Train, from random weights if the pretrained ones cannot be downloaded; return the weights used too."""
+    recipe: Recipe, folder: Path, device: str, report_step: Callable[[str], None], *, progress: bool
+) -> Run:
+    """Train, or continue an interrupted training of the same recipe in the folder."""
     from blemish.training.run import train
 
-    used = weights or "default"
+    if _is_interrupted(folder, recipe):
+        report_step(f"continuing the interrupted training in {folder}")
+        return train(resume=folder, device=device, progress=progress)
+    shutil.rmtree(folder, ignore_errors=True)
+    return train(recipe, output=folder, device=device, progress=progress)
+
+
+def _is_interrupted(folder: Path, recipe: Recipe) -> bool:
+    """Return whether a folder contains a training of this recipe that did not end."""
+    from blemish.config.recipe import RECIPE_NAME, read_run_recipe
+    from blemish.export.run_export import MODEL_NAME
+
+    if not (folder / RECIPE_NAME).is_file() or (folder / MODEL_NAME).exists():
+        return False
     try:
-        return train(recipe, weights=used, output=folder, device=device, progress=progress), used
-    except NoNetwork as error:
-        if weights is not None:
-            raise
-        report_step(f"Pretrained weights are not available ({error}). Training starts from random weights.")
-        shutil.rmtree(folder, ignore_errors=True)
-        return train(recipe, weights="none", output=folder, device=device, progress=progress), "none"
+        return read_run_recipe(folder) == recipe
+    except BadRecipe:
+        return False
 
 
 def _write_split_cells(folder: Path, seed: int, fractions: Mapping[str, float]) -> tuple[Path, Dataset]:
@@ -256,7 +270,7 @@ def write_cells(folder: Path) -> Path:
             reason="empty-package",
         )
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    table = folder / "labels.csv"
+    table = folder / TABLE
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["filename", "label", "wafer"])

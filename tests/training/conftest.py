@@ -1,6 +1,7 @@
 """Tiny sets of images that a tiny network can learn: brightness is the label, a square is the box."""
 
 import csv
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from blemish.export.run_export import write_weights
 from blemish.model_file import Contract
 from blemish.training import read_recipe, trainer
+from blemish.training.callbacks import RunLogger
 
 SMALL = {
     "model.name": "timm/test_resnet",
@@ -103,6 +105,29 @@ def quick_export(request, monkeypatch):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BLEMISH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Return a context in which a training ends after some completed epochs, as if its process was killed."""
+
+    class Killed(Exception):
+        pass
+
+    original = RunLogger.on_train_epoch_end
+
+    @contextmanager
+    def stopping(epochs):
+        def dying(self, trainer, module):
+            original(self, trainer, module)
+            if module.progress.epoch == epochs:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(RunLogger, "on_train_epoch_end", dying)
+            yield
+
+    return stopping
 
 
 @pytest.fixture

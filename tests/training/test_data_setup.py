@@ -23,6 +23,24 @@ def test_images_of_the_test_split_are_not_opened(recipe, folders, tmp_path):
     assert len(np.load(run.path / "prints.npz")["pixel"]) == 16
 
 
+def test_prepare_data_says_how_much_of_a_whole_data_set_is_held_back(recipe, folders):
+    fractions = {"train": 0.5, "val": 0.25, "test": 0.25}
+    data = prepare_data(recipe(data__split={"fractions": fractions}))
+    counts = data.dataset.splits
+    note = next(n for n in data.dataset.notes if "data.split.fractions" in n)
+    assert all(str(counts[name]) in note for name in ("train", "val", "test"))
+
+
+def test_prepare_data_has_no_note_on_fractions_if_the_data_set_has_splits(recipe, folders, tmp_path):
+    for split, numbers in (("train", range(6)), ("val", range(6, 8))):
+        for label in ("dark", "light"):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for i in numbers:
+                shutil.copy(folders / label / f"{i}.png", tmp_path / "data" / split / label)
+    data = prepare_data(recipe(tmp_path / "data"))
+    assert not any("data.split.fractions" in n for n in data.dataset.notes)
+
+
 def test_resplit_leaves_the_test_split_alone(recipe, folders, tmp_path):
     for split, numbers in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 9))):
         for label in ("dark", "light"):

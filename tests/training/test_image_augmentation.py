@@ -21,12 +21,24 @@ def test_augment_pixels_equals_torchvision():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
     change = AugmentationParams(
-        None, True, False, 7.5, (("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05))
+        flip_horizontal=True, angle=7.5, color=(("contrast", 1.2), ("brightness", 0.8), ("hue", 0.05))
     )
     expected = v2.rotate(v2.horizontal_flip(image), 7.5, interpolation=InterpolationMode.BILINEAR)
     expected = v2.adjust_hue(v2.adjust_brightness(v2.adjust_contrast(expected, 1.2), 0.8), 0.05)
     assert np.array_equal(augment_pixels(change, pixels), expected.numpy().transpose(1, 2, 0))
     assert np.array_equal(augment_pixels(AugmentationParams(flip_vertical=True), pixels), pixels[::-1])
+
+
+def test_augment_pixels_with_flips_and_a_quarter_turn_gives_all_eight_orientations():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    turned = augment_pixels(AugmentationParams(quarter_turn=True), pixels)
+    assert np.array_equal(turned, np.rot90(pixels))
+    part = AugmentationConfig(horizontal_flip=0.5, vertical_flip=0.5, quarter_turn=0.5)
+    random = np.random.default_rng(0)
+    drawn = [augment_pixels(draw_params(part, random), pixels).tobytes() for _ in range(800)]
+    expected = {np.rot90(p, k).tobytes() for p in (pixels, pixels[::-1]) for k in range(4)}
+    assert set(drawn) == expected
+    assert min(drawn.count(orientation) for orientation in expected) > 60
 
 
 def test_draw_params_follows_probabilities_and_ranges():
@@ -52,7 +64,7 @@ def test_draw_params_follows_probabilities_and_ranges():
         AugmentationParams(flip_horizontal=True),
         AugmentationParams(flip_vertical=True),
         AugmentationParams(angle=20.0),
-        AugmentationParams(None, True, True, -35.0),
+        AugmentationParams(flip_horizontal=True, flip_vertical=True, angle=-35.0),
     ],
 )
 def test_augment_boxes_equals_torchvision(change):
@@ -71,7 +83,7 @@ def test_augment_boxes_contains_the_rotated_object():
     """The painted rectangle is turned as a image; its bright pixels must lie in the moved box."""
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[20:35, 10:40] = 255
-    change = AugmentationParams(None, True, False, 25.0)
+    change = AugmentationParams(flip_horizontal=True, angle=25.0)
     turned = augment_pixels(change, pixels)[..., 0] > 128
     rows, columns = np.flatnonzero(turned.any(1)), np.flatnonzero(turned.any(0))
     left, top, right, bottom = augment_boxes(change, np.array([[10.0, 20, 40, 35]]), (60, 80))[0]

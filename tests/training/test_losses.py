@@ -7,11 +7,12 @@ import torchvision
 from torch.nn import functional
 
 from blemish.config.training_schema import LossConfig
+from blemish.models import create
 from blemish.structures import GroundTruth, Labels, Sample, Task
 from blemish.testing import raises
 from blemish.training.image_loss import ImageLoss
 from blemish.training.loss_registry import check_loss
-from blemish.training.losses import label_weights, sampling_weights
+from blemish.training.losses import label_weights, sampling_weights, start_at_frequency
 
 LABELS = Labels(("a", "b", "c"))
 
@@ -42,11 +43,34 @@ def test_cross_entropy_equals_torch(batch, smoothing, weights):
 
 def test_binary_cross_entropy_equals_torch(batch):
     logits, _, target = batch
-    loss = ImageLoss(Task.MULTILABEL, LossConfig(), np.array([0.5, 2.0, 1.0]))
-    expected = functional.binary_cross_entropy_with_logits(
-        logits, target, pos_weight=torch.tensor([0.5, 2.0, 1.0])
-    )
+    weights = torch.tensor([0.5, 2.0, 1.0])
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(), weights.numpy())
+    expected = functional.binary_cross_entropy_with_logits(logits + weights.log(), target, pos_weight=weights)
     torch.testing.assert_close(loss(logits, target), expected)
+    expected = functional.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(ImageLoss(Task.MULTILABEL, LossConfig())(logits, target), expected)
+
+
+def test_binary_cross_entropy_with_balanced_weights_is_smallest_at_the_frequency_of_the_label():
+    target = torch.zeros(100, 1)
+    target[:4] = 1
+    weights = np.array([96 / 4])
+    logits = torch.linspace(-6, 6, 2401)
+    loss = ImageLoss(Task.MULTILABEL, LossConfig(), weights)
+    losses = torch.stack([loss(z.expand(100, 1), target) for z in logits])
+    assert float(logits[losses.argmin()].sigmoid()) == pytest.approx(0.04, abs=2e-3)
+
+
+def test_start_at_frequency_sets_the_biases_of_a_new_last_layer():
+    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    before = network.head[-1].bias.detach().clone()
+    weights = np.array([3.0, 24.0])
+    assert start_at_frequency(network, weights)
+    torch.testing.assert_close(network.head[-1].bias, before - torch.tensor([3.0, 24.0]).log())
+    name = next(n for n, m in network.named_modules() if m is network.head[-1])
+    network.loaded = frozenset({f"{name}.bias"})
+    assert not start_at_frequency(network, weights)
+    torch.testing.assert_close(network.head[-1].bias, before - torch.tensor([3.0, 24.0]).log())
 
 
 def test_sigmoid_focal_equals_torchvision(batch):

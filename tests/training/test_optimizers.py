@@ -77,6 +77,20 @@ def test_lr_multiplier_warms_up_to_1():
     assert mine[-1] < 0.02
 
 
+def test_lr_multiplier_warms_up_in_steps():
+    by_steps = rates(ScheduleConfig(name="cosine", warmup_steps=10), 6, 5)
+    assert by_steps == rates(ScheduleConfig(name="cosine", warmup_epochs=2), 6, 5)
+    assert rates(ScheduleConfig(name="none", warmup_steps=3), 2, 4) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "keys", [{"warmup_steps": 3, "warmup_epochs": 1}, {"name": "one-cycle", "warmup_steps": 3}]
+)
+def test_schedule_config_refuses_warmup_that_is_not_used(keys):
+    with pytest.raises(ValueError, match="warmup_steps"):
+        ScheduleConfig(**keys)
+
+
 @pytest.fixture(scope="module")
 def network():
     return create("timm/test_resnet", task="classification", label_count=3, input_size=32)
@@ -100,6 +114,30 @@ def test_parameter_groups_take_the_longest_matching_prefix(network):
         assert rate[id(parameter)] == expected_rate, name
 
 
+def test_parameter_groups_decay_from_the_head_to_the_first_stage(network):
+    part = OptimizerConfig(learning_rate=1e-2, layer_decay=0.5, lr_by_stage={"layer2": 7e-4})
+    rate = {id(p): g["lr"] for g in parameter_groups(network, part) for p in g["params"]}
+    of_stage = {"head": 1e-2}
+    backward = [stage for stage in reversed(network.stages) if stage != "head"]
+    of_stage |= {stage: 1e-2 * 0.5**depth for depth, stage in enumerate(backward, start=1)}
+    of_stage["layer2"] = 7e-4
+    found = set()
+    for name, parameter in network.named_parameters():
+        stage = next(
+            stage
+            for stage, prefixes in network.stages.items()
+            if any(name == p or name.startswith(p + ".") for p in prefixes)
+        )
+        found.add(stage)
+        assert rate[id(parameter)] == pytest.approx(of_stage[stage]), name
+    assert found == set(of_stage)
+
+
+def test_parameter_groups_without_layer_decay_have_one_rate(network):
+    groups = parameter_groups(network, OptimizerConfig(learning_rate=1e-2))
+    assert {g["lr"] for g in groups} == {1e-2}
+
+
 def test_lr_of_pretrained_stages_below_a_new_head():
     detector = create("ssd300-resnet50", task="detection", label_count=2, input_size=64, backbone="resnet10t")
     assert lr_of_pretrained_stages(detector, OptimizerConfig()) == {}
@@ -112,7 +150,7 @@ def test_lr_of_pretrained_stages_below_a_new_head():
     by_rate = {id(p): group["lr"] for group in fast for p in group["params"]}
     for name, parameter in detector.named_parameters():
         assert by_rate[id(parameter)] == (1e-4 if name.startswith("backbone.") else 1e-3), name
-    for config in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(lr_by_stage={"head": 1e-2})):
+    for config in (OptimizerConfig(learning_rate=1e-3), OptimizerConfig(layer_decay=0.8)):
         assert lr_of_pretrained_stages(detector, config) == {}
     detector.loaded = frozenset(names)
     assert lr_of_pretrained_stages(detector, OptimizerConfig()) == {}

@@ -14,12 +14,7 @@ from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
 from blemish.training import checkpoint
-from blemish.training.callbacks import RunLogger
 from blemish.training.run import train
-
-
-class Killed(Exception):
-    """Stands for the sudden end of a process."""
 
 
 def weights_of(run):
@@ -42,23 +37,6 @@ def uninterrupted(tmp_path_factory):
         return runs[key]
 
     return run_of
-
-
-@pytest.fixture
-def stop_after(monkeypatch):
-    """Return a function that makes trainings end after some completed epochs."""
-    original = RunLogger.on_train_epoch_end
-
-    def arrange(epochs):
-        def dying(self, trainer, module):
-            original(self, trainer, module)
-            if module.progress.epoch == epochs:
-                raise Killed
-
-        monkeypatch.setattr(RunLogger, "on_train_epoch_end", dying)
-
-    yield arrange
-    monkeypatch.setattr(RunLogger, "on_train_epoch_end", original)
 
 
 @pytest.mark.usefixtures("exported")
@@ -150,6 +128,7 @@ SCHEDULES = [
     {"name": "one-cycle"},
     {"name": "cosine", "warmup_epochs": 1.5},
     {"name": "plateau", "patience": 0, "metric": "val_loss"},
+    {"name": "cosine", "warmup_steps": 5},
 ]
 
 
@@ -170,8 +149,17 @@ SCHEDULES = [
             "training__gradient_clip_val": 1.0,
         },
         {"training__epochs": 4, "training__precision": "bf16"},
+        {
+            **HARD,
+            "augmentation__horizontal_flip": 0.5,
+            "augmentation__vertical_flip": 0.5,
+            "augmentation__quarter_turn": 0.5,
+            "training__schedule": SCHEDULES[3],
+            "training__optimizer": {"layer_decay": 0.7},
+            "training__export_epoch": "last",
+        },
     ],
-    ids=["one-cycle", "cosine, sgd, accumulated", "plateau, balanced, clipped", "bf16"],
+    ids=["one-cycle", "cosine, sgd, accumulated", "plateau, balanced, clipped", "bf16", "fine-tuning"],
 )
 @pytest.mark.parametrize("after", [1, 3])
 def test_resumed_training_ends_bit_for_bit_the_same(
@@ -179,10 +167,8 @@ def test_resumed_training_ends_bit_for_bit_the_same(
 ):
     chosen = recipe(**changes)
     whole = uninterrupted(chosen)
-    stop_after(after)
-    with pytest.raises(Killed):
+    with stop_after(after):
         train(chosen, output=tmp_path / "cut", device="cpu")
-    stop_after(-1)
     torch.manual_seed(12345)  # the random state of the new process does not matter
     resumed = train(resume=tmp_path / "cut", device="cpu")
     assert same(weights_of(whole), weights_of(resumed))
@@ -198,10 +184,8 @@ def test_resumed_training_ends_bit_for_bit_the_same(
 def test_resume_skips_a_damaged_checkpoint(recipe, uninterrupted, tmp_path, stop_after):
     chosen = recipe(training__epochs=4)
     whole = uninterrupted(chosen)
-    stop_after(3)
-    with pytest.raises(Killed):
+    with stop_after(3):
         train(chosen, output=tmp_path / "cut", device="cpu")
-    stop_after(-1)
     newest = tmp_path / "cut" / "checkpoints" / "epoch-00003.ckpt"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -212,10 +196,8 @@ def test_resume_skips_a_damaged_checkpoint(recipe, uninterrupted, tmp_path, stop
 
 
 def test_resume_without_an_intact_checkpoint_is_refused(recipe, tmp_path, stop_after):
-    stop_after(2)
-    with pytest.raises(Killed):
+    with stop_after(2):
         train(recipe(training__epochs=3), output=tmp_path / "cut", device="cpu")
-    stop_after(-1)
     for best in (tmp_path / "cut" / "checkpoints").glob("best-*.ckpt"):
         best.write_bytes(best.read_bytes()[:-1])
     with raises("training-failed.no-intact-checkpoint", tmp_path / "cut", "best-0000"):
@@ -228,10 +210,8 @@ def test_resume_does_not_need_the_weights_file(recipe, tmp_path, stop_after):
     shutil.copy(first.path / "weights.safetensors", weights)
     chosen = recipe(training__epochs=2, model__weights=str(weights), training__batch_norm="frozen")
     whole = train(chosen, output=tmp_path / "whole", device="cpu")
-    stop_after(1)
-    with pytest.raises(Killed):
+    with stop_after(1):
         train(chosen, output=tmp_path / "cut", device="cpu")
-    stop_after(-1)
     weights.unlink()
     assert same(weights_of(whole), weights_of(train(resume=tmp_path / "cut", device="cpu")))
 
@@ -278,6 +258,28 @@ def test_early_stopping_after_patience(recipe, tmp_path):
     )
     assert run.best_epoch <= len(run.history) - 2
     assert len(run.history) < 9
+
+
+def test_export_epoch_last_exports_the_last_epoch(recipe, tmp_path):
+    keys = {"training__epochs": 4, "training__optimizer__learning_rate": 1e-9, "training__patience": None}
+    best = train(recipe(**keys), output=tmp_path / "best", device="cpu")
+    last = train(recipe(**keys, training__export_epoch="last"), output=tmp_path / "last", device="cpu")
+    assert best.best_epoch < 4
+    assert last.best_epoch == 4
+    assert last.metrics["macro_f1"] == pytest.approx(last.history[-1]["macro_f1"])
+    names = [path.name for path in (tmp_path / "last" / "checkpoints").glob("best-*.ckpt")]
+    assert "best-00004.ckpt" in names
+    assert len(names) <= 2
+
+
+def test_export_epoch_last_still_stops_early(recipe, tmp_path):
+    run = train(
+        recipe(training__epochs=9, training__patience=2, training__optimizer__learning_rate=1e-9,
+               training__export_epoch="last"),
+        output=tmp_path / "run",
+        device="cpu",
+    )  # fmt: skip
+    assert run.best_epoch == len(run.history) < 9
 
 
 def test_frozen_stages_keep_weights_and_statistics(recipe, tmp_path):
@@ -348,6 +350,11 @@ def test_train_localization_predicts_in_pixels_of_the_image(recipe, boxes, tmp_p
             {"augmentation__transforms": [{"name": "brightnes"}]},
             "unknown-name.transform",
             ("'brightness'",),
+        ),
+        (
+            {"augmentation__quarter_turn": 0.5, "model__input_size": (32, 48)},
+            "bad-recipe.input-not-square",
+            ("augmentation.quarter_turn", "32 x 48"),
         ),
         ({"training__callbacks": [{"name": "none"}]}, "unknown-name.callback", ("'none'",)),
     ],
@@ -468,10 +475,8 @@ def test_resume_of_a_run_with_old_key_names(recipe, uninterrupted, tmp_path, sto
         training__accumulate_grad_batches=2,
     )
     whole = uninterrupted(chosen)
-    stop_after(1)
-    with pytest.raises(Killed):
+    with stop_after(1):
         train(chosen, output=tmp_path / "cut", device="cpu")
-    stop_after(-1)
     path = tmp_path / "cut" / "recipe.yaml"
     values = yaml.safe_load(path.read_text())
     del values["schema_version"]

@@ -24,19 +24,20 @@ def demo(
         bool,
         typer.Option(
             "--train",
-            help="Train a ResNet-18 instead; needs the extra train (PyTorch) and takes several minutes.",
+            help="Fine-tune the network instead; needs the extra train (PyTorch) and takes several minutes. "
+            "Repeat the command to continue an interrupted training.",
         ),
     ] = False,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="With --train: maximum number of epochs.", show_default="the recipe's"),
+        typer.Option(min=1, help="With --train: number of epochs.", show_default="the recipe's"),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="default|none|FILE",
             help="With --train: initial weights: default (pretrained), none (random), or a file.",
-            show_default="default, or none if the download fails",
+            show_default="default",
         ),
     ] = None,
     device: Annotated[

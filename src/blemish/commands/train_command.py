@@ -326,5 +326,5 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         )
         return
     metrics_text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in run.metrics.items())
-    typer.echo(f"best epoch {run.best_epoch}: {metrics_text} (validation)")
+    typer.echo(f"exported epoch {run.best_epoch}: {metrics_text} (validation)")
     typer.echo(f"model file: {run.model_file}")

@@ -180,6 +180,8 @@ class AugmentationConfig(Config):
     Attributes:
         horizontal_flip: Probability of mirroring left and right.
         vertical_flip: Probability of mirroring top and bottom.
+        quarter_turn: Probability of a rotation by 90 degrees; with both flips at 0.5, all eight orientations
+            of an image are equally frequent. Classification and multilabel only; needs a square input.
         rotation_degrees: Maximum rotation angle in either direction.
         brightness: Brightness factor, drawn from [1 - x, 1 + x].
         contrast: Contrast factor, drawn from [1 - x, 1 + x].
@@ -202,6 +204,7 @@ class AugmentationConfig(Config):
 
     horizontal_flip: Share = 0.0
     vertical_flip: Share = 0.0
+    quarter_turn: Share = 0.0
     rotation_degrees: float = Field(default=0.0, ge=0, le=180)
     brightness: Share = 0.0
     contrast: Share = 0.0
@@ -222,7 +225,8 @@ class AugmentationConfig(Config):
     @property
     def is_off(self) -> bool:
         """Return whether no single image is changed; MixUp and CutMix change batches."""
-        probabilities = (self.horizontal_flip, self.vertical_flip, self.iou_crop, self.zoom_out)
+        flips = (self.horizontal_flip, self.vertical_flip, self.quarter_turn)
+        probabilities = (*flips, self.iou_crop, self.zoom_out)
         ranges = (self.rotation_degrees, self.brightness, self.contrast, self.saturation, self.hue)
         crops = (self.random_resized_crop, self.scale_jitter)
         return not any((*probabilities, *ranges, *self.transforms)) and crops == (None, None)

@@ -22,6 +22,9 @@ class OptimizerConfig(Config):
         betas: Decay rates of the moment estimates of Adam and AdamW.
         lr_by_stage: Learning rates by stage or by prefix of parameter names; the longest matching prefix
             wins.
+        layer_decay: Factor of the learning rate from each stage to the stage before it, for the stages that
+            `lr_by_stage` does not name: the head has `learning_rate`, the last stage of the backbone
+            `layer_decay` times it, and the first stages the lowest rates.
         decay_norms: Whether weight decay also applies to biases and normalization layers.
     """
 
@@ -32,6 +35,7 @@ class OptimizerConfig(Config):
     nesterov: bool = False
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     lr_by_stage: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     decay_norms: bool = True
 
     @model_validator(mode="after")
@@ -52,6 +56,7 @@ class ScheduleConfig(Config):
             `plateau` multiplies by `factor` when `metric` stops improving; `multistep` does so at
             `milestones`.
         warmup_epochs: Epochs of linear warm-up; not used by `one-cycle`.
+        warmup_steps: Optimizer steps of linear warm-up, in place of `warmup_epochs`.
         min_lr_ratio: Lower bound of the learning rate as a share of its initial value, for `cosine` and
             `plateau`.
         pct_start: Share of the steps that `one-cycle` spends increasing the learning rate.
@@ -63,6 +68,7 @@ class ScheduleConfig(Config):
 
     name: Literal["none", "cosine", "one-cycle", "plateau", "multistep"] = "cosine"
     warmup_epochs: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     pct_start: float = Field(default=0.3, gt=0, lt=1)
     metric: str | None = None
@@ -75,8 +81,10 @@ class ScheduleConfig(Config):
         users: dict[str, tuple[str, ...]] = dict.fromkeys(("metric", "patience"), ("plateau",))
         users |= {"pct_start": ("one-cycle",), "milestones": ("multistep",)}
         users |= {"factor": ("plateau", "multistep"), "min_lr_ratio": ("cosine", "plateau")}
-        users |= {"warmup_epochs": ("none", "cosine", "plateau", "multistep")}
+        users |= dict.fromkeys(("warmup_epochs", "warmup_steps"), ("none", "cosine", "plateau", "multistep"))
         refuse_unused(self, self.name, users)
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError("expected warmup_epochs or warmup_steps, not both")
         return self
 
 
@@ -88,7 +96,8 @@ class LossConfig(Config):
             `smooth-l1` or `giou` for localization. Null for the first of these.
         label_smoothing: Label smoothing of `cross-entropy` and `bce`.
         class_weights: `balanced` weights labels by how rare they are: n / (labels x count) for
-            `cross-entropy`, negatives / positives for `bce` and `focal`.
+            `cross-entropy`, negatives / positives for `bce` and `focal`. `bce` corrects its probabilities for
+            the weights, so that they remain those of the labels' own frequency.
         gamma: Focusing parameter of `focal`.
         options: Further options of the loss, such as `beta` of `smooth-l1` or those of a plug-in.
     """
@@ -136,6 +145,8 @@ class TrainingConfig(Config):
         schedule: Learning rate schedule.
         loss: Loss function of image-level networks.
         monitor: Validation metric that selects the best epoch. Null for the task's primary metric.
+        export_epoch: Epoch whose weights are exported: the `best` by `monitor`, or the `last`, which is the
+            better choice at the end of `one-cycle` or `cosine` if few images are validated.
         patience: Epochs without improvement after which training stops. Null never stops early.
         min_delta: Smallest change of the monitored metric that counts as an improvement.
         seed: Random seed of the training.
@@ -166,6 +177,7 @@ class TrainingConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
     monitor: str | None = None
+    export_epoch: Literal["best", "last"] = "best"
     patience: int | None = Field(default=10, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -241,7 +241,8 @@ class ProgressBar(Callback):  # type: ignore[misc]
             return
         row = pl_module.progress.history[-1]
         metric = f"{self.monitor.replace('_', ' ')} {row[self.monitor]:.4f}"
-        mark = " [bold green]best[/]" if pl_module.is_best else ""
+        is_improved = pl_module.progress.waiting == 0
+        mark = " [bold green]best[/]" if is_improved else ""
         self._bar.console.print(
             f"epoch {row['epoch']:.0f}/{self.epochs}  train loss {row['train_loss']:.4f}  "
             f"val loss {row['val_loss']:.4f}  {metric}  {row['ms_per_image']:.1f} ms/image{mark}",

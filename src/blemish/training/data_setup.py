@@ -138,6 +138,19 @@ def _overlap_notes(
     return (note,)
 
 
+def _split_note(split: Dataset) -> str:
+    """Return how many images of a data set without splits are not trained on, and how to change that."""
+    counts = split.splits
+    held_back = [f"{counts['val']} select the epoch and the thresholds"]
+    if counts.get("test"):
+        held_back.append(f"{counts['test']} are held back for testing (split.csv in the run's folder)")
+    return (
+        f"{counts['train']} of {len(split)} images are trained on, {' and '.join(held_back)}, because the "
+        "data set has no splits. To change the shares, set data.split.fractions, for example "
+        "--set data.split.fractions='{train: 0.9, val: 0.1}'."
+    )
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     known = [n for n in inspect.signature(open_dataset).parameters if n not in _RECIPE_KEYS]
     for name in options:
@@ -163,7 +176,8 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
         return dataset
     if not existing:
         fractions = {str(name): share for name, share in config.fractions.items()}
-        return split_dataset(dataset, fractions=fractions, seed=config.seed, group_by=config.group_by)
+        split = split_dataset(dataset, fractions=fractions, seed=config.seed, group_by=config.group_by)
+        return replace(split, notes=(*split.notes, _split_note(split)))
     # The data set has a test split or only a training split, or the recipe asks for another draw: split the
     # rest, and leave the test split alone.
     rest = [i for i, s in enumerate(dataset) if s.split != "test"]

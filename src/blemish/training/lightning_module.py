@@ -46,7 +46,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
     Attributes:
         progress: the completed epochs.
         averaged: the exponential moving average of the network, or None.
-        is_best: whether the last epoch is the best one so far.
+        is_best: whether the last epoch is the one to export so far.
         from_features: whether batches contain cached features instead of images.
         channels_last: whether the channels-last memory format is used.
     """
@@ -261,11 +261,14 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         progress.history.append({name: float(value) for name, value in row.items()})
         progress.epoch += 1
         value, direction = row[self.monitor], monitor_direction(self.monitor)
-        self.is_best = improves(value, progress.best_value, direction, training.min_delta)
-        if self.is_best:
-            progress.best_epoch, progress.best_value, progress.waiting = progress.epoch, value, 0
+        improved = improves(value, progress.best_value, direction, training.min_delta)
+        if improved:
+            progress.best_value, progress.waiting = value, 0
         else:
             progress.waiting += 1
+        self.is_best = improved or training.export_epoch == "last"
+        if self.is_best:
+            progress.best_epoch = progress.epoch
 
     def state(self) -> dict[str, Any]:
         """Return everything a resumed training needs, as tensors and numbers."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from blemish.models._network import Network
 from blemish.structures import Sample, Task
 
 _EPSILON = 1e-8  # a power below 1 has no finite gradient at 0, which a certain and correct output reaches
@@ -68,14 +69,42 @@ def binary_cross_entropy(
         logits: (b, L) float32.
         target: (b, L) float32 in [0, 1].
         smoothing: label smoothing in [0, 1): 1 becomes 1 - s/2, 0 becomes s/2.
-        weights: (L,) float32 weight of the positives of each label.
+        weights: (L,) float32 weight of the positives of each label. Weighting multiplies the odds that the
+            loss is smallest at by the weight; the logarithm of the weight is therefore added to the logits,
+            so that their sigmoid remains a probability at the labels' own frequency.
 
     Source:
-        torch.nn.functional.binary_cross_entropy_with_logits.
+        torch.nn.functional.binary_cross_entropy_with_logits; King and Zeng 2001, section 4.1 (prior
+        correction).
     """
     if smoothing:
         target = target * (1 - smoothing) + smoothing / 2
+    if weights is not None:
+        logits = logits + weights.log()
     return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weights)
+
+
+def start_at_frequency(network: Network, weights: NDArray[np.floating]) -> bool:
+    """Set the biases of a new last layer so that balanced `bce` starts at even weighted odds.
+
+    Without it, the first steps only move the biases to the logarithm of the labels' odds.
+
+    Args:
+        network: its last linear layer is changed in place if it has one output for each label and was not
+            loaded.
+        weights: (L,) weight of the positives of each label.
+
+    Returns:
+        Whether the biases were set.
+    """
+    last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1:]
+    for name, layer in last:
+        is_new = f"{name}.bias" not in network.loaded
+        if layer.bias is not None and layer.out_features == len(weights) and is_new:
+            with torch.no_grad():
+                layer.bias -= torch.as_tensor(np.log(weights), dtype=layer.bias.dtype)
+            return True
+    return False
 
 
 def softmax_focal(logits: Tensor, target: Tensor, gamma: float, weights: Tensor | None = None) -> Tensor:

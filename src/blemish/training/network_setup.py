@@ -11,6 +11,7 @@ import numpy as np
 from blemish._version import __version__
 from blemish.config.architectures import describe
 from blemish.config.recipe import Recipe
+from blemish.errors import BadRecipe
 from blemish.imaging import LoadedImage
 from blemish.model_file import Contract, LabelSpec, Licenses
 from blemish.models._build import build_network
@@ -19,6 +20,8 @@ from blemish.models._weights import load_weights
 from blemish.preprocessing import resize
 from blemish.training.data_setup import SHOWN, TrainingData
 from blemish.training.image_source import FileImageSource
+from blemish.training.loss_registry import check_loss
+from blemish.training.losses import label_weights, start_at_frequency
 from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.targets import largest_coordinate
 
@@ -36,7 +39,8 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
     Raises:
         UnknownName: no such architecture.
         WrongTask: the architecture does not support the task of the data.
-        BadRecipe: an option that the architecture does not take, or a value out of range.
+        BadRecipe: an option that the architecture does not take, a value out of range, or quarter turns of an
+            input that is not square ("bad-recipe.input-not-square").
         BadWeights: the weights belong to another architecture.
     """
     measured = recipe.model.options.get("box_scale") == "coord_max"
@@ -47,11 +51,15 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         seed=rng_seed(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS),
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
+    check_square_inputs(recipe, network)
     architecture = describe(recipe.model.name)
     if architecture.copyleft if network.copyleft is None else network.copyleft:
         _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)
     for report in load_weights(network, weights):
         _log.info("%s", report.summary(), extra=SHOWN)
+    loss = check_loss(network.task, recipe.training.loss)
+    if recipe.training.loss.class_weights == "balanced" and loss is not None and loss.name == "bce":
+        start_at_frequency(network, label_weights(data.train, network.task, network.label_count))
     if recipe.data.normalization == "dataset":
         source = FileImageSource()
         statistics = measure_channels(network, (source.image(sample) for sample in data.train))
@@ -60,6 +68,24 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
             for spec, (mean, std) in zip(network.inputs, statistics, strict=True)
         )
     return network
+
+
+def check_square_inputs(recipe: Recipe, network: Network) -> None:
+    """Refuse quarter turns of an input that is not square.
+
+    Raises:
+        BadRecipe: "bad-recipe.input-not-square".
+    """
+    if not recipe.augmentation.quarter_turn:
+        return
+    for spec in network.inputs:
+        height, width = spec.size_hw
+        if height != width:
+            raise BadRecipe(
+                f"augmentation.quarter_turn: expected a square input, got {height} x {width} pixels. Set "
+                "model.input_size to one number, or remove the key",
+                reason="input-not-square",
+            )
 
 
 def measure_channels(

@@ -65,9 +65,11 @@ def lr_of_pretrained_stages(network: Network, config: OptimizerConfig) -> dict[s
 
     Returns:
         Values for `lr_by_stage`: a tenth of the learning rate for every stage but the head that was loaded
-        completely. Empty if the recipe sets a learning rate or `lr_by_stage`, or if the head was loaded.
+        completely. Empty if the recipe sets a learning rate, `lr_by_stage` or `layer_decay`, or if the head
+        was loaded.
     """
-    if not network.owns_loss or {"learning_rate", "lr_by_stage"} & config.model_fields_set:
+    chosen = {"learning_rate", "lr_by_stage", "layer_decay"} & config.model_fields_set
+    if not network.owns_loss or chosen:
         return {}
     names = [name for name, _ in network.named_parameters()]
     is_loaded = {
@@ -89,12 +91,14 @@ def parameter_groups(network: Network, config: OptimizerConfig) -> list[dict[str
     """
     names = [name for name, _ in network.named_parameters()]
     prefixes_by_stage = {stage: _prefixes_of(network, stage, names) for stage in config.lr_by_stage}
+    decayed = _decayed_rates(network, config)
     undecayed = _undecayed(network) if not config.decay_norms else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        length, rate = -1, config.learning_rate
+        length = -1
+        rate = next((r for prefix, r in decayed.items() if _is_below(name, prefix)), config.learning_rate)
         for stage, prefixes in prefixes_by_stage.items():
             longest = max((len(p) for p in prefixes if _is_below(name, p)), default=-1)
             if longest > length:
@@ -110,6 +114,22 @@ def parameter_groups(network: Network, config: OptimizerConfig) -> list[dict[str
         {"params": parameters, "lr": rate, "weight_decay": decay, "initial_lr": rate}
         for (rate, decay), parameters in groups.items()
     ]
+
+
+def _decayed_rates(network: Network, config: OptimizerConfig) -> dict[str, float]:
+    """Return the learning rate of each stage's prefixes after `layer_decay`; empty if it is 1.
+
+    Source:
+        Clark et al. 2020 (ELECTRA), layer-wise learning rate decay; timm's option `layer_decay`.
+    """
+    if config.layer_decay == 1:
+        return {}
+    backward = [stage for stage in reversed(network.stages) if stage != "head"]
+    return {
+        prefix: config.learning_rate * config.layer_decay**depth
+        for depth, stage in enumerate(backward, start=1)
+        for prefix in network.stages[stage]
+    }
 
 
 def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -148,7 +168,7 @@ def lr_multiplier(
     total = steps_per_epoch * epochs
     if schedule.name == "one-cycle":
         return _one_cycle(step, total, schedule.pct_start)
-    warmup = schedule.warmup_epochs * steps_per_epoch
+    warmup = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule.name == "cosine":

@@ -64,7 +64,7 @@ def _draw(
         values = [row.get(name, float("nan")) for row in history]
         axes.plot(epochs, values, marker=marker, label=name.replace("_", " "))
     if best_epoch:
-        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch {best_epoch}")
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"exported epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel=title)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -17,9 +17,10 @@ class Progress:
     Attributes:
         epoch: number of completed epochs.
         history: one row of metrics per completed epoch.
-        best_epoch: the best epoch, from 1; 0 before there is one.
-        best_value: its value of the monitored metric.
-        waiting: epochs since the best one.
+        best_epoch: the epoch to export, from 1; 0 before there is one. It is the best one, or with
+            `export_epoch: last` the last one.
+        best_value: the best value of the monitored metric.
+        waiting: epochs since that value.
     """
 
     epoch: int

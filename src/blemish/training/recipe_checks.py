@@ -11,8 +11,8 @@ from blemish.training.callback_registry import check_callbacks
 from blemish.training.loss_registry import LOSSES, check_loss
 from blemish.training.monitored_metrics import check_metrics
 
-_MIXED = ("mixup", "cutmix")
-_CROPS = ("scale_jitter", "iou_crop", "zoom_out")
+_LABEL_KEYS = ("mixup", "cutmix", "quarter_turn")
+_OBJECT_KEYS = ("scale_jitter", "iou_crop", "zoom_out")
 
 
 def check_device_name(device: str) -> None:
@@ -71,10 +71,10 @@ def check_augmentation(recipe: Recipe, task: Task) -> None:
     Raises:
         BadRecipe: "bad-recipe.key-of-another-task"; the message names the key.
     """
-    for name in (*_MIXED, *_CROPS):
-        fits = task.is_image_level if name in _MIXED else task.has_objects
+    for name in (*_LABEL_KEYS, *_OBJECT_KEYS):
+        fits = task.is_image_level if name in _LABEL_KEYS else task.has_objects
         if getattr(recipe.augmentation, name) and not fits:
-            users = [str(t) for t in Task if (t.is_image_level if name in _MIXED else t.has_objects)]
+            users = [str(t) for t in Task if (t.is_image_level if name in _LABEL_KEYS else t.has_objects)]
             raise BadRecipe(
                 f"augmentation.{name}: only {' and '.join(users)} use it, and the task is {task}. Remove it",
                 reason="key-of-another-task",

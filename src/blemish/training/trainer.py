@@ -58,7 +58,7 @@ class Run:
         path: the run's folder.
         metrics: of the best epoch on the validation images; multilabel decisions at a threshold of 0.5.
         model_file: the model file; with several nodes, the first one writes it.
-        best_epoch: counted from 1.
+        best_epoch: the exported epoch, counted from 1: the best or, with `export_epoch: last`, the last.
         history: one row of metrics per epoch.
         rank: of this process among those that trained together; only rank 0 writes files.
     """
@@ -265,6 +265,7 @@ class Trainer:
             "epochs": int(state["epoch"]),
             "best_epoch": int(state["best_epoch"]),
             "monitor": self._monitor,
+            "export_epoch": self.recipe.training.export_epoch,
             **describe_sources(self.network.weight_sources, Path(self.recipe.model.weights).name),
             "device": self.device.type,
             "versions": {
@@ -280,7 +281,7 @@ class Trainer:
             samples=self.data.validation,
             fingerprints=self.data.fingerprints,
         )
-        _log.info("model file %s, best epoch %d", file.path, state["best_epoch"])
+        _log.info("model file %s, exported epoch %d", file.path, state["best_epoch"])
         return Run(self.folder, metrics, file.path, int(state["best_epoch"]), list(state["history"]))
 
     def _evaluate(

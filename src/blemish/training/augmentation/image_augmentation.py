@@ -33,6 +33,7 @@ class AugmentationParams:
         crop_xyxy: the part that is resized to the input, in pixels of the image; None for the whole image.
         flip_horizontal: whether left and right are mirrored.
         flip_vertical: whether top and bottom are mirrored.
+        quarter_turn: whether the input, a square, is rotated by 90 degrees counterclockwise.
         angle: rotation about the center of the input, degrees counterclockwise.
         color: (name, factor or shift), in the order of application.
         transforms: further changes of the pixels, from the registry.
@@ -41,6 +42,7 @@ class AugmentationParams:
     crop_xyxy: tuple[float, float, float, float] | None = None
     flip_horizontal: bool = False
     flip_vertical: bool = False
+    quarter_turn: bool = False
     angle: float = 0.0
     color: tuple[tuple[str, float], ...] = ()
     transforms: tuple[PixelFunction, ...] = ()
@@ -67,6 +69,7 @@ def draw_params(
         crop = draw_crop(config.random_resized_crop, random, size_hw, boxes_xyxy)
     flip_horizontal = bool(random.random() < config.horizontal_flip)
     flip_vertical = bool(random.random() < config.vertical_flip)
+    quarter_turn = bool(config.quarter_turn) and bool(random.random() < config.quarter_turn)
     angle = 0.0
     if config.rotation_degrees and _is_applied(config, "rotation", random):
         angle = float(random.uniform(-config.rotation_degrees, config.rotation_degrees))
@@ -78,7 +81,9 @@ def draw_params(
             if _is_applied(config, name, random):
                 color.append((name, draw_amount(name, getattr(config, name), random)))
     further = draw_transforms(transforms, random)
-    return AugmentationParams(crop, flip_horizontal, flip_vertical, angle, tuple(color), further)
+    return AugmentationParams(
+        crop, flip_horizontal, flip_vertical, quarter_turn, angle, tuple(color), further
+    )
 
 
 def augment_pixels(params: AugmentationParams, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -95,6 +100,8 @@ def augment_pixels(params: AugmentationParams, pixels: NDArray[Any]) -> NDArray[
         pixels = pixels[:, ::-1]
     if params.flip_vertical:
         pixels = pixels[::-1]
+    if params.quarter_turn:
+        pixels = np.rot90(pixels)
     if params.angle or params.color:
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (C, H, W)
         if params.angle:
