@@ -102,7 +102,7 @@ def start_at_frequency(network: Network, weights: NDArray[np.floating]) -> bool:
         is_new = f"{name}.bias" not in network.loaded
         if layer.bias is not None and layer.out_features == len(weights) and is_new:
             with torch.no_grad():
-                layer.bias -= torch.as_tensor(np.log(weights), dtype=layer.bias.dtype)
+                layer.bias.sub_(torch.as_tensor(np.log(weights), dtype=layer.bias.dtype))
             return True
     return False
 

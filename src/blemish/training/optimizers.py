@@ -124,7 +124,7 @@ def _decayed_rates(network: Network, config: OptimizerConfig) -> dict[str, float
     """
     if config.layer_decay == 1:
         return {}
-    backward = [stage for stage in reversed(network.stages) if stage != "head"]
+    backward = [stage for stage in reversed(list(network.stages)) if stage != "head"]
     return {
         prefix: config.learning_rate * config.layer_decay**depth
         for depth, stage in enumerate(backward, start=1)
