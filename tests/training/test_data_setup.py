@@ -23,7 +23,7 @@ def test_images_of_the_test_split_are_not_opened(recipe, folders, tmp_path):
     assert len(np.load(run.path / "prints.npz")["pixel"]) == 16
 
 
-def test_prepare_data_says_how_much_of_a_whole_data_set_is_held_back(recipe, folders):
+def test_prepare_data_reports_how_much_of_a_whole_data_set_is_held_back(recipe, folders):
     fractions = {"train": 0.5, "val": 0.25, "test": 0.25}
     data = prepare_data(recipe(data__split={"fractions": fractions}))
     counts = data.dataset.splits
