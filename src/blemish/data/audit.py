@@ -12,6 +12,7 @@ from blemish.data.check_context import CheckContext
 from blemish.data.checks import CHECKS, Check, select_checks
 from blemish.data.checks.reader_faults import UNCLAIMED
 from blemish.data.findings import Finding, Findings, Severity
+from blemish.data.formats import get_format
 from blemish.data.header_info import HeaderInfo
 from blemish.data.image_hashes import map_in_parallel
 from blemish.data.image_headers import read_all_header_info
@@ -26,11 +27,6 @@ from blemish.imaging import LIMITS, Limits, open_image
 from blemish.registry import load_plugins
 from blemish.structures import Dataset, Labels, Sample, Task
 
-REPORT_UNLABELED_IMAGES = (
-    "folders",
-    "masks",
-    "voc",
-)  # formats whose readers find images without a label themselves
 WITHOUT_LABELS = ("bad-dataset.no-labels", "bad-dataset.unknown-format")
 BUILTIN_VERSION = 14  # increase it when a built-in check changes, so that cached findings are discarded
 
@@ -187,7 +183,7 @@ def audit(
                 else ()
             )
             return Audit(Findings((*_claimed(context.findings, checks), finding, *about_images)), None)
-    search = not isinstance(data, Dataset) and dataset.format not in REPORT_UNLABELED_IMAGES
+    search = not isinstance(data, Dataset) and not get_format(dataset.format).reports_unlabeled_images
     check_context = CheckContext(
         dataset,
         headers=_headers(dataset, context.headers, limits),

@@ -29,7 +29,8 @@ def detect_format(path: Path, context: ReadContext) -> Format:
         context: receives the finding about a second format.
 
     Raises:
-        BadDataset: no format recognizes the path; the message describes the files.
+        BadDataset: no format recognizes the path; the message describes the files. Or a format failed; the
+            message names its module.
     """
     if not path.exists():
         raise BadDataset("no such file or folder", where=path, remedy="check the path", reason="no-such-file")
@@ -56,6 +57,15 @@ def _recognizes(candidate: Format, path: Path, *, ambiguous_is_error: bool = Fal
         if ambiguous_is_error:
             raise
         return True
+    except Exception as error:  # of a third-party format, mostly
+        module = type(candidate.implementation).__module__
+        raise BadDataset(
+            f"the format {candidate.name!r} of {module} failed when it was asked whether it recognizes the"
+            f" path ({type(error).__name__}: {error})",
+            where=path,
+            remedy="name the format of the data set with --format, or report it to the authors of it",
+            reason="failed-format",
+        ) from error
 
 
 def _report_others(chosen: Format, candidates: tuple[Format, ...], path: Path, context: ReadContext) -> None:

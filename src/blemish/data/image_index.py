@@ -74,6 +74,11 @@ class ImageIndex:
             names = inside
         return self.files[names[0]] if len(names) == 1 else None
 
+    def folders_with(self, written: str) -> list[Path]:
+        """Return the folders that contain an image with the file name of a stated path."""
+        name = written.strip().replace("\\", "/").rsplit("/", 1)[-1]
+        return [self.files[found].parent for found in self._by_name.get(name, [])]
+
     def nearest(self, written: str) -> str | None:
         """Return the file name that is most similar to the one at the end of a path, or None.
 

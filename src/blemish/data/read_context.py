@@ -16,6 +16,7 @@ from blemish.structures import Task
 
 CROWD_VALUES = ("ignore", "objects")
 MAX_NAMED_IMAGES = 5  # number of missing images that an error names
+MAX_NAMED_FOLDERS = 3
 
 
 @dataclass
@@ -134,6 +135,11 @@ class ReadContext:
         """
         if not missing:
             return
+        places = [] if index is None else index.folders_with(missing[0][0])
+        folder = "--images"
+        if places:
+            shown = " or ".join(str(place) for place in places[:MAX_NAMED_FOLDERS])
+            folder = f"--images: files of the name are in {shown}"
         if self.lenient:
             for number, (name, origin) in enumerate(missing):
                 # Comparing thousands of names with thousands of files takes minutes.
@@ -144,7 +150,9 @@ class ReadContext:
                     f"there is no image {name!r} in {searched}"
                     + (f"; did you mean {nearest!r}?" if nearest else ""),
                     origin=origin,
-                    remedy="restore the image or drop the line",
+                    remedy=f"name their folder with {folder}"
+                    if places
+                    else "restore the image or drop the line",
                     fix="drops the line",
                 )
             return
@@ -158,6 +166,6 @@ class ReadContext:
         raise BadDataset(
             f"{subject} not in {searched}: {named}",
             where=missing[0][1],
-            remedy="put them there, name their folder with --images, or drop their lines",
+            remedy=f"put them there, drop their lines, or name their folder with {folder}",
             reason="missing-image",
         )

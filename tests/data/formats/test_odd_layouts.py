@@ -156,3 +156,21 @@ def test_ambiguous_orientation_is_noted_in_a_strict_reading(draw, write, tmp_pat
     write("labels/a.txt", "0 .5 .5 .25 .5\n")
     assert any("EXIF" in note for note in open_dataset(tmp_path).notes)
     assert len(check(tmp_path, duplicates=False).of("orientation-ambiguous")) == 1
+
+
+def test_missing_images_name_the_folders_with_files_of_the_name(draw, write, tmp_path):
+    for folder in ("front", "rear"):
+        draw(f"{folder}/0.png")
+    table = write("labels.csv", "filename,label\nimage/0.png,dent\n")
+    with raises("bad-dataset.missing-image", "--images", str(tmp_path / "front"), str(tmp_path / "rear")):
+        open_dataset(tmp_path)
+    found = check(tmp_path, duplicates=False).of("missing-image")
+    assert "--images" in found[0].remedy
+    assert open_dataset(table, images=tmp_path / "rear", minimum_labels=1)[0].path.parent.name == "rear"
+
+
+def test_masks_next_to_class_folders_in_splits_are_a_finding(draw, tmp_path):
+    for name in ("train/good/0", "test/good/1", "test/crack/2", "ground_truth/crack/2_mask"):
+        draw(f"{name}.png")
+    found = check(tmp_path, duplicates=False).of("image-without-label")
+    assert [f.path.name for f in found] == ["ground_truth"]

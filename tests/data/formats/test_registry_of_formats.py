@@ -97,3 +97,17 @@ def test_get_format_suggests_the_nearest_name():
 def test_every_built_in_format_recognizes_no_missing_or_empty_folder(tmp_path):
     for entry in formats_by_rank():
         assert not entry.implementation.recognizes(tmp_path), entry.name
+
+
+def test_detect_format_names_a_format_that_fails(boards, tmp_path, monkeypatch):
+    def fail(self, path):
+        raise KeyError("boards")
+
+    monkeypatch.setattr(Boards, "recognizes", fail)
+    (tmp_path / "a.txt").write_text("")
+    with raises("bad-dataset.failed-format", "'boards'", Boards.__module__, "KeyError"):
+        open_dataset(tmp_path)
+
+
+def test_reports_unlabeled_images_is_stated_by_the_format(boards, tmp_path):
+    assert [f.name for f in formats_by_rank() if f.reports_unlabeled_images] == ["voc", "masks", "folders"]

@@ -171,3 +171,29 @@ def test_format_suite(via, tmp_path):
     for split in ("train", "val"):
         root = via(entry("a.png", region()), entry("b.png", region(damage="rust")), folder=f"set/{split}/")
     check_format("via", tmp_path / "suite", example=root / "set")
+
+
+def test_csv_of_via_is_read_as_regions(draw, tmp_path):
+    for name in ("a.png", "b.png"):
+        draw(name)
+    header = (
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+    )
+    rect = '"{""name"":""rect"",""x"":2,""y"":3,""width"":9,""height"":8}","{""label"":""dent""}"'
+    (tmp_path / "via_export.csv").write_text(
+        f'{header}\na.png,9,"{{}}",1,0,{rect}\nb.png,9,"{{}}",0,0,"{{}}","{{}}"\n'
+    )
+    found = open_dataset(tmp_path)
+    assert (found.format, found.task, found.labels.names) == ("via", Task.DETECTION, ("dent",))
+    assert [s.ground_truth.boxes_xyxy.tolist() for s in found] == [[[2, 3, 11, 11]], []]
+    (tmp_path / "via_export.csv").write_text(f"{header}\na.png,9,x,1,0,y,z\n")
+    with raises("bad-dataset.invalid-entry", "via_export.csv:2"):
+        open_dataset(tmp_path)
+
+
+def test_project_of_via_3_is_refused_by_name(draw, tmp_path):
+    draw("a.png")
+    content = {"project": {"pid": "x"}, "config": {}, "attribute": {}, "file": {}, "metadata": {}, "view": {}}
+    (tmp_path / "project.json").write_text(json.dumps(content))
+    with raises("bad-dataset.unsupported-version", "VIA 3"):
+        open_dataset(tmp_path)

@@ -106,6 +106,14 @@ class Format:
         """Whether data sets can be written in this format."""
         return hasattr(self.implementation, "write")
 
+    @property
+    def reports_unlabeled_images(self) -> bool:
+        """Whether its reader itself reports the images without a label; `blemish data check` does otherwise.
+
+        A class of a format states it with the attribute `reports_unlabeled_images = True`.
+        """
+        return bool(getattr(self.implementation, "reports_unlabeled_images", False))
+
 
 FORMATS: Registry[Format] = Registry("formats", noun="format", builtin=__name__)
 _Class = TypeVar("_Class", bound=type[ReadableFormat])

@@ -32,6 +32,8 @@ from blemish.structures import Dataset, GroundTruth, Sample, Task
 class FoldersFormat:
     """Images in one folder per label; the name of the folder is the label."""
 
+    reports_unlabeled_images = True
+
     def recognizes(self, path: Path) -> bool:
         """Return whether there are images in folders or in their subfolders, perhaps below split folders."""
         return path.is_dir() and any(
@@ -191,11 +193,22 @@ def _levels(path: Path, context: ReadContext) -> tuple[Path, dict[str, Path]]:
     named = [f for f, split in splits.items() if split and _folders(f)]
     if not named:
         return path, {"": path}
-    others = [f.name for f in children if f not in named]
+    others = [f for f in children if f not in named]
     if others:
         context.note(
-            f"{path}: the folder {others[0]!r} next to {', '.join(f.name for f in named)} was left out"
+            f"{path}: the folder {others[0].name!r} next to {', '.join(f.name for f in named)} was left out"
         )
+    for other in others:
+        count = len(ImageIndex(other).files)
+        if count:
+            context.problem(
+                "image-without-label",
+                f"{count} images in the folder {other.name!r} next to those of splits are not read",
+                path=other,
+                remedy="move it, or correct the layout if they are images or masks of the data set",
+                severity=Severity.WARNING,
+                fix="leaves them out",
+            )
     levels: dict[str, Path] = {}
     for folder in named:
         split = splits[folder] or ""

@@ -28,6 +28,8 @@ MAX_INDEX_NEXT_TO_VOID = 100
 class MasksFormat:
     """Semantic masks in folders next to those of the images, or next to the images themselves."""
 
+    reports_unlabeled_images = True
+
     def recognizes(self, path: Path) -> bool:
         """Return whether most mask files have an image, by the names of folders and files."""
         return path.is_dir() and find_mask_pairs(ImageIndex(path)).is_data_set

@@ -1,7 +1,9 @@
-"""The via format: JSON of the VGG Image Annotator 1 and 2, one file for all images or one per split."""
+"""The via format: JSON or CSV of the VGG Image Annotator 1 and 2, one file in all or one per split."""
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,24 +21,25 @@ from blemish.data.read_context import ReadContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
+SHAPE_COLUMN = "region_shape_attributes"
 LABEL_ATTRIBUTES = ("label", "class", "category", "type", "name", "damage", "defect")
 CLOSED_POLYLINE_PIXELS = 5.0  # a polyline whose ends are closer is an outline
 
 
-@register("via", rank=45, description="JSON of the VGG Image Annotator next to the images")
+@register("via", rank=45, description="JSON or CSV of the VGG Image Annotator next to the images")
 class ViaFormat:
     """Polygons, rectangles, circles and ellipses with the region attribute that contains the label."""
 
     def recognizes(self, path: Path) -> bool:
-        """Return whether there is a JSON file of VIA, in the folder or in its split folders."""
-        return bool(json_files(path, _starts_like_via))
+        """Return whether there is a JSON or CSV file of VIA, in the folder or in its split folders."""
+        return bool(_via_files(path))
 
     def read(self, path: Path, context: ReadContext) -> Dataset:
         """Return one sample per image, in the order of the files."""
-        files = json_files(path, _starts_like_via) or ({path: None} if path.is_file() else {})
+        files = _via_files(path) or ({path: None} if path.is_file() else {})
         if not files:
             raise BadDataset(
-                "found no JSON file of VIA",
+                "found no JSON or CSV file of VIA",
                 where=path,
                 remedy="pass the path of the file",
                 reason="no-label-file",
@@ -64,9 +67,20 @@ class ViaFormat:
         return builder.dataset(path)
 
 
+def _via_files(path: Path) -> dict[Path, str | None]:
+    """Return the JSON files of VIA with their splits, or its CSV files if there are no JSON files."""
+    return json_files(path, _starts_like_via) or json_files(path, _starts_like_via_csv, ".csv")
+
+
+def _starts_like_via_csv(head: bytes) -> bool:
+    return SHAPE_COLUMN.encode() in head.split(b"\n", 1)[0]
+
+
 def _starts_like_via(head: bytes) -> bool:
     if not head.startswith(b"{"):
         return False
+    if all(key in head for key in (b'"project"', b'"pid"', b'"config"', b'"attribute"')):
+        return True  # VIA 3, which is refused by name
     return b'"_via_' in head or (b'"filename"' in head and b'"regions"' in head and b"_attributes" in head)
 
 
@@ -76,6 +90,9 @@ def _entries(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         BadDataset: the file is of VIA 3, or not of VIA.
     """
+    if file.suffix.casefold() == ".csv":
+        yield from _entries_of_csv(file)
+        return
     content = load_json_file(file)
     metadata = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(metadata, dict) or "metadata" in metadata:
@@ -88,6 +105,39 @@ def _entries(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, entry in metadata.items():
         if isinstance(entry, dict) and not key.startswith("_via_"):
             yield str(key), entry
+
+
+def _entries_of_csv(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield file name and entry of each image of a CSV export, which has one line per region.
+
+    Raises:
+        BadDataset: a line is not of VIA.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        lines = csv.DictReader(stream, skipinitialspace=True)
+        for line in lines:
+            name = (line.get("filename") or line.get("#filename") or "").strip()
+            try:
+                attributes, shape, region = (
+                    json.loads(line.get(key) or "{}")
+                    for key in ("file_attributes", SHAPE_COLUMN, "region_attributes")
+                )
+            except (ValueError, RecursionError):
+                name = ""
+            if not name:
+                raise BadDataset(
+                    "expected a file name, and JSON in the columns of attributes, as VIA writes them",
+                    where=f"{file}:{lines.line_num}",
+                    remedy="export the annotations again",
+                    reason="invalid-entry",
+                )
+            entry = entries.setdefault(
+                name, {"filename": name, "regions": [], "file_attributes": _mapping(attributes)}
+            )
+            if shape:
+                entry["regions"].append({"shape_attributes": shape, "region_attributes": region})
+    yield from entries.items()
 
 
 def _regions(entry: Mapping[str, Any]) -> list[dict[str, Any]]:

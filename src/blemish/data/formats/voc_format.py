@@ -26,6 +26,8 @@ from blemish.structures import Dataset, Task
 class VocFormat:
     """One year, several years in one folder, or XML files next to their images."""
 
+    reports_unlabeled_images = True
+
     def recognizes(self, path: Path) -> bool:
         """Return whether there are XML files in one of the folders of VOC."""
         return path.is_dir() and bool(voc_folders(path))
