@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+import pytest
+from PIL import Image, ImageCms, ImageOps
 from tests.imaging.tiff_files import gradient, write_tiff
 
-from blemish.imaging import open_image
+from blemish.imaging import Limits, open_image
+from blemish.imaging.image_formats import HAS_AVIF
 from blemish.testing import raises
 
 PAGE = Path(__file__).parents[2] / "docs" / "image-formats.md"
@@ -188,10 +190,35 @@ def test_lab():
         open_image(encode(Image.fromarray(RGB).convert("LAB"), "TIFF"))
 
 
+@pytest.mark.skipif(not HAS_AVIF, reason="this Pillow cannot read AVIF")
+def test_avif():
+    assert np.abs(pixels(encode(RGB, "AVIF", quality=100)).astype(int) - RGB).mean() < 6
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        stored = Image.fromarray(RGB)
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encode(stored, "PNG", exif=exif))))
+        found = open_image(encode(stored, "AVIF", quality=100, exif=exif))
+        assert found.header.size_hw == upright.size[::-1]
+        assert np.abs(found.pixels.astype(int) - np.asarray(upright)).mean() < 6
+    clear = np.dstack([RGB, np.zeros_like(GRAY)])
+    assert (pixels(encode(clear, "AVIF", quality=100)) == 255).all()
+    with raises("image-too-large.max-pixels"):
+        open_image(encode(RGB, "AVIF"), Limits(max_pixels=100))
+    with raises("image-undecodable.damaged", "AVIF"):
+        open_image(encode(RGB, "AVIF")[:-40])
+
+
+def test_foreign_names_avif_without_support(monkeypatch):
+    monkeypatch.setattr("blemish.imaging.load_image.FORMATS", ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
+    with raises("image-undecodable.unsupported-format", "AVIF", "Pillow"):
+        open_image(b"\0\0\0\x18ftypavif" + b"\0" * 100)
+
+
 def test_foreign():
     for head, name in [
         (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\0\0\0\x18ftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypmif1", "HEIC"),
         (b"\xff\x0a", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),

@@ -131,13 +131,13 @@ def test_find_inputs_expands_videos(folder, monkeypatch):
 
 
 def test_find_paths_reports_images_in_unsupported_formats(folder):
-    for name in ("b/x.HEIC", "b/y.avif", "z.jfif", "z.jpe", "z.mpo", ".hidden.heic"):
+    for name in ("b/x.HEIC", "b/y.jxl", "z.jfif", "z.jpe", "z.mpo", ".hidden.heic"):
         (folder / name).write_bytes(b"")
     passed_over = PassedOver()
     found = names(find_paths([folder], passed_over=passed_over), folder)
     assert {"z.jfif", "z.jpe", "z.mpo"} <= set(found)
     assert passed_over.count == 2
-    assert "2 images in unsupported formats were passed over: 1 HEIC (x.HEIC); 1 AVIF (y.avif)" in (
+    assert "2 images in unsupported formats were passed over: 1 HEIC (x.HEIC); 1 JPEG XL (y.jxl)" in (
         passed_over.sentence()
     )
 

@@ -23,7 +23,7 @@ MAX_FILES_READ = 50
 MAX_BYTES_READ = 200_000
 MAX_FOLDERS_SHOWN = 6
 MAX_NAME_LENGTH = 255
-IMAGE_SUFFIX = re.compile(rb"\.(?:jpe?g|png|bmp|tiff?|webp)\b", re.IGNORECASE)
+IMAGE_SUFFIX = re.compile(rb"\.(?:jpe?g|png|bmp|tiff?|webp|avif)\b", re.IGNORECASE)
 BEFORE_NAME = re.compile(rb"[\"'<>/\\|,;:\t\r\n]")
 
 

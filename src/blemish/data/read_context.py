@@ -138,8 +138,8 @@ class ReadContext:
         places = [] if index is None else index.folders_with(missing[0][0])
         folder = "--images"
         if places:
-            shown = " or ".join(str(place) for place in places[:MAX_NAMED_FOLDERS])
-            folder = f"--images: files of the name are in {shown}"
+            named_folders = " or ".join(str(place) for place in places[:MAX_NAMED_FOLDERS])
+            folder = f"--images: files of the name are in {named_folders}"
         if self.lenient:
             for number, (name, origin) in enumerate(missing):
                 # Comparing thousands of names with thousands of files takes minutes.

@@ -15,7 +15,7 @@ from blemish.imaging import LIMITS
 MAX_VALUES = 64  # distinct values of a mask; more are those of an ordinary image
 BINARY_TOLERANCE = 48  # gray values around 0 and 255 of a mask that was saved as JPEG
 MIN_BINARY_SHARE = 0.97
-LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")
 MODES = ("1", "L", "P", "I", "I;16", "RGB", "RGBA", "LA")
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "JPEG", "WEBP", "DIB")
 

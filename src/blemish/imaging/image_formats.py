@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+try:
+    from PIL import AvifImagePlugin
+except ImportError:  # Pillow before 11.3
+    HAS_AVIF = False
+else:
+    HAS_AVIF = AvifImagePlugin.SUPPORTED
+
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", *(("AVIF",) if HAS_AVIF else ()))
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
+    **({"AVIF": (".avif", ".avifs")} if HAS_AVIF else {}),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 # Suffixes of images that a search of a folder passes over; what is passed over is counted and named.
 UNSUPPORTED_SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
-    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **({} if HAS_AVIF else dict.fromkeys((".avif", ".avifs"), "AVIF")),
     ".jxl": "JPEG XL",
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx", ".j2c"), "JPEG 2000"),
     ".gif": "GIF",
@@ -28,6 +36,9 @@ UNSUPPORTED_SUFFIXES = {
     ".psd": "Photoshop",
     ".tga": "TGA",
 }
+
+
+AVIF_MARKS = ((4, b"ftypavif"), (4, b"ftypavis"))
 
 
 class ForeignFormat(NamedTuple):
@@ -45,7 +56,12 @@ class ForeignFormat(NamedTuple):
 
 
 FOREIGN_FORMATS = (
-    ForeignFormat("HEIC or AVIF, which is not supported", "save it as JPEG", ((4, b"ftyp"),)),
+    ForeignFormat(
+        "AVIF, which the installed Pillow cannot read",
+        "save it as JPEG, or install Pillow 11.3 or newer",
+        AVIF_MARKS,
+    ),
+    ForeignFormat("HEIC or a video, which is no supported image", "save it as JPEG", ((4, b"ftyp"),)),
     ForeignFormat(
         "JPEG XL, which is not supported",
         "save it as JPEG",
@@ -65,6 +81,11 @@ FOREIGN_FORMATS = (
         ((0, b"<!DOCTYPE"), (0, b"<!doctype"), (0, b"<html")),
     ),
 )
+
+
+def is_avif(prefix: bytes) -> bool:
+    """Return whether a file with these first bytes is AVIF; Pillow's own test also accepts some HEIC."""
+    return any(prefix[offset : offset + len(mark)] == mark for offset, mark in AVIF_MARKS)
 
 
 def foreign_format(prefix: bytes) -> ForeignFormat | None:

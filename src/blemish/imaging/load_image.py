@@ -25,7 +25,7 @@ from PIL import (
 
 from blemish.errors import BadImage, ImageTooLarge, ImageTruncated, ImageUndecodable
 from blemish.imaging.containers import ends_early, png_exif, png_significant_bits, tiff_directories
-from blemish.imaging.image_formats import FORMATS, foreign_format
+from blemish.imaging.image_formats import FORMATS, foreign_format, is_avif
 from blemish.imaging.loaded_image import (
     LIMITS,
     UPRIGHT,
@@ -49,7 +49,7 @@ from blemish.imaging.tiff_layout import (
 Source = Path | str | bytes
 
 ORIENTATION_TAG = 0x0112
-# These plugins are used directly, because Image.open would apply Pillow's own pixel limit.
+# These plugins and that of AVIF are used directly, because Image.open would apply Pillow's own pixel limit.
 PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin, TiffImagePlugin, BmpImagePlugin)
 
 
@@ -210,7 +210,7 @@ def _identify_format(file: IO[bytes], path: Path | None) -> str:
     prefix = file.read(16)
     for name in FORMATS:
         accept = Image.OPEN[name][1]
-        if accept is None or accept(prefix) is True:
+        if is_avif(prefix) if name == "AVIF" else accept is None or accept(prefix) is True:
             return name
     if known := foreign_format(prefix):
         raise ImageUndecodable(
@@ -218,7 +218,7 @@ def _identify_format(file: IO[bytes], path: Path | None) -> str:
         )
     raise ImageUndecodable(
         path,
-        "this is not an image in JPEG, PNG, WebP, TIFF or BMP",
+        f"this is not an image in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
         reason="unsupported-format",
         remedy="save it as one of these",
     )

@@ -36,7 +36,7 @@ class Header:
     """The properties of an image that are known before it is decoded.
 
     Attributes:
-        format: `JPEG`, `PNG`, `WEBP`, `TIFF` or `BMP`.
+        format: `JPEG`, `PNG`, `WEBP`, `TIFF`, `BMP` or `AVIF`.
         mode: Pillow's name for the stored pixels: `RGB`, `L`, `P`, `CMYK`, `I;16`, ...
         size_hw: height and width of the upright image, in pixels.
         stored_size_hw: height and width as stored in the file, before the EXIF orientation is applied.

@@ -164,14 +164,14 @@ def test_images_unused_bits(plant):
 
 def test_images_passed_over_are_counted_and_named(plant):
     planted = plant("csv")
-    for name in ("b.HEIC", "a.heic", "c.avif", "sub/d.dng", "e.txt"):
+    for name in ("b.HEIC", "a.heic", "c.jxl", "sub/d.dng", "e.txt"):
         (planted.root / name).parent.mkdir(exist_ok=True)
         (planted.root / name).write_bytes(b"unread")
     found = check(planted.root).of("passed-over-image")
     messages = sorted(f.message for f in found)
     assert messages == [
-        "1 AVIF file is not read: c.avif",
         "1 DNG file is not read: d.dng",
+        "1 JPEG XL file is not read: c.jxl",
         "2 HEIC files are not read: a.heic, b.HEIC",
     ]
 
