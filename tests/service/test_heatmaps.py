@@ -1,8 +1,12 @@
 """HeatmapService on its own."""
 
+import numpy as np
 import pytest
 
 from blemish.inference import load
+from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.service import heatmaps
+from blemish.service.fair_executor import StopSignal
 from blemish.service.heatmaps import HeatmapService
 from blemish.service.settings import Settings
 from blemish.testing import raises
@@ -17,13 +21,14 @@ def test_heatmap_service_refuses_a_slow_model(detector, tools):
     prediction = detector.predict(tools.image())
     service = HeatmapService(Settings(heatmap_seconds=1))
     with raises("heatmap-unavailable.too-slow", "1 seconds"):
-        service.compute(detector, tools.image(), prediction, None, 1.0)
+        service.compute(detector, tools.image(), prediction, None, 1.0, StopSignal(1))
 
 
-def test_heatmap_service_explains_the_best_detection_if_time_is_short(detector, tools):
+def test_heatmap_service_explains_the_best_detection_if_time_is_short(detector, tools, monkeypatch):
+    monkeypatch.setattr(heatmaps, "available_cores", lambda: 2)
     prediction = detector.predict(tools.image())
-    heatmap = HeatmapService(Settings(heatmap_seconds=1)).compute(
-        detector, tools.image(), prediction, None, 0.08
+    heatmap = HeatmapService(Settings(heatmap_seconds=60)).compute(
+        detector, tools.image(), prediction, None, 1.5, StopSignal(60)
     )
     assert (heatmap.method, heatmap.label, heatmap.display_name) == ("occlusion", "dent", "Dent")
 
@@ -31,7 +36,9 @@ def test_heatmap_service_explains_the_best_detection_if_time_is_short(detector, 
 def test_heatmap_service_refuses_a_label_without_detections(detector, tools):
     prediction = detector.predict(tools.image()).filter_scores(0.5)  # only a dent
     with raises("heatmap-unavailable.nothing-found"):
-        HeatmapService(Settings()).compute(detector, tools.image(), prediction, "lamp_broken", 1e-3)
+        HeatmapService(Settings()).compute(
+            detector, tools.image(), prediction, "lamp_broken", 1e-3, StopSignal(60)
+        )
 
 
 def test_heatmap_service_works_without_a_usable_explanation_graph(tools, tmp_path, caplog):
@@ -39,36 +46,80 @@ def test_heatmap_service_works_without_a_usable_explanation_graph(tools, tmp_pat
     (tmp_path / "model.explain.onnx").write_bytes(b"broken")
     predictor = load(tmp_path / "model.onnx", threads=1)
     data = tools.image()
-    heatmap = HeatmapService(Settings()).compute(predictor, data, predictor.predict(data), None, 0.001)
+    heatmap = HeatmapService(Settings()).compute(
+        predictor, data, predictor.predict(data), None, 0.001, StopSignal(60)
+    )
     assert heatmap.method == "occlusion"
     assert heatmap.values.shape == (30, 40)
     assert caplog.records
 
 
-def test_heatmap_service_stops_after_the_next_forward_pass(detector, tools, monkeypatch):
-    service = HeatmapService(Settings())
+@pytest.mark.parametrize("stopped_by", ["the client", "the time"])
+def test_heatmap_service_stops_after_the_next_forward_pass(detector, tools, monkeypatch, stopped_by):
     passes = []
+    stop = StopSignal(60)
+    backend_run = OnnxRuntimeBackend.run
 
-    class StoppingExplainer:
-        def default_method(self):
-            return "occlusion"
+    def run(self, feeds):
+        passes.append(len(feeds["image"]))
+        if len(passes) == 3 and stopped_by == "the client":
+            stop.set()
+        elif len(passes) == 3:
+            stop.deadline = 0.0
+        return backend_run(self, feeds)
 
-        def explain(self, image, *, progress, **_):
-            for done in range(100):
-                passes.append(done)
-                if done == 2:
-                    service.stop()
-                progress(1)
+    prediction = detector.predict(tools.image())
+    monkeypatch.setattr(OnnxRuntimeBackend, "run", run)
+    code = "work-stopped.canceled" if stopped_by == "the client" else "heatmap-unavailable.too-slow"
+    with raises(code):
+        HeatmapService(Settings()).compute(detector, tools.image(), prediction, "dent", 1e-3, stop)
+    assert passes == [1, 1, 4]
 
-    monkeypatch.setattr(service, "_explainer", lambda predictor: StoppingExplainer())
-    with raises("heatmap-unavailable.stopped"):
-        service.compute(None, b"", detector.predict(tools.image()), "dent", 1e-3)
-    assert passes == [0, 1, 2]
+
+def test_heatmap_service_computes_with_a_network_of_its_own_and_half_of_the_cores(
+    detector, tools, monkeypatch
+):
+    monkeypatch.setattr(heatmaps, "available_cores", lambda: 8)
+    opened = []
+    open_backend = heatmaps.open_backend
+
+    def record(*args, **options):
+        opened.append(options)
+        return open_backend(*args, **options)
+
+    monkeypatch.setattr(heatmaps, "open_backend", record)
+    monkeypatch.setattr(detector.backend, "run", None)  # the session of the predictions is not used
+    service = HeatmapService(Settings())
+    prediction = load(detector.model_file, threads=1).predict(tools.image())
+    for _ in range(2):
+        service.compute(detector, tools.image(), prediction, None, 1e-3, StopSignal(60))
+    assert opened == [{"backend": "onnxruntime", "threads": 4}]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "gradients", "offered"),
+    [(0, True, False), (0.15, True, True), (0.15, False, False), (20, False, True)],
+)
+def test_heatmaps_are_offered_if_the_smallest_one_is_fast_enough(monkeypatch, seconds, gradients, offered):
+    monkeypatch.setattr(heatmaps, "available_cores", lambda: 2)
+    service = HeatmapService(Settings(heatmap_seconds=seconds))
+    assert service.is_offered(0.05, gradients=gradients) is offered
+
+
+def test_heatmap_of_a_large_image_is_computed_on_a_reduced_one(tmp_path, tools, monkeypatch):
+    tools.write_classifier(tmp_path / "model.onnx")
+    predictor = load(tmp_path / "model.onnx", threads=1)
+    data = tools.image(size=(600, 400))
+    prediction = predictor.predict(data)
+    whole = HeatmapService(Settings()).compute(predictor, data, prediction, None, 1e-3, StopSignal(60))
+    monkeypatch.setattr(heatmaps, "_MAX_PIXELS", 100_000)
+    reduced = HeatmapService(Settings()).compute(predictor, data, prediction, None, 1e-3, StopSignal(60))
+    assert (whole.values.shape, reduced.values.shape) == ((400, 600), (200, 300))
+    difference = np.abs(whole.values[::2, ::2].astype(int) - reduced.values)
+    assert difference.max() <= 12
 
 
 def test_heatmap_method_of_a_plugin_reaches_the_service(detector, tools):
-    import numpy as np
-
     from blemish.explanation import EXPLAINERS, ExplanationMethod, Requirement, register_method
 
     method = ExplanationMethod(
@@ -78,7 +129,7 @@ def test_heatmap_method_of_a_plugin_reaches_the_service(detector, tools):
     try:
         service = HeatmapService(Settings(heatmap_method="left-half"))
         data = tools.image()
-        heatmap = service.compute(detector, data, detector.predict(data), None, 0.001)
+        heatmap = service.compute(detector, data, detector.predict(data), None, 0.001, StopSignal(60))
     finally:
         EXPLAINERS.unregister("left-half")
     assert heatmap.method == "left-half"

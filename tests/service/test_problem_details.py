@@ -15,9 +15,8 @@ import httpx
 import pytest
 from PIL import Image, ImageFile
 
-from blemish.service import routes, schemas
+from blemish.service import inference_service, schemas
 from blemish.service.app import create_app
-from blemish.service.result_images import render
 from blemish.service.served_model import open_upload
 from blemish.service.settings import Settings
 from blemish.testing import raises
@@ -295,14 +294,14 @@ def test_full_queue_refuses_at_once(held_server, tools):
 
 
 def test_link_opened_many_times_does_not_fill_the_drawing_threads(held_server, tools, monkeypatch):
-    held = tools.held_function(render)
-    monkeypatch.setattr(routes, "render", held)
+    held = tools.held_function(inference_service.render)
+    monkeypatch.setattr(inference_service, "render", held)
     with held_server(queue_size=3) as (address, _, service):
         answer = tools.post(f"{address}/api/v1/predict", files={"image": tools.image()}).json()
         link = address + answer["links"]["overlay"]
         held.hold()
         admitted = [tools.in_background(tools.get, link) for _ in range(3)]
-        tools.wait_until(lambda: service.drawing_queue.size == 3)
+        tools.wait_until(lambda: service.renderings.size == 3)
         for _ in range(9):
             refused = tools.get(link)
             problem = check_refusal(refused, 429, "queue-full")

@@ -56,6 +56,21 @@ def serve(
     link_seconds: Annotated[
         float, typer.Option(min=0, help="Lifetime of the image links in an answer; 0 gives no links.")
     ] = 600,
+    links_require_key: Annotated[
+        bool,
+        typer.Option(
+            "--links-require-key",
+            help="Answer the image links in an answer only with the API key that got the answer.",
+        ),
+    ] = False,
+    heatmap_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Maximum time for one heatmap, with its time in the queue; 0 gives no heatmaps. The page "
+            "offers heatmaps only of models that are fast enough.",
+        ),
+    ] = 20,
     heatmap_method: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +145,7 @@ def serve(
 
       blemish serve --new-api-key claims
     """
+    from blemish.errors import BadInput
     from blemish.service.api_keys import ApiKeys, new_key
 
     if new_api_key is not None:
@@ -152,6 +168,8 @@ def serve(
         queue_size=queue_size,
         deadline_seconds=deadline_seconds,
         link_seconds=link_seconds,
+        links_require_key=links_require_key,
+        heatmap_seconds=heatmap_seconds,
         heatmap_method=heatmap_method,
         store_dir=store_dir,
         retention_hours=retention_hours,
@@ -160,6 +178,11 @@ def serve(
         cors_origins=tuple(cors_origin or ()),
         frame_ancestors=tuple(frame_ancestor or ()),
     )
+    if links_require_key and api_keys is None:
+        raise BadInput(
+            "--links-require-key: expected --api-keys FILE beside it. Set the keys that the links require.",
+            reason="api-keys",
+        )
     keys = None if api_keys is None else ApiKeys.from_file(api_keys)
     app = create_app(models, settings, keys=keys, backend=backend, threads=threads)
     listener = listen(host, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ MAX_FULL_SIZE_LABELS = 30  # with more objects, the font size follows the size o
 BAND_ROWS = 256  # rows of the reduced image that are computed at once
 
 
-def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> Image.Image:
+def draw(
+    annotation: Annotation,
+    image: Any = None,
+    *,
+    min_side: int = 480,
+    on_object: Callable[[], None] | None = None,
+) -> Image.Image:
     """Return a copy of the image with the annotation drawn on it.
 
     Boxes and masks get an outline and a label. Image-level labels are written on a strip below the image: for
@@ -31,6 +38,7 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
             with the EXIF orientation applied. Boxes and masks are scaled if its size differs from
             `annotation.size_hw`. Default: the image at `annotation.path`.
         min_side: images whose longer side is below it are enlarged, in pixels.
+        on_object: called before each object is drawn; an exception of it ends the drawing.
 
     Returns:
         A new PIL image, RGB.
@@ -53,20 +61,19 @@ def draw(annotation: Annotation, image: Any = None, *, min_side: int = 480) -> I
         size = (max(round(canvas.width * zoom), 1), max(round(canvas.height * zoom), 1))
         canvas = canvas.resize(size, Image.Resampling.BICUBIC)
         longer = max(canvas.size)
-    font_size = int(np.clip(longer / 45, 13, 160))
+    # On an elongated image, such as a weld, the shorter side limits the size of labels.
+    font_size = min(int(np.clip(longer / 45, 13, 160)), max(min(canvas.size) // 9, 13))
     if not annotation.task.has_boxes:
         return append_label_strip(canvas, annotation, font_size)
-    # On an elongated image, such as a weld, the shorter side limits the size of labels.
-    font_size = min(font_size, max(min(canvas.size) // 9, 13))
-    width = canvas.width if annotation.size_hw is None else annotation.size_hw[1]
-    zoom = _zoom(canvas, annotation, width)
+    zoom = _zoom(canvas, annotation)
     boxes = annotation.boxes_xyxy
     if (
         boxes is not None and len(boxes) > MAX_FULL_SIZE_LABELS
     ):  # labels at full size would hide small objects
         median_side = float(np.median((boxes[:, 2:] - boxes[:, :2]).min(1))) * zoom
         font_size = max(min(font_size, round(median_side / 6)), min(font_size, 13))
-    draw_objects(canvas, annotation, zoom, max(round(min(longer / 400, font_size / 5)), 2), font_size)
+    line = max(round(min(longer / 400, font_size / 5)), 2)
+    draw_objects(canvas, annotation, zoom, line, font_size, on_object=on_object)
     return canvas
 
 
@@ -88,10 +95,8 @@ def reduce_image(image: LoadedImage, max_pixels: int, max_side: int | None = Non
         >>> reduce_image(LoadedImage(np.zeros((100, 60, 3), np.uint8)), 2000).size_hw
         (50, 30)
     """
-    height, width = image.size_hw
-    factor = math.ceil(math.sqrt(height * width / max_pixels))
-    if max_side is not None:
-        factor = max(factor, math.ceil(max(height, width) / max_side))
+    height, _ = image.size_hw
+    factor = reduction_factor(image.size_hw, max_pixels, max_side)
     if factor < 2:
         return image
     rows = factor * BAND_ROWS
@@ -104,9 +109,26 @@ def reduce_image(image: LoadedImage, max_pixels: int, max_side: int | None = Non
     return image.with_pixels(pixels.round().astype(np.uint16) if image.is_16bit else pixels)
 
 
-def _zoom(canvas: Image.Image, annotation: Annotation, width: int) -> float:
+def reduction_factor(size_hw: tuple[int, int], max_pixels: int, max_side: int | None = None) -> int:
+    """Return the factor by which `reduce_image` divides the sides of an image; 1 if it is small enough.
+
+    Args:
+        size_hw: height and width of the image, in pixels.
+        max_pixels: the largest number of pixels of the result, > 0.
+        max_side: the longest side of the result, in pixels.
+
+    Example:
+        >>> reduction_factor((100, 60), 2000), reduction_factor((1, 1_000_000), 2_000_000, 16_000)
+        (2, 63)
+    """
+    factor = max(math.ceil(math.sqrt(size_hw[0] * size_hw[1] / max_pixels)), 1)
+    return factor if max_side is None else max(factor, math.ceil(max(size_hw) / max_side))
+
+
+def _zoom(canvas: Image.Image, annotation: Annotation) -> float:
+    """Return the pixels of the canvas per pixel of the annotated image, from the longer side."""
     if annotation.size_hw is not None:
-        height = annotation.size_hw[0]
+        height, width = annotation.size_hw
         # Rounding a resized image to whole pixels changes each side by less than a pixel.
         if abs(canvas.height * width - canvas.width * height) > max(canvas.size) * max(width, height) / 50:
             raise BadInput(
@@ -114,7 +136,8 @@ def _zoom(canvas: Image.Image, annotation: Annotation, width: int) -> float:
                 f"{canvas.width} x {canvas.height}. Pass the same image with its EXIF orientation applied.",
                 reason="image-size",
             )
-    return canvas.width / width
+        return canvas.width / width if width >= height else canvas.height / height
+    return 1.0
 
 
 def _rgb_copy(annotation: Annotation, image: Any) -> Image.Image:

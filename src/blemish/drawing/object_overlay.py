@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,7 +29,15 @@ MASK_OPACITY = 0.26  # of the fill of a mask, in [0, 1]
 Rectangle = tuple[int, int, int, int]
 
 
-def draw_objects(canvas: Image.Image, annotation: Annotation, zoom: float, line: int, font_size: int) -> None:
+def draw_objects(
+    canvas: Image.Image,
+    annotation: Annotation,
+    zoom: float,
+    line: int,
+    font_size: int,
+    *,
+    on_object: Callable[[], None] | None = None,
+) -> None:
     """Draw every object of an annotation on `canvas`, in place; the first object is drawn last, on top.
 
     Args:
@@ -38,6 +46,7 @@ def draw_objects(canvas: Image.Image, annotation: Annotation, zoom: float, line:
         zoom: pixels of the canvas per pixel of the annotated image.
         line: line width, in pixels of the canvas.
         font_size: in pixels of the canvas.
+        on_object: called before each object is drawn.
     """
     boxes = annotation.boxes_xyxy
     if boxes is None or not len(annotation):
@@ -47,6 +56,8 @@ def draw_objects(canvas: Image.Image, annotation: Annotation, zoom: float, line:
     colors = [label_color(int(i)) for i in annotation.label_index]
     tips = np.concatenate([boxes[:, :1], boxes[:, :1]], 1)
     for row in reversed(range(len(boxes))):
+        if on_object is not None:
+            on_object()
         masks = annotation.masks
         if masks is not None and masks[row].area:
             rings = [ring * zoom for ring in mask_to_rings(masks[row])]

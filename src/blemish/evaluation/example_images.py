@@ -69,6 +69,9 @@ def draw_pair(
         return image
     from blemish.drawing import draw, side_by_side
 
-    options = {} if side is None else {"min_side": side}
-    drawn = [draw(shown, image, **options) for shown in (sample.ground_truth, prediction.filter_scores())]
+    shown = (sample.ground_truth, prediction.filter_scores())
+    drawn = [
+        draw(annotation, image) if side is None else draw(annotation, image, min_side=side)
+        for annotation in shown
+    ]
     return side_by_side(drawn, ["ground truth", "prediction"])

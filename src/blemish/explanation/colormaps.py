@@ -74,6 +74,21 @@ def overlay(
         colormap: `viridis`, `inferno`, `cividis` or `jet`.
         opacity: of the heatmap: 0 shows the image alone, 1 the heatmap alone.
     """
-    table = color_table(colormap)
-    colored = table[np.clip(values * 255, 0, 255).round().astype(np.uint8)]
-    return Image.blend(image.convert("RGB"), Image.fromarray(colored), opacity)
+    levels = np.clip(values * 255, 0, 255).round().astype(np.uint8)
+    return blend_levels(image, Image.fromarray(levels), colormap=colormap, opacity=opacity)
+
+
+def blend_levels(
+    image: Image.Image, levels: Image.Image, *, colormap: str = "viridis", opacity: float = 0.5
+) -> Image.Image:
+    """Return the image with a heatmap of 8 bits over it; needs 8 bytes of memory for each pixel.
+
+    Args:
+        image: the upright image.
+        levels: mode L, of the image's size; 255 is the largest value.
+        colormap: see `overlay`.
+        opacity: see `overlay`.
+    """
+    colored = levels.copy()
+    colored.putpalette(color_table(colormap).tobytes())
+    return Image.blend(image.convert("RGB"), colored.convert("RGB"), opacity)

@@ -59,6 +59,7 @@ class Explainer:
         model_file: its contract and digests.
         gradients: computes feature maps and gradients. Default: the explanation graph next to the file.
         batch_size: masked images per forward pass.
+        threads: CPU threads of the explanation graph. Default: ONNX Runtime's.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Explainer:
         *,
         gradients: GradientSource | None = None,
         batch_size: int = 16,
+        threads: int | None = None,
     ) -> None:
         self.backend = backend
+        self.threads = threads
         self.model_file = model_file
         self.contract = model_file.contract
         self.batch_size = batch_size
@@ -83,7 +86,7 @@ class Explainer:
             BadModelFile: the file has no explanation graph.
         """
         if self._gradients is None:
-            self._gradients = GradientGraph(self.model_file)
+            self._gradients = GradientGraph(self.model_file, threads=self.threads)
         return self._gradients
 
     def default_method(self) -> str:

@@ -82,6 +82,7 @@ class GradientGraph:
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             facts: dict[str, Any] = json.loads(

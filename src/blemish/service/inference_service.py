@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from blemish.explanation.gradient_graph import explanation_path
 from blemish.inference.backend import available_cores
 from blemish.service import serializers
+from blemish.service.fair_executor import FairExecutor, WorkStopped
 from blemish.service.heatmaps import HeatmapResult, HeatmapService, HeatmapUnavailable
-from blemish.service.micro_batch import AdmissionQueue
+from blemish.service.middleware import client_label
 from blemish.service.problem_details import Problem
+from blemish.service.result_images import reduction, render
 from blemish.service.result_links import ArtifactKind, Colormap, LinkedResult, LinkStore
 from blemish.service.retention import RetentionStore
 from blemish.service.served_model import PreparedImage, ServedModel, TimedPrediction
@@ -27,6 +30,8 @@ from blemish.service.uploads import MemoryBudget
 from blemish.structures import Prediction
 
 log = logging.getLogger("blemish.service")
+
+_HEATMAP_SHARE = 0.95  # of the deadline, after which an answer leaves without its heatmap
 
 Result = TypeVar("Result")
 OnStage = Callable[[str, dict[str, Any]], None]  # called at the start of a stage with its name and details
@@ -46,6 +51,9 @@ class InferenceRequest:
         min_score: detections with a lower score are left out; None keeps all that the model file gives, and
             draws only the positive ones.
         colormap: the colors of the heatmap's overlay.
+        client: the client, with which others take turns; see `blemish.service.middleware.get_client`.
+        on_predicted: called once when the prediction is known and only the heatmap is missing, so that the
+            caller releases the place in the queue of the model.
     """
 
     image: bytes
@@ -56,6 +64,8 @@ class InferenceRequest:
     label: str | None = None
     min_score: float | None = None
     colormap: Colormap = "viridis"
+    client: str = "address:"
+    on_predicted: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +95,8 @@ class InferenceService:
         upload_memory: the memory of all uploads.
         links: the images behind the links in answers.
         retention: the images and answers on disk.
-        drawing_queue: limits the images behind links that are rendered at once.
-        drawing_pool: the threads that render them.
+        renderings: the threads that render the images behind links, and their queue.
+        heatmaps: the threads that compute heatmaps, and their queue.
     """
 
     def __init__(
@@ -107,10 +117,25 @@ class InferenceService:
         self._heatmaps = HeatmapService(settings)
         threads = settings.decoding_threads or max(2, available_cores())
         self._decoding_pool = ThreadPoolExecutor(threads, "blemish-decoding")
-        # Rendering and heatmaps have threads of their own, so that they never delay an answer.
-        self.drawing_pool = ThreadPoolExecutor(2, "blemish-drawing")
-        self.drawing_queue = AdmissionQueue(settings.queue_size, "images to draw")
-        self._heatmap_pool = ThreadPoolExecutor(1, "blemish-heatmaps")
+        # Rendering and heatmaps have threads and queues of their own, so that they never delay a prediction.
+        self.renderings = FairExecutor(
+            "blemish-rendering",
+            threads=max(1, available_cores() // 2),
+            capacity=settings.queue_size,
+            max_per_client=settings.max_per_client,
+            busy_with="images to draw",
+        )
+        self.heatmaps = FairExecutor(
+            "blemish-heatmaps",
+            threads=1,  # whose network has half of the cores
+            capacity=settings.heatmap_queue_size,
+            max_per_client=settings.max_per_client,
+            busy_with="heatmaps to compute",
+            limit_name="heatmap_queue_size",
+        )
+        self._heatmap_memory = MemoryBudget(settings.heatmap_memory_bytes)
+        metrics.queued.labels(queue="linked-images").set_function(lambda: self.renderings.size)
+        metrics.queued.labels(queue="heatmaps").set_function(lambda: self.heatmaps.size)
         metrics.upload_bytes.set_function(lambda: self.upload_memory.used_bytes)
         metrics.link_bytes.set_function(lambda: self.links.used_bytes)
 
@@ -177,7 +202,7 @@ class InferenceService:
             image, lambda size: on_stage("inferring", {"batch": size})
         )
         inferred = time.perf_counter()
-        heatmap, unavailable = await self._explain(request, timed, on_stage)
+        heatmap, unavailable = await self._explain(request, timed, on_stage, began)
         explained = time.perf_counter()
         available = serializers.min_score_available(model.model_file.contract)
         min_score = max(request.min_score or 0.0, available)
@@ -211,7 +236,7 @@ class InferenceService:
             "min_score_available": available,
             "min_score": min_score,
             "warnings": [image.inputs.warning] if image.inputs.warning else [],
-            "links": self._serialize_links(tokens),
+            "links": self._serialize_links(tokens, timed.prediction),
             "heatmap": None if heatmap is None else _serialize_heatmap(heatmap, model.name, tokens),
             "heatmap_unavailable": unavailable,
             "timing_ms": {stage: round(max(seconds, 0.0) * 1000, 3) for stage, seconds in stages.items()},
@@ -221,25 +246,117 @@ class InferenceService:
         return InferenceResult(body, timed.prediction, tokens)
 
     async def _explain(
-        self, request: InferenceRequest, timed: TimedPrediction, on_stage: OnStage
+        self, request: InferenceRequest, timed: TimedPrediction, on_stage: OnStage, began: float
     ) -> tuple[HeatmapResult | None, str | None]:
-        """Return the heatmap, or the reason why there is none, or neither if none was requested."""
+        """Return the heatmap, or the reason why there is none, or neither if none was requested.
+
+        Args:
+            request: the request.
+            timed: the prediction to explain.
+            on_stage: see `infer`.
+            began: when the deadline of the answer began, by `time.perf_counter`.
+        """
         if not request.explain:
             return None, None
-        on_stage("explaining", {})
+        # The answer must leave before its deadline: without the heatmap rather than not at all.
+        left = self.settings.deadline_seconds * _HEATMAP_SHARE - (time.perf_counter() - began)
+        seconds = min(self.settings.heatmap_seconds, left)
+        outcome, heatmap, unavailable = "unavailable", None, None
+        reserved = 0
         try:
-            heatmap = await asyncio.get_running_loop().run_in_executor(
-                self._heatmap_pool,
-                self._heatmaps.compute,
-                request.model.loaded,
-                request.image,
-                timed.prediction,
-                request.label,
-                timed.seconds,
+            if not self.offers_heatmaps(request.model) or seconds <= 0:
+                raise self._heatmaps.too_slow()
+            self._heatmap_memory.acquire(len(request.image))
+            reserved = len(request.image)
+            request.on_predicted()
+            on_stage("explaining", {})
+            heatmap = await self.heatmaps.run(
+                request.client,
+                lambda stop: self._heatmaps.compute(
+                    request.model.loaded,
+                    request.image,
+                    timed.prediction,
+                    request.label,
+                    timed.seconds,
+                    stop,
+                ),
+                seconds=seconds,
             )
+            outcome = "done"
+        except Problem as problem:
+            if problem.code not in ("queue-full", "memory-full"):
+                raise
+            outcome, unavailable = "refused", f"{problem.detail} The prediction is complete without it."
+        except TimeoutError:
+            outcome, unavailable = "too-slow", str(self._heatmaps.too_slow())
         except HeatmapUnavailable as error:
-            return None, str(error)
-        return heatmap, None
+            outcome, unavailable = error.code.rpartition(".")[2], str(error)
+        except (asyncio.CancelledError, WorkStopped):
+            outcome = "canceled"
+            raise
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            self._heatmap_memory.release(reserved)
+            self.metrics.heatmaps.labels(outcome=outcome, client=client_label(request.client)).inc()
+        return heatmap, unavailable
+
+    def offers_heatmaps(self, model: ServedModel) -> bool:
+        """Return whether the model can be asked for a heatmap within `settings.heatmap_seconds`."""
+        return model.predictor is not None and self._heatmaps.is_offered(
+            model.warm_pass_seconds, explanation_path(model.model_file.path).is_file()
+        )
+
+    async def render_linked_image(self, token: str, client: str, owner_required: bool) -> tuple[bytes, str]:
+        """Return the image behind a link as a file, and its media type.
+
+        Args:
+            token: the token of the link.
+            client: the client that opens it; see `blemish.service.middleware.get_client`.
+            owner_required: whether only the client that got the answer may open it.
+
+        Raises:
+            Problem: `link-expired`, `queue-full`, `deadline-exceeded`, or `api-key-missing` and
+                `api-key-unknown` if the key of the answer is required.
+        """
+        linked = self.links.get(token)
+        if linked is None:
+            raise Problem(
+                "link-expired",
+                "There is no image behind this link, or the link has expired. Send the image again.",
+            )
+        result, kind = linked
+        outcome = "refused"
+        try:
+            if owner_required:
+                _check_owner(result, client)
+            outcome = "failed"
+            rendered = await self.renderings.run(
+                client,
+                lambda stop: render(result, kind, self.settings, stop),
+                seconds=self.settings.rendering_seconds,
+            )
+            outcome = "done"
+        except Problem as problem:
+            if problem.code == "queue-full":
+                outcome = "refused"
+            raise
+        except (TimeoutError, WorkStopped) as error:
+            outcome = "too-slow"
+            raise Problem(
+                "deadline-exceeded",
+                f"The image was not drawn within {self.settings.rendering_seconds:g} seconds. Try again when "
+                "the server is less busy.",
+                limit=("rendering_seconds", self.settings.rendering_seconds),
+                retry_after_seconds=5,
+            ) from error
+        except asyncio.CancelledError:
+            outcome = "canceled"
+            raise
+        finally:
+            self.metrics.linked_images.labels(kind=kind, outcome=outcome, client=client_label(client)).inc()
+        return rendered
 
     def _add_links(
         self, request: InferenceRequest, prediction: Prediction, heatmap: HeatmapResult | None
@@ -251,15 +368,18 @@ class InferenceService:
         values = None if heatmap is None else heatmap.values
         white_level = request.model.loaded.contract.inputs[0].white_level
         return self.links.add(
-            LinkedResult(request.image, drawn, values, request.colormap, white_level), kinds
+            LinkedResult(request.image, drawn, values, request.colormap, white_level, request.client), kinds
         )
 
-    def _serialize_links(self, tokens: Mapping[ArtifactKind, str]) -> dict[str, Any] | None:
+    def _serialize_links(
+        self, tokens: Mapping[ArtifactKind, str], prediction: Prediction
+    ) -> dict[str, Any] | None:
         if not tokens:
             return None
         return {
             "image": serializers.artifact_link(tokens["image"]),
             "overlay": serializers.artifact_link(tokens["overlay"]),
+            "reduction": reduction(prediction.size_hw or (1, 1), self.settings),
             "expires_at": _utc_time_in(self.settings.link_seconds),
         }
 
@@ -269,7 +389,7 @@ class InferenceService:
         return serializers.describe_model(
             model.name,
             model.model_file,
-            heatmaps=True,  # without an explanation graph, occlusion needs only the model itself
+            heatmaps=self.offers_heatmaps(model),
             backend="" if backend is None else backend.name,
             precision="" if backend is None else backend.precision,
         )
@@ -281,12 +401,41 @@ class InferenceService:
     def close(self) -> None:
         """Stop the models and the threads, and forget every link."""
         self.draining = True
-        self._heatmaps.stop()
         for model in self.models.values():
             model.close()
-        for pool in (self._decoding_pool, self.drawing_pool, self._heatmap_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._decoding_pool.shutdown(wait=False, cancel_futures=True)
+        self.renderings.close()
+        self.heatmaps.close()
         self.links.clear()
+
+
+def _check_owner(result: LinkedResult, client: str) -> None:
+    if client == result.client or not result.client.startswith("key:"):
+        return
+    challenge = {"WWW-Authenticate": 'Bearer realm="blemish"'}
+    if not client.startswith("key:"):
+        raise Problem(
+            "api-key-missing", "This link requires the API key that got the answer.", headers=challenge
+        )
+    raise Problem(
+        "api-key-unknown.other-key", "This link requires the API key that got the answer.", headers=challenge
+    )
+
+
+class Reservation:
+    """The place of one image in the queue of its model, and the memory of its upload; released once."""
+
+    def __init__(self, service: InferenceService, model: ServedModel, size_bytes: int) -> None:
+        """Take over a place that `model.queue.enter` reserved, and memory of `service.upload_memory`."""
+        self._service, self._model, self._size_bytes = service, model, size_bytes
+        self._released = False
+
+    def release(self) -> None:
+        """Release both; do nothing the second time."""
+        if not self._released:
+            self._released = True
+            self._model.queue.leave()
+            self._service.upload_memory.release(self._size_bytes)
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
@@ -140,7 +141,7 @@ class RequestMiddleware:
 
         try:
             _check_length(headers)
-            self._check_key(scope["path"], headers)
+            scope["state"]["client"] = _identify(scope, self._check_key(scope["path"], headers))
             await self.app(scope, receive, send_with_headers)
         except asyncio.CancelledError:
             # Only the end of the server cancels a request, after waiting for it as long as it may.
@@ -162,23 +163,24 @@ class RequestMiddleware:
         finally:
             self._count(_route_pattern(scope), status, time.perf_counter() - began)
 
-    def _check_key(self, path: str, headers: Mapping[str, str]) -> None:
-        if not self.keys or path in _PUBLIC_PATHS or path.startswith(self.public_prefixes):
-            return
+    def _check_key(self, path: str, headers: Mapping[str, str]) -> str | None:
+        """Return the owner of the API key; None without a key where none is required."""
+        if not self.keys:
+            return None
         challenge = {"WWW-Authenticate": 'Bearer realm="blemish"'}
         key = key_from_headers({name.lower(): value for name, value in headers.items()})
+        owner = None if key is None else self.keys.owner(key)
+        if owner is not None or path in _PUBLIC_PATHS or path.startswith(self.public_prefixes):
+            return owner
         if key is None:
             raise Problem(
                 "api-key-missing",
                 "This server requires an API key. Send Authorization: Bearer KEY or X-API-Key: KEY.",
                 headers=challenge,
             )
-        if self.keys.owner(key) is None:
-            raise Problem(
-                "api-key-unknown",
-                "The API key is not one of this server's. Check the key.",
-                headers=challenge,
-            )
+        raise Problem(
+            "api-key-unknown", "The API key is not one of this server's. Check the key.", headers=challenge
+        )
 
     def _count(self, route: str, status: int, seconds: float) -> None:
         self.metrics.requests.labels(route=route, status=str(status or _CLIENT_CLOSED_REQUEST)).inc()
@@ -207,6 +209,38 @@ def without_origin(address: str) -> str:
     """
     parts = urlsplit(address)
     return "/" + parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
+
+
+def get_client(scope: Mapping[str, Any]) -> str:
+    """Return the client of the request, among which limits are shared: `key:NAME`, or `address:ADDRESS`.
+
+    Of an IPv6 address the first 64 bits count, because one machine has all addresses that begin with them.
+    """
+    return str(scope.get("state", {}).get("client", "address:"))
+
+
+def client_label(client: str) -> str:
+    """Return the label of a client for metrics: the name of its API key, or `address`.
+
+    Example:
+        >>> client_label("key:claims"), client_label("address:192.0.2.7")
+        ('claims', 'address')
+    """
+    kind, _, name = client.partition(":")
+    return name if kind == "key" else "address"
+
+
+def _identify(scope: Mapping[str, Any], owner: str | None) -> str:
+    if owner is not None:
+        return f"key:{owner}"
+    host = str((scope.get("client") or ("", 0))[0])
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"address:{host}"
+    if address.version == 6 and address.ipv4_mapped is None:
+        host = str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return f"address:{host}"
 
 
 def get_request_id(scope: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ class LinkedResult:
         heatmap: (h, w) uint8 over the whole image, perhaps at a lower resolution; None if none was made.
         colormap: the colors of the heatmap's overlay.
         white_level: the sample value that becomes white in a 16-bit image.
+        client: the client that got the answer; see `blemish.service.middleware.get_client`.
         expires: time of the store's clock at which the links stop working, seconds.
         size_bytes: approximate memory.
         tokens: the tokens of its links.
@@ -43,6 +44,7 @@ class LinkedResult:
     heatmap: NDArray[np.uint8] | None = None
     colormap: Colormap = "viridis"
     white_level: int = 65535
+    client: str = ""
     expires: float = 0.0
     size_bytes: int = 0
     tokens: list[str] = field(default_factory=list)

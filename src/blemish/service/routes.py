@@ -17,12 +17,12 @@ from blemish.service.declared_parameters import declared_names
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceService,
+    Reservation,
     cancel_on_disconnect,
     not_ready_problem,
 )
-from blemish.service.middleware import get_request_id
+from blemish.service.middleware import get_client, get_request_id
 from blemish.service.problem_details import CATALOG, MEDIA_TYPE, Problem, internal_problem
-from blemish.service.result_images import render
 from blemish.service.serializers import SCHEMA_VERSION
 from blemish.service.served_model import ServedModel
 from blemish.service.uploads import MultipartForm, read_form
@@ -148,7 +148,9 @@ def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
                 "queue_size": settings.queue_size,
                 "deadline_seconds": settings.deadline_seconds,
                 "read_timeout_seconds": settings.read_timeout_seconds,
+                "heatmap_seconds": settings.heatmap_seconds,
                 "link_seconds": settings.link_seconds,
+                "max_linked_pixels": settings.max_linked_pixels,
                 "retention_hours": settings.retention_hours,
                 "formats": list(FORMATS),
             }
@@ -214,10 +216,7 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
             service.upload_memory.release(form.size_bytes)
             raise
 
-        def release() -> None:
-            served.queue.leave()
-            service.upload_memory.release(form.size_bytes)
-
+        reservation = Reservation(service, served, form.size_bytes)
         inference_request = InferenceRequest(
             image=form.images[0],
             model=served,
@@ -226,12 +225,14 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
             explain=explain == "heatmap",
             label=label,
             min_score=min_score,
+            client=get_client(request.scope),
+            on_predicted=reservation.release,
         )
         if stream:
-            # The task is created before the response, so that `release` runs even if the client disconnects.
+            # The task is created before the response, so that its end is seen even if the client disconnects.
             lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
             task = asyncio.create_task(_write_stages(service, inference_request, lines))
-            task.add_done_callback(lambda _: release())
+            task.add_done_callback(lambda _: reservation.release())
             # Without this header some proxies hold the lines back until the last one.
             headers = {"X-Accel-Buffering": "no"}
             return StreamingResponse(
@@ -241,7 +242,7 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
             result = await cancel_on_disconnect(request, service.infer(inference_request))
             return JSONResponse(result.body)
         finally:
-            release()
+            reservation.release()
 
 
 def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
@@ -268,22 +269,30 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
         upload_seconds = time.perf_counter() - began
         request_id = get_request_id(request.scope)
         try:
-            with served.queue.admitted(len(form.images)):
-                requests = [
-                    InferenceRequest(
-                        image=image,
-                        model=served,
-                        request_id=request_id,
-                        upload_seconds=upload_seconds,
-                        explain=explain == "heatmap",
-                        label=label,
-                        min_score=min_score,
-                    )
-                    for image in form.images
-                ]
-                items = await cancel_on_disconnect(request, _batch_items(service, requests))
-        finally:
+            served.queue.enter(len(form.images))
+        except Problem:
             service.upload_memory.release(form.size_bytes)
+            raise
+        reservations = [Reservation(service, served, len(image)) for image in form.images]
+        try:
+            requests = [
+                InferenceRequest(
+                    image=image,
+                    model=served,
+                    request_id=request_id,
+                    upload_seconds=upload_seconds,
+                    explain=explain == "heatmap",
+                    label=label,
+                    min_score=min_score,
+                    client=get_client(request.scope),
+                    on_predicted=reservation.release,
+                )
+                for image, reservation in zip(form.images, reservations, strict=True)
+            ]
+            items = await cancel_on_disconnect(request, _batch_items(service, requests))
+        finally:
+            for reservation in reservations:
+                reservation.release()
         return _json_response({"request_id": request_id, "items": items})
 
 
@@ -300,12 +309,12 @@ def _add_artifact_route(router: APIRouter, service: InferenceService) -> None:
                     for media_type in ("image/png", "image/jpeg")
                 },
             },
-            **problem_responses(404, 422, 429, 500),
+            **problem_responses(401, 404, 422, 429, 500, 504),
         },
     )
-    async def artifact(token: Annotated[str, Path(max_length=100)]) -> Response:
+    async def artifact(request: Request, token: Annotated[str, Path(max_length=100)]) -> Response:
         """Return the image behind a link of an answer."""
-        return await artifact_response(service, token)
+        return await artifact_response(service, request, token)
 
 
 def metrics_router(service: InferenceService) -> APIRouter:
@@ -331,26 +340,15 @@ def metrics_router(service: InferenceService) -> APIRouter:
     return router
 
 
-async def artifact_response(service: InferenceService, token: str) -> Response:
-    """Return the image behind a link.
+async def artifact_response(service: InferenceService, request: Request, token: str) -> Response:
+    """Return the image behind a link; the rendering stops when the client disconnects.
 
     Raises:
-        Problem: `link-expired`, or `queue-full` if too many images are being rendered.
+        Problem: see `InferenceService.render_linked_image`.
     """
-    linked = service.links.get(token)
-    if linked is None:
-        raise Problem(
-            "link-expired",
-            "There is no image behind this link, or the link has expired. Send the image again.",
-        )
-    result, kind = linked
-    loop = asyncio.get_running_loop()
-    with service.drawing_queue.admitted():
-        began, queue_size = time.perf_counter(), service.drawing_queue.size
-        data, media_type = await loop.run_in_executor(
-            service.drawing_pool, render, result, kind, service.settings
-        )
-        service.drawing_queue.record_seconds((time.perf_counter() - began) / queue_size)
+    await request.body()  # empty: so that the next message is that the client has disconnected
+    work = service.render_linked_image(token, get_client(request.scope), service.settings.links_require_key)
+    data, media_type = await cancel_on_disconnect(request, work)
     return Response(data, media_type=media_type, headers={"Content-Disposition": "inline"})
 
 

@@ -87,6 +87,10 @@ class Links(ResponseModel):
 
     image: str
     overlay: str
+    reduction: int = Field(
+        ge=1,
+        description="The sides of the images behind links are divided by it, because of max_linked_pixels.",
+    )
     expires_at: str
 
 
@@ -98,7 +102,7 @@ class HeatmapSchema(ResponseModel):
     label: str | None
     display_name: str | None
     empty: bool = Field(description="Whether no part of the image raises the score: the heatmap is black.")
-    grayscale: str | None = Field(description="Link to an 8-bit gray PNG of the size of the image.")
+    grayscale: str | None = Field(description="Link to an 8-bit gray PNG of the size of links.image.")
     overlay: str | None = Field(description="Link to the image under the colored heatmap.")
 
 
@@ -190,7 +194,7 @@ class ModelDescription(ResponseModel):
     thresholds_tuned_on: str
     min_score_available: float
     input_size_hw: list[int]
-    heatmaps: bool
+    heatmaps: bool = Field(description="Whether heatmaps can be computed within heatmap_seconds.")
     backend: str
     precision: str
     data: str
@@ -233,7 +237,9 @@ class Limits(Answer):
     queue_size: int
     deadline_seconds: float
     read_timeout_seconds: float
+    heatmap_seconds: float
     link_seconds: float
+    max_linked_pixels: int
     retention_hours: float | None
     formats: list[str]
 

@@ -69,6 +69,7 @@ class ServedModel:
         predictor: runs the model; None until it is loaded.
         queue: limits the images that are processed or queued.
         batcher: its thread; None until it is loaded.
+        warm_pass_seconds: duration of one forward pass without load, after the network was loaded.
         ready: whether it has answered the warm-up image.
         failure: why it will never be ready, as a sentence for clients; "" if it may be.
     """
@@ -78,6 +79,7 @@ class ServedModel:
         self.predictor: Predictor | None = None
         self.batcher: MicroBatcher[PreparedImage, TimedPrediction] | None = None
         self.queue = AdmissionQueue(settings.queue_size)
+        self.warm_pass_seconds = 0.0
         self.ready = False
         self.failure = ""
         metrics.images_in_progress.labels(model=name).set_function(lambda: self.queue.size)
@@ -89,7 +91,8 @@ class ServedModel:
         predictor = inference.load(self.model_file, backend=backend, threads=threads, white_level=white_level)
         self.predictor = predictor
         contract = predictor.contract
-        warm_up = self.predict_batch([self.prepare(_warm_up_image(contract.inputs[0].size_hw))])
+        prepared = [self.prepare(_warm_up_image(contract.inputs[0].size_hw))]
+        warm_up = self.predict_batch(prepared)
         self.batcher = MicroBatcher(
             self.predict_batch,
             max_batch_size=self.settings.max_batch_size if contract.dynamic_batch else 1,
@@ -98,7 +101,8 @@ class ServedModel:
         )
         # Serialize the answer too: modules that are imported for the first time take a while.
         serializers.serialize_prediction(warm_up[0].prediction, min_score=0.0)
-        self.queue.record_seconds(warm_up[0].seconds)
+        self.warm_pass_seconds = self.predict_batch(prepared)[0].seconds
+        self.queue.record_seconds(self.warm_pass_seconds)
         self.ready = True
 
     def close(self) -> None:

@@ -23,8 +23,8 @@ _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 class ServiceMetrics:
     """Counters, histograms and gauges of one application, safe to use from any thread.
 
-    Label values come from a closed set (routes, model names, status codes), so that a client cannot create
-    time series.
+    Label values come from a closed set (routes, model names, status codes, names of API keys), so that a
+    client cannot create time series.
 
     Attributes:
         registry: the metrics of this application; plug-ins may add their own.
@@ -39,6 +39,9 @@ class ServiceMetrics:
         stored_bytes: size of the stored images and answers.
         store_failures: number of answers that could not be stored.
         deleted_files: number of stored files that were deleted, by reason.
+        linked_images: number of requests for images behind links, by kind, outcome and client.
+        heatmaps: number of requests for heatmaps, by outcome and client.
+        queued: number of images behind links (`linked-images`) or heatmaps that are made or queued, by queue.
     """
 
     def __init__(self) -> None:
@@ -87,6 +90,24 @@ class ServiceMetrics:
         )
         for reason in ("expired", "left-over", "size-limit"):
             self.deleted_files.labels(reason=reason)
+        self.linked_images = Counter(
+            "blemish_linked_images_total",
+            "Requests for images behind links, by name of the API key.",
+            ("kind", "outcome", "client"),
+            registry=registry,
+        )
+        self.heatmaps = Counter(
+            "blemish_heatmaps_total",
+            "Requests for heatmaps, by name of the API key.",
+            ("outcome", "client"),
+            registry=registry,
+        )
+        self.queued = Gauge(
+            "blemish_queued",
+            "Images behind links and heatmaps that are made or queued.",
+            ("queue",),
+            registry=registry,
+        )
 
     def text(self) -> bytes:
         """Return every metric in the Prometheus text format."""

@@ -17,6 +17,11 @@ _POSITIVE = (
     "read_timeout_seconds",
     "upload_memory_bytes",
     "max_store_bytes",
+    "heatmap_queue_size",
+    "heatmap_memory_bytes",
+    "max_linked_pixels",
+    "rendering_seconds",
+    "max_per_client",
 )
 
 
@@ -32,11 +37,18 @@ class Settings:
         max_batch_size: maximum number of images in one forward pass.
         deadline_seconds: maximum time from the end of the upload to the answer.
         read_timeout_seconds: maximum time for reading one request.
-        heatmap_seconds: maximum time for one heatmap that needs many forward passes.
+        heatmap_seconds: maximum time for one heatmap, with its time in the queue; 0 gives no heatmaps.
+        heatmap_queue_size: maximum number of heatmaps that are computed or queued.
+        heatmap_memory_bytes: maximum memory of all uploads that wait for their heatmap.
         heatmap_method: explanation method of the heatmaps; None selects each model's default.
         upload_memory_bytes: maximum memory of all uploads that are being read or processed.
         link_seconds: lifetime of the links in an answer; 0 gives no links.
         link_memory_bytes: maximum memory of all images behind links; the oldest are removed first.
+        links_require_key: whether a link works only with the API key that got the answer.
+        max_linked_pixels: maximum number of pixels of an image behind a link; a larger one is reduced.
+        rendering_seconds: maximum time for rendering an image behind a link, with its time in the queue.
+        max_per_client: maximum number of images behind links, and of heatmaps, that are rendered or queued
+            for one API key or, without a key, one address.
         store_dir: directory for images and answers; None stores nothing.
         retention_hours: time after which stored images and answers are deleted; required with `store_dir`.
         max_store_bytes: maximum size of all stored images and answers, of which the oldest are deleted first;
@@ -60,10 +72,16 @@ class Settings:
     deadline_seconds: float = 60.0
     read_timeout_seconds: float = 30.0
     heatmap_seconds: float = 20.0
+    heatmap_queue_size: int = 64
+    heatmap_memory_bytes: int = 128 * 1024 * 1024
     heatmap_method: str | None = None
     upload_memory_bytes: int = 512 * 1024 * 1024
     link_seconds: float = 600.0
     link_memory_bytes: int = 128 * 1024 * 1024
+    links_require_key: bool = False
+    max_linked_pixels: int = 16_000_000
+    rendering_seconds: float = 30.0
+    max_per_client: int = 32
     store_dir: Path | None = None
     retention_hours: float | None = None
     max_store_bytes: int | None = None
@@ -78,6 +96,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise BadInput(f"{name}: expected a number above 0, got {value}", reason="not-positive")
+        if self.heatmap_seconds < 0:
+            raise BadInput(
+                f"heatmap_seconds: expected 0 or more, got {self.heatmap_seconds}", reason="negative"
+            )
         if self.store_dir is not None and (self.retention_hours is None or self.retention_hours <= 0):
             raise BadInput(
                 "--store-dir: expected --retention-hours with a number above 0, "

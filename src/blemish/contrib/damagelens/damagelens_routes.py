@@ -19,9 +19,10 @@ from blemish.service.inference_service import (
     InferenceRequest,
     InferenceResult,
     InferenceService,
+    Reservation,
     cancel_on_disconnect,
 )
-from blemish.service.middleware import get_request_id
+from blemish.service.middleware import get_client, get_request_id
 from blemish.service.problem_details import Problem
 from blemish.service.result_links import ArtifactKind
 from blemish.service.routes import artifact_response, image_form_schema
@@ -208,17 +209,23 @@ async def _infer(
         effective = _effective_mode(mode, form.fields.get("mode"))
         results = []
         for position, model in enumerate(choose(effective)):
-            with model.queue.admitted():
-                inference_request = InferenceRequest(
-                    image=form.images[0],
-                    model=model,
-                    request_id=get_request_id(request.scope),
-                    upload_seconds=upload_seconds,
-                    explain=explain and position == 0,
-                    min_score=_MIN_SCORE,
-                    colormap="jet",
-                )
+            model.queue.enter()
+            place = Reservation(service, model, size_bytes=0)
+            inference_request = InferenceRequest(
+                image=form.images[0],
+                model=model,
+                request_id=get_request_id(request.scope),
+                upload_seconds=upload_seconds,
+                explain=explain and position == 0,
+                min_score=_MIN_SCORE,
+                colormap="jet",
+                client=get_client(request.scope),
+                on_predicted=place.release,
+            )
+            try:
                 results.append(await cancel_on_disconnect(request, service.infer(inference_request)))
+            finally:
+                place.release()
         return results, effective
     finally:
         service.upload_memory.release(form.size_bytes)
@@ -266,9 +273,9 @@ def _link(result: InferenceResult, kind: ArtifactKind) -> str | None:
     return None if token is None else f"{_FOLDERS[kind]}/{token}"
 
 
-def _artifact_route(service: InferenceService) -> Callable[[str], Awaitable[Response]]:
-    async def artifact(token: Annotated[str, Path(max_length=100)]) -> Response:
+def _artifact_route(service: InferenceService) -> Callable[[Request, str], Awaitable[Response]]:
+    async def artifact(request: Request, token: Annotated[str, Path(max_length=100)]) -> Response:
         """Return the image behind a link of an answer."""
-        return await artifact_response(service, token)
+        return await artifact_response(service, request, token)
 
     return artifact

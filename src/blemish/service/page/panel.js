@@ -243,7 +243,10 @@ function drawWhere(photo, result, parent) {
  */
 function drawWhy(photo, result, parent) {
   if (!findModel(result.model)?.heatmaps) {
-    fill(parent, h("p", {}, "This model file cannot compute heatmaps. Export it again to add them."));
+    const seconds = state.limits?.heatmap_seconds;
+    fill(parent, h("p", { "data-key": "heatmap-not-offered" }, seconds
+      ? `A heatmap of this model takes longer than the ${seconds} seconds that this server allows.`
+      : "This server does not compute heatmaps."));
     return;
   }
   const { heatmap } = photo;
