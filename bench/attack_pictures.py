@@ -198,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
     out.add_argument("--folder", type=Path, help="store the model file there, for the next run")
-    out.add_argument("--settle", type=float, default=5, help="seconds before memory is read")
+    out.add_argument("--settle", type=float, default=15, help="seconds before memory is read")
     out.add_argument("--rounds", type=int, default=5, help="rounds of four large images")
     out.add_argument("--json", action="store_true", help="print rows of JSON")
     return out

@@ -23,6 +23,7 @@ from blemish.errors import BadInput, BlemishError
 from blemish.model_file import read_model_file
 from blemish.registry import PluginWarning
 from blemish.service import openapi
+from blemish.service.allocator import HeapTrimmer
 from blemish.service.api_docs import docs_router
 from blemish.service.api_keys import ApiKeys
 from blemish.service.declared_parameters import check_query
@@ -39,6 +40,7 @@ from blemish.service.static_files import page_router
 log = logging.getLogger("blemish.service")
 
 _SWEEP_SECONDS = 30.0
+_TRIM_SECONDS = 5.0
 _MODEL_NAME = re.compile(r"[\w.-]{1,100}")
 
 
@@ -175,6 +177,7 @@ def _lifespan(
         tasks = [
             asyncio.create_task(_start_models(service, backend=backend, threads=threads)),
             asyncio.create_task(_sweep(service)),
+            asyncio.create_task(_trim_heaps()),
         ]
         try:
             yield
@@ -206,6 +209,13 @@ async def _sweep(service: InferenceService) -> None:
         service.links.remove_expired()
         await asyncio.to_thread(service.retention.delete_expired)
         await asyncio.to_thread(service.retention.test_writing)
+
+
+async def _trim_heaps() -> None:
+    trimmer = HeapTrimmer()
+    while True:
+        await asyncio.sleep(_TRIM_SECONDS)
+        await asyncio.to_thread(trimmer.trim)
 
 
 def _add_error_handlers(app: FastAPI, responder: ProblemResponder) -> None:
