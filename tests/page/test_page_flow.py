@@ -250,6 +250,16 @@ def test_heatmap_is_shown_with_the_name_of_its_model(visit, tools):
     page.locator(".heatmap").wait_for()
 
 
+def test_heatmap_that_the_server_has_no_time_for_is_not_offered(visit, own_server, tools):
+    page = visit(own_server("--heatmap-seconds", "0").address)
+    page.locator("#model").select_option("classifier")
+    page.set_input_files("#files", [tools.file(data=tools.damaged(["green"]))])
+    tools.settled(page, 1)
+    page.get_by_role("tab", name="Why").click()
+    expect(page.locator("[data-key=heatmap-not-offered]")).to_be_visible()
+    expect(page.locator("[data-key=heatmap-progress]")).to_have_count(0)
+
+
 def test_empty_heatmap_is_reported(visit, tools):
     page = visit()
     page.locator("#model").select_option("classifier")
