@@ -9,6 +9,7 @@ import pytest
 from blemish.inference import load
 from blemish.service import inference_service
 from blemish.service.app import create_app
+from blemish.service.result_images import render
 from blemish.service.settings import Settings
 
 
@@ -59,7 +60,7 @@ def test_server_answers_while_an_image_is_processed(model_folder, tools, monkeyp
     elif stage == "forward pass":
         held = tools.hold_model(app, "a")
     else:
-        held = tools.held_function(inference_service.render)
+        held = tools.held_function(render)
         monkeypatch.setattr(inference_service, "render", held)
     with tools.running(app) as address:
         if stage == "drawing":

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from blemish.inference import load
+from blemish.inference.backend import open_backend
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.service import heatmaps
 from blemish.service.fair_executor import StopSignal
@@ -81,7 +82,6 @@ def test_heatmap_service_computes_with_a_network_of_its_own_and_half_of_the_core
 ):
     monkeypatch.setattr(heatmaps, "available_cores", lambda: 8)
     opened = []
-    open_backend = heatmaps.open_backend
 
     def record(*args, **options):
         opened.append(options)

@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 
 from blemish.service import inference_service, schemas
 from blemish.service.app import create_app
+from blemish.service.result_images import render
 from blemish.service.served_model import open_upload
 from blemish.service.settings import Settings
 from blemish.testing import raises
@@ -294,7 +295,7 @@ def test_full_queue_refuses_at_once(held_server, tools):
 
 
 def test_link_opened_many_times_does_not_fill_the_drawing_threads(held_server, tools, monkeypatch):
-    held = tools.held_function(inference_service.render)
+    held = tools.held_function(render)
     monkeypatch.setattr(inference_service, "render", held)
     with held_server(queue_size=3) as (address, _, service):
         answer = tools.post(f"{address}/api/v1/predict", files={"image": tools.image()}).json()

@@ -11,11 +11,11 @@ from blemish.inference import load
 from blemish.service import result_images
 from blemish.service.fair_executor import StopSignal
 from blemish.service.result_images import MAX_SIDE, reduction, render
-from blemish.service.result_links import LinkedResult
+from blemish.service.result_links import ArtifactKind, LinkedResult
 from blemish.service.settings import Settings
 from blemish.testing import raises
 
-KINDS = ("image", "overlay", "heatmap", "heatmap_overlay")
+KINDS: tuple[ArtifactKind, ...] = ("image", "overlay", "heatmap", "heatmap_overlay")
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import hashlib
 import socket
 import threading
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
 
-from blemish.service import inference_service
+from blemish.service import inference_service, result_images
 from blemish.service.api_keys import ApiKeys
 from blemish.service.app import create_app
 from blemish.service.heatmaps import HeatmapService
@@ -40,7 +41,7 @@ class HeldHeatmaps:
     """Heatmaps that wait until they are released, one by one."""
 
     def __init__(self, monkeypatch):
-        self.started = []
+        self.started: list[Any] = []
         self._permits = threading.Semaphore(0)
         compute = HeatmapService.compute
 
@@ -157,7 +158,7 @@ def test_rendering_that_is_too_slow_has_a_status(server, tools, monkeypatch):
 
 
 def test_links_of_one_client_are_limited(server, tools, monkeypatch):
-    held = tools.held_function(inference_service.render, held=True)
+    held = tools.held_function(result_images.render, held=True)
     monkeypatch.setattr(inference_service, "render", held)
     with server(keys=True, max_per_client=2) as (address, service):
         link = address + predict(address, tools.image(), key="a").json()["links"]["overlay"]

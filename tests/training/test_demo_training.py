@@ -9,7 +9,7 @@ from blemish.training.run import train
 
 
 def run(recipe, folder):
-    messages = []
+    messages: list[str] = []
     return demo._train(recipe, folder, "cpu", messages.append, progress=False), messages
 
 

@@ -1,5 +1,7 @@
 """Losses, label weights and sampling weights, compared with torch, torchvision and scikit-learn."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_binary_cross_entropy_with_balanced_weights_is_smallest_at_the_frequency
 
 
 def test_start_at_frequency_sets_the_biases_of_a_new_last_layer():
-    network = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
+    network: Any = create("timm/test_resnet", task="multilabel", label_count=2, input_size=32)
     before = network.head[-1].bias.detach().clone()
     weights = np.array([3.0, 24.0])
     assert start_at_frequency(network, weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from blemish.errors import BlemishError
 
@@ -12,10 +13,10 @@ class CaughtError:
     """What `raises` caught.
 
     Attributes:
-        value: the error, available after the block.
+        value: the error, available after the block; a `BlemishError` of the class that its code belongs to.
     """
 
-    value: BlemishError
+    value: Any  # type checkers do not know the class of a code
 
     @property
     def message(self) -> str:
