@@ -2,6 +2,7 @@
 
     python bench/attack.py                       every part
     python bench/attack.py --only health framing
+    python bench/attack.py --only links explanations memory     the parts of attack_pictures.py
 
 The server listens on 127.0.0.1, serves a ResNet-18 with random weights, and ends with the script. The clients
 run in processes of their own. Two more busy cores than the machine has make every time here longer.
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import attack_pictures
 from peers.servers import blemish, images, make_model
 
 CLIENTS = Path(__file__).parent / "peers" / "clients.py"
@@ -117,7 +120,21 @@ def framing(file: Path, paths: list[str], options: argparse.Namespace) -> list[F
     return [Figure("Content-Length with Transfer-Encoding", "answers", value, "one answer, closed")]
 
 
-PARTS = {"health": health, "framing": framing}
+def images_and_heatmaps(part: str) -> Callable[[Path, list[str], argparse.Namespace], list[Figure]]:
+    """Return a part of attack_pictures.py as one of this script."""
+
+    def run(file: Path, paths: list[str], options: argparse.Namespace) -> list[Figure]:
+        rows = attack_pictures.PARTS[part](file, attack_pictures.parser().parse_args([]))
+        return [Figure(*row) for row in rows]
+
+    return run
+
+
+PARTS = {
+    "health": health,
+    "framing": framing,
+    **{part: images_and_heatmaps(part) for part in attack_pictures.PARTS},
+}
 
 
 def main() -> None:
