@@ -8,6 +8,9 @@
 #   COPY model.onnx /models/model.onnx
 #   ENV BLEMISH_PORT=7860 BLEMISH_FRAME_ANCESTOR=https://huggingface.co
 # (and `sdk: docker`, `app_port: 7860` in the Space's README).
+# Training from few labels in the container, as `train --few`, with the pretrained weights in it (330 MB more):
+#   docker build --build-arg REQUIREMENTS=serve-few -t blemish-few .
+#   docker run --rm -v "$PWD:/data" blemish-few train --few --data /data/photos --output /data/runs/few
 # For hf:// addresses in BLEMISH_MODEL, add the Hub's client in a Dockerfile of your own:
 #   FROM blemish
 #   USER root
@@ -16,9 +19,10 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS packages
-COPY requirements/serve.txt /tmp/serve.txt
+ARG REQUIREMENTS=serve
+COPY requirements/${REQUIREMENTS}.txt /tmp/requirements.txt
 RUN python -m venv --without-pip /opt/blemish \
- && pip --python /opt/blemish/bin/python install --no-cache-dir --no-compile --require-hashes -r /tmp/serve.txt \
+ && pip --python /opt/blemish/bin/python install --no-cache-dir --no-compile --require-hashes -r /tmp/requirements.txt \
  && find /opt/blemish -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} + \
  && find /opt/blemish -name "*.pyi" -delete
 COPY src/blemish /opt/blemish/src/blemish

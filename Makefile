@@ -88,6 +88,7 @@ lock: $(READY)  ## new versions and hashes in requirements/, from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
 	$(BIN)/$(LOCK) -o requirements/serve.txt -c requirements/dev.txt --extra serve
+	$(BIN)/$(LOCK) -o requirements/serve-few.txt -c requirements/dev.txt --extra serve --extra few --extra pretrained
 	$(BIN)/$(LOCK) -o requirements/demo.txt -c requirements/dev.txt $(DEMO_EXTRAS)
 	$(BIN)/$(LOCK) -o requirements/docs.txt -c requirements/dev.txt --extra docs
 

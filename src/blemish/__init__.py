@@ -6,11 +6,13 @@ Importing this package loads neither torch nor NumPy: each name below is importe
 |---|---|
 | `load`, `predict`, `explain` | run a model file |
 | `train`, `export_model` | make a model file; they need the extra `train` |
+| `train_few` | make a model file from few labels, without PyTorch; extras `few` and `pretrained` |
 | `evaluate`, `compare` | measure model files on labeled images |
 | `open_dataset` | read labeled images |
 | `create_app` | the REST service as an ASGI application; it needs the extra `serve` |
 | `Task`, `Labels`, `GroundTruth`, `Prediction`, `Sample`, `Dataset` | the values that all of these share |
-| `Predictor`, `PredictionResult`, `ModelFile`, `Recipe`, `Run` | what runs a model, and what training makes |
+| `Predictor`, `PredictionResult`, `ModelFile` | what runs a model |
+| `Recipe`, `Run`, `FewShotRun` | what training takes and makes |
 | `Report`, `Comparison`, `Heatmap` | what measuring and explaining return |
 | `BlemishError` and its subclasses | every error, each with a stable `code` |
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from blemish.evaluation import Report, evaluate
     from blemish.evaluation.comparison import Comparison, compare
     from blemish.explanation import Heatmap
+    from blemish.few_shot import FewShotRun, train_few
     from blemish.inference import PredictionResult, Predictor, load
     from blemish.model_file import ModelFile
     from blemish.service.app import create_app
@@ -73,6 +76,7 @@ __all__ = [
     "Dataset",
     "DuplicateName",
     "ExportRefused",
+    "FewShotRun",
     "GroundTruth",
     "Heatmap",
     "ImageTooLarge",
@@ -104,6 +108,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "train",
+    "train_few",
 ]
 
 # Where each name comes from; names that are not listed come from `blemish.errors`.
@@ -114,6 +119,7 @@ _HOMES = {
     "evaluation": ("Report", "evaluate"),
     "evaluation.comparison": ("Comparison", "compare"),
     "explanation": ("Heatmap",),
+    "few_shot": ("FewShotRun", "train_few"),
     "inference": ("PredictionResult", "Predictor", "load"),
     "model_file": ("ModelFile",),
     "service.app": ("create_app",),

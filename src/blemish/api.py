@@ -66,6 +66,7 @@ def explain(
     max_evals: int | None = None,
     seed: int = 0,
     faithfulness: bool = True,
+    faithfulness_steps: int = 16,
     backend: str = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -76,14 +77,16 @@ def explain(
     Args:
         model: the model file, or `hf://user/name[@revision][/file]`.
         source: as `predict` takes it.
-        method: such as `grad-cam`, `occlusion` or `rise`; None selects `grad-cam` if the model file has an
-            explanation graph, else `occlusion`.
+        method: such as `grad-cam`, `occlusion` or `rise`; None selects the method that was the most faithful
+            on validation images when the model file was written, or `occlusion` without explanation graph.
         label: the label to explain; None explains every positive label or object.
-        layer: the feature map that a gradient method reads; None averages all of them.
+        layer: the feature map that a gradient method reads; None selects that of the model file for its
+            method, else the average of all.
         max_targets: the maximum number of labels or objects to explain, those of the highest score.
         max_evals: the maximum number of forward passes per heatmap; None selects the method's own.
         seed: random seed of the masks of `rise`.
         faithfulness: whether to measure deletion and insertion, which takes 32 more forward passes.
+        faithfulness_steps: steps of each of both; two forward passes per step.
         backend: as `predict` takes it.
         device: as `predict` takes it.
         threads: as `predict` takes it.
@@ -113,6 +116,7 @@ def explain(
         max_evals=max_evals,
         seed=seed,
         faithfulness=faithfulness,
+        faithfulness_steps=faithfulness_steps,
     )
 
 

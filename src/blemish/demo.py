@@ -47,6 +47,8 @@ class DemoResult:
         report_page: the report as a web page.
         drawings: test images with their predictions drawn on them.
         heatmaps: the same images with the heatmap of the decided label.
+        images: the files of the drawn images.
+        name: of the model, on the page and in the model file.
         seconds: wall time by stage.
     """
 
@@ -58,6 +60,8 @@ class DemoResult:
     report_page: Path
     drawings: tuple[Path, ...]
     heatmaps: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
+    name: str = "solar-cells"
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -85,6 +89,7 @@ def run_demo(
     *,
     seed: int = 0,
     report_step: Callable[[str], None] = lambda message: None,
+    report_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> DemoResult:
     """Write the data set, check it, split it, train on pretrained features, evaluate, explain and draw.
 
@@ -95,6 +100,7 @@ def run_demo(
         output: the folder for all files; the files of an earlier demo in it are replaced.
         seed: random seed of the split and of the cross-validation.
         report_step: called with one message per stage.
+        report_progress: called within a stage with its name and the number of finished images and of all.
 
     Raises:
         MissingExtra: the package with the images, or that with the pretrained weights, is not installed.
@@ -121,17 +127,31 @@ def run_demo(
         data_license=DATA_LICENCE,
         seed=seed,
         stage=stages.start,
+        progress=report_progress,
     )
     stages.start("evaluating the test split")
     report = evaluate(few.model_file, open_dataset(table), split="test", output=output / "report")
     stages.start("drawing and explaining six cells")
     predictor = inference.load(few.model_file)
     drawings = _draw(dataset, predictor, output / "drawn")
-    heatmaps = _explain(dataset, predictor, output / "heatmaps")
+    heatmaps, faithful = _explain(dataset, predictor, output / "heatmaps")
     stages.stop()
+    report_step(_describe_heatmaps(heatmaps, faithful))
     page = output / "report" / "report.html"
     weights = str(predictor.contract.training.get("weights", ""))
-    return DemoResult(table, run, few.model_file, weights, report, page, drawings, heatmaps, stages.seconds)
+    images = tuple(_some_cells(dataset))
+    return DemoResult(
+        data=table,
+        run=run,
+        model=few.model_file,
+        weights=weights,
+        report=report,
+        report_page=page,
+        drawings=drawings,
+        heatmaps=heatmaps,
+        images=images,
+        seconds=stages.seconds,
+    )
 
 
 def run_training_demo(
@@ -190,11 +210,21 @@ def run_training_demo(
     stages.start("drawing and explaining six cells")
     predictor = inference.load(result.model_file)
     drawings = _draw(dataset, predictor, output / "drawn")
-    heatmaps = _explain(dataset, predictor, output / "heatmaps")
+    heatmaps, faithful = _explain(dataset, predictor, output / "heatmaps")
     stages.stop()
-    page, used = output / "report" / "report.html", recipe.model.weights
+    report_step(_describe_heatmaps(heatmaps, faithful))
     return DemoResult(
-        table, output / "run", result.model_file, used, report, page, drawings, heatmaps, stages.seconds
+        data=table,
+        run=output / "run",
+        model=result.model_file,
+        weights=recipe.model.weights,
+        report=report,
+        report_page=output / "report" / "report.html",
+        drawings=drawings,
+        heatmaps=heatmaps,
+        images=tuple(_some_cells(dataset)),
+        name=RECIPE,
+        seconds=stages.seconds,
     )
 
 
@@ -316,13 +346,18 @@ def _draw(dataset: Dataset, predictor: Predictor, folder: Path) -> tuple[Path, .
     return tuple(paths)
 
 
-def _explain(dataset: Dataset, predictor: Predictor, folder: Path) -> tuple[Path, ...]:
-    """Draw the heatmap of the decided label over the same images."""
+def _describe_heatmaps(heatmaps: tuple[Path, ...], faithful: int) -> str:
+    return f"{faithful} of {len(heatmaps)} heatmaps agree with their score (deletion and insertion)"
+
+
+def _explain(dataset: Dataset, predictor: Predictor, folder: Path) -> tuple[tuple[Path, ...], int]:
+    """Draw the heatmap of the decided label over the same images, and count those that agree with it."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths, faithful = [], 0
     for image in _some_cells(dataset):
-        for heatmap in predictor.explain(image, max_targets=1, faithfulness=False):
+        for heatmap in predictor.explain(image, max_targets=1):
+            faithful += bool(heatmap.is_faithful)
             path = folder / f"{image.stem}-{heatmap.label}.png"
             heatmap.plot().save(path)
             paths.append(path)
-    return tuple(paths)
+    return tuple(paths), faithful

@@ -9,6 +9,8 @@ import pytest
 from blemish import load
 from blemish.data.synthetic import write_panels
 from blemish.few_shot import train_few
+from blemish.few_shot.explanation import POOLING_LAYER, grid_side, window_masks
+from blemish.few_shot.features import MIN_VARIANCE
 from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
@@ -66,7 +68,7 @@ def test_train_few_explanation_graph_is_the_gradient_of_the_logits(run, small_st
     torch = pytest.importorskip("torch")
     made = run()
     file = read_model_file(made.model_file)
-    from blemish.explanation.gradient_graph import GradientGraph
+    from blemish.explanation.gradient_graph import GradientGraph, explanation_path
 
     graph = GradientGraph(file)
     count = graph.output_count
@@ -80,11 +82,35 @@ def test_train_few_explanation_graph_is_the_gradient_of_the_logits(run, small_st
 
     constants = {c.name: numpy_helper.to_array(c) for c in onnx.load(made.model_file).graph.initializer}
     weight = torch.from_numpy(constants["head.weight"].copy())
-    maps = [torch.from_numpy(f).requires_grad_() for f in features]
-    pooled = torch.cat([p for m in maps for p in (m.mean((2, 3)), m.amax((2, 3)))], 1)
+    *maps, falls = [torch.from_numpy(f).requires_grad_() for f in features]
+    pools = [
+        (m.mean((2, 3)), m.amax((2, 3)), (m.var((2, 3), correction=0) + MIN_VARIANCE).sqrt()) for m in maps
+    ]
+    pooled = torch.cat([p for three in pools for p in three], 1)
     ((pooled @ weight) * torch.from_numpy(selector)).sum().backward()
-    for m, gradient in zip(maps, gradients, strict=True):
+    for m, gradient in zip(maps, gradients[:-1], strict=True):
         assert np.abs(gradient - m.grad.numpy()).max() <= 1e-5 * max(np.abs(gradient).max(), 1e-9)
+    # The last layer: how far each logit falls when the cells of a window are left out of every pool, compared
+    # with the mean over training images.
+    explained = onnx.load(explanation_path(made.model_file)).graph.initializer
+    (typical,) = [numpy_helper.to_array(c) for c in explained if c.name == f"{POOLING_LAYER}.typical"]
+    assert np.abs(typical).max() > 0
+    assert graph.layers[-1] == POOLING_LAYER and (gradients[-1] == 1).all()
+    side = grid_side(64)
+    for row in range(2):
+        column = weight.numpy().astype(np.float64) @ selector[row]
+        for window in range(side * side):
+            fall, start = 0.0, 0
+            for m in features[:-1]:
+                cells = m[row].reshape(m.shape[1], -1).astype(np.float64)
+                left = cells[:, ~window_masks(m.shape[-1], side)[window]]
+                change = np.concatenate([p(cells, 1) - p(left, 1) for p in (np.mean, np.max, np.std)])
+                fall += change @ column[start : start + len(change)]
+                start += len(change)
+            expected = fall - selector[row] @ typical[:, window]
+            assert falls[row].detach().numpy().reshape(-1)[window] == pytest.approx(
+                expected, rel=1e-3, abs=1e-4
+            )
 
 
 def test_train_few_model_is_explained(run):

@@ -7,7 +7,14 @@ import onnxruntime
 import pytest
 
 from blemish.few_shot.features import add_pooling
-from blemish.few_shot.trunk_graph import GraphParts, add_trunk, block_count, receptive_grids
+from blemish.few_shot.trunk_graph import (
+    FEATURE_LAYERS,
+    FIRST_FEATURE_STAGE,
+    GraphParts,
+    add_trunk,
+    block_count,
+    receptive_grids,
+)
 from blemish.pretrained import BLOCKS
 
 
@@ -21,8 +28,12 @@ def session(state, size):
 
 
 def maps_of(network, image):
-    middle = network.forward_intermediates(image, intermediates_only=True)[3]
-    return middle, network.forward_features(image)
+    value, maps = network.bn1(network.conv_stem(image)), []
+    for number, stage in enumerate(network.blocks):
+        value = stage(value)
+        if number >= FIRST_FEATURE_STAGE:
+            maps.append(value.numpy())
+    return maps
 
 
 @pytest.mark.parametrize("size", [64, 75])
@@ -35,18 +46,24 @@ def test_add_trunk_equals_timm(trunk_state, size):
     values = (torch.from_numpy(np.array(v)) for v in trunk_state.values())
     network.load_state_dict(dict(zip(expected, values, strict=True)))
     image = np.random.default_rng(3).normal(0, 1, (2, 3, size, size)).astype(np.float32)
-    features, stride16, stride32 = session(trunk_state, size).run(None, {"image": image})
+    features, *actual_maps = session(trunk_state, size).run(None, {"image": image})
     exact_network = copy.deepcopy(network).double()
-    for module, places, actual in ((3, "middle", stride16), (4, "last", stride32)):
-        with torch.no_grad():
-            own = maps_of(network, torch.from_numpy(image))[module - 3].numpy()
-            exact = maps_of(exact_network, torch.from_numpy(image).double())[module - 3].numpy()
-        assert exact.std() > 1e-3, f"constant outputs equal anything: {places}"
+    with torch.no_grad():
+        own_maps = maps_of(network, torch.from_numpy(image))
+        exact_maps = maps_of(exact_network, torch.from_numpy(image).double())
+    for layer, actual, own, exact in zip(FEATURE_LAYERS, actual_maps, own_maps, exact_maps, strict=True):
+        assert exact.std() > 1e-3, f"constant outputs equal anything: {layer}"
         allowed = 4 * max(np.abs(own - exact).max(), 1e-6 * np.abs(exact).max())
-        assert np.abs(actual - exact).max() <= allowed, places
-    middle, last = stride16.astype(np.float64), stride32.astype(np.float64)
-    pooled = [m.mean((2, 3)) for m in (middle, last)], [m.max((2, 3)) for m in (middle, last)]
-    expected_features = np.concatenate([pooled[0][0], pooled[1][0], pooled[0][1], pooled[1][1]], axis=1)
+        assert np.abs(actual - exact).max() <= allowed, layer
+    expected_features = np.concatenate(
+        [
+            pool((2, 3))
+            for m in actual_maps
+            for m in [m.astype(np.float64)]
+            for pool in (m.mean, m.max, m.std)
+        ],
+        axis=1,
+    )
     assert np.abs(features - expected_features).max() <= 1e-5 * np.abs(expected_features).max()
 
 
@@ -61,17 +78,17 @@ def test_receptive_grids_are_where_the_cells_respond(small_state):
     grids = receptive_grids("efficientnet-lite0", small_state, size)
     rng = np.random.default_rng(0)
     background = rng.normal(0, 0.3, (1, 3, size, size)).astype(np.float32)
-    plain = run.run(["stride16"], {"image": background})[0]
-    start, stride = grids["stride16"]["start_yx"][0], grids["stride16"]["stride_yx"][0]
-    assert grids["stride16"]["stride_yx"] == [1 / 6, 1 / 6]
-    assert grids["stride32"]["stride_yx"] == [1 / 3, 1 / 3]
+    plain = run.run(["blocks.4"], {"image": background})[0]
+    start, stride = grids["blocks.4"]["start_yx"][0], grids["blocks.4"]["stride_yx"][0]
+    assert grids["blocks.4"]["stride_yx"] == [1 / 6, 1 / 6]
+    assert grids["blocks.6"]["stride_yx"] == [1 / 3, 1 / 3]
     offsets = []
     for row in range(1, 5):
         for column in range(1, 5):
             y, x = ((start + stride * k) * size for k in (row, column))
             spot = background.copy()
             spot[..., round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2] += 3
-            change = np.abs(run.run(["stride16"], {"image": spot})[0] - plain).sum(1)[0]
+            change = np.abs(run.run(["blocks.4"], {"image": spot})[0] - plain).sum(1)[0]
             rows, columns = np.indices(change.shape)
             center = (change * rows).sum() / change.sum(), (change * columns).sum() / change.sum()
             offsets.append((center[0] - row, center[1] - column))

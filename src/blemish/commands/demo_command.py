@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
+import threading
 import time
+import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.errors import BadInput
+from blemish.commands.progress_line import show_progress
+from blemish.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
     from blemish.demo import DemoResult
@@ -40,6 +46,14 @@ def demo(
             show_default="default",
         ),
     ] = None,
+    open_page: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Serve the web page with the model and the six drawn cells, and open it in the browser.",
+            show_default="--open on a terminal with a display",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="With --train: device of the network: auto, cpu, cuda, cuda:N or mps.")
     ] = "auto",
@@ -56,6 +70,10 @@ def demo(
     """
     from blemish.demo import run_demo, run_training_demo
 
+    if open_page is None:
+        open_page = sys.stdout.isatty() and has_browser() and importlib.util.find_spec("uvicorn") is not None
+    elif open_page and importlib.util.find_spec("uvicorn") is None:
+        raise MissingExtra("serve", "blemish demo --open")  # before any work
     start = time.perf_counter()
     if train:
         result = run_training_demo(
@@ -71,8 +89,47 @@ def demo(
         for name, given in (("--epochs", epochs), ("--weights", weights)):
             if given is not None:
                 raise BadInput(f"{name} needs --train. Add it.", reason="option-needs-train")
-        result = run_demo(output, seed=seed, report_step=typer.echo)
+        result = run_demo(output, seed=seed, report_step=typer.echo, report_progress=show_progress)
     _print_result(result, time.perf_counter() - start)
+    if open_page:
+        _serve(result)
+
+
+def has_browser(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
+    """Return whether a browser can show a page: there is a display, and no continuous-integration job.
+
+    Args:
+        environment: variables of the process.
+        platform: as in `sys.platform`.
+    """
+    if environment.get("CI") or environment.get("SSH_CONNECTION"):
+        return False
+    has_display = platform in ("win32", "darwin") or bool(
+        environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")
+    )
+    if not has_display:
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _serve(result: DemoResult) -> None:
+    """Serve the page with the demo's images, open it in the browser, and return after Ctrl+C."""
+    from blemish.commands.serve_command import browser_address
+    from blemish.service.app import create_app
+    from blemish.service.server import listen, run
+    from blemish.service.settings import Settings
+
+    app = create_app({result.name: result.model}, Settings(sample_images=result.images))
+    listener = listen("127.0.0.1", 0)
+    address = f"{browser_address(listener)}#samples"
+    typer.echo(f"\nserving {result.name} at {address} (Ctrl+C ends it)")
+    # The socket listens already: the browser waits until the server accepts.
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    run(app, listener)
 
 
 def _print_result(result: DemoResult, seconds: float) -> None:
@@ -94,7 +151,7 @@ def _print_result(result: DemoResult, seconds: float) -> None:
         typer.echo(f"{name:<13} {value}")
     blemish = "blemish" if sys.prefix == sys.base_prefix else Path(sys.executable).with_name("blemish")
     typer.echo(
-        f"\nTo open the web page, run {_relative(blemish)} serve --model {result.model}\n"
+        f"\nTo open the web page later, run {_relative(blemish)} serve --model {result.name}={result.model}\n"
         "and go to http://127.0.0.1:8000"
     )
 

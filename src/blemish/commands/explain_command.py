@@ -59,7 +59,7 @@ def explain(
         typer.Option(
             help="grad-cam, hires-cam, layer-cam, eigen-cam, score-cam (need the explanation graph of the "
             "model file), occlusion, rise (any model; D-RISE for detections), or the method of a plug-in.",
-            show_default="grad-cam if there is an explanation graph, else occlusion",
+            show_default="that of the model file, else occlusion",
         ),
     ] = None,
     label: Annotated[
@@ -68,7 +68,10 @@ def explain(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(help="Read this layer of the explanation graph.", show_default="all, averaged"),
+        typer.Option(
+            help="Read this layer of the explanation graph.",
+            show_default="that of the model file for its method, else all, averaged",
+        ),
     ] = None,
     max_targets: Annotated[
         int, typer.Option(min=1, help="Maximum number of labels or detections to explain per image.")
@@ -115,10 +118,10 @@ def explain(
     passed_over = PassedOver()
     paths = find_paths(sources, sys.stdin, passed_over)
     explainer = _open_explainer(model, device, threads, batch_size)
-    method = method or explainer.default_method()
-    explainer.check(method, label, layer)
-    passes = explainer.max_forward_passes(method, max_evals, faithfulness=faithfulness)
-    typer.echo(f"blemish: {method}: at most {passes} forward passes per heatmap", err=True)
+    first = method or explainer.default_method(label)
+    explainer.check(first, label, layer)
+    passes = explainer.max_forward_passes(first, max_evals, faithfulness=faithfulness)
+    typer.echo(f"blemish: {first}: at most {passes} forward passes per heatmap", err=True)
     rows: list[dict[str, Any]] = []
     failed = 0
     used_stems: set[str] = set()
@@ -145,7 +148,7 @@ def explain(
                 typer.echo(f"{path}: no detections to explain", err=True)
             stem = _unused(path.stem, used_stems)
             for name, heatmap in _named(heatmaps):
-                files = heatmap.write(output, f"{stem}.{name}.{method}", colormap=colormap)
+                files = heatmap.write(output, f"{stem}.{name}.{heatmap.method}", colormap=colormap)
                 rows.append({**heatmap.to_dict(), "files": files})
                 if as_json:
                     print_json(rows[-1])
@@ -210,6 +213,8 @@ def _text_line(heatmap: Heatmap, overlay: Path) -> str:
     scores = ""
     if heatmap.deletion is not None and heatmap.insertion is not None:
         scores = f", deletion {heatmap.deletion:.3f}, insertion {heatmap.insertion:.3f}"
+        if not heatmap.is_faithful:
+            scores += " (not faithful: hiding the highlighted places does not lower the score)"
     name = heatmap.label or "box"
     return f"{heatmap.path}: {name} {heatmap.score:.1%}{scores}, {heatmap.seconds:.1f} s -> {overlay}"
 

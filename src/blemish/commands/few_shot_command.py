@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from blemish.commands.json_output import print_json
+from blemish.commands.progress_line import show_progress
 from blemish.errors import BadInput
 
 
@@ -39,6 +40,9 @@ def train_few_command(
         unused: by option, values that must not be set.
         as_json: whether to print JSON.
     """
+    from blemish.few_shot import require_packages
+
+    require_packages()
     from blemish.few_shot.few_shot_trainer import DEFAULT_INPUT_SIZE, DEFAULT_MODEL, train_few
     from blemish.pretrained import PRETRAINED
 
@@ -69,6 +73,7 @@ def train_few_command(
         images=images,
         weights=Path(weights) if weights not in (None, "default") else None,
         stage=None if as_json else lambda stage: typer.echo(f"{stage} …", err=True),
+        progress=None if as_json else show_progress,
     )
     metrics = {k: v for k, v in run.metrics.items() if k in run.dataset.task.fields.summary_metrics}
     if as_json:

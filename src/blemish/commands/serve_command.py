@@ -75,7 +75,7 @@ def serve(
         str | None,
         typer.Option(
             help="Explanation method of the heatmaps, such as occlusion, or that of a plug-in.",
-            show_default="grad-cam if the model file has an explanation graph, else occlusion",
+            show_default="that of the model file, else occlusion",
         ),
     ] = None,
     store_dir: Annotated[

@@ -19,7 +19,7 @@ from blemish.explanation.explanation_method import (
     MethodInput,
     Requirement,
 )
-from blemish.explanation.faithfulness import FORWARD_PASSES, deletion_insertion
+from blemish.explanation.faithfulness import FORWARD_PASSES, STEPS, deletion_insertion
 from blemish.explanation.gradient_graph import GradientGraph, GradientSource, explanation_path
 from blemish.explanation.heatmap import Heatmap
 from blemish.explanation.heatmap_coordinates import resample, to_image
@@ -31,7 +31,7 @@ from blemish.explanation.masked_inference import (
     label_score,
 )
 from blemish.imaging import LoadedImage, open_image
-from blemish.model_file import ModelFile
+from blemish.model_file import ExplanationChoice, ModelFile
 from blemish.preprocessing import Placement
 from blemish.structures import Prediction
 
@@ -89,10 +89,35 @@ class Explainer:
             self._gradients = GradientGraph(self.model_file, threads=self.threads)
         return self._gradients
 
-    def default_method(self) -> str:
-        """Return `grad-cam` if there is an explanation graph for an image-level score, else `occlusion`."""
-        has_gradients = self._gradients is not None or explanation_path(self.model_file.path).is_file()
-        return "grad-cam" if has_gradients and not self.contract.task.has_objects else "occlusion"
+    @property
+    def has_gradients(self) -> bool:
+        """Whether there is a source of gradients for an image-level score."""
+        exists = self._gradients is not None or explanation_path(self.model_file.path).is_file()
+        return exists and not self.contract.task.has_objects
+
+    def default_method(self, label: str | None = None) -> str:
+        """Return the method that the model file names for a label, else `grad-cam`, or `occlusion`.
+
+        Occlusion needs no gradients.
+
+        Args:
+            label: name of the label; None for the first one that the file names a method for.
+        """
+        if not self.has_gradients:
+            return "occlusion"
+        choice = self._choice(label)
+        return choice.method if choice is not None and choice.method in EXPLAINERS.names() else "grad-cam"
+
+    def default_layer(self, method: str, label: str | None = None) -> str | None:
+        """Return the layer that the model file names for its method of a label; None for all, averaged."""
+        choice = self._choice(label)
+        if choice is None or choice.method != method or not self.has_gradients:
+            return None
+        return choice.layer if choice.layer in self.gradients.layers else None
+
+    def _choice(self, label: str | None) -> ExplanationChoice | None:
+        choices = self.contract.explanation
+        return choices.get(label) if label in choices else next(iter(choices.values()), None)
 
     def check(self, method: str, label: str | None = None, layer: str | None = None) -> None:
         """Raise an error if the options cannot be used with this model, before any work.
@@ -145,6 +170,7 @@ class Explainer:
         max_evals: int | None = None,
         seed: int = 0,
         faithfulness: bool = True,
+        faithfulness_steps: int = STEPS,
         progress: Progress | None = None,
     ) -> list[Heatmap]:
         """Return the heatmaps of one image: of one label, or of all positive labels or detections.
@@ -155,13 +181,14 @@ class Explainer:
             label: explain this label; of a model with detections, its detections at or above the threshold,
                 or the best one if there are none. Default: every positive label, or the best one if there is
                 none; of a model with detections, every detection at or above its threshold.
-            layer: read this layer of the gradient source. Default: all, each map divided by its maximum,
-                averaged.
+            layer: read this layer of the gradient source. Default: see `default_layer`; of all, each map is
+                divided by its maximum, and their mean is returned.
             max_targets: maximum number of labels or detections to explain, the highest scores first.
             max_evals: maximum number of forward passes of a method that masks the image. Default: 256 for
                 occlusion, 1,000 for RISE, 512 for Score-CAM.
             seed: for random masks.
             faithfulness: whether to measure deletion and insertion, which needs 32 more forward passes.
+            faithfulness_steps: steps of each of both; two forward passes per step.
             progress: called with the number of forward passes after each batch.
 
         Returns:
@@ -172,8 +199,7 @@ class Explainer:
             BadInput: `max_targets` is below 1 or `max_evals` is too small.
             UnknownName: see `check`, like `WrongTask` and `BadModelFile`.
         """
-        method = method or self.default_method()
-        self.check(method, label, layer)
+        self.check(method or self.default_method(label), label, layer)
         if max_evals is not None and max_evals < 2:
             raise BadInput(f"max_evals: expected 2 or more, got {max_evals}", reason="max-evals")
         if max_targets < 1:
@@ -186,14 +212,20 @@ class Explainer:
         heatmaps = []
         for target in self._targets(prediction, label, max_targets):
             started, passes_before = time.perf_counter(), masked_predictor.num_forward_passes
-            values, used_layer = self._map(masked_predictor, target, method, layer, max_evals, seed)
+            name = self._label_name(target)
+            used = method or self.default_method(name)
+            values, used_layer = self._map(
+                masked_predictor, target, used, layer or self.default_layer(used, name), max_evals, seed
+            )
             deletion = insertion = None
             if faithfulness:
-                deletion, insertion = deletion_insertion(masked_predictor, target.score_function, values)
+                deletion, insertion = deletion_insertion(
+                    masked_predictor, target.score_function, values, steps=faithfulness_steps
+                )
             heatmaps.append(
                 Heatmap(
-                    method=method,
-                    label=self._label_name(target),
+                    method=used,
+                    label=name,
                     label_index=target.label_index,
                     layer=used_layer,
                     values=values,

@@ -73,6 +73,7 @@ class ExplanationMethod:
         default_max_evals: forward passes on masked images by default; None if the method needs none, and
             is then computed for each output of the network that the score consists of.
         summary: one line for help texts.
+        depends_on_label: whether the map is another for another label of the same image.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ExplanationMethod:
     requires: Requirement
     default_max_evals: int | None = None
     summary: str = ""
+    depends_on_label: bool = True
 
     def forward_passes(self, max_evals: int | None = None) -> int:
         """Return the largest number of forward passes for one heatmap."""

@@ -15,7 +15,11 @@ FORWARD_PASSES = 2 * STEPS
 
 
 def deletion_insertion(
-    masked_predictor: MaskedPredictor, score_function: ScoreFunction, values: NDArray[np.floating]
+    masked_predictor: MaskedPredictor,
+    score_function: ScoreFunction,
+    values: NDArray[np.floating],
+    *,
+    steps: int = STEPS,
 ) -> tuple[float, float]:
     """Return how the score changes when places are hidden, and when they are shown, the highest values first.
 
@@ -23,6 +27,8 @@ def deletion_insertion(
         masked_predictor: runs the model on the image.
         score_function: returns the score that the heatmap explains.
         values: (h, w), the heatmap over the image.
+        steps: number of equal shares of the places that are hidden one after the other; two forward passes
+            each.
 
     Returns:
         Areas under the two curves over the fraction of places: deletion (lower is better) and insertion
@@ -33,9 +39,9 @@ def deletion_insertion(
     """
     grid = resample(values, (CELLS, CELLS)) if min(values.shape) < CELLS else _cell_means(values)
     order = np.argsort(-grid.reshape(-1), kind="stable")
-    flat = np.zeros((STEPS + 1, CELLS * CELLS))
-    for step in range(STEPS + 1):
-        flat[step, order[: round(step / STEPS * order.size)]] = 1
+    flat = np.zeros((steps + 1, CELLS * CELLS))
+    for step in range(steps + 1):
+        flat[step, order[: round(step / steps * order.size)]] = 1
     shown = flat.reshape(-1, CELLS, CELLS)
     inserted = masked_predictor.predict_masked(shown, score_function)
     middle = masked_predictor.predict_masked(1 - shown[1:-1], score_function)

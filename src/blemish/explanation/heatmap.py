@@ -56,6 +56,17 @@ class Heatmap:
     seconds: float = 0.0
 
     @property
+    def is_faithful(self) -> bool | None:
+        """Whether the map agrees with the score; None if deletion and insertion were not measured.
+
+        It agrees if hiding the highest values lowers the score, and deletion is below insertion. For a map
+        that ranks places at random, both are equal.
+        """
+        if self.deletion is None or self.insertion is None:
+            return None
+        return self.deletion < min(self.score, self.insertion)
+
+    @property
     def peak_xy(self) -> tuple[float, float]:
         """The center of the pixel with the highest value, image pixels."""
         row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
@@ -109,6 +120,7 @@ class Heatmap:
             "peak": float(self.values.max()),
             "deletion": self.deletion,
             "insertion": self.insertion,
+            "is_faithful": self.is_faithful,
             "forward_passes": self.forward_passes,
             "seconds": round(self.seconds, 3),
             "model_digest": self.model_digest,

@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from blemish.errors import ExportRefused
+from blemish.explanation import Explainer
 from blemish.explanation.gradient_graph import explanation_path
+from blemish.explanation.method_choice import record_choice
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
 from blemish.export.parity_certificate import ComparedPair, compare, write_certified
@@ -71,7 +73,10 @@ def export_trained(
     explanation_path(target).unlink(missing_ok=True)  # of an earlier model file
     if explanation:
         try:
-            write_explanation(network, model_file)
+            if write_explanation(network, model_file) is not None:
+                model_file = record_choice(
+                    Explainer(OnnxRuntimeBackend(graph, device="cpu"), model_file), samples
+                )
         except ExportRefused as error:
             LOG.warning("no explanation graph: %s; blemish explain supports occlusion and rise only", error)
     return model_file

@@ -21,9 +21,11 @@ from blemish.pretrained import MEAN, STD
 from blemish.structures import Sample
 
 BATCH = 16
+POOLS = ("mean", "max", "std")
+MIN_VARIANCE = 1e-10  # added, so that the standard deviation of a constant map has a gradient
 MAX_CACHE_BYTES = 512 * 2**20
 Features = NDArray[np.float32]
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]  # what is done, the number of finished images, and of all
 
 
 def input_spec(input_size: int, *, white_level: int = 65535) -> InputSpec:
@@ -34,21 +36,30 @@ def input_spec(input_size: int, *, white_level: int = 65535) -> InputSpec:
 
 
 def add_pooling(parts: GraphParts, maps: Sequence[str]) -> str:
-    """Append average and maximum pooling of every feature map, concatenated to (b, d).
+    """Append the mean, the maximum and the standard deviation over each feature map, concatenated to (b, d).
 
     Args:
         parts: the graph.
         maps: names of the maps, each (b, c, h, w).
 
     Returns:
-        The name of the features: for each map its averages, then its maxima.
+        The name of the features: for each map `POOLS`, each (b, c).
     """
-    pooled = []
-    for name in maps:
-        for operator, kind in (("GlobalAveragePool", "mean"), ("GlobalMaxPool", "max")):
-            value = parts.add(operator, [name], f"{name}.{kind}")
-            pooled.append(parts.add("Flatten", [value], f"{name}.{kind}.flat", axis=1))
+    pools = [value for name in maps for value in add_pools(parts, name)]
+    pooled = [parts.add("Flatten", [value], f"{value}.flat", axis=1) for value in pools]
     return parts.add("Concat", pooled, "features", axis=1)
+
+
+def add_pools(parts: GraphParts, name: str) -> tuple[str, ...]:
+    """Append the pools of one map and return their names in the order of `POOLS`, each (b, c, 1, 1)."""
+    mean = parts.add("GlobalAveragePool", [name], f"{name}.mean")
+    peak = parts.add("GlobalMaxPool", [name], f"{name}.max")
+    centered = parts.add("Sub", [name, mean], f"{name}.centered")
+    squared = parts.add("Mul", [centered, centered], f"{name}.squared")
+    variance = parts.add("GlobalAveragePool", [squared], f"{name}.variance")
+    floor = parts.constant("variance.floor", np.float32(MIN_VARIANCE))
+    safe = parts.add("Add", [variance, floor], f"{name}.variance.safe")
+    return mean, peak, parts.add("Sqrt", [safe], f"{name}.std")
 
 
 def feature_graph(trunk: str, state: dict[str, NDArray[Any]], input_size: int) -> bytes:
@@ -96,7 +107,7 @@ class FeatureExtractor:
             samples: the images.
             pixel_hashes: (n,) uint64 fingerprints of their pixels.
             mirrored: whether to mirror each image from left to right.
-            progress: called with the number of finished images and of all.
+            progress: called with "computing features" and the number of finished images and of all.
 
         Returns:
             (n, d) float32.
@@ -106,16 +117,19 @@ class FeatureExtractor:
         missing = [i for i, row in enumerate(rows) if row is None]
         for start in range(0, len(missing), BATCH):
             chosen = missing[start : start + BATCH]
-            images = map_in_parallel(self._input, [samples[i].path for i in chosen])
-            batch = np.stack(images)
+            batch = np.stack(self.inputs([samples[i] for i in chosen]))
             made = self.of_batch(batch[..., ::-1] if mirrored else batch)
             for i, row in zip(chosen, made, strict=True):
                 rows[i] = row
                 kept.put(int(pixel_hashes[i]), row)
             if progress is not None:
-                progress(min(start + BATCH, len(missing)), len(missing))
+                progress("computing features", min(start + BATCH, len(missing)), len(missing))
         kept.save()
         return np.stack([row for row in rows if row is not None])
+
+    def inputs(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        """Return the input of the trunk for each image, (3, s, s) float32."""
+        return map_in_parallel(self._input, [sample.path for sample in samples])
 
     def of_batch(self, batch: NDArray[np.float32]) -> Features:
         """Return (b, d) float32 features of inputs (b, 3, s, s)."""
@@ -172,4 +186,12 @@ class _FeatureCache:
             return  # a cache that cannot be written only costs time
 
 
-__all__ = ["FEATURE_LAYERS", "FeatureExtractor", "add_pooling", "feature_graph", "input_spec"]
+__all__ = [
+    "FEATURE_LAYERS",
+    "POOLS",
+    "FeatureExtractor",
+    "add_pooling",
+    "add_pools",
+    "feature_graph",
+    "input_spec",
+]

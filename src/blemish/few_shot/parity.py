@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from blemish.decoding import decode
 from blemish.errors import ExportRefused
 from blemish.evaluation import score_predictions
-from blemish.few_shot.features import FeatureExtractor, Features
+from blemish.few_shot.features import FeatureExtractor, Features, Progress
 from blemish.few_shot.linear_head import LinearHead
 from blemish.inference import load
 from blemish.model_file import Contract, Fingerprints, ParityCertificate, write_model_file
-from blemish.preprocessing import prepare
+from blemish.preprocessing import place
 from blemish.structures import Prediction, Sample
 
 MIN_SPREAD = 1e-4  # of the logits over all images; below it the outputs are constant
@@ -32,6 +32,7 @@ def certify_head(
     head: LinearHead,
     features: Features,
     samples: Sequence[Sample],
+    progress: Progress | None = None,
 ) -> Contract:
     """Return the contract with the certificate and the metrics of the validation images.
 
@@ -47,6 +48,7 @@ def certify_head(
         head: the fitted head.
         features: (n, d) of the validation images.
         samples: the validation images.
+        progress: called with "verifying" and the number of verified images and of all.
 
     Raises:
         ExportRefused: a decision differs, or the logits are constant.
@@ -57,11 +59,17 @@ def certify_head(
     ) as folder:
         candidate = write_model_file(Path(folder) / target.name, graph, contract, fingerprints)
         predictor = load(candidate)
-        after = [result.prediction for result in predictor.stream([s.path for s in samples])]
+        after = []
+        for result in predictor.stream([s.path for s in samples]):
+            after.append(result.prediction)
+            if progress is not None:
+                progress("verifying", len(after), len(samples))
         backend = predictor.backend.name
         digest = candidate.graph_digest
-    before = _decide(contract, logits, samples, extractor)
-    kept = [(b, a, s) for b, a, s in zip(before, after, samples, strict=True) if a is not None]
+    readable = [i for i, prediction in enumerate(after) if prediction is not None]
+    sizes = [p.size_hw for p in after if p is not None and p.size_hw is not None]
+    before = _decide(contract, logits[readable], sizes, extractor)
+    kept = [(b, a, samples[i]) for b, i in zip(before, readable, strict=True) if (a := after[i]) is not None]
     pairs = [contract.task.hook("decision_differences")(b, a) for b, a, _ in kept] if kept else []
     changed = sum(count for count, _ in pairs)
     largest = max((distance for _, distance in pairs), default=0.0)
@@ -96,12 +104,13 @@ def certify_head(
 
 
 def _decide(
-    contract: Contract, logits: NDArray[np.float64], samples: Sequence[Sample], extractor: FeatureExtractor
+    contract: Contract,
+    logits: NDArray[np.float64],
+    sizes_hw: Sequence[tuple[int, int]],
+    extractor: FeatureExtractor,
 ) -> list[Prediction]:
-    """Return the predictions of logits, as a model file gives them."""
-    from blemish.imaging import open_image
-
-    placements = [prepare(open_image(s.path), extractor.spec)[1] for s in samples]
+    """Return the predictions of logits, as a model file gives them for images of these sizes."""
+    placements = [place(size_hw, extractor.spec) for size_hw in sizes_hw]
     return decode(contract, {contract.outputs[0].name: logits.astype(np.float32)}, placements)
 
 

@@ -19,8 +19,8 @@ IR_VERSION = 9
 EPSILON = 1e-3  # of batch norm
 # stride of the first block of each stage; the tensors determine kernels, widths and the start of a stage
 STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
-STRIDE_16_STAGE = 4  # the last stage at a sixteenth of the input
-FEATURE_LAYERS = ("stride16", "stride32")
+FIRST_FEATURE_STAGE = 2  # at an eighth of the input; earlier maps hold edges and colors only
+FEATURE_LAYERS = tuple(f"blocks.{stage}" for stage in range(FIRST_FEATURE_STAGE, len(STAGE_STRIDES)))
 
 
 @dataclass
@@ -77,8 +77,8 @@ class GraphParts:
 
 def add_trunk(
     parts: GraphParts, name: str, state: Mapping[str, NDArray[Any]], image: str, input_size: int
-) -> tuple[str, str]:
-    """Append an EfficientNet-Lite without its classifier.
+) -> tuple[str, ...]:
+    """Append the stages of an EfficientNet-Lite, without the last convolution and the classifier.
 
     Args:
         parts: the graph.
@@ -89,26 +89,23 @@ def add_trunk(
         input_size: height and width in pixels.
 
     Returns:
-        The names of the feature maps at a sixteenth (b, c, h, w) and at a thirty-second of the input.
+        `FEATURE_LAYERS`: the names of the maps (b, c, h, w) behind the stages at an eighth, a sixteenth
+        (two) and a thirty-second (two) of the input.
 
     Source:
-        Tan and Le, EfficientNet-Lite; equals timm's `tf_efficientnet_lite0/1/2`.
+        Tan and Le, EfficientNet-Lite; equals `blocks` of timm's `tf_efficientnet_lite0/1/2`.
     """
     trunk = _Trunk(parts, state, input_size)
     value = trunk.conv(image, "_conv_stem", "_bn0", stride=2, activate=True)
-    stride16 = ""
+    maps: list[str] = []
     block = 0
     for stage, count in enumerate(BLOCKS[name]):
         for position in range(count):
             value = trunk.block(value, block, STAGE_STRIDES[stage] if position == 0 else 1)
             block += 1
-        if stage == STRIDE_16_STAGE:
-            stride16 = value
-    stride32 = trunk.conv(value, "_conv_head", "_bn1", stride=1, activate=True)
-    return (
-        parts.add("Identity", [stride16], FEATURE_LAYERS[0]),
-        parts.add("Identity", [stride32], FEATURE_LAYERS[1]),
-    )
+        if stage >= FIRST_FEATURE_STAGE:
+            maps.append(parts.add("Identity", [value], f"blocks.{stage}"))
+    return tuple(maps)
 
 
 class _Trunk:
@@ -169,7 +166,7 @@ class _Trunk:
 def receptive_grids(
     name: str, state: Mapping[str, NDArray[Any]], input_size: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Return the positions of the cells of both feature maps, as fractions of the input.
+    """Return the positions of the cells of the feature maps, as fractions of the input.
 
     Args:
         name: the trunk.
@@ -186,7 +183,7 @@ def receptive_grids(
         for stage, count in enumerate(BLOCKS[name])
         for position in range(count)
     ]
-    last_of_16 = sum(BLOCKS[name][: STRIDE_16_STAGE + 1]) - 1
+    ends = {sum(BLOCKS[name][: stage + 1]): f"blocks.{stage}" for stage in range(len(STAGE_STRIDES))}
     size, start, jump = input_size, 0.5, 1.0
     found = {}
     for number, (kernel, stride) in enumerate([(3, 2), *zip(kernels, strides, strict=True)]):
@@ -194,9 +191,8 @@ def receptive_grids(
         before = max((out - 1) * stride + kernel - size, 0) // 2
         start += ((kernel - 1) / 2 - before) * jump
         jump, size = jump * stride, out
-        if number == last_of_16 + 1:
-            found[FEATURE_LAYERS[0]] = (start, jump)
-    found[FEATURE_LAYERS[1]] = (start, jump)
+        if ends.get(number) in FEATURE_LAYERS:
+            found[ends[number]] = (start, jump)
     return {
         layer: {"start_yx": [s / input_size] * 2, "stride_yx": [j / input_size] * 2}
         for layer, (s, j) in found.items()

@@ -136,6 +136,24 @@ class ParityCertificate(ContractModel):
     reasons: tuple[str, ...] = ()
 
 
+class ExplanationChoice(ContractModel):
+    """The method and layer whose heatmaps of one label were the most faithful on validation images.
+
+    Attributes:
+        method: registered name of the explanation method.
+        layer: the layer that it reads; "" for all, averaged.
+        images: number of images that decided.
+        deletion: their mean area under the label's logit as places are hidden; lower is better.
+        insertion: their mean area under the label's logit as places are shown; higher is better.
+    """
+
+    method: str
+    layer: str = ""
+    images: Annotated[int, Field(ge=0)] = 0
+    deletion: Finite = 0.0
+    insertion: Finite = 0.0
+
+
 class Licenses(ContractModel):
     """Licenses as the user stated them; "" if not stated."""
 
@@ -164,6 +182,7 @@ class Contract(ContractModel):
         min_score: detections below it are not in the outputs.
         dynamic_batch: whether the graph accepts more than one image at once.
         feature_layer: the layer that explanations use.
+        explanation: by label name, the default method and layer of its heatmaps; empty if none was chosen.
         recipe: as resolved for the run.
         training: seed, best epoch, versions, weights, device and the like.
         data: name, number of images per split, and how the data were split.
@@ -187,6 +206,7 @@ class Contract(ContractModel):
     min_score: Share = 0.0
     dynamic_batch: bool = True
     feature_layer: str = ""
+    explanation: dict[str, ExplanationChoice] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)

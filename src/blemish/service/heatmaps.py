@@ -31,6 +31,8 @@ _PLANNED_SHARE = 0.7  # of the time; the rest is for reading the image and for t
 _BATCH_SIZE = 4  # masked images in one forward pass, which cannot be stopped
 _MAX_PIXELS, _MAX_LONG_SIDE = 4_000_000, 8192  # of the image that is explained; a larger one is reduced
 _MAX_TARGETS = 5  # detections that one heatmap explains
+_FAITHFULNESS_STEPS = 8  # of deletion and of insertion; two forward passes each
+_FAITHFULNESS_SECONDS = 3.0  # a model that needs longer for them gives its heatmap unmeasured
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +45,14 @@ class HeatmapResult:
         method: the explanation method.
         label: the label whose score it explains; None for a model without labels.
         display_name: the display name of `label`.
+        is_faithful: whether hiding the highlighted places lowers the score; None if it was not measured.
     """
 
     values: NDArray[np.uint8]
     method: str
     label: str | None
     display_name: str | None
+    is_faithful: bool | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -128,7 +132,7 @@ class HeatmapService:
             # The detections above their thresholds, or else the best one; as many as there is time for.
             num_positive = sum(_is_positive(prediction, row) for row in rows)
             max_targets = min(max(num_positive, 1), _MAX_TARGETS)
-        method = self._settings.heatmap_method or explainer.default_method()
+        method = self._settings.heatmap_method or explainer.default_method(label)
         # A heatmap has the size of its image while it is computed, and there may be one for each detection.
         opened = reduce_image(open_upload(image, self._settings), _MAX_PIXELS, _MAX_LONG_SIDE)
         try:
@@ -136,7 +140,18 @@ class HeatmapService:
             heatmaps = None
             if EXPLAINERS.get(method).default_max_evals is None:  # one forward pass
                 try:
-                    heatmaps = explainer.explain(opened, method=method, label=label, faithfulness=False)
+                    seconds = 2 * _FAITHFULNESS_STEPS * timed.pass_seconds
+                    limit = min(_FAITHFULNESS_SECONDS, _PLANNED_SHARE * stop.remaining_seconds)
+                    heatmaps = explainer.explain(
+                        opened,
+                        method=method,
+                        label=label,
+                        faithfulness=seconds <= limit,
+                        faithfulness_steps=_FAITHFULNESS_STEPS,
+                        progress=timed.on_pass(stop),
+                    )
+                except WorkStopped:
+                    raise
                 except Exception:  # a fault of the explanation graph leaves methods that need only the model
                     log.exception("the explanation graph beside the model cannot be used")
                     method = "occlusion"
@@ -164,7 +179,8 @@ class HeatmapService:
         values = np.maximum.reduce([_reduce(heatmap.normalized()) for heatmap in heatmaps])
         name = heatmaps[0].label or None
         display_name = None if name is None else prediction.labels.display_name(name)
-        return HeatmapResult(values, method, name, display_name)
+        is_faithful = heatmaps[0].is_faithful if len(heatmaps) == 1 else None
+        return HeatmapResult(values, method, name, display_name, is_faithful)
 
     def too_slow(self) -> HeatmapUnavailable:
         """Return the error of a heatmap that takes longer than it may."""

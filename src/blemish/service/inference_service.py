@@ -477,6 +477,7 @@ def _serialize_heatmap(
         "label": heatmap.label,
         "display_name": heatmap.display_name,
         "empty": heatmap.is_empty,
+        "is_faithful": heatmap.is_faithful,
         "grayscale": serializers.artifact_link(tokens["heatmap"]) if tokens else None,
         "overlay": serializers.artifact_link(tokens["heatmap_overlay"]) if tokens else None,
     }

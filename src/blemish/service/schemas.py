@@ -102,6 +102,10 @@ class HeatmapSchema(ResponseModel):
     label: str | None
     display_name: str | None
     empty: bool = Field(description="Whether no part of the image raises the score: the heatmap is black.")
+    is_faithful: bool | None = Field(
+        description="Whether hiding the highlighted places lowers the score (deletion below the score and "
+        "below insertion); null if it was not measured."
+    )
     grayscale: str | None = Field(description="Link to an 8-bit gray PNG of the size of links.image.")
     overlay: str | None = Field(description="Link to the image under the colored heatmap.")
 

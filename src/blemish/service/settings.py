@@ -56,6 +56,7 @@ class Settings:
         ready_requires_store: whether the server is ready only while images and answers can be stored.
         cors_origins: origins whose pages may call the service from a browser; default: none.
         frame_ancestors: origins that may show the page in a frame; default: none.
+        sample_images: image files that the page opens at the address `/#samples`; default: none.
         white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
@@ -88,6 +89,7 @@ class Settings:
     ready_requires_store: bool = False
     cors_origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
+    sample_images: tuple[Path, ...] = ()
     white_level: int | None = None
     decoding_threads: int | None = None
 

@@ -52,7 +52,7 @@ def read_page_files(folder: Path = _FOLDER) -> dict[str, StaticFile]:
 
 
 def page_router(settings: Settings) -> APIRouter:
-    """Return the routes `/`, `/page/…` and `/favicon.ico`."""
+    """Return the routes `/`, `/page/…` with the sample images, and `/favicon.ico`."""
     router = APIRouter()
     files = read_page_files()
     policy = page_security_policy(settings.frame_ancestors)
@@ -82,6 +82,22 @@ def page_router(settings: Settings) -> APIRouter:
         if _START in files and "text/html" in request.headers.get("accept", ""):
             return respond(request, _START)
         return JSONResponse({"status": "API is running"}, headers={"Vary": "Accept"})
+
+    samples = settings.sample_images
+
+    @router.get("/page/samples.json", include_in_schema=False)
+    async def list_samples() -> JSONResponse:
+        names = [path.name for path in samples]
+        return JSONResponse(
+            {"samples": [{"name": n, "path": f"/page/samples/{i}"} for i, n in enumerate(names)]}
+        )
+
+    @router.get("/page/samples/{number}", include_in_schema=False)
+    def sample(number: int) -> Response:
+        if not 0 <= number < len(samples):
+            raise Problem("not-found", "There is no such sample image.")
+        # Not an image type: the page alone reads it, as it reads a dropped file.
+        return Response(samples[number].read_bytes(), media_type="application/octet-stream")
 
     @router.get("/page/{path:path}", include_in_schema=False)
     async def page(request: Request, path: str) -> Response:

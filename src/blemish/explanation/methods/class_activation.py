@@ -67,13 +67,20 @@ def _positive(values: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(values, 0), np.float64)
 
 
-def _register(name: str, function: Callable[[Features, Features], FloatArray], summary: str) -> None:
+def _register(
+    name: str,
+    function: Callable[[Features, Features], FloatArray],
+    summary: str,
+    *,
+    depends_on_label: bool = True,
+) -> None:
     register_method(
         ExplanationMethod(
             name,
             lambda request: function(request.layer.features, request.layer.gradients),
             Requirement.GRADIENTS,
             summary=summary,
+            depends_on_label=depends_on_label,
         ),
         module=__name__,
     )
@@ -82,4 +89,9 @@ def _register(name: str, function: Callable[[Features, Features], FloatArray], s
 _register("grad-cam", grad_cam, "feature maps weighted by their mean gradients")
 _register("hires-cam", hires_cam, "feature maps times gradients")
 _register("layer-cam", layer_cam, "feature maps weighted by positive gradients")
-_register("eigen-cam", eigen_cam, "principal component of the feature maps, for any label")
+_register(
+    "eigen-cam",
+    eigen_cam,
+    "principal component of the feature maps, for any label",
+    depends_on_label=False,
+)

@@ -56,6 +56,16 @@ export async function getJson(path) {
   return body;
 }
 
+/** Return the sample images of the server as files, none if it has none. */
+export async function getSamples() {
+  const { samples } = await getJson("/page/samples.json");
+  return Promise.all(samples.map(async (/** @type {{ name: string, path: string }} */ { name, path }) => {
+    const response = await fetch(path, { headers: headers() });
+    if (!response.ok) throw new RefusedRequest(unexpected(response.status));
+    return new File([await response.blob()], name);
+  }));
+}
+
 /**
  * Return an object URL of the image behind a link of an answer.
  * @param {string} path

@@ -1,6 +1,6 @@
 // The page: connects the controls with the state, and draws the parts.
 
-import { apiKey, getJson, RefusedRequest } from "./api.js";
+import { apiKey, getJson, getSamples, RefusedRequest } from "./api.js";
 import { byId, fill, h } from "./dom.js";
 import { drawDownloads } from "./downloads.js";
 import { drawPanel, moreLabelsButton, prepareTabs, whenHeatmapWanted } from "./panel.js";
@@ -101,6 +101,7 @@ async function connect() {
     drawModelChoice();
     notify(null);
     retryAfterKey();
+    if (location.hash === "#samples" && !state.photos.length) addFiles(await getSamples());
   } catch (error) {
     const problem = error instanceof RefusedRequest ? error.problem : null;
     if (problem && isKeyProblem(problem)) {

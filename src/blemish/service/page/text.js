@@ -156,7 +156,9 @@ export function checkedFor(modelName) {
 export function heatmapCaption(heatmap) {
   const label = `“${heatmap.display_name ?? "the place"}”`;
   const source = `${heatmap.model}, ${heatmap.method}`;
-  return heatmap.empty ? `No area of this photo raises the score of ${label} (${source})` : `Influence on ${label} (${source})`;
+  if (heatmap.empty) return `No area of this photo raises the score of ${label} (${source})`;
+  const doubt = heatmap.is_faithful === false ? ". Hiding the highlighted areas does not lower the score, so this heatmap does not explain it" : "";
+  return `Influence on ${label} (${source})${doubt}`;
 }
 
 export const HEATMAP_NOTE = "A heatmap shows which areas influenced the score, not the outline of the damage.";
