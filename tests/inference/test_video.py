@@ -205,3 +205,41 @@ def test_read_frames_refuses_an_oblique_display_matrix(video):
     with_matrix(video, 0.7071, 0.7071, -0.7071, 0.7071)
     frame = next(read_frames(video))
     assert frame.error.code == "bad-image.display-matrix"
+
+
+LUMA = {
+    "bt601": (5, 0.299, 0.114),
+    "bt709": (1, 0.2126, 0.0722),
+    "bt2020": (9, 0.2627, 0.0593),
+}  # tag, Kr, Kb
+COLOR = (200, 40, 90)
+
+
+def components(matrix, *, full):
+    """Return Y, Cb and Cr of COLOR in 8 bits, by ITU-T H.273, equations 32 to 40."""
+    _, kr, kb = LUMA[matrix]
+    red, green, blue = (v / 255 for v in COLOR)
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    cb, cr = (blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))
+    if full:
+        return [round(255 * luma), round(255 * cb + 128), round(255 * cr + 128)]
+    return [round(16 + 219 * luma), round(128 + 224 * cb), round(128 + 224 * cr)]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+@pytest.mark.parametrize("matrix", LUMA)
+def test_read_frames_follows_color_matrix_and_range(matrix, full, tmp_path):
+    path = tmp_path / "color.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)  # lossless
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = LUMA[matrix][0]
+        stream.codec_context.color_range = 2 if full else 1
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for plane, value in zip(frame.planes, components(matrix, full=full), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frame.pts, frame.colorspace, frame.color_range = 0, LUMA[matrix][0], 2 if full else 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    pixels = image_of(next(read_frames(path))).pixels
+    assert np.abs(pixels.astype(int) - COLOR).max() <= 3

@@ -14,6 +14,19 @@ LAYOUT_WORDS = frozenset(
         *("annotation", "annotations", "annot", "annots", "ann", "anns", "anno", "annos", "groundtruth"),
         *("seg", "segs", "segmentation", "segmentations", "segmentationclass", "segmentationobject"),
         *("xml", "xmls", "json", "jsons", "bbox", "bboxes", "trainval", "dataset", "datasets"),
+        *(
+            "fold",
+            "folds",
+            "batch",
+            "batches",
+            "depth",
+            "thumb",
+            "thumbs",
+            "thumbnails",
+            "preview",
+            "previews",
+        ),
+        *("augmented", "unlabeled", "unlabelled"),
     }
 )
 # Words that belong to the name of a layout folder only next to one of the words above.
@@ -29,6 +42,7 @@ TOOL_FOLDERS = frozenset(
     {"__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbnails"}
 )
 SUPERVISELY_FOLDER = re.compile(r"ds\d+")
+IMAGE_SIZE = re.compile(r"\d{2,5}\s?[xX]\s?\d{2,5}")
 NUMBERED_LABEL = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
 
 
@@ -57,13 +71,13 @@ def is_layout_name(name: str) -> bool:
     """Return whether a folder name describes the layout of a data set, such as images, masks or train_img.
 
     Example:
-        >>> names = ("dent", "train_img", "image_2", "trainA", "0", "raw", "imagesTr")
+        >>> names = ("dent", "train_img", "image_2", "trainA", "0", "raw", "imagesTr", "fold_1", "224x224")
         >>> [n for n in names if is_layout_name(n)]
-        ['train_img', 'image_2', 'trainA', 'imagesTr']
+        ['train_img', 'image_2', 'trainA', 'imagesTr', 'fold_1', '224x224']
     """
     words = words_of(name)
     whole = "".join(words)
-    if whole in LAYOUT_WORDS or SUPERVISELY_FOLDER.fullmatch(whole):
+    if whole in LAYOUT_WORDS or SUPERVISELY_FOLDER.fullmatch(whole) or IMAGE_SIZE.fullmatch(name):
         return True
     has_layout_word = any(w in LAYOUT_WORDS or split_named(w) for w in words)
     return has_layout_word and all(

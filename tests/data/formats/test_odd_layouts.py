@@ -174,3 +174,31 @@ def test_masks_next_to_class_folders_in_splits_are_a_finding(draw, tmp_path):
         draw(f"{name}.png")
     found = check(tmp_path, duplicates=False).of("image-without-label")
     assert [f.path.name for f in found] == ["ground_truth"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("fold_1/dent/a", "fold_1/rust/b", "fold_2/dent/c", "fold_2/rust/d"),
+        ("site A/dent/a", "site A/rust/b", "site B/dent/c", "site B/rust/d"),
+        ("fold1/a", "fold2/b"),
+        ("batch1/a", "batch2/b"),
+        ("rgb/a", "depth/a"),
+        ("224x224/a", "512 x 512/a"),
+        ("full/a", "preview/b"),
+        ("dent/a", "rust/b", "augmented/c"),
+        ("dent/a", "rust/b", "unlabeled/c"),
+    ],
+)
+def test_folders_of_parts_of_a_data_set_are_no_labels(names, draw, tmp_path):
+    for name in names:
+        draw(f"{name}.png")
+    with raises("bad-dataset.folders-not-labels"):
+        open_dataset(tmp_path)
+    assert len(open_dataset(tmp_path, format="folders").labels.names) > 1
+
+
+def test_images_in_other_subfolders_of_each_label(draw, tmp_path):
+    for name in ("dent/car 1/a", "dent/car 2/b", "rust/car 3/c", "rust/car 4/d"):
+        draw(f"{name}.png")
+    assert open_dataset(tmp_path).labels.names == ("dent", "rust")

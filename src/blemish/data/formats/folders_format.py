@@ -155,6 +155,8 @@ def _refuse_other_layouts(path: Path, levels: dict[str, Path], context: ReadCont
     inside = {n for n in inside if split_named(n)} or set(layout_names(sorted(inside)))
     if not refused and (len(inside) > 1 or any(map(split_named, inside))):
         refused = sorted(inside)
+    if not refused and any(_share_subfolders(_folders(folder)) for folder in levels.values()):
+        refused = sorted({f.name for f in label_folders})
     remedy = "correct the layout, or read the names of the folders as labels with --format folders"
     if refused:
         raise BadDataset(
@@ -178,6 +180,17 @@ def _refuse_other_layouts(path: Path, levels: dict[str, Path], context: ReadCont
             images = len(ImageIndex(tool).files)
             if images:
                 context.note(f"{images} images in {tool.name}, a folder of a program, were left out")
+
+
+def _share_subfolders(label_folders: list[Path]) -> bool:
+    """Return whether the images are in subfolders of the same two or more names in every folder.
+
+    The names of the subfolders may then be the labels, and the folders parts of the data set such as sites.
+    """
+    names = [frozenset(p.name for p in _folders(f)) for f in label_folders]
+    if len(names) < 2 or len(names[0]) < 2 or len(set(names)) > 1:
+        return False
+    return not any(is_image_name(f.name) for folder in label_folders for f in folder.iterdir())
 
 
 def _levels(path: Path, context: ReadContext) -> tuple[Path, dict[str, Path]]:
