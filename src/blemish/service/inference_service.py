@@ -235,7 +235,7 @@ class InferenceService:
             **fields,
             "min_score_available": available,
             "min_score": min_score,
-            "warnings": [image.inputs.warning] if image.inputs.warning else [],
+            "warnings": list(image.warnings),
             "links": self._serialize_links(tokens, timed.prediction),
             "heatmap": None if heatmap is None else _serialize_heatmap(heatmap, model.name, tokens),
             "heatmap_unavailable": unavailable,

@@ -16,6 +16,12 @@ from blemish.service.serializers import SCHEMA_VERSION
 MEDIA_TYPE = "application/problem+json"
 
 UNSUPPORTED_FORMAT = "image-undecodable.unsupported-format"
+_UNSUPPORTED = (
+    UNSUPPORTED_FORMAT,
+    "image-undecodable.pixel-type",
+    "image-undecodable.thumbnail-only",
+    "image-undecodable.raw-sensor-data",
+)
 # code: (status, title). Errors of the library keep their code. A code with a reason after a dot that is not
 # listed has the status and the title of the code before the dot.
 CATALOG: dict[str, tuple[int, str]] = {
@@ -117,6 +123,8 @@ def image_problem(error: BadImage, *, max_pixels: int) -> Problem:
         error: the error of `open_image`; the message of Pillow stays on the server.
         max_pixels: the limit, for the message.
     """
+    if error.code == "image-too-large.memory":
+        return Problem(error.code, "The server has not enough memory for the image. Send a smaller one.")
     if isinstance(error, ImageTooLarge):
         return Problem(
             error.code,
@@ -128,7 +136,7 @@ def image_problem(error: BadImage, *, max_pixels: int) -> Problem:
         return Problem(error.code, "The image file ends before its last pixel. Send the complete file.")
     if error.code == "bad-image.empty-file":
         return Problem(error.code, "The image file is empty: it has 0 bytes. Send the complete file.")
-    if error.code == UNSUPPORTED_FORMAT:
+    if error.code in _UNSUPPORTED:  # their sentences contain nothing of Pillow
         return Problem(error.code, f"{_sentence(error.detail)} {_sentence(error.remedy)}")
     return Problem(error.code, "The image is damaged and cannot be decoded. Send another copy.")
 

@@ -22,6 +22,8 @@ from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
 from blemish.structures import Prediction
 
+_WITH_VIEWS = ("JPEG", "MPO")
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
@@ -31,11 +33,13 @@ class PreparedImage:
         inputs: the preprocessed image.
         sha256: digest of the uploaded bytes, 64 hex digits.
         seconds: duration of decoding and preprocessing.
+        warnings: what the answer may not cover, as sentences for clients.
     """
 
     inputs: inference.PreparedInput
     sha256: str
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +122,17 @@ class ServedModel:
             Problem: the upload is not a usable image.
         """
         began = time.perf_counter()
-        inputs = self.loaded.prepare(open_upload(data, self.settings))
+        image = open_upload(data, self.settings)
+        inputs = self.loaded.prepare(image)
+        warnings = [inputs.warning] if inputs.warning else []
+        # The further images of a JPEG file are views and gain maps of the first.
+        if image.header is not None and image.header.frames > 1 and image.header.format not in _WITH_VIEWS:
+            warnings.append(
+                f"The file has {image.header.frames} pages or frames, and only the first was read. "
+                "Send each as a file of its own."
+            )
         digest = hashlib.sha256(data).hexdigest()
-        return PreparedImage(inputs, digest, time.perf_counter() - began)
+        return PreparedImage(inputs, digest, time.perf_counter() - began, tuple(warnings))
 
     def predict_batch(self, batch: Sequence[PreparedImage]) -> list[TimedPrediction]:
         """Return the prediction for each image, from one forward pass."""
