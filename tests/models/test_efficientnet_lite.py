@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from blemish.export.explanation_graph import export_explanation
 from blemish.models import create
 from blemish.models._efficientnet_lite import with_timm_names
 from blemish.models._weights import find_weights, load_weights
@@ -194,3 +196,12 @@ def test_every_lite_passes_the_suite(pattern, task, version):
 def test_a_backbone_that_does_not_exist_is_named_before_its_weights_are_searched():
     with raises("unknown-name.backbone", "efficientnet-lite9", "efficientnet-lite"):
         find_weights("ssd300-resnet50", "default", {"backbone": "efficientnet-lite9"})
+
+
+def test_the_explanation_graph_of_a_classifier_can_be_written():
+    network = create("efficientnet-lite0", task="classification", label_count=2, input_size=SIDE)
+    graph, count = export_explanation(network)
+    assert count == 2
+    outputs = {output.name: output for output in onnx.load_from_string(graph).graph.output}
+    for kind in ("features.0", "gradients.0"):
+        assert outputs[kind].type.tensor_type.shape.dim[1].dim_value == network.head[-1].in_features

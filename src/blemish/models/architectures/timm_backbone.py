@@ -49,7 +49,8 @@ def build_lite(name: str, *, task: Task, label_count: int, options: ImageOptions
         options=options,
         inputs=(image_input(options, size_hw=(side, side), mean=MEAN, std=STD),),
         stages=stages_of(backbone),
-        feature_layers=(backbone.feature_info[-1]["module"],),
+        # The map that is pooled: behind an earlier layer, the gradient of ReLU6 has no operator in ONNX.
+        feature_layers=("bn2",),
     )
 
 
