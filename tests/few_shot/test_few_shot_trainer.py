@@ -8,6 +8,7 @@ import pytest
 
 from blemish import load
 from blemish.data.synthetic import write_panels
+from blemish.explanation.gradient_graph import GradientGraph, explanation_path
 from blemish.few_shot import train_few
 from blemish.few_shot.explanation import POOLING_LAYER, grid_side, window_masks
 from blemish.few_shot.features import MIN_VARIANCE
@@ -49,6 +50,8 @@ def test_train_few_writes_an_ordinary_model_file(run, task):
     assert contract.training["weights"] == "small.pth" and len(contract.training["weights_sha256"]) == 64
     assert set(file.fingerprints.split.tolist()) == {0, 1}
     assert bool(contract.thresholds) is task.has_label_set
+    layers = {"", *GradientGraph(file).layers}
+    assert contract.explanation and all(c.layer in layers for c in contract.explanation.values())
     predictor = load(made.model_file)
     paths = [sample.path for sample in made.dataset.of_split("val")]
     predictions = [result.prediction for result in predictor.stream(paths)]
@@ -68,8 +71,6 @@ def test_train_few_explanation_graph_is_the_gradient_of_the_logits(run, small_st
     torch = pytest.importorskip("torch")
     made = run()
     file = read_model_file(made.model_file)
-    from blemish.explanation.gradient_graph import GradientGraph, explanation_path
-
     graph = GradientGraph(file)
     count = graph.output_count
     image = np.random.default_rng(0).normal(0, 1, (2, 3, 64, 64)).astype(np.float32)
@@ -150,3 +151,11 @@ def test_train_few_does_not_import_torch(run, weights, tmp_path):
         "assert not {'torch', 'lightning', 'timm'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_train_few_without_its_packages_names_the_extra(monkeypatch):
+    from blemish import few_shot
+
+    monkeypatch.setattr(few_shot, "find_spec", lambda name: None)
+    with raises("missing-extra"):
+        few_shot.require_packages()

@@ -308,3 +308,24 @@ def test_page_does_not_move_with_reduced_motion(visit, tools):
     durations = page.locator(".fill").first.evaluate("e => getComputedStyle(e).transitionDuration")
     assert durations == "0s"
     assert page.evaluate("() => document.getAnimations().length") == 0
+
+
+def test_page_opens_the_sample_images_of_the_server(visit, server, tools):
+    """`blemish demo --open` opens the page at `/#samples`."""
+    page = visit()
+    expect(page.locator("#welcome")).to_be_visible()
+    listed = {"samples": [{"name": "one.png", "path": "/page/samples/0"}]}
+    page.route("**/page/samples.json", lambda route: route.fulfill(json=listed))
+    page.route("**/page/samples/0", lambda route: route.fulfill(body=tools.damaged()))
+    page.goto(f"{server.address}/#samples")
+    page.reload()
+    tools.settled(page, 1)
+    expect(page.locator("#byline")).to_contain_text("one.png, finder, ")
+
+
+def test_page_without_sample_images_shows_the_welcome(visit, server):
+    page = visit(f"{server.address}")
+    page.goto(f"{server.address}/#samples")
+    page.reload()
+    page.locator("#about-model h2").wait_for()
+    expect(page.locator("#welcome")).to_be_visible()
