@@ -1,10 +1,13 @@
 """Connections: health checks while the event loop of the server is stuck, and all others on that loop."""
 
 import asyncio
+import errno
 import socket
+import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+import weakref
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -174,3 +177,27 @@ def test_close_ends_silent_connections(tools):
             made.close()  # a second time has no effect
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit file descriptors this way")
+def test_silent_connections_do_not_use_up_the_file_descriptors(monkeypatch):
+    accept, held = socket.socket.accept, []
+
+    def accept_few(listener):
+        accepted = accept(listener)
+        held.append(weakref.ref(accepted[0]))
+        if sum(ref() is not None and ref().fileno() >= 0 for ref in held) > 20:
+            accepted[0].close()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accepted
+
+    with dispatcher() as (address, _), ExitStack() as stack:
+        monkeypatch.setattr(socket.socket, "accept", accept_few)
+        host, port = address.removeprefix("http://").split(":")
+        for _ in range(40):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+        answers = []
+        while b"health" not in answers and len(answers) < 100:  # one attempt may be the one that is refused
+            with suppress(ConnectionResetError):
+                answers.append(exchange(address, b"GET /api/v1/health/live HTTP/1.1\r\n"))
+        assert b"health" in answers

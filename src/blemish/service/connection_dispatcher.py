@@ -19,6 +19,7 @@ HEALTH_PATH = b"/api/v1/health/"
 _HEALTH_REQUESTS = (b"GET " + HEALTH_PATH, b"HEAD " + HEALTH_PATH)
 _NUM_PEEKED = max(map(len, _HEALTH_REQUESTS))
 _NUM_ACCEPTED_AT_ONCE = 64
+_NUM_GIVEN_UP_AT_ONCE = 16
 _RETRY_SECONDS = 0.5  # after the process has run out of file descriptors
 _CLOSE_SECONDS = 2.0
 
@@ -95,7 +96,12 @@ class ConnectionDispatcher:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
-                # No file descriptor is free: the clients wait in the queue of the operating system.
+                # No file descriptor is free. Those that have waited longest for a first byte are given up;
+                # without any, the clients wait in the queue of the operating system.
+                if self._silent:
+                    for oldest in list(self._silent)[:_NUM_GIVEN_UP_AT_ONCE]:
+                        self._give_up(oldest)
+                    return
                 self._loop.remove_reader(listener)
                 self._loop.call_later(_RETRY_SECONDS, self._accept_again, listener)
                 return
