@@ -12,14 +12,24 @@ SPLIT_FOLDERS = (
     ("TRAIN", "VAL", "TEST"),
 )
 # Folder names that are part of a layout; data sets with such labels are refused.
-LAYOUT_LABELS = (("train", "test"), ("images", "masks"), ("mask", "no mask"), ("image_2", "label_2"))
+LAYOUT_LABELS = (
+    ("train", "test"),
+    ("images", "masks"),
+    ("mask", "no mask"),
+    ("image_2", "label_2"),
+    ("fold_1", "fold_2"),
+    ("224x224", "512x512"),
+    ("rgb", "depth"),
+)
 
 
 def draw_class_folders(tree: Tree) -> None:
     """Draw folders of labels, perhaps below folders of splits."""
     labels = tuple(name for name in tree.draw_labels() if not set(name) & set('<>"'))
+    must_refuse = False
     if tree.odd("labels named like a layout", 0.08, may_refuse=True):
         labels = tree.choice(LAYOUT_LABELS)
+        must_refuse = True
     tree.labels, tree.tasks = labels, ("classification",)
     if len(labels) < 2:
         tree.may_refuse.append("one label")
@@ -55,3 +65,5 @@ def draw_class_folders(tree: Tree) -> None:
     if tree.odd("checkpoints of notebooks", 0.1):
         tree.write(f"{top}.ipynb_checkpoints/dent-checkpoint.txt", "")
     tree.other_files()
+    if must_refuse:  # no reading is right
+        tree.labels = ()

@@ -14,6 +14,12 @@ from blemish.data.tables.cell_values import (
     is_list_of_names,
     looks_structured,
 )
+from blemish.data.tables.refused_columns import (
+    joins_labels,
+    refuse_joined_labels,
+    refuse_second_label,
+    refuse_unread_geometry,
+)
 from blemish.data.tables.table_reader import Table
 from blemish.errors import BadDataset, UnknownName
 from blemish.structures import Task
@@ -148,8 +154,12 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
     for i in (*box.values(), *(size_wh or ())):
         if i in unassigned:
             unassigned.remove(i)
+    refuse_unread_geometry(table, names, box.values(), context)
     if box:
         label = take("label", LABEL_NAMES)
+        refuse_second_label(table, names, context)
+        if label is None:
+            _note_columns_of_words(table, unassigned, context)
         crowd = take("crowd", GROUP_OF_NAMES)
         fractions = set(names) >= OPEN_IMAGES
         if fractions:
@@ -169,6 +179,8 @@ def find_roles(table: Table, context: ReadContext) -> ColumnRoles:
     rest = tuple(i for i in unassigned if i not in (*flags, *tags, label, labels))
     words = False
     if label is not None and "label" not in chosen:
+        refuse_second_label(table, names, context)
+        refuse_joined_labels(table, label)
         label, labels = (None, label) if _has_several_names(table.column(label)) else (label, None)
     if labels is not None and _has_one_name(table, names, labels, chosen, context):
         context.note(
@@ -330,7 +342,7 @@ def _label_columns(
     if len(text_columns) == 1:
         return (), (), text_columns[0], None
     shown = ", ".join(h or "(empty)" for h in table.header)
-    if not text_columns and len(unassigned) == 1:
+    if not text_columns and len(unassigned) == 1 and _are_integers(table.column(unassigned[0])):
         return (), (), unassigned[0], None
     count = f"{len(text_columns)} columns" if text_columns else "none"
     raise BadDataset(
@@ -339,6 +351,20 @@ def _label_columns(
         remedy="pass --column label=NAME",
         reason="label-column",
     )
+
+
+def _note_columns_of_words(table: Table, unassigned: list[int], context: ReadContext) -> None:
+    """Note the columns that may contain the labels of boxes, which are read as one label."""
+    found = [table.header[i] for i in unassigned if any(table.column(i)) and not _numeric(table.column(i))]
+    if found:
+        context.note(
+            f"the boxes have no column of labels and are read as 'object'; --column label={found[0]} reads"
+            f" {' or '.join(map(repr, found))} as labels"
+        )
+
+
+def _are_integers(cells: list[str]) -> bool:
+    return all(re.fullmatch(r"[-+]?\d+(\.0*)?", cell) for cell in cells if cell)
 
 
 def _reject_probabilities(table: Table, unassigned: list[int]) -> None:
@@ -390,9 +416,8 @@ def _reject_structured_cells(table: Table, position: int) -> None:
 
 def _has_several_names(cells: list[str]) -> bool:
     """Return whether a cell of a column of labels contains several."""
-    return any("|" in cell or is_list_of_names(cell) for cell in cells) or are_separated_by_spaces(
-        cells, certain=True
-    )
+    listed = any("|" in cell or is_list_of_names(cell) for cell in cells) or joins_labels(cells)
+    return listed or are_separated_by_spaces(cells, certain=True)
 
 
 def _is_flags(cells: list[str], accepted: frozenset[str]) -> bool:
