@@ -135,6 +135,14 @@ def test_tide_breakdown_keeps_a_label_whose_missed_objects_are_removed():
     assert result.ap50_cost["missed"] == 0
 
 
+def test_tide_breakdown_leaves_out_a_label_without_ground_truth():
+    ground_truths = [row(0, 0, (0, 0, 40, 40))]
+    detections = [row(0, 0, (0, 0, 40, 40), 0.9), row(0, 1, (200, 0, 220, 20), 0.8)]
+    result = tide_breakdown(match_detections(*reversed(scene(ground_truths, detections))))
+    assert result.ap50 == pytest.approx(1) and result.count["background"] == 1
+    assert result.ap50_cost["background"] == 0, "its false positives cost nothing, since nothing is measured"
+
+
 def test_tide_breakdown_cost_equals_the_gain_of_corrected_detections():
     ground_truths, detections = one_of_each_kind()
     result = tide_breakdown(match_detections(detections, ground_truths))
