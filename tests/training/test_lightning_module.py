@@ -55,9 +55,9 @@ def test_ema_decay_is_smaller_in_the_first_steps():
 
 def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
     """Five batches, two of them per step: the last step of the epoch has one."""
-    decays = []
+    updates = []
     monkeypatch.setattr(
-        lightning_module, "update_average", lambda averaged, network, decay: decays.append(decay)
+        lightning_module, "update_average", lambda averaged, network, decay: updates.append(decay)
     )
     training = TrainingConfig(ema=0.999, accumulate_grad_batches=2, tensorboard=False)
     trainer = SimpleNamespace(is_last_batch=False)
@@ -69,7 +69,10 @@ def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
         epoch=2,
         steps_per_epoch=3,
     )
+    seen = []
     for batch_idx in range(5):
         trainer.is_last_batch = batch_idx == 4
         ImageLightningModule.on_train_batch_end(module, None, None, batch_idx)
-    assert decays == [ema_decay(0.999, step) for step in (6, 7, 8)]
+        seen.append(len(updates))
+    assert seen == [0, 1, 1, 2, 3]
+    assert updates == [ema_decay(0.999, step) for step in (6, 7, 8)]
