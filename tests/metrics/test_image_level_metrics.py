@@ -246,3 +246,21 @@ def test_fit_temperature_of_a_single_sigmoid_label():
     ground_truth = np.array([[True], [True], [False], [False], [False], [True]])
     # Each decision is correct 2 times in 3, so that sigmoid(4 / temperature) is 2/3.
     assert calibration.fit_temperature(logits, ground_truth) == pytest.approx(4 / np.log(2))
+
+
+def test_reliability_has_fifteen_bins_by_default():
+    """As in Guo et al. 2017."""
+    scores, correct = np.array([1 / 15 - 1e-9, 1 / 15 + 1e-9, 2 / 15 + 1e-9]), np.array([True, False, False])
+    counts = calibration.reliability(scores, correct).counts
+    assert len(counts) == 15 and counts[:3].tolist() == [1, 1, 1]
+
+
+def test_fit_temperature_of_wrong_certain_labels_is_the_largest():
+    logits = np.array([[9.0, 0.0], [0.0, 9.0]])
+    assert calibration.fit_temperature(logits, np.array([1, 0])) == 20
+    assert calibration.fit_temperature(logits, np.array([0, 1])) == 0.05
+
+
+def test_fit_temperature_of_zero_logits_is_one():
+    assert calibration.fit_temperature(np.zeros((3, 2)), np.eye(3, 2, dtype=bool)) == 1
+    assert calibration.fit_temperature(np.full((3, 2), 4.0), np.array([0, 1, 0])) == 1
