@@ -50,7 +50,8 @@ class CornerNetwork:
 class Layers:
     """Two layers: `right` points at the corner, `wrong` at the opposite one."""
 
-    layers, output_count = ("wrong", "right"), 2
+    layers: tuple[str, ...] = ("wrong", "right")
+    output_count = 2
 
     def receptive_grid(self, layer):
         return ReceptiveGrid((0.125, 0.125), (0.25, 0.25))
@@ -67,7 +68,9 @@ def samples(tmp_path):
     pixels[:10, :10] = 250
     path = tmp_path / "corner.png"
     Image.fromarray(pixels).save(path)
-    ground_truth = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, size_hw=(40, 40), label_index=[0])
+    ground_truth = GroundTruth(
+        task=Task.CLASSIFICATION, labels=LABELS, size_hw=(40, 40), label_index=np.array([0])
+    )
     return [Sample(id=f"{n}", path=path, size_hw=(40, 40), ground_truth=ground_truth) for n in range(2)]
 
 
@@ -121,7 +124,7 @@ def test_record_choice_without_ground_truth_leaves_the_file(explainer, samples):
 
 
 def test_choose_images_takes_few_images_of_each_label(samples):
-    rest = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, size_hw=(40, 40), label_index=[1])
+    rest = GroundTruth(task=Task.CLASSIFICATION, labels=LABELS, size_hw=(40, 40), label_index=np.array([1]))
     others = [replace(samples[0], id=f"r{n}", ground_truth=rest) for n in range(40)]
     assert [len(images) for images in choose_images([*others, *samples], 2)] == [2, 4]
     assert sum(len(images) for images in choose_images([*others, *samples], 40)) == 2

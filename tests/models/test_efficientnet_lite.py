@@ -199,7 +199,7 @@ def test_a_backbone_that_does_not_exist_is_named_before_its_weights_are_searched
 
 
 def test_the_explanation_graph_of_a_classifier_can_be_written():
-    network = create("efficientnet-lite0", task="classification", label_count=2, input_size=SIDE)
+    network: Any = create("efficientnet-lite0", task="classification", label_count=2, input_size=SIDE)
     graph, count = export_explanation(network)
     assert count == 2
     outputs = {output.name: output for output in onnx.load_from_string(graph).graph.output}
