@@ -49,6 +49,25 @@ def ssd_session():
     return network, session_of(network)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [SIDE, 75])
+def test_ssd_export_on_efficientnet_lite_equals_the_network(side):
+    torch.manual_seed(0)
+    network = create("ssd300-efficientnet-lite0", task="detection", label_count=2, input_size=side)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, side, side))  # statistics like trained ones
+        for head in network.score_heads:
+            head.weight *= 30
+    session = session_of(network.eval())
+    image = torch.randn(3, 3, side, side)
+    with torch.no_grad():
+        scores, boxes = network(image)
+    found = answers(session, image)
+    assert scores.std() > 0.01
+    np.testing.assert_allclose(found["scores"], scores.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found["boxes"], boxes.numpy(), atol=1e-2)
+
+
 def rcnn(name, **options):
     torch.manual_seed(0)
     task = "segmentation" if name.startswith("mask") else "detection"
