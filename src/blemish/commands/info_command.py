@@ -108,6 +108,13 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
         if facts["explanation_graph"]
         else "no graph; only the methods occlusion and rise",
     )
+    if contract.explanation:
+        chosen = (
+            f"{label}: {choice.method} on {choice.layer or 'all layers'} (deletion {choice.deletion:.2f}, "
+            f"insertion {choice.insertion:.2f} of the logit, {choice.images} images)"
+            for label, choice in contract.explanation.items()
+        )
+        yield "heatmaps", "; ".join(chosen)
     yield "written by", f"Blemish {contract.blemish_version or '?'}, format {contract.format_version}"
 
 
