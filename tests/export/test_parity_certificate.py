@@ -118,6 +118,16 @@ def test_export_trained_writes_a_certified_file(network, samples, tmp_path):
     ]
 
 
+def test_export_trained_records_the_explanation_of_each_label(network, samples, tmp_path):
+    made = export_trained(network, output=tmp_path, contract=contract(network), samples=samples)
+    present = {LABELS.names[int(i)] for s in samples for i in s.ground_truth.label_index}
+    assert set(made.contract.explanation) == present
+    assert all(
+        choice.images and choice.method != "eigen-cam" for choice in made.contract.explanation.values()
+    )
+    assert made.contract.certificate.passed and made.contract.certificate.graph_digest == made.graph_digest
+
+
 def test_export_trained_refuses_a_corrupted_graph(network, samples, tmp_path, monkeypatch, graph):
     model = onnx.load_from_string(graph)
     weight = next(t for t in model.graph.initializer if "head" in t.name and len(t.dims) == 2)
