@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from blemish.commands.json_output import fields_of_error, json_document
 from blemish.geometry import mask_to_rings, rle_to_text
-from blemish.inference.inputs import InputKind
+from blemish.inference.inputs import ImageInput, InputKind
 from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
 
@@ -82,6 +83,17 @@ class DrawnWriter:
             video, self._video = self._video, None
             video.__exit__(kind, *rest)
 
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep the names of files that an interrupted run has drawn."""
+        for name in names:
+            stem, _, suffix = name.casefold().rpartition(DRAWN_STEM)
+            self._names.add(stem + suffix)
+
+    def end_video(self, source: ImageInput) -> None:
+        """Complete the video before an input that is not one of its frames."""
+        if source.kind is not InputKind.FRAME or source.path != self._video_source:
+            self.__exit__(None)
+
     def add(self, result: PredictionResult) -> Path:
         """Draw one result that has a prediction and its pixels; the frames of a video become a video.
 
@@ -95,11 +107,12 @@ class DrawnWriter:
         drawn = result.plot(min_score=self.min_score)
         if result.input.kind is InputKind.FRAME:
             return self._add_frame(result, drawn)
-        self.__exit__(None)
+        self.end_video(result.input)
         path = self._new_path(Path(result.input.id).stem, ".jpg")
         buffer = io.BytesIO()
         drawn.save(buffer, "JPEG", quality=90)
         write_atomically(path, buffer.getvalue())
+        self._take(path)
         return path
 
     def _add_frame(self, result: PredictionResult, drawn: Any) -> Path:
@@ -107,10 +120,11 @@ class DrawnWriter:
 
         source = result.input.path
         assert source is not None  # noqa: S101  (frames come from a file)
-        if self._video is None or self._video_source != source:
-            self.__exit__(None)
+        self.end_video(result.input)
+        if self._video is None:
             self._video = VideoWriter(self._new_path(source.stem, ".mp4"))
             self._video_source = source
+            self._take(self._video.path)
         self._video.write(drawn, result.input.time_seconds or 0.0)
         return self._video.path
 
@@ -120,5 +134,7 @@ class DrawnWriter:
         while name.casefold() + suffix in self._names:  # some file systems ignore case
             number += 1
             name = f"{stem}-{number}"
-        self._names.add(name.casefold() + suffix)
         return self.folder / f"{name}{DRAWN_STEM}{suffix}"
+
+    def _take(self, path: Path) -> None:
+        self.reserve([path.name])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish._version import __version__
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
@@ -59,6 +60,25 @@ def predict(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
+    output_json: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-json",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write one line of JSON per image (JSON Lines, as --json prints) to this file when all "
+            "images are done; until then they are in FILE.partial.",
+            show_default="no file",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted run from the FILE.partial of --output-json, with the same model "
+            "and options; images that changed since are predicted again.",
+        ),
+    ] = False,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -93,31 +113,57 @@ def predict(
 
       blemish predict "photos/**/*.jpg" --model model.onnx --json > predictions.jsonl
 
+      blemish predict archive/ --model model.onnx --output-json predictions.jsonl --resume
+
       blemish predict mosaic.tif --model model.onnx --tile-size 640 --max-megapixels 120
     """
     from dataclasses import replace
 
     from blemish.commands.output import DrawnWriter, json_line, text_line
-    from blemish.errors import BlemishError
+    from blemish.commands.prediction_file import PredictionFile
+    from blemish.errors import BadInput, BlemishError
     from blemish.imaging import LIMITS, PassedOver
     from blemish.inference import Tiling, load
     from blemish.inference.sources import find_inputs
 
+    if resume and output_json is None:
+        raise BadInput("--resume: expected --output-json FILE, the file to continue", reason="resume")
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     passed_over = PassedOver()
     inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)
+    file = None if output_json is None else PredictionFile(output_json, resume=resume)
     predictor = load(
         model, backend=backend, device=device, threads=threads, limits=limits, white_level=white_level
     )
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
-    done = failed = suspicious = 0
-    first_warning = ""
+    size = 1 if tile_size is not None else predictor.batch_size(batch_size)
+    options = {
+        "blemish": __version__,
+        "model_digest": predictor.digest,
+        "backend": predictor.backend.name,
+        "output": None if output is None else str(output),
+        "min_score": min_score,
+        "max_detections": max_detections,
+        "batch_size": size if tile_size is None else batch_size,
+        "tile_size": tile_size,
+        "tile_overlap": None if tile_size is None else tile_overlap,
+        "frame_step": frame_step,
+        "max_megapixels": max_megapixels,
+        "white_level": white_level,
+    }
+    counts = _Counts()
     try:
         with (
             _show_progress(even_beside_output=tile_size is not None) as progress,
+            nullcontext() if file is None else file.open(options, batch_size=size, drawn_in=output),
             DrawnWriter(output, min_score) if output is not None else nullcontext() as writer,
+            ExitStack() as ends,
         ):
+            if file is not None:
+                inputs = file.pending(inputs)
+                if writer is not None:
+                    writer.reserve(file.drawn_files)
             results = predictor.stream(
                 inputs,
                 batch_size,
@@ -127,39 +173,77 @@ def predict(
                 keep_images=writer is not None,
                 on_tiles=progress.on_tiles,
             )
+            ends.callback(results.close)  # ends the threads that read ahead, also after an error
             for result in results:
                 drawn, not_drawn = None, None
-                if writer is not None and result.prediction is not None:
-                    drawn, not_drawn = _draw(writer, result)
-                if as_json:
-                    sys.stdout.write(json_line(result, drawn, not_drawn) + "\n")
-                else:
-                    sys.stdout.write(text_line(result, not_drawn) + "\n")
-                sys.stdout.flush()  # the reader of a pipe gets each image when it is done
-                if result.warning:
-                    suspicious += 1
-                    first_warning = first_warning or f"{result.input}: {result.warning}"
+                if writer is not None:
+                    writer.end_video(result.input)
+                    if result.prediction is not None:
+                        drawn, not_drawn = _draw(writer, result)
+                document = json_line(result, drawn, not_drawn) if as_json or file is not None else ""
                 is_failed = result.error is not None or not_drawn is not None
-                failed += is_failed
-                done += not is_failed
-                progress.on_image(done + failed, failed)
+                if file is not None:
+                    file.add(result.input, document, failed=is_failed, drawn=drawn)
+                sys.stdout.write((document if as_json else text_line(result, not_drawn)) + "\n")
+                sys.stdout.flush()  # the reader of a pipe gets each image when it is done
+                counts.add(result, failed=is_failed)
+                reused = 0 if file is None else file.reused
+                progress.on_image(counts.done + counts.failed + reused, counts.failed)
+            if writer is not None:
+                writer.__exit__(None)  # the last video is complete before the file says so
+            if file is not None:
+                file.finish()
     except BlemishError as error:
-        if not done:
+        if not counts.done:
             raise
-        typer.echo(f"blemish: stopped after {done} images: {error}", err=True)
+        hint = "" if file is None else " Continue with --resume."
+        typer.echo(f"blemish: stopped after {counts.done} images: {error}{hint}", err=True)
         raise typer.Exit(PARTLY_FAILED) from error
+    except KeyboardInterrupt:
+        if file is not None:
+            typer.echo("blemish: continue this run with --resume", err=True)
+        raise
     finally:
-        if suspicious:
-            count = "1 image" if suspicious == 1 else f"{suspicious} images"
-            typer.echo(
-                f"blemish: warning: {count} may look nearly black to the model. {first_warning}. "
-                "Name the value of white with --white-level.",
-                err=True,
-            )
+        for warning in counts.warnings():
+            typer.echo(f"blemish: warning: {warning}", err=True)
         if passed_over.count:
             typer.echo(f"blemish: warning: {passed_over.sentence()}", err=True)
-    if failed:
-        raise typer.Exit(PARTLY_FAILED if done else ALL_FAILED)
+    if file is not None and file.reused:
+        counts.done += file.reused - file.reused_failures
+        counts.failed += file.reused_failures
+        typer.echo(f"blemish: {file.reused} predictions of the interrupted run were used", err=True)
+    if counts.failed:
+        raise typer.Exit(PARTLY_FAILED if counts.done else ALL_FAILED)
+
+
+class _Counts:
+    """The numbers of images of this run.
+
+    Attributes:
+        done: images that succeeded.
+        failed: images without a prediction, or without a drawing although one was requested.
+    """
+
+    def __init__(self) -> None:
+        self.done = self.failed = self._suspicious = 0
+        self._first_warning = ""
+
+    def add(self, result: PredictionResult, *, failed: bool) -> None:
+        """Count one result."""
+        self.done += not failed
+        self.failed += failed
+        if result.warning:
+            self._suspicious += 1
+            self._first_warning = self._first_warning or f"{result.input}: {result.warning}"
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what the user should know about all images together."""
+        if self._suspicious:
+            count = "1 image" if self._suspicious == 1 else f"{self._suspicious} images"
+            yield (
+                f"{count} may look nearly black to the model. {self._first_warning}. Name the value of white "
+                "with --white-level."
+            )
 
 
 def _draw(writer: DrawnWriter, result: PredictionResult) -> tuple[Path | None, BlemishError | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -156,11 +156,11 @@ class Predictor:
         max_detections: int | None = None,
         keep_images: bool = False,
         on_tiles: TileProgress | None = None,
-    ) -> Iterator[PredictionResult]:
+    ) -> Generator[PredictionResult]:
         """Yield the result of each image of a stream of any length, in order.
 
-        Threads read and prepare a few images ahead of the network. An image that cannot be used gives a
-        result with an error, and the stream continues.
+        Threads read and prepare a few images ahead of the network. An image that cannot be used, or that the
+        network fails on, gives a result with an error, and the stream continues.
 
         Args:
             images: what `predict` accepts, or inputs of `blemish.inference.sources`; consumed lazily.
@@ -175,23 +175,33 @@ class Predictor:
 
         Raises:
             BadInput: the batch size is below 1. Raised by the call itself, like `WrongTask`.
-            BadModelFile: the network cannot run at all.
             WrongTask: see `predict`; or tiling for a model without detections.
         """
         detection_filter = self._detection_filter(min_score, max_detections)
-        if batch_size is not None and batch_size < 1:
-            raise BadInput(f"batch_size: expected 1 or more, got {batch_size}", reason="batch-size")
+        size = self.batch_size(batch_size)
         inputs = (ImageInput.of(image, index) for index, image in enumerate(images))
         if tiling is not None:
             self._check_tiling()
             return self._stream_tiled(
                 inputs, batch_size or 1, tiling, detection_filter, keep_images, on_tiles
             )
-        is_accelerator = self.backend.device_kind is DeviceKind.ACCELERATOR
-        size = batch_size or (ACCELERATOR_BATCH_SIZE if is_accelerator else 1)
-        if not self.contract.dynamic_batch:
-            size = 1
         return self._stream(inputs, size, detection_filter, keep_images)
+
+    def batch_size(self, requested: int | None = None) -> int:
+        """Return the number of images per forward pass of `stream` without tiles.
+
+        Args:
+            requested: see `stream`.
+
+        Raises:
+            BadInput: it is below 1.
+        """
+        if requested is not None and requested < 1:
+            raise BadInput(f"batch_size: expected 1 or more, got {requested}", reason="batch-size")
+        if not self.contract.dynamic_batch:
+            return 1
+        is_accelerator = self.backend.device_kind is DeviceKind.ACCELERATOR
+        return requested or (ACCELERATOR_BATCH_SIZE if is_accelerator else 1)
 
     def predict_tiled(
         self,
@@ -304,7 +314,7 @@ class Predictor:
 
     def _stream(
         self, inputs: Iterator[ImageInput], size: int, detection_filter: DetectionFilter, keep_images: bool
-    ) -> Iterator[PredictionResult]:
+    ) -> Generator[PredictionResult]:
         def read(source: ImageInput) -> _ReadInput:
             return self._read(source, keep_images)
 
@@ -325,11 +335,9 @@ class Predictor:
             prepared = self.prepare(image)
         except BlemishError as error:
             return _ReadInput(source, None, error, Timing(read=time.perf_counter() - started))
-        except MemoryError:
-            too_large = BadImage(
-                source.path, "not enough memory to decode it. Lower --max-megapixels.", reason="memory"
-            )
-            return _ReadInput(source, None, too_large, Timing(read=time.perf_counter() - started))
+        except Exception as error:  # no image may end the stream
+            unexpected = _unexpected(source, error)
+            return _ReadInput(source, None, unexpected, Timing(read=time.perf_counter() - started))
         timing = Timing(read=read - started, prepare=time.perf_counter() - read)
         return _ReadInput(source, prepared, None, timing, image if keep_images else None)
 
@@ -367,7 +375,13 @@ class Predictor:
         if not batch:
             return []
         started = time.perf_counter()
-        outputs = self.run(batch)
+        try:
+            outputs = self.run(batch)
+        except BadModelFile as error:
+            if len(batch) == 1:
+                return [(_of_image(batch[0], error), time.perf_counter() - started, 0.0)]
+            # Caused by one image, or by the memory that a whole batch needs: each image is tried alone.
+            return [outcome for one in batch for outcome in self._infer_and_decode([one], detection_filter)]
         inferred = time.perf_counter()
         infer_seconds = (inferred - started) / len(batch)
         try:
@@ -389,7 +403,7 @@ class Predictor:
         try:
             return self._decode([one], outputs, detection_filter)[0]
         except BadModelFile as error:
-            return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])
+            return _of_image(one, error)
 
     def _stream_tiled(
         self,
@@ -399,7 +413,7 @@ class Predictor:
         detection_filter: DetectionFilter,
         keep_images: bool,
         on_tiles: TileProgress | None,
-    ) -> Iterator[PredictionResult]:
+    ) -> Generator[PredictionResult]:
         for source in inputs:
             started = time.perf_counter()
             try:
@@ -408,8 +422,9 @@ class Predictor:
                 prediction = self._predict_tiled(
                     source, image, tiling, detection_filter, batch_size, on_tiles
                 )
-            except BadInput as error:
-                yield self._result(source, error, Timing(read=time.perf_counter() - started))
+            except Exception as error:  # no image may end the stream
+                reported = error if isinstance(error, BlemishError) else _unexpected(source, error)
+                yield self._result(source, reported, Timing(read=time.perf_counter() - started))
                 continue
             timing = Timing(read=read - started, infer=time.perf_counter() - read)
             warning = image.unused_bits(self.contract.inputs[0].white_level)
@@ -454,3 +469,20 @@ def _prediction_of(result: PredictionResult) -> Prediction:
         assert result.error is not None  # noqa: S101  (a result has one or the other)
         raise result.error
     return result.prediction
+
+
+def _of_image(one: PreparedInput, error: BadModelFile) -> BadModelFile:
+    """Return the error of a network as the error of one image."""
+    return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])
+
+
+def _unexpected(source: ImageInput, error: Exception) -> BadImage:
+    """Return the error of an image for an exception that nothing raises on purpose."""
+    if isinstance(error, MemoryError):
+        return BadImage(
+            source.path or source.id,
+            "not enough memory to decode it. Lower --max-megapixels.",
+            reason="memory",
+        )
+    detail = f"it cannot be used ({type(error).__name__}: {error})"[:300]
+    return BadImage(source.path or source.id, detail, reason="unexpected")

@@ -18,6 +18,7 @@ from blemish.model_file.contract import (
     ParityCertificate,
     with_white_level,
 )
+from blemish.model_file.file_lock import lock_file
 from blemish.model_file.fingerprints import Fingerprints
 from blemish.model_file.read_write import (
     CONTRACT_KEY,
@@ -28,6 +29,7 @@ from blemish.model_file.read_write import (
     read_model_file,
     write_atomically,
     write_model_file,
+    write_parts_atomically,
 )
 
 __all__ = [
@@ -46,9 +48,11 @@ __all__ = [
     "OutputSpec",
     "ParityCertificate",
     "graph_digest",
+    "lock_file",
     "read_graph",
     "read_model_file",
     "with_white_level",
     "write_atomically",
     "write_model_file",
+    "write_parts_atomically",
 ]

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +17,18 @@ RETRY_SECONDS = (0.02, 0.1, 0.5) if sys.platform == "win32" else ()
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file completely or not at all; see `write_parts_atomically`."""
+    write_parts_atomically(path, parts)
+
+
+def write_parts_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write a temporary file in the same folder, sync it to disk and rename it.
 
     A reader of `path` gets either the old content or the new content, never a part of it.
 
     Args:
         path: its folder is created.
-        parts: written one after the other.
+        parts: written one after the other; consumed lazily.
 
     Raises:
         StorageFull: the file could not be written ("storage-full.read-only" without permission); the old

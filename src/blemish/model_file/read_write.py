@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from blemish.errors import BadModelFile
 from blemish.model_file.atomic_write import write_atomically as write_atomically
+from blemish.model_file.atomic_write import write_parts_atomically as write_parts_atomically
 from blemish.model_file.contract import FORMAT_VERSION, Contract
 from blemish.model_file.contract_limits import ContractFault, check_contract, parse_contract
 from blemish.model_file.fingerprints import Fingerprints
