@@ -86,6 +86,54 @@ def test_benchmark_every_backend_in_its_own_process(model):
         assert word in shown.stdout
 
 
+def test_benchmark_prints_each_backend_when_it_ends_and_never_takes_torch(model, monkeypatch):
+    """A run's folder contains what the backend torch needs; it is measured only if it is named."""
+    for name in ("weights.safetensors", "recipe.yaml"):
+        (model.parent / name).write_text("")
+    asked = []
+
+    def measured(arguments, **_):
+        name = arguments[arguments.index("--backend") + 1]
+        asked.append(name)
+        if name == "openvino":
+            error = {"schema_version": 1, "error": {"code": "missing-extra", "message": "not installed"}}
+            return subprocess.CompletedProcess(arguments, 2, json.dumps(error), "")
+        row = {
+            "schema_version": 1,
+            "backend": f"{name} 1.0",
+            "images": 4,
+            "latency_ms": {"total": {"p50": 2.0, "p95": 3.0}},
+            "batch_size": 1,
+            "images_per_second": 500.0,
+            "peak_memory_mib": None,
+            "load_seconds": 0.1,
+            "cold_start_seconds": None,
+        }
+        return subprocess.CompletedProcess(arguments, 0, json.dumps(row), "")
+
+    print_row = command._print_row
+
+    def printed(row, **options):
+        asked.append(f"printed {row['backend']}")
+        print_row(row, **options)
+
+    monkeypatch.setattr(command.subprocess, "run", measured)
+    monkeypatch.setattr(command, "_print_row", printed)
+    several = run("--model", model, "--backend", "onnxruntime", "--backend", "openvino", "--count", 4)
+    assert asked == ["onnxruntime", "printed onnxruntime 1.0", "openvino"]
+    assert several.exception.code == "missing-extra"
+    assert "onnxruntime 1.0: 2.0 ms per image" in several.stdout  # what was measured is not lost
+    asked.clear()
+    monkeypatch.setattr(command, "_installed_backends", lambda: ["onnxruntime", "openvino"])
+    run("--model", model.parent, "--count", 4, "--json")
+    assert asked == ["onnxruntime", "printed onnxruntime 1.0", "openvino"]
+
+
+def test_installed_backends_are_those_of_model_files():
+    assert "torch" not in command._installed_backends()
+    assert "onnxruntime" in command._installed_backends()
+
+
 def test_benchmark_refuses_unknown_backend_and_missing_images(model, images):
     single = run(images, "--model", model, "--backend", "tensorflow")
     assert single.exception.code == "unknown-name.backend"

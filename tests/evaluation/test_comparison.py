@@ -12,7 +12,7 @@ from blemish.evaluation.comparison import compare, distinct_names
 from blemish.evaluation.comparison_files import save_comparison
 from blemish.evaluation.comparison_plot import _place_name
 from blemish.inference import Predictor
-from blemish.model_file import write_model_file
+from blemish.model_file import ParityCertificate, write_model_file
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
 from blemish.testing import raises
 
@@ -143,6 +143,25 @@ def test_distinct_names_of_equal_runs(files, tmp_path):
     )
     assert len(set(names)) == 3
     assert names[2] == "x"
+
+
+def test_distinct_names_of_precisions_of_one_run(files, tmp_path):
+    file = brightness_predictor(files["right"]).model_file
+
+    def of(path, precision):
+        certificate = ParityCertificate(
+            passed=True, images=1, decisions_changed=0, max_difference=0, precision=precision
+        )
+        contract = file.contract.model_copy(update={"name": "cars", "certificate": certificate})
+        return replace(file, path=tmp_path / path, contract=contract)
+
+    full, half = of("a/model.onnx", "fp32"), of("a/model.fp16.onnx", "fp16")
+    assert distinct_names([full, half]) == ["cars (fp32)", "cars (fp16)"]
+    other = of("b/model.onnx", "fp32")
+    assert distinct_names([full, half, other]) == ["cars (fp32) (a)", "cars (fp16)", "cars (fp32) (b)"]
+    assert distinct_names([full, other]) == ["cars (a)", "cars (b)"]
+    again = of("a/copy.onnx", "fp32")
+    assert distinct_names([full, again]) == ["cars (model.onnx)", "cars (copy.onnx)"]
 
 
 def test_compare_command_prints_a_table_and_json(files, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -290,3 +291,56 @@ def test_render_classification_and_multilabel(single, many):
         assert page.count('class="cell correct"') == matrices * {1: 3, 3: 2}[matrices]
         assert page.count('aria-label="Reliability diagram"') == 1
         assert page.count("<dt>False negatives</dt>") == 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_calibration_error_is_inside_its_interval(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet(np.ones(3), 60)
+    index = [rng.choice(3, p=row) for row in scores]  # perfectly calibrated, where the bias is largest
+    task = Task.CLASSIFICATION
+    report = score_predictions([predicted(s, task) for s in scores], [ground_truth(i, task) for i in index])
+    metric = report.metrics["calibration_error"]
+    assert 0 <= metric.low <= metric.value <= metric.high <= 1
+
+
+def test_score_predictions_states_the_effect_of_a_label_without_images():
+    scores = np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    task, names = Task.CLASSIFICATION, ("dent", "scratch")
+    expected = [ground_truth(i, task, names) for i in (0, 0, 1)]
+    report = score_predictions([predicted(s, task) for s in scores], expected, intervals=False)
+    (note,) = [w.text for w in report.warnings]
+    assert "chip" in note and "counts as an error" in note
+    assert report.of_label("chip").predicted == 1  # it is scored
+    assert report.value("accuracy") == pytest.approx(2 / 3)
+    many = Task.MULTILABEL
+    expected = [ground_truth([i], many, names) for i in (0, 0, 1)]
+    report = score_predictions([predicted(s, many) for s in scores], expected, intervals=False)
+    (note,) = [w.text for w in report.warnings]
+    assert "not evaluated" in note
+    assert [row.label for row in report.label_rows] == ["dent", "scratch"]
+
+
+@pytest.mark.parametrize(
+    ("fitted_on", "text"),
+    [
+        ("val", "fitted on the validation images"),
+        ("train (cross-validated)", "fitted to the training images by cross-validation"),
+        ("", None),
+    ],
+)
+def test_report_states_how_the_temperature_was_chosen(single, fitted_on, text):
+    report = score_predictions(*single[2:], intervals=False)
+    report = replace(report, model={"temperature": 1.3, "temperature_fitted_on": fitted_on})
+    page = render(report)
+    assert "at a temperature of 1.30" in page
+    assert [t for t in ("fitted on", "fitted to") if t in page] == ([] if text is None else [text[:9]])
+    assert text is None or text in page
+
+
+def test_report_loads_its_images_at_once(single):
+    """A printed page contains only the images that the browser has loaded."""
+    report = score_predictions(*single[2:], intervals=False)
+    page = render(replace(report, thumbnails={e.id: b"jpeg" for e in report.top_errors}))
+    assert page.count("<img") == len(report.top_errors) > 0
+    assert "lazy" not in page

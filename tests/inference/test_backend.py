@@ -120,3 +120,19 @@ def test_available_cores_respects_container_quota(tmp_path, files, expected):
         (tmp_path / name).write_text(text)
     assert backend._container_quota(tmp_path) == expected
     assert backend.available_cores() >= 1
+
+
+def test_onnxruntime_errors_keep_the_reason_at_their_end(tmp_path, tiny, model):
+    """The message of a node with a long name has its reason behind 450 characters."""
+    import onnx
+
+    graph = onnx.load_from_string(tiny.scores_graph(size_hw=(8, 9)))
+    graph.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "width"  # the fault shows at run time
+    graph.graph.node[1].name = "layer/" * 150
+    path = write_model_file(tmp_path / "long.onnx", graph.SerializeToString(), model.contract).path
+    with raises("bad-model-file.cannot-run") as caught:
+        load(path).predict(scene())
+    text = caught.message
+    assert len(text) < 900 and "…" in text
+    assert "\n" not in text and "ONNXRuntimeError" not in text
+    assert "K: 192" in text  # the last words of the message

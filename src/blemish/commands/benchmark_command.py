@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 COLD_STARTS = 3
 SYNTHETIC_IMAGES = 16
 SYNTHETIC_HW = (480, 640)
-RUN_FILES = ("weights.safetensors", "recipe.yaml", "model.onnx")
 
 
 def benchmark(
@@ -35,7 +34,7 @@ def benchmark(
             "--model",
             "-m",
             metavar="FILE|RUN",
-            help="Model file; or the folder of a training run, which the backend torch needs.",
+            help="Model file; or the folder of a training run, which --backend torch needs.",
             show_default=False,
         ),
     ],
@@ -49,7 +48,7 @@ def benchmark(
         list[str] | None,
         typer.Option(
             help="Backend to measure: onnxruntime, openvino or torch. Repeatable.",
-            show_default="all that are installed",
+            show_default="every installed one, without torch",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -62,36 +61,52 @@ def benchmark(
 ) -> None:
     """Measure the speed of a model file: latency per stage, throughput, memory, cold start.
 
-    Each backend runs in its own process, so that its memory and cold start are measured alone.
+    Each backend runs in its own process, so that its memory and cold start are measured alone, and is printed
+    when it ends.
 
     Examples:
       blemish benchmark --model runs/cars/model.onnx
 
       blemish benchmark photos/ --model runs/cars --backend onnxruntime --backend torch --count 100
     """
-    from blemish.commands.json_output import print_json
-
+    rows: list[dict[str, Any]] = []
+    failure = None
     with _benchmark_images(sources, count) as (paths, process_sources):
         if backend is not None and len(backend) == 1:
-            rows = [_measure(model, backend[0], device, threads, batch_size, paths)]
+            rows.append(_measure(model, backend[0], device, threads, batch_size, paths))
+            _print_row(rows[0], as_json=as_json, alone=True)
         else:
-            rows = []
-            for name in backend or _installed_backends(model):
+            names = backend or _installed_backends()
+            for name in names:
                 command = [sys.executable, "-m", "blemish", "benchmark", *process_sources, "--model", model]
                 command += ["--backend", name, "--device", device, "--json"]
                 command += ["--batch-size", str(batch_size), "--count", str(count)]
                 command += [] if threads is None else ["--threads", str(threads)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
                 if done.returncode:
-                    raise _error_of(done, name)
+                    failure = _error_of(done, name)
+                    break
                 row = json.loads(done.stdout.splitlines()[-1])
                 row.pop("schema_version")
                 rows.append(row)
+                _print_row(row, as_json=as_json, alone=len(names) == 1)
+    if rows and not as_json:
+        _print_table(rows)
+    if failure is not None:
+        raise failure
+
+
+def _print_row(row: dict[str, Any], *, as_json: bool, alone: bool) -> None:
+    """Print the measurements of one backend when they are complete; a single backend has only the table."""
     if as_json:
-        for row in rows:
-            print_json(row)
-        return
-    _print_table(rows)
+        from blemish.commands.json_output import print_json
+
+        print_json(row)
+    elif not alone:
+        milliseconds = row["latency_ms"]["total"]["p50"]
+        rate = row["images_per_second"]
+        typer.echo(f"{row['backend']}: {milliseconds:.1f} ms per image, {rate:.1f} images per second")
+    sys.stdout.flush()
 
 
 def _error_of(done: subprocess.CompletedProcess[str], backend: str) -> BlemishError:
@@ -160,17 +175,11 @@ def _cold_start_seconds(file: str, backend: str, device: str, threads: int | Non
     return statistics.median(seconds[1:])
 
 
-def _installed_backends(model: str) -> list[str]:
-    """Return the backends that can run this model here; torch if the run's weights are in its folder."""
-    from importlib.util import find_spec
-
+def _installed_backends() -> list[str]:
+    """Return the names of the installed backends that run model files, which torch does not."""
     from blemish.inference import BACKENDS
 
-    folder = Path(model) if Path(model).is_dir() else Path(model).parent
-    names = [name for name, builder in BACKENDS.items() if builder.is_installed()]
-    if find_spec("torch") is not None and all((folder / name).is_file() for name in RUN_FILES):
-        names.append("torch")
-    return names
+    return [name for name, builder in BACKENDS.items() if builder.is_installed()]
 
 
 @contextmanager

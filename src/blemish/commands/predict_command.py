@@ -190,7 +190,7 @@ def predict(
                 reused = 0 if file is None else file.reused
                 progress.on_image(counts.done + counts.failed + reused, counts.failed)
             if writer is not None:
-                writer.__exit__(None)  # the last video is complete before the file says so
+                writer.__exit__(None)  # the last video is complete before the file is
             if file is not None:
                 file.finish()
     except BlemishError as error:

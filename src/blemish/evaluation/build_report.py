@@ -92,7 +92,13 @@ def score_predictions(
     custom_values, warnings = _custom_metrics(eval_input)
     warnings = [*report.warnings, *warnings]
     if match.absent:
-        text = f"The data set lacks {_listed(match.absent)} of the model: the report leaves them out."
+        # With one label per image, predicting a label that no image has is an error; the report counts it.
+        effect = (
+            "predicting them counts as an error, and their recall cannot be measured"
+            if task.has_one_label
+            else "they are not evaluated"
+        )
+        text = f"The data set lacks {_listed(match.absent)} of the model: {effect}."
         warnings.append(ReportWarning("note", text))
     if len(kept) < len(ground_truths):
         number = len(ground_truths) - len(kept)

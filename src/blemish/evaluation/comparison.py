@@ -220,13 +220,28 @@ def compare(
 
 
 def distinct_names(files: Sequence[ModelFile]) -> list[str]:
-    """Return a name for each model file: of its run, and for equal names with the folder or the path."""
+    """Return a name for each model file: of its run, and for equal names with what differs.
+
+    That is the precision, the folder, the name of the file, or else its path.
+    """
     names = [file.contract.name or file.path.stem for file in files]
-    folders = [file.path.resolve().parent.name for file in files]
-    for places in (folders, [file.path.as_posix() for file in files]):
-        repeated = {n for n in names if names.count(n) > 1}
-        names = [f"{n} ({p})" if n in repeated else n for n, p in zip(names, places, strict=True)]
+    paths = [file.path.resolve() for file in files]
+    for facts in (
+        [_precision(file) for file in files],
+        [path.parent.name for path in paths],
+        [path.name for path in paths],
+        [file.path.as_posix() for file in files],
+    ):
+        of_name: dict[str, set[str]] = {}
+        for name, fact in zip(names, facts, strict=True):
+            of_name.setdefault(name, set()).add(fact)
+        names = [f"{n} ({f})" if len(of_name[n]) > 1 else n for n, f in zip(names, facts, strict=True)]
     return names
+
+
+def _precision(file: ModelFile) -> str:
+    certificate = file.contract.certificate
+    return certificate.precision if certificate is not None else "not certified"
 
 
 def latency(predictor: Predictor, paths: Sequence[Path], tiling: Tiling | None = None) -> float:

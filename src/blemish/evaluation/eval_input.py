@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.evaluation.report import MetricValue
+from blemish.metrics.calibration import BIASED_METRICS
 from blemish.metrics.intervals import bootstrap
 from blemish.structures import GroundTruth, Labels, Prediction, Task
 
@@ -65,7 +66,12 @@ class EvalInput:
         bounds = {}
         if self.resamples:
             bounds = bootstrap(
-                statistic, len(self), groups=self.groups, resamples=self.resamples, seed=self.seed
+                statistic,
+                len(self),
+                groups=self.groups,
+                resamples=self.resamples,
+                seed=self.seed,
+                biased=BIASED_METRICS,
             )
         out: dict[str, Any] = {}
         for name, of_metric in values.items():

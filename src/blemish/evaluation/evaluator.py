@@ -222,6 +222,7 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
         "architecture": contract.architecture,
         "backend": f"{predictor.backend.name} {predictor.backend.precision}",
         "temperature": contract.temperature if contract.task.is_image_level else None,
+        "temperature_fitted_on": contract.temperature_fitted_on if contract.task.is_image_level else None,
         "thresholds_tuned_on": contract.thresholds_tuned_on,
         "weights_license": contract.licenses.weights,
         "data_license": contract.licenses.data,

@@ -18,6 +18,7 @@ from blemish.evaluation.metric_names import (
     metric_meaning,
 )
 from blemish.evaluation.report import ConfusionTable, LabelRow, Report
+from blemish.model_file import CROSS_VALIDATED
 
 MAX_CURVE_ROWS = 40
 MAX_LABEL_MATRICES = 8
@@ -97,7 +98,18 @@ def render(report: Report) -> str:
         objects=not report.task.is_image_level,
         matrix_names=lambda names: [display_names.get(name, name) for name in names],
         tide_rows=_tide_rows(report),
+        temperature_origin=_temperature_origin(report.model.get("temperature_fitted_on")),
     )
+
+
+def _temperature_origin(fitted_on: str | None) -> str:
+    """Return how the temperature was chosen, or "" if the model file does not state it."""
+    if not fitted_on:
+        return ""
+    if fitted_on == CROSS_VALIDATED:
+        return "fitted to the training images by cross-validation"
+    split = {"val": "validation", "train": "training"}.get(fitted_on, fitted_on)
+    return f"fitted on the {split} images"
 
 
 def _curves(report: Report) -> list[dict[str, Any]]:

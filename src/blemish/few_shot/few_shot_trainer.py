@@ -29,6 +29,7 @@ from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.metrics.calibration import fit_temperature
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import (
+    CROSS_VALIDATED,
     Contract,
     DecoderSpec,
     Fingerprints,
@@ -311,7 +312,7 @@ def _contract(
         decoder=DecoderSpec(name="scores"),
         temperature=temperature,
         thresholds=thresholds,
-        thresholds_tuned_on="train (cross-validated)" if thresholds else "",
+        thresholds_tuned_on=CROSS_VALIDATED if thresholds else "",
         feature_layer=FEATURE_LAYERS[-1],
         recipe={
             "few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}
@@ -320,6 +321,7 @@ def _contract(
             "seed": seed,
             **describe_sources((source,)),
             "trunk": "frozen",
+            "temperature_fitted_on": CROSS_VALIDATED,
         },
         data={"name": dataset.root.name, "format": dataset.format, "counts": dataset.splits},
         licenses=Licenses(weights=source.license, data=data_license),

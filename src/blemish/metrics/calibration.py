@@ -13,6 +13,7 @@ from blemish.metrics.classification import ones_if_none, ratio
 
 Array = NDArray[Any]
 BINS = 15
+BIASED_METRICS = frozenset({"calibration_error"})  # larger on resampled images; see `bootstrap`
 TEMPERATURE_LIMITS = (0.05, 20.0)
 
 

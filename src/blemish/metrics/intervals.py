@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,13 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    biased: Collection[str] = (),
 ) -> dict[str, NDArray[np.float64]]:
     """Return the percentile intervals of many metrics at once.
+
+    Resampling repeats images, which raises a metric that is a mean of absolute differences, such as the
+    calibration error: its value may lie below all resampled values. The interval of such a metric is shifted
+    by the bootstrap estimate of this bias, the mean of the resampled values minus the value.
 
     Args:
         statistic: a function from (n, r) weights to named metrics, each (..., r).
@@ -73,6 +78,7 @@ def bootstrap(
         resamples: the number of resamples.
         seed: the random seed.
         level: the confidence level of the intervals.
+        biased: the names of the metrics whose intervals are shifted; they are at least 0.
 
     Returns:
         For each metric (..., 2) float64, low and high. Resamples in which a metric is undefined (no image of
@@ -83,12 +89,23 @@ def bootstrap(
         >>> bounds = bootstrap(lambda w: {"mean": values @ w / w.sum(0)}, 4, resamples=200)["mean"]
         >>> bounds.tolist()
         [0.0, 1.0]
+
+    Source:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 10.2 (the bias).
     """
     parts: dict[str, list[Array]] = {}
     for weights in resample(n, groups=groups, resamples=resamples, seed=seed):
         for name, values in statistic(weights).items():
             parts.setdefault(name, []).append(np.asarray(values, np.float64))
-    return {name: percentile_interval(np.concatenate(p, axis=-1), level=level) for name, p in parts.items()}
+    bounds = {}
+    exact = statistic(np.ones((n, 1))) if biased else {}
+    for name, values in parts.items():
+        resampled = np.concatenate(values, axis=-1)
+        bounds[name] = percentile_interval(resampled, level=level)
+        if name in biased:
+            bias = np.nanmean(resampled, axis=-1) - np.asarray(exact[name])[..., 0]
+            bounds[name] = np.maximum(bounds[name] - np.asarray(bias)[..., None], 0)
+    return bounds
 
 
 def percentile_interval(values: Array, *, level: float = 0.95) -> NDArray[np.float64]:

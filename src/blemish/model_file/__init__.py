@@ -6,6 +6,7 @@ metadata are top-level fields at any position in the file.
 """
 
 from blemish.model_file.contract import (
+    CROSS_VALIDATED,
     FORMAT_VERSION,
     Contract,
     ContractModel,
@@ -34,6 +35,7 @@ from blemish.model_file.read_write import (
 
 __all__ = [
     "CONTRACT_KEY",
+    "CROSS_VALIDATED",
     "FINGERPRINTS_KEY",
     "FORMAT_VERSION",
     "Contract",

@@ -12,6 +12,7 @@ from blemish.structures import Labels, Task
 
 FORMAT_VERSION = 2
 DEFAULT_THRESHOLD = 0.5
+CROSS_VALIDATED = "train (cross-validated)"  # the split of what was chosen on out-of-fold scores
 
 Side = Annotated[int, Field(ge=1, le=2**15)]  # pixels
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -232,6 +233,18 @@ class Contract(ContractModel):
     def to_labels(self) -> Labels:
         """Return the labels in the type that predictions use."""
         return Labels(tuple(x.name for x in self.labels), tuple(x.display_name for x in self.labels))
+
+    @property
+    def temperature_fitted_on(self) -> str:
+        """The split that the temperature was fitted on, `CROSS_VALIDATED`, or "" if it was not fitted."""
+        stated = self.training.get("temperature_fitted_on")
+        if isinstance(stated, str):
+            return stated
+        if self.temperature == 1:
+            return ""
+        if "few" in self.recipe:  # files of earlier versions
+            return CROSS_VALIDATED
+        return "val" if "training" in self.recipe else ""
 
     def threshold_array(self) -> np.ndarray:
         """Return the (L,) float64 thresholds in the order of the labels; default: 0.5."""

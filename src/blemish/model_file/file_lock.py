@@ -19,7 +19,7 @@ def lock_file(file: IO[bytes]) -> bool:
         file: opened for writing. Closing any other handle of the same file in this process releases the lock.
 
     Returns:
-        False if another process holds the lock; True also on file systems that have no locks.
+        False if another process has the lock; True also on file systems that have no locks.
     """
     try:
         if sys.platform == "win32":

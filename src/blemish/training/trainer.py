@@ -274,6 +274,8 @@ class Trainer:
                 "lightning": pl.__version__,
             },
         }
+        if contract.task.is_image_level:
+            training["temperature_fitted_on"] = "val"
         file: ModelFile = export_trained(
             network.cpu(),
             output=self.folder,

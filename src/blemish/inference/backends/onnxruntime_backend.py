@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from blemish.errors import BadInput, BadModelFile
 from blemish.inference.backend import BACKENDS, DeviceKind, available_cores, numpy_feeds
 from blemish.model_file import ModelFile
+
+MAX_REASON = 450  # characters of ONNX Runtime's message in an error
+_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxRuntimeBackend:
@@ -148,5 +152,15 @@ def _single_precision(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of ONNX Runtime's message, without its codes."""
-    return str(error).partition("\n")[0].split(" : ")[-1].strip()[:200]
+    r"""Return ONNX Runtime's message on one line, without its codes.
+
+    Its messages begin with the operation and end with the reason: a long one is shortened in the middle.
+
+    Example:
+        >>> _reason(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Load model failed:\n bad axis"))
+        'Load model failed: bad axis'
+    """
+    text = _CODES.sub("", " ".join(str(error).split()))
+    if len(text) <= MAX_REASON:
+        return text
+    return f"{text[: MAX_REASON // 3]} … {text[-MAX_REASON * 2 // 3 :]}"
