@@ -5,6 +5,7 @@ import stat
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ def test_write_model_file_writes_a_file_that_onnx_reads(path):
     properties = {p.key: p.value for p in onnx.load_model(str(path)).metadata_props}
     assert properties["abc"] == "xyz"
     assert json.loads(properties["blemish"])["labels"][1]["name"] == "Riß ☂"
-    assert set(properties) == {"abc", "blemish", "blemish.fingerprints"}
+    assert set(properties) == {"abc", "blemish", "blemish.fingerprints", "blemish.sha256"}
 
 
 def test_read_model_file_accepts_a_file_that_onnx_wrote_again(path):
@@ -312,3 +313,68 @@ def test_write_atomically_names_a_file_in_the_place_of_its_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with raises("storage-full", tmp_path / "run" / "model.onnx"):
         write_atomically(tmp_path / "run" / "model.onnx", b"1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"training": {"temperature_fitted_on": "val"}}, "val"),
+        ({}, ""),
+        ({"temperature": 1.5}, ""),
+        ({"temperature": 1.5, "recipe": {"training": {}}}, "val"),
+        ({"temperature": 1.5, "recipe": {"few": {}}}, "train (cross-validated)"),
+    ],
+)
+def test_contract_temperature_fitted_on(tiny, fields, expected):
+    assert tiny.contract(**fields).temperature_fitted_on == expected
+
+
+def test_read_model_file_notices_every_flipped_bit(tmp_path, tiny):
+    """In the weights, where no other check looks, and anywhere else."""
+    path = tiny.write_scores_model(tmp_path / "model.onnx").path
+    content = path.read_bytes()
+    weights = tiny.scores_graph()
+    start = content.index(onnx.load_from_string(weights).graph.initializer[0].raw_data)
+    rng = np.random.default_rng(0)
+    places = [*rng.integers(start, start + 8 * 8 * 3 * 2 * 4, 100), *rng.integers(0, len(content), 200)]
+    before = read_model_file(path)
+    for i, place in enumerate(places):
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        try:
+            after = read_model_file(path)
+        except BadModelFile as error:
+            assert i >= 100 or error.code == "bad-model-file.wrong-checksum"
+        else:  # the bit is in the name of the checksum's own entry
+            assert i >= 100 and b"blemish.sha256" in content[place - 14 : place + 14]
+            assert (after.contract, after.graph_digest) == (before.contract, before.graph_digest)
+
+
+def test_read_model_file_verifies_a_file_of_an_earlier_version_by_its_certificate(tmp_path, tiny):
+    graph = tiny.scores_graph()
+    proof = ParityCertificate(
+        passed=True, images=1, decisions_changed=0, max_difference=0, graph_digest=graph_digest(graph)
+    )
+    contract = tiny.contract(certificate=proof)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph + encode_entry("blemish", contract.model_dump_json()))
+    assert read_model_file(path).contract == contract
+    changed = bytearray(path.read_bytes())
+    changed[changed.index(onnx.load_from_string(graph).graph.initializer[0].raw_data)] ^= 1
+    path.write_bytes(changed)
+    with raises("bad-model-file.wrong-checksum", path.name):
+        read_model_file(path)
+
+
+def test_read_model_file_does_not_depend_on_the_order_of_metadata(tmp_path, tiny):
+    """Another program may add an entry and write all fields in another order."""
+    path = tiny.write_scores_model(tmp_path / "model.onnx").path
+    proto = onnx.load_from_string(path.read_bytes())
+    entries = [(entry.key, entry.value) for entry in proto.metadata_props]
+    del proto.metadata_props[:]
+    content = proto.SerializeToString()
+    for key, value in [*reversed(entries), ("author", "somebody")]:
+        content += encode_entry(key, value)
+    path.write_bytes(content)
+    assert read_model_file(path).contract == tiny.contract()

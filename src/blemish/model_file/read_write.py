@@ -26,6 +26,8 @@ CONTRACT_KEY = "blemish"
 MAX_METADATA_BYTES = 256_000_000  # of one entry; the fingerprints of four million images need as much
 MAX_MESSAGE = 500  # characters of a file's own text in an error
 FINGERPRINTS_KEY = "blemish.fingerprints"
+CHECKSUM_KEY = "blemish.sha256"
+_OWN_KEYS = (CONTRACT_KEY, FINGERPRINTS_KEY, CHECKSUM_KEY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +53,8 @@ def read_model_file(path: Path | str) -> ModelFile:
     """Return the contract, fingerprints and digests of a model file, without loading its network.
 
     Raises:
-        BadModelFile: the file is missing, truncated, not ONNX, has no contract, has a damaged contract, or
-            was written in a later format; `code` distinguishes these.
+        BadModelFile: the file is missing, truncated, not ONNX, has no contract, has a damaged contract, was
+            written in a later format, or differs from what was written; `code` distinguishes these.
     """
     path = Path(path)
     properties: dict[str, str] = {}
@@ -83,9 +85,11 @@ def read_model_file(path: Path | str) -> ModelFile:
             )
         contract = _parse_contract(properties[CONTRACT_KEY], path)
         check_outputs(view, fields, contract, path)
-    text = properties.get(FINGERPRINTS_KEY)
+    text = properties.get(FINGERPRINTS_KEY, "")
+    digest_of_graph = (graph or whole).hexdigest()
+    _check_sum(path, contract, digest_of_graph, properties.get(CHECKSUM_KEY), properties[CONTRACT_KEY], text)
     fingerprints = Fingerprints.from_text(text) if text else Fingerprints.none()
-    return ModelFile(path, contract, whole.hexdigest(), (graph or whole).hexdigest(), fingerprints)
+    return ModelFile(path, contract, whole.hexdigest(), digest_of_graph, fingerprints)
 
 
 def write_model_file(
@@ -109,13 +113,17 @@ def write_model_file(
         view[field.start : field.end]
         for field in read_top_level(view, Path("the graph"))
         if field.number != METADATA_FIELD
-        or read_entry(graph[field.body : field.end], path)[0] not in (CONTRACT_KEY, FINGERPRINTS_KEY)
+        or read_entry(graph[field.body : field.end], path)[0] not in _OWN_KEYS
     ]
+    fingerprints_text = ""
     if fingerprints is not None and fingerprints.pixel.size:
-        parts.append(encode_entry(FINGERPRINTS_KEY, fingerprints.to_text()))
+        fingerprints_text = fingerprints.to_text()
+        parts.append(encode_entry(FINGERPRINTS_KEY, fingerprints_text))
     # The contract is last, so that a truncated file has none.
     text = contract.model_dump_json()
     _parse_contract(text, path)  # nothing is written that could not be read
+    checksum = _checksum(graph_digest(graph), text, fingerprints_text)
+    parts.append(encode_entry(CHECKSUM_KEY, checksum))
     parts.append(encode_entry(CONTRACT_KEY, text))
     write_atomically(path, *parts)
     return read_model_file(path)
@@ -144,6 +152,32 @@ def graph_digest(graph: bytes) -> str:
         if field.number != METADATA_FIELD:
             digest.update(view[field.start : field.end])
     return digest.hexdigest()
+
+
+def _checksum(digest_of_graph: str, contract: str, fingerprints: str) -> str:
+    """Return the SHA-256 of everything that Blemish reads from a file, in whatever order it is stored."""
+    content = "\n".join((digest_of_graph, fingerprints, contract))
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_sum(
+    path: Path, contract: Contract, digest_of_graph: str, stored: str | None, text: str, fingerprints: str
+) -> None:
+    """Raise `BadModelFile` if a file differs from what was written, by as little as one bit of a weight.
+
+    A file of an earlier version has no checksum; its certificate contains the digest of its graph.
+    """
+    if stored is not None:
+        is_intact = stored == _checksum(digest_of_graph, text, fingerprints)
+    else:
+        certified = contract.certificate.graph_digest if contract.certificate is not None else ""
+        is_intact = certified in ("", digest_of_graph)
+    if not is_intact:
+        raise BadModelFile(
+            f"{path}: the file is damaged or was changed after it was written: its checksum differs. Copy it "
+            "again from where it came from, or export it again.",
+            reason="wrong-checksum",
+        )
 
 
 def _parse_contract(text: str, path: Path) -> Contract:
