@@ -99,8 +99,8 @@ def bootstrap(
             parts.setdefault(name, []).append(np.asarray(values, np.float64))
     bounds = {}
     exact = statistic(np.ones((n, 1))) if biased else {}
-    for name, values in parts.items():
-        resampled = np.concatenate(values, axis=-1)
+    for name, chunks in parts.items():
+        resampled = np.concatenate(chunks, axis=-1)
         bounds[name] = percentile_interval(resampled, level=level)
         if name in biased:
             bias = np.nanmean(resampled, axis=-1) - np.asarray(exact[name])[..., 0]
