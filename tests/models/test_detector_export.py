@@ -53,7 +53,7 @@ def ssd_session():
 @pytest.mark.parametrize("side", [SIDE, 75])
 def test_ssd_export_on_efficientnet_lite_equals_the_network(side):
     torch.manual_seed(0)
-    network = create("ssd300-efficientnet-lite0", task="detection", label_count=2, input_size=side)
+    network: Any = create("ssd300-efficientnet-lite0", task="detection", label_count=2, input_size=side)
     with torch.no_grad():
         network.train()(torch.randn(8, 3, side, side))  # statistics like trained ones
         for head in network.score_heads:

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -196,7 +197,7 @@ def test_silent_connections_do_not_use_up_the_file_descriptors(monkeypatch):
         host, port = address.removeprefix("http://").split(":")
         for _ in range(40):
             stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
-        answers = []
+        answers: list[Any] = []
         while b"health" not in answers and len(answers) < 100:  # one attempt may be the one that is refused
             with suppress(ConnectionResetError):
                 answers.append(exchange(address, b"GET /api/v1/health/live HTTP/1.1\r\n"))
