@@ -117,7 +117,7 @@ def test_benchmark_prints_each_backend_when_it_ends_and_never_takes_torch(model,
         asked.append(f"printed {row['backend']}")
         print_row(row, **options)
 
-    monkeypatch.setattr(command.subprocess, "run", measured)
+    monkeypatch.setattr(subprocess, "run", measured)
     monkeypatch.setattr(command, "_print_row", printed)
     several = run("--model", model, "--backend", "onnxruntime", "--backend", "openvino", "--count", 4)
     assert asked == ["onnxruntime", "printed onnxruntime 1.0", "openvino"]

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def command(place, name, *more):
 def interrupt_after(monkeypatch, count):
     """Fail when the result after `count` results is appended."""
     add = PredictionFile.add
-    seen = []
+    seen: list[Any] = []
 
     def fail(self, *arguments, **options):
         if len(seen) == count:
