@@ -56,6 +56,7 @@ def test_ssd_export_on_efficientnet_lite_equals_the_network(side):
     network: Any = create("ssd300-efficientnet-lite0", task="detection", label_count=2, input_size=side)
     with torch.no_grad():
         network.train()(torch.randn(8, 3, side, side))  # statistics like trained ones
+        assert isinstance(network.score_heads, torch.nn.ModuleList)
         for head in network.score_heads:
             head.weight *= 30
     session = session_of(network.eval())

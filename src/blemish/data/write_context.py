@@ -38,10 +38,12 @@ class ConversionLoss:
     """Something that a format cannot represent.
 
     Attributes:
+        code: stable identifier of the kind of loss, such as "holes".
         what: one sentence, without the place.
         samples: ids of the images that it concerns; empty if it concerns the whole data set.
     """
 
+    code: str
     what: str
     samples: tuple[str, ...] = ()
 
@@ -57,21 +59,22 @@ class WriteContext:
     Attributes:
         link: whether to make hard links to the images instead of copies, if the disk allows it.
         suffixes: the right file extension of images that have a wrong one, by sample id.
-        lost: ids of images, by what they lost.
+        lost: ids of images, by code and description of what they lost.
     """
 
     link: bool = False
     suffixes: Mapping[str, str] = field(default_factory=dict)
-    lost: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
-    def lose(self, what: str, sample: Sample | None = None) -> None:
+    def lose(self, code: str, what: str, sample: Sample | None = None) -> None:
         """Record that the format cannot represent something.
 
         Args:
+            code: stable identifier of the kind of loss, in kebab case, such as "holes".
             what: one sentence, without the place.
             sample: the image that it concerns; None for the whole data set.
         """
-        samples = self.lost.setdefault(what, [])
+        samples = self.lost.setdefault((code, what), [])
         if sample is not None and (not samples or samples[-1] != sample.id):
             samples.append(sample.id)
 
@@ -79,7 +82,7 @@ class WriteContext:
         """Copy or link a sample's image to `target`, unchanged; a missing image is recorded as lost."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not sample.path.exists():  # a data set opened with missing="keep"
-            self.lose("the image does not exist and was not copied", sample)
+            self.lose("image-missing", "the image does not exist and was not copied", sample)
             return
         if self.link:
             try:
@@ -205,25 +208,29 @@ def lose_extras(dataset: Dataset, context: WriteContext, kept: Mapping[str, bool
     for sample in dataset.samples:
         ground_truth = sample.ground_truth
         if ground_truth is None:
-            context.lose("the image has no label, and counts as an image without objects", sample)
+            context.lose(
+                "image-without-label",
+                "the image has no label, and counts as an image without objects",
+                sample,
+            )
             continue
         if sample.group is not None and not kept.get("group"):
-            context.lose("the group is not kept", sample)
+            context.lose("group", "the group is not kept", sample)
         if sample.columns and not kept.get("columns"):
             for column in sample.columns:
-                context.lose(f"the column {column!r} is not kept", sample)
+                context.lose("column", f"the column {column!r} is not kept", sample)
         for flag in ("crowd", "difficult", "truncated"):
             if getattr(ground_truth, flag).any() and not kept.get(flag):
-                context.lose(f"which objects are {flag} is not kept", sample)
+                context.lose("flag", f"which objects are {flag} is not kept", sample)
         if ground_truth.masks is not None and not kept.get("masks"):
-            context.lose("polygons and masks are not kept, boxes are", sample)
+            context.lose("masks", "polygons and masks are not kept, boxes are", sample)
     if not kept.get("areas") and any(
         s.ground_truth is not None and s.ground_truth.areas.size for s in dataset.samples
     ):
-        context.lose("the stated areas are not kept; they are computed when needed")
+        context.lose("areas", "the stated areas are not kept; they are computed when needed")
     labels = dataset.labels
     if labels.display_names != labels_with_display_names(labels.names).display_names:
-        context.lose(f"the display names {', '.join(labels.display_names)} are not kept")
+        context.lose("display-names", f"the display names {', '.join(labels.display_names)} are not kept")
 
 
 def lose_order(dataset: Dataset, context: WriteContext, order: Callable[[str], Any] | None = None) -> None:
@@ -237,7 +244,9 @@ def lose_order(dataset: Dataset, context: WriteContext, order: Callable[[str], A
     used = {n for s in dataset.samples if s.ground_truth is not None for n in s.ground_truth.label_names}
     for name in dataset.labels.names:
         if name not in used:
-            context.lose(f"the label {name!r} is not kept, because it has no image")
+            context.lose("label-without-image", f"the label {name!r} is not kept, because it has no image")
     kept = [n for n in dataset.labels.names if n in used]
     if kept != sorted(kept, key=order):
-        context.lose("the order of the labels is not kept; they are read in the order of their names")
+        context.lose(
+            "label-order", "the order of the labels is not kept; they are read in the order of their names"
+        )

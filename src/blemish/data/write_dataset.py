@@ -39,7 +39,7 @@ class WrittenDataset:
             "root": self.root.as_posix(),
             "format": self.format,
             "images": self.images,
-            "losses": [{"what": x.what, "samples": list(x.samples)} for x in self.losses],
+            "losses": [{"code": x.code, "what": x.what, "samples": list(x.samples)} for x in self.losses],
             "damaged": list(self.damaged),
         }
 
@@ -96,7 +96,7 @@ def write_dataset(
         raise StorageFull(
             f"{where}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from error
-    losses = tuple(ConversionLoss(what, tuple(ids)) for what, ids in context.lost.items())
+    losses = tuple(ConversionLoss(code, what, tuple(ids)) for (code, what), ids in context.lost.items())
     return WrittenDataset(root, chosen.name, len(dataset), losses, damaged)
 
 

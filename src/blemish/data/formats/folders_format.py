@@ -115,18 +115,26 @@ class FoldersFormat:
         names = file_names(dataset, context)
         lose_extras(dataset, context)
         if list(dataset.labels.names) != sorted(dataset.labels.names):
-            context.lose("the order of the labels is not kept; they are read in alphabetical order")
+            context.lose(
+                "label-order", "the order of the labels is not kept; they are read in alphabetical order"
+            )
         if len({n.casefold() for n in dataset.labels}) < len(dataset.labels):
-            context.lose("labels that differ only in case share a folder on file systems that ignore case")
+            context.lose(
+                "label-case",
+                "labels that differ only in case share a folder on file systems that ignore case",
+            )
         for name in layout_names(list(dataset.labels.names)):
-            context.lose(f"the label {name!r} has the name of a layout; read the copy with --format folders")
+            context.lose(
+                "label-layout-name",
+                f"the label {name!r} has the name of a layout; read the copy with --format folders",
+            )
         for name in dataset.labels:
             check_folder_name(name)
             for split in dataset.splits if splits else ("",):
                 (root / split / name).mkdir(parents=True, exist_ok=True)
         for sample in dataset.samples:
             if sample.ground_truth is None:
-                context.lose("the image has no label and is left out", sample)
+                context.lose("image-without-label", "the image has no label and is left out", sample)
                 continue
             folder = root / (sample.split or "") / sample.ground_truth.label_names[0]
             context.put(sample, folder / names[sample.id])

@@ -71,15 +71,19 @@ def _write_masks(
     masks = ground_truth.masks or ()
     if len(masks) > MAX_MASKS or len(ground_truth.labels) > MAX_MASKS:
         context.lose(
-            f"an index mask has at most {MAX_MASKS} objects and labels, so the others have boxes only", sample
+            "too-many-objects",
+            f"an index mask has at most {MAX_MASKS} objects and labels, so the others have boxes only",
+            sample,
         )
     objects, classes = np.zeros(size_hw, np.uint8), np.zeros(size_hw, np.uint8)
     for row, mask in enumerate(masks[:MAX_MASKS]):
         region = mask_to_array(mask)
         if (objects[region] > 0).any():
-            context.lose("objects overlap, so shared pixels belong to the later object only", sample)
+            context.lose(
+                "overlap", "objects overlap, so shared pixels belong to the later object only", sample
+            )
         if not region.any():
-            context.lose("an empty mask is not kept", sample)
+            context.lose("empty-mask", "an empty mask is not kept", sample)
         objects[region] = row + 1
         classes[region] = min(int(ground_truth.label_index[row]) + 1, MAX_MASKS)
     for folder, indices in (("SegmentationObject", objects), ("SegmentationClass", classes)):

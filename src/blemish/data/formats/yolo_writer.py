@@ -50,10 +50,15 @@ def write_yolo(dataset: Dataset, root: Path, context: WriteContext) -> None:
         text_of = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (root / "data.yaml").write_text(text_of, "utf-8")
     else:
-        context.lose("there is no data.yaml, which needs splits; split the data set to get one")
+        context.lose(
+            "splits-needed", "there is no data.yaml, which needs splits; split the data set to get one"
+        )
         lines = [" ".join(name.splitlines()) for name in dataset.labels]
         if lines != list(dataset.labels.names):
-            context.lose("classes.txt has one line per label, so line breaks in labels became spaces")
+            context.lose(
+                "label-line-break",
+                "classes.txt has one line per label, so line breaks in labels became spaces",
+            )
         (root / "classes.txt").write_text("".join(f"{n}\n" for n in lines), "utf-8")
 
 
@@ -87,7 +92,11 @@ def object_lines(sample: Sample, context: WriteContext) -> list[str]:
     ]
     mixed = any(box_only) and not all(box_only)
     if mixed:
-        context.lose("a label file contains boxes or polygons, so boxes were written as rectangles", sample)
+        context.lose(
+            "box-as-polygon",
+            "a label file contains boxes or polygons, so boxes were written as rectangles",
+            sample,
+        )
     for row, label in enumerate(ground_truth.label_index.tolist()):
         mask = None if ground_truth.masks is None else ground_truth.masks[row]
         if mask is None or (box_only[row] and not mixed):
@@ -100,7 +109,11 @@ def object_lines(sample: Sample, context: WriteContext) -> list[str]:
                 continue
             bounds = np.concatenate([polygon.min(0), polygon.max(0)])
             if np.abs(bounds - ground_truth.boxes_xyxy[row]).max() > BOX_TOLERANCE_PIXELS:
-                context.lose("a box that is not the bounding box of its polygon becomes that box", sample)
+                context.lose(
+                    "box-of-polygon",
+                    "a box that is not the bounding box of its polygon becomes that box",
+                    sample,
+                )
             numbers = _clip_fractions(polygon / scale, sample, context).reshape(-1)
         lines.append(" ".join([str(label), *(f"{v:.12g}" for v in numbers)]))
     return lines
@@ -108,7 +121,7 @@ def object_lines(sample: Sample, context: WriteContext) -> list[str]:
 
 def _clip_fractions(fractions: FloatArray, sample: Sample, context: WriteContext) -> FloatArray:
     if fractions.min() < -ROUNDING or fractions.max() > 1 + ROUNDING:
-        context.lose("objects were clipped to the image", sample)
+        context.lose("clipped", "objects were clipped to the image", sample)
     return np.clip(fractions, 0, 1)
 
 
@@ -120,13 +133,15 @@ def _single_polygon(mask: Mask, sample: Sample, context: WriteContext) -> FloatA
         rings = mask_to_rings(mask)
         parts = mask_to_polygons(mask)
         if len(rings) > len(parts):
-            context.lose("a YOLO polygon has no holes, so holes were filled", sample)
+            context.lose("holes", "a YOLO polygon has no holes, so holes were filled", sample)
     if not parts:
-        context.lose("an empty mask was left out", sample)
+        context.lose("empty-mask", "an empty mask was left out", sample)
         return None
     if len(parts) == 1:
         return parts[0]
-    context.lose("a YOLO polygon has one part, so several parts were joined by bridges of zero width", sample)
+    context.lose(
+        "parts", "a YOLO polygon has one part, so several parts were joined by bridges of zero width", sample
+    )
     start = parts[0][:1]
     bridged = [np.concatenate([part, part[:1], start]) for part in parts[1:]]
     return np.concatenate([parts[0], start, *bridged])

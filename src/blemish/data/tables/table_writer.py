@@ -117,7 +117,9 @@ def _other_columns(dataset: Dataset, context: WriteContext) -> list[str]:
     for column in known:
         cells = [s.columns.get(column, "") for s in dataset.samples]
         if plain(column) in RESERVED or any(is_image_name(c) for c in cells):
-            context.lose(f"the column {column!r} is not kept: its name has another meaning in a table")
+            context.lose(
+                "column-name", f"the column {column!r} is not kept: its name has another meaning in a table"
+            )
         else:
             kept.append(column)
     return kept
