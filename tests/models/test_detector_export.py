@@ -58,7 +58,7 @@ def test_ssd_export_on_efficientnet_lite_equals_the_network(side):
         network.train()(torch.randn(8, 3, side, side))  # statistics like trained ones
         assert isinstance(network.score_heads, torch.nn.ModuleList)
         for head in network.score_heads:
-            head.weight *= 30
+            head.get_parameter("weight").mul_(30)
     session = session_of(network.eval())
     image = torch.randn(3, 3, side, side)
     with torch.no_grad():

@@ -76,9 +76,11 @@ class BoardsFormat:
         require_task(dataset, "boards", Task.CLASSIFICATION)
         lose_extras(dataset, context)
         if dataset.splits:
-            context.lose("splits are not kept")
+            context.lose("splits", "splits are not kept")
         if list(dataset.labels.names) != sorted(dataset.labels.names):
-            context.lose("the order of the labels is not kept; they are read in alphabetical order")
+            context.lose(
+                "label-order", "the order of the labels is not kept; they are read in alphabetical order"
+            )
         names = file_names(dataset, context)
         lines = []
         for sample in dataset:
