@@ -76,7 +76,7 @@ docs: $(READY) $(DOCS_READY)  ## the generated pages of docs/, and the documenta
 notices: $(READY)  ## THIRD_PARTY_NOTICES.md, from the metadata of the installed packages
 	$(BIN)/python tools/make_notices.py
 
-screenshots: $(READY)  ## the screenshots of the web page, from synthetic images (needs Chromium)
+screenshots: $(READY)  ## train a model on drawn images, and take the screenshots and the recording of its page (needs Chromium)
 	$(BIN)/python docs/make_screenshots.py
 
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
