@@ -9,6 +9,7 @@
     │   ├── BadDataset            "bad-dataset"        labels and images that cannot be read as a data set
     │   ├── BadRecipe             "bad-recipe"         an impossible recipe key, value or combination
     │   ├── BadModelFile          "bad-model-file"     not a model file, damaged, or of a later format
+    │   │   └── NetworkTooSlow    "network-too-slow"   one run of its network passed the time limit
     │   ├── BadWeights            "bad-weights"        weights that do not fit the network, or are not weights
     │   ├── WrongTask             "wrong-task"         an object of one task passed to a function of another
     │   └── UnknownName           "unknown-name"       no label, architecture, format or option has that name
@@ -129,6 +130,12 @@ class BadModelFile(BadInput):
     """A file is not a model file, is damaged, or is of a later format version."""
 
     class_code = "bad-model-file"
+
+
+class NetworkTooSlow(BadModelFile):
+    """A run of the network of a model file passed its time limit, as with a loop that never ends."""
+
+    class_code = "network-too-slow"
 
 
 class BadWeights(BadInput):

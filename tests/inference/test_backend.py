@@ -1,11 +1,15 @@
 """Choosing, registering and loading backends."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
-from blemish.inference import BACKENDS, backend, load
+from blemish.errors import NetworkTooSlow
+from blemish.inference import BACKENDS, Predictor, Tiling, backend, load
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import InputSpec, ParityCertificate, write_model_file
+from blemish.structures import Task
 from blemish.testing import raises
 
 
@@ -136,3 +140,77 @@ def test_onnxruntime_errors_keep_the_reason_at_their_end(tmp_path, tiny, model):
     assert len(text) < 900 and "…" in text
     assert "\n" not in text and "ONNXRuntimeError" not in text
     assert "K: 192" in text  # the last words of the message
+
+
+def endless_graph(tiny):
+    """Return a graph of logits (b, 2) with a loop of 2^62 steps, each of which adds 0."""
+    from onnx import TensorProto, helper
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["sum", "zero"], ["next"])],
+        "step",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("Loop", ["steps", "always", "means"], ["sums"], body=body),
+        helper.make_node("Slice", ["sums", "first", "last", "axis"], ["logits"]),
+    ]
+    constants = {
+        "steps": np.array(2**62, np.int64),
+        "always": np.array(True),
+        "zero": np.zeros(1, np.float32),
+        "first": np.array([0]),
+        "last": np.array([2]),
+        "axis": np.array([1]),
+    }
+    return tiny.serialised(nodes, {"image": (None, 3, 8, 8)}, {"logits": (None, 2)}, constants)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_network_that_never_ends_is_stopped_and_ends_the_stream(tmp_path, tiny, size):
+    made = write_model_file(tmp_path / "endless.onnx", endless_graph(tiny), tiny.contract())
+    predictor = Predictor(OnnxRuntimeBackend(made.path, device="cpu", max_seconds=0.2), made)
+    results = predictor.stream([scene()] * 4, size)
+    with raises("network-too-slow", "endless.onnx", "0.2 seconds"):
+        next(results)
+    assert list(results) == []  # the other images would wait as long
+    with raises("network-too-slow"):
+        predictor.predict(scene())  # the limit holds for each run
+
+
+def test_time_limit_ends_the_stream_of_tiles(tmp_path, tiny):
+    box = np.array([[1.0, 1.0, 5.0, 5.0]], np.float32)
+    contract = tiny.contract(Task.DETECTION)
+    made = write_model_file(tmp_path / "m.onnx", tiny.fixed_graph(boxes=box), contract)
+
+    class Slow(OnnxRuntimeBackend):
+        def run(self, feeds):
+            raise NetworkTooSlow("m.onnx: too slow")
+
+    results = Predictor(Slow(made.path, device="cpu"), made).stream([scene()] * 2, tiling=Tiling(16, 0.2))
+    with raises("network-too-slow"):
+        next(results)
+    assert list(results) == []
+
+
+def test_time_limit_stops_only_runs_that_are_too_late(tmp_path, tiny, model):
+    """Runs of one limit share a thread: one that is in time keeps its result beside one that is not."""
+    made = write_model_file(tmp_path / "endless.onnx", endless_graph(tiny), tiny.contract())
+    endless = Predictor(OnnxRuntimeBackend(made.path, device="cpu", max_seconds=0.3), made)
+    quick = Predictor(OnnxRuntimeBackend(model.path, device="cpu", max_seconds=0.3), model)
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(endless.predict, scene())
+        for _ in range(50):
+            assert len(quick.predict(scene()).label_scores) == 3
+        with raises("network-too-slow"):
+            stopped.result()
+    assert len(quick.predict(scene()).label_scores) == 3

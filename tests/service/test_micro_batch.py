@@ -85,6 +85,34 @@ def test_micro_batcher_answers_the_other_items_of_a_failed_batch(held_batcher, t
     assert str(results[3]) == "three"
 
 
+def test_micro_batcher_does_not_repeat_items_without_a_client(held_batcher, tools):
+    canceled = threading.Event()
+
+    def run(items):
+        if len(items) > 1:
+            assert canceled.wait(tools.timeout_seconds)
+            raise ValueError("the network took too long")
+        return list(items)
+
+    batcher, held = held_batcher(run, max_batch_size=8)
+
+    async def cancel_during_the_batch():
+        first = asyncio.create_task(batcher.submit(0))
+        await tools.wait_until_async(lambda: held.calls)
+        tasks = [asyncio.create_task(batcher.submit(i)) for i in (1, 2, 3)]
+        await tools.wait_until_async(lambda: batcher.num_queued == 3)
+        held.release()
+        await tools.wait_until_async(lambda: len(held.calls) == 2)
+        tasks[0].cancel()
+        tasks[2].cancel()
+        await asyncio.gather(tasks[0], tasks[2], return_exceptions=True)
+        canceled.set()
+        return await asyncio.gather(first, tasks[1])
+
+    assert asyncio.run(cancel_during_the_batch()) == [0, 2]
+    assert held.calls == [[0], [1, 2, 3], [2]]
+
+
 def test_micro_batcher_raises_if_a_result_is_missing():
     batcher: MicroBatcher[int, int] = MicroBatcher(lambda items: [], max_batch_size=4)
     with pytest.raises(RuntimeError, match="0 results for 1"):

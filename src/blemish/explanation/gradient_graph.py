@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from blemish.errors import BadModelFile
+from blemish.errors import BadModelFile, NetworkTooSlow
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid
 from blemish.model_file import ModelFile
+from blemish.model_file.run_limit import MAX_RUN_SECONDS, run_session
 
 EXPLANATION_KEY = "blemish.explanation"
 SELECTOR = "selector"
@@ -119,7 +120,15 @@ class GradientGraph:
         """Return features and gradients; see `GradientSource`. A graph has no objects for `near_xyxy`."""
         assert near_xyxy is None  # noqa: S101  (graphs are written for tasks without detections)
         try:
-            outputs = self._session.run(None, {**feeds, SELECTOR: selector.astype(np.float32)})
+            outputs = run_session(
+                self._session,
+                None,
+                {**feeds, SELECTOR: selector.astype(np.float32)},
+                max_seconds=MAX_RUN_SECONDS,
+                place=str(self._path),
+            )
+        except NetworkTooSlow:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions have no common class
             raise BadModelFile(
                 f"{self._path}: ONNX Runtime cannot run the explanation graph. Export the model again.",

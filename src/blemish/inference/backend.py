@@ -44,6 +44,11 @@ class Backend(Protocol):
 
         Returns:
             Arrays by output name; the first axis is the batch.
+
+        Raises:
+            BadModelFile: the runtime cannot run the network.
+            NetworkTooSlow: the backend has a time limit, and the forward pass took longer. Not every runtime
+                can be stopped: ONNX Runtime's backend has a limit, those of OpenVINO and torch have none.
         """
         ...
 

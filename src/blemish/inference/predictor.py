@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
-from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, WrongTask
+from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
 from blemish.imaging import LIMITS, Limits, LoadedImage
 from blemish.inference.backend import Backend, DeviceKind, available_cores
 from blemish.inference.inputs import ImageInput, ImageLike
@@ -175,6 +175,7 @@ class Predictor:
 
         Raises:
             BadInput: the batch size is below 1. Raised by the call itself, like `WrongTask`.
+            NetworkTooSlow: a forward pass passed the backend's time limit; this ends the stream.
             WrongTask: see `predict`; or tiling for a model without detections.
         """
         detection_filter = self._detection_filter(min_score, max_detections)
@@ -377,6 +378,8 @@ class Predictor:
         started = time.perf_counter()
         try:
             outputs = self.run(batch)
+        except NetworkTooSlow:  # the other images would wait as long
+            raise
         except BadModelFile as error:
             if len(batch) == 1:
                 return [(_of_image(batch[0], error), time.perf_counter() - started, 0.0)]
@@ -422,6 +425,8 @@ class Predictor:
                 prediction = self._predict_tiled(
                     source, image, tiling, detection_filter, batch_size, on_tiles
                 )
+            except NetworkTooSlow:  # the other images would wait as long
+                raise
             except Exception as error:  # no image may end the stream
                 reported = error if isinstance(error, BlemishError) else _unexpected(source, error)
                 yield self._result(source, reported, Timing(read=time.perf_counter() - started))

@@ -12,7 +12,7 @@ from blemish.models._network import Network
 
 
 class TorchBackend:
-    """A backend that runs a network on the device of its weights.
+    """A backend that runs a network on the device of its weights; a forward pass has no time limit.
 
     Attributes:
         name: such as `torch 2.15.0 cpu`.

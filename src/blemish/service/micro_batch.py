@@ -202,9 +202,11 @@ class MicroBatcher(Generic[Item, Result]):
             if len(batch) == 1:
                 batch[0].finish(None, error)
                 return
-            # One item of the batch fails: run each alone, so that the others get their results.
+            # One item of the batch fails: run each alone, so that the others get their results. No client
+            # waits for those whose deadline passed, as after a network that never ended.
             for job in batch:
-                self._run_batch([job])
+                if not job.result.done():
+                    self._run_batch([job])
             return
         for job, result in zip(batch, results, strict=True):
             job.finish(result, None)

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import BadInput, BadModelFile
+from blemish.errors import BadInput, BadModelFile, NetworkTooSlow
 from blemish.inference.backend import BACKENDS, DeviceKind, available_cores, numpy_feeds
 from blemish.model_file import ModelFile
+from blemish.model_file.run_limit import MAX_RUN_SECONDS, run_session
 
 MAX_REASON = 450  # characters of ONNX Runtime's message in an error
 _CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 class OnnxRuntimeBackend:
-    """Runs a model file with ONNX Runtime.
+    """Runs a model file with ONNX Runtime; each forward pass has a time limit.
 
     Attributes:
         name: such as `onnxruntime 1.31.1 CPUExecutionProvider`.
@@ -38,6 +39,7 @@ class OnnxRuntimeBackend:
         threads: int | None = None,
         spinning: bool = False,
         precision: str = "fp32",
+        max_seconds: float = MAX_RUN_SECONDS,
     ) -> None:
         """Load a graph.
 
@@ -48,6 +50,7 @@ class OnnxRuntimeBackend:
             spinning: whether a waiting thread keeps its core busy: slightly faster if nothing else runs,
                 slower beside other work, such as a server's.
             precision: precision of the weights in the file.
+            max_seconds: limit for one forward pass of a batch, after which it raises `NetworkTooSlow`.
 
         Raises:
             BadInput: the device does not exist.
@@ -62,6 +65,7 @@ class OnnxRuntimeBackend:
         # cores ran at 3.6 images per second with spinning, at 6 without.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         options.log_severity_level = 3  # errors are raised as exceptions
+        self._max_seconds = max_seconds
         self._place = str(model) if isinstance(model, Path | str) else "the graph"
         provider, settings = _provider(device)
         try:
@@ -91,9 +95,17 @@ class OnnxRuntimeBackend:
         self.device_kind = DeviceKind.CPU if is_cpu else DeviceKind.ACCELERATOR
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return the network's outputs for a batch; see `Backend.run`."""
+        """Return the network's outputs for a batch; see `Backend.run`, also for the time limit."""
         try:
-            values = self.session.run(self._outputs, numpy_feeds(feeds))
+            values = run_session(
+                self.session,
+                self._outputs,
+                numpy_feeds(feeds),
+                max_seconds=self._max_seconds,
+                place=self._place,
+            )
+        except NetworkTooSlow:
+            raise
         except Exception as error:
             raise BadModelFile(
                 f"{self._place}: ONNX Runtime cannot run the network ({_reason(error)})", reason="cannot-run"

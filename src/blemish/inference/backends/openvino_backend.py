@@ -25,7 +25,7 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoBackend:
-    """Runs a model file with OpenVINO.
+    """Runs a model file with OpenVINO; a forward pass has no time limit.
 
     Attributes:
         name: such as `openvino 2026.4.1 CPU`.
