@@ -6,11 +6,16 @@ import ipaddress
 import os
 import socket
 
+import hypothesis
 import pytest
 
 # Each worker of pytest-xdist has a core: more threads wait for each other in loops, and cost twice the
 # processor time. Before NumPy or PyTorch is imported; programs that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a busy machine an example may take any time.
+hypothesis.settings.register_profile("any-speed", deadline=None)
+hypothesis.settings.load_profile("any-speed")
 
 
 class NetworkTouched(RuntimeError):

@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -390,6 +392,26 @@ def test_train_does_not_overwrite_a_run(recipe, tmp_path):
         train(recipe(), output=tmp_path / "run", device="cpu")
     with raises("bad-input.not-a-run", tmp_path / "nowhere", "recipe.yaml"):
         train(resume=tmp_path / "nowhere", device="cpu")
+
+
+HOLD_RUN = """
+import sys
+from blemish.model_file import lock_file
+file = open(sys.argv[1], "ab")
+print(lock_file(file), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_training_in_the_folder_of_a_running_one_is_refused(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", HOLD_RUN, str(tmp_path / "run" / "train.log")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        with raises("bad-input.in-use", tmp_path / "run"):
+            train(recipe(), output=tmp_path / "run", device="cpu")
+        other.communicate()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["train.log"]
 
 
 def test_spawned_workers_give_the_same_weights(recipe, tmp_path):

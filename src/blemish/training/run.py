@@ -10,6 +10,7 @@ from typing import Any
 
 from blemish.config.recipe import RECIPE_NAME, Recipe, parse_settings, read_recipe, read_run_recipe
 from blemish.errors import BadInput, StorageFull
+from blemish.model_file import lock_file
 from blemish.models._weights import find_weights
 from blemish.pretrained import WeightsSource
 from blemish.training.callback_registry import Callback, build_callbacks
@@ -64,7 +65,7 @@ def train(
     Raises:
         BadRecipe: a key, value or combination that is not possible.
         BadDataset: the data cannot be used.
-        BadInput: `output` contains a run already, or `resume` none.
+        BadInput: `output` contains a run already, `resume` none, or another process trains there.
         NoNetwork: weights have to be downloaded and cannot be.
         TrainingInterrupted: Ctrl-C or SIGTERM; the last completed epoch is saved.
         TrainingFailed: training cannot continue; the last checkpoint is intact.
@@ -161,9 +162,17 @@ def _log_to(folder: Path, *, on_screen: bool) -> Iterator[None]:
     """Write the training's log to `train.log`, and warnings and notes for the user to the screen too."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "train.log").open("ab")
         file = logging.FileHandler(folder / "train.log", encoding="utf-8")
     except OSError as error:
         raise StorageFull(f"{folder} cannot be written ({error.strerror}). Choose another folder") from error
+    if not lock_file(lock):
+        file.close()
+        lock.close()
+        raise BadInput(
+            f"{folder}: another process is training in this folder. Wait until it ends, or choose another.",
+            reason="in-use",
+        )
     file.setFormatter(logging.Formatter(LOG_LINE))
     handlers: list[logging.Handler] = [file]
     if on_screen:
@@ -181,3 +190,4 @@ def _log_to(folder: Path, *, on_screen: bool) -> Iterator[None]:
         for handler in handlers:
             _log.removeHandler(handler)
             handler.close()
+        lock.close()
