@@ -346,6 +346,11 @@ def test_train_localization_predicts_in_pixels_of_the_image(recipe, boxes, tmp_p
             "training-failed.loss-not-finite",
             ("training.optimizer.learning_rate",),
         ),
+        (
+            {"training__optimizer": {"learning_rate": 1e30}, "training__batch_size": 64},  # one step an epoch
+            "training-failed.outputs-not-finite",
+            ("training.optimizer.learning_rate",),
+        ),
         ({"model__options": {"patch": 3}}, "bad-recipe.unknown-option", ("patch",)),
         ({"data__options": {"colums": {}}}, "bad-recipe.unknown-option", ("'colums'", "'columns'")),
         (

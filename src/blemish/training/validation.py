@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.decoding import decode
 from blemish.decoding.scores import probabilities
+from blemish.errors import BadModelFile, TrainingFailed
 from blemish.metrics.calibration import expected_calibration_error, fit_temperature, log_losses
 from blemish.metrics.classification import apply_thresholds, count_outcomes, exact_match, one_hot
 from blemish.metrics.custom_metrics import compute_custom_metrics
@@ -57,8 +58,20 @@ def measure(contract: Contract, outputs: Outputs) -> dict[str, float]:
     Args:
         contract: task, labels, decoder, temperature and thresholds.
         outputs: of the validation images.
+
+    Raises:
+        TrainingFailed: an output is NaN or infinite ("training-failed.outputs-not-finite").
     """
-    metrics: dict[str, float] = contract.task.hook("validate")(contract, outputs)
+    try:
+        metrics: dict[str, float] = contract.task.hook("validate")(contract, outputs)
+    except BadModelFile as error:
+        if not error.code.endswith(".not-finite"):
+            raise
+        raise TrainingFailed(
+            "the network's outputs for the validation images are NaN or infinite. Lower "
+            "training.optimizer.learning_rate, or set training.gradient_clip_val=1",
+            reason="outputs-not-finite",
+        ) from error
     if custom_metrics(contract.task):
         predictions = decode(contract, outputs.arrays, outputs.placements)
         metrics |= measure_custom_metrics(predictions, outputs.samples)
