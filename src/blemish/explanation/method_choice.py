@@ -22,6 +22,7 @@ MAX_IMAGES = 8
 FIRST_IMAGES = 1  # of a label, on which every method and layer is measured
 FINALISTS = 3
 STEPS = 8  # of deletion and insertion: half of those of one map's own figures
+EXACT_LAYER = "pooling"  # of models on pooled features: what the score loses without a window of the image
 Candidate = tuple[str, str]  # method and layer
 
 
@@ -64,8 +65,10 @@ def score_methods(
 ) -> tuple[list[MethodScore], int]:
     """Return deletion and insertion of each method that needs one forward pass on each layer, best first.
 
-    A method takes part if its map depends on the explained label. The first image leaves `FINALISTS` of them
-    for the other images. The areas are those under the logit: a probability near 1 hides differences.
+    A method takes part if its map depends on the explained label. If the graph has the layer `pooling`, which
+    is exact, only that layer takes part: the map of a fine layer is a few points, which can have good areas
+    without showing a region. The first image leaves `FINALISTS` of them for the other images. The areas are
+    those under the logit: a probability near 1 hides differences.
 
     Args:
         explainer: of an image-level model with an explanation graph.
@@ -76,12 +79,13 @@ def score_methods(
         The scores of the finalists by descending difference of insertion and deletion, and the number of
         readable images.
     """
-    layers = explainer.gradients.layers
+    layers: Sequence[str] = explainer.gradients.layers
+    if EXACT_LAYER in layers:
+        layers = (EXACT_LAYER,)
+    elif len(layers) > 1:
+        layers = (*layers, "")
     candidates = [
-        (name, layer)
-        for name in sorted(EXPLAINERS.names())
-        if _takes_part(name)
-        for layer in (*layers, *(("",) if len(layers) > 1 else ()))
+        (name, layer) for name in sorted(EXPLAINERS.names()) if _takes_part(name) for layer in layers
     ]
     rows: list[dict[Candidate, tuple[float, float]]] = []
     for sample in samples:
