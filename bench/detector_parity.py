@@ -76,7 +76,9 @@ def parity(predictor, model, paths, name):
     worst = ""
     outcomes = predictor.stream(paths)
     low = MIN_SCORE - MAX_GAP
-    whole = {"retina_masks": True} if name.endswith("-seg") else {}
+    whole = {"rect": False}  # a square input, as in the model file
+    if name.endswith("-seg"):
+        whole["retina_masks"] = True
     for path, outcome, found in zip(paths, outcomes, theirs(model, paths, conf=low, **whole), strict=True):
         ours = outcome.prediction
         kept = ours.scores >= low

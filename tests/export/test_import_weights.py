@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from blemish.config.architectures import describe
 from blemish.contrib.damagelens import architectures_plugin as architectures_plugin
 from blemish.contrib.damagelens.fusion_checkpoint import fusion_tensor_names
 from blemish.explanation.gradient_graph import GradientGraph
@@ -224,3 +225,20 @@ def test_import_weights_refuses_quantized_tensors(network, tmp_path):
     path = save({**whole, name: whole[name].to(torch.int8)}, tmp_path / "int8.safetensors")
     with raises("bad-weights.tensor-mismatch", f"(1):\n  {name}"):
         importing(path, tmp_path / "int8.onnx")
+
+
+@pytest.mark.parametrize("name", ["yolov8s", "yolo11n-seg", "rfdetr-nano"])
+def test_weights_of_other_packages_get_their_filter(name):
+    assert describe(name).imported_options == {"interpolation": "linear-plain"}
+
+
+@pytest.mark.usefixtures("unexplained")
+@pytest.mark.parametrize(("options", "expected"), [({}, "linear-plain"), ({"interpolation": "box"}, "box")])
+def test_imported_options_hold_unless_the_user_sets_others(network, tmp_path, monkeypatch, options, expected):
+    entry = replace(describe("timm/test_resnet"), imported_options={"interpolation": "linear-plain"})
+    monkeypatch.setattr("blemish.export.import_weights.describe", lambda name: entry)
+    path = save(network.state_dict(), tmp_path / "w.safetensors")
+    file = import_weights(
+        path, "timm/test_resnet", LABELS, tmp_path / "m.onnx", task="classification", options=TINY | options
+    )
+    assert file.contract.inputs[0].interpolation == expected

@@ -282,3 +282,45 @@ def test_resize_crop_placement_equals_that_of_the_cut_image(crop, how):
     moved = np.subtract(alone.offset_xy, np.multiply((left, top), alone.scale_xy))
     assert placement.offset_xy == pytest.approx(moved)
     assert placement.size_hw == (100, 120)
+
+
+@pytest.mark.parametrize("size_hw", [(30, 40), (97, 61), (640, 480), (1500, 2000)], ids=str)
+@pytest.mark.parametrize("input_hw", [(64, 64), (48, 91)], ids=str)
+def test_linear_plain_is_opencvs_linear_filter(size_hw, input_hw):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is the reference")
+    pixels = np.random.default_rng(2).integers(0, 256, (*size_hw, 3), np.uint8)
+    spec = InputSpec(size_hw=input_hw, interpolation="linear-plain")
+    theirs = cv2.resize(pixels, input_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(resize(LoadedImage(pixels), spec)[0], theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_linear_plain_samples_the_four_nearest_pixels(channels):
+    scipy = pytest.importorskip("scipy.ndimage", reason="an independent linear interpolation")
+    levels = np.random.default_rng(3).integers(0, 65536, (70, 50), np.uint16)
+    spec = InputSpec(
+        size_hw=(23, 31),
+        interpolation="linear-plain",
+        channels=channels,
+        mean=(0,) * channels,
+        std=(1,) * channels,
+    )
+    crop = (4.5, 10.25, 40, 61)
+    ours = resize(LoadedImage(levels), spec, crop)[0]
+    y = 10.25 + (np.arange(23) + 0.5) * (61 - 10.25) / 23 - 0.5
+    x = 4.5 + (np.arange(31) + 0.5) * (40 - 4.5) / 31 - 0.5
+    expected = scipy.map_coordinates(
+        levels / 65535, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"
+    )
+    assert ours.shape == (23, 31, channels)
+    assert np.allclose(ours, expected[..., None], atol=1e-5)
+
+
+def test_linear_plain_gray_of_8_bits_keeps_a_letterbox():
+    spec = InputSpec(
+        size_hw=(32, 32), resize="letterbox", interpolation="linear-plain", channels=1, mean=(0,), std=(1,)
+    )
+    pixels, _ = resize(LoadedImage(np.full((40, 80, 3), 200, np.uint8)), spec)
+    assert pixels.dtype == np.uint8
+    assert np.all(pixels[:8] == 114)
+    assert np.all(pixels[8:24] == 200)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +47,7 @@ class Architecture:
         options: the class of its options; None if the builder declares them as keyword parameters.
         weight_finder: a function, or "module:function", that returns the files of the default weights; None
             if there are none.
+        imported_options: options of weights from elsewhere (`blemish import`) unless the user sets others.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Architecture:
     extra: str = ""
     options: type[ArchitectureOptions] | None = None
     weight_finder: str | WeightFinder | None = None
+    imported_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_pattern(self) -> bool:
@@ -146,6 +148,7 @@ def register(
     example: str = "",
     extra: str = "",
     weight_finder: str | WeightFinder | None = None,
+    imported_options: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a builder under one or more names.
 
@@ -173,6 +176,8 @@ def register(
         extra: the optional dependency group that the builder needs in addition to `train`.
         weight_finder: a function, or "module:function", from a name to the files of the default weights; its
             keyword parameters receive the options of the same name.
+        imported_options: options of weights from elsewhere, such as the filter that resized the images that
+            they were trained on.
 
     Raises:
         DuplicateName: another module has registered one of the names.
@@ -204,6 +209,7 @@ def register(
                 extra=extra,
                 options=options,
                 weight_finder=weight_finder,
+                imported_options=dict(imported_options or {}),
             )
             ARCHITECTURES.register(name, entry, module=module)
 

@@ -15,7 +15,7 @@ from blemish.config.image_level_options import (
     Positive,
     Resize,
 )
-from blemish.model_file import InputSpec
+from blemish.model_file import InputSpec, Interpolation
 from blemish.pretrained import MEAN as LITE_MEAN
 from blemish.pretrained import PRETRAINED
 from blemish.pretrained import STD as LITE_STD
@@ -29,7 +29,8 @@ class DetectorOptions(ArchitectureOptions):
             architecture's own.
         resize: How an image is fitted to the input; see `model.resize`. Null for the architecture's own.
         resize_to: Pixels of the shorter side for `shortest`.
-        interpolation: Pillow's resampling filter, always antialiased.
+        interpolation: Pillow's resampling filter, antialiased; or `linear-plain`, OpenCV's linear filter
+            without antialiasing, which YOLO and RF-DETR were trained with.
         mean: Mean of each channel, of values in [0, 1]. Null for that of the pretrained weights.
         std: Standard deviation of each channel. Null for that of the pretrained weights.
         white_level: Pixel value of 16-bit images that becomes 1.0.
@@ -42,7 +43,7 @@ class DetectorOptions(ArchitectureOptions):
     input_size: Pixels | tuple[Pixels, Pixels] | None = None
     resize: Resize | None = None
     resize_to: int | None = Field(default=None, ge=1)
-    interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mean: tuple[Finite, Finite, Finite] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     white_level: int = Field(default=65535, ge=1)

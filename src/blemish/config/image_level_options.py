@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from blemish.config.architecture_options import ArchitectureOptions
+from blemish.model_file import Interpolation
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -14,7 +15,6 @@ Pixels = Annotated[int, Field(ge=1, le=2**15)]  # one side of an input
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Resize = Literal["stretch", "letterbox", "shortest"]
-Interpolation = Literal["bilinear", "bicubic", "lanczos", "box"]
 
 
 class HeadSpec(BaseModel):
@@ -68,7 +68,8 @@ class ImageOptions(ArchitectureOptions):
         std: Standard deviation of each channel. Null for that of the pretrained weights.
         resize: How an image is fitted to the input, for all inputs or per named input; see `model.resize`.
         resize_to: Pixels of the shorter side for `shortest`, for all inputs or per named input.
-        interpolation: Pillow's resampling filter, always antialiased; for all inputs or per named input.
+        interpolation: Pillow's resampling filter, antialiased; or `linear-plain`, OpenCV's linear filter
+            without antialiasing. For all inputs or per named input.
         white_level: Pixel value of 16-bit images that becomes 1.0.
         box_scale: What the coordinates of a predicted box are divided by: `image` for its width and height,
             `coord_max` for the largest coordinate of the data set. Localization only.

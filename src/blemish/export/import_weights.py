@@ -56,7 +56,8 @@ def import_weights(
         labels: in the order of the outputs; `coco` for COCO's 80 labels.
         output: the model file to write.
         task: None for the architecture's only task.
-        options: of the architecture.
+        options: of the architecture. YOLO and RF-DETR get `interpolation="linear-plain"` unless it is set, as
+            the packages that trained their weights resize.
         samples: images to certify the file on; without them it has no certificate. Ground truths of another
             task, or with other labels than the model's, are ignored.
         weights_license: license of the weights; None for the registered license of published weights.
@@ -86,7 +87,12 @@ def import_weights(
             f"{architecture} supports {', '.join(entry.tasks)}; choose one with --task", reason="ambiguous"
         )
     chosen_task = Task(task) if task is not None else entry.tasks[0]
-    network = create(architecture, task=chosen_task, label_count=len(names), **dict(options or {}))
+    network = create(
+        architecture,
+        task=chosen_task,
+        label_count=len(names),
+        **{**entry.imported_options, **(options or {})},
+    )
     path = Path(weights)
     if not path.is_file():
         raise BadWeights(f"{path}: this weights file does not exist", reason="missing-file")

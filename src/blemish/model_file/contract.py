@@ -18,6 +18,7 @@ Side = Annotated[int, Field(ge=1, le=2**15)]  # pixels
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "box", "linear-plain"]
 
 
 class ContractModel(BaseModel):
@@ -47,7 +48,8 @@ class InputSpec(ContractModel):
         resize: `stretch` to `size_hw`; `letterbox`: fit inside, keep the aspect ratio and pad the rest;
             `shortest`: the shorter side to `resize_to`, then a center crop of `size_hw`.
         resize_to: pixels, for `shortest`. Default: the shorter side of `size_hw`.
-        interpolation: Pillow's resampling filter, always antialiased.
+        interpolation: Pillow's resampling filter, antialiased; or `linear-plain`, OpenCV's linear filter
+            without antialiasing, which YOLO and RF-DETR were trained with.
         mean: one number per channel, subtracted from values in the range of `scale`.
         std: one number per channel, by which the difference is divided.
         channels: 3 for RGB, 1 for grayscale.
@@ -61,7 +63,7 @@ class InputSpec(ContractModel):
     size_hw: tuple[Side, Side]
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
     resize_to: Side | None = None
-    interpolation: Literal["bilinear", "bicubic", "lanczos", "box"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mean: tuple[Finite, ...] = (0.485, 0.456, 0.406)
     std: tuple[Positive, ...] = (0.229, 0.224, 0.225)
     channels: Literal[1, 3] = 3

@@ -1,4 +1,7 @@
-"""The one resize: stretch, letterbox or shorter side, computed by Pillow with antialiasing."""
+"""The one resize: stretch, letterbox or shorter side, computed by Pillow with antialiasing.
+
+Imported weights may need OpenCV's plain linear filter instead, which this module computes itself.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +66,11 @@ def resize(
     source = _pillow_image(image, spec)
     plan = _plan(_crop_region(crop_xyxy, image.size_hw), spec, is_cropped=crop_xyxy is not None)
     if plan.region == (0.0, 0.0, *map(float, source.size)) and plan.size_wh == source.size:
-        resized = source
+        pixels = np.asarray(source)
+    elif spec.interpolation == "linear-plain":
+        pixels = _resize_plain(np.asarray(source), plan)
     else:
-        resized = source.resize(plan.size_wh, FILTERS[spec.interpolation], box=plan.region)
-    pixels = np.asarray(resized)
+        pixels = np.asarray(source.resize(plan.size_wh, FILTERS[spec.interpolation], box=plan.region))
     if source.mode == "F":
         # Bicubic and Lanczos overshoot at edges, and an image may be brighter than the white level.
         pixels = np.clip(pixels * np.float32(1 / image.choose_white_level(spec.white_level)), 0, 1)
@@ -95,6 +99,58 @@ def _pillow_image(image: LoadedImage, spec: InputSpec) -> Image.Image:
         return Image.fromarray(image.pixels.astype(np.float32))
     rgb = image.rgb_image()
     return rgb.convert("L") if spec.channels == 1 else rgb
+
+
+def _resize_plain(pixels: NDArray[Any], plan: _Plan) -> NDArray[Any]:
+    """Return a part of an image resized by linear interpolation between the four nearest pixels.
+
+    Nothing is averaged, however much the image shrinks: details between the sampled pixels are lost. Shares
+    of 8-bit pixels are rounded to 1/2048, so that every value equals OpenCV's.
+
+    Args:
+        pixels: (h, w) or (h, w, C), uint8 or float32.
+        plan: the part and the new size.
+
+    Source:
+        OpenCV's `resize` with `INTER_LINEAR`.
+    """
+    left, top, right, bottom = plan.region
+    x0, x1, dx = _neighbors(left, right, plan.size_wh[0], pixels.shape[1])
+    y0, y1, dy = _neighbors(top, bottom, plan.size_wh[1], pixels.shape[0])
+    dx = dx.reshape(-1, *(1,) * (pixels.ndim - 2))
+    resized = np.empty((len(y0), len(x0), *pixels.shape[2:]), pixels.dtype)
+    if pixels.dtype != np.uint8:
+        for row, (above, below, share) in enumerate(zip(y0, y1, dy, strict=True)):
+            first, second = (line[x0] + dx * (line[x1] - line[x0]) for line in (pixels[above], pixels[below]))
+            resized[row] = first + share * (second - first)
+        return resized
+    one = np.float32(2048)
+    left_weight, right_weight = (np.rint(w * one).astype(np.int32) for w in (1 - dx, dx))
+    rows = zip(y0, y1, np.rint((1 - dy) * one).astype(int), np.rint(dy * one).astype(int), strict=True)
+    for row, (above, below, above_weight, below_weight) in enumerate(rows):  # a row at a time fits a cache
+        first, second = (
+            line[x0] * left_weight + line[x1] * right_weight for line in (pixels[above], pixels[below])
+        )
+        blended = ((first >> 4) * above_weight >> 16) + ((second >> 4) * below_weight >> 16)
+        resized[row] = (blended + 2) >> 2
+    return resized
+
+
+def _neighbors(
+    start: float, stop: float, count: int, length: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Return for each new pixel the two old pixels around its center, and its share of the second.
+
+    Args:
+        start: where the resized part begins, in old pixels.
+        stop: where it ends.
+        count: number of new pixels.
+        length: number of old pixels.
+    """
+    centers = (start + (np.arange(count) + 0.5) * ((stop - start) / count) - 0.5).astype(np.float32)
+    first = np.floor(centers).astype(np.intp)
+    share = (centers - first).astype(np.float32)
+    return np.clip(first, 0, length - 1), np.clip(first + 1, 0, length - 1), share
 
 
 def _pad(pixels: NDArray[Any], plan: _Plan, spec: InputSpec) -> NDArray[Any]:

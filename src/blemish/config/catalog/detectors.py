@@ -23,6 +23,7 @@ ULTRALYTICS = "AGPL-3.0 (Ultralytics): a program or service that uses it must of
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 YOLOS = tuple(f"{generation}{size}" for generation in ("yolov8", "yolo11") for size in "nsmlx")
 RFDETR_SIZES = ("nano", "small", "medium")
+PLAIN = {"interpolation": "linear-plain"}  # how their own packages resize
 
 register(
     "ssd300-resnet50",
@@ -103,6 +104,7 @@ for suffix, task, title in (("", "detection", "YOLO"), ("-seg", "segmentation", 
         input_size=640,
         smallest=f"yolo11n{suffix}",
         extra="yolo",
+        imported_options=PLAIN,
     )
 register(
     *(f"rfdetr-{size}" for size in RFDETR_SIZES),
@@ -115,6 +117,7 @@ register(
     weights_license=ROBOFLOW,
     input_size=384,
     extra="rfdetr",
+    imported_options=PLAIN,
 )
 register(
     *(f"rfdetr-seg-{size}" for size in RFDETR_SIZES),
@@ -127,6 +130,7 @@ register(
     weights_license=ROBOFLOW,
     input_size=312,
     extra="rfdetr",
+    imported_options=PLAIN,
 )
 register(
     "hybrid",
