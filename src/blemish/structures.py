@@ -215,6 +215,8 @@ class Prediction(Annotation):
         thresholds: (L,) float64, the score from which the model considers a label positive.
         path: the image, if it came from a file.
         model_digest: SHA-256 of the model file, or "".
+        unreliable: the labels that did not reach the precision that was required when their thresholds were
+            chosen; a person has to review decisions for them.
     """
 
     scores: FloatArray
@@ -222,6 +224,7 @@ class Prediction(Annotation):
     thresholds: FloatArray
     path: Path | None = None
     model_digest: str = ""
+    unreliable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,6 +254,7 @@ class Prediction(Annotation):
                     "score": float(score),
                     "threshold": float(threshold),
                     "positive": bool(is_positive),
+                    "reliable": name not in self.unreliable,
                 }
                 for name, display_name, score, threshold, is_positive in zip(
                     self.labels.names,
@@ -270,6 +274,7 @@ class Prediction(Annotation):
                     "display_name": self.labels.display_names[index] if self.labels.names else None,
                     "score": float(score),
                     "positive": bool(score >= self.thresholds[index]) if self.labels.names else True,
+                    "reliable": not self.labels.names or self.labels.names[index] not in self.unreliable,
                     "box_xyxy": [float(v) for v in box],
                     **({} if self.masks is None else {"area": self.masks[row].area}),
                 }

@@ -186,6 +186,15 @@ def test_choose_object_thresholds_have_the_best_f1(boxes):
             assert moved.label_rows[i].metrics["f1"].value <= row.metrics["f1"].value + 1e-12
 
 
+def test_report_names_labels_that_are_not_reliable(boxes, tmp_path):
+    ground_truths, found = boxes
+    predictions, annotated = annotations(ground_truths, found)
+    marked = [replace(p, unreliable=("dent",)) for p in predictions]
+    report = score_predictions(marked, annotated, intervals=False)
+    assert [row.label for row in report.label_rows if not row.reliable] == ["dent"]
+    assert [row["label"] for row in report.to_dict()["labels"] if not row["reliable"]] == ["dent"]
+
+
 def test_choose_object_thresholds_of_a_barely_learned_label(boxes):
     from blemish.evaluation.matched_objects import match_objects
 

@@ -266,7 +266,12 @@ def test_models_description_contains_no_path(client):
     one = client.get("/api/v1/models/yolo").json()
     schemas.ModelInfo.model_validate(one)
     assert one["certificate"] is None
-    assert one["labels"][1] == {"label": "lamp_broken", "display_name": "Lamp Broken", "threshold": 0.3}
+    assert one["labels"][1] == {
+        "label": "lamp_broken",
+        "display_name": "Lamp Broken",
+        "threshold": 0.3,
+        "reliable": True,
+    }
     assert {"schema_version": 1, **answer.json()["models"][3]} == one
     first = answer.json()["models"][0]
     assert first["certificate"]["passed"] is True

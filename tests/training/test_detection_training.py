@@ -119,14 +119,25 @@ def test_measure_detections_and_best_thresholds_of_known_scenes():
     predictions, samples = zip(*pairs, strict=True)
     figures = measure_detections(predictions, samples)
     assert figures["ap50"] == pytest.approx(1)
-    threshold = best_thresholds(predictions, samples)[0]
-    assert 0.2 < threshold < 0.8
+    thresholds, evidence = best_thresholds(predictions, samples)
+    assert 0.2 < thresholds[0] < 0.8
+    assert (evidence[0].positives, evidence[0].predicted, evidence[0].correct) == (2, 2, 2)
     worse = scene([(1, 0.95), (0, 0.9)])
     assert measure_detections([worse[0]], [worse[1]])["ap50"] == pytest.approx(0.5)
     none = scene([])
     assert measure_detections([none[0]], [none[1]])["ap50"] == 0
     clean = dataclasses.replace(none[1], ground_truth=None)
     assert np.isnan(measure_detections([none[0]], [clean])["ap50"])
+
+
+def test_labels_below_the_required_precision_are_not_reliable():
+    pairs = [scene([(1, 0.9), (0, 0.6)]), scene([(0, 0.8), (1, 0.3)])]
+    predictions, samples = zip(*pairs, strict=True)
+    thresholds, evidence = best_thresholds(predictions, samples, 0.6)
+    assert 0.3 < thresholds[0] < 0.6
+    assert (evidence[0].reliable, evidence[1].reliable) == (True, False)  # of b there is no object at all
+    _, evidence = best_thresholds(predictions, samples, 0.9)
+    assert not evidence[0].reliable
 
 
 def test_sort_predictions_keeps_each_image_once_in_order():

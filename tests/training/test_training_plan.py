@@ -54,6 +54,7 @@ def test_plan_training_does_not_import_torch_and_writes_nothing(recipe, tmp_path
         ({"training__loss": {"name": "mse"}}, "bad-recipe.loss-of-another-task", ("mse", "classification")),
         ({"training__monitor": "ap50"}, "bad-recipe.unknown-metric", ("'ap50'", "classification")),
         ({"augmentation__zoom_out": 0.5}, "bad-recipe.key-of-another-task", ("augmentation.zoom_out",)),
+        ({"training__min_precision": 0.5}, "bad-recipe.key-of-another-task", ("training.min_precision",)),
         ({"task": "detection"}, "wrong-task", ("timm/test_resnet", "detection")),
     ],
 )

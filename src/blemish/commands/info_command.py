@@ -123,11 +123,27 @@ def _labels_text(contract: Contract) -> str:
     for label in contract.labels[:MAX_LABELS]:
         text = label.name if label.display_name == label.name else f"{label.name} ({label.display_name})"
         if label.name in contract.thresholds:
-            text += f" threshold {contract.thresholds[label.name]:.3f}"
+            text += f" threshold {contract.thresholds[label.name]:.3f}{_evidence_text(contract, label.name)}"
         names.append(text)
     more = len(contract.labels) - MAX_LABELS
     tuned = f"; thresholds chosen on {contract.thresholds_tuned_on}" if contract.thresholds_tuned_on else ""
     return (", ".join(names) or "none") + (f" and {more} more" if more > 0 else "") + tuned
+
+
+def _evidence_text(contract: Contract, label: str) -> str:
+    """Return what supports a label's threshold, in parentheses; "" if the file has none."""
+    found = contract.threshold_evidence.get(label)
+    if found is None:
+        return ""
+    precision = "never reached"
+    if found.predicted:
+        ends = f"[{found.precision_low:.2f}, {found.precision_high:.2f}]"
+        precision = f"precision {found.correct / found.predicted:.2f} {ends}"
+    review = "" if found.reliable else f"; not reliable (below {found.min_precision:g}): review"
+    return (
+        f" ([{found.threshold_low:.2f}, {found.threshold_high:.2f}] from {found.positives} positives, "
+        f"{precision}{review})"
+    )
 
 
 def _metrics_text(summary: MetricSummary) -> str:

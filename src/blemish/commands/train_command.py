@@ -95,6 +95,15 @@ def train(
         float | None,
         typer.Option("--lr", metavar="LR", help="Learning rate.", show_default="the recipe's, or 0.001"),
     ] = None,
+    min_precision: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Precision that the threshold of each label has to reach on validation images, such as 0.5; "
+            "labels that cannot are marked for review.",
+            show_default="the recipe's, or none",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -166,6 +175,7 @@ def train(
             "--epochs": epochs,
             "--batch-size": batch_size,
             "--lr": learning_rate,
+            "--min-precision": min_precision,
             "--resume": resume,
             "--dry-run": dry_run,
             "--device": None if device == "auto" else device,
@@ -193,6 +203,7 @@ def train(
         "--epochs": ("training.epochs", epochs),
         "--batch-size": ("training.batch_size", _to_number(batch_size)),
         "--lr": ("training.optimizer.learning_rate", learning_rate),
+        "--min-precision": ("training.min_precision", min_precision),
     }
     chosen: Any = None
     if resume is not None:

@@ -147,6 +147,10 @@ class TrainingConfig(Config):
         monitor: Validation metric that selects the best epoch. Null for the task's primary metric.
         export_epoch: Epoch whose weights are exported: the `best` by `monitor`, or the `last`, which is the
             better choice at the end of `one-cycle` or `cosine` if few images are validated.
+        min_precision: Precision that the threshold of each label has to reach on the validation images; among
+            such thresholds, the one with the best F1 is chosen. A label that cannot reach it is marked as not
+            reliable: a person has to review its decisions. Null requires none. Not for classification and
+            localization, which have no thresholds.
         patience: Epochs without improvement after which training stops. Null never stops early.
         min_delta: Smallest change of the monitored metric that counts as an improvement.
         seed: Random seed of the training.
@@ -178,6 +182,7 @@ class TrainingConfig(Config):
     loss: LossConfig = LossConfig()
     monitor: str | None = None
     export_epoch: Literal["best", "last"] = "best"
+    min_precision: float | None = Field(default=None, gt=0, lt=1)
     patience: int | None = Field(default=10, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -53,7 +53,7 @@ def score_detection(eval_input: EvalInput) -> Report:
         primary_metric="ap",
         images=len(eval_input),
         metrics=metrics,
-        label_rows=_label_rows(labels, thresholds, matches, computed),
+        label_rows=_label_rows(labels, thresholds, matches, computed, eval_input.predictions[0].unreliable),
         confusion_matrix=ConfusionTable(
             (*labels.names, FALSE_POSITIVE_ROW), (*labels.names, MISSED_COLUMN), confusion.matrix
         ),
@@ -137,7 +137,11 @@ def _voc_statistic(eval_input: EvalInput) -> Statistic:
 
 
 def _label_rows(
-    labels: Labels, thresholds: Array, matches: Matches, computed: dict[str, Any]
+    labels: Labels,
+    thresholds: Array,
+    matches: Matches,
+    computed: dict[str, Any],
+    unreliable: Sequence[str],
 ) -> tuple[LabelRow, ...]:
     counts = count_at_thresholds(matches, thresholds, np.ones((matches.ground_truths.images, 1)))
     predicted = counts.true_positives + counts.false_positives
@@ -151,6 +155,7 @@ def _label_rows(
             true_positives=int(counts.true_positives[i, 0]),
             threshold=float(thresholds[i]),
             metrics={metric: computed[f"label_{metric}"][i] for metric in shown},
+            reliable=name not in unreliable,
         )
         for i, (name, display_name) in enumerate(zip(labels.names, labels.display_names, strict=True))
     )

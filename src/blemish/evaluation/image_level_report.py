@@ -44,6 +44,7 @@ def score_image_level(eval_input: EvalInput) -> Report:
             true_positives=int((predicted & positive)[:, i].sum()),
             threshold=None if thresholds is None else float(thresholds[i]),
             metrics={name: metrics[f"label_{name}"][i] for name in LABEL_METRICS},
+            reliable=labels.names[i] not in eval_input.predictions[0].unreliable,
         )
         for i in range(len(labels))
     )

@@ -59,6 +59,7 @@ class LabelRow:
         true_positives: the number of correct predictions among them.
         threshold: the confidence threshold; None if the label with the highest score is predicted.
         metrics: by name.
+        reliable: whether the label reached the precision that was required when its threshold was chosen.
     """
 
     label: str
@@ -68,6 +69,7 @@ class LabelRow:
     true_positives: int
     threshold: float | None
     metrics: Mapping[str, MetricValue]
+    reliable: bool = True
 
     @property
     def false_positives(self) -> int:
@@ -88,6 +90,7 @@ class LabelRow:
             "predicted": self.predicted,
             "true_positives": self.true_positives,
             "threshold": self.threshold,
+            "reliable": self.reliable,
             "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
         }
 

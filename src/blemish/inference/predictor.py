@@ -309,7 +309,12 @@ class Predictor:
     ) -> list[Prediction]:
         predictions = decode(self.contract, outputs, [one.placement for one in batch], detection_filter)
         return [
-            replace(prediction, path=one.path, model_digest=self.digest)
+            replace(
+                prediction,
+                path=one.path,
+                model_digest=self.digest,
+                unreliable=self.contract.unreliable_labels,
+            )
             for prediction, one in zip(predictions, batch, strict=True)
         ]
 
@@ -465,7 +470,12 @@ class Predictor:
         finally:
             ready.close()
         merged = detections.merged(self.contract, detection_filter.max_detections)
-        return replace(merged, path=image.path, model_digest=self.digest)
+        return replace(
+            merged,
+            path=image.path,
+            model_digest=self.digest,
+            unreliable=self.contract.unreliable_labels,
+        )
 
 
 def _prediction_of(result: PredictionResult) -> Prediction:

@@ -15,7 +15,9 @@ DEFAULT_THRESHOLD = 0.5
 MIN_OBJECT_THRESHOLD = 0.05
 
 
-def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e-4) -> NDArray[np.float64]:
+def choose_thresholds(
+    scores: Array, ground_truth: Array, *, min_gap: float = 1e-4, min_precision: float | None = None
+) -> NDArray[np.float64]:
     """Choose the threshold with the best F1 for each label.
 
     A threshold is midway between two neighboring scores, so that the rounding of another runtime changes no
@@ -26,6 +28,8 @@ def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e
         scores: (n, L) in [0, 1].
         ground_truth: (n, L) bool.
         min_gap: neighboring scores closer than this are not separated, unless all scores are that close.
+        min_precision: the best F1 is sought among the thresholds with at least this precision; if a label has
+            none, it gets the threshold with its highest precision.
 
     Returns:
         (L,) float64 in [0, 1]; close to 0.5, in a gap, for a label without positive images.
@@ -37,12 +41,19 @@ def choose_thresholds(scores: Array, ground_truth: Array, *, min_gap: float = 1e
     """
     scores, ground_truth = np.asarray(scores, np.float64), np.asarray(ground_truth, bool)
     return np.array(
-        [choose_threshold(scores[:, i], ground_truth[:, i], min_gap=min_gap) for i in range(scores.shape[1])]
+        [
+            choose_threshold(scores[:, i], ground_truth[:, i], min_gap=min_gap, min_precision=min_precision)
+            for i in range(scores.shape[1])
+        ]
     )
 
 
 def choose_object_thresholds(
-    matches: Matches, *, min_threshold: float = MIN_OBJECT_THRESHOLD, min_gap: float = 1e-4
+    matches: Matches,
+    *,
+    min_threshold: float = MIN_OBJECT_THRESHOLD,
+    min_gap: float = 1e-4,
+    min_precision: float | None = None,
 ) -> NDArray[np.float64]:
     """Choose the threshold with the best F1 over objects for each label, at the first IoU threshold.
 
@@ -51,6 +62,7 @@ def choose_object_thresholds(
         min_threshold: the smallest threshold. Without it, the best F1 of a label that the network has barely
             learned often comes with thousands of false positives for a few true ones.
         min_gap: see `choose_thresholds`.
+        min_precision: see `choose_thresholds`.
 
     Returns:
         (L,) float64 in [`min_threshold`, 1]; close to 0.5 for a label without any true positive whose score
@@ -70,6 +82,7 @@ def choose_object_thresholds(
             min_gap=min_gap,
             min_threshold=min_threshold,
             highest_excluded=float(scores[~included].max(initial=0.0)),
+            min_precision=min_precision,
         )
         out.append(max(threshold, min_threshold))
     return np.array(out, np.float64)
@@ -83,6 +96,7 @@ def choose_threshold(
     min_gap: float = 1e-4,
     min_threshold: float = 0.0,
     highest_excluded: float = 0.0,
+    min_precision: float | None = None,
 ) -> float:
     """Choose the threshold of one label; see `choose_thresholds`.
 
@@ -93,12 +107,38 @@ def choose_threshold(
         min_gap: see `choose_thresholds`.
         min_threshold: the smallest threshold; every score reaches it.
         highest_excluded: the highest score below `min_threshold`; the threshold keeps its distance from it.
+        min_precision: see `choose_thresholds`.
     """
     ranking = Ranking.of(scores, ground_truth)
     if not ranking.ground_truth.any():
         return _gap_around(ranking.scores, DEFAULT_THRESHOLD, min_gap)
+    candidates, gap, allowed = candidate_thresholds(
+        ranking, min_gap=min_gap, min_threshold=min_threshold, highest_excluded=highest_excluded
+    )
     true_positives, false_positives = ranking.cumulative_counts()
     f1 = 2 * true_positives / (true_positives + false_positives + true_positives[-1] + false_negatives)
+    if min_precision is not None:
+        precision = (true_positives / (true_positives + false_positives))[allowed]
+        allowed = allowed[precision >= min(min_precision, precision.max())]
+    best = allowed[f1[allowed] == f1[allowed].max()]
+    return float(candidates[best[np.lexsort((best, -gap[best]))[0]]])
+
+
+def candidate_thresholds(
+    ranking: Ranking, *, min_gap: float, min_threshold: float = 0.0, highest_excluded: float = 0.0
+) -> tuple[Array, Array, Array]:
+    """Return the thresholds that may be chosen.
+
+    Args:
+        ranking: of one label, not empty.
+        min_gap: see `choose_thresholds`.
+        min_threshold: see `choose_threshold`.
+        highest_excluded: see `choose_threshold`.
+
+    Returns:
+        (k,) float64, one threshold below each distinct score; (k,) the width of the gap that it is in; and
+        the positions of those that separate scores which are not too close to each other.
+    """
     # Candidate k is midway between score k and the next lower one; the last, between the lowest score and the
     # highest excluded one.
     below = np.append(ranking.scores[1:], highest_excluded)
@@ -110,8 +150,7 @@ def choose_threshold(
     allowed = np.flatnonzero(gap >= min_gap)
     if not len(allowed):
         allowed = np.flatnonzero(gap > 0) if (gap > 0).any() else np.array([len(gap) - 1])
-    best = allowed[f1[allowed] == f1[allowed].max()]
-    return float(candidates[best[np.lexsort((best, -gap[best]))[0]]])
+    return candidates, gap, allowed
 
 
 def _gap_around(descending: Array, place: float, min_gap: float) -> float:

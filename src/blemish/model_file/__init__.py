@@ -18,6 +18,7 @@ from blemish.model_file.contract import (
     Licenses,
     OutputSpec,
     ParityCertificate,
+    ThresholdEvidence,
     with_white_level,
 )
 from blemish.model_file.file_lock import lock_file
@@ -51,6 +52,7 @@ __all__ = [
     "ModelFile",
     "OutputSpec",
     "ParityCertificate",
+    "ThresholdEvidence",
     "graph_digest",
     "lock_file",
     "read_graph",

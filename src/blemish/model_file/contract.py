@@ -157,6 +157,34 @@ class ExplanationChoice(ContractModel):
     insertion: Finite = 0.0
 
 
+class ThresholdEvidence(ContractModel):
+    """What supports the threshold of one label: counts on the images that it was chosen on.
+
+    Attributes:
+        positives: number of positive images, or of objects.
+        predicted: number of images or objects whose score reaches the threshold.
+        correct: number of these that are right; `correct / predicted` is the precision.
+        precision_low: lower end of the precision's 95 % interval (Wilson).
+        precision_high: its upper end.
+        threshold_low: lower end of the interval in which 95 % of the thresholds lie that are chosen on
+            resampled images; wide if there are few positives.
+        threshold_high: its upper end.
+        min_precision: the precision that was required, or None.
+        reliable: whether the required precision was reached; a decision for a label that is not reliable
+            needs review by a person.
+    """
+
+    positives: Annotated[int, Field(ge=0)]
+    predicted: Annotated[int, Field(ge=0)]
+    correct: Annotated[int, Field(ge=0)]
+    precision_low: Share
+    precision_high: Share
+    threshold_low: Share
+    threshold_high: Share
+    min_precision: Share | None = None
+    reliable: bool = True
+
+
 class Licenses(ContractModel):
     """Licenses as the user stated them; "" if not stated."""
 
@@ -182,6 +210,7 @@ class Contract(ContractModel):
         thresholds: by label name, the score from which the label is decided positive; empty for
             classification, which decides for the label with the highest score.
         thresholds_tuned_on: the split that the thresholds were chosen on, or "".
+        threshold_evidence: by label name, what supports its threshold; empty for files of earlier versions.
         min_score: detections below it are not in the outputs.
         dynamic_batch: whether the graph accepts more than one image at once.
         feature_layer: the layer that explanations use.
@@ -206,6 +235,7 @@ class Contract(ContractModel):
     temperature: Positive = 1.0
     thresholds: dict[str, Share] = Field(default_factory=dict)
     thresholds_tuned_on: str = ""
+    threshold_evidence: dict[str, ThresholdEvidence] = Field(default_factory=dict)
     min_score: Share = 0.0
     dynamic_batch: bool = True
     feature_layer: str = ""
@@ -227,6 +257,8 @@ class Contract(ContractModel):
             raise ValueError(f"{self.task}: expected at least one label")
         if unknown := sorted(set(self.thresholds) - set(labels)):
             raise ValueError(f"thresholds of unknown labels: {', '.join(unknown[:5])}")
+        if unknown := sorted(set(self.threshold_evidence) - set(labels)):
+            raise ValueError(f"threshold evidence of unknown labels: {', '.join(unknown[:5])}")
         for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
             if len({spec.name for spec in specs}) < len(specs):
                 raise ValueError(f"two {kind} have the same name")
@@ -247,6 +279,11 @@ class Contract(ContractModel):
         if "few" in self.recipe:  # files of earlier versions
             return CROSS_VALIDATED
         return "val" if "training" in self.recipe else ""
+
+    @property
+    def unreliable_labels(self) -> tuple[str, ...]:
+        """The labels that did not reach the precision that was required of them."""
+        return tuple(name for name, evidence in self.threshold_evidence.items() if not evidence.reliable)
 
     def threshold_array(self) -> np.ndarray:
         """Return the (L,) float64 thresholds in the order of the labels; default: 0.5."""

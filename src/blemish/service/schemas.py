@@ -55,6 +55,10 @@ class LabelScore(ResponseModel):
     score: Score = Field(ge=0, le=1)
     threshold: float
     positive: bool = Field(description="Whether the model decides for the label.")
+    reliable: bool = Field(
+        description="Whether the label reached the precision that was required of its threshold; "
+        "if not, a person has to review the decision."
+    )
 
 
 class DetectionSchema(ResponseModel):
@@ -65,6 +69,10 @@ class DetectionSchema(ResponseModel):
     display_name: str | None
     score: Score = Field(ge=0, le=1)
     positive: bool = Field(description="Whether the score reaches the threshold of the label.")
+    reliable: bool = Field(
+        description="Whether the label reached the precision that was required of its threshold; "
+        "if not, a person has to review the decision."
+    )
     box_xyxy: list[float] = Field(
         min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright image."
     )
@@ -181,6 +189,9 @@ class LabelInfo(ResponseModel):
     label: str
     display_name: str
     threshold: float
+    reliable: bool = Field(
+        description="Whether the label reached the precision that was required of its threshold."
+    )
 
 
 class ModelDescription(ResponseModel):

@@ -62,6 +62,7 @@ def _serialize_detections(prediction: Prediction, min_score: float) -> list[dict
                 "display_name": labels.display_names[index] if len(labels) else None,
                 "score": float(score),
                 "positive": bool(score >= prediction.thresholds[index]) if len(labels) else True,
+                "reliable": not len(labels) or labels.names[index] not in prediction.unreliable,
                 "box_xyxy": [round(v, 2) for v in (x1, y1, x2, y2)],
                 "polygons": None
                 if mask is None
@@ -107,7 +108,12 @@ def describe_model(
         "architecture": contract.architecture,
         "task": str(contract.task),
         "labels": [
-            {"label": label.name, "display_name": label.display_name, "threshold": float(threshold)}
+            {
+                "label": label.name,
+                "display_name": label.display_name,
+                "threshold": float(threshold),
+                "reliable": label.name not in contract.unreliable_labels,
+            }
             for label, threshold in zip(contract.labels, contract.threshold_array(), strict=True)
         ],
         "thresholds_tuned_on": contract.thresholds_tuned_on,

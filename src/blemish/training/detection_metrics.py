@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from blemish.evaluation.matched_objects import match_objects
 from blemish.metrics.average_precision import accumulate
+from blemish.metrics.threshold_evidence import object_evidence
 from blemish.metrics.thresholds import choose_object_thresholds
+from blemish.model_file import ThresholdEvidence
 from blemish.structures import GroundTruth, Prediction, Sample
 from blemish.training.validation import measure_custom_metrics
 
@@ -36,9 +38,20 @@ def measure_detections(predictions: Sequence[Prediction], samples: Sequence[Samp
     return metrics | measure_custom_metrics(predictions, samples)
 
 
-def best_thresholds(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> NDArray[np.float64]:
-    """Return the score threshold of each label with the best F1 at an IoU of 0.5, (L,)."""
-    return choose_object_thresholds(match_objects(*_with_ground_truth(predictions, samples)))
+def best_thresholds(
+    predictions: Sequence[Prediction], samples: Sequence[Sample], min_precision: float | None = None
+) -> tuple[NDArray[np.float64], list[ThresholdEvidence]]:
+    """Return the score threshold of each label with the best F1 at an IoU of 0.5, (L,), and its evidence.
+
+    Args:
+        predictions: one per sample.
+        samples: those without ground truth are ignored.
+        min_precision: see `choose_object_thresholds`.
+    """
+    matches = match_objects(*_with_ground_truth(predictions, samples))
+    thresholds = choose_object_thresholds(matches, min_precision=min_precision)
+    groups = np.array([s.group or s.id for s in samples if s.ground_truth is not None])
+    return thresholds, object_evidence(matches, thresholds, min_precision=min_precision, groups=groups)
 
 
 def _with_ground_truth(

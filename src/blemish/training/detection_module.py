@@ -65,7 +65,11 @@ class DetectionLightningModule(ImageLightningModule):
 
 
 def evaluate_detector(
-    network: Network, contract: Contract, batches: Iterable[dict[str, Any]], samples: Sequence[Sample]
+    network: Network,
+    contract: Contract,
+    batches: Iterable[dict[str, Any]],
+    samples: Sequence[Sample],
+    min_precision: float | None = None,
 ) -> tuple[Contract, dict[str, float], dict[str, Any]]:
     """Measure the best weights in full precision, and choose a threshold for each label.
 
@@ -74,6 +78,7 @@ def evaluate_detector(
         contract: names the decoder.
         batches: of the validation images.
         samples: the validation images.
+        min_precision: the precision that is required of each label, or None.
 
     Returns:
         The contract with the thresholds, the metrics, and the metrics in the contract's form.
@@ -89,8 +94,14 @@ def evaluate_detector(
     predictions, sorted_samples = sort_predictions(results, samples)
     metrics = measure_detections(predictions, sorted_samples)
     names = [label.name for label in contract.labels]
-    thresholds = dict(zip(names, map(float, best_thresholds(predictions, sorted_samples)), strict=True))
-    contract = contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": "val"})
+    thresholds, evidence = best_thresholds(predictions, sorted_samples, min_precision)
+    contract = contract.model_copy(
+        update={
+            "thresholds": dict(zip(names, map(float, thresholds), strict=True)),
+            "thresholds_tuned_on": "val",
+            "threshold_evidence": dict(zip(names, evidence, strict=True)),
+        }
+    )
     return contract, metrics, {"val": {name: round(value, 6) for name, value in metrics.items()}}
 
 

@@ -58,6 +58,11 @@ def check_recipe_for_task(recipe: Recipe, task: Task) -> None:
     check_metrics(recipe, task)
     check_loss(task, recipe.training.loss)
     check_augmentation(recipe, task)
+    if recipe.training.min_precision is not None and not (task.has_label_set or task.has_objects):
+        raise BadRecipe(
+            f"training.min_precision: a model for {task} has no thresholds. Remove it",
+            reason="key-of-another-task",
+        )
     if recipe.data.tiles is not None and not task.has_objects:
         raise BadRecipe(
             f"data.tiles: only detection and segmentation use tiles, and the task is {task}. Remove it",

@@ -291,10 +291,16 @@ class Trainer:
     ) -> tuple[Contract, dict[str, float], dict[str, Any]]:
         """Return the calibrated contract, the metrics, and the metrics in the contract's form."""
         if network.owns_loss:
-            return evaluate_detector(network, contract, self._validation_loader(), self.data.validation)
+            return evaluate_detector(
+                network,
+                contract,
+                self._validation_loader(),
+                self.data.validation,
+                self.recipe.training.min_precision,
+            )
         outputs = self._validation_outputs(network, contract)
         metrics = measure(contract, outputs)
-        contract = calibrate(contract, outputs)
+        contract = calibrate(contract, outputs, min_precision=self.recipe.training.min_precision)
         recorded: dict[str, Any] = {"val": {name: round(value, 6) for name, value in metrics.items()}}
         if contract.thresholds_tuned_on:
             tuned = {name: round(value, 6) for name, value in measure(contract, outputs).items()}

@@ -20,6 +20,7 @@ from blemish.metrics.custom_metrics import compute_custom_metrics
 from blemish.metrics.localization import BoxErrors
 from blemish.metrics.metric_table import custom_metrics
 from blemish.metrics.rank_metrics import Ranking
+from blemish.metrics.threshold_evidence import label_evidence
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import Contract
 from blemish.preprocessing import Placement
@@ -144,13 +145,16 @@ def scores_of(contract: Contract, outputs: Outputs) -> NDArray[np.float64]:
     return probabilities(outputs.arrays[spec.name], contract.task, spec.activation, contract.temperature)
 
 
-def calibrate(contract: Contract, outputs: Outputs, *, split: str = "val") -> Contract:
+def calibrate(
+    contract: Contract, outputs: Outputs, *, split: str = "val", min_precision: float | None = None
+) -> Contract:
     """Return the contract with a fitted temperature and, for multilabel, chosen thresholds.
 
     Args:
         contract: of an image-level task; others are returned unchanged.
         outputs: of the images to fit to.
         split: their split, which the contract records.
+        min_precision: the precision that is required of each label, or None.
     """
     if not contract.task.is_image_level:
         return contract
@@ -160,10 +164,18 @@ def calibrate(contract: Contract, outputs: Outputs, *, split: str = "val") -> Co
     contract = contract.model_copy(update={"temperature": temperature})
     if not contract.task.has_label_set:
         return contract
-    chosen = choose_thresholds(scores_of(contract, outputs), ground_truth)
+    scores = scores_of(contract, outputs)
+    chosen = choose_thresholds(scores, ground_truth, min_precision=min_precision)
+    groups = np.array([s.group or s.id for s in outputs.samples])
+    evidence = label_evidence(scores, ground_truth, chosen, min_precision=min_precision, groups=groups)
     names = [label.name for label in contract.labels]
-    thresholds = dict(zip(names, map(float, chosen), strict=True))
-    return contract.model_copy(update={"thresholds": thresholds, "thresholds_tuned_on": split})
+    return contract.model_copy(
+        update={
+            "thresholds": dict(zip(names, map(float, chosen), strict=True)),
+            "thresholds_tuned_on": split,
+            "threshold_evidence": dict(zip(names, evidence, strict=True)),
+        }
+    )
 
 
 def _mean_without_nan(values: Sequence[NDArray[Any]]) -> float:

@@ -142,9 +142,11 @@ function scoreBars(result) {
 
 /** @param {PredictionResponse} result */
 function reviewNote(result) {
+  const unreliable = result.labels.filter((l) => !l.reliable).map((l) => l.display_name);
   return result.task === "classification"
     ? `“Needs review” means that the two best labels are less than ${Math.round(200 * REVIEW_MARGIN)} percentage points apart.`
-    : `“Needs review” means that a confidence is within ${Math.round(100 * REVIEW_MARGIN)} percentage points of the threshold.`;
+    : `“Needs review” means that a confidence is within ${Math.round(100 * REVIEW_MARGIN)} percentage points of the threshold${
+      unreliable.length ? `, or that the label did not reach the required precision: ${unreliable.join(", ")}` : ""}.`;
 }
 
 /**

@@ -74,11 +74,14 @@ export function nearMisses(result) {
 }
 
 /**
+ * Return whether a person has to look: the score is close to its threshold, or the label is not reliable.
  * @param {PredictionResponse} result
- * @param {{ label: string | null, score: number }} item a label or a detection
+ * @param {{ label: string | null, score: number, reliable: boolean }} item a label or a detection
  */
 export function needsReview(result, item) {
-  return result.task !== "localization" && Math.abs(item.score - thresholdOf(result, item.label)) < REVIEW_MARGIN;
+  if (result.task === "localization") return false;
+  const distance = item.score - thresholdOf(result, item.label);
+  return Math.abs(distance) < REVIEW_MARGIN || (!item.reliable && distance >= 0);
 }
 
 /**
