@@ -65,8 +65,8 @@ format: $(READY)  ## format, and fix what Ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## run every comparison with other projects
-	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY)  ## measure every row of the table of speed whose peer is installed, and write docs/results.json
+	$(BIN)/python -m bench --all
 
 docs: $(READY) $(DOCS_READY)  ## the generated pages of docs/, and the documentation site in site/
 	$(BIN)/python docs/make_tables.py

@@ -5,6 +5,7 @@
     docs/recipe.md           from the schema of the recipe
     docs/metrics.md          from the table of metrics
     docs/decisions/index.md  from the titles and dates of the decisions
+    docs/results.md          its table of speed, from docs/results.json
 
 A test fails if a page is older than the code.
 """
@@ -14,11 +15,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))  # for bench/
 
 CLI_INTRODUCTION = """# Command line
 
@@ -92,6 +95,7 @@ def pages() -> dict[Path, str]:
         DOCS / "cli.md": cli_page(),
         DOCS / "metrics.md": metrics_page(),
         DOCS / "decisions" / "index.md": decisions_page(),
+        DOCS / "results.md": results_page(),
     }
 
 
@@ -256,6 +260,13 @@ def decisions_page() -> str:
         date = re.search(r"^\d{4}-\d\d-\d\d", text, re.MULTILINE)
         rows.append(table_row((path.name[:4], f"[{title}]({path.name})", date.group() if date else "")))
     return "\n".join(rows) + "\n"
+
+
+def results_page() -> str:
+    """Return docs/results.md with the table that `python -m bench` measured."""
+    from bench.results import filled, read
+
+    return filled((DOCS / "results.md").read_text(encoding="utf-8"), read())
 
 
 def command_section(path: str, command: Any, *, level: int) -> Iterator[str]:
