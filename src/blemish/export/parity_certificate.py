@@ -20,6 +20,7 @@ from blemish.structures import Prediction, Sample
 
 ComparedPair = tuple[Prediction, Prediction, Sample]
 Judge = Callable[[ModelFile], Contract]
+ReportProgress = Callable[[str, int, int], None]
 MIN_OUTPUT_SPREAD = 1e-5  # of an output's own size; an output that varies less over images is near-constant
 
 
@@ -88,6 +89,7 @@ def compare(
     *,
     precision: str = "fp32",
     max_drop: float | None = None,
+    report_progress: ReportProgress | None = None,
 ) -> tuple[ParityCertificate, list[ComparedPair]]:
     """Predict the samples with two backends and count the decisions that change.
 
@@ -99,6 +101,7 @@ def compare(
         precision: of the file's weights: `fp32` or `fp16`.
         max_drop: maximum drop of the primary metric. None: no decision may change, and every detection needs
             a counterpart whatever its score; see `count_unmatched`.
+        report_progress: called with "verifying", the number of compared images and of all.
 
     Returns:
         The certificate, and both predictions of every readable image.
@@ -112,7 +115,9 @@ def compare(
     pairs: list[ComparedPair] = []
     paths = [sample.path for sample in samples]
     streams = [Predictor(backend, model_file).stream(paths) for backend in backends]
-    for sample, first, second in zip(samples, *streams, strict=True):
+    for done, (sample, first, second) in enumerate(zip(samples, *streams, strict=True), 1):
+        if report_progress is not None:
+            report_progress("verifying", done, len(samples))
         if first.prediction is None or second.prediction is None:
             changed += first.prediction is not second.prediction
             continue

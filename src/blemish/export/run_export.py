@@ -13,7 +13,7 @@ from blemish.explanation.gradient_graph import explanation_path
 from blemish.explanation.method_choice import record_choice
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
-from blemish.export.parity_certificate import ComparedPair, compare, write_certified
+from blemish.export.parity_certificate import ComparedPair, ReportProgress, compare, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import Contract, Fingerprints, ModelFile, write_atomically
 from blemish.models._network import Network
@@ -34,6 +34,7 @@ def export_trained(
     fingerprints: Fingerprints | None = None,
     explanation: bool = True,
     force: bool = False,
+    report_progress: ReportProgress | None = None,
 ) -> ModelFile:
     """Write `output/model.onnx` and `output/weights.safetensors`.
 
@@ -47,6 +48,7 @@ def export_trained(
         fingerprints: of the training images.
         explanation: whether to write the explanation graph too, if gradient methods apply.
         force: whether to write a model file whose certificate did not pass.
+        report_progress: called with "verifying", the number of compared images and of all.
 
     Raises:
         ExportRefused: a decision changes or the outputs are near-constant; the weights are written, and an
@@ -61,7 +63,11 @@ def export_trained(
 
     def judge(candidate: ModelFile) -> Contract:
         certificate, pairs = compare(
-            TorchBackend(network), OnnxRuntimeBackend(candidate.path, device="cpu"), candidate, samples
+            TorchBackend(network),
+            OnnxRuntimeBackend(candidate.path, device="cpu"),
+            candidate,
+            samples,
+            report_progress=report_progress,
         )
         metrics = {
             **contract.metrics,

@@ -32,6 +32,7 @@ from blemish.training.dataloaders import DataModule, Loader, worker_count
 from blemish.training.detection_dataset import DetectionImageDataset
 from blemish.training.detection_module import DetectionLightningModule, evaluate_detector
 from blemish.training.distributed import rank_of
+from blemish.training.export_progress import ExportProgress
 from blemish.training.feature_cache import cache_features, can_cache_features
 from blemish.training.image_cache import ResizedImageCache
 from blemish.training.image_dataset import TrainingImageDataset
@@ -276,13 +277,15 @@ class Trainer:
         }
         if contract.task.is_image_level:
             training["temperature_fitted_on"] = "val"
-        file: ModelFile = export_trained(
-            network.cpu(),
-            output=self.folder,
-            contract=contract.model_copy(update={"metrics": recorded, "training": training}),
-            samples=self.data.validation,
-            fingerprints=self.data.fingerprints,
-        )
+        with ExportProgress(quiet=not self.progress) as report_progress:
+            file: ModelFile = export_trained(
+                network.cpu(),
+                output=self.folder,
+                contract=contract.model_copy(update={"metrics": recorded, "training": training}),
+                samples=self.data.validation,
+                fingerprints=self.data.fingerprints,
+                report_progress=report_progress,
+            )
         _log.info("model file %s, exported epoch %d", file.path, state["best_epoch"])
         return Run(self.folder, metrics, file.path, int(state["best_epoch"]), list(state["history"]))
 
