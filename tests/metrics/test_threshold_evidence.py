@@ -7,8 +7,9 @@ from scipy import stats
 from blemish.metrics.threshold_evidence import label_evidence, wilson_interval
 from blemish.metrics.thresholds import choose_thresholds
 
-SCORES = np.array([[0.9], [0.8], [0.7], [0.6], [0.5], [0.4], [0.3]])
-POSITIVE = np.array([[True], [False], [True], [True], [False], [True], [False]])
+# 50 images of each score, so that F1 is counted and not expected
+SCORES = np.repeat([[0.9], [0.8], [0.7], [0.6], [0.5], [0.4], [0.3]], 50, 0)
+POSITIVE = np.repeat([[True], [False], [True], [True], [False], [True], [False]], 50, 0)
 
 
 @pytest.mark.parametrize(
@@ -21,11 +22,11 @@ def test_the_best_f1_is_sought_among_thresholds_that_are_precise_enough(min_prec
 
 
 def test_a_label_that_cannot_be_precise_enough_gets_its_most_precise_threshold():
-    positive = np.array([[False], [True], [False], [True], [True], [False], [False]])
+    positive = np.repeat([[False], [True], [False], [True], [True], [False], [False]], 50, 0)
     chosen = choose_thresholds(SCORES, positive, min_precision=0.9)
     (evidence,) = label_evidence(SCORES, positive, chosen, min_precision=0.9)
     assert chosen.tolist() == [pytest.approx(0.45)]
-    assert (evidence.correct, evidence.predicted, evidence.positives) == (3, 5, 3)
+    assert (evidence.correct, evidence.predicted, evidence.positives) == (150, 250, 150)
     assert not evidence.reliable
 
 
@@ -71,3 +72,18 @@ def test_images_of_one_group_are_resampled_together():
 def test_wilson_interval_equals_scipys(successes, trials):
     expected = stats.binomtest(successes, trials).proportion_ci(method="wilson")
     assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_rare_labels_have_an_interval_of_thresholds_by_expected_f1():
+    rng = np.random.default_rng(7)
+    scores = rng.beta(0.4, 4.0, (150, 1))
+    positive = rng.random((150, 1)) < scores
+    (evidence,) = label_evidence(scores, positive, choose_thresholds(scores, positive))
+    (counted,) = label_evidence(
+        np.repeat(scores, 30, 0),
+        np.repeat(positive, 30, 0),
+        np.array([0.5]),
+        groups=np.repeat(np.arange(150), 30),
+    )
+    rare, common = (e.threshold_high - e.threshold_low for e in (evidence, counted))
+    assert 0 < rare < common

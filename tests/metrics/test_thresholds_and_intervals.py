@@ -7,12 +7,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from tests.metrics.scenes import row, scene
 
-from blemish.metrics.calibration import log_losses
+from blemish.metrics.calibration import fit_offset, log_losses, shift_logits
 from blemish.metrics.classification import count_outcomes, weighted_mean
 from blemish.metrics.coco_matches import match_detections
 from blemish.metrics.intervals import bootstrap, percentile_interval, resample
 from blemish.metrics.rank_metrics import Ranking
-from blemish.metrics.thresholds import choose_object_thresholds, choose_threshold, choose_thresholds
+from blemish.metrics.thresholds import (
+    MIN_COUNTED,
+    choose_expected_threshold,
+    choose_object_thresholds,
+    choose_threshold,
+    choose_thresholds,
+)
 from blemish.testing import raises
 
 cells = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=40)
@@ -195,3 +201,76 @@ def test_choose_object_thresholds_leaves_out_ignored_detections():
         [row(0, 0, square), row(0, 0, crowd, crowd=1)], [row(0, 0, square, 0.3), row(0, 0, crowd, 0.1)]
     )
     assert choose_object_thresholds(match_detections(found, ground_truths))[0] == pytest.approx(0.15)
+
+
+def test_choose_expected_threshold_of_calibrated_scores_is_half_of_the_best_f1():
+    scores = np.random.default_rng(0).beta(0.5, 2.0, 40_000)
+    ground_truth = np.random.default_rng(1).random(len(scores)) < scores
+    candidates = np.linspace(0.05, 0.95, 181)
+    best = max(f1_score(ground_truth, scores >= c) for c in candidates)
+    assert choose_expected_threshold(scores, ground_truth) == pytest.approx(best / 2, abs=0.01)
+
+
+def test_choose_expected_threshold_varies_less_than_that_of_counted_images():
+    random = np.random.default_rng(2)
+    counted, expected = [], []
+    for _ in range(50):
+        scores = random.beta(0.4, 4.0, 150)
+        ground_truth = random.random(150) < scores
+        counted.append(choose_threshold(scores, ground_truth))
+        expected.append(choose_expected_threshold(scores, ground_truth))
+    assert np.std(expected) < np.std(counted) / 2
+
+
+def test_choose_expected_threshold_follows_scores_of_weighted_labels():
+    random = np.random.default_rng(3)
+    probability = random.beta(0.4, 4.0, 20_000)
+    ground_truth = random.random(len(probability)) < probability
+    weighted = shift_logits(probability, 2.0)  # as after training with a label weight of e^2
+    same = shift_logits(np.array(choose_expected_threshold(probability, ground_truth)), 2.0)
+    assert choose_expected_threshold(weighted, ground_truth) == pytest.approx(float(same), abs=0.02)
+
+
+@given(cells)
+def test_choose_expected_threshold_is_in_the_widest_possible_gap(rows):
+    scores = np.array([r[0] / 20 for r in rows])
+    chosen = choose_expected_threshold(scores, np.array([r[1] for r in rows]))
+    assert 0 <= chosen <= 1
+    if scores.any():
+        assert np.abs(scores - chosen).min() >= 0.0125
+
+
+def test_choose_expected_threshold_without_positives_and_outside_of_probabilities():
+    assert choose_expected_threshold(np.array([0.5, 0.1]), np.zeros(2, bool)) == pytest.approx(0.3)
+    with raises("bad-input.scores"):
+        choose_expected_threshold(np.array([1.5, 0.1]), np.array([True, False]))
+
+
+@pytest.mark.parametrize("positives", [MIN_COUNTED - 1, MIN_COUNTED])
+def test_choose_thresholds_counts_images_if_there_are_enough(positives):
+    scores = np.random.default_rng(4).random((300, 1))
+    ground_truth = np.zeros((300, 1), bool)
+    ground_truth[np.argsort(-scores[:, 0] + 0.3 * np.random.default_rng(5).random(300))[:positives]] = True
+    rule = choose_threshold if positives >= MIN_COUNTED else choose_expected_threshold
+    other = choose_expected_threshold if positives >= MIN_COUNTED else choose_threshold
+    assert choose_thresholds(scores, ground_truth)[0] == rule(scores[:, 0], ground_truth[:, 0])
+    assert choose_thresholds(scores, ground_truth)[0] != other(scores[:, 0], ground_truth[:, 0])
+
+
+def test_fit_offset_moves_the_mean_score_to_the_frequency():
+    scores = np.random.default_rng(6).random(5000)
+    ground_truth = np.arange(5000) < 500
+    offset = fit_offset(scores, ground_truth)
+    assert shift_logits(scores, offset).mean() == pytest.approx(0.1, abs=0.005)
+    few = fit_offset(scores[:4], np.zeros(4, bool))
+    assert offset < few < 0  # four images move it less
+    assert fit_offset(np.zeros(0), np.zeros(0, bool)) == 0
+
+
+def test_fit_offset_with_weights_equals_repeated_images():
+    scores, ground_truth = np.array([0.2, 0.6, 0.9]), np.array([False, True, False])
+    weights = np.array([[1.0, 3], [2, 0], [0, 5]])
+    repeated = [
+        float(fit_offset(np.repeat(scores, n), np.repeat(ground_truth, n))) for n in weights.T.astype(int)
+    ]
+    assert fit_offset(scores, ground_truth, weights).tolist() == pytest.approx(repeated, abs=1e-9)

@@ -27,6 +27,7 @@ from blemish.few_shot.parity import certify_head
 from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.metrics.calibration import fit_temperature
+from blemish.metrics.threshold_evidence import label_evidence
 from blemish.metrics.thresholds import choose_thresholds
 from blemish.model_file import (
     CROSS_VALIDATED,
@@ -36,6 +37,7 @@ from blemish.model_file import (
     LabelSpec,
     Licenses,
     OutputSpec,
+    ThresholdEvidence,
     write_atomically,
     write_model_file,
 )
@@ -155,10 +157,9 @@ def train_few(
     clock.start("fitting the head")
     ground_truth = _ground_truth(train, dataset.task)
     count = len(train)
-    head = fit_head(
-        features[:count], ground_truth, _groups(train), dataset.task, len(dataset.labels), seed=seed
-    )
-    contract = _contract(dataset, model, spec, head, ground_truth, name, source, data_license, seed)
+    groups = _groups(train)
+    head = fit_head(features[:count], ground_truth, groups, dataset.task, len(dataset.labels), seed=seed)
+    contract = _contract(dataset, model, spec, head, ground_truth, groups, name, source, data_license, seed)
     clock.start("exporting")
     graph = _model_graph(model, state, input_size, head)
     output.mkdir(parents=True, exist_ok=True)
@@ -286,6 +287,7 @@ def _contract(
     spec: Any,
     head: LinearHead,
     ground_truth: NDArray[Any],
+    groups: NDArray[np.int64],
     name: str,
     source: WeightsSource,
     data_license: str,
@@ -295,10 +297,14 @@ def _contract(
     labels = dataset.labels
     temperature = float(fit_temperature(head.out_of_fold, ground_truth))
     thresholds: dict[str, float] = {}
+    evidence: dict[str, ThresholdEvidence] = {}
     if dataset.task.has_label_set:
         scores = 1 / (1 + np.exp(-head.out_of_fold / temperature))
         chosen = choose_thresholds(scores, ground_truth)
         thresholds = dict(zip(labels.names, map(float, chosen), strict=True))
+        evidence = dict(
+            zip(labels.names, label_evidence(scores, ground_truth, chosen, groups=groups), strict=True)
+        )
     return Contract(
         blemish_version=__version__,
         name=name or model,
@@ -313,6 +319,7 @@ def _contract(
         temperature=temperature,
         thresholds=thresholds,
         thresholds_tuned_on=CROSS_VALIDATED if thresholds else "",
+        threshold_evidence=evidence,
         feature_layer=FEATURE_LAYERS[-1],
         recipe={
             "few": {"model": model, "input_size": spec.size_hw[0], "strength": head.strength, "seed": seed}

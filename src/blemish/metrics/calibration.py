@@ -15,6 +15,8 @@ Array = NDArray[Any]
 BINS = 15
 BIASED_METRICS = frozenset({"calibration_error"})  # larger on resampled images; see `bootstrap`
 TEMPERATURE_LIMITS = (0.05, 20.0)
+BISECTIONS = 50
+OFFSET_PRECISION = 5.0  # of the normal prior of an offset, whose mean is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,3 +175,52 @@ def fit_temperature(
         middle = 0.5 * (low + high)
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     return 2.0 / (low + high)
+
+
+def fit_offset(
+    scores: Array, ground_truth: Array, weights: Array | None = None, *, precision: float = OFFSET_PRECISION
+) -> NDArray[np.float64]:
+    """Return the number that is added to the logits of one label to bring its mean score to its frequency.
+
+    It minimizes the log loss plus `precision` / 2 times its square, a normal prior around 0, so that few
+    images move it little. The slope of that sum is monotonic, and bisection finds its zero.
+
+    Args:
+        scores: (n,) in [0, 1].
+        ground_truth: (n,) bool.
+        weights: (n,) or (n, r), the number of times that each image counts [default: 1].
+        precision: of the prior, positive.
+
+    Returns:
+        The offset in logits, () or (r,); 0 without images.
+
+    Source:
+        The intercept of Platt 1999, Probabilistic Outputs for Support Vector Machines, with a normal prior.
+    """
+    scores, positive = np.asarray(scores, np.float64), np.asarray(ground_truth, bool)
+    weights = ones_if_none(weights, len(scores))
+    count = positive @ weights
+    bound = weights.sum(0) / precision  # there, the prior outweighs any sum of errors
+    low, high = -bound, bound
+    column = scores if weights.ndim == 1 else scores[:, None]
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        slope = (weights * shift_logits(column, middle)).sum(0) - count + precision * middle
+        low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
+    return np.asarray(0.5 * (low + high))
+
+
+def shift_logits(scores: Array, offset: Array | float) -> NDArray[np.float64]:
+    """Return the scores, in [0, 1], after an offset was added to their logits; 0 and 1 stay.
+
+    Args:
+        scores: any shape.
+        offset: of a shape that fits.
+
+    Example:
+        >>> shift_logits(np.array([0.0, 0.5, 1.0]), np.log(3)).round(3).tolist()
+        [0.0, 0.75, 1.0]
+    """
+    scores = np.asarray(scores, np.float64)
+    odds = np.exp(np.clip(offset, -700.0, 700.0))
+    return np.asarray(ratio(scores * odds, scores * odds + (1 - scores)))

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
 from blemish.metrics.intervals import resample
 from blemish.metrics.rank_metrics import Ranking
-from blemish.metrics.thresholds import MIN_OBJECT_THRESHOLD, candidate_thresholds
+from blemish.metrics.thresholds import (
+    MIN_OBJECT_THRESHOLD,
+    candidate_thresholds,
+    expected_f1,
+    is_rare,
+)
 from blemish.model_file import ThresholdEvidence
 
 Array = NDArray[Any]
@@ -53,6 +58,7 @@ def label_evidence(
             weights,
             threshold,
             min_precision,
+            expected=is_rare(ground_truth[:, i]),
         )
         for i, threshold in enumerate(np.asarray(thresholds).tolist())
     ]
@@ -135,6 +141,8 @@ def _evidence(
     threshold: float,
     min_precision: float | None,
     min_threshold: float = 0.0,
+    *,
+    expected: bool = False,
 ) -> ThresholdEvidence:
     """Measure one threshold.
 
@@ -147,12 +155,15 @@ def _evidence(
         threshold: the chosen one.
         min_precision: the precision that was required, or None.
         min_threshold: the smallest threshold.
+        expected: whether thresholds are chosen by expected F1, as for rare labels.
     """
     reached = scores >= threshold
     predicted, hits = int(reached.sum()), int((reached & correct).sum())
     low, high = wilson_interval(hits, predicted)
     precision = hits / predicted if predicted else 0.0
-    chosen = _resampled_choices(scores, correct, images, positives, weights, min_precision, min_threshold)
+    chosen = _resampled_choices(
+        scores, correct, images, positives, weights, min_precision, min_threshold, expected=expected
+    )
     edges = (0.0, 1.0) if not len(chosen) else np.percentile(chosen, [2.5, 97.5]).tolist()
     return ThresholdEvidence(
         positives=int(positives.sum()),
@@ -175,6 +186,8 @@ def _resampled_choices(
     weights: Array,
     min_precision: float | None,
     min_threshold: float,
+    *,
+    expected: bool,
 ) -> Array:
     """Return the threshold that each resample would choose; resamples without a true positive choose none."""
     if not correct.any() or not weights.size:
@@ -187,7 +200,10 @@ def _resampled_choices(
         part = weights[:, start : start + step]
         true_positives, false_positives = (c[allowed] for c in ranking.cumulative_counts(part[images]))
         decided = true_positives + false_positives
-        f1 = 2 * true_positives / np.maximum(decided + positives @ part, 1e-9)
+        if expected:
+            f1 = expected_f1(ranking, part[images])[allowed]
+        else:
+            f1 = 2 * true_positives / np.maximum(decided + positives @ part, 1e-9)
         if min_precision is not None:
             precision = true_positives / np.maximum(decided, 1e-9)
             f1 = np.where(precision >= np.minimum(min_precision, precision.max(0)), f1, -1)
