@@ -27,6 +27,9 @@ IMPORTS = {
     "yolo": ["ultralytics", "cv2"],
     "rfdetr": ["rfdetr", "cv2"],
     "demo": ["elpv_dataset"],
+    "inspections": ["alembic", "fpdf", "sqlalchemy", "blemish.inspections.store"],
+    "postgresql": ["psycopg"],
+    "measure": ["skimage"],
     "dev": ["pytorch_grad_cam", "cv2"],
 }
 BASE = ["numpy", "PIL", "onnxruntime", "blemish"]

@@ -14,6 +14,7 @@ MISSING = (
     "cv2", "fastapi", "uvicorn", "openvino",
     "huggingface_hub", "av", "ultralytics", "rfdetr",
     "segmentation_models_pytorch", "elpv_dataset",
+    "sqlalchemy", "alembic", "fpdf", "psycopg", "skimage",
 )  # fmt: skip
 WITHOUT = f"""
 import sys

@@ -28,7 +28,8 @@ EXTRA_OF = {
     "safetensors": "train", "jinja2": "eval", "matplotlib": "train", "fastapi": "serve",
     "uvicorn": "serve", "prometheus_client": "serve", "huggingface_hub": "hub", "openvino": "openvino",
     "av": "video", "ultralytics": "yolo", "rfdetr": "rfdetr", "segmentation_models_pytorch": "segment",
-    "elpv_dataset": "demo",
+    "elpv_dataset": "demo", "sqlalchemy": "inspections", "alembic": "inspections", "fpdf": "inspections",
+    "skimage": "measure", "psycopg": "postgresql",
 }  # fmt: skip
 OVERVIEW = """Find damage and defects in images: what, where, how certain, and why.
 

@@ -12,7 +12,9 @@
     │   │   └── NetworkTooSlow    "network-too-slow"   one run of its network passed the time limit
     │   ├── BadWeights            "bad-weights"        weights that do not fit the network, or are not weights
     │   ├── WrongTask             "wrong-task"         an object of one task passed to a function of another
-    │   └── UnknownName           "unknown-name"       no label, architecture, format or option has that name
+    │   ├── UnknownName           "unknown-name"       no label, architecture, format or option has that name
+    │   ├── Conflict              "conflict"           what is changed has changed, or exists already
+    │   └── BadStore              "bad-store"          a store of inspections that cannot be used
     ├── DuplicateName             "duplicate-name"     two plug-ins register one name
     ├── MissingExtra              "missing-extra"      an optional dependency is not installed
     ├── NoNetwork                 "no-network"         a download failed
@@ -170,6 +172,18 @@ class UnknownName(BadInput):
         super().__init__(
             f"unknown {kind} {name!r}{at}{suggestion(name, names)}", reason=kind.replace(" ", "-").casefold()
         )
+
+
+class Conflict(BadInput):
+    """A change of something that has changed in the meantime, or that exists already."""
+
+    class_code = "conflict"
+
+
+class BadStore(BadInput):
+    """A store of inspections is not there, damaged, busy, or of a later version."""
+
+    class_code = "bad-store"
 
 
 class DuplicateName(BlemishError):
