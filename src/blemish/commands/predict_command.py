@@ -79,6 +79,37 @@ def predict(
             "and options; images that changed since are predicted again.",
         ),
     ] = False,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Write the predictions as labels, with the images, for a labeling tool or for training:"
+            " coco, yolo, voc, labelme, cvat, labelstudio, via, supervisely, geojson, csv, ndjson, masks or"
+            " folders.",
+            show_default="no labels",
+        ),
+    ] = None,
+    save_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Folder for --save; it must be new or empty.",
+            show_default="predictions-FORMAT",
+        ),
+    ] = None,
+    save_crops: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Write the part of the image inside each box to DIR/LABEL/; DIR must be new or empty.",
+            show_default="no crops",
+        ),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="For --save: make hard links to the images instead of copies.")
+    ] = False,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -115,10 +146,13 @@ def predict(
 
       blemish predict archive/ --model model.onnx --output-json predictions.jsonl --resume
 
+      blemish predict new/ --model model.onnx --save labelstudio --save-to pre-annotations/
+
       blemish predict mosaic.tif --model model.onnx --tile-size 640 --max-megapixels 120
     """
     from dataclasses import replace
 
+    from blemish.commands.label_output import LabelOutput
     from blemish.commands.output import DrawnWriter, json_line, text_line
     from blemish.commands.prediction_file import PredictionFile
     from blemish.errors import BadInput, BlemishError
@@ -128,12 +162,28 @@ def predict(
 
     if resume and output_json is None:
         raise BadInput("--resume: expected --output-json FILE, the file to continue", reason="resume")
+    if resume and (save is not None or save_crops is not None):
+        raise BadInput(
+            "--resume: --save and --save-crops need all predictions of a run. Run without --resume, or write"
+            " the labels in a second run.",
+            reason="resume",
+        )
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     passed_over = PassedOver()
     inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)
     file = None if output_json is None else PredictionFile(output_json, resume=resume)
     predictor = load(
         model, backend=backend, device=device, threads=threads, limits=limits, white_level=white_level
+    )
+    labels = LabelOutput(
+        predictor,
+        sources,
+        save=save,
+        save_to=save_to,
+        save_crops=save_crops,
+        link=link,
+        min_score=min_score,
+        name=model,
     )
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
@@ -170,7 +220,7 @@ def predict(
                 tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
                 min_score=min_score,
                 max_detections=max_detections,
-                keep_images=writer is not None,
+                keep_images=writer is not None or labels.needs_pixels,
                 on_tiles=progress.on_tiles,
             )
             ends.callback(results.close)  # ends the threads that read ahead, also after an error
@@ -180,6 +230,7 @@ def predict(
                     writer.end_video(result.input)
                     if result.prediction is not None:
                         drawn, not_drawn = _draw(writer, result)
+                labels.add(result)
                 document = json_line(result, drawn, not_drawn) if as_json or file is not None else ""
                 is_failed = result.error is not None or not_drawn is not None
                 if file is not None:
@@ -193,6 +244,8 @@ def predict(
                 writer.__exit__(None)  # the last video is complete before the file is
             if file is not None:
                 file.finish()
+            if counts.done:
+                labels.finish()
     except BlemishError as error:
         if not counts.done:
             raise

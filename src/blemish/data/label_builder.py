@@ -10,6 +10,7 @@ from blemish.arrays import FloatArray, Mask
 from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
+from blemish.data.object_shapes import DEFAULT_LABEL as DEFAULT_LABEL
 from blemish.data.polygon_masks import outlines_box
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
@@ -18,8 +19,6 @@ from blemish.geometry import mask_box
 from blemish.geometry.polygons import MAX_COORDINATE
 from blemish.imaging import IMAGE_SUFFIXES
 from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
-
-DEFAULT_LABEL = "object"  # of objects whose format states none
 
 
 class LabelBuilder:

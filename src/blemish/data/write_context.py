@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from blemish.arrays import FloatArray
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
@@ -59,11 +60,15 @@ class WriteContext:
     Attributes:
         link: whether to make hard links to the images instead of copies, if the disk allows it.
         suffixes: the right file extension of images that have a wrong one, by sample id.
+        scores: if the objects or labels are predictions, (n,) float64 in [0, 1] by sample id, in their order.
+        model: name of the model that predicted them, or "".
         lost: ids of images, by code and description of what they lost.
     """
 
     link: bool = False
     suffixes: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, FloatArray] = field(default_factory=dict)
+    model: str = ""
     lost: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def lose(self, code: str, what: str, sample: Sample | None = None) -> None:
@@ -202,9 +207,11 @@ def lose_extras(dataset: Dataset, context: WriteContext, kept: Mapping[str, bool
         dataset: the data set to write.
         context: receives the losses.
         kept: the facts that the format can represent: group, columns, crowd, difficult, truncated, masks,
-            areas.
+            areas, scores.
     """
     kept = kept or {}
+    if context.scores and not kept.get("scores"):
+        context.lose("scores", "the scores of predictions are not kept")
     for sample in dataset.samples:
         ground_truth = sample.ground_truth
         if ground_truth is None:

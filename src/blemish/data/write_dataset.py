@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from blemish.arrays import FloatArray
 from blemish.data.formats import WritableFormat, formats_by_rank, get_format
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.write_context import ConversionLoss, WriteContext
@@ -51,6 +52,9 @@ def write_dataset(
     *,
     link: bool = False,
     suffixes: Mapping[str, str] | None = None,
+    scores: Mapping[str, FloatArray] | None = None,
+    model: str = "",
+    sources: Iterable[Path | None] | None = None,
 ) -> WrittenDataset:
     """Write images and labels in another format.
 
@@ -60,6 +64,9 @@ def write_dataset(
         format: name of a writable format, such as "coco".
         link: whether to make hard links to the images instead of copies, if the disk allows it.
         suffixes: the right file extension of images that have a wrong one, by sample id.
+        scores: of predictions that are written as labels, (n,) float64 in [0, 1] by sample id.
+        model: name of the model that predicted them.
+        sources: the folders that are read, which must not contain `root`. Default: that of the data set.
 
     Raises:
         UnknownName: no writable format has this name.
@@ -72,9 +79,9 @@ def write_dataset(
     if format not in writable:
         raise UnknownName("writable format", format, writable)
     chosen = get_format(format)
-    check_output(root, (dataset.root,))
+    check_output(root, (dataset.root,) if sources is None else sources)
     damaged = _damaged_images(dataset)
-    context = WriteContext(link, suffixes or {})
+    context = WriteContext(link, suffixes or {}, scores or {}, model)
     existed = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)

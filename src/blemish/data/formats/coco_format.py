@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from blemish.arrays import FloatArray
 from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
@@ -78,24 +79,29 @@ class CocoFormat:
         lose_extras(
             dataset,
             context,
-            dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks", "areas"), True),
+            dict.fromkeys(("group", "crowd", "difficult", "truncated", "masks", "areas", "scores"), True),
         )
         for split in dataset.splits if splits else (None,):
             part = dataset.of_split(split) if split else dataset
             for sample in part.samples:
                 context.put(sample, root / "images" / (split or "") / names[sample.id])
-            text = json.dumps(coco_content(part, names), ensure_ascii=False)
+            text = json.dumps(coco_content(part, names, context.scores), ensure_ascii=False)
             file = f"annotations/instances_{split}.json" if split else "annotations.json"
             (root / file).parent.mkdir(exist_ok=True)
             (root / file).write_text(text, "utf-8")
 
 
-def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+def coco_content(
+    dataset: Dataset,
+    names: Mapping[str, str] | None = None,
+    scores: Mapping[str, FloatArray] | None = None,
+) -> dict[str, Any]:
     """Return a data set as the content of one COCO file; ids count from 1 in the order of the data set.
 
     Args:
         dataset: of a task with boxes; the size of every image is known.
         names: the `file_name` of each sample id. Default: the ids.
+        scores: of predictions, (n,) float64 by sample id; each annotation then has a `score`.
 
     Raises:
         BadInput: the size of an image is unknown.
@@ -120,6 +126,8 @@ def coco_content(dataset: Dataset, names: Mapping[str, str] | None = None) -> di
         ground_truth = sample.ground_truth
         for row in range(0 if ground_truth is None else len(ground_truth)):
             annotations.append(_annotation(ground_truth, row, number, len(annotations) + 1))  # type: ignore[arg-type]
+            if scores and sample.id in scores:
+                annotations[-1]["score"] = float(scores[sample.id][row])
     categories = [{"id": i, "name": n, "supercategory": ""} for i, n in enumerate(dataset.labels.names, 1)]
     return {
         "info": {},

@@ -17,11 +17,13 @@ from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.cvat_writer import write_cvat
 from blemish.data.image_index import ImageIndex, sample_id
 from blemish.data.polygon_masks import ellipse_outline, outlines_box, rectangle_outline
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.geometry import mask_box, paste_window
 from blemish.geometry.polygons import MAX_COORDINATE
@@ -112,6 +114,10 @@ class CvatFormat:
         if any(image.shapes for image, _ in matched):
             return _read_shapes(matched, content, root, context)
         return _read_tags(matched, content, root)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write `annotations.xml` and the folder `images`."""
+        write_cvat(dataset, root, context)
 
 
 def _cvat_files(path: Path) -> list[Path]:

@@ -23,12 +23,14 @@ from blemish.data.coordinates import boxes_or_masks, place_all
 from blemish.data.display_names import labels_with_display_names
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.labelme_writer import write_labelme
 from blemish.data.image_index import ImageIndex, is_image_name, sample_id
 from blemish.data.polygon_masks import ellipse_outline, outlines_box
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
 from blemish.data.user_cache import save_bytes
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset, BadImage
 from blemish.geometry import mask_box, paste_window
 from blemish.geometry.polygons import MAX_COORDINATE
@@ -88,6 +90,10 @@ class LabelMeFormat:
         if any(labelme_file.shapes for labelme_file in labelme_files):
             return _read_shapes(root, labelme_files, image_index, context)
         return _read_flags(root, labelme_files, image_index, context)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write JSON files next to the images."""
+        write_labelme(dataset, root, context)
 
 
 def _json_files(folder: Path) -> Iterator[Path]:

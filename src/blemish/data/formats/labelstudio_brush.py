@@ -1,16 +1,18 @@
-"""Decode the brush masks of Label Studio."""
+"""Decode and encode the brush masks of Label Studio."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from blemish.arrays import Mask
-from blemish.geometry import mask_from_array
+from blemish.geometry import mask_from_array, mask_to_array
 from blemish.imaging import LIMITS
 
 CHANNELS = 4  # the mask is the alpha channel of an RGBA image
 COUNT_BITS = 32
 LENGTH_FIELDS = 4
+VALUE_BITS = 8
+LENGTH_BITS = (4, 8, 12, 16)  # of the four fields, as written
 
 
 def decode_brush(rle: object, size_hw: tuple[int, int]) -> Mask:
@@ -78,3 +80,25 @@ class _BitReader:
         rows = self._bits[self._position : end].reshape(number, width).astype(np.int64)
         self._position = end
         return rows @ (1 << np.arange(width - 1, -1, -1, dtype=np.int64))
+
+
+def encode_brush(mask: Mask) -> list[int]:
+    """Return the run lengths of a mask as Label Studio stores a brush region: a list of bytes.
+
+    Source:
+        The inverse of `decode_brush`; label_studio_sdk.converter.brush reads it.
+    """
+    pixels = np.ravel(mask_to_array(mask))
+    first = np.flatnonzero(np.diff(pixels, prepend=not pixels[0]))
+    lengths = np.diff(first, append=pixels.size) * CHANNELS
+    bits = [f"{pixels.size * CHANNELS:032b}", f"{VALUE_BITS - 1:05b}", *(f"{n - 1:04b}" for n in LENGTH_BITS)]
+    for start, length in zip(first.tolist(), lengths.tolist(), strict=True):
+        value = f"{255 if pixels[start] else 0:0{VALUE_BITS}b}"
+        while length:
+            part = min(length, 1 << LENGTH_BITS[-1])
+            field = next(i for i, width_bits in enumerate(LENGTH_BITS) if part <= 1 << width_bits)
+            bits.append(f"1{field:02b}{part - 1:0{LENGTH_BITS[field]}b}{value}")
+            length -= part
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return [int(text[i : i + 8], 2) for i in range(0, len(text), 8)]

@@ -15,12 +15,14 @@ import numpy as np
 from blemish.arrays import FloatArray, Mask
 from blemish.data.formats import register
 from blemish.data.formats.labelstudio_brush import decode_brush
+from blemish.data.formats.labelstudio_writer import CONFIG_NAME, write_labelstudio
 from blemish.data.image_index import is_image_name
 from blemish.data.json_files import json_files, load_json_file
 from blemish.data.label_builder import LabelBuilder, as_points
 from blemish.data.polygon_masks import ellipse_outline
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
@@ -50,11 +52,16 @@ class LabelStudioFormat:
                 reason="no-label-file",
             )
         builder = LabelBuilder("labelstudio", path if path.is_dir() else path.parent, context)
+        builder.several_labels = _allows_several_choices(builder.root)
         unlabeled = 0
+        tasks = {file: list(_tasks(file)) for file in files}
+        predicted = not any(_is_annotated(task) for listed in tasks.values() for _, task in listed)
         for file, split in files.items():
-            for number, task in _tasks(file):
+            for number, task in tasks[file]:
                 origin = f"{file}: task {task.get('id', number)}"
                 results = _results(task, origin, context)
+                if results is None and predicted and (results := _predicted(task)) is not None:
+                    context.note("no task has an annotation, so the predictions of the tasks were read")
                 if results is None:
                     unlabeled += 1
                     continue
@@ -65,14 +72,24 @@ class LabelStudioFormat:
             context.note(f"{unlabeled} tasks have no annotation and were left out")
         return builder.dataset(path)
 
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write `tasks.json` next to the images of each split, and the labeling interface."""
+        write_labelstudio(dataset, root, context)
+
 
 def _starts_like_tasks(head: bytes) -> bool:
     if not head.startswith(b"["):
         return False
-    full = (
-        (b'"annotations"' in head or b'"completions"' in head) and b'"result"' in head and b'"data"' in head
-    )
+    answers = (b'"annotations"', b'"completions"', b'"predictions"')
+    full = any(key in head for key in answers) and b'"result"' in head and b'"data"' in head
     return full or b'"original_width"' in head or (b'"annotation_id"' in head and b'"image"' in head)
+
+
+def _allows_several_choices(root: Path) -> bool:
+    """Return whether the labeling interface next to the tasks, if there is one, has multiple choices."""
+    file = root / CONFIG_NAME
+    content = file.read_bytes() if file.is_file() else b""
+    return b"<Choices" in content and b'choice="multiple"' in content
 
 
 def _tasks(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -93,7 +110,7 @@ def _results(task: Mapping[str, Any], origin: str, context: ReadContext) -> list
     Of several annotations, the one that is marked as ground truth is read, or else the first, which is
     reported if the others differ.
     """
-    if "annotations" not in task and "completions" not in task:
+    if not {"annotations", "completions", "predictions"} & task.keys():
         return _minimal_results(task)
     listed = task.get("annotations", task.get("completions"))
     entries = [a for a in listed if isinstance(a, dict)] if isinstance(listed, list) else []
@@ -110,6 +127,24 @@ def _results(task: Mapping[str, Any], origin: str, context: ReadContext) -> list
             remedy="mark one as ground truth, or delete the others",
         )
     return [r for r in chosen[0]["result"] if isinstance(r, dict)]
+
+
+def _is_annotated(task: Mapping[str, Any]) -> bool:
+    """Return whether a task has an annotation, or a value of JSON-MIN."""
+    if "annotations" in task or "completions" in task:
+        return bool(task.get("annotations") or task.get("completions"))
+    return "predictions" not in task
+
+
+def _predicted(task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the results of the last prediction of a task, or None if it has none."""
+    listed = task.get("predictions")
+    usable = (
+        [p["result"] for p in listed if isinstance(p, dict) and isinstance(p.get("result"), list)]
+        if (isinstance(listed, list))
+        else []
+    )
+    return [r for r in usable[-1] if isinstance(r, dict)] if usable else None
 
 
 def _minimal_results(task: Mapping[str, Any]) -> list[dict[str, Any]] | None:

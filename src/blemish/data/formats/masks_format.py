@@ -8,12 +8,13 @@ from pathlib import Path
 
 from blemish.data.findings import Severity
 from blemish.data.formats import register
+from blemish.data.formats.masks_writer import write_masks
 from blemish.data.image_index import ImageIndex
 from blemish.data.label_builder import DEFAULT_LABEL, LabelBuilder
 from blemish.data.mask_pairs import MaskPairs, find_mask_pairs
 from blemish.data.read_context import ReadContext
 from blemish.data.semantic_masks import SemanticMask, color_code, read_semantic_mask
-from blemish.data.write_context import name_some
+from blemish.data.write_context import WriteContext, name_some
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
@@ -75,6 +76,10 @@ class MasksFormat:
                         builder.add(raw, names[value], region=region, origin=origin)
         context.note("each connected region of one value of a mask is one object")
         return builder.dataset(path, ordered=True)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write `images`, `masks` and `classes.txt`."""
+        write_masks(dataset, root, context)
 
 
 def _read(file: Path, context: ReadContext) -> SemanticMask | None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from blemish.data.formats import register
+from blemish.data.formats.ndjson_writer import SEVERAL_LABELS, write_ndjson
 from blemish.data.json_files import json_files
 from blemish.data.label_builder import LabelBuilder, as_points
 from blemish.data.raw_annotations import RawAnnotations
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
@@ -50,6 +52,7 @@ class NdjsonFormat:
             if entry.get("type") == "dataset":
                 names = _names(entry.get("class_names"), origin)
                 builder.declare(names)
+                builder.several_labels = entry.get(SEVERAL_LABELS) is True
                 continue
             raw = builder.image(
                 str(entry.get("file") or ""),
@@ -61,6 +64,10 @@ class NdjsonFormat:
             if raw is not None:
                 _add_annotations(entry.get("annotations"), names, raw, builder, origin)
         return builder.dataset(path, ordered=True)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write `dataset.ndjson` and the folder `images`."""
+        write_ndjson(dataset, root, context)
 
 
 def _starts_like_ndjson(head: bytes) -> bool:

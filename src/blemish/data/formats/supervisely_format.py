@@ -14,11 +14,13 @@ import numpy as np
 
 from blemish.arrays import Mask
 from blemish.data.formats import register
+from blemish.data.formats.supervisely_writer import write_supervisely
 from blemish.data.json_files import head_of, load_json_file
 from blemish.data.label_builder import LabelBuilder, as_points
 from blemish.data.raw_annotations import Box, RawAnnotations, Region, as_box
 from blemish.data.read_context import ReadContext
 from blemish.data.split_names import split_named
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.geometry import mask_from_array, mask_from_polygons, mask_to_array, paste_window
 from blemish.structures import Dataset
@@ -53,6 +55,10 @@ class SuperviselyFormat:
             for file in sorted((folder / "ann").glob("*.json")):
                 _read_file(file, folder, split, builder)
         return builder.dataset(path, ordered=True)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write `meta.json`, and `ann` and `img` of each split."""
+        write_supervisely(dataset, root, context)
 
 
 def _candidates(path: Path) -> list[Path]:

@@ -13,11 +13,13 @@ import numpy as np
 
 from blemish.arrays import FloatArray
 from blemish.data.formats import register
+from blemish.data.formats.via_writer import write_via
 from blemish.data.json_files import json_files, load_json_file
 from blemish.data.label_builder import DEFAULT_LABEL, LabelBuilder, as_points
 from blemish.data.polygon_masks import ellipse_outline
 from blemish.data.raw_annotations import Box, RawAnnotations, Region
 from blemish.data.read_context import ReadContext
+from blemish.data.write_context import WriteContext
 from blemish.errors import BadDataset
 from blemish.structures import Dataset
 
@@ -65,6 +67,10 @@ class ViaFormat:
                 for number, region in enumerate(_regions(entry)):
                     _add_region(region, attribute, raw, builder, f"{origin}: region {number}")
         return builder.dataset(path)
+
+    def write(self, dataset: Dataset, root: Path, context: WriteContext) -> None:
+        """Write a project next to the images of each split."""
+        write_via(dataset, root, context)
 
 
 def _via_files(path: Path) -> dict[Path, str | None]:
