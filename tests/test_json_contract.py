@@ -27,6 +27,7 @@ CASES = {
     "predict": "predict photos --model model.onnx --json",
     "evaluate": f"{EVALUATE} --json",
     "evaluate --sample": f"{EVALUATE} --sample dented/0.png --output shown --json",
+    "calibrate": "calibrate --model model.onnx --data photos --output calibrated.onnx --json",
     "explain": f"explain photos/fine/0.png --model model.onnx --output heat {OCCLUSION} --json",
     "benchmark": "benchmark photos --model model.onnx --count 2 --backend onnxruntime --json",
     "compare": "compare model.onnx other.onnx --data photos --json",

@@ -8,12 +8,13 @@ Importing this package loads neither torch nor NumPy: each name below is importe
 | `train`, `export_model` | make a model file; they need the extra `train` |
 | `train_few` | make a model file from few labels, without PyTorch; extras `few` and `pretrained` |
 | `evaluate`, `compare` | measure model files on labeled images |
+| `Decider`, `Risk`, `Costs`, `calibrate` | decide images at a risk or cost, and leave the others for review |
 | `open_dataset` | read labeled images |
 | `create_app` | the REST service as an ASGI application; it needs the extra `serve` |
 | `Task`, `Labels`, `GroundTruth`, `Prediction`, `Sample`, `Dataset` | the values that all of these share |
 | `Predictor`, `PredictionResult`, `ModelFile` | what runs a model |
 | `Recipe`, `Run`, `FewShotRun` | what training takes and makes |
-| `Report`, `Comparison`, `Heatmap` | what measuring and explaining return |
+| `Report`, `Comparison`, `Heatmap`, `Decision`, `Calibration` | what the functions above return |
 | `BlemishError` and its subclasses | every error, each with a stable `code` |
 
 Example:
@@ -30,6 +31,7 @@ from blemish._privacy import disable_telemetry
 from blemish._version import __version__
 
 if TYPE_CHECKING:
+    from blemish.abstention import Costs, Decider, Decision, Risk
     from blemish.api import explain, export_model, predict, train
     from blemish.config.recipe import Recipe
     from blemish.data import open_dataset
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         WrongTask,
     )
     from blemish.evaluation import Report, evaluate
+    from blemish.evaluation.calibrate_model import Calibration, calibrate
     from blemish.evaluation.comparison import Comparison, compare
     from blemish.explanation import Heatmap
     from blemish.few_shot import FewShotRun, train_few
@@ -73,8 +76,12 @@ __all__ = [
     "BadRecipe",
     "BadWeights",
     "BlemishError",
+    "Calibration",
     "Comparison",
+    "Costs",
     "Dataset",
+    "Decider",
+    "Decision",
     "DuplicateName",
     "ExportRefused",
     "FewShotRun",
@@ -93,6 +100,7 @@ __all__ = [
     "Predictor",
     "Recipe",
     "Report",
+    "Risk",
     "Run",
     "Sample",
     "StorageFull",
@@ -101,6 +109,7 @@ __all__ = [
     "UnknownName",
     "WrongTask",
     "__version__",
+    "calibrate",
     "compare",
     "create_app",
     "evaluate",
@@ -115,10 +124,12 @@ __all__ = [
 
 # Where each name comes from; names that are not listed come from `blemish.errors`.
 _HOMES = {
+    "abstention": ("Costs", "Decider", "Decision", "Risk"),
     "api": ("explain", "export_model", "predict", "train"),
     "config.recipe": ("Recipe",),
     "data": ("open_dataset",),
     "evaluation": ("Report", "evaluate"),
+    "evaluation.calibrate_model": ("Calibration", "calibrate"),
     "evaluation.comparison": ("Comparison", "compare"),
     "explanation": ("Heatmap",),
     "few_shot": ("FewShotRun", "train_few"),

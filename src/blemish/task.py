@@ -45,7 +45,7 @@ class TaskFields:
             threshold.
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
             at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
-            `check_sample`, `target_encoder`, `validate`, `report`, `decision_differences` (see
+            `check_sample`, `target_encoder`, `validate`, `report`, `abstention`, `decision_differences` (see
             `blemish.tasks`).
     """
 

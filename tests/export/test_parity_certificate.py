@@ -105,7 +105,9 @@ def test_export_trained_writes_a_certified_file(network, samples, tmp_path):
     assert proof.backend.startswith("onnxruntime") and proof.cpu_capability and proof.precision == "fp32"
     predictor = load(made.path)
     assert predictor.labels.display_names == LABELS.display_names
-    assert made.contract.model_copy(update={"certificate": None, "metrics": {}}) == expected
+    assert made.contract.abstention is not None and made.contract.abstention.images == 8
+    written: dict[str, object] = {"certificate": None, "metrics": {}, "abstention": None}
+    assert made.contract.model_copy(update=written) == expected
     f1 = made.contract.metrics["val with intervals"]["macro_f1"]
     assert f1["value"] == proof.metric_after and f1["low"] <= f1["value"] <= f1["high"]
     assert made.fingerprints.pixel.tolist() == [0, 1, 2]

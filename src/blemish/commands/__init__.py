@@ -63,6 +63,10 @@ _SUMMARIES = {
     "train": ("train_command:train", "Train a model on labeled images and write its model file."),
     "predict": ("predict_command:predict", "Run a model file on images, folders and videos."),
     "evaluate": ("evaluate_command:evaluate", "Measure a model file on labeled images."),
+    "calibrate": (
+        "calibrate_command:calibrate",
+        "Store scores of labeled images in a model file, for --risk.",
+    ),
     "explain": ("explain_command:explain", "Draw heatmaps of the regions behind a prediction."),
     "serve": ("serve_command:serve", "Start the REST service and its web page."),
     "config": ("config_command:app", "List the built-in recipes and print every key of a recipe."),

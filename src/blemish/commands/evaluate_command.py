@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,15 +14,20 @@ from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
+    CostFalsePositiveOption,
+    CostMissOption,
+    CostReviewOption,
     CrowdOption,
     DataOption,
     DeviceOption,
     FormatOption,
+    GoodLabelOption,
     ImagesOption,
     IntervalsOption,
     MapOption,
     MegapixelsOption,
     OverlapOption,
+    RiskOption,
     SplitOption,
     ThreadsOption,
     TileOption,
@@ -79,6 +84,11 @@ def evaluate(
         ),
     ] = None,
     intervals: IntervalsOption = True,
+    risk: RiskOption = None,
+    cost_miss: CostMissOption = None,
+    cost_false_positive: CostFalsePositiveOption = None,
+    cost_review: CostReviewOption = None,
+    good_label: GoodLabelOption = None,
     batch_size: BatchOption = None,
     tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
@@ -104,9 +114,13 @@ def evaluate(
     from dataclasses import replace
 
     from blemish import evaluation, inference
+    from blemish.abstention import make_policy
     from blemish.imaging import LIMITS
     from blemish.inference.tiles import Tiling
 
+    policy = make_policy(
+        risk, miss=cost_miss, false_positive=cost_false_positive, review=cost_review, good_label=good_label
+    )
     mapping = parse_label_map(label_map or [])
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     predictor = inference.load(
@@ -131,6 +145,7 @@ def evaluate(
             seed=seed,
             thumbnails=output is not None,
             tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
+            policy=policy,
         )
     if as_json:
         print_json(report.to_dict(), indent=1)
@@ -234,6 +249,10 @@ def print_report(report: Report, output: Path | None = None) -> None:
     if report.label_rows:
         console.print()
         console.print(_label_table(report))
+    if report.abstention:
+        console.print()
+        for line in _abstention_lines(report.abstention):
+            console.print(Text(line), soft_wrap=True)
     for identity, reason in report.unreadable[:MAX_UNREADABLE_LINES]:
         console.print(Text(f"{identity}: {reason}", style="red"), soft_wrap=True)
     more = len(report.unreadable) - MAX_UNREADABLE_LINES
@@ -242,6 +261,25 @@ def print_report(report: Report, output: Path | None = None) -> None:
     if output is not None:
         console.print()
         console.print(Text(f"report: {output / 'report.html'}"), soft_wrap=True)
+
+
+def _abstention_lines(section: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is decided at the risk or costs, and the coverage of each label and side."""
+    rule = f"risk {section['risk']:g}" if section["risk"] is not None else "the lowest expected cost"
+    measures = [
+        f"{name} {section[key]:.3f}"
+        for key, name in (("error", "error of the decided"), ("macro_f1", "macro F1 of the decided"))
+        if section[key] is not None
+    ]
+    yield f"at {rule}: {section['decided']:.1%} of images decided, {', '.join(measures) or 'none'}"
+    for side in section["sides"]:
+        if side["coverage"] is None:
+            continue
+        yield (
+            f"  {side['label']} {side['side']}: coverage {side['coverage']:.3f} [{side['low']:.3f}, "
+            f"{side['high']:.3f}] on {side['images']} images; {side['calibration_images']} calibration "
+            f"images, finite-sample interval {side['band_low']:.3f} to {side['band_high']:.3f}"
+        )
 
 
 def _label_table(report: Report) -> Any:

@@ -14,13 +14,17 @@ from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
 
 if TYPE_CHECKING:
+    from blemish.abstention import Decision
     from blemish.errors import BlemishError
     from blemish.inference import PredictionResult
     from blemish.inference.video import VideoWriter
 
 
 def json_line(
-    result: PredictionResult, drawn: Path | None = None, not_drawn: BlemishError | None = None
+    result: PredictionResult,
+    drawn: Path | None = None,
+    not_drawn: BlemishError | None = None,
+    decision: Decision | None = None,
 ) -> str:
     """Return one line of JSON: the prediction, or the path and the error.
 
@@ -28,6 +32,7 @@ def json_line(
         result: of one image or video frame.
         drawn: the image or video file that shows it.
         not_drawn: why there is no such file, if it was requested.
+        decision: what is decided and what is left for review, if that was requested.
     """
     fields = result.input.to_dict()
     if result.prediction is None:
@@ -38,6 +43,12 @@ def json_line(
         for detection, mask in zip(fields["detections"], result.prediction.masks, strict=True):
             detection["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
             detection["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
+    if decision is not None:
+        fields["risk_decision"] = decision.to_dict()
+        for detection, (low, high) in zip(
+            fields.get("detections", ()), decision.score_intervals, strict=True
+        ):
+            detection["correct_interval"] = [low, high]
     if result.warning:
         fields["warning"] = result.warning
     if drawn is not None:
@@ -47,17 +58,29 @@ def json_line(
     return json_document(fields)
 
 
-def text_line(result: PredictionResult, not_drawn: BlemishError | None = None) -> str:
+def text_line(
+    result: PredictionResult, not_drawn: BlemishError | None = None, decision: Decision | None = None
+) -> str:
     """Return one line of text: the image and its prediction, or the error.
 
     Args:
         result: of one image or video frame.
         not_drawn: why it could not be drawn, if that was requested.
+        decision: what is decided and what is left for review, if that was requested.
     """
     if result.prediction is None:
         return str(result.error)
     line = f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"
+    if decision is not None:
+        line = f"{result.input}: {_decision_text(decision)} ({line.removeprefix(f'{result.input}: ')})"
     return line if not_drawn is None else f"{line}; not drawn: {not_drawn}"
+
+
+def _decision_text(decision: Decision) -> str:
+    if decision.is_review:
+        return f"REVIEW, {decision.reason}"
+    names = {state.label: state.display_name for state in decision.states}
+    return f"decided: {', '.join(names.get(name, name) for name in decision.labels) or 'no damage'}"
 
 
 class DrawnWriter:

@@ -14,9 +14,14 @@ from blemish._version import __version__
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
+    CostFalsePositiveOption,
+    CostMissOption,
+    CostReviewOption,
     DeviceOption,
+    GoodLabelOption,
     MegapixelsOption,
     OverlapOption,
+    RiskOption,
     ThreadsOption,
     TileOption,
     WhiteLevelOption,
@@ -122,6 +127,11 @@ def predict(
             min=1, help="Maximum number of detections per image.", show_default="the model file's maximum"
         ),
     ] = None,
+    risk: RiskOption = None,
+    cost_miss: CostMissOption = None,
+    cost_false_positive: CostFalsePositiveOption = None,
+    cost_review: CostReviewOption = None,
+    good_label: GoodLabelOption = None,
     batch_size: BatchOption = None,
     tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
@@ -148,10 +158,13 @@ def predict(
 
       blemish predict new/ --model model.onnx --save labelstudio --save-to pre-annotations/
 
+      blemish predict photos/ --model model.onnx --risk 0.05
+
       blemish predict mosaic.tif --model model.onnx --tile-size 640 --max-megapixels 120
     """
     from dataclasses import replace
 
+    from blemish.abstention import Decider, make_policy
     from blemish.commands.label_output import LabelOutput
     from blemish.commands.output import DrawnWriter, json_line, text_line
     from blemish.commands.prediction_file import PredictionFile
@@ -168,6 +181,10 @@ def predict(
             " the labels in a second run.",
             reason="resume",
         )
+
+    policy = make_policy(
+        risk, miss=cost_miss, false_positive=cost_false_positive, review=cost_review, good_label=good_label
+    )
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     passed_over = PassedOver()
     inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)
@@ -185,6 +202,8 @@ def predict(
         min_score=min_score,
         name=model,
     )
+
+    decider = None if policy is None else Decider(predictor.contract, policy, model)
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
     size = 1 if tile_size is not None else predictor.batch_size(batch_size)
@@ -201,6 +220,7 @@ def predict(
         "frame_step": frame_step,
         "max_megapixels": max_megapixels,
         "white_level": white_level,
+        "decision": None if policy is None else {**policy.to_dict(), "good_label": good_label},
     }
     counts = _Counts()
     try:
@@ -232,10 +252,17 @@ def predict(
                         drawn, not_drawn = _draw(writer, result)
                 labels.add(result)
                 document = json_line(result, drawn, not_drawn) if as_json or file is not None else ""
+
+                decision = None
+                if decider is not None and result.prediction is not None:
+                    decision = decider(result.prediction)
+                document = ""
+                if as_json or file is not None:
+                    document = json_line(result, drawn, not_drawn, decision)
                 is_failed = result.error is not None or not_drawn is not None
                 if file is not None:
                     file.add(result.input, document, failed=is_failed, drawn=drawn)
-                sys.stdout.write((document if as_json else text_line(result, not_drawn)) + "\n")
+                sys.stdout.write((document if as_json else text_line(result, not_drawn, decision)) + "\n")
                 sys.stdout.flush()  # the reader of a pipe gets each image when it is done
                 counts.add(result, failed=is_failed)
                 reused = 0 if file is None else file.reused

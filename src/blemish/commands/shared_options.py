@@ -112,3 +112,32 @@ DeviceOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of each network.", show_default="all available cores")
 ]
+RiskOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Decide only what is possible at this risk, such as 0.05: of the images of each label, at most "
+        "this share loses the true label, on average; the others are left for review.",
+        show_default="every image is decided",
+    ),
+]
+CostMissOption = Annotated[
+    float | None,
+    typer.Option(metavar="COST", help="Instead of --risk: cost of a miss.", show_default=False),
+]
+CostFalsePositiveOption = Annotated[
+    float | None,
+    typer.Option(metavar="COST", help="Instead of --risk: cost of a false positive.", show_default=False),
+]
+CostReviewOption = Annotated[
+    float | None,
+    typer.Option(metavar="COST", help="Instead of --risk: cost of a review.", show_default=False),
+]
+GoodLabelOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LABEL",
+        help="With costs and a classification model: the label of images without damage.",
+        show_default=False,
+    ),
+]

@@ -85,6 +85,37 @@ def reliability(bins: dict[str, list[float]], title: str) -> Markup:
     return _svg(*_plot_size(), parts, title)
 
 
+def risk_coverage(rows: Sequence[dict[str, Any]], *, at: dict[str, Any], title: str) -> Markup:
+    """Draw the error of the decided images over the share of images that are decided.
+
+    Args:
+        rows: `risk`, `decided` and `error` (None if nothing is decided) at each risk.
+        at: `decided` and `error` of the chosen rule, which a dot marks.
+        title: the text for screen readers.
+    """
+    points = sorted((r["decided"], r["error"], r["risk"]) for r in rows if r["error"] is not None)
+    highest = max([error for _, error, _ in points] + [at["error"] or 0.0], default=0.0)
+    top = next(v for v in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if v >= highest)
+    parts = [f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}"/>']
+    parts += [_text(_across(v), TOP + SIDE + 13, f"{v:.0%}", "middle") for v in (0, 0.5, 1)]
+    parts += [_text(LEFT - 5, _up(v) + 4, f"{v * top:.3g}", "end") for v in (0.5, 1)]
+    parts.append(_text(_across(0.5), TOP + SIDE + 27, "images decided", "middle", "name"))
+    parts.append(_rotated_text(LEFT - 30, _up(0.5), "error"))
+    if points:
+        steps = (f"{_across(x):.1f} {_up(y / top):.1f}" for x, y, _ in points)
+        parts.append(f'<path class="curve" d="M{"L".join(steps)}"/>')
+    for x, y, risk in points:
+        tip = escape(f"risk {risk:g}: {x:.1%} decided, error {y:.3f}")
+        parts.append(
+            f'<circle class="bubble" cx="{_across(x):.1f}" cy="{_up(y / top):.1f}" r="2.5">'
+            f"<title>{tip}</title></circle>"
+        )
+    if at["error"] is not None:
+        x_at, y_at = _across(at["decided"]), _up(at["error"] / top)
+        parts.append(f'<circle class="dot" cx="{x_at:.1f}" cy="{y_at:.1f}" r="4.5"/>')
+    return _svg(*_plot_size(), parts, title)
+
+
 def histogram(
     positive: Sequence[float], negative: Sequence[float], *, threshold: float | None, title: str
 ) -> Markup:

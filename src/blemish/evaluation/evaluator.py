@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.abstention import Decider, Policy
 from blemish.data.image_index import files_below
 from blemish.data.split_names import SPLITS
 from blemish.errors import BadInput, UnknownName, WrongTask
+from blemish.evaluation.abstention_report import abstention_warnings, report_abstention
 from blemish.evaluation.build_report import score_predictions
-from blemish.evaluation.label_match import match_labels
+from blemish.evaluation.label_match import LabelMatch, match_labels
 from blemish.evaluation.report import Report, ReportWarning
 from blemish.evaluation.train_overlap import TrainOverlap, find_train_overlap, split_as_in_training
 from blemish.imaging import PassedOver
@@ -31,7 +33,7 @@ PREFERRED_SPLITS = ("test", "val")
 
 
 @dataclass(eq=False)
-class _Results:
+class PredictedSamples:
     """The predictions and the image hashes of the images that could be read, and the others."""
 
     samples: list[Sample] = field(default_factory=list)
@@ -63,6 +65,7 @@ def evaluate(
     device: str = "auto",
     threads: int | None = None,
     tiling: Tiling | None = None,
+    policy: Policy | None = None,
 ) -> Report:
     """Evaluate a model on labeled images.
 
@@ -92,12 +95,15 @@ def evaluate(
         device: where the model runs; see `blemish.load`.
         threads: the number of threads; see `blemish.load`.
         tiling: how large images are divided into tiles; None runs the model on whole images.
+        policy: the risk or the costs at which images are decided or left for review, such as `Risk(0.05)`;
+            None decides every image.
 
     Returns:
         The report.
 
     Raises:
         BadInput: no image could be evaluated, or the model does not have a label of the data set.
+        BadModelFile: the model file has no scores to decide at a risk or cost.
         UnknownName: the data set does not have the split.
         WrongTask: the data set cannot evaluate the model's task.
     """
@@ -118,8 +124,11 @@ def evaluate(
             f"{dataset.root}: expected a data set for {predictor.task}, the model's task, got one for "
             f"{dataset.task}"
         )
-    match_labels(predictor.labels, dataset.labels, label_map)  # fails before any image is predicted
+    match = match_labels(predictor.labels, dataset.labels, label_map)  # fails before images are predicted
     file = predictor.model_file
+    decider = None
+    if policy is not None:
+        decider = Decider(predictor.contract, policy, file.path if file is not None else "the model")
     if split in SPLITS and not dataset.splits and file is not None and len(file.fingerprints.pixel):
         dataset = split_as_in_training(dataset, file.fingerprints)
     chosen, split = choose_split(dataset, split)
@@ -129,7 +138,7 @@ def evaluate(
             f"{dataset.root}: expected at least one image with ground truth, got none",
             reason="nothing-to-evaluate",
         )
-    results = _predict(predictor, labeled, batch_size, progress, tiling)
+    results = predict_samples(predictor, labeled, batch_size, progress, tiling)
     if not results.predictions:
         raise BadInput(
             f"none of the {len(labeled)} images can be read; the first error is: {results.unreadable[0][1]}",
@@ -145,9 +154,11 @@ def evaluate(
         seed=seed,
         label_map=label_map,
     )
-    overlap = _train_overlap(predictor, results)
+    overlap = overlap_of(predictor, results)
+    abstention = {} if decider is None else _report_abstention(results, match, decider)
     report = replace(
         report,
+        abstention=abstention,
         warnings=(
             *overlap.warnings(),
             *_split_warnings(predictor, overlap, split),
@@ -156,6 +167,7 @@ def evaluate(
             *_tile_notes(tiling),
             *_excluded_images(results, len(chosen) - len(labeled)),
             *_suspicious_images(results, dataset),
+            *abstention_warnings(abstention),
             *report.warnings,
         ),
         model=model_facts(predictor),
@@ -180,6 +192,16 @@ def evaluate(
 
         save_report(report, output)
     return report
+
+
+def _report_abstention(results: PredictedSamples, match: LabelMatch, decider: Decider) -> dict[str, Any]:
+    kept = [
+        (prediction, actual, sample.group)
+        for prediction, sample in zip(results.predictions, results.samples, strict=True)
+        if sample.ground_truth is not None and (actual := match.apply(sample.ground_truth)) is not None
+    ]
+    predictions, ground_truths, groups = zip(*kept, strict=True)
+    return report_abstention(predictions, ground_truths, groups, decider.scores, decider.policy)
 
 
 def choose_split(dataset: Dataset, split: str | None) -> tuple[Dataset, str | None]:
@@ -251,18 +273,26 @@ def open_for(
     return dataset if task.can_score(dataset.task) else as_task(dataset, task)
 
 
-def _predict(
+def predict_samples(
     predictor: Predictor,
     samples: list[Sample],
     batch_size: int | None,
     progress: Callable[[int, int], None] | None,
     tiling: Tiling | None,
-) -> _Results:
-    """Predict every image, and hash it if the model file has fingerprints to compare with."""
+) -> PredictedSamples:
+    """Predict every image, and hash it if the model file has fingerprints to compare with.
+
+    Args:
+        predictor: the model.
+        samples: with ground truth.
+        batch_size: the number of images per forward pass.
+        progress: called with the number of finished images and of all.
+        tiling: how images are divided into tiles; None runs the model on whole images.
+    """
     from blemish.data.image_hashes import detail_hash, perceptual_hash, pixel_hash
 
     has_fingerprints = predictor.model_file is not None and len(predictor.model_file.fingerprints.pixel) > 0
-    results = _Results()
+    results = PredictedSamples()
     outcomes = predict_paths(
         predictor, [s.path for s in samples], tiling, batch_size, keep_images=has_fingerprints
     )
@@ -309,7 +339,8 @@ def _tile_notes(tiling: Tiling | None) -> tuple[ReportWarning, ...]:
     return (ReportWarning("note", f"Images were predicted in tiles of {tiling.size} pixels."),)
 
 
-def _train_overlap(predictor: Predictor, results: _Results) -> TrainOverlap:
+def overlap_of(predictor: Predictor, results: PredictedSamples) -> TrainOverlap:
+    """Return which predicted images the model file has fingerprints of."""
     if predictor.model_file is None or len(results.pixel) != len(results.samples):
         return TrainOverlap(images=len(results.samples))
     return find_train_overlap(
@@ -335,7 +366,7 @@ def _split_warnings(
     return (ReportWarning("optimistic-bias", text),)
 
 
-def _suspicious_images(results: _Results, dataset: Dataset) -> tuple[ReportWarning, ...]:
+def _suspicious_images(results: PredictedSamples, dataset: Dataset) -> tuple[ReportWarning, ...]:
     """Warn of images that may look nearly black to the model, and of images in unsupported formats."""
     out = []
     if results.suspicious:
@@ -356,7 +387,7 @@ def _suspicious_images(results: _Results, dataset: Dataset) -> tuple[ReportWarni
     return tuple(out)
 
 
-def _excluded_images(results: _Results, unlabeled: int) -> tuple[ReportWarning, ...]:
+def _excluded_images(results: PredictedSamples, unlabeled: int) -> tuple[ReportWarning, ...]:
     """Warn of images that could not be read or have no ground truth."""
     out = []
     if results.unreadable:

@@ -207,6 +207,8 @@ class Report:
         train_overlap: evaluated images that the model was trained or validated on.
         unreadable: the id of each image that cannot be read, and the reason.
         settings: how the report was computed.
+        abstention: what is decided at a risk or cost; see `evaluation.abstention_report`. Empty if every
+            image was decided.
         thumbnails: a JPEG for each of the first `top_errors`, by id; only the page contains them.
     """
 
@@ -227,6 +229,7 @@ class Report:
     train_overlap: Mapping[str, Any] = field(default_factory=dict)
     unreadable: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    abstention: Mapping[str, Any] = field(default_factory=dict)
     thumbnails: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def value(self, name: str) -> float | None:
@@ -271,6 +274,7 @@ class Report:
             "data": dict(self.data),
             "settings": dict(self.settings),
             "charts": dict(self.charts),
+            "abstention": dict(self.abstention) or None,
         }
 
 

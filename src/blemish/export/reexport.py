@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import BadInput, UnknownName
+from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.explanation.gradient_graph import explanation_path
-from blemish.export.parity_certificate import certify, write_certified
+from blemish.export.parity_certificate import certify, compare, write_certified
 from blemish.inference import open_backend
 from blemish.model_file import Contract, ModelFile, read_graph, read_model_file, write_atomically
 from blemish.structures import Dataset, Sample
@@ -130,8 +131,12 @@ def _export_half(
 
     def judge(candidate: ModelFile) -> Contract:
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
-        certificate = certify(before, after, candidate, samples, precision="fp16", max_drop=max_drop)
-        return file.contract.model_copy(update={"certificate": certificate})
+        certificate, pairs = compare(before, after, candidate, samples, precision="fp16", max_drop=max_drop)
+        labeled = [(half, sample) for _, half, sample in pairs if sample.ground_truth is not None]
+        scores = file.contract.abstention
+        if scores is not None and labeled and data is None:  # half precision changes scores slightly
+            scores = collect_scores([p for p, _ in labeled], [s for _, s in labeled], split=scores.split)
+        return file.contract.model_copy(update={"certificate": certificate, "abstention": scores})
 
     half = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
     explanation = explanation_path(file.path)

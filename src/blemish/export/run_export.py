@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from blemish.errors import ExportRefused
+from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.explanation import Explainer
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.explanation.method_choice import record_choice
@@ -73,7 +74,11 @@ def export_trained(
             **contract.metrics,
             **_metrics_with_intervals(pairs, tuned=bool(contract.thresholds_tuned_on)),
         }
-        return contract.model_copy(update={"certificate": certificate, "metrics": metrics})
+        labeled = [(after, sample) for _, after, sample in pairs if sample.ground_truth is not None]
+        scores = collect_scores([p for p, _ in labeled], [s for _, s in labeled], split="val")
+        return contract.model_copy(
+            update={"certificate": certificate, "metrics": metrics, "abstention": scores}
+        )
 
     model_file = write_certified(target, graph, contract, fingerprints, judge, force=force)
     explanation_path(target).unlink(missing_ok=True)  # of an earlier model file

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from blemish.decoding import decode
 from blemish.errors import ExportRefused
 from blemish.evaluation import score_predictions
+from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.few_shot.features import FeatureExtractor, Features, Progress
 from blemish.few_shot.linear_head import LinearHead
 from blemish.inference import load
@@ -34,7 +35,7 @@ def certify_head(
     samples: Sequence[Sample],
     progress: Progress | None = None,
 ) -> Contract:
-    """Return the contract with the certificate and the metrics of the validation images.
+    """Return the contract with the certificate, the metrics and the scores of the validation images.
 
     The file is written to a temporary folder, opened as users open it, and compared with the head applied
     in float64 to the features that the trunk gave in the training.
@@ -100,7 +101,10 @@ def certify_head(
     if reasons:
         raise ExportRefused(f"{target}: the model file was not written: {'; '.join(reasons)}.")
     metrics: dict[str, Any] = {"val": {**metrics_after, "images": len(kept)}}
-    return contract.model_copy(update={"certificate": certificate, "metrics": metrics})
+    abstention = collect_scores([after for _, after, _ in kept], known, split="val")
+    return contract.model_copy(
+        update={"certificate": certificate, "metrics": metrics, "abstention": abstention}
+    )
 
 
 def _decide(

@@ -5,6 +5,7 @@ other file. Reading and writing it needs neither ONNX nor torch: a protobuf mess
 metadata are top-level fields at any position in the file.
 """
 
+from blemish.model_file.abstention_scores import AbstentionScores, BoxScoreBin, LabelScores
 from blemish.model_file.contract import (
     CROSS_VALIDATED,
     FORMAT_VERSION,
@@ -40,6 +41,8 @@ __all__ = [
     "CROSS_VALIDATED",
     "FINGERPRINTS_KEY",
     "FORMAT_VERSION",
+    "AbstentionScores",
+    "BoxScoreBin",
     "Contract",
     "ContractModel",
     "DecoderSpec",
@@ -47,6 +50,7 @@ __all__ = [
     "Fingerprints",
     "InputSpec",
     "Interpolation",
+    "LabelScores",
     "LabelSpec",
     "Licenses",
     "ModelFile",

@@ -5,26 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from blemish.errors import BadInput
+from blemish.model_file.abstention_scores import AbstentionScores
+from blemish.model_file.contract_model import ContractModel as ContractModel
+from blemish.model_file.contract_model import Finite, Positive, Share, Side
 from blemish.structures import Labels, Task
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DEFAULT_THRESHOLD = 0.5
 CROSS_VALIDATED = "train (cross-validated)"  # the split of what was chosen on out-of-fold scores
-
-Side = Annotated[int, Field(ge=1, le=2**15)]  # pixels
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box", "linear-plain"]
-
-
-class ContractModel(BaseModel):
-    """Base class of the parts of a contract: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LabelSpec(ContractModel):
@@ -221,6 +213,7 @@ class Contract(ContractModel):
         metrics: values by split; `tuned` marks those on images that thresholds were chosen on.
         licenses: of weights, data and code.
         certificate: parity of file and network; None if the file was not certified.
+        abstention: scores of labeled images, from which `--risk` decides; None if the file has none.
     """
 
     format_version: int = FORMAT_VERSION
@@ -246,6 +239,7 @@ class Contract(ContractModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
     licenses: Licenses = Licenses()
     certificate: ParityCertificate | None = None
+    abstention: AbstentionScores | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -259,6 +253,9 @@ class Contract(ContractModel):
             raise ValueError(f"thresholds of unknown labels: {', '.join(unknown[:5])}")
         if unknown := sorted(set(self.threshold_evidence) - set(labels)):
             raise ValueError(f"threshold evidence of unknown labels: {', '.join(unknown[:5])}")
+        calibrated = self.abstention.labels if self.abstention is not None else {}
+        if unknown := sorted(set(calibrated) - set(labels)):
+            raise ValueError(f"abstention of unknown labels: {', '.join(unknown[:5])}")
         for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
             if len({spec.name for spec in specs}) < len(specs):
                 raise ValueError(f"two {kind} have the same name")

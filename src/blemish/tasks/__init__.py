@@ -15,6 +15,7 @@ Behaviors are functions of these signatures:
 | `target_encoder` | `(network) -> (sample, boxes, placement) -> array` | encode the training target |
 | `validate` | `(contract, outputs) -> dict[str, float]` | measure a validation epoch |
 | `report` | `(eval_input) -> Report` | measure predictions for a report |
+| `abstention` | `(predictions, ground_truths, groups, seed) -> dict` | collect scores that decide at a risk |
 | `decision_differences` | `(before, after) -> (int, float)` | count decisions that an export changed |
 
 """

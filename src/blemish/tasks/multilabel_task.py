@@ -87,6 +87,7 @@ MULTILABEL = Task.define(
             "describe": describe,
             "target_encoder": "blemish.training.targets:label_shares_encoder",
             "validate": "blemish.training.validation:measure_scores",
+            "abstention": "blemish.evaluation.abstention_calibration:collect_label_scores",
             "report": "blemish.evaluation.image_level_report:score_image_level",
             "decision_differences": "blemish.evaluation.decision_differences:threshold_differences",
         },

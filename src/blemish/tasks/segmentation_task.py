@@ -68,6 +68,7 @@ SEGMENTATION = Task.define(
             "synthesize": synthesize,
             "synthetic_labels": synthetic_labels,
             "describe": describe,
+            "abstention": "blemish.evaluation.abstention_calibration:collect_object_scores",
             "report": "blemish.evaluation.detection_report:score_detection",
             "decision_differences": "blemish.evaluation.decision_differences:object_differences",
         },
