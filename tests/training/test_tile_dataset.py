@@ -158,7 +158,7 @@ def test_train_on_tiles(tmp_path, exported):
 
 
 def test_tiles_are_refused_for_image_level_tasks(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(data_setup, "hash_images", None)  # refused before any image is opened
+    monkeypatch.setattr(data_setup, "hash_for_training", None)  # refused before any image is opened
     with raises("bad-recipe.key-of-another-task", "data.tiles", "classification"):
         train(
             None, data=folders, model="timm/test_resnet", weights="none", output=tmp_path / "run",

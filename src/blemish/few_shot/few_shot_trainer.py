@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from blemish._version import __version__
 from blemish.config.split_file import write_split_file
-from blemish.data import open_dataset, split_dataset
-from blemish.data.image_hashes import hash_images
+from blemish.data import open_dataset
+from blemish.data.training_split import hash_for_training, split_for_training
 from blemish.errors import BadDataset, UnknownName, WrongTask
 from blemish.explanation import Explainer
 from blemish.explanation.method_choice import record_choice
@@ -135,19 +135,12 @@ def train_few(
     output = Path(output)
     clock.start("reading the data")
     dataset = _open(data, task=task, format=format, images=images)
-    dataset = _with_splits(dataset, seed)
+    dataset = split_for_training(dataset, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
     path, source = _find_weights(model, weights)
     clock.start("hashing the images")
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     _check(train, validation, dataset)
-    prints = hash_images((*train, *validation))
-    if prints.unreadable:
-        listed = "\n".join(f"  {bad}" for bad in prints.unreadable[:20])
-        raise BadDataset(
-            f"{len(prints.unreadable)} images cannot be opened. Repair or remove them first:\n{listed}",
-            reason="unreadable-images",
-        )
-    side = np.array([0] * len(train) + [1] * len(validation), np.uint8)
+    prints, side = hash_for_training(train, validation, dataset.root)
     known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
     clock.start("computing features")
     state = read_legacy_pth(path)
@@ -227,18 +220,6 @@ def _open(
             reason="image-level-only",
         )
     return dataset
-
-
-def _with_splits(dataset: Dataset, seed: int) -> Dataset:
-    has = dataset.splits
-    if has.get("train") and has.get("val"):
-        return dataset
-    if not has:
-        return split_dataset(dataset, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
-    rest = [i for i, s in enumerate(dataset) if s.split != "test"]
-    parted = split_dataset(dataset.subset(rest), fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
-    split_of = {s.id: s.split or "train" for s in parted}
-    return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
 
 
 def _check(train: Sequence[Sample], validation: Sequence[Sample], dataset: Dataset) -> None:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blemish.config.recipe import Recipe
 from blemish.config.split_file import read_split_file
-from blemish.data import open_dataset, split_dataset
-from blemish.data.image_hashes import hash_images
+from blemish.data import open_dataset
+from blemish.data.training_split import hash_for_training, split_for_training
 from blemish.errors import BadDataset, BadRecipe, suggestion
 from blemish.evaluation.train_overlap import find_train_overlap
 from blemish.imaging import LIMITS
@@ -97,16 +95,8 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData
     data = split_data(recipe, split_file)
     train, validation = data.train, data.validation
     limits = LIMITS if recipe.data.tiles is None else recipe.data.tiles.limits
-    hashes = hash_images((*train, *validation), limits=limits)
-    if hashes.unreadable:
-        listed = "\n".join(f"  {image}" for image in hashes.unreadable)
-        raise BadDataset(
-            f"{recipe.data.path}: {len(hashes.unreadable)} images cannot be opened. Repair or remove them:\n"
-            f"{listed}",
-            reason="unreadable-images",
-        )
-    split = np.array([0] * len(train) + [1] * len(validation), np.uint8)
-    fingerprints = Fingerprints(hashes.pixel, hashes.perceptual, hashes.detail, split)
+    hashes, side = hash_for_training(train, validation, recipe.data.path, limits=limits)
+    fingerprints = Fingerprints(hashes.pixel, hashes.perceptual, hashes.detail, side)
     notes = (*data.dataset.notes, *_overlap_notes(train, validation, fingerprints))
     return replace(data, dataset=replace(data.dataset, notes=notes), fingerprints=fingerprints)
 
@@ -171,20 +161,8 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
             )
         return dataset.with_splits(split_of)
     config = recipe.data.split
-    existing = dataset.splits
-    if existing.get("train") and existing.get("val") and not config.resplit:
-        return dataset
-    if not existing:
-        fractions = {str(name): share for name, share in config.fractions.items()}
-        split = split_dataset(dataset, fractions=fractions, seed=config.seed, group_by=config.group_by)
-        return replace(split, notes=(*split.notes, _split_note(split)))
-    # The data set has a test split or only a training split, or the recipe asks for another draw: split the
-    # rest, and leave the test split alone.
-    rest = [i for i, s in enumerate(dataset) if s.split != "test"]
-    whole = config.fractions["train"] + config.fractions["val"]
-    fractions = {name: config.fractions[name] / whole for name in ("train", "val")}
-    split = split_dataset(
-        dataset.subset(rest), fractions=fractions, seed=config.seed, group_by=config.group_by
+    fractions = {str(name): share for name, share in config.fractions.items()}
+    split = split_for_training(
+        dataset, fractions=fractions, seed=config.seed, group_by=config.group_by, resplit=config.resplit
     )
-    split_of = {s.id: s.split or "train" for s in split}
-    return dataset.with_splits({s.id: split_of.get(s.id, "test") for s in dataset})
+    return split if dataset.splits else replace(split, notes=(*split.notes, _split_note(split)))
