@@ -251,7 +251,6 @@ def predict(
                     if result.prediction is not None:
                         drawn, not_drawn = _draw(writer, result)
                 labels.add(result)
-                document = json_line(result, drawn, not_drawn) if as_json or file is not None else ""
 
                 decision = None
                 if decider is not None and result.prediction is not None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.commands.shared_options import BackendOption, MegapixelsOption, ThreadsOption, WhiteLevelOption
+from blemish.commands.shared_options import (
+    BackendOption,
+    MegapixelsOption,
+    RiskOption,
+    ThreadsOption,
+    WhiteLevelOption,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -44,6 +50,7 @@ def serve(
     ] = 32,
     max_megapixels: MegapixelsOption = 64,
     white_level: WhiteLevelOption = None,
+    risk: RiskOption = None,
     queue_size: Annotated[
         int,
         typer.Option(
@@ -165,6 +172,7 @@ def serve(
         max_upload_bytes=int(max_megabytes * 1024 * 1024),
         max_pixels=int(max_megapixels * 1e6),
         white_level=white_level,
+        risk=risk,
         queue_size=queue_size,
         deadline_seconds=deadline_seconds,
         link_seconds=link_seconds,

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from blemish._version import __version__
+from blemish.abstention import require_scores
 from blemish.errors import BadInput, BlemishError
 from blemish.model_file import read_model_file
 from blemish.registry import PluginWarning
@@ -80,6 +81,8 @@ def create_app(
                 reason="model-name",
             )
         served[name] = ServedModel(name, read_model_file(path), settings, metrics)
+        if settings.risk is not None:
+            require_scores(served[name].model_file.contract, path)
     if not served:
         raise BadInput("there is no model to serve. Add --model FILE.", reason="no-model")
     service = InferenceService(served, settings, metrics)

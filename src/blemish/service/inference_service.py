@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.inference.backend import available_cores
 from blemish.service import serializers
+from blemish.service.decisions import add_score_intervals, decide_at_risk
 from blemish.service.fair_executor import FairExecutor, WorkStopped
 from blemish.service.heatmaps import HeatmapResult, HeatmapService, HeatmapUnavailable
 from blemish.service.middleware import client_label
@@ -50,6 +51,7 @@ class InferenceRequest:
         label: the label that the heatmap explains; None selects the one with the highest score.
         min_score: detections with a lower score are left out; None keeps all that the model file gives, and
             draws only the positive ones.
+        risk: the risk at which the image is decided or left for review; None decides every image.
         colormap: the colors of the heatmap's overlay.
         client: the client, with which others take turns; see `blemish.service.middleware.get_client`.
         on_predicted: called once when the prediction is known and only the heatmap is missing, so that the
@@ -63,6 +65,7 @@ class InferenceRequest:
     explain: bool = False
     label: str | None = None
     min_score: float | None = None
+    risk: float | None = None
     colormap: Colormap = "viridis"
     client: str = "address:"
     on_predicted: Callable[[], None] = lambda: None
@@ -222,6 +225,8 @@ class InferenceService:
                 self._decoding_pool,
                 lambda: serializers.serialize_prediction(timed.prediction, min_score=min_score),
             )
+        decision = decide_at_risk(timed.prediction, model.model_file.contract, request.risk)
+        add_score_intervals(fields["detections"], decision)
         tokens = self._add_links(request, timed.prediction, heatmap)
         finished = time.perf_counter()
         stages["total"] = finished - began + request.upload_seconds
@@ -233,6 +238,7 @@ class InferenceService:
             "model_digest": model.model_file.digest,
             "sha256": image.sha256,
             **fields,
+            "risk_decision": None if decision is None else decision.to_dict(),
             "min_score_available": available,
             "min_score": min_score,
             "warnings": list(image.warnings),

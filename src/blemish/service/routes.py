@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
+from blemish.service.decisions import check_risk
 from blemish.service.declared_parameters import declared_names
 from blemish.service.inference_service import (
     InferenceRequest,
@@ -42,6 +43,15 @@ MinScore = Annotated[
     float | None,
     Query(
         ge=0, le=1, description="Detections with a lower score are left out; default: min_score_available."
+    ),
+]
+RiskValue = Annotated[
+    float | None,
+    Query(
+        gt=0,
+        le=0.5,
+        description="Decide only what is possible at this risk and leave the other images for review; "
+        "default: that of the server.",
     ),
 ]
 Stream = Annotated[bool, Query(description="Answer with one JSON line for each stage.")]
@@ -202,11 +212,14 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
         explain: Explain = "none",
         label: HeatmapLabel = None,
         min_score: MinScore = None,
+        risk: RiskValue = None,
         stream: Stream = False,
     ) -> Response:
         """Run a model on one image."""
         served = service.get_model(model)
         _check_label(served, label)
+        risk = service.settings.risk if risk is None else risk
+        check_risk(served.model_file.contract, served.name, risk)
         served.queue.check()
         began = time.perf_counter()
         form = await _read_form(request, service)
@@ -225,6 +238,7 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
             explain=explain == "heatmap",
             label=label,
             min_score=min_score,
+            risk=risk,
             client=get_client(request.scope),
             on_predicted=reservation.release,
         )
@@ -259,10 +273,13 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
         explain: Explain = "none",
         label: HeatmapLabel = None,
         min_score: MinScore = None,
+        risk: RiskValue = None,
     ) -> Response:
         """Run a model on several images; each has a result or a problem."""
         served = service.get_model(model)
         _check_label(served, label)
+        risk = service.settings.risk if risk is None else risk
+        check_risk(served.model_file.contract, served.name, risk)
         served.queue.check()
         began = time.perf_counter()
         form = await _read_form(request, service, max_images=service.settings.max_images)
@@ -284,6 +301,7 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
                     explain=explain == "heatmap",
                     label=label,
                     min_score=min_score,
+                    risk=risk,
                     client=get_client(request.scope),
                     on_predicted=reservation.release,
                 )

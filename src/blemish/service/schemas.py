@@ -79,6 +79,13 @@ class DetectionSchema(ResponseModel):
     polygons: list[list[list[float]]] | None = Field(
         description="Outlines of the mask, filled by the even-odd rule."
     )
+    correct_interval: list[float] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="With a risk: how often detections with such scores were correct on the calibration "
+        "images, as a 95 % interval.",
+    )
     area: float = Field(description="Area of the mask, or of the box if there is no mask, in pixels.")
     area_percent: float = Field(description="The area as a percentage of the image.")
 
@@ -88,6 +95,31 @@ class Decision(ResponseModel):
 
     labels: list[str] = Field(description="The positive labels.")
     detections: list[int] = Field(description="The ids of the positive detections.")
+
+
+class LabelStateSchema(ResponseModel):
+    """What is decided about one label."""
+
+    label: str
+    display_name: str
+    state: Literal["present", "absent", "undecided"]
+    probability: float = Field(
+        ge=0, le=1, description="That the label is present, as the calibration images suggest."
+    )
+
+
+class RiskDecision(ResponseModel):
+    """What the model decides alone at the risk of the request, and what is left for review."""
+
+    outcome: Literal["label", "review"]
+    rule: Literal["risk", "cost"]
+    risk: float | None
+    costs: dict[str, float] | None
+    labels: list[str] = Field(description="The labels that are decided to be present.")
+    possible_labels: list[str] = Field(description="The labels that may be present.")
+    reason_code: Literal["", "several-labels", "no-label", "undecided", "unfamiliar"]
+    reason: str = Field(description="Why a person must look, as a sentence; empty if all is decided.")
+    states: list[LabelStateSchema]
 
 
 class Links(ResponseModel):
@@ -146,6 +178,9 @@ class PredictionResponse(Answer):
     )
     min_score: float = Field(description="The minimum score that was applied.")
     decision: Decision
+    risk_decision: RiskDecision | None = Field(
+        description="The decision at the risk of the request or of the server; null without a risk."
+    )
     warnings: list[str] = Field(
         description="Why the network may not see what the image shows, such as a 16-bit image with samples "
         "of 12 bits; usually empty."

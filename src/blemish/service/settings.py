@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from blemish.abstention import Risk
 from blemish.errors import BadInput
 
 _POSITIVE = (
@@ -58,6 +59,8 @@ class Settings:
         frame_ancestors: origins that may show the page in a frame; default: none.
         sample_images: image files that the page opens at the address `/#samples`; default: none.
         white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
+        risk: the risk at which images are decided or left for review if a request has none; None decides
+            every image.
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
@@ -91,6 +94,7 @@ class Settings:
     frame_ancestors: tuple[str, ...] = ()
     sample_images: tuple[Path, ...] = ()
     white_level: int | None = None
+    risk: float | None = None
     decoding_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +102,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise BadInput(f"{name}: expected a number above 0, got {value}", reason="not-positive")
+        if self.risk is not None:
+            Risk(self.risk)
         if self.heatmap_seconds < 0:
             raise BadInput(
                 f"heatmap_seconds: expected 0 or more, got {self.heatmap_seconds}", reason="negative"

@@ -5,7 +5,7 @@ import { byId, fill, h } from "./dom.js";
 import { cropCanvas } from "./images.js";
 import { changed, currentPhoto, findModel, state } from "./state.js";
 import {
-  areaPercent, count, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck, nearMisses,
+  areaPercent, count, decisionNote, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck, nearMisses,
   needsReview, percent, REVIEW_MARGIN, thresholdOf, wholePercent,
 } from "./text.js";
 import { hover, select, zoomTo } from "./viewer.js";
@@ -168,10 +168,15 @@ function drawResult(photo, result, parent) {
     ["Model file ID", result.model_digest.slice(0, 16)],
     ["Photo ID (SHA-256)", result.sha256.slice(0, 16)],
   ];
+  const decision = result.risk_decision;
   fill(parent,
+    decision && h("div", { class: `outcome ${decision.outcome}`, "data-key": "outcome", role: "note" },
+      h("strong", {}, decision.outcome === "review" ? "Review" : "Decided"),
+      decision.reason && h("p", {}, `Because: ${decision.reason}.`),
+      h("p", { class: "quiet" }, decisionNote(decision))),
     scoreBars(result),
     result.task !== "localization" && thresholdSlider(result),
-    result.task !== "localization" && h("p", { class: "quiet" }, reviewNote(result)),
+    result.task !== "localization" && !decision && h("p", { class: "quiet" }, reviewNote(result)),
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 

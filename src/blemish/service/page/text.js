@@ -102,6 +102,11 @@ const byScore = (result) => [...result.labels].sort((a, b) => b.score - a.score)
  * @returns {(LabelScore | Detection)[]}
  */
 export function reviewItems(result) {
+  if (result.risk_decision) {
+    if (result.risk_decision.outcome !== "review") return [];
+    const items = result.detections ?? result.labels.filter((l) => result.risk_decision?.possible_labels.includes(l.label));
+    return items.length ? [items[0]] : [...result.labels, ...(result.detections ?? [])].slice(0, 1);
+  }
   if (result.task === "classification") {
     const [first, second] = byScore(result);
     const uncertain = second ? first.score - second.score < 2 * REVIEW_MARGIN : false;
@@ -111,10 +116,31 @@ export function reviewItems(result) {
 }
 
 /**
+ * Return a decision at a risk in one line.
+ * @param {PredictionResponse} result
+ * @param {RiskDecision} decision
+ */
+export function decisionText(result, decision) {
+  if (decision.outcome === "review") return `Review: ${decision.reason}`;
+  const names = decision.labels.map((name) => result.labels.find((l) => l.label === name)?.display_name ?? name);
+  return names.length ? upper(list(names)) : "No damage";
+}
+
+/**
+ * Return what a decision at a risk rests on, in one sentence.
+ * @param {RiskDecision} decision
+ */
+export function decisionNote(decision) {
+  const rule = decision.risk === null ? "by expected cost" : `at a risk of ${percent(decision.risk)}`;
+  return decision.outcome === "review" ? `The model does not decide this photo ${rule}. A person has to look.` : `Decided by the model ${rule}.`;
+}
+
+/**
  * Return the result in one line.
  * @param {PredictionResponse} result
  */
 export function summarize(result) {
+  if (result.risk_decision) return decisionText(result, result.risk_decision);
   const number = reviewItems(result).length;
   const review = number ? `; ${number} ${number === 1 ? "needs" : "need"} review` : "";
   if (result.task === "classification") {
