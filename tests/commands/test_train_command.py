@@ -54,7 +54,7 @@ def run(*arguments, check=True):
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        (["--model", "yolo12n"], ("'yolo12n'", "'yolo11n'")),
+        (["--model", "yolo13n"], ("'yolo13n'", "'yolo11n'")),
         (["--recipe", "solar-defectiv"], ("solar-defectiv", "'solar-defective'")),
         (["--set", "training.epoch=3"], ("'training.epoch'", "'epochs'")),
         (["--set", "training.loss.name=focl"], ("'focl'", "'focal'")),
@@ -91,7 +91,7 @@ def test_train_refuses_a_wrong_name_within_a_second(photos):
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert run("--data", photos, "--model", "yolo12n", check=False).returncode == 2
+        assert run("--data", photos, "--model", "yolo13n", check=False).returncode == 2
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 1

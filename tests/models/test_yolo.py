@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from blemish.config.detector_options import RFDETROptions
+from blemish.config.detector_options import RFDETROptions, YOLO26Options
 from blemish.errors import MissingExtra
 from blemish.models import create, describe
 from blemish.models._weights import load_weights
@@ -46,7 +46,9 @@ def learns(network, side):
     return set(parts)
 
 
-@pytest.mark.parametrize(("name", "task"), [("yolo11n", "detection"), ("yolov8n-seg", "segmentation")])
+@pytest.mark.parametrize(
+    ("name", "task"), [("yolo11n", "detection"), ("yolov8n-seg", "segmentation"), ("yolo12n", "detection")]
+)
 def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     needs("ultralytics")
     torch.manual_seed(0)
@@ -63,6 +65,62 @@ def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     assert parts == {"box_loss", "label_loss", "distribution_loss"} | (
         {"mask_loss"} if task == "segmentation" else set()
     )
+
+
+@pytest.mark.parametrize(("name", "task"), [("yolo26n", "detection"), ("yolo26n-seg", "segmentation")])
+def test_yolo26_predicts_what_ultralytics_predicts(name, task):
+    needs("ultralytics")
+    torch.manual_seed(0)
+    network: Any = create(name, task=task, label_count=3, input_size=(64, 96), max_detections=20, min_score=0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one batch is enough for statistics with which scores differ
+    head = network.model.model[-1]
+    head.end2end, head.max_det = True, 20
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        network.train()(torch.rand(4, 3, 64, 96))
+        network.eval()
+        ours = network(image)
+        theirs = network.model(image)[0]
+    found = theirs[0] if task == "segmentation" else theirs  # (1, 20, 6 or 38): x1 y1 x2 y2 score label
+    center, size = ours[1][0, :, :2], ours[1][0, :, 2:]
+    boxes = torch.cat((center - size / 2, center + size / 2), 1)
+    assert torch.allclose(ours[0].flatten().topk(20).values, found[0, :, 4], atol=1e-6)
+    for row in found[0]:
+        distance = (boxes - row[:4]).abs().amax(1)
+        difference = (ours[0][0, :, int(row[5])] - row[4]).abs()
+        assert ((distance < 1e-3) & (difference < 1e-6)).any()
+    if task == "segmentation":
+        assert ours[2].shape == (1, 20, 16, 24)
+        masks = torch.einsum("qc,chw->qhw", found[0, :, 6:], theirs[1][0])
+        assert (masks[:, None] - ours[2][0]).abs().amax((2, 3)).amin(1).max() < 1e-3
+
+
+@pytest.mark.parametrize(("name", "task"), [("yolo26n", "detection"), ("yolo26n-seg", "segmentation")])
+def test_yolo26_moves_its_loss_to_the_head_without_suppression(name, task):
+    needs("ultralytics")
+    network: Any = create(name, task=task, label_count=3, input_size=64)
+    parts = learns(network, 64)
+    assert parts == {"box_loss", "label_loss", "distance_loss"} | (
+        {"mask_loss", "semantic_loss"} if task == "segmentation" else set()
+    )
+    shares = []
+    for epoch in range(3):
+        network.start_epoch(epoch, 3)
+        shares.append(network._share)
+    assert shares == pytest.approx([0.8, 0.45, 0.1])
+
+
+def test_yolo26_refuses_options_without_effect():
+    with raises("bad-recipe.invalid-option", "YOLO26", "nms_iou"):
+        YOLO26Options.of("yolo26n", {"nms_iou": 0.6})
+
+
+def test_no_weights_are_published_for_yolo12_with_masks():
+    needs("ultralytics")
+    with raises("bad-weights.not-published", "yolo12n-seg", "yolo11n-seg"):
+        describe("yolo12n-seg").default_weight_files("yolo12n-seg", {})
 
 
 def test_yolo_license_and_safe_checkpoint_reading(tmp_path):

@@ -153,6 +153,16 @@ class YOLOOptions(DetectorOptions):
     min_score: float = Field(default=0.001, ge=0, lt=1)
 
 
+class YOLO26Options(YOLOOptions):
+    """Options of YOLO26, which has no NMS and takes no `nms_iou`."""
+
+    @model_validator(mode="after")
+    def _refuse_nms(self) -> Self:
+        if "nms_iou" in self.model_fields_set:
+            raise ValueError("YOLO26 has no NMS. Remove nms_iou")
+        return self
+
+
 class RFDETROptions(DetectorOptions):
     """Further options of RF-DETR, which has no NMS and takes no `nms_iou`.
 

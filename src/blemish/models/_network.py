@@ -87,6 +87,14 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no loss of its own; the recipe selects one")
 
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Called before each epoch of training, also after a resumption, for losses that change with it.
+
+        Args:
+            epoch: from 0.
+            epochs: number of epochs of the training.
+        """
+
     def on_weights_loaded(self) -> None:
         """Adjust the network after `loaded` is known and before training starts; default: do nothing."""
 

@@ -24,6 +24,7 @@ class DetectionLightningModule(ImageLightningModule):
     def on_train_epoch_start(self) -> None:
         """Start an epoch."""
         super().on_train_epoch_start()
+        self.network.start_epoch(self.epoch, self.recipe.training.epochs)
         self._loss_parts: list[dict[str, Tensor]] = []
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -9,6 +9,7 @@ from blemish.config.detector_options import (
     RFDETROptions,
     SSDOptions,
     TorchvisionSSDOptions,
+    YOLO26Options,
     YOLOOptions,
 )
 from blemish.pretrained import PRETRAINED
@@ -21,7 +22,7 @@ ROBOFLOW = "Apache-2.0 (Roboflow)"
 ULTRALYTICS = "AGPL-3.0 (Ultralytics): a program or service that uses it must offer its source"
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
-YOLOS = tuple(f"{generation}{size}" for generation in ("yolov8", "yolo11") for size in "nsmlx")
+YOLOS = tuple(f"{generation}{size}" for generation in ("yolov8", "yolo11", "yolo12") for size in "nsmlx")
 RFDETR_SIZES = ("nano", "small", "medium")
 PLAIN = {"interpolation": "linear-plain"}  # how their own packages resize
 
@@ -103,6 +104,22 @@ for suffix, task, title in (("", "detection", "YOLO"), ("-seg", "segmentation", 
         copyleft=True,
         input_size=640,
         smallest=f"yolo11n{suffix}",
+        extra="yolo",
+        imported_options=PLAIN,
+    )
+for suffix, task in (("", "detection"), ("-seg", "segmentation")):
+    register(
+        *(f"yolo26{size}{suffix}" for size in "nsmlx"),
+        builder=f"{MODULES}.yolo26:build",
+        weight_finder=f"{MODULES}.yolo:default_weights",
+        tasks=[task],
+        options=YOLO26Options,
+        summary="YOLO26 from Ultralytics, without NMS, an extra under the AGPL-3.0",
+        license=ULTRALYTICS,
+        weights_license="AGPL-3.0 (Ultralytics)",
+        copyleft=True,
+        input_size=640,
+        smallest=f"yolo26n{suffix}",
         extra="yolo",
         imported_options=PLAIN,
     )

@@ -1,4 +1,4 @@
-"""YOLOv8 and YOLO11: Ultralytics' modules, weights and losses, with Blemish's own decoding.
+"""YOLOv8, YOLO11 and YOLO12: Ultralytics' modules, weights and losses, with Blemish's own decoding.
 
 Ultralytics is the separate extra `yolo` because it is AGPL-3.0: distributors of a program and operators of a
 service that uses it must offer the source under the same terms. Prediction does not use it: the graph and the
@@ -236,6 +236,12 @@ save_file({name: tensor.float().contiguous() for name, tensor in state.items()},
 def default_weights(name: str) -> tuple[Path, ...]:
     """Return Ultralytics' COCO weights, downloaded if they are not in torch's hub cache."""
     import_ultralytics()  # a missing extra is reported before anything is downloaded
+    if name.startswith("yolo12") and name.endswith("-seg"):
+        raise BadWeights(
+            f"Ultralytics publishes no weights of {name}; use --weights none or a file, or a model such "
+            f"as {name.replace('yolo12', 'yolo11')}",
+            reason="not-published",
+        )
     return (published(f"{name}.pt", f"{WEIGHTS_URL}{name}.pt"),)
 
 
