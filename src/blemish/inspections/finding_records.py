@@ -21,7 +21,7 @@ from blemish.inspections.queries import fetch_one, fetch_page
 from blemish.inspections.records import Finding, Inspection, InspectionImage, Page, PredictionRun
 from blemish.inspections.severity import SeverityRules, rules_from_dict
 
-MAX_POINTS = 10_000  # of one finding's outline
+MAX_POINTS = 100_000  # of one finding's outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,23 +179,30 @@ class Findings:
                 self._access.inspection(connection, inspection_id)
             return fetch_page(connection, query, [columns.id], Finding.from_row, limit=limit, cursor=cursor)
 
-    def assign(self, inspection_id: str, derived: Mapping[str, Mapping[str, Any]]) -> None:
+    def assign(
+        self,
+        inspection_id: str,
+        derived: Mapping[str, Mapping[str, Any]],
+        comparison: Mapping[str, Any] | None = None,
+    ) -> None:
         """Store what merging and comparison derive.
 
         Args:
             inspection_id: the inspection.
             derived: `group_id` and `group_basis`, or `change`, by finding id.
+            comparison: the result of a comparison, to store with the inspection.
         """
 
         def work(transaction: Transaction) -> None:
-            self._access.change(transaction, inspection_id)
-            for finding_id, values in derived.items():
+            values = {} if comparison is None else {"comparison": check_json("comparison", dict(comparison))}
+            self._access.change(transaction, inspection_id, **values)
+            for finding_id, columns in derived.items():
                 transaction.connection.execute(
                     sa.update(tables.finding)
                     .where(tables.finding.c.id == finding_id, tables.finding.c.inspection_id == inspection_id)
-                    .values(**values, version=tables.finding.c.version + 1)
+                    .values(**columns, version=tables.finding.c.version + 1)
                 )
-            names = sorted({name for values in derived.values() for name in values})
+            names = sorted({name for columns in derived.values() for name in columns})
             transaction.record(
                 "findings.derive", "inspection", inspection_id, {"fields": names, "count": len(derived)}
             )

@@ -163,6 +163,7 @@ class Inspections:
             "status": "open",
             "required_views": views,
             "policy": check_json("policy", {**(policy or {}), **rules}, max_characters=200_000),
+            "comparison": None,
             "open_findings": 0,
             "needs_review": 1,
             "created_at": now(),

@@ -78,6 +78,7 @@ class Inspection(Record):
         status: `open`, or `closed`, which refuses changes.
         required_views: the views that a complete inspection has, such as "front left".
         policy: `severity` (the rules as a mapping), `min_score`, `parts_model`.
+        comparison: the result of the comparison with the previous inspection, or None.
         open_findings: number of findings without a decision.
         needs_review: 1 if there are such findings, or nothing was predicted yet.
         updated_at: time of the last change.
@@ -92,6 +93,7 @@ class Inspection(Record):
     status: str
     required_views: list[str]
     policy: dict[str, Any]
+    comparison: dict[str, Any] | None
     open_findings: int
     needs_review: int
     updated_at: str

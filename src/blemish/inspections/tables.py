@@ -69,6 +69,7 @@ inspection = sa.Table(
     _text("status", 16),
     sa.Column("required_views", sa.JSON, nullable=False),
     sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("comparison", sa.JSON, nullable=True),
     sa.Column("open_findings", sa.Integer, nullable=False),
     sa.Column("needs_review", sa.Integer, nullable=False),
     _text("created_at", 32),

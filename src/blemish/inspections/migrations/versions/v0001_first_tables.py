@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("required_views", sa.JSON(), nullable=False),
         sa.Column("policy", sa.JSON(), nullable=False),
+        sa.Column("comparison", sa.JSON(), nullable=True),
         sa.Column("open_findings", sa.Integer(), nullable=False),
         sa.Column("needs_review", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.String(length=32), nullable=False),
