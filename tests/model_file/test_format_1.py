@@ -129,7 +129,7 @@ def test_the_files_are_byte_for_byte_those_that_format_1_wrote(detection, multil
 def test_read_model_file_reads_a_detector_of_format_1(detection):
     file = read_model_file(detection)
     contract = file.contract
-    assert contract.format_version == 2 < FORMAT_VERSION
+    assert contract.format_version == FORMAT_VERSION == 3
     assert contract.task is Task.DETECTION
     assert contract.to_labels().display_names == ("Dent", "Scratch ☂")
     assert contract.decoder.settings == {"min_score": 0.05, "nms_iou": 0.5, "max_detections": 10}
@@ -173,7 +173,7 @@ def test_a_file_of_format_1_is_written_again_in_the_current_format(detection, tm
     assert again.contract == file.contract
     assert again.graph_digest == file.graph_digest
     content = again.path.read_bytes()
-    assert b'"format_version":2' in content
+    assert b'"format_version":3' in content
     assert not any(key in content for key in (b"licences", b'"title"', b"verdicts_changed", b"score_floor"))
 
 

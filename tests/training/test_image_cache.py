@@ -39,9 +39,9 @@ def weights_of(run):
 class Counted(ResizedImageCache):
     opened = 0
 
-    def image(self, sample):
+    def image(self, sample, reduction=None):
         type(self).opened += 1
-        return super().image(sample)
+        return super().image(sample, reduction)
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def copies(tmp_path):
         SPEC,
         InputSpec(size_hw=(24, 24), resize="shortest", resize_to=28),
         InputSpec(size_hw=(32, 32), resize="letterbox"),
+        InputSpec(size_hw=(24, 32), decode="scaled"),
     ],
 )
 def test_copy_without_crop_equals_the_input(sample, copies, spec):
@@ -70,13 +71,15 @@ def test_copy_without_crop_equals_the_input(sample, copies, spec):
         assert Counted.opened == (number == 0)
 
 
-def test_crop_from_a_copy_resembles_the_crop_from_the_file(sample, copies):
+@pytest.mark.parametrize("decode", ["full", "scaled"])
+def test_crop_from_a_copy_resembles_the_crop_from_the_file(sample, copies, decode):
     crop = CropConfig(scale=(0.25, 1.0))
     region = (100.0, 60.0, 340.0, 260.0)
     expected, where = FileImageSource().resized(sample, SPEC, region)
     for number in range(2):
-        source = copies(crop)
-        pixels, placement = source.resized(sample, SPEC, region)
+        spec = SPEC.model_copy(update={"decode": decode})
+        source = copies(crop, inputs=(spec,))
+        pixels, placement = source.resized(sample, spec, region)
         assert np.abs(pixels.astype(float) - expected).mean() < 4
         assert placement.size_hw == where.size_hw == source.size_hw(sample)
         np.testing.assert_allclose(placement.scale_xy, where.scale_xy, rtol=0.02)

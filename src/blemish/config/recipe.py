@@ -135,6 +135,8 @@ def read_run_recipe(folder: Path, overrides: Mapping[str, Any] | None = None) ->
             reason="not-a-run",
         )
     values = translate_run_recipe(_read_yaml(path), str(path))
+    if isinstance(data := values.get("data"), dict):
+        data.setdefault("decode", "full")  # of versions before the key existed
     for key, value in (overrides or {}).items():
         if value is not None:
             _set_key(values, key, value)

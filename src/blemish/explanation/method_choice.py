@@ -15,6 +15,7 @@ from blemish.explanation.faithfulness import deletion_insertion
 from blemish.explanation.masked_inference import MaskedPredictor, ScoreFunction, label_score
 from blemish.imaging import LoadedImage, open_image
 from blemish.model_file import ExplanationChoice, ModelFile, write_model_file
+from blemish.preprocessing import reduction_for
 from blemish.structures import Prediction, Sample
 
 IMAGES_PER_LABEL = 4
@@ -90,7 +91,7 @@ def score_methods(
     rows: list[dict[Candidate, tuple[float, float]]] = []
     for sample in samples:
         try:
-            image = open_image(sample.path)
+            image = open_image(sample.path, reduction=reduction_for(explainer.contract.inputs))
         except BadImage:
             continue
         if len(rows) == FIRST_IMAGES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
 from blemish.imaging import open_image
 from blemish.inference.backend import available_cores
 from blemish.model_file import InputSpec, write_atomically
-from blemish.preprocessing import prepare
+from blemish.preprocessing import prepare, reduction_for
 from blemish.pretrained import MEAN, STD
 from blemish.structures import Sample
 
@@ -28,10 +28,17 @@ Features = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]  # what is done, the number of finished images, and of all
 
 
-def input_spec(input_size: int, *, white_level: int = 65535) -> InputSpec:
+def input_spec(
+    input_size: int, *, white_level: int = 65535, decode: Literal["full", "scaled"] = "full"
+) -> InputSpec:
     """Return the input of the trunk: an image stretched to a square, normalized with mean and std of .5."""
     return InputSpec(
-        name="image", size_hw=(input_size, input_size), mean=MEAN, std=STD, white_level=white_level
+        name="image",
+        size_hw=(input_size, input_size),
+        decode=decode,
+        mean=MEAN,
+        std=STD,
+        white_level=white_level,
     )
 
 
@@ -137,7 +144,8 @@ class FeatureExtractor:
         return features
 
     def _input(self, path: Path) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = prepare(open_image(path), self.spec)[0]
+        image = open_image(path, reduction=reduction_for((self.spec,)))
+        array: NDArray[np.float32] = prepare(image, self.spec)[0]
         return array
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,7 @@ def train_few(
     images: Path | str | None = None,
     name: str = "",
     white_level: int = 65535,
+    decode: Literal["full", "scaled"] = "full",
     data_license: str = "",
     seed: int = 0,
     threads: int | None = None,
@@ -115,6 +116,7 @@ def train_few(
         images: the folder of the images, if it is not beside the labels.
         name: of the run; default: the architecture's.
         white_level: the sample value of white in 16-bit images.
+        decode: "full", or "scaled" to decode large images at a reduced size; see `InputSpec`.
         data_license: of the data, recorded in the model file.
         seed: of the split and of the cross-validation folds.
         threads: of ONNX Runtime; default: every available core.
@@ -144,7 +146,7 @@ def train_few(
     known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
     clock.start("computing features")
     state = read_legacy_pth(path)
-    spec = input_spec(input_size, white_level=white_level)
+    spec = input_spec(input_size, white_level=white_level, decode=decode)
     extractor = FeatureExtractor(model, state, spec, threads=threads)
     features = extractor.of_samples((*train, *validation), prints.pixel, progress=progress)
     clock.start("fitting the head")

@@ -7,7 +7,15 @@ raises a `BadImage` that names the file. Pillow's global settings are neither us
 
 from blemish.imaging.image_formats import IMAGE_SUFFIXES, SUFFIXES, UNSUPPORTED_SUFFIXES
 from blemish.imaging.load_image import Source, open_image, read_header
-from blemish.imaging.loaded_image import LIMITS, Header, Limits, LoadedImage, apply_orientation
+from blemish.imaging.loaded_image import (
+    LIMITS,
+    Header,
+    Limits,
+    LoadedImage,
+    ReducedImage,
+    Reduction,
+    apply_orientation,
+)
 from blemish.imaging.passed_over import PassedOver
 
 __all__ = [
@@ -19,6 +27,8 @@ __all__ = [
     "Limits",
     "LoadedImage",
     "PassedOver",
+    "ReducedImage",
+    "Reduction",
     "Source",
     "apply_orientation",
     "open_image",

@@ -8,6 +8,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +33,7 @@ from blemish.imaging.loaded_image import (
     Header,
     Limits,
     LoadedImage,
+    Reduction,
     apply_orientation,
 )
 from blemish.imaging.strict_decode import EndOfFile, StrictFile, make_strict, suppress_warnings
@@ -56,7 +58,7 @@ PLUGINS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin, TiffImagePlugin, Bm
 GRAY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
+def open_image(source: Source, limits: Limits = LIMITS, reduction: Reduction | None = None) -> LoadedImage:
     """Return the image in a file, upright, as 8-bit RGB or 16-bit grayscale.
 
     Transparent pixels become white. The first of several frames is read. Color images with 16 bits per
@@ -65,6 +67,8 @@ def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
     Args:
         source: a path, or the bytes of a file.
         limits: the largest image that is decoded.
+        reduction: returns from the upright size (height, width) how many times smaller a JPEG file is
+            decoded: 1, 2, 4 or 8. Its full size is then decoded only if it is needed. Default: 1.
 
     Raises:
         BadImage: the file does not exist, is a folder, is empty or cannot be read.
@@ -80,10 +84,27 @@ def open_image(source: Source, limits: Limits = LIMITS) -> LoadedImage:
         ((3, 4), [255, 255, 255])
     """
     with _opened(source, limits) as (image, header, path):
-        loaded = LoadedImage(_pixels(image, header, path), path, header, header.white_level)
+        is_jpeg = header.format == "JPEG"
+        factor = reduction(header.size_hw) if is_jpeg and reduction is not None else 1
+        loaded = LoadedImage(
+            _pixels(image, header, path, factor),
+            path,
+            header,
+            header.white_level,
+            decode=partial(_decode_jpeg, source, limits) if is_jpeg else None,
+            factor=factor,
+        )
     if loaded.white_level is not None and header.format == "PNG" and loaded.pixels.max() > loaded.white_level:
         loaded.white_level = None  # the samples were scaled to 16 bits, as the PNG specification recommends
     return loaded
+
+
+def _decode_jpeg(source: Source, limits: Limits, factor: int) -> Image.Image:
+    """Return the upright image of a JPEG file at one `factor`th of its size."""
+    with _opened(source, limits) as (image, header, path):
+        pixels = _pixels(image, header, path, factor)
+        assert isinstance(pixels, Image.Image)  # noqa: S101  (8 bits)
+        return pixels
 
 
 def read_header(source: Source, limits: Limits = LIMITS) -> Header:
@@ -323,8 +344,17 @@ def _orientation(image: ImageFile.ImageFile, file: IO[bytes], image_format: str)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> NDArray[Any] | Image.Image:
-    """Return the decoded pixels, upright, on a white background: RGB as Pillow decoded it, or an array."""
+def _pixels(
+    image: ImageFile.ImageFile, header: Header, path: Path | None, factor: int = 1
+) -> NDArray[Any] | Image.Image:
+    """Return the decoded pixels, upright, on a white background: RGB as Pillow decoded it, or an array.
+
+    Args:
+        image: opened, not decoded.
+        header: of the image.
+        path: of the file, for errors.
+        factor: 1, 2, 4 or 8: how many times smaller a JPEG file is decoded.
+    """
     if image.mode == "F" or image.mode == "LAB":
         kind = "floating-point numbers" if image.mode == "F" else "LAB colors"
         raise ImageUndecodable(
@@ -343,6 +373,8 @@ def _pixels(image: ImageFile.ImageFile, header: Header, path: Path | None) -> ND
     reader: Any = image.fp
     if header.format == "TIFF" and is_planar_16(directory := read_directory(reader)):
         return apply_orientation(read_planar_16(reader, directory), header.orientation)
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))  # type: ignore[arg-type]
     if isinstance(reader, StrictFile):
         make_strict(image)
     image.load()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +58,31 @@ class Header:
     white_level: int | None = None
 
 
+class ReducedImage(NamedTuple):
+    """An upright image at a half, a quarter or an eighth of its size.
+
+    Attributes:
+        image: mode RGB, or mode F with the samples of a 16-bit image.
+        factor: image pixels per reduced pixel.
+        offset_xy: image pixels by which the first reduced pixel begins left of and above the image; not 0
+            only if a JPEG file is rotated or mirrored and its side is no multiple of `factor`.
+    """
+
+    image: Image.Image
+    factor: int
+    offset_xy: tuple[int, int]
+
+
+Decode = Callable[[int], Image.Image]
+Reduction = Callable[[tuple[int, int]], int]
+
+
 class LoadedImage:
     """The pixels of an opened image, upright and read-only.
 
     A decoded 8-bit image stays as Pillow decoded it until its array is needed: a network's input is
-    resized from it without two conversions of all pixels.
+    resized from it without two conversions of all pixels. A JPEG file may be opened at a reduced size only;
+    its full size is decoded when it is needed.
 
     Attributes:
         path: the file, or None for an image from memory.
@@ -72,7 +93,7 @@ class LoadedImage:
         BadInput: the pixels have another shape or dtype.
     """
 
-    __slots__ = ("_pil", "_pixels", "header", "path", "white_level")
+    __slots__ = ("_decode", "_pil", "_pixels", "_reduced", "_size_hw", "header", "path", "white_level")
 
     def __init__(
         self,
@@ -80,6 +101,9 @@ class LoadedImage:
         path: Path | None = None,
         header: Header | None = None,
         white_level: int | None = None,
+        *,
+        decode: Decode | None = None,
+        factor: int = 1,
     ) -> None:
         """Take pixels, which must not be changed afterwards.
 
@@ -89,21 +113,30 @@ class LoadedImage:
             path: the file, or None for an image from memory.
             header: the header of the file, or None.
             white_level: the sample value of white that the file of a 16-bit image states, or None.
+            decode: returns the upright image of a JPEG file at one `factor`th of its size.
+            factor: 1, or how many times smaller than the image of `header` the pixels are.
         """
-        self._pil = pixels if isinstance(pixels, Image.Image) else None
+        pil = pixels if isinstance(pixels, Image.Image) else None
+        if pil is not None and (pil.mode != "RGB" or 0 in pil.size):
+            raise BadInput(
+                f"pixels: expected a PIL image of mode RGB, got {pil.mode} of {pil.size}", reason="pixels"
+            )
         self._pixels: Any = None if isinstance(pixels, Image.Image) else _read_only(pixels)
         self.path, self.header, self.white_level = path, header, white_level
-        if self._pil is not None and (self._pil.mode != "RGB" or 0 in self._pil.size):
-            raise BadInput(
-                f"pixels: expected a PIL image of mode RGB, got {self._pil.mode} of {self._pil.size}",
-                reason="pixels",
-            )
+        self._decode = decode
+        self._reduced: dict[int, ReducedImage] = {}
+        self._pil = pil
+        self._size_hw = self._pixels.shape[:2] if pil is None else (pil.height, pil.width)
+        if pil is not None and factor > 1:
+            assert header is not None  # noqa: S101  (a file has a header)
+            self._pil, self._size_hw = None, header.size_hw
+            self._reduced[factor] = self._placed(pil, factor)
 
     @property
     def pixels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """(h, w, 3) uint8 RGB in [0, 255], or (h, w) uint16 in [0, 65535] for a 16-bit grayscale image."""
-        if (pil := self._pil) is not None:
-            self._pixels = _read_only(np.asarray(pil))
+        if self._pixels is None:
+            self._pixels = _read_only(np.asarray(self.rgb_image()))
             self._pil = None  # one copy of the pixels is enough
         pixels: NDArray[np.uint8] | NDArray[np.uint16] = self._pixels
         return pixels
@@ -115,19 +148,61 @@ class LoadedImage:
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width, in pixels."""
-        if (pil := self._pil) is not None:
-            return pil.height, pil.width
-        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+        return self._size_hw
 
     @property
     def is_16bit(self) -> bool:
         """Whether the pixels are 16-bit grayscale."""
-        return self._pil is None and bool(self.pixels.dtype == np.uint16)
+        return self._pixels is not None and bool(self._pixels.dtype == np.uint16)
 
     def rgb_image(self) -> Image.Image:
         """Return an 8-bit image as a PIL image of mode RGB, which must not be changed."""
-        pil = self._pil
-        return Image.fromarray(self.pixels) if pil is None else pil
+        if (pil := self._pil) is not None:
+            return pil
+        if self._pixels is not None:
+            return Image.fromarray(self._pixels)
+        assert self._decode is not None  # noqa: S101  (it was opened at a reduced size)
+        self._pil = pil = self._decode(1)
+        return pil
+
+    def load(self) -> None:
+        """Decode the full size now, if the file was opened at a reduced size."""
+        if self._pixels is None:
+            self.rgb_image()
+
+    def reduced(self, factor: int) -> ReducedImage:
+        """Return the image at a half, a quarter or an eighth of its size, sides rounded up.
+
+        libjpeg decodes JPEG files at that size. Of all other images, every square of `factor` x `factor`
+        pixels is averaged, which is what libjpeg does but for rounding and its finer brightness.
+
+        Args:
+            factor: 2, 4 or 8.
+
+        Raises:
+            BadImage: the JPEG file is gone, or was damaged since it was opened.
+        """
+        if (known := self._reduced.get(factor)) is not None:
+            return known
+        if self._decode is not None:
+            reduced = self._placed(self._decode(factor), factor)
+        elif self.is_16bit:
+            whole = Image.fromarray(self.pixels.astype(np.float32))
+            reduced = ReducedImage(whole.reduce(factor), factor, (0, 0))
+        else:
+            reduced = ReducedImage(self.rgb_image().reduce(factor), factor, (0, 0))
+        self._reduced[factor] = reduced
+        return reduced
+
+    def _placed(self, image: Image.Image, factor: int) -> ReducedImage:
+        """Return the upright image of a JPEG file that was decoded at a reduced size, with its position."""
+        height, width = self.size_hw
+        orientation = 1 if self.header is None else self.header.orientation
+        # The columns and rows that complete the last block are on the left or on top after the rotation.
+        beyond = image.width * factor - width, image.height * factor - height
+        offset_x = beyond[0] if orientation in MIRRORED_COLUMNS else 0
+        offset_y = beyond[1] if orientation in MIRRORED_ROWS else 0
+        return ReducedImage(image, factor, (offset_x, offset_y))
 
     def choose_white_level(self, white_level: int = MAX_WHITE) -> int:
         """Return the sample value that becomes white: `white_level`, or the file's own if that is 65535.
@@ -199,6 +274,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # how Pillow turns an image upright, by its EXIF orientation
+MIRRORED_COLUMNS = (2, 3, 6, 7)  # orientations whose last stored column or row becomes the first column
+MIRRORED_ROWS = (3, 4, 7, 8)
 
 
 def apply_orientation(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -220,8 +297,8 @@ def apply_orientation(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """
     if orientation >= 5:
         array = array.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
+    if orientation in MIRRORED_COLUMNS:
         array = array[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in MIRRORED_ROWS:
         array = array[::-1]
     return array

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import BadImage, BadInput, BlemishError
-from blemish.imaging import LIMITS, Limits, LoadedImage, apply_orientation, open_image
+from blemish.imaging import LIMITS, Limits, LoadedImage, Reduction, apply_orientation, open_image
 
 ORIENTATION_TAG = 0x0112
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}", re.IGNORECASE)  # two letters at least: C:/ is a drive
@@ -114,6 +114,7 @@ class ImageInput:
             region_xyxy: the part that the tile shows, pixels, inside the image.
         """
         left, top, right, bottom = region_xyxy
+        is_whole = region_xyxy == (0, 0, image.size_hw[1], image.size_hw[0])
         return ImageInput(
             kind=InputKind.TILE,
             id=f"{self.id} tile {left} {top} {right} {bottom}",
@@ -121,10 +122,13 @@ class ImageInput:
             frame_index=self.frame_index,
             time_seconds=self.time_seconds,
             region_xyxy=region_xyxy,
-            content=LoadedImage(image.pixels[top:bottom, left:right], white_level=image.white_level),
+            # The whole image is prepared as it would be without tiles.
+            content=image
+            if is_whole
+            else LoadedImage(image.pixels[top:bottom, left:right], white_level=image.white_level),
         )
 
-    def read(self, limits: Limits = LIMITS) -> LoadedImage:
+    def read(self, limits: Limits = LIMITS, reduction: Reduction | None = None) -> LoadedImage:
         """Return the upright image.
 
         Files and bytes are decoded; a PIL image is rotated by its EXIF orientation, as a file would
@@ -132,6 +136,7 @@ class ImageInput:
 
         Args:
             limits: largest size of files and bytes.
+            reduction: see `open_image`.
 
         Raises:
             BadImage: the file, the bytes or the frame cannot be used.
@@ -143,7 +148,7 @@ class ImageInput:
         if isinstance(content, LoadedImage):
             return content
         if isinstance(content, Path | str | bytes):
-            return open_image(content, limits)
+            return open_image(content, limits, reduction)
         if isinstance(content, Image.Image):
             try:  # an image that Pillow has not decoded yet may turn out to be damaged
                 orientation = content.getexif().get(ORIENTATION_TAG, 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
-from blemish.imaging import LIMITS, Limits, LoadedImage
+from blemish.imaging import LIMITS, Limits, LoadedImage, Reduction
 from blemish.inference.backend import Backend, DeviceKind, available_cores
 from blemish.inference.inputs import ImageInput, ImageLike
 from blemish.inference.prefetch import prefetched
@@ -22,7 +22,7 @@ from blemish.inference.results import PredictionResult, PreparedInput, Timing
 from blemish.inference.tile_merge import TileDetections
 from blemish.inference.tiles import Tiling
 from blemish.model_file import Contract, ModelFile
-from blemish.preprocessing import prepare
+from blemish.preprocessing import prepare, reduction_for
 from blemish.structures import Labels, Prediction, Task
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ class Predictor:
         return self.contract.to_labels()
 
     @property
+    def reduction(self) -> Reduction | None:
+        """The size at which `open_image` decodes a JPEG file for this model; None for the full size."""
+        return reduction_for(self.contract.inputs)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons not to trust the model file, one sentence each; empty for most files."""
         certificate = self.contract.certificate
@@ -143,7 +148,7 @@ class Predictor:
         if isinstance(image, list | tuple):
             results = self.stream(image, min_score=min_score, max_detections=max_detections)
             return [_prediction_of(result) for result in results]
-        loaded = ImageInput.of(image).read(self.limits)
+        loaded = ImageInput.of(image).read(self.limits, self.reduction)
         return self.predict_prepared([self.prepare(loaded)], detection_filter)[0]
 
     def stream(
@@ -260,7 +265,8 @@ class Predictor:
         Raises:
             BadInput: see `explainer`; and what `Explainer.explain` raises.
         """
-        return self.explainer.explain(ImageInput.of(image).read(self.limits), **options)
+        loaded = ImageInput.of(image).read(self.limits, self.reduction)
+        return self.explainer.explain(loaded, **options)
 
     def prepare(self, image: LoadedImage) -> PreparedInput:
         """Return an image as the network takes it, for each of its inputs."""
@@ -336,9 +342,11 @@ class Predictor:
         """Return an input read and prepared; its error if it cannot be."""
         started = read = time.perf_counter()
         try:
-            image = source.read(self.limits)
+            image = source.read(self.limits, self.reduction)
             read = time.perf_counter()
             prepared = self.prepare(image)
+            if keep_images:
+                image.load()
         except BlemishError as error:
             return _ReadInput(source, None, error, Timing(read=time.perf_counter() - started))
         except Exception as error:  # no image may end the stream

@@ -37,6 +37,9 @@ class InputSpec(ContractModel):
     Attributes:
         name: of the graph's input.
         size_hw: height and width of the input in pixels.
+        decode: `full`: the image is resized from all of its pixels; `scaled`: it is first reduced to a half,
+            a quarter or an eighth, while two pixels per pixel of the input remain along each side. libjpeg
+            decodes JPEG files at that size; other images are averaged by a box filter.
         resize: `stretch` to `size_hw`; `letterbox`: fit inside, keep the aspect ratio and pad the rest;
             `shortest`: the shorter side to `resize_to`, then a center crop of `size_hw`.
         resize_to: pixels, for `shortest`. Default: the shorter side of `size_hw`.
@@ -53,6 +56,7 @@ class InputSpec(ContractModel):
 
     name: str = "image"
     size_hw: tuple[Side, Side]
+    decode: Literal["full", "scaled"] = "full"
     resize: Literal["stretch", "letterbox", "shortest"] = "stretch"
     resize_to: Side | None = None
     interpolation: Interpolation = "bilinear"

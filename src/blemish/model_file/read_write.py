@@ -195,7 +195,8 @@ def _parse_contract(text: str, path: Path) -> Contract:
             reason="later-format",
         )
     try:
-        contract = Contract.model_validate(upgrade(raw) if version == 1 else raw)
+        current = {**(upgrade(raw) if version == 1 else raw), "format_version": FORMAT_VERSION}
+        contract = Contract.model_validate(current)
         check_contract(contract)
     except ContractFault as error:
         raise _damaged(path, str(error), error.reason) from error

@@ -4,8 +4,17 @@ Training, validation, prediction, explanation and the service all use this packa
 resize (Pillow's), so that a network receives the same pixels in training and in inference.
 """
 
-from blemish.preprocessing.image_resize import FILTERS, place, resize
+from blemish.preprocessing.image_resize import FILTERS, decode_factor, place, reduction_for, resize
 from blemish.preprocessing.normalization import normalize, prepare
 from blemish.preprocessing.placement import Placement
 
-__all__ = ["FILTERS", "Placement", "normalize", "place", "prepare", "resize"]
+__all__ = [
+    "FILTERS",
+    "Placement",
+    "decode_factor",
+    "normalize",
+    "place",
+    "prepare",
+    "reduction_for",
+    "resize",
+]

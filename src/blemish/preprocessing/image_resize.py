@@ -18,7 +18,7 @@ from blemish.preprocessing.placement import Placement
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blemish.imaging import LoadedImage
+    from blemish.imaging import LoadedImage, Reduction
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -26,6 +26,8 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
+FACTORS = (8, 4, 2)  # by which `decode="scaled"` reduces an image before it is resized
+MIN_OVERSAMPLING = 2  # reduced pixels per pixel of the input, along each side
 
 Region = tuple[float, float, float, float]  # x1 y1 x2 y2, image pixels
 
@@ -63,8 +65,9 @@ def resize(
     Raises:
         BadInput: the crop is empty or leaves the image.
     """
-    source = _pillow_image(image, spec)
     plan = _plan(_crop_region(crop_xyxy, image.size_hw), spec, is_cropped=crop_xyxy is not None)
+    placement = _placement(image.size_hw, spec, plan)
+    source, plan = _source(image, spec, plan)
     if plan.region == (0.0, 0.0, *map(float, source.size)) and plan.size_wh == source.size:
         pixels = np.asarray(source)
     elif spec.interpolation == "linear-plain":
@@ -77,7 +80,7 @@ def resize(
     pixels = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], spec.channels))
     if pixels.shape[:2] != spec.size_hw:
         pixels = _pad(pixels, plan, spec)
-    return np.ascontiguousarray(pixels), _placement(image.size_hw, spec, plan)
+    return np.ascontiguousarray(pixels), placement
 
 
 def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
@@ -90,15 +93,68 @@ def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
     return _placement(size_hw, spec, _plan(_crop_region(None, size_hw), spec, is_cropped=False))
 
 
-def _pillow_image(image: LoadedImage, spec: InputSpec) -> Image.Image:
-    """Return the image in the mode in which Pillow resizes it: RGB, L, or F for 16 bits.
+def decode_factor(
+    size_hw: tuple[int, int], spec: InputSpec, crop_xyxy: Sequence[float] | None = None
+) -> int:
+    """Return how many times `resize` reduces an image before it resizes it: 1, 2, 4 or 8.
+
+    It is the largest number that leaves at least two pixels per pixel of the input along each side, and 1 for
+    `decode="full"`.
+
+    Args:
+        size_hw: size of the upright image in pixels.
+        spec: the network's input.
+        crop_xyxy: the part that is resized; see `resize`.
+    """
+    if spec.decode == "full":
+        return 1
+    return _factor(_plan(_crop_region(crop_xyxy, size_hw), spec, is_cropped=crop_xyxy is not None))
+
+
+def reduction_for(specs: Sequence[InputSpec]) -> Reduction | None:
+    """Return the size at which a file is best opened for a network's inputs, as `open_image` takes it.
+
+    Args:
+        specs: the inputs; a file is opened for the first, and decoded again if another needs another size.
+
+    Returns:
+        None if the first input is made from the full image.
+    """
+    spec = specs[0]
+    return None if spec.decode == "full" else lambda size_hw: decode_factor(size_hw, spec)
+
+
+def factor_for(shrinkage: float) -> int:
+    """Return how many times an image that becomes `shrinkage` times smaller is reduced first.
+
+    Example:
+        >>> [factor_for(shrinkage) for shrinkage in (3.9, 4, 15.9, 100)]
+        [1, 2, 4, 8]
+    """
+    return next((factor for factor in FACTORS if shrinkage >= MIN_OVERSAMPLING * factor), 1)
+
+
+def _factor(plan: _Plan) -> int:
+    """Return the reduction before a resize with `decode="scaled"`."""
+    left, top, right, bottom = plan.region
+    return factor_for(min((right - left) / plan.size_wh[0], (bottom - top) / plan.size_wh[1]))
+
+
+def _source(image: LoadedImage, spec: InputSpec, plan: _Plan) -> tuple[Image.Image, _Plan]:
+    """Return the image in the mode in which Pillow resizes it, RGB, L, or F for 16 bits; and the plan for it.
 
     Pillow's 16-bit integer modes clip.
     """
-    if image.is_16bit:
-        return Image.fromarray(image.pixels.astype(np.float32))
-    rgb = image.rgb_image()
-    return rgb.convert("L") if spec.channels == 1 else rgb
+    factor = 1 if spec.decode == "full" else _factor(plan)
+    if factor > 1:
+        source, factor, offset = image.reduced(factor)
+        x1, y1, x2, y2 = ((x + o) / factor for x, o in zip(plan.region, offset * 2, strict=True))
+        plan = plan._replace(region=(x1, y1, x2, y2))
+    elif image.is_16bit:
+        source = Image.fromarray(image.pixels.astype(np.float32))
+    else:
+        source = image.rgb_image()
+    return source.convert("L") if spec.channels == 1 and source.mode == "RGB" else source, plan
 
 
 def _resize_plain(pixels: NDArray[Any], plan: _Plan) -> NDArray[Any]:

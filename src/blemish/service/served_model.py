@@ -12,7 +12,7 @@ from PIL import Image
 
 from blemish import inference
 from blemish.errors import BadImage
-from blemish.imaging import Limits, LoadedImage, open_image
+from blemish.imaging import Limits, LoadedImage, Reduction, open_image
 from blemish.inference import Predictor
 from blemish.model_file import ModelFile
 from blemish.service import serializers
@@ -50,8 +50,13 @@ class TimedPrediction:
     seconds: float
 
 
-def open_upload(data: bytes, settings: Settings) -> LoadedImage:
+def open_upload(data: bytes, settings: Settings, reduction: Reduction | None = None) -> LoadedImage:
     """Return the upright image of an upload.
+
+    Args:
+        data: the file.
+        settings: its limits are used.
+        reduction: see `open_image`.
 
     Raises:
         Problem: it is not an image, or it is damaged, incomplete or too large. Size limits are checked in the
@@ -59,7 +64,7 @@ def open_upload(data: bytes, settings: Settings) -> LoadedImage:
     """
     limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_upload_bytes)
     try:
-        return open_image(data, limits)
+        return open_image(data, limits, reduction)
     except BadImage as error:
         raise image_problem(error, max_pixels=settings.max_pixels) from error
 
@@ -122,7 +127,7 @@ class ServedModel:
             Problem: the upload is not a usable image.
         """
         began = time.perf_counter()
-        image = open_upload(data, self.settings)
+        image = open_upload(data, self.settings, self.loaded.reduction)
         inputs = self.loaded.prepare(image)
         warnings = [inputs.warning] if inputs.warning else []
         # The further images of a JPEG file are views and gain maps of the first.

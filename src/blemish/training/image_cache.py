@@ -27,6 +27,7 @@ from blemish.data.user_cache import cache_folder
 from blemish.imaging import LoadedImage
 from blemish.model_file import InputSpec
 from blemish.preprocessing import FILTERS, Placement, resize
+from blemish.preprocessing.image_resize import factor_for
 from blemish.structures import Sample
 from blemish.training.image_source import Crop, FileImageSource
 
@@ -59,6 +60,7 @@ class ResizedImageCache(FileImageSource):
         super().__init__()
         self.crop = crop
         self.side = shorter_side_for_crops(inputs, crop) if crop else 0
+        self.is_scaled = all(spec.decode == "scaled" for spec in inputs)
         default = cache_folder()
         self.folder = folder or (default / "images" if default is not None else None)
         self.free_bytes = 0
@@ -113,21 +115,26 @@ class ResizedImageCache(FileImageSource):
         """Return the copy that crops are taken from, or the image if it is small; and the image's size."""
         if self._copy is not None and self._copy[0] == sample.id:
             return self._copy[1:]
-        path = self._path(sample, f"{self.side}")
+        path = self._path(sample, f"{self.side}{' scaled' if self.is_scaled else ''}")
         arrays = None if path is None else self._read(path)
         if arrays is not None:
             pixels, numbers = arrays
             size_hw = (int(numbers[0]), int(numbers[1]))
             image = LoadedImage(pixels, sample.path, white_level=int(numbers[2]) or None)
         else:
-            image = self.image(sample)
+            image = self.image(sample, self._copy_factor if self.is_scaled else None)
             size_hw = image.size_hw
-            smaller = resize_shorter_side(image, self.side)
-            if image.pixels.size >= MIN_REDUCTION * smaller.pixels.size:
+            factor = self._copy_factor(size_hw) if self.is_scaled else 1
+            smaller = resize_shorter_side(image, self.side, factor)
+            if math.prod(size_hw) >= MIN_REDUCTION * math.prod(smaller.size_hw):
                 image = smaller
                 self._write(path, image.pixels, np.array([*size_hw, image.white_level or 0], np.float64))
         self._copy = sample.id, image, size_hw
         return image, size_hw
+
+    def _copy_factor(self, size_hw: tuple[int, int]) -> int:
+        """Return how many times an image is reduced before the copy for crops is made from it."""
+        return factor_for(min(size_hw) / self.side)
 
     def _path(self, sample: Sample, purpose: str) -> Path | None:
         if self.folder is None or not self._has_folder:
@@ -188,17 +195,29 @@ def shorter_side_for_crops(inputs: Sequence[InputSpec], crop: CropConfig) -> int
     return round(side / math.sqrt(crop.scale[0]))
 
 
-def resize_shorter_side(image: LoadedImage, side: int) -> LoadedImage:
-    """Return the image with a shorter side of `side` pixels; the image itself if it is smaller."""
+def resize_shorter_side(image: LoadedImage, side: int, factor: int = 1) -> LoadedImage:
+    """Return the image with a shorter side of `side` pixels; the image itself if it is smaller.
+
+    Args:
+        image: the image.
+        side: pixels.
+        factor: 1, 2, 4 or 8: how many times it is reduced first.
+    """
     height, width = image.size_hw
     ratio = side / min(height, width)
     if ratio >= 1:
         return image
     size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-    if image.is_16bit:
+    if factor > 1:
+        reduced, _, (x, y) = image.reduced(factor)
+        box = (x / factor, y / factor, (x + width) / factor, (y + height) / factor)
+        resized = reduced.resize(size, FILTERS["bilinear"], box)
+    elif image.is_16bit:
         resized = Image.fromarray(image.pixels.astype(np.float32)).resize(size, FILTERS["bilinear"])
+    else:
+        resized = image.rgb_image().resize(size, FILTERS["bilinear"], reducing_gap=3.0)
+    if image.is_16bit:
         return image.with_pixels(np.asarray(resized).round().clip(0, 65535).astype(np.uint16))
-    resized = image.rgb_image().resize(size, FILTERS["bilinear"], reducing_gap=3.0)
     return image.with_pixels(np.asarray(resized))
 
 

@@ -60,6 +60,8 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
     loss = check_loss(network.task, recipe.training.loss)
     if recipe.training.loss.class_weights == "balanced" and loss is not None and loss.name == "bce":
         start_at_frequency(network, label_weights(data.train, network.task, network.label_count))
+    if recipe.data.decode != "full":
+        network.inputs = tuple(spec.model_copy(update={"decode": "scaled"}) for spec in network.inputs)
     if recipe.data.normalization == "dataset":
         source = FileImageSource()
         statistics = measure_channels(network, (source.image(sample) for sample in data.train))

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from blemish.config.recipe import RECIPE_NAME, Recipe
 from blemish.config.split_file import write_split_file
 from blemish.errors import TrainingFailed
+from blemish.evaluation.decode_choice import choose_decode, describe_choice
 from blemish.export import export_trained
 from blemish.export.run_export import MODEL_NAME
 from blemish.model_file import Contract, ModelFile, write_atomically
@@ -260,8 +261,13 @@ class Trainer:
     def _export(self, contract: Contract, state: Mapping[str, Any]) -> Run:
         """Evaluate the best weights, write the model file and return the run."""
         network = self.network.to(self.device).eval()
+        if self.recipe.data.decode == "auto":
+            contract = choose_decode(TorchBackend(network), contract, self.data.validation)
+            network.inputs = contract.inputs
+            _log.info("%s", describe_choice(contract), extra=SHOWN)
         contract, metrics, recorded = self._evaluate(network, contract)
         training = {
+            **contract.training,
             "seed": self.recipe.training.seed,
             "epochs": int(state["epoch"]),
             "best_epoch": int(state["best_epoch"]),
