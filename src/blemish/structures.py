@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
+from blemish.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    LazyMasks,
+    Mask,
+    empty_array,
+    no_flags,
+    read_only_array,
+)
 from blemish.errors import BadInput, UnknownName, WrongTask
 from blemish.task import Task as Task
 
@@ -85,7 +92,7 @@ class Annotation:
         label_index: (n,) int64. classification: the one label; multilabel: every positive label, ascending;
             localization: (1,), 0 if the set has no labels; else one per row of `boxes_xyxy`.
         boxes_xyxy: (n, 4) float64 pixels, x1 <= x2 and y1 <= y2; None for image-level tasks.
-        masks: n masks for segmentation, else None.
+        masks: n masks for segmentation, else None. `LazyMasks` stay as they are; others become a tuple.
 
     Raises:
         BadInput: an impossible shape, index or box; the message names the row.
@@ -96,10 +103,10 @@ class Annotation:
     label_index: IntArray
     size_hw: tuple[int, int] | None = None
     boxes_xyxy: FloatArray | None = None
-    masks: tuple[Mask, ...] | None = None
+    masks: tuple[Mask, ...] | LazyMasks | None = None
 
     def __post_init__(self) -> None:
-        index = _read_only(self.label_index, np.int64, (None,), "label_index")
+        index = read_only_array(self.label_index, np.int64, (None,), "label_index")
         object.__setattr__(self, "label_index", index)
         if index.size and not (0 <= index.min() and index.max() < max(len(self.labels), 1)):
             wrong = index.min() if index.min() < 0 else index.max()
@@ -116,7 +123,7 @@ class Annotation:
                 reason="label-index",
             )
         if self.boxes_xyxy is not None:
-            boxes = _read_only(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
+            boxes = read_only_array(self.boxes_xyxy, np.float64, (index.size, 4), "boxes_xyxy")
             is_valid = np.isfinite(boxes).all(1) & (boxes[:, :2] <= boxes[:, 2:]).all(1)
             if not is_valid.all():
                 row = int(is_valid.argmin())
@@ -128,7 +135,8 @@ class Annotation:
         elif self.task.has_boxes:
             raise BadInput(f"boxes_xyxy: {self.task} needs boxes, got None", reason="no-boxes")
         if self.masks is not None:
-            object.__setattr__(self, "masks", tuple(self.masks))
+            if not isinstance(self.masks, LazyMasks):
+                object.__setattr__(self, "masks", tuple(self.masks))
             if len(self.masks) != index.size:
                 raise BadInput(
                     f"masks: expected one per object, got {len(self.masks)} for {index.size} objects",
@@ -150,22 +158,6 @@ class Annotation:
         return out
 
 
-@cache
-def _empty(dtype: Any) -> NDArray[Any]:
-    """Return a (0,) array, shared by all ground truths without these values."""
-    empty = np.zeros(0, dtype)
-    empty.setflags(write=False)
-    return empty
-
-
-@cache
-def _no_flags(count: int) -> BoolArray:
-    """Return (count,) bool, all false, shared by all ground truths of that many objects."""
-    flags = np.zeros(count, bool)
-    flags.setflags(write=False)
-    return flags
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GroundTruth(Annotation):
     """The labels, boxes and masks that a data set gives for one image.
@@ -179,10 +171,10 @@ class GroundTruth(Annotation):
             small and large objects; nan for an object without; empty if the data set states none.
     """
 
-    crowd: BoolArray = field(default_factory=lambda: _no_flags(0))
-    difficult: BoolArray = field(default_factory=lambda: _no_flags(0))
-    truncated: BoolArray = field(default_factory=lambda: _no_flags(0))
-    areas: FloatArray = field(default_factory=lambda: _empty(np.float64))
+    crowd: BoolArray = field(default_factory=lambda: no_flags(0))
+    difficult: BoolArray = field(default_factory=lambda: no_flags(0))
+    truncated: BoolArray = field(default_factory=lambda: no_flags(0))
+    areas: FloatArray = field(default_factory=lambda: empty_array(np.float64))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,10 +186,10 @@ class GroundTruth(Annotation):
         ):
             values = getattr(self, name)
             if not len(values):  # a hundred thousand ground truths share their empty arrays
-                none = _no_flags(len(self)) if name in ("crowd", "difficult") else _empty(dtype)
+                none = no_flags(len(self)) if name in ("crowd", "difficult") else empty_array(dtype)
                 object.__setattr__(self, name, none)
             else:
-                object.__setattr__(self, name, _read_only(values, dtype, (len(self),), name))
+                object.__setattr__(self, name, read_only_array(values, dtype, (len(self),), name))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -230,7 +222,7 @@ class Prediction(Annotation):
         super().__post_init__()
         n, count = len(self), len(self.labels)
         for name, shape in (("scores", (n,)), ("label_scores", (count,)), ("thresholds", (count,))):
-            array = _read_only(getattr(self, name), np.float64, shape, name)
+            array = read_only_array(getattr(self, name), np.float64, shape, name)
             if name != "thresholds" and array.size and not (0 <= array.min() and array.max() <= 1):
                 raise BadInput(
                     f"{name}: expected values in [0, 1], got {array.min()} to {array.max()}",
@@ -238,8 +230,12 @@ class Prediction(Annotation):
                 )
             object.__setattr__(self, name, array)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, all_masks: bool = True) -> dict[str, Any]:
         """Return the prediction as plain values for JSON.
+
+        Args:
+            all_masks: whether detections below the threshold of their label have the `area` of their mask
+                too.
 
         Documents that contain it (`blemish predict --json`, the REST API) add their `schema_version`.
         """
@@ -268,20 +264,27 @@ class Prediction(Annotation):
             "model_digest": self.model_digest,
         }
         if self.boxes_xyxy is not None:
+            rows = zip(
+                self.label_index.tolist(),
+                self.scores.tolist(),
+                self.detections_positive().tolist(),
+                self.boxes_xyxy.tolist(),
+                strict=True,
+            )
             out["detections"] = [
                 {
                     "label": self.labels.names[index] if self.labels.names else None,
                     "display_name": self.labels.display_names[index] if self.labels.names else None,
-                    "score": float(score),
-                    "positive": bool(score >= self.thresholds[index]) if self.labels.names else True,
+                    "score": score,
+                    "positive": positive,
                     "reliable": not self.labels.names or self.labels.names[index] not in self.unreliable,
-                    "box_xyxy": [float(v) for v in box],
-                    **({} if self.masks is None else {"area": self.masks[row].area}),
+                    "box_xyxy": box,
                 }
-                for row, (index, score, box) in enumerate(
-                    zip(self.label_index, self.scores, self.boxes_xyxy, strict=True)
-                )
+                for index, score, positive, box in rows
             ]
+            if all_masks and self.masks is not None:
+                for detection, mask in zip(out["detections"], self.masks, strict=True):
+                    detection["area"] = mask.area
         return out
 
     def to_coco(
@@ -360,6 +363,12 @@ class Prediction(Annotation):
             return None
         empty = np.zeros((0, *(self.size_hw or (0, 0))), bool)
         return np.stack([mask_to_array(mask) for mask in self.masks]) if self.masks else empty
+
+    def detections_positive(self) -> BoolArray:
+        """Return (n,) bool: whether each detection reaches the threshold of its label."""
+        if not len(self.labels):
+            return np.ones(len(self), bool)
+        return self.scores >= self.thresholds[self.label_index]
 
     def decide(self) -> BoolArray:
         """Return (L,) bool: whether each label is positive at the model's own threshold."""
@@ -488,17 +497,3 @@ class Dataset:
     def with_splits(self, split_of: Mapping[str, str]) -> Self:
         """Return the same images, each in the split that `split_of` gives for its id."""
         return replace(self, samples=tuple(replace(s, split=split_of.get(s.id)) for s in self.samples))
-
-
-def _read_only(values: Any, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
-    """Return `values` as a read-only array of `dtype`; raise `BadInput` if the shape differs."""
-    # A read-only array is not copied: a hundred thousand ground truths share their empty flags.
-    is_array = isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None
-    array: NDArray[Any] = values if is_array and not values.flags.writeable else np.array(values, dtype=dtype)
-    if array.size == 0 and shape[0] == 0:  # an empty list means no boxes
-        array = array.reshape([s or 0 for s in shape])
-    fits = array.ndim == len(shape) and all(s in (None, a) for s, a in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise BadInput(f"{name}: expected shape {shape}, got {array.shape}", reason="array-shape")
-    array.setflags(write=False)
-    return array

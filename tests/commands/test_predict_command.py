@@ -14,7 +14,6 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from blemish.commands.json_output import SCHEMA_VERSION
 from blemish.commands.output import DrawnWriter
 from blemish.commands.predict_command import predict
 from blemish.errors import ImageTooLarge, StorageFull
@@ -57,7 +56,7 @@ def test_predict_json_one_line_per_image_in_order(place):
     ]
     predictor = load(place / "model.onnx")
     prediction = predictor.predict(place / "photos/a/2.png").to_dict()
-    assert answers[1] == {"schema_version": SCHEMA_VERSION, **prediction}
+    assert answers[1] == {"schema_version": 2, **prediction}
     assert result.stderr == ""
 
 
@@ -270,8 +269,10 @@ def test_predict_json_masks_as_polygons_and_rle(tmp_path, tiny):
     )
     write_model_file(tmp_path / "m.onnx", graph, model_contract)
     Image.new("RGB", (80, 40)).save(tmp_path / "p.png")
-    result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json")
-    (found,) = json.loads(result.stdout)["detections"]
+    result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", "--mask-format", "both")
+    line = json.loads(result.stdout)
+    assert line["schema_version"] == 2
+    (found,) = line["detections"]
     assert (found["label"], found["display_name"], found["positive"]) == ("fine", "Fine", True)
     assert found["box_xyxy"] == [10, 5, 50, 35]
     assert len(found["polygons"]) == 2
@@ -280,6 +281,36 @@ def test_predict_json_masks_as_polygons_and_rle(tmp_path, tiny):
     assert drawn.sum() == found["area"]
     assert not drawn[20, 30]
     assert drawn[8, 14]
+    for option, keys in ((None, {"rle"}), ("rle", {"rle"}), ("polygons", {"polygons"})):
+        options = () if option is None else ("--mask-format", option)
+        (one,) = json.loads(run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", *options).stdout)[
+            "detections"
+        ]
+        assert {k: v for k, v in one.items() if k in ("polygons", "rle")} == {k: found[k] for k in keys}
+
+
+def test_predict_json_masks_below_the_threshold_only_if_asked_for(tmp_path, tiny):
+    graph = tiny.fixed_graph(
+        boxes=np.array([[1, 1, 5, 7], [2, 2, 6, 6]], np.float32),
+        scores=np.array([0.9, 0.3], np.float32),
+        labels=np.array([0, 0], np.int64),
+        masks=np.full((2, 28, 28), 0.9, np.float32),
+    )
+    roles = ("boxes", "scores", "labels", "masks")
+    model_contract = tiny.contract(
+        Task.SEGMENTATION,
+        outputs=tuple({"name": r, "role": r, "activation": "probabilities"} for r in roles),
+        decoder={"name": "final"},
+    )
+    write_model_file(tmp_path / "m.onnx", graph, model_contract)
+    Image.new("RGB", (80, 40)).save(tmp_path / "p.png")
+    masks = {"area", "rle"}
+    for options, expected in (((), [True, False]), (("--all-masks",), [True, True])):
+        result = run(tmp_path / "p.png", "-m", tmp_path / "m.onnx", "--json", *options)
+        found = json.loads(result.stdout)["detections"]
+        assert [one["positive"] for one in found] == [True, False]
+        assert [masks <= set(one) for one in found] == expected
+        assert [bool(masks & set(one)) for one in found] == expected
 
 
 def test_predict_disk_full_after_first_image(place, monkeypatch):

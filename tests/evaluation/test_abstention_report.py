@@ -159,5 +159,5 @@ def test_calibrate_predict_and_evaluate_commands(model, tmp_path, monkeypatch, c
 
 
 def test_abstention_is_none_for_files_of_earlier_formats(model):
-    assert model.contract.format_version == 2 and model.contract.abstention is None
+    assert model.contract.format_version == 3 and model.contract.abstention is None
     assert AbstentionScores().labels == {}

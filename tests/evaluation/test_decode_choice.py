@@ -49,10 +49,13 @@ def samples(folder, side, pattern):
             pixels[:, 2::4], pixels[:, 3::4] = 0, 0
         path = folder / f"{number}.png"
         Image.fromarray(pixels).save(path)
-        truth = GroundTruth(
-            task=Task.CLASSIFICATION, labels=Labels(NAMES), label_index=np.array([label]), size_hw=(side, side)
+        labeled = GroundTruth(
+            task=Task.CLASSIFICATION,
+            labels=Labels(NAMES),
+            label_index=np.array([label]),
+            size_hw=(side, side),
         )
-        out.append(Sample(id=str(number), path=path, ground_truth=truth))
+        out.append(Sample(id=str(number), path=path, ground_truth=labeled))
     return out
 
 

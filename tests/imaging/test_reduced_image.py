@@ -11,7 +11,7 @@ from blemish.testing import raises
 
 
 def ramp(size_wh):
-    """Return a smooth image whose colors tell the position of each pixel."""
+    """Return a smooth image whose colors show the position of each pixel."""
     x, y = np.meshgrid(np.arange(size_wh[0]), np.arange(size_wh[1]))
     pixels = np.stack([x * 2, y * 2, 128 + 40 * np.sin(x / 25)], 2)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -22,7 +22,9 @@ from blemish.training.tile_dataset import cut_image
 
 INPUTS = (
     InputSpec(name="a", size_hw=(24, 24), decode="scaled"),
-    InputSpec(name="b", size_hw=(40, 60), resize="shortest", decode="scaled", channels=1, mean=(0,), std=(1,)),
+    InputSpec(
+        name="b", size_hw=(40, 60), resize="shortest", decode="scaled", channels=1, mean=(0,), std=(1,)
+    ),
     InputSpec(name="c", size_hw=(32, 32), resize="letterbox", decode="scaled", interpolation="linear-plain"),
 )
 
@@ -50,6 +52,11 @@ def contract_of(inputs=INPUTS):
         outputs=(OutputSpec(name="logits", role="scores", activation="logits"),),
         decoder=DecoderSpec(name="scores"),
     )
+
+
+def corners(region):
+    left, top, right, bottom = map(int, region)
+    return left, top, right, bottom
 
 
 @pytest.fixture(params=["JPEG", "PNG", "16 bit"])
@@ -113,7 +120,7 @@ def test_a_tile_in_training_equals_the_tile_in_prediction(sample, tmp_path):
     regions = Tiling(128, 0.25).regions(image.size_hw)
     assert len(tiles) == len(regions) > 1
     for tile, region in zip(tiles, regions, strict=True):
-        predicted = ImageInput.of(sample.path).tile(image, tuple(int(x) for x in region)).read()
+        predicted = ImageInput.of(sample.path).tile(image, corners(region)).read()
         trained = open_image(tile.path, reduction=reduction_for((spec,)))
         assert decode_factor(trained.size_hw, spec) == 4
         assert np.array_equal(prepare(predicted, spec)[0], prepare(trained, spec)[0])

@@ -19,6 +19,7 @@ from blemish.commands.shared_options import (
     CostReviewOption,
     DeviceOption,
     GoodLabelOption,
+    MaskFormat,
     MegapixelsOption,
     OverlapOption,
     RiskOption,
@@ -132,6 +133,20 @@ def predict(
     cost_false_positive: CostFalsePositiveOption = None,
     cost_review: CostReviewOption = None,
     good_label: GoodLabelOption = None,
+    mask_format: Annotated[
+        MaskFormat,
+        typer.Option(
+            help="Masks in the JSON: COCO's compressed run lengths, outlines, or both.",
+        ),
+    ] = MaskFormat.RLE,
+    all_masks: Annotated[
+        bool,
+        typer.Option(
+            "--all-masks",
+            help="Write the masks of all detections to the JSON, and not only of those at or above the "
+            "threshold of their label.",
+        ),
+    ] = False,
     batch_size: BatchOption = None,
     tile_size: TileOption = None,
     tile_overlap: OverlapOption = 0.25,
@@ -221,6 +236,8 @@ def predict(
         "max_megapixels": max_megapixels,
         "white_level": white_level,
         "decision": None if policy is None else {**policy.to_dict(), "good_label": good_label},
+        "mask_format": str(mask_format),
+        "all_masks": all_masks,
     }
     counts = _Counts()
     try:
@@ -242,6 +259,7 @@ def predict(
                 max_detections=max_detections,
                 keep_images=writer is not None or labels.needs_pixels,
                 on_tiles=progress.on_tiles,
+                lazy_masks=True,
             )
             ends.callback(results.close)  # ends the threads that read ahead, also after an error
             for result in results:
@@ -257,7 +275,9 @@ def predict(
                     decision = decider(result.prediction)
                 document = ""
                 if as_json or file is not None:
-                    document = json_line(result, drawn, not_drawn, decision)
+                    document = json_line(
+                        result, drawn, not_drawn, decision, mask_format=mask_format, all_masks=all_masks
+                    )
                 is_failed = result.error is not None or not_drawn is not None
                 if file is not None:
                     file.add(result.input, document, failed=is_failed, drawn=drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -141,3 +142,11 @@ GoodLabelOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+class MaskFormat(StrEnum):
+    """How the JSON of `predict` contains masks: COCO's compressed run lengths, outlines, or both."""
+
+    RLE = "rle"
+    POLYGONS = "polygons"
+    BOTH = "both"

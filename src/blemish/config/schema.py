@@ -118,10 +118,10 @@ class DataConfig(Config):
         options: Further options of the data format, such as the column names of a table.
         split: How images are split if the data set has no splits.
         white_level: Pixel value of 16-bit images that becomes 1.0.
-        decode: How images become the input: resized from all of their pixels (`full`), or reduced to a half, a
-            quarter or an eighth first, which decodes images of 12 megapixels three to ten times as fast
-            (`scaled`). `auto` trains with `scaled` and compares both on the validation images at the end: the
-            model file says `full` if `scaled` falls below the interval of the metric, or reduces no image.
+        decode: How images become the input: resized from all of their pixels (`full`), or reduced to a half,
+            a quarter or an eighth first (`scaled`), which reads images of 12 megapixels up to three times as
+            fast. `auto` trains with `scaled` and compares both on the validation images at the end: the model
+            file states `full` if `scaled` falls below the interval of the metric, or reduces no image.
         normalization: Mean and standard deviation of the input: those the pretrained weights were trained
             with (`weights`), ImageNet's, those of the training images (`dataset`), or 0 and 1 (`none`).
         license: License of the data, as you state it; the model file contains it.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.arrays import FloatArray, IntArray, Mask
+from blemish.arrays import FloatArray, IntArray, LazyMasks, Mask
 from blemish.decoding.decoder import DetectionFilter, require_finite
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
@@ -89,7 +88,7 @@ def boxes_prediction(
     boxes_xyxy: FloatArray,
     scores: FloatArray,
     label_index: IntArray,
-    masks: Sequence[Mask] | None = None,
+    masks: list[Mask] | tuple[Mask, ...] | LazyMasks | None = None,
 ) -> Prediction:
     """Return a prediction from boxes in image pixels, sorted by descending score.
 
@@ -111,7 +110,7 @@ def boxes_prediction(
         size_hw=placement.size_hw,
         label_index=label_index,
         boxes_xyxy=boxes_xyxy,
-        masks=None if masks is None else tuple(masks),
+        masks=tuple(masks) if isinstance(masks, list) else masks,
         scores=scores,
         label_scores=label_scores,
         thresholds=contract.threshold_array(),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.arrays import LazyMasks, Mask
 from blemish.errors import BadInput, BadModelFile
 from blemish.model_file import Contract, OutputSpec
 from blemish.preprocessing import Placement
@@ -26,6 +27,7 @@ class DetectionFilter:
         min_score: lower-scoring detections are removed; None keeps the model file's own limit.
         max_detections: only the highest-scoring detections of an image are kept; None keeps the model
             file's own limit.
+        lazy_masks: whether masks are computed when they are read, as `LazyMasks`.
 
     Raises:
         BadInput: a value that would remove everything.
@@ -33,6 +35,7 @@ class DetectionFilter:
 
     min_score: float | None = None
     max_detections: int | None = None
+    lazy_masks: bool = False
 
     def __post_init__(self) -> None:
         if self.min_score is not None and not 0 <= self.min_score <= 1:
@@ -41,6 +44,11 @@ class DetectionFilter:
             raise BadInput(
                 f"max_detections: expected 1 or more, got {self.max_detections}", reason="max-detections"
             )
+
+    def masks(self, functions: Sequence[Callable[[], Mask]]) -> tuple[Mask, ...] | LazyMasks:
+        """Return the masks that functions compute, one each, now or when they are read."""
+        masks = LazyMasks(functions)
+        return masks if self.lazy_masks else tuple(masks)
 
 
 NO_FILTER = DetectionFilter()

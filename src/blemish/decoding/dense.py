@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.arrays import FloatArray, IntArray
+from blemish.arrays import FloatArray, IntArray, LazyMasks, Mask
 from blemish.decoding.box_predictions import BoxSettings, boxes_prediction
 from blemish.decoding.decoder import (
     DetectionFilter,
@@ -149,17 +150,19 @@ def _decode_image(
         )
     ]
     image_boxes = image_boxes[kept]
-    masks = None
+    masks: tuple[Mask, ...] | LazyMasks | None = None
     if contract.task.has_masks:
         if candidates.coefficients is None or candidates.prototypes is None:
             raise BadModelFile(
                 "contract: segmentation needs outputs of the roles 'coefficients' and 'prototypes'",
                 reason="missing-role",
             )
-        masks = [
-            mask_over_input(candidates.prototypes, box, placement, weights=weights)
-            for weights, box in zip(candidates.coefficients[row[kept]], image_boxes, strict=True)
-        ]
+        masks = detection_filter.masks(
+            [
+                partial(mask_over_input, candidates.prototypes, box, placement, weights=weights)
+                for weights, box in zip(candidates.coefficients[row[kept]], image_boxes, strict=True)
+            ]
+        )
     return boxes_prediction(contract, placement, image_boxes, score[kept], label[kept], masks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,12 @@ def decode_set(
         query, label, best, image_boxes = query[kept], label[kept], best[kept], image_boxes[kept]
         image_masks = None
         if contract.task.has_masks and masks is not None:
-            image_masks = [
-                mask_over_input(masks[0][i][q], box, placement)
-                for q, box in zip(query, image_boxes, strict=True)
-            ]
+            image_masks = detection_filter.masks(
+                [
+                    partial(mask_over_input, masks[0][i][q], box, placement)
+                    for q, box in zip(query, image_boxes, strict=True)
+                ]
+            )
         predictions.append(
             boxes_prediction(contract, placement, image_boxes, scores[best], label, image_masks)
         )

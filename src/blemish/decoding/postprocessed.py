@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -74,10 +75,12 @@ def decode_final(
             grids = sigmoid(grids) if masks[1].activation == "logits" else grids
             unit = np.tile(placement.input_hw[::-1], 2) if box_settings.normalized else np.ones(4)
             unclipped = placement.to_image(network_boxes * unit)
-            image_masks = [
-                mask_over_box(grid, whole, box, placement.size_hw, threshold)
-                for grid, whole, box in zip(grids, unclipped, image_boxes, strict=True)
-            ]
+            image_masks = detection_filter.masks(
+                [
+                    partial(mask_over_box, grid, whole, box, placement.size_hw, threshold)
+                    for grid, whole, box in zip(grids, unclipped, image_boxes, strict=True)
+                ]
+            )
         predictions.append(
             boxes_prediction(
                 contract, placement, image_boxes, np.clip(score[rows], 0.0, 1.0), label[rows], image_masks

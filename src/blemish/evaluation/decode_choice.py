@@ -38,8 +38,8 @@ def choose_decode(backend: Backend, contract: Contract, samples: Sequence[Sample
         samples: the validation images; those without ground truth are ignored.
 
     Returns:
-        The contract; its `training["decode"]` contains the number of `images`, how many of them are `reduced`,
-        and with at least one the `metric`, and its values: `full`, `full_interval` and `scaled`.
+        The contract; its `training["decode"]` contains the number of `images`, how many of them are
+        `reduced`, and with at least one the `metric`, and its values: `full`, `full_interval` and `scaled`.
     """
     labeled = [sample for sample in samples if sample.ground_truth is not None]
     reduced = {sample.id for sample in labeled if _is_reduced(sample, with_decode(contract, "scaled"))}

@@ -204,7 +204,11 @@ class Explainer:
             raise BadInput(f"max_evals: expected 2 or more, got {max_evals}", reason="max-evals")
         if max_targets < 1:
             raise BadInput(f"max_targets: expected 1 or more, got {max_targets}", reason="max-targets")
-        opened = image if isinstance(image, LoadedImage) else open_image(image, reduction=reduction_for(self.contract.inputs))
+        opened = (
+            image
+            if isinstance(image, LoadedImage)
+            else open_image(image, reduction=reduction_for(self.contract.inputs))
+        )
         masked_predictor = MaskedPredictor(
             self.backend, self.contract, opened, batch_size=self.batch_size, progress=progress
         )

@@ -57,10 +57,12 @@ def paste_window(window: ArrayLike, corner_xy: tuple[int, int], size_hw: tuple[i
     (x, y), (height, width) = corner_xy, size_hw
     inside = np.asarray(window)[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
     x, y = max(x, 0), max(y, 0)
-    padded = np.zeros((inside.shape[1], inside.shape[0] + 2), np.int8)  # (w, h + 2): a column is contiguous
-    padded[:, 1:-1] = inside.T != 0
-    column, row = np.nonzero(np.diff(padded, axis=1))
-    # Starts and ends alternate, because every column has as many starts as ends.
+    # Columns are contiguous, with a background pixel after each one and before the first: then every pixel
+    # that differs from the one before it is a start or a stop, and these alternate.
+    stride = inside.shape[0] + 1
+    values = np.zeros(inside.shape[1] * stride + 1, bool)
+    values[1:].reshape(-1, stride)[:, :-1] = inside.T if inside.dtype == np.bool_ else inside.T != 0
+    column, row = np.divmod(np.flatnonzero(values[1:] != values[:-1]), stride)
     return mask_from_edges((column + x) * height + row + y, size_hw)
 
 

@@ -374,7 +374,7 @@ def _pixels(
     if header.format == "TIFF" and is_planar_16(directory := read_directory(reader)):
         return apply_orientation(read_planar_16(reader, directory), header.orientation)
     if factor > 1:
-        image.draft(None, (image.width // factor, image.height // factor))  # type: ignore[arg-type]
+        image.draft(None, (image.width // factor, image.height // factor))
     if isinstance(reader, StrictFile):
         make_strict(image)
     image.load()

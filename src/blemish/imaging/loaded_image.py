@@ -121,12 +121,16 @@ class LoadedImage:
             raise BadInput(
                 f"pixels: expected a PIL image of mode RGB, got {pil.mode} of {pil.size}", reason="pixels"
             )
-        self._pixels: Any = None if isinstance(pixels, Image.Image) else _read_only(pixels)
+        self._pixels = None if isinstance(pixels, Image.Image) else _read_only(pixels)
         self.path, self.header, self.white_level = path, header, white_level
         self._decode = decode
         self._reduced: dict[int, ReducedImage] = {}
         self._pil = pil
-        self._size_hw = self._pixels.shape[:2] if pil is None else (pil.height, pil.width)
+        self._size_hw: tuple[int, int]
+        if self._pixels is not None:
+            self._size_hw = (int(self._pixels.shape[0]), int(self._pixels.shape[1]))
+        elif pil is not None:
+            self._size_hw = (pil.height, pil.width)
         if pil is not None and factor > 1:
             assert header is not None  # noqa: S101  (a file has a header)
             self._pil, self._size_hw = None, header.size_hw

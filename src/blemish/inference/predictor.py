@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,12 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
-from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
+from blemish.errors import BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
 from blemish.imaging import LIMITS, Limits, LoadedImage, Reduction
 from blemish.inference.backend import Backend, DeviceKind, available_cores
 from blemish.inference.inputs import ImageInput, ImageLike
 from blemish.inference.prefetch import prefetched
-from blemish.inference.results import PredictionResult, PreparedInput, Timing
+from blemish.inference.results import (
+    PredictionResult,
+    PreparedInput,
+    ReadInput,
+    Timing,
+    unexpected_error,
+)
 from blemish.inference.tile_merge import TileDetections
 from blemish.inference.tiles import Tiling
 from blemish.model_file import Contract, ModelFile
@@ -31,17 +37,6 @@ if TYPE_CHECKING:
 ACCELERATOR_BATCH_SIZE = 16  # on a CPU, one image at a time is as fast and needs less memory
 Source = ImageLike | ImageInput
 TileProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _ReadInput:
-    """An input after reading and preparing, or the error."""
-
-    input: ImageInput
-    prepared: PreparedInput | None
-    error: BlemishError | None
-    timing: Timing
-    image: LoadedImage | None = None
 
 
 class Predictor:
@@ -161,6 +156,7 @@ class Predictor:
         max_detections: int | None = None,
         keep_images: bool = False,
         on_tiles: TileProgress | None = None,
+        lazy_masks: bool = False,
     ) -> Generator[PredictionResult]:
         """Yield the result of each image of a stream of any length, in order.
 
@@ -177,13 +173,16 @@ class Predictor:
             max_detections: see `predict`; per image, not per tile.
             keep_images: whether results contain the pixels, for drawing.
             on_tiles: called with the tiles done and the tiles of the image after each batch of tiles.
+            lazy_masks: whether masks are computed when they are read, which saves those that are not read;
+                until it is deleted, a prediction then keeps the network's outputs of its batch. Masks of
+                tiles are always computed.
 
         Raises:
             BadInput: the batch size is below 1. Raised by the call itself, like `WrongTask`.
             NetworkTooSlow: a forward pass passed the backend's time limit; this ends the stream.
             WrongTask: see `predict`; or tiling for a model without detections.
         """
-        detection_filter = self._detection_filter(min_score, max_detections)
+        detection_filter = replace(self._detection_filter(min_score, max_detections), lazy_masks=lazy_masks)
         size = self.batch_size(batch_size)
         inputs = (ImageInput.of(image, index) for index, image in enumerate(images))
         if tiling is not None:
@@ -327,7 +326,7 @@ class Predictor:
     def _stream(
         self, inputs: Iterator[ImageInput], size: int, detection_filter: DetectionFilter, keep_images: bool
     ) -> Generator[PredictionResult]:
-        def read(source: ImageInput) -> _ReadInput:
+        def read(source: ImageInput) -> ReadInput:
             return self._read(source, keep_images)
 
         ahead = size + self.readers - 1  # the next batch, and one image for each reader
@@ -338,7 +337,7 @@ class Predictor:
         finally:
             ready.close()
 
-    def _read(self, source: ImageInput, keep_images: bool) -> _ReadInput:
+    def _read(self, source: ImageInput, keep_images: bool) -> ReadInput:
         """Return an input read and prepared; its error if it cannot be."""
         started = read = time.perf_counter()
         try:
@@ -348,15 +347,15 @@ class Predictor:
             if keep_images:
                 image.load()
         except BlemishError as error:
-            return _ReadInput(source, None, error, Timing(read=time.perf_counter() - started))
+            return ReadInput(source, None, error, Timing(read=time.perf_counter() - started))
         except Exception as error:  # no image may end the stream
-            unexpected = _unexpected(source, error)
-            return _ReadInput(source, None, unexpected, Timing(read=time.perf_counter() - started))
+            unexpected = unexpected_error(source, error)
+            return ReadInput(source, None, unexpected, Timing(read=time.perf_counter() - started))
         timing = Timing(read=read - started, prepare=time.perf_counter() - read)
-        return _ReadInput(source, prepared, None, timing, image if keep_images else None)
+        return ReadInput(source, prepared, None, timing, image if keep_images else None)
 
     def _batch_results(
-        self, batch: Sequence[_ReadInput], detection_filter: DetectionFilter
+        self, batch: Sequence[ReadInput], detection_filter: DetectionFilter
     ) -> Iterator[PredictionResult]:
         """Yield a result per input, in order; inputs with an error do not go through the network."""
         prepared = [one.prepared for one in batch if one.prepared is not None]
@@ -441,7 +440,7 @@ class Predictor:
             except NetworkTooSlow:  # the other images would wait as long
                 raise
             except Exception as error:  # no image may end the stream
-                reported = error if isinstance(error, BlemishError) else _unexpected(source, error)
+                reported = error if isinstance(error, BlemishError) else unexpected_error(source, error)
                 yield self._result(source, reported, Timing(read=time.perf_counter() - started))
                 continue
             timing = Timing(read=read - started, infer=time.perf_counter() - read)
@@ -497,15 +496,3 @@ def _prediction_of(result: PredictionResult) -> Prediction:
 def _of_image(one: PreparedInput, error: BadModelFile) -> BadModelFile:
     """Return the error of a network as the error of one image."""
     return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])
-
-
-def _unexpected(source: ImageInput, error: Exception) -> BadImage:
-    """Return the error of an image for an exception that nothing raises on purpose."""
-    if isinstance(error, MemoryError):
-        return BadImage(
-            source.path or source.id,
-            "not enough memory to decode it. Lower --max-megapixels.",
-            reason="memory",
-        )
-    detail = f"it cannot be used ({type(error).__name__}: {error})"[:300]
-    return BadImage(source.path or source.id, detail, reason="unexpected")

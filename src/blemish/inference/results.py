@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import BadInput, BlemishError
+from blemish.errors import BadImage, BadInput, BlemishError
 from blemish.imaging import LoadedImage
 from blemish.inference.inputs import ImageInput
 from blemish.preprocessing import Placement
@@ -99,3 +99,26 @@ class PredictionResult:
             raise BadInput(f"{self.input}: no pixels to draw on. Use keep_images=True.", reason="no-pixels")
         image = reduce_image(self.image, MAX_PLOT_PIXELS, MAX_PLOT_SIDE).to_pil(self.white_level)
         return draw(self.prediction.filter_scores(min_score), image)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadInput:
+    """An input after reading and preparing, or the error."""
+
+    input: ImageInput
+    prepared: PreparedInput | None
+    error: BlemishError | None
+    timing: Timing
+    image: LoadedImage | None = None
+
+
+def unexpected_error(source: ImageInput, error: Exception) -> BadImage:
+    """Return the error of an image for an exception that nothing raises on purpose."""
+    if isinstance(error, MemoryError):
+        return BadImage(
+            source.path or source.id,
+            "not enough memory to decode it. Lower --max-megapixels.",
+            reason="memory",
+        )
+    detail = f"it cannot be used ({type(error).__name__}: {error})"[:300]
+    return BadImage(source.path or source.id, detail, reason="unexpected")

@@ -93,9 +93,7 @@ def place(size_hw: tuple[int, int], spec: InputSpec) -> Placement:
     return _placement(size_hw, spec, _plan(_crop_region(None, size_hw), spec, is_cropped=False))
 
 
-def decode_factor(
-    size_hw: tuple[int, int], spec: InputSpec, crop_xyxy: Sequence[float] | None = None
-) -> int:
+def decode_factor(size_hw: tuple[int, int], spec: InputSpec, crop_xyxy: Sequence[float] | None = None) -> int:
     """Return how many times `resize` reduces an image before it resizes it: 1, 2, 4 or 8.
 
     It is the largest number that leaves at least two pixels per pixel of the input along each side, and 1 for
