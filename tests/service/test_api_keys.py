@@ -48,4 +48,5 @@ def test_key_from_headers():
     assert key_from_headers({"authorization": "bearer  abc "}) == "abc"
     assert key_from_headers({"x-api-key": " abc"}) == "abc"
     assert key_from_headers({"authorization": "Basic abc"}) is None
+    assert key_from_headers({"authorization": "Basic dXNlcjphYmM="}) == "abc"
     assert key_from_headers({}) is None

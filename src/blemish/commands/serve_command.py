@@ -112,6 +112,34 @@ def serve(
             help="Answer health/ready with 503 while images and answers cannot be stored.",
         ),
     ] = False,
+    watch_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.05,
+            help="Check the model files for changes at this interval, and load those that changed; a"
+            " file that cannot be served leaves the model before it in place.",
+            show_default="they are loaded once",
+        ),
+    ] = None,
+    label_studio_root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="For the machine learning backend of Label Studio: the folder of its local files.",
+            show_default="no files",
+        ),
+    ] = None,
+    label_studio_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="For the machine learning backend of Label Studio: the server from which images are fetched,"
+            " with the token in LABEL_STUDIO_API_KEY.",
+            show_default="no server",
+        ),
+    ] = None,
     api_keys: Annotated[
         Path | None,
         typer.Option(
@@ -183,6 +211,9 @@ def serve(
         retention_hours=retention_hours,
         max_store_bytes=None if max_store_megabytes is None else int(max_store_megabytes * 1024 * 1024),
         ready_requires_store=ready_requires_store,
+        watch_seconds=watch_seconds,
+        label_studio_root=label_studio_root,
+        label_studio_url=label_studio_url,
         cors_origins=tuple(cors_origin or ()),
         frame_ancestors=tuple(frame_ancestor or ()),
     )

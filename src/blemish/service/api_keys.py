@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -97,7 +99,7 @@ def new_key(name: str) -> tuple[str, str]:
 
 
 def key_from_headers(headers: Mapping[str, str]) -> str | None:
-    """Return the API key of a request, or None.
+    """Return the API key of a request: a bearer token, `X-API-Key`, or the password of basic authentication.
 
     Args:
         headers: header values by lower-case name.
@@ -105,4 +107,9 @@ def key_from_headers(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.casefold() == "bearer" and key.strip():
         return key.strip()
+    if scheme.casefold() == "basic":
+        try:
+            return base64.b64decode(key.strip(), validate=True).decode("utf-8").partition(":")[2] or None
+        except (binascii.Error, UnicodeDecodeError):
+            return None
     return headers.get("x-api-key", "").strip() or None

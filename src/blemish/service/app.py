@@ -29,7 +29,18 @@ from blemish.service.api_docs import docs_router
 from blemish.service.api_keys import ApiKeys
 from blemish.service.declared_parameters import check_query
 from blemish.service.inference_service import InferenceService
+from blemish.service.label_studio_routes import (
+    LABEL_STUDIO_PREFIX,
+    format_label_studio_problem,
+    label_studio_router,
+)
 from blemish.service.middleware import ProblemResponder, RequestMiddleware
+from blemish.service.model_reload import ModelReloader
+from blemish.service.open_inference_routes import (
+    OPEN_INFERENCE_PREFIX,
+    format_open_inference_problem,
+    open_inference_router,
+)
 from blemish.service.problem_details import Problem
 from blemish.service.route_registry import ROUTES, RouteExtension
 from blemish.service.routes import api_router, metrics_router
@@ -98,6 +109,7 @@ def build_app(
 ) -> FastAPI:
     """Return the application around an inference service; `create_app` describes the arguments."""
     settings = service.settings
+    reloader = ModelReloader(service, backend=backend, threads=threads)
     app = FastAPI(
         title="Blemish",
         version=__version__,
@@ -107,16 +119,22 @@ def build_app(
         openapi_url=None,
         dependencies=[Depends(check_query)],
         generate_unique_id_function=lambda route: route.name,
-        lifespan=_lifespan(service, backend=backend, threads=threads),
+        lifespan=_lifespan(service, reloader, backend=backend, threads=threads),
     )
     app.state.service = service
     app.include_router(page_router(settings))
-    app.include_router(api_router(service))
+    app.include_router(api_router(service, reloader))
+    app.include_router(open_inference_router(service, reloader))
+    app.include_router(label_studio_router(service))
     app.include_router(metrics_router(service))
     extensions = _mount_extensions(app, service)
     app.include_router(docs_router(app))
     responder = ProblemResponder(
         {
+            OPEN_INFERENCE_PREFIX: format_open_inference_problem,
+            LABEL_STUDIO_PREFIX: format_label_studio_problem,
+        }
+        | {
             path: extension.format_problem
             for extension in extensions
             if extension.format_problem is not None
@@ -172,7 +190,7 @@ def _operation_id(plugin: str, route: APIRoute) -> str:
 
 
 def _lifespan(
-    service: InferenceService, *, backend: str, threads: int | None
+    service: InferenceService, reloader: ModelReloader, *, backend: str, threads: int | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -181,13 +199,17 @@ def _lifespan(
             asyncio.create_task(_start_models(service, backend=backend, threads=threads)),
             asyncio.create_task(_sweep(service)),
             asyncio.create_task(_trim_heaps()),
+            asyncio.create_task(reloader.close_retired()),
         ]
+        if service.settings.watch_seconds is not None:
+            tasks.append(asyncio.create_task(reloader.watch(service.settings.watch_seconds)))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(reloader.close)
             await asyncio.to_thread(service.close)
 
     return lifespan

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-HEALTH_PATH = b"/api/v1/health/"
-_HEALTH_REQUESTS = (b"GET " + HEALTH_PATH, b"HEAD " + HEALTH_PATH)
+HEALTH_PATHS = (b"/api/v1/health/", b"/v2/health/")
+_HEALTH_REQUESTS = tuple(method + path for path in HEALTH_PATHS for method in (b"GET ", b"HEAD "))
 _NUM_PEEKED = max(map(len, _HEALTH_REQUESTS))
 _NUM_ACCEPTED_AT_ONCE = 64
 _NUM_GIVEN_UP_AT_ONCE = 16

@@ -106,6 +106,8 @@ class InferenceService:
         self, models: Mapping[str, ServedModel], settings: Settings, metrics: ServiceMetrics
     ) -> None:
         self.models = dict(models)
+        for model in self.models.values():
+            model.count_in_metrics()
         self.settings, self.metrics = settings, metrics
         self.draining = False
         self.loop_seen_at: float | None = None
@@ -161,6 +163,28 @@ class InferenceService:
         if not model.ready:
             raise not_ready_problem(model)
         return model
+
+    def enter(self, name: str, amount: int = 1) -> ServedModel:
+        """Return the model that answers under a name now, with places in its queue.
+
+        It may have replaced the one that answered when the request began, so call this after the upload has
+        been read: the model stays open until the places are released.
+
+        Args:
+            name: the name of the model.
+            amount: number of places.
+
+        Raises:
+            Problem: see `get_model`, or `queue-full`.
+        """
+        model = self.get_model(name)
+        model.queue.enter(amount)
+        return model
+
+    def replace_model(self, model: ServedModel) -> None:
+        """Let another model answer under its name from now on."""
+        self.models[model.name] = model
+        model.count_in_metrics()
 
     def unknown_model_problem(self) -> Problem:
         """Return the problem of a model name that does not exist."""

@@ -26,7 +26,7 @@ log = logging.getLogger("blemish.service")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Links in answers are keys themselves; the page and the documents contain no secret.
-_PUBLIC_PREFIXES = ("/api/v1/health/", "/api/v1/artifacts/", "/page/")
+_PUBLIC_PREFIXES = ("/api/v1/health/", "/v2/health/", "/api/v1/artifacts/", "/page/")
 _PUBLIC_PATHS = ("/", "/docs", "/openapi.json", "/favicon.ico")
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status: the client disconnected before there was an answer
 

@@ -25,15 +25,19 @@ _UNSUPPORTED = (
 # code: (status, title). Errors of the library keep their code. A code with a reason after a dot that is not
 # listed has the status and the title of the code before the dot.
 CATALOG: dict[str, tuple[int, str]] = {
+    "label-studio": (400, "The tasks cannot be predicted"),
+    "bad-tensor": (400, "The tensors cannot be read"),
     "ambiguous-length": (400, "The length of the request is ambiguous"),
     "bad-upload": (400, "The form cannot be read"),
     "api-key-missing": (401, "An API key is required"),
     "api-key-unknown": (401, "The API key is not valid"),
+    "reload-forbidden": (403, "Models cannot be reloaded from here"),
     "not-found": (404, "There is nothing at this address"),
     "unknown-model": (404, "There is no such model"),
     "link-expired": (404, "The link has expired"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "upload-too-slow": (408, "The upload took too long"),
+    "reload-failed": (409, "The model was not replaced"),
     "upload-too-large": (413, "The upload is too large"),
     "too-many-images": (413, "There are too many images"),
     "unsupported-encoding": (415, "The encoding of the request is not supported"),

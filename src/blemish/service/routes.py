@@ -23,6 +23,7 @@ from blemish.service.inference_service import (
     not_ready_problem,
 )
 from blemish.service.middleware import get_client, get_request_id
+from blemish.service.model_reload import ModelReloader, check_may_reload
 from blemish.service.problem_details import CATALOG, MEDIA_TYPE, Problem, internal_problem
 from blemish.service.serializers import SCHEMA_VERSION
 from blemish.service.served_model import ServedModel
@@ -103,11 +104,11 @@ def image_form_schema(
     }
 
 
-def api_router(service: InferenceService) -> APIRouter:
+def api_router(service: InferenceService, reloader: ModelReloader) -> APIRouter:
     """Return the routes below `/api/v1`."""
     router = APIRouter(prefix="/api/v1")
     _add_status_routes(router, service)
-    _add_model_routes(router, service)
+    _add_model_routes(router, service, reloader)
     _add_predict_route(router, service)
     _add_batch_route(router, service)
     _add_artifact_route(router, service)
@@ -167,7 +168,7 @@ def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
         )
 
 
-def _add_model_routes(router: APIRouter, service: InferenceService) -> None:
+def _add_model_routes(router: APIRouter, service: InferenceService, reloader: ModelReloader) -> None:
     @router.get(
         "/models", tags=["models"], response_model=schemas.ModelList, responses=problem_responses(401)
     )
@@ -188,6 +189,17 @@ def _add_model_routes(router: APIRouter, service: InferenceService) -> None:
         if served is None:
             raise service.unknown_model_problem()
         return _json_response(service.describe(served))
+
+    @router.post(
+        "/models/{name}/reload",
+        tags=["models"],
+        response_model=schemas.ModelInfo,
+        responses=problem_responses(401, 403, 404, 409, 422, 500),
+    )
+    async def reload(request: Request, name: Annotated[str, Path(max_length=100)]) -> Response:
+        """Load the model's file again if it has changed; a file that cannot be served leaves the old one."""
+        check_may_reload(get_client(request.scope))
+        return _json_response(service.describe(await reloader.reload(name)))
 
 
 def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
@@ -224,7 +236,7 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
         began = time.perf_counter()
         form = await _read_form(request, service)
         try:
-            served.queue.enter()
+            served = service.enter(served.name)
         except Problem:
             service.upload_memory.release(form.size_bytes)
             raise
@@ -286,7 +298,7 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
         upload_seconds = time.perf_counter() - began
         request_id = get_request_id(request.scope)
         try:
-            served.queue.enter(len(form.images))
+            served = service.enter(served.name, len(form.images))
         except Problem:
             service.upload_memory.release(form.size_bytes)
             raise

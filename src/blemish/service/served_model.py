@@ -91,8 +91,11 @@ class ServedModel:
         self.warm_pass_seconds = 0.0
         self.ready = False
         self.failure = ""
-        metrics.images_in_progress.labels(model=name).set_function(lambda: self.queue.size)
-        metrics.ready.labels(model=name).set_function(lambda: self.ready)
+
+    def count_in_metrics(self) -> None:
+        """Show this model under its name in the metrics, in place of a model before it."""
+        self.metrics.images_in_progress.labels(model=self.name).set_function(lambda: self.queue.size)
+        self.metrics.ready.labels(model=self.name).set_function(lambda: self.ready)
 
     def start(self, *, backend: str = "auto", threads: int | None = None) -> None:
         """Load the network and run a warm-up image; this takes a while, so call it in a thread."""

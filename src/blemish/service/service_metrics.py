@@ -33,6 +33,7 @@ class ServiceMetrics:
         stage_seconds: time of each stage of an answer, by model and stage.
         batch_size: number of images in a forward pass, by model.
         images_in_progress: number of images that a model processes or queues, by model.
+        reloads: number of times that the file of a model was loaded again, by model and outcome.
         ready: 1 once a model has answered its warm-up image, by model.
         upload_bytes: memory of the uploads that are being read or processed.
         link_bytes: memory of the images behind links.
@@ -74,6 +75,12 @@ class ServiceMetrics:
         )
         self.ready = Gauge(
             "blemish_ready", "1 once the model has answered its warm-up image.", ("model",), registry=registry
+        )
+        self.reloads = Counter(
+            "blemish_reloads_total",
+            "Model files that were loaded again and replaced the model, or failed.",
+            ("model", "outcome"),
+            registry=registry,
         )
         self.upload_bytes = Gauge(
             "blemish_upload_bytes", "Memory of uploads that are read or processed.", registry=registry

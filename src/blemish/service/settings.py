@@ -23,6 +23,7 @@ _POSITIVE = (
     "max_linked_pixels",
     "rendering_seconds",
     "max_per_client",
+    "watch_seconds",
 )
 
 
@@ -61,6 +62,10 @@ class Settings:
         white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
         risk: the risk at which images are decided or left for review if a request has none; None decides
             every image.
+        watch_seconds: time between two checks of the model files, which are loaded again when they change;
+            None loads them only at the start and on request.
+        label_studio_root: folder in which images of Label Studio's local files are read; None reads none.
+        label_studio_url: address of the Label Studio server that images are fetched from; None fetches none.
         decoding_threads: number of threads that decode and resize images; None uses one for each core.
 
     Raises:
@@ -95,6 +100,9 @@ class Settings:
     sample_images: tuple[Path, ...] = ()
     white_level: int | None = None
     risk: float | None = None
+    watch_seconds: float | None = None
+    label_studio_root: Path | None = None
+    label_studio_url: str | None = None
     decoding_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +112,14 @@ class Settings:
                 raise BadInput(f"{name}: expected a number above 0, got {value}", reason="not-positive")
         if self.risk is not None:
             Risk(self.risk)
+        if self.label_studio_url is not None and not self.label_studio_url.startswith(
+            ("http://", "https://")
+        ):
+            raise BadInput(
+                f"--label-studio-url: expected an address such as http://127.0.0.1:8080, got"
+                f" {self.label_studio_url!r}",
+                reason="label-studio-url",
+            )
         if self.heatmap_seconds < 0:
             raise BadInput(
                 f"heatmap_seconds: expected 0 or more, got {self.heatmap_seconds}", reason="negative"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
 
 from blemish.service.declared_parameters import repeated_problem, unknown_problem
 from blemish.service.problem_details import Problem
@@ -339,6 +340,55 @@ async def read_form(
             budget.release(reader.form.size_bytes)
         raise
     return reader.form
+
+
+async def read_body(
+    request: Request, settings: Settings, budget: MemoryBudget, max_bytes: int
+) -> tuple[bytes, int]:
+    """Return the body of a request that is no form, and the memory that is reserved for it in the budget.
+
+    Args:
+        request: its stream has not been read.
+        settings: the limits.
+        budget: the memory of all uploads together; the caller releases the number that is returned.
+        max_bytes: maximum size of the body.
+
+    Raises:
+        Problem: the body is too large, too slow or compressed, or the server has no memory for it.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(
+            "unsupported-encoding",
+            "The body of the request is compressed (Content-Encoding). Send it as it is.",
+            headers={"Accept-Encoding": "identity"},
+        )
+    chunks: list[bytes] = []
+    reserved = 0
+    try:
+        async with asyncio.timeout(settings.read_timeout_seconds):
+            async for chunk in request.stream():
+                if reserved + len(chunk) > max_bytes:
+                    raise Problem(
+                        "upload-too-large",
+                        f"The request has more than {format_bytes(max_bytes)}. Send less at once.",
+                        limit=("max_upload_bytes", settings.max_upload_bytes),
+                        headers={"Connection": "close"},
+                    )
+                budget.acquire(len(chunk))
+                reserved += len(chunk)
+                chunks.append(chunk)
+    except TimeoutError as error:
+        budget.release(reserved)
+        raise Problem(
+            "upload-too-slow",
+            f"The upload took longer than {settings.read_timeout_seconds:g} seconds. Send a smaller image.",
+            limit=("read_timeout_seconds", settings.read_timeout_seconds),
+            headers={"Connection": "close"},
+        ) from error
+    except BaseException:
+        budget.release(reserved)
+        raise
+    return b"".join(chunks), reserved
 
 
 def format_bytes(amount: int) -> str:

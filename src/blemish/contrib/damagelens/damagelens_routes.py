@@ -209,7 +209,7 @@ async def _infer(
         effective = _effective_mode(mode, form.fields.get("mode"))
         results = []
         for position, model in enumerate(choose(effective)):
-            model.queue.enter()
+            model = service.enter(model.name)
             place = Reservation(service, model, size_bytes=0)
             inference_request = InferenceRequest(
                 image=form.images[0],

@@ -46,7 +46,8 @@ def write_labelstudio(dataset: Dataset, root: Path, context: WriteContext) -> No
     lose_extras(dataset, context, {"masks": True, "scores": True})
     lose_order(dataset, context)
     number = 0
-    kinds: set[str] = set()
+    answers: list[dict[str, Any]] = []
+    written: list[tuple[Path, list[dict[str, Any]]]] = []
     for split in dataset.splits if splits else (None,):
         part = dataset.of_split(split) if split else dataset
         tasks = []
@@ -55,12 +56,19 @@ def write_labelstudio(dataset: Dataset, root: Path, context: WriteContext) -> No
             name = f"{split}/{names[sample.id]}" if split else names[sample.id]
             context.put(sample, root / name)
             results = task_results(sample, context, prefix=f"{number}-")
-            kinds |= {result["type"] for result in results}
-            answer = _prediction(results, context) if context.scores else {"id": number, "result": results}
+            answer: dict[str, Any] = {"id": number, "result": results}
+            if context.scores:
+                answer = _prediction(results, context)
+            answers.append(answer)
             data = {"image": LOCAL_FILES + quote(name)}
             key = "predictions" if context.scores else "annotations"
             tasks.append({"id": number, "data": data, key: [answer]})
-        file = root / (split or "") / "tasks.json"
+        written.append((root / (split or "") / "tasks.json", tasks))
+    kinds = {result["type"] for answer in answers for result in answer["result"]}
+    for answer in answers if len(kinds) > 1 else ():
+        for result in answer["result"]:
+            result["from_name"] = control_name(result["type"])
+    for file, tasks in written:
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(tasks, ensure_ascii=False), "utf-8")
     (root / CONFIG_NAME).write_text(label_config(dataset, kinds), "utf-8")
@@ -73,6 +81,16 @@ def _prediction(results: list[dict[str, Any]], context: WriteContext) -> dict[st
         "score": min(scores, default=1.0),  # the least certain image first, if sorted by score
         "result": results,
     }
+
+
+def control_name(kind: str) -> str:
+    """Return the name of the control of one type of result, in an interface with several.
+
+    Example:
+        >>> control_name("brushlabels")
+        'label-brush'
+    """
+    return f"{CONTROL}-{kind.removesuffix('labels')}"
 
 
 def label_config(dataset: Dataset, kinds: set[str]) -> str:
@@ -88,7 +106,7 @@ def label_config(dataset: Dataset, kinds: set[str]) -> str:
     if not dataset.task.has_boxes:
         chosen = ["Choices"]
     for tag in chosen:
-        name = CONTROL if len(chosen) == 1 else f"{CONTROL}-{tag.removesuffix('Labels').lower()}"
+        name = CONTROL if len(chosen) == 1 else control_name(tag.lower())
         control = ET.SubElement(view, tag, name=name, toName=IMAGE)
         if tag == "Choices":
             control.set("choice", "single" if dataset.task.has_one_label else "multiple")
@@ -98,13 +116,16 @@ def label_config(dataset: Dataset, kinds: set[str]) -> str:
     return ET.tostring(view, "unicode") + "\n"
 
 
-def task_results(sample: Sample, context: WriteContext, *, prefix: str = "") -> list[dict[str, Any]]:
+def task_results(
+    sample: Sample, context: WriteContext, *, prefix: str = "", holds_masks: bool = True
+) -> list[dict[str, Any]]:
     """Return the results of one image: its choices, or one region per object, in percent of its size.
 
     Args:
         sample: boxes and masks in pixels of the upright image.
         context: receives what is lost; knows the scores of predictions.
         prefix: put before the number of each region to make its id.
+        holds_masks: whether masks become brush regions; otherwise they become polygons.
     """
     ground_truth = sample.ground_truth
     if ground_truth is None:
@@ -123,7 +144,7 @@ def task_results(sample: Sample, context: WriteContext, *, prefix: str = "") -> 
             choices["score"] = float(context.scores[sample.id].min())
         return [choices]
     size_hw = size_of(sample)
-    shapes = list(object_shapes(sample, context, holds_masks=True))
+    shapes = list(object_shapes(sample, context, holds_masks=holds_masks))
     return [_result(shape, size_hw, f"{prefix}{number}") for number, shape in enumerate(shapes)]
 
 
