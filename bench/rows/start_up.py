@@ -28,15 +28,11 @@ with torch.inference_mode():
 best = int(scores.argmax())
 print(f"{photo}: label{best} {scores[best]:.1%}")
 """
-# Ends the process when the first step of training begins.
+# Ends the process when the optimizer's first step begins, before its forward pass.
 FIRST_STEP = """
-import os, sys
-sys.argv = ["blemish", *sys.argv[1:]]
-import blemish.training.lightning_module as module
-for name in dir(module):
-    kind = getattr(module, name)
-    if isinstance(kind, type) and "training_step" in vars(kind):
-        kind.training_step = lambda *_, **__: os._exit(0)
+import os
+import torch
+torch.optim.AdamW.step = lambda *_, **__: os._exit(0)
 from blemish.cli import main
 main()
 """
@@ -103,7 +99,17 @@ def refusal(setting: Setting) -> Contest:
 
 def first_step(setting: Setting) -> Contest:
     data = str(data_set(setting.folder))
-    words = ["train", "--data", data, "--model", "resnet18", "--weights", "none", "--input-size", "64"]
+    words = [
+        "train",
+        "--data",
+        data,
+        "--model",
+        "resnet18",
+        "--weights",
+        "none",
+        "--set",
+        "model.input_size=64",
+    ]
     script = setting.folder / "first_step.py"
     script.write_text(FIRST_STEP, encoding="utf-8")
     counter = iter(range(10**6))
