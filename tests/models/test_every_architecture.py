@@ -133,6 +133,19 @@ def test_forward_returns_finite_outputs_as_declared(name, task):
 
 
 @every
+def test_forward_and_loss_equal_forward_and_loss_called_one_by_one(name, task):
+    network = built(name, task).eval()
+    if not network.owns_loss:
+        return
+    batch, targets = noise(network), targets_of(network)
+    with torch.no_grad():
+        together, parts = network.forward_and_loss(batch, targets)
+        outputs, losses = network(*batch), network.loss(batch, targets)
+    assert all(torch.equal(a, b) for a, b in zip(together, outputs, strict=True))
+    assert {k: float(v) for k, v in parts.items()} == {k: float(v) for k, v in losses.items()}
+
+
+@every
 def test_saved_and_loaded_weights_give_bit_equal_outputs(name, task, tmp_path):
     from safetensors.torch import load_file, save_file
 

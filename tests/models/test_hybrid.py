@@ -75,6 +75,16 @@ def test_loss_gives_gradients_to_detector_and_masks(network):
     assert len(covered) == len(list(network.parameters()))
 
 
+def test_forward_and_loss_equal_forward_and_loss_called_one_by_one(network):
+    network.eval()
+    inputs = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 96)]
+    with torch.no_grad():
+        together, parts = network.forward_and_loss(inputs, some_targets())
+        outputs, losses = network(*inputs), network.loss(inputs, some_targets())
+    assert all(torch.equal(a, b) for a, b in zip(together, outputs, strict=True))
+    assert {k: float(v) for k, v in parts.items()} == {k: float(v) for k, v in losses.items()}
+
+
 def test_label_maps_merge_the_objects_of_a_label():
     target = some_targets()[0]
     twice = {"labels": torch.tensor([1, 1]), "masks": torch.cat([target["masks"], target["masks"].flip(2)])}

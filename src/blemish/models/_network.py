@@ -95,6 +95,20 @@ class Network(nn.Module):
             epochs: number of epochs of the training.
         """
 
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return what `forward` and `loss` return for one batch; only if `owns_loss`.
+
+        Validation calls it. Default: both are called. An architecture that can use its layers once for both
+        overrides it, with equal results.
+
+        Args:
+            inputs: as for `loss`.
+            targets: as for `loss`.
+        """
+        return self(*inputs), self.loss(inputs, targets)
+
     def on_weights_loaded(self) -> None:
         """Adjust the network after `loaded` is known and before training starts; default: do nothing."""
 

@@ -145,6 +145,25 @@ def outputs_are_as_declared(name: str, task: Task, options: dict[str, Any]) -> N
         assert outputs[0].shape == (3, 4), f"boxes have the shape {tuple(outputs[0].shape)}"
 
 
+def validation_is_forward_and_loss(name: str, task: Task, options: dict[str, Any]) -> None:
+    """In evaluation mode, `forward_and_loss` returns the bits of `forward` and of `loss`."""
+    network = build(name, task, options).eval()
+    if not network.owns_loss:
+        return
+    batch, targets = noise(network), detection_targets(network)
+    with torch.no_grad():
+        outputs = network(*batch)
+        torch.manual_seed(1)  # some losses draw random points
+        losses = network.loss(batch, targets)
+        torch.manual_seed(1)
+        together, parts = network.forward_and_loss(batch, targets)
+    for spec, mine, expected in zip(network.outputs, together, outputs, strict=True):
+        assert torch.equal(mine, expected), f"{spec.name} differs from that of forward"
+    for part, value in losses.items():
+        assert float(parts[part]) == float(value), f"{part}: {float(parts[part])}, in loss {float(value)}"
+    assert parts.keys() == losses.keys(), f"the parts are {sorted(parts)}, in loss {sorted(losses)}"
+
+
 def save_and_load_is_bit_equal(name: str, task: Task, options: dict[str, Any]) -> None:
     """A network with loaded weights gives the same bits as the one that saved them."""
     from safetensors.torch import load_file, save_file
@@ -264,6 +283,7 @@ ARCHITECTURE_CHECKS: dict[str, Callable[[str, Task, dict[str, Any]], None]] = {
         stages_cover_parameters,
         every_parameter_gets_a_gradient,
         outputs_are_as_declared,
+        validation_is_forward_and_loss,
         save_and_load_is_bit_equal,
         prediction_is_independent_of_the_batch,
         images_of_any_shape_are_accepted,

@@ -29,9 +29,7 @@ class DetectionLightningModule(ImageLightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch, ()."""
-        inputs = batch["inputs"]
-        if self.channels_last:
-            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+        inputs = self.in_memory_format(batch["inputs"])
         parts = self.network.loss(inputs, batch["target"])
         loss: Tensor = torch.stack(list(parts.values())).sum()
         self._loss_parts.append({name: part.detach() for name, part in parts.items()})
@@ -43,8 +41,7 @@ class DetectionLightningModule(ImageLightningModule):
         """Keep the predictions and the loss of a batch."""
         network = self.eval_network
         network.eval()
-        parts = network.loss(batch["inputs"], batch["target"])
-        outputs = network(*batch["inputs"])
+        outputs, parts = network.forward_and_loss(self.in_memory_format(batch["inputs"]), batch["target"])
         predictions = decode_batch(self.contract, outputs, batch["placement"].cpu().numpy())
         losses = {name: float(part) * len(predictions) for name, part in parts.items()}
         self._results.append((batch["position"].cpu().numpy(), predictions, losses))

@@ -161,10 +161,14 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         """Return the outputs of a network for a batch, or those of its head for cached features."""
         if self.from_features:
             return (network.get_submodule("head")(inputs[0]),)
-        if self.channels_last:
-            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        outputs: tuple[Tensor, ...] = network(*inputs)
+        outputs: tuple[Tensor, ...] = network(*self.in_memory_format(inputs))
         return outputs
+
+    def in_memory_format(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the inputs of a batch in the memory format of the network's weights."""
+        if not self.channels_last:
+            return inputs
+        return [x.contiguous(memory_format=torch.channels_last) for x in inputs]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update the moving average after an optimizer step."""

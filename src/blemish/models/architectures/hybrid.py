@@ -114,12 +114,20 @@ class Hybrid(Network):
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         """Return the detector's losses, and `mask_loss`: Dice plus binary cross-entropy of the label maps."""
         parts = self.detector.loss(inputs[:1], targets)
-        logits = self.masks(inputs[1]).float()
+        return parts | {"mask_loss": self._mask_loss(self.masks(inputs[1]), targets)}
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch; the layers run once if the detector's do."""
+        outputs, parts = self.detector.forward_and_loss(inputs[:1], targets)
+        logits = self.masks(inputs[1])
+        return (*outputs, logits), parts | {"mask_loss": self._mask_loss(logits, targets)}
+
+    def _mask_loss(self, logits: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        logits = logits.float()
         maps = torch.stack([label_maps(t, self.label_count, logits) for t in targets])
-        parts["mask_loss"] = functional.binary_cross_entropy_with_logits(logits, maps) + dice_loss(
-            logits, maps
-        )
-        return parts
+        return functional.binary_cross_entropy_with_logits(logits, maps) + dice_loss(logits, maps)
 
     def aliases(self, name: str) -> Sequence[str]:
         """Return the names in files of the detector or of the encoder, without the prefix."""

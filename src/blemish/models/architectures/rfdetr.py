@@ -109,7 +109,9 @@ class RFDETR(Network):
         if self._as_graph:
             boxes, logits, *masks = self.model(inputs[0])
             return (logits, boxes, *masks)
-        predicted = self.model(inputs[0])
+        return self._outputs(self.model(inputs[0]))
+
+    def _outputs(self, predicted: Mapping[str, Any]) -> tuple[Tensor, ...]:
         outputs = predicted["pred_logits"], predicted["pred_boxes"]
         return (*outputs, predicted["pred_masks"]) if self.task.has_masks else outputs
 
@@ -126,7 +128,18 @@ class RFDETR(Network):
         Source:
             The package's SetCriterion with its weights, summed over the decoder's layers.
         """
-        image = inputs[0]
+        return self._losses(self.model(inputs[0]), inputs[0], targets)
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch; the layers run once."""
+        predicted = self.model(inputs[0])
+        return self._outputs(predicted), self._losses(predicted, inputs[0], targets)
+
+    def _losses(
+        self, predicted: Mapping[str, Any], image: Tensor, targets: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Any]:
         side = image.new_tensor([image.shape[3], image.shape[2]] * 2)
         rows = []
         for target in targets:
@@ -138,7 +151,7 @@ class RFDETR(Network):
                 row["masks"] = target["masks"].to(image.device).bool()
             rows.append(row)
         criterion = self._criterion[0].to(image.device).train(self.training)
-        losses = criterion(self.model(image), rows)
+        losses = criterion(predicted, rows)
         parts: dict[str, Tensor] = {}
         for name, value in losses.items():
             weight = criterion.weight_dict.get(name)

@@ -131,7 +131,9 @@ class SSD(Network):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return scores (b, n, L) and boxes (b, n, 4), at least float32: float16 boxes are off by pixels."""
-        logits, offsets = self.heads(inputs[0])
+        return self._outputs(*self.heads(inputs[0]))
+
+    def _outputs(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         scores = logits.to(dtype).softmax(-1)[..., 1:]
         boxes = decode(offsets.to(dtype), self.anchors.to(dtype), self.variances)
@@ -139,7 +141,18 @@ class SSD(Network):
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         """Return `box_loss` and `label_loss`; see `multibox_loss`."""
-        logits, offsets = self.heads(inputs[0])
+        return self._losses(*self.heads(inputs[0]), targets)
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch; the layers run once."""
+        heads = self.heads(inputs[0])
+        return self._outputs(*heads), self._losses(*heads, targets)
+
+    def _losses(
+        self, logits: Tensor, offsets: Tensor, targets: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Any]:
         anchors = self.anchors.float()
         corners = to_corners(anchors)
         matched = [match(t["boxes"].float(), corners, self.match_iou) for t in targets]

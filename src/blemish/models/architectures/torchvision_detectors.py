@@ -8,6 +8,7 @@ path.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
-from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, roi_align
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -134,7 +135,12 @@ class RCNN(Network):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return boxes, scores, labels and, for segmentation, masks; see the class."""
         maps = list(self.backbone(inputs[0]).values())
-        proposals, is_valid = self._proposals(maps)
+        return self._outputs(maps, self.rpn.head(maps))
+
+    def _outputs(
+        self, maps: Sequence[Tensor], rpn_rows: tuple[list[Tensor], list[Tensor]]
+    ) -> tuple[Tensor, ...]:
+        proposals, is_valid = self._proposals(*rpn_rows)
         boxes, scores, labels = self._detections(maps, proposals, is_valid)
         if not self.task.has_masks:
             return boxes, scores, labels
@@ -149,7 +155,30 @@ class RCNN(Network):
         Source:
             torchvision's GeneralizedRCNN in training mode, after its transform.
         """
-        image = inputs[0]
+        return self._losses(self.backbone(inputs[0]), self.rpn, inputs[0], targets)
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch.
+
+        Backbone, pyramid and the convolutions of the first stage run once. The second stage runs twice,
+        because the losses are of proposals of its own, sampled around the ground truth.
+        """
+        maps = self.backbone(inputs[0])
+        rows = self.rpn.head(list(maps.values()))
+        rpn = copy.copy(self.rpn)  # shares everything except its head
+        rpn._modules = {**self.rpn._modules, "head": _Computed(rows)}
+        losses = self._losses(maps, rpn, inputs[0], targets)
+        return self._outputs(list(maps.values()), rows), losses
+
+    def _losses(
+        self,
+        maps: dict[str, Tensor],
+        rpn: RegionProposalNetwork,
+        image: Tensor,
+        targets: Sequence[Mapping[str, Tensor]],
+    ) -> dict[str, Any]:
         height, width = self.inputs[0].size_hw
         images = ImageList(image, [(height, width)] * len(image))
         rows = []
@@ -158,14 +187,13 @@ class RCNN(Network):
             if self.task.has_masks:
                 row["masks"] = target["masks"]
             rows.append(row)
-        maps = self.backbone(image)
-        with self._loss_mode(image.device):
-            proposals, first = self.rpn(images, maps, rows)
+        with self._loss_mode(rpn, image.device):
+            proposals, first = rpn(images, maps, rows)
             _, second = self.roi_heads(maps, proposals, images.image_sizes, rows)
         return {LOSS_NAMES[name]: value for name, value in (first | second).items()}
 
     @contextmanager
-    def _loss_mode(self, device: torch.device) -> Iterator[None]:
+    def _loss_mode(self, rpn: RegionProposalNetwork, device: torch.device) -> Iterator[None]:
         """Let both stages compute losses, while the layers inside keep their own mode."""
         if self.training:
             yield
@@ -173,15 +201,14 @@ class RCNN(Network):
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(0)
-            self.rpn.training = self.roi_heads.training = True
+            rpn.training = self.roi_heads.training = True
             try:
                 yield
             finally:
-                self.rpn.training = self.roi_heads.training = False
+                rpn.training = self.roi_heads.training = False
 
-    def _proposals(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _proposals(self, objectness: Sequence[Tensor], offsets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return (b, p, 4) corners, best first, and (b, p) whether the row contains a proposal."""
-        objectness, offsets = self.rpn.head(list(maps))
         size_hw = self.inputs[0].size_hw
         boxes, scores = [], []
         start = 0
@@ -334,6 +361,17 @@ class _Pyramid(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         maps: dict[str, Tensor] = self.fpn({str(i): m for i, m in enumerate(self.body(x))})
         return maps
+
+
+class _Computed(nn.Module):
+    """The first stage's head, whose outputs for this batch are known."""
+
+    def __init__(self, rows: tuple[list[Tensor], list[Tensor]]) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return self.rows
 
 
 def _lite_pyramid(name: str, trainable_layers: int) -> Any:

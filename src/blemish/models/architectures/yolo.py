@@ -97,7 +97,9 @@ class YOLO(Network):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return candidates and, for segmentation, prototypes; see the class."""
-        raw = self._raw(inputs[0])
+        return self._outputs(self._raw(inputs[0]))
+
+    def _outputs(self, raw: dict[str, Any]) -> tuple[Tensor, ...]:
         sides = self.model.model[-1].dfl(raw["boxes"])  # (b, 4, n): left, top, right, bottom in cells
         low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
         boxes = torch.cat(((low + high) / 2, high - low), 1) * self.strides
@@ -112,10 +114,20 @@ class YOLO(Network):
         Source:
             Ultralytics' v8DetectionLoss and v8SegmentationLoss with their default gains.
         """
+        return self._losses(self._raw(inputs[0]), inputs[0], targets)
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch; the layers run once."""
+        raw = self._raw(inputs[0])
+        return self._outputs(raw), self._losses(raw, inputs[0], targets)
+
+    def _losses(
+        self, raw: dict[str, Any], image: Tensor, targets: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Any]:
         from ultralytics.utils.loss import v8DetectionLoss, v8SegmentationLoss
 
-        image = inputs[0]
-        raw = self._raw(image)
         batch = self._batch(image, targets)
         if self.task.has_masks:
             batch["masks"] = _masks(targets, raw["proto"])

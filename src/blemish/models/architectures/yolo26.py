@@ -45,7 +45,9 @@ class YOLO26(YOLO):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return scores, boxes and, for segmentation, masks of the best candidates; see the class."""
-        maps = self._maps(inputs[0])
+        return self._predict(self._maps(inputs[0]))
+
+    def _predict(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
         head = self.model.model[-1]
         raw = head.forward_head(maps, **head.one2one)
         scores = raw["scores"].sigmoid()  # (b, L, n)
@@ -79,10 +81,21 @@ class YOLO26(YOLO):
         Source:
             Ultralytics' v8DetectionLoss and SegmentLoss26 in an E2ELoss, with their default gains.
         """
+        return self._losses_of_maps(self._maps(inputs[0]), inputs[0], targets)
+
+    def forward_and_loss(
+        self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return the outputs and the losses of one batch; the layers before the heads run once."""
+        maps = self._maps(inputs[0])
+        return self._predict(maps), self._losses_of_maps(maps, inputs[0], targets)
+
+    def _losses_of_maps(
+        self, maps: list[Tensor], image: Tensor, targets: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Any]:
         from ultralytics.utils.loss import SegmentLoss26, v8DetectionLoss
 
-        image = inputs[0]
-        maps, head = self._maps(image), self.model.model[-1]
+        head = self.model.model[-1]
         many = head.forward_head(maps, **head.one2many)
         one = head.forward_head([m.detach() for m in maps], **head.one2one)  # does not train the backbone
         batch = self._batch(image, targets)
