@@ -14,12 +14,19 @@ from blemish.model_file import Contract
 from blemish.models._network import Network
 from blemish.structures import Prediction, Sample
 from blemish.training.detection_metrics import best_thresholds, measure_detections
+from blemish.training.health_callback import EXAMPLES
 from blemish.training.lightning_module import ImageLightningModule, unpack_placement
 from blemish.training.monitored_metrics import loss_key
 
 
 class DetectionLightningModule(ImageLightningModule):
-    """A detector with its own loss. Validation decodes batch by batch, so that no raw outputs are kept."""
+    """A detector with its own loss. Validation decodes batch by batch, so that no raw outputs are kept.
+
+    Attributes:
+        examples: validation images with objects, and their predictions in the last epoch.
+    """
+
+    examples: Sequence[tuple[Sample, Prediction]] = ()
 
     def on_train_epoch_start(self) -> None:
         """Start an epoch."""
@@ -55,6 +62,8 @@ class DetectionLightningModule(ImageLightningModule):
             for name in (results[0][2] if results else {})
         }
         predictions, samples = sort_predictions(results, self.validation_samples)
+        pairs = [pair for pair in zip(samples, predictions, strict=True) if len(pair[0].ground_truth or ())]
+        self.examples = pairs[:: max(len(pairs) // EXAMPLES, 1)][:EXAMPLES]
         metrics = {loss_key("val", name): value for name, value in losses.items()}
         for name in self._loss_parts[0] if self._loss_parts else ():
             metrics[loss_key("train", name)] = self.mean_of([parts[name] for parts in self._loss_parts])

@@ -35,6 +35,7 @@ from blemish.training.detection_module import DetectionLightningModule, evaluate
 from blemish.training.distributed import rank_of
 from blemish.training.export_progress import ExportProgress
 from blemish.training.feature_cache import cache_features, can_cache_features
+from blemish.training.health_callback import TrainingHealth, describe_tiny_objects
 from blemish.training.image_cache import ResizedImageCache
 from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.image_loss import ImageLoss
@@ -160,8 +161,11 @@ class Trainer:
             RunLogger(self.folder, training.patience),
             ProgressBar(training.epochs, self._monitor, quiet=not self.progress),
             handler,
+            TrainingHealth(self.folder),
             UserCallbacks(self.callbacks, self.recipe, self.folder),
         ]
+        if tiny := describe_tiny_objects(self.data.train, self.network.inputs[0]):
+            _log.warning("%s", tiny)
         kind = DetectionLightningModule if self.network.owns_loss else ImageLightningModule
         module = kind(
             self.network,
