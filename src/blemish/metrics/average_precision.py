@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.arrays import FloatArray
+from blemish.arrays import FloatArray, IntArray
 from blemish.metrics.coco_matches import IGNORED, TRUE_POSITIVE, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -105,15 +106,14 @@ def accumulate(matches: Matches) -> AccumulatedMatches:
     for label in range(labels):
         positives = (~matches.ignored[matches.ground_truths.label == label]).sum(0)  # (a,)
         rows = order[borders[label] : borders[label + 1]]
-        outcome = matches.outcome[rows]
+        rank = matches.rank[rows]
         for area in np.flatnonzero(positives):
+            outcome = np.ascontiguousarray(matches.outcome[rows, area].T)  # (t, n)
+            iou, row = np.nonzero(outcome == TRUE_POSITIVE)
             for m, limit in enumerate(DETECTION_LIMITS):
-                true_positives = (outcome[matches.rank[rows] < limit, area] == TRUE_POSITIVE).sum(0)
-                recall[label, area, :, m] = true_positives / positives[area]
-            for iou in range(ious):
-                precision[label, area, iou] = interpolated_precision(
-                    outcome[:, area, iou], int(positives[area])
-                )
+                found = np.bincount(iou[rank[row] < limit], minlength=ious)
+                recall[label, area, :, m] = found / positives[area]
+            precision[label, area] = _precision_at_recalls(outcome, iou, row, int(positives[area]))
     return AccumulatedMatches(precision, recall, matches.ious, matches.areas)
 
 
@@ -127,10 +127,36 @@ def interpolated_precision(outcome: NDArray[np.int8], positives: int) -> FloatAr
     Returns:
         (101,) float64 in [0, 1]; 0 at recalls that are never reached.
     """
-    counted = outcome[outcome != IGNORED] == TRUE_POSITIVE
-    true_positives = np.cumsum(counted)
-    # np.spacing(1) prevents 0 / 0; pycocotools adds it too, so that the values agree bit for bit.
-    precision = true_positives / (np.arange(1, len(true_positives) + 1) + np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(true_positives / positives, RECALLS, side="left")
-    return np.append(precision, 0.0)[np.minimum(place, len(precision))]
+    row = np.flatnonzero(outcome == TRUE_POSITIVE)
+    values: FloatArray = _precision_at_recalls(outcome[None], np.zeros_like(row), row, positives)[0]
+    return values
+
+
+def _precision_at_recalls(
+    outcome: NDArray[np.int8], threshold: IntArray, row: IntArray, positives: int
+) -> FloatArray:
+    """Return `interpolated_precision` for several IoU thresholds, (t, 101).
+
+    Precision is highest, and a recall is first reached, at a true positive: no other detection matters.
+
+    Args:
+        outcome: (t, n), in descending order of score.
+        threshold: (p,) the IoU threshold of each true positive, ascending.
+        row: (p,) its detection, ascending for each threshold.
+        positives: the number of objects that can be detected, at least 1.
+    """
+    counted = np.cumsum(outcome != IGNORED, axis=1, dtype=np.int32)[threshold, row]
+    borders = np.searchsorted(threshold, np.arange(len(outcome) + 1))
+    rank = np.arange(1, len(row) + 1) - borders[threshold]
+    # np.spacing(1) prevents 0 / 0 in pycocotools; it is added here too, so that the values agree bit for bit.
+    precision = rank / (counted + np.spacing(1))
+    # The number of true positives that reach each recall; at a recall of 0, the best precision of all.
+    needed = np.maximum(np.searchsorted(np.arange(positives + 1) / positives, RECALLS, side="left"), 1)
+    values = np.zeros((len(outcome), len(RECALLS)))
+    for i, (low, high) in enumerate(pairwise(borders.tolist())):
+        if low == high:
+            continue
+        best = np.maximum.accumulate(precision[low:high][::-1])[::-1]
+        reached = needed <= high - low
+        values[i, reached] = best[needed[reached] - 1]
+    return values
