@@ -214,7 +214,7 @@ def _text_line(heatmap: Heatmap, overlay: Path) -> str:
     if heatmap.deletion is not None and heatmap.insertion is not None:
         scores = f", deletion {heatmap.deletion:.3f}, insertion {heatmap.insertion:.3f}"
         if not heatmap.is_faithful:
-            scores += " (not faithful: hiding the highlighted places does not lower the score)"
+            scores += " (not faithful: the score depends on the highlighted places no more than on others)"
     name = heatmap.label or "box"
     return f"{heatmap.path}: {name} {heatmap.score:.1%}{scores}, {heatmap.seconds:.1f} s -> {overlay}"
 

@@ -186,7 +186,7 @@ export function heatmapCaption(heatmap) {
   const label = `“${heatmap.display_name ?? "the place"}”`;
   const source = `${heatmap.model}, ${heatmap.method}`;
   if (heatmap.empty) return `No area of this photo raises the score of ${label} (${source})`;
-  const doubt = heatmap.is_faithful === false ? ". Hiding the highlighted areas does not lower the score, so this heatmap does not explain it" : "";
+  const doubt = heatmap.is_faithful === false ? ". The score depends on the highlighted areas no more than on others, so this heatmap does not explain it" : "";
   return `Influence on ${label} (${source})${doubt}`;
 }
 
