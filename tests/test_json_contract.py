@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import typer
 from PIL import Image
@@ -10,6 +11,8 @@ from PIL import Image
 from blemish import cli
 from blemish.commands import BUILTIN
 from blemish.commands.json_output import SCHEMA_VERSION
+from blemish.model_file import FamiliaritySpec, read_graph, read_model_file, write_model_file
+from blemish.model_file.familiarity_spec import encode_array
 
 VERSIONS = {"predict": 2}
 TRAIN = "train --data photos --model resnet18 --weights none --epochs 1 --output run --json"
@@ -29,6 +32,7 @@ CASES = {
     "evaluate": f"{EVALUATE} --json",
     "evaluate --sample": f"{EVALUATE} --sample dented/0.png --output shown --json",
     "calibrate": "calibrate --model model.onnx --data photos --output calibrated.onnx --json",
+    "drift": "drift photos --model familiar.onnx --permutations 99 --json",
     "explain": f"explain photos/fine/0.png --model model.onnx --output heat {OCCLUSION} --json",
     "benchmark": "benchmark photos --model model.onnx --count 2 --backend onnxruntime --json",
     "compare": "compare model.onnx other.onnx --data photos --json",
@@ -56,6 +60,17 @@ def folder(tmp_path_factory, tiny):
     root = tmp_path_factory.mktemp("json")
     for name in ("model.onnx", "other.onnx"):
         tiny.write_scores_model(root / name, labels=("dented", "fine"))
+    file = read_model_file(root / "model.onnx")  # its scores serve as features
+    spec = FamiliaritySpec(
+        output=file.contract.outputs[0].name,
+        dimensions=2,
+        train_images=9,
+        distances=(1.0, 2.0),
+        reference=encode_array(np.eye(2)),
+        reference_scores=encode_array(np.eye(2)),
+    )
+    contract = file.contract.model_copy(update={"familiarity": spec})
+    write_model_file(root / "familiar.onnx", read_graph(file.path), contract)
     for data in ("photos", "photos2"):
         for k, label in enumerate(("dented", "fine")):
             (root / data / label).mkdir(parents=True)

@@ -24,7 +24,7 @@ from blemish.arrays import (
     no_flags,
     read_only_array,
 )
-from blemish.errors import BadInput, UnknownName, WrongTask
+from blemish.errors import BadInput, UnknownName
 from blemish.task import Task as Task
 
 
@@ -192,6 +192,29 @@ class GroundTruth(Annotation):
                 object.__setattr__(self, name, read_only_array(values, dtype, (len(self),), name))
 
 
+@dataclass(frozen=True)
+class Familiarity:
+    """How familiar an image is to a model, by its distance from the training images.
+
+    Attributes:
+        distance: squared Mahalanobis distance of the image's features from those of the training images.
+        p_value: the share of held-out images, this image included, that are at least as far.
+        rate: of familiar images, at most this share is called unfamiliar, on average.
+        unfamiliar: whether the p-value is at most the rate.
+        features: (k,) float64, of which the distance is the squared length.
+    """
+
+    distance: float
+    p_value: float
+    rate: float
+    unfamiliar: bool
+    features: FloatArray = field(default_factory=lambda: empty_array(np.float64), compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, without the features."""
+        return {name: value for name, value in vars(self).items() if name != "features"}
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction(Annotation):
     """The labels, boxes and masks that a model predicts for one image.
@@ -209,6 +232,7 @@ class Prediction(Annotation):
         model_digest: SHA-256 of the model file, or "".
         unreliable: the labels that did not reach the precision that was required when their thresholds were
             chosen; a person has to review decisions for them.
+        familiarity: how familiar the image is to the model; None if the model file has no features.
     """
 
     scores: FloatArray
@@ -217,6 +241,7 @@ class Prediction(Annotation):
     path: Path | None = None
     model_digest: str = ""
     unreliable: tuple[str, ...] = ()
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -262,6 +287,7 @@ class Prediction(Annotation):
                 )
             ],
             "model_digest": self.model_digest,
+            "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
         }
         if self.boxes_xyxy is not None:
             rows = zip(
@@ -304,31 +330,9 @@ class Prediction(Annotation):
             WrongTask: the task has no boxes.
             UnknownName: `category_ids` lacks a label that was detected.
         """
-        from blemish.geometry import rle_to_text, xyxy_to_xywh
+        from blemish.prediction_formats import to_coco
 
-        if self.boxes_xyxy is None:
-            raise WrongTask(f"to_coco: expected a task with boxes, got {self.task}", reason="needs-boxes")
-        results = []
-        for row, (index, box) in enumerate(zip(self.label_index, self.boxes_xyxy, strict=True)):
-            result = {
-                "image_id": image_id,
-                "category_id": self._category_id(int(index), category_ids),
-                "bbox": xyxy_to_xywh(box[None])[0].tolist(),
-                "score": float(self.scores[row]),
-            }
-            if self.masks is not None:
-                mask = self.masks[row]
-                result["segmentation"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
-            results.append(result)
-        return results
-
-    def _category_id(self, index: int, category_ids: Mapping[str, int] | None) -> int:
-        if category_ids is None or not len(self.labels):
-            return index + 1
-        name = self.labels.names[index]
-        if name not in category_ids:
-            raise UnknownName("label", name, category_ids, where="category_ids")
-        return category_ids[name]
+        return to_coco(self, image_id, category_ids)
 
     def to_supervision(self) -> Any:
         """Return a `supervision.Detections`, or a `supervision.Classifications` for image-level tasks.
@@ -339,30 +343,9 @@ class Prediction(Annotation):
         Raises:
             ImportError: the package `supervision` is not installed.
         """
-        from importlib import import_module
+        from blemish.prediction_formats import to_supervision
 
-        supervision: Any = import_module("supervision")
-        if self.boxes_xyxy is None:
-            return supervision.Classifications(
-                class_id=np.arange(len(self.labels)), confidence=self.label_scores.copy()
-            )
-        names = [self.labels.names[i] if self.labels.names else "" for i in self.label_index]
-        return supervision.Detections(
-            xyxy=self.boxes_xyxy.copy(),
-            mask=self._mask_array(),
-            confidence=self.scores.copy(),
-            class_id=self.label_index.copy(),
-            data={"class_name": np.array(names, dtype=str)},
-        )
-
-    def _mask_array(self) -> BoolArray | None:
-        """Return (n, h, w) bool; None without masks."""
-        from blemish.geometry import mask_to_array
-
-        if self.masks is None:
-            return None
-        empty = np.zeros((0, *(self.size_hw or (0, 0))), bool)
-        return np.stack([mask_to_array(mask) for mask in self.masks]) if self.masks else empty
+        return to_supervision(self)
 
     def detections_positive(self) -> BoolArray:
         """Return (n,) bool: whether each detection reaches the threshold of its label."""

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ from tests.evaluation.brightness import brightness_predictor
 
 from blemish.abstention import Costs, Decider, Risk, decide, make_policy
 from blemish.model_file import AbstentionScores, BoxScoreBin, LabelScores
-from blemish.structures import Labels, Prediction, Task
+from blemish.structures import Familiarity, Labels, Prediction, Task
 from blemish.testing import raises
 
 LABELS = Labels(("good", "crack"), ("Good", "Crack"))
@@ -132,3 +133,13 @@ def test_decider_refuses_costs_without_the_good_label(tmp_path):
     for label in (None, "brihgt"):
         with raises("bad-input.good-label", "bright"):
             Decider(predictor.contract, Costs(1, 1, 1, label))
+
+
+def test_decide_leaves_unfamiliar_images_for_review():
+    known = LabelScores(present=HIGH, absent=LOW)
+    scores = AbstentionScores(labels={"good": known, "crack": known})
+    strange = Familiarity(distance=90.0, p_value=0.005, rate=0.01, unfamiliar=True)
+    prediction = dataclasses.replace(image_level((0.95, 0.05), Task.MULTILABEL), familiarity=strange)
+    decision = decide(prediction, scores, Risk(0.1))
+    assert decision.outcome == "review" and decision.reason_code == "unfamiliar"
+    assert decision.labels == ("good",)  # what the scores alone would decide

@@ -159,3 +159,19 @@ def test_train_few_without_its_packages_names_the_extra(monkeypatch):
     monkeypatch.setattr(few_shot, "find_spec", lambda name: None)
     with raises("missing-extra"):
         few_shot.require_packages()
+
+
+def test_train_few_stores_the_distances_of_validation_images(run):
+    made = run()
+    file = read_model_file(made.model_file)
+    spec = file.contract.familiarity
+    validation = [s.path for s in made.dataset.of_split("val").samples]
+    assert spec is not None and spec.train_images == made.dataset.splits["train"]
+    assert 1 <= len(spec.distances) <= len(validation)
+    predictor = load(file)
+    found = [p.familiarity for p in predictor.predict(validation)]
+    assert {round(f.distance, 3) for f in found} >= {round(d, 3) for d in spec.distances[:1]}
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    strange = predictor.predict(noise).familiarity
+    assert strange.unfamiliar and strange.distance > spec.distances[-1]
+    assert predictor.predict(noise).to_dict()["familiarity"]["unfamiliar"] is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,7 +123,7 @@ def require_scores(contract: Contract, path: Path | str = "the model file") -> A
 
 
 def decide(prediction: Prediction, scores: AbstentionScores, policy: Policy) -> Decision:
-    """Decide one image, or leave it to a person.
+    """Decide one image, or leave it to a person; an unfamiliar image is always left to a person.
 
     Args:
         prediction: of the model file whose calibration scores are given.
@@ -133,6 +133,20 @@ def decide(prediction: Prediction, scores: AbstentionScores, policy: Policy) -> 
     Raises:
         BadInput: costs need to know the label of images without damage, and the policy names none.
     """
+    decision = _decide(prediction, scores, policy)
+    familiarity = prediction.familiarity
+    if familiarity is None or not familiarity.unfamiliar:
+        return decision
+    unlike = "the image is unlike the training images"
+    return replace(
+        decision,
+        outcome="review",
+        reason_code="unfamiliar",
+        reason=f"{unlike}; {decision.reason}" if decision.reason else unlike,
+    )
+
+
+def _decide(prediction: Prediction, scores: AbstentionScores, policy: Policy) -> Decision:
     task, labels = prediction.task, prediction.labels
     if task.has_objects:
         return _decide_objects(prediction, scores, policy)

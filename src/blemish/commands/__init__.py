@@ -67,6 +67,7 @@ _SUMMARIES = {
         "calibrate_command:calibrate",
         "Store scores of labeled images in a model file, for --risk.",
     ),
+    "drift": ("drift_command:drift", "Compare images with those that a model was trained on."),
     "explain": ("explain_command:explain", "Draw heatmaps of the regions behind a prediction."),
     "serve": ("serve_command:serve", "Start the REST service and its web page."),
     "config": ("config_command:app", "List the built-in recipes and print every key of a recipe."),

@@ -91,6 +91,9 @@ def text_line(
     if result.prediction is None:
         return str(result.error)
     line = f"{result.input}: {result.prediction.task.hook('describe')(result.prediction)}"
+    familiarity = result.prediction.familiarity
+    if familiarity is not None and familiarity.unfamiliar:
+        line += "; UNFAMILIAR, unlike the training images"
     if decision is not None:
         line = f"{result.input}: {_decision_text(decision)} ({line.removeprefix(f'{result.input}: ')})"
     return line if not_drawn is None else f"{line}; not drawn: {not_drawn}"

@@ -180,6 +180,37 @@ def plain_histogram(counts: Sequence[float], *, name: str, title: str) -> Markup
     return _svg(LEFT + 2 * SIDE + RIGHT, TOP + SIDE + BELOW, parts, title)
 
 
+def compare_histograms(shares: dict[str, Sequence[float]], *, axis: str, limit: float, title: str) -> Markup:
+    """Draw two histograms over one axis, the first upward and the second downward, to one scale.
+
+    Args:
+        shares: by name, the shares of each bin over [0, limit].
+        axis: the name of the horizontal axis.
+        limit: where the axis ends.
+        title: the text for screen readers.
+    """
+    across, middle, reach = 3 * SIDE, TOP + SIDE / 2, SIDE / 2 - 4
+    largest = max((v for values in shares.values() for v in values), default=0) or 1
+    parts = []
+    for (name, values), sign in zip(shares.items(), (-1, 1), strict=True):
+        width = across / max(len(values), 1)
+        for i, value in enumerate(values):
+            height = reach * value / largest
+            y = middle - height if sign < 0 else middle
+            parts.append(
+                f'<rect class="bar-{name}" x="{LEFT + i * width + 0.5:.1f}" y="{y:.1f}" '
+                f'width="{width - 1:.1f}" height="{height:.1f}"/>'
+            )
+        parts.append(_rotated_text(LEFT - 9, middle + sign * reach / 2, name))
+    parts.append(f'<line class="axis" x1="{LEFT}" y1="{middle}" x2="{LEFT + across}" y2="{middle}"/>')
+    parts += [
+        _text(LEFT + across * v, TOP + SIDE + 13, f"{v * limit:.1f}", "middle")
+        for v in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    parts.append(_text(LEFT + across / 2, TOP + SIDE + 27, axis, "middle", "name"))
+    return _svg(LEFT + across + RIGHT + 12, TOP + SIDE + BELOW, parts, title)
+
+
 def confusion(matrix: ConfusionTable, rows: Sequence[str], columns: Sequence[str], title: str) -> Markup:
     """Draw a confusion matrix: ground truth down, predictions across, shaded by the share of the row.
 

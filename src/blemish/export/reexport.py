@@ -160,7 +160,7 @@ def _export_weights(
     def judge(candidate: ModelFile) -> Contract:
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
         certificate = certify(before, after, candidate, samples)
-        return file.contract.model_copy(update={"certificate": certificate})
+        return file.contract.model_copy(update={"certificate": certificate, "familiarity": None})
 
     graph = export_network(network)
     exported = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)

@@ -13,6 +13,7 @@ from blemish.explanation import Explainer
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.explanation.method_choice import record_choice
 from blemish.export.explanation_graph import write_explanation
+from blemish.export.familiarity import add_familiarity
 from blemish.export.onnx_export import export_network
 from blemish.export.parity_certificate import ComparedPair, ReportProgress, compare, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -32,6 +33,7 @@ def export_trained(
     output: Path,
     contract: Contract,
     samples: Sequence[Sample],
+    train: Sequence[Sample] = (),
     fingerprints: Fingerprints | None = None,
     explanation: bool = True,
     force: bool = False,
@@ -46,6 +48,7 @@ def export_trained(
         output: the folder of the run.
         contract: without the certificate; temperature and thresholds are already chosen.
         samples: the validation images on which the file must decide as the network does.
+        train: the training images, from whose features unfamiliar images are found.
         fingerprints: of the training images.
         explanation: whether to write the explanation graph too, if gradient methods apply.
         force: whether to write a model file whose certificate did not pass.
@@ -59,7 +62,7 @@ def export_trained(
     output = Path(output)
     contract = contract.model_copy(update={"recipe": without_folders(contract.recipe)})
     write_weights(network, output / WEIGHTS_NAME)
-    graph = export_network(network)
+    graph, contract = add_familiarity(export_network(network), contract, train, samples)
     target = output / MODEL_NAME
 
     def judge(candidate: ModelFile) -> Contract:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.data.image_hashes import map_in_parallel
 from blemish.data.user_cache import cache_folder
+from blemish.familiarity.projection import OUTPUT, Projection
 from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk
 from blemish.imaging import open_image
 from blemish.inference.backend import available_cores
@@ -67,6 +68,36 @@ def add_pools(parts: GraphParts, name: str) -> tuple[str, ...]:
     floor = parts.constant("variance.floor", np.float32(MIN_VARIANCE))
     safe = parts.add("Add", [variance, floor], f"{name}.variance.safe")
     return mean, peak, parts.add("Sqrt", [safe], f"{name}.std")
+
+
+def add_projection(parts: GraphParts, features: str, projection: Projection) -> str:
+    """Append the projection of features (b, d) to their place among the training images (b, k + 1).
+
+    Returns:
+        The name of the output; it equals `Projection.project`.
+    """
+    single = np.float32
+    mean = parts.constant("familiarity.mean", projection.mean.astype(single))
+    scale = parts.constant("familiarity.scale", projection.scale.astype(single))
+    basis = parts.constant("familiarity.basis", projection.basis.astype(single))
+    centered = parts.add("Sub", [features, mean], "familiarity.centered")
+    scaled = parts.add("Mul", [centered, scale], "familiarity.scaled")
+    along = parts.add("MatMul", [scaled, basis], "familiarity.along")
+    lengths = []
+    for name, value in (("all", scaled), ("along", along)):
+        squared = parts.add("Mul", [value, value], f"familiarity.{name}.squared")
+        axis = parts.constant("familiarity.axis", np.array([1], np.int64))
+        lengths.append(parts.add("ReduceSum", [squared, axis], f"familiarity.{name}.length", keepdims=1))
+    rest = parts.add("Sub", lengths, "familiarity.rest.raw")
+    zero = parts.constant("familiarity.zero", single(0))
+    positive = parts.add("Max", [rest, zero], "familiarity.rest")
+    per_rest = parts.constant("familiarity.per_rest", single(projection.rest))
+    root = parts.add(
+        "Sqrt", [parts.add("Mul", [positive, per_rest], "familiarity.rest.scaled")], "familiarity.out"
+    )
+    directions = parts.constant("familiarity.directions", projection.directions.astype(single))
+    inside = parts.add("Mul", [along, directions], "familiarity.in")
+    return parts.add("Concat", [inside, root], OUTPUT, axis=1)
 
 
 def feature_graph(trunk: str, state: dict[str, NDArray[Any]], input_size: int) -> bytes:
@@ -200,6 +231,7 @@ __all__ = [
     "FeatureExtractor",
     "add_pooling",
     "add_pools",
+    "add_projection",
     "feature_graph",
     "input_spec",
 ]

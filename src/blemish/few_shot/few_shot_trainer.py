@@ -16,11 +16,13 @@ from blemish._version import __version__
 from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset
 from blemish.data.training_split import hash_for_training, split_for_training
+from blemish.decoding.scores import probabilities
 from blemish.errors import BadDataset, UnknownName, WrongTask
 from blemish.explanation import Explainer
 from blemish.explanation.method_choice import record_choice
+from blemish.familiarity import Projection, fit_projection, make_spec
 from blemish.few_shot.explanation import write_explanation_graph
-from blemish.few_shot.features import FeatureExtractor, Progress, add_pooling, input_spec
+from blemish.few_shot.features import FeatureExtractor, Progress, add_pooling, add_projection, input_spec
 from blemish.few_shot.legacy_pth import read_legacy_pth
 from blemish.few_shot.linear_head import LinearHead, fit_head
 from blemish.few_shot.parity import certify_head
@@ -33,6 +35,7 @@ from blemish.model_file import (
     CROSS_VALIDATED,
     Contract,
     DecoderSpec,
+    FamiliaritySpec,
     Fingerprints,
     LabelSpec,
     Licenses,
@@ -156,7 +159,11 @@ def train_few(
     head = fit_head(features[:count], ground_truth, groups, dataset.task, len(dataset.labels), seed=seed)
     contract = _contract(dataset, model, spec, head, ground_truth, groups, name, source, data_license, seed)
     clock.start("exporting")
-    graph = _model_graph(model, state, input_size, head)
+    projection = fit_projection(features[:count], seed=seed)
+    graph = _model_graph(model, state, input_size, head, projection)
+    contract = contract.model_copy(
+        update={"familiarity": _familiarity(contract, projection, head, features[count:], validation, seed)}
+    )
     output.mkdir(parents=True, exist_ok=True)
     certified = certify_head(
         output / "model.onnx", graph, contract, known, extractor, head, features[count:], validation, progress
@@ -318,14 +325,39 @@ def _contract(
     )
 
 
-def _model_graph(model: str, state: dict[str, NDArray[Any]], input_size: int, head: LinearHead) -> bytes:
-    """Return the graph from images to logits."""
+def _familiarity(
+    contract: Contract,
+    projection: Projection,
+    head: LinearHead,
+    features: NDArray[np.float32],
+    samples: Sequence[Sample],
+    seed: int,
+) -> FamiliaritySpec:
+    """Return the distances of validation images from the training images."""
+    raw = head.logits(features)
+    scores = probabilities(raw, contract.task, "logits", contract.temperature)
+    return make_spec(projection, features, scores, [str(g) for g in _groups(samples)], seed=seed)
+
+
+def _model_graph(
+    model: str,
+    state: dict[str, NDArray[Any]],
+    input_size: int,
+    head: LinearHead,
+    projection: Projection,
+) -> bytes:
+    """Return the graph from images to logits and to the projected features."""
     parts = GraphParts()
     maps = add_trunk(parts, model, state, "image", input_size)
     features = add_pooling(parts, maps)
     weight = parts.constant("head.weight", head.weight.astype(np.float32))
     bias = parts.constant("head.bias", head.bias.astype(np.float32))
     logits = parts.add("Gemm", [features, weight, bias], "logits")
+    familiarity = add_projection(parts, features, projection)
     return parts.to_bytes(
-        {"image": ("batch", 3, input_size, input_size)}, {logits: ("batch", head.weight.shape[1])}
+        {"image": ("batch", 3, input_size, input_size)},
+        {
+            logits: ("batch", head.weight.shape[1]),
+            familiarity: ("batch", projection.dimensions),
+        },
     )

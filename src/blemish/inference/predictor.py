@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
+from blemish.familiarity import judge_outputs
 from blemish.imaging import LIMITS, Limits, LoadedImage, Reduction
 from blemish.inference.backend import Backend, DeviceKind, available_cores
 from blemish.inference.inputs import ImageInput, ImageLike
@@ -313,14 +314,16 @@ class Predictor:
         detection_filter: DetectionFilter,
     ) -> list[Prediction]:
         predictions = decode(self.contract, outputs, [one.placement for one in batch], detection_filter)
+        familiar = judge_outputs(self.contract.familiarity, outputs, len(batch))
         return [
             replace(
                 prediction,
                 path=one.path,
                 model_digest=self.digest,
                 unreliable=self.contract.unreliable_labels,
+                familiarity=familiarity,
             )
-            for prediction, one in zip(predictions, batch, strict=True)
+            for prediction, one, familiarity in zip(predictions, batch, familiar, strict=True)
         ]
 
     def _stream(

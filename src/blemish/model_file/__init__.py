@@ -22,6 +22,7 @@ from blemish.model_file.contract import (
     ThresholdEvidence,
     with_white_level,
 )
+from blemish.model_file.familiarity_spec import FamiliaritySpec
 from blemish.model_file.file_lock import lock_file
 from blemish.model_file.fingerprints import Fingerprints
 from blemish.model_file.read_write import (
@@ -47,6 +48,7 @@ __all__ = [
     "ContractModel",
     "DecoderSpec",
     "ExplanationChoice",
+    "FamiliaritySpec",
     "Fingerprints",
     "InputSpec",
     "Interpolation",

@@ -11,6 +11,7 @@ from blemish.errors import BadInput
 from blemish.model_file.abstention_scores import AbstentionScores
 from blemish.model_file.contract_model import ContractModel as ContractModel
 from blemish.model_file.contract_model import Finite, Positive, Share, Side
+from blemish.model_file.familiarity_spec import FamiliaritySpec
 from blemish.structures import Labels, Task
 
 FORMAT_VERSION = 3
@@ -217,6 +218,8 @@ class Contract(ContractModel):
         metrics: values by split; `tuned` marks those on images that thresholds were chosen on.
         licenses: of weights, data and code.
         certificate: parity of file and network; None if the file was not certified.
+        familiarity: features of training images, from which unfamiliar images are found; None if the file
+            has none.
         abstention: scores of labeled images, from which `--risk` decides; None if the file has none.
     """
 
@@ -244,6 +247,7 @@ class Contract(ContractModel):
     licenses: Licenses = Licenses()
     certificate: ParityCertificate | None = None
     abstention: AbstentionScores | None = None
+    familiarity: FamiliaritySpec | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

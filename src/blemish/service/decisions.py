@@ -9,7 +9,10 @@ from blemish.abstention import Decision, Risk, decide, require_scores
 from blemish.errors import BadInput, BlemishError
 from blemish.model_file import Contract
 from blemish.service.problem_details import Problem
+from blemish.service.service_metrics import ServiceMetrics
 from blemish.structures import Prediction
+
+MAX_LABELS = 20  # of a model, so that a model of 1,000 labels does not make 1,000 histograms
 
 
 def check_risk(contract: Contract, name: str, risk: float | None) -> None:
@@ -58,3 +61,24 @@ def add_score_intervals(detections: Sequence[dict[str, Any]] | None, decision: D
     if decision is not None:
         for row, interval in zip(detections or (), decision.score_intervals, strict=False):
             row["correct_interval"] = list(interval)
+
+
+def count_prediction(
+    metrics: ServiceMetrics, model: str, prediction: Prediction, decision: Decision | None
+) -> None:
+    """Count unfamiliar images and decisions, and record the scores, from which a shift is visible.
+
+    Args:
+        metrics: of the service.
+        model: the name that the model is served under.
+        prediction: for the image.
+        decision: at a risk, or None.
+    """
+    if prediction.familiarity is not None:
+        metrics.familiarity.labels(model=model).observe(prediction.familiarity.p_value)
+        if prediction.familiarity.unfamiliar:
+            metrics.unfamiliar.labels(model=model).inc()
+    for name, score in list(zip(prediction.labels.names, prediction.label_scores, strict=True))[:MAX_LABELS]:
+        metrics.label_scores.labels(model=model, label=name).observe(float(score))
+    if decision is not None:
+        metrics.decisions.labels(model=model, outcome=decision.outcome).inc()

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.inference.backend import available_cores
 from blemish.service import serializers
-from blemish.service.decisions import add_score_intervals, decide_at_risk
+from blemish.service.decisions import add_score_intervals, count_prediction, decide_at_risk
 from blemish.service.fair_executor import FairExecutor, WorkStopped
 from blemish.service.heatmaps import HeatmapResult, HeatmapService, HeatmapUnavailable
 from blemish.service.middleware import client_label
@@ -250,6 +250,7 @@ class InferenceService:
                 lambda: serializers.serialize_prediction(timed.prediction, min_score=min_score),
             )
         decision = decide_at_risk(timed.prediction, model.model_file.contract, request.risk)
+        count_prediction(self.metrics, model.name, timed.prediction, decision)
         add_score_intervals(fields["detections"], decision)
         tokens = self._add_links(request, timed.prediction, heatmap)
         finished = time.perf_counter()

@@ -122,6 +122,17 @@ class RiskDecision(ResponseModel):
     states: list[LabelStateSchema]
 
 
+class FamiliaritySchema(ResponseModel):
+    """How familiar the image is to the model, by its distance from the training images."""
+
+    distance: float = Field(
+        ge=0, description="Squared distance of the features, 2 on average for training images."
+    )
+    p_value: float = Field(ge=0, le=1, description="The share of held-out images that are at least as far.")
+    rate: float = Field(description="The share of familiar images that is called unfamiliar, on average.")
+    unfamiliar: bool = Field(description="Whether the p-value is at most the rate.")
+
+
 class Links(ResponseModel):
     """Private links to the images of the answer."""
 
@@ -172,6 +183,9 @@ class PredictionResponse(Answer):
     sha256: str = Field(description="Digest of the uploaded bytes.")
     size_hw: list[int] = Field(min_length=2, max_length=2)
     labels: list[LabelScore]
+    familiarity: FamiliaritySchema | None = Field(
+        description="Null if the model file has no features, as files of earlier versions."
+    )
     detections: list[DetectionSchema] | None
     min_score_available: float = Field(
         description="The lowest score of a detection that the model file gives."

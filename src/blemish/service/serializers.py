@@ -36,6 +36,7 @@ def serialize_prediction(prediction: Prediction, *, min_score: float) -> dict[st
         "task": fields["task"],
         "size_hw": fields["size_hw"],
         "labels": fields["labels"],
+        "familiarity": fields["familiarity"],
         "detections": detections,
         "decision": {
             "labels": [row["label"] for row in fields["labels"] if row["positive"]],

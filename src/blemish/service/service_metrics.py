@@ -103,6 +103,32 @@ class ServiceMetrics:
             ("kind", "outcome", "client"),
             registry=registry,
         )
+        self.unfamiliar = Counter(
+            "blemish_unfamiliar_images_total",
+            "Images unlike the training images.",
+            ("model",),
+            registry=registry,
+        )
+        self.familiarity = Histogram(
+            "blemish_familiarity_p_value",
+            "Conformal p-values of images: of familiar images, a tenth is in each tenth.",
+            ("model",),
+            buckets=tuple(i / 10 for i in range(1, 11)),
+            registry=registry,
+        )
+        self.label_scores = Histogram(
+            "blemish_label_score",
+            "Scores of each label, whose shift against earlier weeks is drift.",
+            ("model", "label"),
+            buckets=tuple(i / 10 for i in range(1, 11)),
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "blemish_decisions_total",
+            "Images that were decided (label) or left for review at a risk.",
+            ("model", "outcome"),
+            registry=registry,
+        )
         self.heatmaps = Counter(
             "blemish_heatmaps_total",
             "Requests for heatmaps, by name of the API key.",

@@ -293,6 +293,7 @@ class Trainer:
                 output=self.folder,
                 contract=contract.model_copy(update={"metrics": recorded, "training": training}),
                 samples=self.data.validation,
+                train=self.data.train,
                 fingerprints=self.data.fingerprints,
                 report_progress=report_progress,
             )

@@ -102,6 +102,7 @@ const byScore = (result) => [...result.labels].sort((a, b) => b.score - a.score)
  * @returns {(LabelScore | Detection)[]}
  */
 export function reviewItems(result) {
+  if (result.familiarity?.unfamiliar && !result.risk_decision) return [...result.labels, ...(result.detections ?? [])].slice(0, 1);
   if (result.risk_decision) {
     if (result.risk_decision.outcome !== "review") return [];
     const items = result.detections ?? result.labels.filter((l) => result.risk_decision?.possible_labels.includes(l.label));
@@ -141,6 +142,12 @@ export function decisionNote(decision) {
  */
 export function summarize(result) {
   if (result.risk_decision) return decisionText(result, result.risk_decision);
+  if (result.familiarity?.unfamiliar) return `Unfamiliar photo. ${summarizeScores(result)}`;
+  return summarizeScores(result);
+}
+
+/** @param {PredictionResponse} result */
+function summarizeScores(result) {
   const number = reviewItems(result).length;
   const review = number ? `; ${number} ${number === 1 ? "needs" : "need"} review` : "";
   if (result.task === "classification") {
