@@ -13,6 +13,9 @@ import pytest
 # processor time. Before NumPy or PyTorch is imported; programs that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Times that `auto` measures on a busy machine would choose backends at random. Programs inherit it.
+os.environ.setdefault("BLEMISH_AUTO_BACKEND", "certified")
+
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile("any-speed", deadline=None)
 hypothesis.settings.load_profile("any-speed")

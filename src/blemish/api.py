@@ -39,7 +39,7 @@ def predict(
     Args:
         model: the model file, or `hf://user/name[@revision][/file]`.
         source: a path, the bytes of an image file, a PIL image, or an (h, w, 3) uint8 array in RGB.
-        backend: `onnxruntime`, `openvino`, or `auto`.
+        backend: `onnxruntime`, `openvino`, `openvino:bf16`, `certified` or `auto`; see `load`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; for OpenVINO its own names too.
         threads: threads that run the network; None uses every available core.
         white_level: the sample value of white in 16-bit images; None takes that of the model file, or of the
@@ -148,16 +148,18 @@ def export_model(
     output: Path | None = None,
     data: Path | None = None,
     max_drop: float = 0.005,
+    max_changed: float = 0.0,
     force: bool = False,
 ) -> ModelFile:
     """Write a model file again in another precision, certified against its source on validation images.
 
     Args:
         source: the folder of a run, or a model file.
-        precision: `fp32`, from the weights of a run; `fp16`, from a run or an fp32 model file.
+        precision: `fp32`, from the weights of a run; `fp16` or `int8`, from a run or an fp32 model file.
         output: the new model file; None writes it beside the source.
         data: the data set to compare on; None takes the validation images of the run.
-        max_drop: by how much the primary metric may fall in fp16, in [0, 1].
+        max_drop: by how much the primary metric may fall in fp16 and int8, in [0, 1].
+        max_changed: share of the images on which int8 may change a decision, in [0, 1].
         force: whether to write a model file that is not certified.
 
     Raises:
@@ -166,5 +168,11 @@ def export_model(
     from blemish.export.reexport import reexport
 
     return reexport(
-        Path(source), precision=precision, output=output, data=data, max_drop=max_drop, force=force
+        Path(source),
+        precision=precision,
+        output=output,
+        data=data,
+        max_drop=max_drop,
+        max_changed=max_changed,
+        force=force,
     )

@@ -11,10 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from blemish.explanation.gradient_graph import EXPLANATION_KEY, GradientGraph, explanation_path
+from blemish.explanation.gradient_graph import (
+    EXPLANATION_KEY,
+    GradientGraph,
+    explanation_path,
+    set_explanation_facts,
+)
 from blemish.explanation.methods.class_activation import eigen_cam, grad_cam, hires_cam, layer_cam
 from blemish.export import explanation_graph
-from blemish.export.explanation_graph import export_explanation, set_explanation_facts, write_explanation
+from blemish.export.explanation_graph import export_explanation, write_explanation
 from blemish.model_file import Contract, LabelSpec, ModelFile
 from blemish.models import create
 from blemish.models._gradients import TorchGradients

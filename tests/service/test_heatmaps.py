@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from blemish.inference import load
-from blemish.inference.backend import open_backend
+from blemish.inference import load, open_backend
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.service import heatmaps
 from blemish.service.fair_executor import StopSignal

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.commands.json_output import print_json
+from blemish.commands.progress_line import TimedProgress
 
 if TYPE_CHECKING:
     from blemish.model_file import ModelFile
@@ -24,7 +25,7 @@ def export(
     ],
     precision: Annotated[
         str,
-        typer.Option(help="fp32, from the weights of a run, or fp16, from a run or an fp32 model file."),
+        typer.Option(help="fp32, from the weights of a run; fp16 or int8, from a run or an fp32 model file."),
     ] = "fp32",
     output: Annotated[
         Path | None,
@@ -45,8 +46,12 @@ def export(
         ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="Maximum drop of the primary metric in fp16.")
+        float, typer.Option(min=0, max=1, help="Maximum drop of the primary metric in fp16 and int8.")
     ] = 0.005,
+    max_changed: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Maximum share of images on which int8 may change a decision."),
+    ] = 0.0,
     force: Annotated[
         bool,
         typer.Option("--force", help="Write the file even if the comparison fails."),
@@ -59,6 +64,8 @@ def export(
         blemish export runs/cars --precision fp16
 
         blemish export model.onnx --precision fp16 --data photos/ --output small.onnx
+
+        blemish export runs/cars --precision int8
     """
     from blemish.export.reexport import reexport
     from blemish.hub import is_address, local_file
@@ -68,11 +75,22 @@ def export(
         output = Path(f"{path.stem}-{precision}.onnx")
     source_file = path / "model.onnx" if path.is_dir() else path
     source_bytes = source_file.stat().st_size if source_file.is_file() else 0
-    file = reexport(path, precision=precision, output=output, data=data, max_drop=max_drop, force=force)
+    file = reexport(
+        path,
+        precision=precision,
+        output=output,
+        data=data,
+        max_drop=max_drop,
+        max_changed=max_changed,
+        force=force,
+        progress=TimedProgress(),
+    )
     if as_json:
         certificate = file.contract.certificate
         assert certificate is not None  # noqa: S101  (every export writes one)
-        print_json({"path": file.path.as_posix(), **certificate.model_dump(mode="json")})
+        others = [other.model_dump(mode="json") for other in file.contract.other_certificates]
+        row = {"path": file.path.as_posix(), **certificate.model_dump(mode="json")}
+        print_json({**row, "other_certificates": others})
         return
     for line in _summary_lines(file, source_bytes):
         typer.echo(line)
@@ -93,6 +111,11 @@ def _summary_lines(file: ModelFile, source_bytes: int) -> list[str]:
         f"decisions changed: {certificate.decisions_changed}; largest score difference: "
         f"{certificate.max_difference:.2g} ({certificate.backend}, {certificate.cpu_capability})"
     )
+    if facts := file.contract.training.get("quantization"):
+        lines.append(f"{facts['float_layers']} of {facts['layers']} layers stay float32")
+    for other in file.contract.other_certificates:
+        state = "certified" if other.passed else f"not certified: {'; '.join(other.reasons)}"
+        lines.append(f"{other.backend} in {other.precision}: {state}")
     if not certificate.passed:
         lines.append(f"NOT CERTIFIED: {'; '.join(certificate.reasons)}")
     return lines

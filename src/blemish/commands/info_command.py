@@ -101,7 +101,14 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
     licenses = contract.licenses
     stated = (("weights", licenses.weights), ("data", licenses.data), ("code", licenses.code))
     yield "licenses", "; ".join(f"{part}: {name or 'not stated'}" for part, name in stated)
+    if facts_of := contract.training.get("quantization"):
+        counts = f"{facts_of['float_layers']} of {facts_of['layers']} layers in float32"
+        yield "quantization", f"INT8, {counts}, calibrated on {facts_of['calibration_images']} images"
     yield "certificate", _certificate_text(contract.certificate, file)
+    for other in contract.other_certificates:
+        yield "", _certificate_text(other, file)
+    if times := _measured_text(file):
+        yield "fastest here", times
     yield (
         "explanation",
         f"graph beside the file, for {contract.feature_layer}"
@@ -167,6 +174,15 @@ def _data_text(contract: Contract, fingerprints: Mapping[str, int]) -> str:
             f"hashes of {fingerprints['train']} training and {fingerprints['val']} validation images"
         )
     return "; ".join(parts) or "not stated"
+
+
+def _measured_text(file: ModelFile) -> str:
+    """Return what the backend `auto` measured on this machine, fastest first; "" if nothing."""
+    from blemish.inference.backend_choice import remembered_choice
+
+    times = remembered_choice(file)
+    ordered = sorted(times, key=lambda name: times[name])
+    return ", ".join(f"{name} {times[name]:.1f} ms" for name in ordered)
 
 
 def _certificate_text(certificate: ParityCertificate | None, file: ModelFile) -> str:

@@ -103,8 +103,9 @@ WhiteLevelOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="Runtime of the network: auto, onnxruntime or openvino. auto selects the backend with which the "
-        "model file was certified, if it is installed."
+        help="Runtime of the network: onnxruntime, openvino, or openvino:bf16 for bfloat16; certified is "
+        "that of the file's certificate; auto measures once which of the backends that the file is certified "
+        "for is the fastest on this machine."
     ),
 ]
 DeviceOption = Annotated[

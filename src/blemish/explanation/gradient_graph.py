@@ -136,3 +136,18 @@ class GradientGraph:
             ) from error
         count = len(self.layers)
         return list(outputs[:count]), list(outputs[count:])
+
+
+def set_explanation_facts(graph: bytes, facts: Mapping[str, Any]) -> bytes:
+    """Return the explanation graph with its metadata; see `GradientGraph`.
+
+    Args:
+        graph: a serialized ModelProto; its metadata are replaced.
+        facts: `graph_digests` of the model files that it explains, `layers`, `output_count`, and the measured
+            `receptive_grids` by layer.
+    """
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    onnx.helper.set_model_props(model, {EXPLANATION_KEY: json.dumps(facts)})
+    return bytes(model.SerializeToString())

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from blemish.errors import ExportRefused
-from blemish.explanation.gradient_graph import EXPLANATION_KEY, SELECTOR, explanation_path
+from blemish.explanation.gradient_graph import SELECTOR, explanation_path, set_explanation_facts
 from blemish.export.onnx_export import EXAMPLE_BATCH, example_inputs, export_module
 from blemish.model_file import InputSpec, ModelFile, OutputSpec, write_atomically
 from blemish.models._gradients import ScoreGradients
@@ -97,18 +94,3 @@ def write_explanation(network: Network, model_file: ModelFile) -> Path | None:
     }
     write_atomically(path, set_explanation_facts(graph, facts))
     return path
-
-
-def set_explanation_facts(graph: bytes, facts: Mapping[str, Any]) -> bytes:
-    """Return the explanation graph with its metadata; see `GradientGraph`.
-
-    Args:
-        graph: a serialized ModelProto; its metadata are replaced.
-        facts: `graph_digests` of the model files that it explains, `layers`, `output_count`, and the measured
-            `receptive_grids` by layer.
-    """
-    import onnx
-
-    model = onnx.load_from_string(graph)
-    onnx.helper.set_model_props(model, {EXPLANATION_KEY: json.dumps(facts)})
-    return bytes(model.SerializeToString())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from blemish.errors import ExportRefused, MissingExtra
-from blemish.export.onnx_export import make_anonymous
+from blemish.export.anonymous import make_anonymous
 from blemish.models._logging_filter import silence
 
 MAX_SIZE_SHARE = 0.505  # of the float32 graph's size; with more, weights were not converted

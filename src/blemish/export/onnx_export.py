@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import ExportRefused, MissingExtra
+from blemish.export.anonymous import make_anonymous
 from blemish.model_file import InputSpec, OutputSpec
 from blemish.models._logging_filter import silence
 from blemish.models._network import Network
@@ -139,17 +140,3 @@ def _shapes(module: nn.Module, example: tuple[Tensor, ...], batch: Any) -> tuple
     axes = tuple({0: batch} for _ in example)
     kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
     return (axes,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else axes
-
-
-def make_anonymous(graph: Any) -> None:
-    """Remove source paths, stack traces and module names from a graph."""
-    graph.doc_string = ""
-    del graph.metadata_props[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    make_anonymous(inner)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from blemish.errors import BadInput, ExportRefused
 from blemish.evaluation.decision_differences import difference
 from blemish.export.detection_parity import count_unmatched, exceeds_rounding
 from blemish.inference.backend import Backend
+from blemish.inference.cpu import cpu_capability
 from blemish.inference.predictor import Predictor
 from blemish.model_file import Contract, Fingerprints, ModelFile, ParityCertificate, write_model_file
 from blemish.structures import Prediction, Sample
@@ -21,6 +21,7 @@ from blemish.structures import Prediction, Sample
 ComparedPair = tuple[Prediction, Prediction, Sample]
 Judge = Callable[[ModelFile], Contract]
 ReportProgress = Callable[[str, int, int], None]
+MAX_NAMED_IMAGES = 10  # of those with a changed decision, in a message
 MIN_OUTPUT_SPREAD = 1e-5  # of an output's own size; an output that varies less over images is near-constant
 
 
@@ -68,6 +69,41 @@ class OutputSpreadBackend(Backend):
         return not all(np.isfinite(x).all() for x in (*self.lowest.values(), *self.highest.values()))
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The predictions that a file must repeat.
+
+    Attributes:
+        predictions: one for each sample; None if its image cannot be read.
+        backend: what made them, with the spread of its outputs.
+    """
+
+    predictions: tuple[Prediction | None, ...]
+    backend: OutputSpreadBackend
+
+    @classmethod
+    def of(cls, backend: Backend, model: ModelFile | Contract, samples: Sequence[Sample]) -> Reference:
+        """Return the predictions of a backend for samples."""
+        spread = OutputSpreadBackend(backend)
+        stream = Predictor(spread, model).stream([sample.path for sample in samples])
+        return cls(tuple(result.prediction for result in stream), spread)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of a file with its source.
+
+    Attributes:
+        certificate: its result.
+        pairs: both predictions of every readable image.
+        changed: the samples with a changed decision.
+    """
+
+    certificate: ParityCertificate
+    pairs: list[ComparedPair]
+    changed: list[Sample]
+
+
 def certify(
     before: Backend,
     after: Backend,
@@ -78,55 +114,62 @@ def certify(
     max_drop: float | None = None,
 ) -> ParityCertificate:
     """Return the certificate of a model file; see `compare`."""
-    return compare(before, after, model_file, samples, precision=precision, max_drop=max_drop)[0]
+    return compare(before, after, model_file, samples, precision=precision, max_drop=max_drop).certificate
 
 
 def compare(
-    before: Backend,
+    before: Backend | Reference,
     after: Backend,
     model_file: ModelFile,
     samples: Sequence[Sample],
     *,
     precision: str = "fp32",
     max_drop: float | None = None,
+    max_changed: float | None = None,
     report_progress: ReportProgress | None = None,
-) -> tuple[ParityCertificate, list[ComparedPair]]:
+) -> Comparison:
     """Predict the samples with two backends and count the decisions that change.
 
     Args:
-        before: the network, or the file that another is made from.
+        before: the network, or the file that another is made from; or its predictions for the samples.
         after: the file.
         model_file: its contract, and the digest that the certificate is bound to.
         samples: validation images; the primary metric is measured on those with ground truth.
-        precision: of the file's weights: `fp32` or `fp16`.
+        precision: of the file's weights or of the arithmetic: `fp32`, `fp16`, `int8` or `bf16`.
         max_drop: maximum drop of the primary metric. None: no decision may change, and every detection needs
             a counterpart whatever its score; see `count_unmatched`.
+        max_changed: maximum share of images with a changed decision, in [0, 1]. None: no limit besides
+            `max_drop`.
         report_progress: called with "verifying", the number of compared images and of all.
-
-    Returns:
-        The certificate, and both predictions of every readable image.
 
     Raises:
         BadInput: none of the images can be read ("bad-input.no-images").
     """
-    backends = OutputSpreadBackend(before), OutputSpreadBackend(after)
-    changed, max_difference, count = 0, 0.0, 0
+    reference = before if isinstance(before, Reference) else Reference.of(before, model_file, samples)
+    backends = reference.backend, OutputSpreadBackend(after)
+    decisions, max_difference, count = 0, 0.0, 0
     unmatched = detections = 0
     pairs: list[ComparedPair] = []
-    paths = [sample.path for sample in samples]
-    streams = [Predictor(backend, model_file).stream(paths) for backend in backends]
-    for done, (sample, first, second) in enumerate(zip(samples, *streams, strict=True), 1):
+    changed: list[Sample] = []
+    stream = Predictor(backends[1], model_file).stream([sample.path for sample in samples])
+    compared = zip(samples, reference.predictions, stream, strict=True)
+    for done, (sample, first, result) in enumerate(compared, 1):
         if report_progress is not None:
             report_progress("verifying", done, len(samples))
-        if first.prediction is None or second.prediction is None:
-            changed += first.prediction is not second.prediction
+        second = result.prediction
+        if first is None or second is None:
+            if first is not second:
+                decisions += 1
+                changed.append(sample)
             continue
         count += 1
-        changed_here, difference_here = difference(first.prediction, second.prediction)
-        changed, max_difference = changed + changed_here, max(max_difference, difference_here)
-        pairs.append((first.prediction, second.prediction, sample))
+        changed_here, difference_here = difference(first, second)
+        decisions, max_difference = decisions + changed_here, max(max_difference, difference_here)
+        if changed_here:
+            changed.append(sample)
+        pairs.append((first, second, sample))
         if max_drop is None and model_file.contract.task.has_objects:
-            unmatched_here, detections_here = count_unmatched(first.prediction, second.prediction)
+            unmatched_here, detections_here = count_unmatched(first, second)
             unmatched, detections = unmatched + unmatched_here, detections + detections_here
     if not count and not any(backend.is_not_finite() for backend in backends):
         raise BadInput(
@@ -134,13 +177,18 @@ def compare(
             reason="no-images",
         )
     metric, values = _primary_metric(pairs)
-    reasons = _failure_reasons(backends, changed, values, metric, max_drop)
+    reasons = _failure_reasons(backends, decisions, values, metric, max_drop, max_changed)
     if exceeds_rounding(unmatched, detections):
         reasons.append(f"{unmatched} of {detections} detections moved, or changed their score or mask")
+    if max_changed is not None and len(changed) > max_changed * len(samples):
+        reasons.append(
+            f"decisions changed on {len(changed)} images, and at most {int(max_changed * len(samples))} may "
+            f"({max_changed:.1%})"
+        )
     certificate = ParityCertificate(
         passed=not reasons,
         images=count,
-        decisions_changed=changed,
+        decisions_changed=decisions,
         max_difference=max_difference,
         metric=metric,
         metric_before=values[0],
@@ -151,7 +199,7 @@ def compare(
         graph_digest=model_file.graph_digest,
         reasons=tuple(reasons),
     )
-    return certificate, pairs
+    return Comparison(certificate, pairs, changed)
 
 
 def write_certified(
@@ -188,11 +236,6 @@ def write_certified(
     return write_model_file(target, graph, certified, fingerprints)
 
 
-def cpu_capability() -> str:
-    """Return the processor's widest vector instructions, such as `avx512`; they change the rounding."""
-    return str(torch.backends.cpu.get_cpu_capability()).lower()
-
-
 def _primary_metric(pairs: Sequence[ComparedPair]) -> tuple[str, tuple[float | None, float | None]]:
     """Return the name of the primary metric and its value before and after; "" without ground truth."""
     from blemish.evaluation.build_report import score_predictions
@@ -216,6 +259,7 @@ def _failure_reasons(
     values: tuple[float | None, float | None],
     metric: str,
     max_drop: float | None,
+    max_changed: float | None,
 ) -> list[str]:
     reasons = []
     if any(backend.is_not_finite() for backend in backends):
@@ -228,16 +272,24 @@ def _failure_reasons(
     if max_drop is not None and before is not None and after is not None:
         if before - after > max_drop:
             reasons.append(f"{metric} dropped from {before:.4f} to {after:.4f}, by more than {max_drop:g}")
-    elif max_drop is not None and changed:
+    elif max_drop is not None and max_changed is None and changed:
         reasons.append(f"{changed} decisions changed, and there is no ground truth to measure the effect")
     return reasons
 
 
-def refusal_message(path: Path, certificate: ParityCertificate | None) -> str:
-    """Return the error message for a file whose certificate did not pass."""
+def refusal_message(path: Path, certificate: ParityCertificate | None, changed: Sequence[Sample] = ()) -> str:
+    """Return the error message for a file whose certificate did not pass, with the changed images."""
     if certificate is None:
         return f"{path} was not written: it was not compared with the network"
+    named = f" The images are {name_images(changed)}." if changed else ""
     return (
         f"{path} was not written: {'; '.join(certificate.reasons)} (on {certificate.images} validation "
-        f"images, {certificate.backend}, {certificate.precision}). Write it anyway with --force."
+        f"images, {certificate.backend}, {certificate.precision}).{named} Write it anyway with --force."
     )
+
+
+def name_images(samples: Sequence[Sample]) -> str:
+    """Return the ids of samples, and how many there are beyond `MAX_NAMED_IMAGES`."""
+    more = len(samples) - MAX_NAMED_IMAGES
+    names = ", ".join(sample.id for sample in samples[:MAX_NAMED_IMAGES])
+    return names + (f" and {more} more" if more > 0 else "")

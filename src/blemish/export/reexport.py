@@ -1,4 +1,4 @@
-"""Write the model file of a run again, or a model file in half precision, with a new certificate."""
+"""Write the model file of a run again, or a model file in another precision, with a new certificate."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import BadInput, UnknownName
-from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.explanation.gradient_graph import explanation_path
-from blemish.export.parity_certificate import certify, compare, write_certified
+from blemish.export.abstention_scores import with_new_scores
+from blemish.export.accuracy_control import Progress
+from blemish.export.export_int8 import export_int8, no_progress
+from blemish.export.other_backends import with_certificates
+from blemish.export.parity_certificate import Reference, compare, write_certified
 from blemish.inference import open_backend
 from blemish.model_file import Contract, ModelFile, read_graph, read_model_file, write_atomically
 from blemish.structures import Dataset, Sample
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 MAX_DROP = 0.005
 
 
@@ -24,22 +27,27 @@ def reexport(
     output: Path | None = None,
     data: Path | None = None,
     max_drop: float = MAX_DROP,
+    max_changed: float = 0.0,
     force: bool = False,
+    progress: Progress = no_progress,
 ) -> ModelFile:
     """Write a model file again, after comparing it with its source on the validation images.
 
     Args:
         source: the folder of a run, or a model file.
-        precision: `fp32`, from the weights of a run; `fp16`, from a run or an fp32 model file.
-        output: the model file to write; None writes it beside the source, in fp16 with the suffix `-fp16`.
+        precision: `fp32`, from the weights of a run; `fp16` or `int8`, from a run or an fp32 model file.
+        output: the model file to write; None writes it beside the source, with the suffix `-fp16` or `-int8`.
         data: labeled images to compare on; None uses the run's validation images.
-        max_drop: maximum drop of the primary metric in fp16, in [0, 1].
+        max_drop: maximum drop of the primary metric in fp16 and int8, in [0, 1].
+        max_changed: maximum share of images with a changed decision in int8, in [0, 1].
         force: whether to write a file that is not certified; its certificate states it.
+        progress: called with the stage of the quantization, and the number of finished steps and of all.
 
     Raises:
         BadInput: there are no images to compare on, or nothing to make the file from; see `code`.
         UnknownName: unknown precision.
-        ExportRefused: the metric drops too far, a decision changes (fp32), or the outputs are near-constant.
+        ExportRefused: the metric drops too far, a decision changes (fp32, int8), or the outputs are
+            near-constant.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
@@ -56,20 +64,47 @@ def reexport(
     if precision == "fp32":
         if not (folder / "weights.safetensors").is_file():
             raise BadInput(
-                f"{source}: fp32 needs the weights of a run; give the folder of a run, or --precision fp16",
+                f"{source}: fp32 needs the weights of a run; give the folder of a run, or --precision fp16 "
+                "or int8",
                 reason="no-weights",
             )
         return _export_weights(file, folder, output or path, data, force=force)
-    target = output or path.with_name(f"{path.stem}-fp16.onnx")
+    target = output or path.with_name(f"{path.stem}-{precision}.onnx")
     if target.resolve() == path.resolve():
         raise BadInput(
             f"{target}: the output is the source itself; give another --output", reason="output-is-source"
         )
-    return _export_half(file, target, data, max_drop, force=force)
+    certificate = file.contract.certificate
+    if certificate is not None and certificate.precision in ("fp16", "int8"):
+        raise BadInput(
+            f"{path}: expected an fp32 model file, got one in {certificate.precision}; give the file that it "
+            "was made from",
+            reason="not-fp32",
+        )
+    samples = validation_samples(file, data)
+    if precision == "int8":
+        exported = export_int8(
+            file,
+            target,
+            samples,
+            max_drop,
+            max_changed,
+            is_of_run=data is None,
+            force=force,
+            progress=progress,
+        )
+    else:
+        exported = _export_half(file, target, samples, max_drop, is_of_run=data is None, force=force)
+    explanation = explanation_path(file.path)
+    if explanation.is_file():  # explanations stay float32; the graph only has to name the new file
+        _bind_explanation(explanation, explanation_path(exported.path), exported.graph_digest)
+    return exported
 
 
 def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
     """Return the images to compare on: the `val` split of `data`, or all of it; else the run's own.
+
+    Data without splits of their own have those of the run, if it was trained on the same images.
 
     Args:
         file: a model file in the folder of its run.
@@ -83,6 +118,8 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
         from blemish.data import open_dataset
 
         dataset = open_dataset(data, task=file.contract.task)
+        if not dataset.splits and (split := _run_split(file.path.parent, dataset)) is not None:
+            dataset = split
         return dataset.of_split("val").samples if "val" in dataset.splits else dataset.samples
     folder = file.path.parent
     if not (folder / "recipe.yaml").is_file() or not (folder / "split.csv").is_file():
@@ -91,6 +128,19 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
             reason="no-images",
         )
     return _open_run_data(folder).of_split("val").samples
+
+
+def _run_split(folder: Path, dataset: Dataset) -> Dataset | None:
+    """Return the data set with the split of the run in a folder, if the run was of these images."""
+    from blemish.config.split_file import read_split_file
+
+    path = folder / "split.csv"
+    if not path.is_file():
+        return None
+    split = read_split_file(path)
+    if set(split) != {sample.id for sample in dataset.samples}:
+        return None
+    return dataset.with_splits(split)
 
 
 def _open_run_data(folder: Path) -> Dataset:
@@ -121,28 +171,29 @@ def _find_run_path(path: Path, folder: Path) -> Path | None:
 
 
 def _export_half(
-    file: ModelFile, target: Path, data: Path | None, max_drop: float, *, force: bool
+    file: ModelFile,
+    target: Path,
+    samples: Sequence[Sample],
+    max_drop: float,
+    *,
+    is_of_run: bool,
+    force: bool,
 ) -> ModelFile:
     from blemish.export.fp16 import to_half
 
-    samples = validation_samples(file, data)
     graph = to_half(read_graph(file.path))
-    before = open_backend(file, backend="onnxruntime", device="cpu")
 
     def judge(candidate: ModelFile) -> Contract:
+        before = open_backend(file, backend="onnxruntime", device="cpu")
+        reference = Reference.of(before, candidate, samples)
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
-        certificate, pairs = compare(before, after, candidate, samples, precision="fp16", max_drop=max_drop)
-        labeled = [(half, sample) for _, half, sample in pairs if sample.ground_truth is not None]
-        scores = file.contract.abstention
-        if scores is not None and labeled and data is None:  # half precision changes scores slightly
-            scores = collect_scores([p for p, _ in labeled], [s for _, s in labeled], split=scores.split)
-        return file.contract.model_copy(update={"certificate": certificate, "abstention": scores})
+        compared = compare(reference, after, candidate, samples, precision="fp16", max_drop=max_drop)
+        contract = with_new_scores(file.contract, compared.pairs) if is_of_run else file.contract
+        return with_certificates(
+            contract, compared.certificate, reference, candidate, samples, max_drop=max_drop
+        )
 
-    half = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
-    explanation = explanation_path(file.path)
-    if explanation.is_file():  # explanations stay float32; the graph only has to name the new file
-        _bind_explanation(explanation, explanation_path(half.path), half.graph_digest)
-    return half
+    return write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
 
 
 def _export_weights(
@@ -155,12 +206,13 @@ def _export_weights(
 
     samples = validation_samples(file, data)
     network, _ = load_run_network(folder)
-    before = TorchBackend(network)
 
     def judge(candidate: ModelFile) -> Contract:
+        reference = Reference.of(TorchBackend(network), candidate, samples)
         after = open_backend(candidate, backend="onnxruntime", device="cpu")
-        certificate = certify(before, after, candidate, samples)
-        return file.contract.model_copy(update={"certificate": certificate, "familiarity": None})
+        compared = compare(reference, after, candidate, samples)
+        contract = file.contract.model_copy(update={"familiarity": None})
+        return with_certificates(contract, compared.certificate, reference, candidate, samples)
 
     graph = export_network(network)
     exported = write_certified(target, graph, file.contract, file.fingerprints, judge, force=force)
@@ -174,8 +226,7 @@ def _bind_explanation(source: Path, target: Path, graph_digest: str) -> None:
 
     import onnx
 
-    from blemish.explanation.gradient_graph import EXPLANATION_KEY
-    from blemish.export.explanation_graph import set_explanation_facts
+    from blemish.explanation.gradient_graph import EXPLANATION_KEY, set_explanation_facts
 
     graph = source.read_bytes()
     facts = json.loads({p.key: p.value for p in onnx.load_from_string(graph).metadata_props}[EXPLANATION_KEY])

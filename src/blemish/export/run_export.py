@@ -15,7 +15,14 @@ from blemish.explanation.method_choice import record_choice
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.familiarity import add_familiarity
 from blemish.export.onnx_export import export_network
-from blemish.export.parity_certificate import ComparedPair, ReportProgress, compare, write_certified
+from blemish.export.other_backends import with_certificates
+from blemish.export.parity_certificate import (
+    ComparedPair,
+    Reference,
+    ReportProgress,
+    compare,
+    write_certified,
+)
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import Contract, Fingerprints, ModelFile, write_atomically
 from blemish.models._network import Network
@@ -66,8 +73,9 @@ def export_trained(
     target = output / MODEL_NAME
 
     def judge(candidate: ModelFile) -> Contract:
-        certificate, pairs = compare(
-            TorchBackend(network),
+        reference = Reference.of(TorchBackend(network), candidate, samples)
+        compared = compare(
+            reference,
             OnnxRuntimeBackend(candidate.path, device="cpu"),
             candidate,
             samples,
@@ -75,13 +83,12 @@ def export_trained(
         )
         metrics = {
             **contract.metrics,
-            **_metrics_with_intervals(pairs, tuned=bool(contract.thresholds_tuned_on)),
+            **_metrics_with_intervals(compared.pairs, tuned=bool(contract.thresholds_tuned_on)),
         }
-        labeled = [(after, sample) for _, after, sample in pairs if sample.ground_truth is not None]
+        labeled = [(after, sample) for _, after, sample in compared.pairs if sample.ground_truth is not None]
         scores = collect_scores([p for p, _ in labeled], [s for _, s in labeled], split="val")
-        return contract.model_copy(
-            update={"certificate": certificate, "metrics": metrics, "abstention": scores}
-        )
+        certified = with_certificates(contract, compared.certificate, reference, candidate, samples)
+        return certified.model_copy(update={"metrics": metrics, "abstention": scores})
 
     model_file = write_certified(target, graph, contract, fingerprints, judge, force=force)
     explanation_path(target).unlink(missing_ok=True)  # of an earlier model file

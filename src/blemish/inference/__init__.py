@@ -12,8 +12,8 @@ from blemish.inference.backend import (
     BackendBuilder,
     DeviceKind,
     backend_names,
-    open_backend,
 )
+from blemish.inference.backend_choice import open_backend
 from blemish.inference.inputs import ImageInput, InputKind
 from blemish.inference.predictor import Predictor
 from blemish.inference.results import PredictionResult, PreparedInput, Timing
@@ -52,8 +52,10 @@ def load(
 
     Args:
         path: the file, a file opened by `read_model_file`, or an address on a hub: `hf://user/name`.
-        backend: a registered name such as `onnxruntime` or `openvino`, or `auto`: the backend with which the
-            file was certified if it is installed, else ONNX Runtime.
+        backend: a registered name such as `onnxruntime` or `openvino`; `openvino:bf16` to compute in
+            bfloat16; `certified`: the backend of the file's certificate if it is installed, else ONNX
+            Runtime; or `auto`: the fastest of the backends that the file is certified for, which is measured
+            once per file, processor and number of threads.
         device: `auto`, `cpu`, `cuda`, `cuda:1`; OpenVINO also accepts its own names.
         threads: for the network. Default: every core that this process may use.
         spinning: whether waiting threads of ONNX Runtime keep their cores busy; see its backend.

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.model_file import ModelFile
+from blemish.model_file import ModelFile, ParityCertificate
 from blemish.registry import Registry
 
 
@@ -77,29 +77,64 @@ class BackendBuilder(Protocol):
         ...
 
 
+@runtime_checkable
+class SelectsPrecision(Protocol):
+    """A builder whose runtime can compute one file in several precisions."""
+
+    def precisions(self, model_file: ModelFile) -> tuple[str, ...]:
+        """Return the precisions that this processor can compute the file in, the file's own first."""
+        ...
+
+    def open(
+        self,
+        model_file: ModelFile,
+        *,
+        device: str,
+        threads: int | None,
+        spinning: bool,
+        precision: str | None = None,
+    ) -> Backend:
+        """Return a backend as `BackendBuilder.open` does; None is the precision of the certificate."""
+        ...
+
+
 BACKENDS: Registry[BackendBuilder] = Registry(
     "backends", noun="backend", builtin="blemish.inference.backends"
 )
-AUTO = "auto"
+AUTO, CERTIFIED = "auto", "certified"
 DEFAULT_BACKEND = "onnxruntime"  # in the base installation
 
 
 def backend_names() -> tuple[str, ...]:
-    """Return every value of an option `backend`: `auto` and the registered names."""
-    return (AUTO, *BACKENDS.names())
+    """Return the values of an option `backend`: `auto`, `certified` and the registered names."""
+    return (AUTO, CERTIFIED, *BACKENDS.names())
 
 
-def open_backend(
-    model_file: ModelFile,
-    *,
-    backend: str = AUTO,
-    device: str = "auto",
-    threads: int | None = None,
-    spinning: bool = False,
-) -> Backend:
-    """Return a backend that runs the network of a model file; see `blemish.inference.load`."""
-    name = _default_backend(model_file) if backend == AUTO else backend
-    return BACKENDS.get(name).open(model_file, device=device, threads=threads, spinning=spinning)
+def weight_precision(model_file: ModelFile) -> str:
+    """Return the precision of a file's weights: `fp32`, `fp16` or `int8`."""
+    certificate = model_file.contract.certificate
+    if certificate is None or certificate.precision == "bf16":
+        return "fp32"
+    return certificate.precision
+
+
+def certificate_of(model_file: ModelFile, name: str, precision: str) -> ParityCertificate | None:
+    """Return the certificate of a file for a backend and a precision, or None.
+
+    Args:
+        model_file: the file.
+        name: name of the backend, of which the first word counts.
+        precision: of the backend.
+    """
+    contract = model_file.contract
+    for certificate in (contract.certificate, *contract.other_certificates):
+        if (
+            certificate is not None
+            and certificate.backend.partition(" ")[0] == name.partition(" ")[0]
+            and certificate.precision == precision
+        ):
+            return certificate
+    return None
 
 
 def certified_backend(model_file: ModelFile) -> str:
@@ -125,13 +160,6 @@ def available_cores() -> int:
 def numpy_feeds(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return `feeds` as float32 and contiguous, without a copy if they already are."""
     return {name: np.ascontiguousarray(array, np.float32) for name, array in feeds.items()}
-
-
-def _default_backend(model_file: ModelFile) -> str:
-    certified = certified_backend(model_file)
-    if certified in BACKENDS and BACKENDS.get(certified).is_installed():
-        return certified
-    return DEFAULT_BACKEND
 
 
 def _container_quota(root: Path) -> float | None:

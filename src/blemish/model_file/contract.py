@@ -116,8 +116,9 @@ class ParityCertificate(ContractModel):
         metric_before: its value with the network, on those images.
         metric_after: its value with the file.
         backend: what ran the file, such as `onnxruntime 1.31 CPUExecutionProvider`.
-        precision: `fp32` or `fp16`.
-        cpu_capability: widest vector instructions of the processor, such as `avx512`.
+        precision: of the file's weights, `fp32`, `fp16` or `int8`; or `bf16` if the backend computed in it.
+        cpu_capability: of the processor: its widest vector instructions, and whether it has instructions for
+            INT8 and bfloat16, such as `avx512 int8 bf16`.
         graph_digest: SHA-256 of the file without metadata.
         reasons: why it did not pass.
     """
@@ -221,6 +222,7 @@ class Contract(ContractModel):
         familiarity: features of training images, from which unfamiliar images are found; None if the file
             has none.
         abstention: scores of labeled images, from which `--risk` decides; None if the file has none.
+        other_certificates: the same comparison with other backends and precisions of the arithmetic.
     """
 
     format_version: int = FORMAT_VERSION
@@ -248,6 +250,7 @@ class Contract(ContractModel):
     certificate: ParityCertificate | None = None
     abstention: AbstentionScores | None = None
     familiarity: FamiliaritySpec | None = None
+    other_certificates: tuple[ParityCertificate, ...] = ()
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

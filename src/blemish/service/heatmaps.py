@@ -16,7 +16,8 @@ from blemish.drawing import reduce_image
 from blemish.errors import BlemishError
 from blemish.explanation import EXPLAINERS, Explainer
 from blemish.inference import Predictor
-from blemish.inference.backend import BACKENDS, Backend, DeviceKind, available_cores, open_backend
+from blemish.inference.backend import BACKENDS, Backend, DeviceKind, available_cores
+from blemish.inference.backend_choice import open_backend
 from blemish.service.fair_executor import StopSignal, WorkStopped
 from blemish.service.served_model import open_upload
 from blemish.service.settings import Settings
@@ -211,6 +212,7 @@ class HeatmapService:
                 if backend.device_kind is DeviceKind.CPU and name in BACKENDS:
                     # The network once more, with a share of the cores and threads of low priority: in the
                     # session of the predictions, each of them would wait for the masked images.
+                    name += ":bf16" if backend.precision == "bf16" else ""
                     backend = open_backend(model_file, backend=name, threads=threads)
                 explainer = Explainer(backend, model_file, batch_size=_BATCH_SIZE, threads=threads)
                 self._explainers[key] = _TimedExplainer(explainer, pass_seconds * slower)

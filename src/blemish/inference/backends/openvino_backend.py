@@ -1,4 +1,8 @@
-"""OpenVINO: about twice as fast as ONNX Runtime on Intel and AMD processors."""
+"""OpenVINO: slower or faster than ONNX Runtime, depending on network and processor.
+
+On processors with AVX2 alone both take about the same time; with AVX-512 or AMX, OpenVINO was measured up to
+2.5 times as fast, and slower for some networks. The backend `auto` measures it; see `backend_choice`.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,13 @@ from blemish.inference.backend import (
     available_cores,
     certified_backend,
     numpy_feeds,
+    weight_precision,
 )
+from blemish.inference.cpu import computes_bf16
 from blemish.model_file import ModelFile
 
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+# What OpenVINO computes in where the file does not say; it computes quantized layers in INT8 in any case.
+PRECISIONS = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 
 
 class OpenVinoBackend:
@@ -29,9 +36,9 @@ class OpenVinoBackend:
 
     Attributes:
         name: such as `openvino 2026.4.1 CPU`.
-        precision: `fp32` or `bf16`. By default OpenVINO computes in bf16 on processors that support it, and
-            then decides differently from the network that was certified; here it computes in the precision
-            that was requested.
+        precision: of the file's weights, or `bf16`. By default OpenVINO computes in bf16 on processors that
+            support it, and then decides differently from the network that was certified; here it computes in
+            bf16 only if that was requested.
         device_kind: CPU, or accelerator for any other device.
     """
 
@@ -49,7 +56,7 @@ class OpenVinoBackend:
             model: the file, or a serialized graph.
             device: `auto` and `cpu` are the processor; other names are OpenVINO's: `GPU`, `NPU`.
             threads: Default: every core that this process may use.
-            precision: `fp32` or `bf16`.
+            precision: of the file's weights, `fp32`, `fp16` or `int8`; or `bf16` to compute in it.
 
         Raises:
             MissingExtra: OpenVINO is not installed.
@@ -101,23 +108,32 @@ class OpenVinoBackend:
 
 
 class OpenVinoBuilder:
-    """Opens model files with OpenVINO; in bf16 only if the file was certified with it."""
+    """Opens model files with OpenVINO; in bf16 only if asked, or if its certificate is of bf16."""
 
     def is_installed(self) -> bool:
         """Return whether OpenVINO is installed."""
         return find_spec("openvino") is not None
 
+    def precisions(self, model_file: ModelFile) -> tuple[str, ...]:
+        """Return the precision of the file's weights, and bf16 if this processor computes in it."""
+        weights = weight_precision(model_file)
+        return (weights, "bf16") if weights == "fp32" and computes_bf16() else (weights,)
+
     def open(
-        self, model_file: ModelFile, *, device: str, threads: int | None, spinning: bool
+        self,
+        model_file: ModelFile,
+        *,
+        device: str,
+        threads: int | None,
+        spinning: bool,
+        precision: str | None = None,
     ) -> OpenVinoBackend:
-        """Return a backend; see `BackendBuilder.open`. `spinning` has no effect."""
+        """Return a backend; see `SelectsPrecision.open`. `spinning` has no effect."""
         certificate = model_file.contract.certificate
-        is_bf16 = (
-            certificate is not None
-            and certified_backend(model_file) == "openvino"
-            and certificate.precision == "bf16"
-        )
-        precision = "bf16" if is_bf16 else "fp32"
+        if precision is None:
+            precision = weight_precision(model_file)
+            if certificate is not None and certified_backend(model_file) == "openvino":
+                precision = certificate.precision
         return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
 
 

@@ -1,0 +1,96 @@
+"""Find the layers of a graph that can be quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MIN_WEIGHTS = 256  # a layer with fewer is plain arithmetic, such as YOLO's sum over bins
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+# Computed in 8 bits, or moved without computing, by ONNX Runtime on the way to a layer with weights.
+LIGHT = (
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul",
+    "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+POOLS = ("GlobalAveragePool", "GlobalMaxPool", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer with weights, and the arithmetic between it and the next ones.
+
+    Attributes:
+        name: of the node with the weights.
+        nodes: names of all its nodes.
+        weight_share: share of the weights of all layers, in [0, 1].
+        is_head: whether no other layer with weights follows.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    weight_share: float
+    is_head: bool
+
+
+def find_layers(graph: Any) -> tuple[Layer, ...]:
+    """Return the layers with weights; arithmetic belongs to the last layer that it reads."""
+    from onnx import TensorProto
+
+    weights = {t.name: int(np.prod(t.dims)) for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    producer = {output: i for i, node in enumerate(graph.node) for output in node.output}
+    sizes = {
+        i: weights[node.input[1]]
+        for i, node in enumerate(graph.node)
+        if node.op_type in WEIGHTED and weights.get(node.input[1], 0) >= MIN_WEIGHTS
+    }
+    leads_on = _leading_to(graph, set(sizes), producer)
+    pooled = _pooled_features(graph, sizes, leads_on, producer)
+    members: dict[int, list[int]] = {i: [] for i in sizes}
+    owner: dict[int, int] = {}
+    for i, node in enumerate(graph.node):
+        before = [owner[producer[name]] for name in node.input if producer.get(name) in owner]
+        if i in sizes:
+            owner[i] = i
+        elif before:
+            owner[i] = max(before)
+        if i in sizes or (i in leads_on - pooled and i in owner and node.op_type in LIGHT):
+            members[owner[i]].append(i)
+    total = sum(sizes.values())
+    return tuple(
+        Layer(
+            graph.node[i].name,
+            tuple(graph.node[j].name for j in members[i]),
+            sizes[i] / total,
+            i not in leads_on,
+        )
+        for i in sizes
+    )
+
+
+def _leading_to(graph: Any, targets: set[int], producer: dict[str, int]) -> set[int]:
+    """Return the numbers of the nodes from which a path leads to one of the targets."""
+    found: set[int] = set()
+    for i in reversed(range(len(graph.node))):
+        if i in targets or i in found:
+            found.update(producer[name] for name in graph.node[i].input if name in producer)
+    return found
+
+
+def _pooled_features(
+    graph: Any, weighted: Collection[int], leads_on: set[int], producer: dict[str, int]
+) -> set[int]:
+    """Return the nodes around a pooling to one cell that leads to heads only.
+
+    One rounded number of a pooled feature has no neighbors that average its error; it stays float32.
+    """
+    body = _leading_to(graph, set(weighted) & leads_on, producer)
+    pools = {i for i, node in enumerate(graph.node) if node.op_type in POOLS and i not in body}
+    found = pools | {i for i in _leading_to(graph, pools, producer) if i not in body and i not in weighted}
+    for i, node in enumerate(graph.node):
+        reads = {producer[name] for name in node.input if name in producer}
+        if i not in body and i not in weighted and reads & found:
+            found.add(i)
+    return found

@@ -1,0 +1,57 @@
+import pytest
+
+from blemish.export import accuracy_control
+from blemish.export.accuracy_control import control_accuracy, float_counts
+from blemish.export.int8 import Int8Graph
+from blemish.export.int8_layers import Layer
+
+NAMES = [f"layer{i}" for i in range(20)]
+
+
+class Int8Stub(Int8Graph):
+    """A graph whose bytes are the names of its float layers; the first layers are the most sensitive."""
+
+    def __init__(self):
+        self.layers = tuple(Layer(name, (name,), 0.04, is_head=False) for name in NAMES)
+
+    def use_ranges(self, name):
+        assert name in ("mean", "extremes")
+
+    def heads(self):
+        return ("head",)
+
+    def build(self, float_layers=()):
+        return ",".join(float_layers).encode()
+
+
+@pytest.fixture(autouse=True)
+def errors(monkeypatch):
+    """The error of the outputs is the number of the layer that stays float."""
+
+    def outputs_of(graph, _images):
+        return int(graph.decode().rpartition("layer")[2]) if b"layer" in graph else 0
+
+    monkeypatch.setattr(accuracy_control, "outputs_of", outputs_of)
+    monkeypatch.setattr(accuracy_control, "output_error", lambda _, actual: actual)
+
+
+@pytest.mark.parametrize("needed", [0, 1, 2, 3, 5, 6, 7, 8])
+def test_control_accuracy_returns_the_fewest_layers_that_pass(needed):
+    tried, steps = [], []
+
+    def passes(graph):
+        tried.append(graph.count(b"layer"))
+        return tried[-1] >= needed
+
+    result = control_accuracy(Int8Stub(), b"", passes, list, list, lambda *step: steps.append(step))
+    assert result.float_layers == ("head", *NAMES[:needed])
+    assert result.graph == Int8Stub().build(result.float_layers)
+    assert len(tried) <= 2 + 2 * len(float_counts(20))
+    assert bool(steps) == bool(needed)
+    if needed:
+        assert ("ranking layers", 20, 20) in steps
+
+
+def test_control_accuracy_ends_with_half_of_the_layers_in_float():
+    result = control_accuracy(Int8Stub(), b"", lambda _: False, list, list, lambda *_: None)
+    assert result.float_layers == ("head", *NAMES[:8])
