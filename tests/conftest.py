@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Times that `auto` measures on a busy machine would choose backends at random. Programs inherit it.
 os.environ.setdefault("BLEMISH_AUTO_BACKEND", "certified")
+# Few tests need the certificates of other backends, and each would load OpenVINO.
+os.environ.setdefault("BLEMISH_CERTIFY_BACKENDS", "")
 
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile("any-speed", deadline=None)

@@ -84,7 +84,7 @@ def without(function, *names):
 def test_export_model_has_the_options_of_reexport():
     from blemish.export.reexport import reexport
 
-    assert without(api.export_model) == without(reexport, "format")
+    assert without(api.export_model) == without(reexport, "format", "progress")
 
 
 def test_predict_and_explain_have_the_options_of_what_they_call():

@@ -1,4 +1,4 @@
-"""A small convolutional network as a model file, and drawn images that it tells apart; without torch."""
+"""A small convolutional network as a model file, and drawn images of its two labels; without torch."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def backends(network, path):
     return TorchBackend(network), OnnxRuntimeBackend(path)
 
 
-def test_export_trained_writes_a_certified_file(network, samples, tmp_path):
+def test_export_trained_writes_a_certified_file(network, samples, tmp_path, monkeypatch):
+    monkeypatch.delenv("BLEMISH_CERTIFY_BACKENDS")
     words = np.arange(3, dtype=np.uint64)
     prints = Fingerprints(words, words, np.zeros((3, 4), np.uint64), np.zeros(3, np.uint8))
     expected = contract(
@@ -103,10 +104,17 @@ def test_export_trained_writes_a_certified_file(network, samples, tmp_path):
     assert proof.metric == "macro_f1" and proof.metric_before == proof.metric_after
     assert proof.graph_digest == made.graph_digest == graph_digest(read_graph(made.path))
     assert proof.backend.startswith("onnxruntime") and proof.cpu_capability and proof.precision == "fp32"
+    for other in made.contract.other_certificates:  # of OpenVINO, if it is installed
+        assert other.passed and other.graph_digest == made.graph_digest and other.backend != proof.backend
     predictor = load(made.path)
     assert predictor.labels.display_names == LABELS.display_names
     assert made.contract.abstention is not None and made.contract.abstention.images == 8
-    written: dict[str, object] = {"certificate": None, "metrics": {}, "abstention": None}
+    written: dict[str, object] = {
+        "certificate": None,
+        "other_certificates": (),
+        "metrics": {},
+        "abstention": None,
+    }
     assert made.contract.model_copy(update=written) == expected
     f1 = made.contract.metrics["val with intervals"]["macro_f1"]
     assert f1["value"] == proof.metric_after and f1["low"] <= f1["value"] <= f1["high"]

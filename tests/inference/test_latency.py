@@ -27,7 +27,7 @@ def test_compare_backends_runs_one_image(tiny):
     assert (noise_feeds(contract)["image"] == noise_feeds(contract)["image"]).all()
 
 
-def test_cpu_capability_names_what_the_flags_say(monkeypatch):
+def test_cpu_capability_follows_the_flags(monkeypatch):
     from blemish.inference import cpu
 
     assert isinstance(cpu_flags(), frozenset) and cpu_capability()

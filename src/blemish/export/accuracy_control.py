@@ -49,7 +49,7 @@ def float_counts(layer_count: int) -> list[int]:
 def control_accuracy(
     int8: Int8Graph,
     source: bytes,
-    passes: Callable[[bytes], bool],
+    count_failures: Callable[[bytes], int],
     typical_images: Callable[[], Sequence[Feeds]],
     hard_images: Callable[[], Sequence[Feeds]],
     progress: Progress,
@@ -59,14 +59,14 @@ def control_accuracy(
     Args:
         int8: the graph and its layers.
         source: the float32 graph, a serialized ModelProto.
-        passes: returns whether an INT8 graph decides as the source does.
+        count_failures: returns on how many images an INT8 graph decides differently, at least, or 0 if it
+            passes.
         typical_images: returns inputs for choosing the ranges of the activations.
-        hard_images: returns inputs of images on which the graph of the last call of `passes` does not, for
-            the ranking.
+        hard_images: returns inputs of images on which a graph decided differently, for the ranking.
         progress: called with the stage, and the number of finished steps and of all.
 
     Returns:
-        The graph that passed; if none did, the last one.
+        The graph that passed; if none did, the one with the fewest failures.
     """
     heads = int8.heads()
     images = typical_images()
@@ -77,7 +77,8 @@ def control_accuracy(
         errors[ranges] = output_error(expected, outputs_of(int8.build(heads), images))
     int8.use_ranges(min(errors, key=lambda ranges: errors[ranges]))
     best = QuantizedGraph(int8.build(heads), heads)
-    if passes(best.graph):
+    fewest = count_failures(best.graph)
+    if not fewest:
         return best
     images = hard_images()
     expected = outputs_of(source, images)
@@ -90,10 +91,12 @@ def control_accuracy(
     counts = float_counts(len(rest))
     low = 0  # the largest number that did not pass
     for step, count in enumerate(counts):
-        best = _with_float(int8, heads, ranked[:count])
-        passed = passes(best.graph)
+        tried = _with_float(int8, heads, ranked[:count])
+        failures = count_failures(tried.graph)
         progress("returning layers to float32", step + 1, len(counts))
-        if passed:
+        if failures < fewest:
+            best, fewest = tried, failures
+        if not failures:
             break
         low = count
     else:
@@ -102,10 +105,10 @@ def control_accuracy(
     while high - low > 1:  # fewer may be enough
         middle = (low + high) // 2
         fewer = _with_float(int8, heads, ranked[:middle])
-        if passes(fewer.graph):
-            best, high = fewer, middle
-        else:
+        if count_failures(fewer.graph):
             low = middle
+        else:
+            best, high = fewer, middle
     return best
 
 

@@ -1,4 +1,4 @@
-"""Remove what a graph tells about the machine and the source that it was exported from."""
+"""Remove information about the exporting machine and its source files from a graph."""
 
 from __future__ import annotations
 

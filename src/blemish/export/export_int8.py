@@ -78,7 +78,7 @@ def export_int8(
     )
     trial = _Trial(file, reference, samples, max_drop, max_changed)
     quantized = control_accuracy(
-        int8, source, trial.passes, trial.typical_images, trial.hard_images, progress
+        int8, source, trial.count_failures, trial.typical_images, trial.hard_images, progress
     )
     int8.check_size(quantized.graph)
     compared = trial.compared(quantized.graph)
@@ -128,17 +128,17 @@ class _Trial:
         self._hard: list[Sample] = []
         self._results: dict[int, Comparison] = {}
 
-    def passes(self, graph: bytes) -> bool:
-        """Return whether the certificate of a graph passes."""
+    def count_failures(self, graph: bytes) -> int:
+        """Return 0 if the certificate of a graph passes, else the number of images that changed, at least."""
         if self._hard:
-            quick = self._compare(graph, self._hard)
-            if len(quick.changed) > self._max_changed * len(self._samples):
-                return False
+            quick = len(self._compare(graph, self._hard).changed)
+            if quick > self._max_changed * len(self._samples):
+                return quick
         compared = self.compared(graph)
         for sample in compared.changed:
             if sample not in self._hard:
                 self._hard.append(sample)
-        return compared.certificate.passed
+        return 0 if compared.certificate.passed else max(1, len(compared.changed))
 
     def compared(self, graph: bytes) -> Comparison:
         """Return the comparison of a graph on all images."""

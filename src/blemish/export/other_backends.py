@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from blemish.model_file import Contract, ModelFile, ParityCertificate
 from blemish.structures import Sample
 
 LOG = logging.getLogger(__name__)
+BACKENDS_VARIABLE = "BLEMISH_CERTIFY_BACKENDS"  # names, separated by commas; unset: every installed backend
 MAX_DROP = 0.005  # of the primary metric, in a precision below float32
 
 
@@ -46,9 +48,10 @@ def with_certificates(
         return contract
     own = Candidate(certificate.backend.partition(" ")[0], certificate.precision)
     certified = replace(candidate, contract=contract)  # its certificate states the precision of the weights
+    named = os.environ.get(BACKENDS_VARIABLE)
     others = []
     for other in installed_candidates(certified):
-        if other == own:
+        if other == own or (named is not None and other.name not in named.split(",")):
             continue
         drop, changed = (MAX_DROP, 0.0) if other.precision == "bf16" else (max_drop, max_changed)
         try:

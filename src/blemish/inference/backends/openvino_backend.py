@@ -27,7 +27,7 @@ from blemish.inference.backend import (
 from blemish.inference.cpu import computes_bf16
 from blemish.model_file import ModelFile
 
-# What OpenVINO computes in where the file does not say; it computes quantized layers in INT8 in any case.
+# OpenVINO's precision of layers that are not quantized; it computes quantized ones in INT8 in any case.
 PRECISIONS = {"fp32": "f32", "fp16": "f32", "int8": "f32", "bf16": "bf16"}
 
 
