@@ -137,6 +137,26 @@ def certificate_of(model_file: ModelFile, name: str, precision: str) -> ParityCe
     return None
 
 
+def certificate_warnings(model_file: ModelFile, backend: Backend) -> tuple[str, ...]:
+    """Return reasons not to trust a model file with a backend, one sentence each."""
+    certificate = model_file.contract.certificate
+    if certificate is None:
+        return ()
+    warnings = []
+    name, precision = backend.name.partition(" ")[0], backend.precision
+    own = certificate_of(model_file, name, precision)
+    if own is not None:
+        certificate = own
+    elif precision in ("int8", "bf16"):  # two runtimes need not agree, as they do in float32
+        warnings.append(f"{model_file.path}: it is not certified for {name} in {precision}")
+    if not certificate.passed:
+        reasons = "; ".join(certificate.reasons) or "no reason recorded"
+        warnings.append(f"{model_file.path}: its parity certificate did not pass ({reasons})")
+    if certificate.graph_digest and certificate.graph_digest != model_file.graph_digest:
+        warnings.append(f"{model_file.path}: its graph was changed after it was certified")
+    return tuple(warnings)
+
+
 def certified_backend(model_file: ModelFile) -> str:
     """Return the registered name of the backend with which a model file was certified, or ""."""
     certificate = model_file.contract.certificate

@@ -16,7 +16,7 @@ from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
 from blemish.familiarity import judge_outputs
 from blemish.imaging import LIMITS, Limits, LoadedImage, Reduction
-from blemish.inference.backend import Backend, DeviceKind, available_cores, certificate_of
+from blemish.inference.backend import Backend, DeviceKind, available_cores, certificate_warnings
 from blemish.inference.inputs import ImageInput, ImageLike
 from blemish.inference.prefetch import prefetched
 from blemish.inference.results import (
@@ -93,22 +93,7 @@ class Predictor:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Reasons not to trust the model file, one sentence each; empty for most files."""
-        certificate = self.contract.certificate
-        if self.model_file is None or certificate is None:
-            return ()
-        warnings = []
-        name, precision = self.backend.name.partition(" ")[0], self.backend.precision
-        own = certificate_of(self.model_file, name, precision)
-        if own is not None:
-            certificate = own
-        elif precision in ("int8", "bf16"):  # two runtimes need not agree, as they do in float32
-            warnings.append(f"{self.model_file.path}: it is not certified for {name} in {precision}")
-        if not certificate.passed:
-            reasons = "; ".join(certificate.reasons) or "no reason recorded"
-            warnings.append(f"{self.model_file.path}: its parity certificate did not pass ({reasons})")
-        if certificate.graph_digest and certificate.graph_digest != self.model_file.graph_digest:
-            warnings.append(f"{self.model_file.path}: its graph was changed after it was certified")
-        return tuple(warnings)
+        return () if self.model_file is None else certificate_warnings(self.model_file, self.backend)
 
     @overload
     def predict(
