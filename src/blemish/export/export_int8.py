@@ -95,7 +95,10 @@ def export_int8(
         "weight_bits": 7,
     }
     contract = file.contract.model_copy(
-        update={"training": {**file.contract.training, "quantization": facts}}
+        update={
+            "training": {**file.contract.training, "quantization": facts},
+            "familiarity": None,  # its distances are of float32 features
+        }
     )
     if is_of_run:
         contract = with_new_scores(contract, compared.pairs)
