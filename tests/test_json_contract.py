@@ -44,6 +44,19 @@ CASES = {
     "plugins": "plugins --json",
     "train": f"{TRAIN} {SHORT}",
     "export": "export run --precision fp16 --force --json",
+    "inspections create": "inspections create car --store store --json",
+    "inspections add": "inspections add ID photos/fine/0.png --model model.onnx --store store --json",
+    "inspections show": "inspections show ID --store store --json",
+    "inspections list": "inspections list --store store --json",
+    "inspections review": "inspections review FINDING accept --store store --json",
+    "inspections compare": "inspections compare ID --previous PREVIOUS --store store --json",
+    "inspections export": "inspections export PREVIOUS --to folders --task classification --output labels"
+    " --store store --json",
+    "inspections report": "inspections report ID --output report.csv --store store --json",
+    "inspections verify-report": "inspections verify-report first.csv --store store --json",
+    "inspections verify": "inspections verify --store store --json",
+    "inspections backup": "inspections backup --output backup --store store --json",
+    "inspections restore": "inspections restore first --store store2 --json",
 }
 
 
@@ -80,6 +93,25 @@ def folder(tmp_path_factory, tiny):
     return root
 
 
+@pytest.fixture(scope="module")
+def stored(folder):
+    """Ids of two inspections and of a finding in a store, beside a report and a backup of it."""
+    pytest.importorskip("sqlalchemy")
+    from blemish.inspections.finding_records import NewFinding
+    from blemish.inspections.maintenance import back_up
+    from blemish.inspections.report_writer import write_report
+    from blemish.inspections.store import InspectionStore
+
+    with InspectionStore.open(folder / "store", create=True) as store:
+        asset = store.assets.create("free", "car")
+        previous, current = (store.inspections.create(asset.id) for _ in range(2))
+        image = store.images.add(previous.id, folder / "photos" / "dented" / "0.png")
+        finding = store.reviews.add(previous.id, NewFinding(image_id=image.id, label="dented"))
+        (folder / "first.csv").write_bytes(write_report(store, current.id, "csv")[1])
+        back_up(store, folder / "first")
+    return {"PREVIOUS": previous.id, "ID": current.id, "FINDING": finding.id}
+
+
 def test_cases_cover_every_command_with_json():
     found = set()
     for name in BUILTIN:
@@ -94,9 +126,10 @@ def test_cases_cover_every_command_with_json():
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=pytest.mark.slow) if c in ("train", "export") else c for c in CASES]
 )
-def test_documents_have_a_schema_version(case, folder, capsys, monkeypatch):
+def test_documents_have_a_schema_version(case, folder, request, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["blemish", *CASES[case].split()])
+    ids = request.getfixturevalue("stored") if case.startswith("inspections") else {}
+    monkeypatch.setattr(sys, "argv", ["blemish", *(ids.get(word, word) for word in CASES[case].split())])
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     out, err = capsys.readouterr()

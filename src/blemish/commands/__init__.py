@@ -69,6 +69,7 @@ _SUMMARIES = {
     ),
     "drift": ("drift_command:drift", "Compare images with those that a model was trained on."),
     "explain": ("explain_command:explain", "Draw heatmaps of the regions behind a prediction."),
+    "inspections": ("inspections_command:app", "Keep inspections: findings, reviews, comparisons, reports."),
     "serve": ("serve_command:serve", "Start the REST service and its web page."),
     "config": ("config_command:app", "List the built-in recipes and print every key of a recipe."),
     "models": ("models_command:models", "List the architectures that can be trained."),

@@ -177,7 +177,8 @@ class Finding(Record):
         measures: plain values, such as `width_mm`.
         state: `open`, `accepted`, `rejected` or `contested`.
         current_label: the label after the reviews.
-        current: what edits changed: `label`, `box_xyxy`, `polygons`, `part`, `severity_level`; None without.
+        current: what edits changed: `label`, `box_xyxy`, `polygons`, `part`, `severity_level`,
+            `severity_rule`; None without.
         group_id: the same for all findings of one damage; None before merging.
         group_basis: why they are one: `geometry`, `part-and-view`, or `alone`; "" before merging.
         change: against the previous inspection: `new`, `pre-existing`, `worsened`, `repaired`, `unknown`.
@@ -207,8 +208,8 @@ class Finding(Record):
     version: int
 
     def effective(self) -> dict[str, Any]:
-        """Return label, box, polygons, part and severity level after the reviews."""
-        values = {name: getattr(self, name) for name in EDITABLE}
+        """Return label, box, polygons, part, and severity level and rule after the reviews."""
+        values = {name: getattr(self, name) for name in (*EDITABLE, "severity_rule")}
         return values | (self.current or {})
 
 

@@ -182,9 +182,8 @@ class Reviews:
             now_is = finding.effective() | checked
             share = area_share(now_is["box_xyxy"], now_is["polygons"], image)
             share = finding.area_share if share is None else share
-            checked["severity_level"], _ = grade(
-                rules, now_is["label"], now_is["part"], share, finding.measures
-            )
+            level, rule = grade(rules, now_is["label"], now_is["part"], share, finding.measures)
+            checked |= {"severity_level": level, "severity_rule": rule}
         return checked
 
     def _append(

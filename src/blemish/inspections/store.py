@@ -75,7 +75,7 @@ class InspectionStore:
         if not marker.is_file():
             if not create:
                 raise BadStore(
-                    f"{folder}: there is no store of inspections. Create one with --create.",
+                    f"{folder}: there is no store of inspections. Run blemish inspections create.",
                     reason="not-found",
                 )
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

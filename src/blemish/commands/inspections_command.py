@@ -1,0 +1,542 @@
+"""`blemish inspections`: create, inspect, review, compare and report inspections in a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish.commands.data_options import JsonOption
+from blemish.commands.inspections_output import (
+    findings_table,
+    inspection_line,
+    print_summary,
+)
+from blemish.commands.json_output import print_json
+from blemish.commands.shared_options import BackendOption, ThreadsOption
+from blemish.errors import BadInput
+
+if TYPE_CHECKING:
+    from blemish.inspections.store import InspectionStore
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+DAMAGED = 1
+
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        "-s",
+        metavar="DIR",
+        envvar="BLEMISH_STORE",
+        help="Folder of the store.",
+        show_default=False,
+    ),
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="BLEMISH_DATABASE",
+        help="PostgreSQL database of the store.",
+        show_default="a SQLite file in the folder",
+    ),
+]
+InspectionArgument = Annotated[
+    str, typer.Argument(metavar="INSPECTION", help="Id, its beginning, or its end.", show_default=False)
+]
+ReviewerOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", envvar="BLEMISH_REVIEWER", help="Who decides.", show_default="local"),
+]
+
+
+@app.command()
+def create(
+    asset: Annotated[
+        str, typer.Argument(metavar="ASSET", help="License plate, serial number, ...", show_default=False)
+    ],
+    store: StoreOption,
+    kind: Annotated[
+        str, typer.Option(help="Kind of asset: vehicle, pv_module, structure, part or free.")
+    ] = "free",
+    phase: Annotated[str, typer.Option(help="before, after or periodic.")] = "periodic",
+    view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="View that a complete inspection has. Repeatable."),
+    ] = None,
+    severity: Annotated[
+        str | None,
+        typer.Option(metavar="RULES", help="Severity rules: vehicle, el-crack, structure, or a YAML file."),
+    ] = None,
+    previous: Annotated[
+        str | None,
+        typer.Option(metavar="INSPECTION", help="Earlier inspection of the asset, to compare with."),
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create an inspection of an asset, and the store if it does not exist.
+
+    Examples:
+      blemish inspections create B-XY-12 --store claims/ --kind vehicle --severity vehicle --view front
+
+      blemish inspections create B-XY-12 --store claims/ --kind vehicle --phase after --previous 01JD
+    """
+    with _open(store, database, create=True) as opened:
+        from blemish.inspections.severity import load_rules
+
+        rules = None if severity is None else load_rules(severity)
+        before = None if previous is None else opened.inspections.find(previous).id
+        known = opened.assets.find(kind, asset) or opened.assets.create(kind, asset)
+        made = opened.inspections.create(
+            known.id, phase=phase, previous_id=before, required_views=view or (), severity=rules
+        )
+        if as_json:
+            print_json({"asset": known.to_dict(), "inspection": made.to_dict()}, indent=2)
+        else:
+            typer.echo(made.id)
+
+
+@app.command()
+def add(
+    inspection: InspectionArgument,
+    store: StoreOption,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)
+    ] = None,
+    view: Annotated[str, typer.Option(metavar="NAME", help="View that these images show.")] = "",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", "-m", metavar="FILE", help="Model file to run on the new images.", show_default=False
+        ),
+    ] = None,
+    parts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Model file that finds the parts of the asset.")
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Lowest score of a finding.", show_default="threshold of the label"),
+    ] = None,
+    normal: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Label that is no damage. Repeatable.")
+    ] = None,
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add images to an inspection, and run a model on the images that it has not seen.
+
+    Images that the inspection has already, or that cannot be used, are reported and left out; then the exit
+    code is 1.
+
+    Examples:
+      blemish inspections add 01JD front/*.jpg --store claims/ --view front
+
+      blemish inspections add 01JD --store claims/ --model cars.onnx --parts parts.onnx
+    """
+    with _open(store, database) as opened:
+        found = opened.inspections.find(inspection)
+        added, refused = [], []
+        for path in images or ():
+            try:
+                added.append(opened.images.add(found.id, path, view=view))
+            except BadInput as error:
+                refused.append({"path": path.as_posix(), "code": error.code, "message": str(error)})
+                typer.echo(f"blemish: {error}", err=True)
+        if not images and model is None:
+            raise BadInput("expected images, or --model FILE", reason="nothing-to-add")
+        run: Any = None
+        if model is not None and (added or not images):
+            from blemish.inference import load
+            from blemish.inspections.inspector import inspect_images
+
+            run = inspect_images(
+                opened,
+                found.id,
+                load(model, backend=backend, threads=threads),
+                model_name=model.name,
+                parts=None if parts is None else load(parts, backend=backend, threads=threads),
+                min_score=min_score,
+                normal_labels=normal or (),
+            )
+        elif parts is not None or normal or min_score is not None:
+            raise BadInput("--parts, --normal and --min-score need --model", reason="option")
+        count = 0 if run is None else sum(f.run_id == run.id for f in opened.findings.of_inspection(found.id))
+        if as_json:
+            fields = {
+                "inspection_id": found.id,
+                "images": [image.to_dict() for image in added],
+                "refused": refused,
+            }
+            print_json({**fields, "run": None if run is None else run.to_dict(), "findings": count}, indent=2)
+        else:
+            typer.echo(f"added {len(added)} images" + ("" if run is None else f", {count} findings"))
+        if refused:
+            raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def show(
+    inspection: InspectionArgument,
+    store: StoreOption,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the decision, the damages and the coverage of an inspection.
+
+    Example:
+      blemish inspections show 01JD --store claims/
+    """
+    with _open(store, database) as opened:
+        from blemish.inspections.inspector import inspection_summary
+        from blemish.inspections.records import to_dicts
+
+        found = opened.inspections.find(inspection)
+        summary = inspection_summary(opened, found.id)
+        asset = opened.assets.get(found.asset_id)
+        findings = opened.findings.of_inspection(found.id)
+        images = opened.images.of_inspection(found.id)
+        if as_json:
+            fields = {"asset": asset.to_dict(), "inspection": found.to_dict(), "summary": summary}
+            lists = {"images": to_dicts(images), "findings": to_dicts(findings)}
+            reviews = to_dicts(opened.reviews.of_inspection(found.id))
+            print_json({**fields, **lists, "reviews": reviews}, indent=2)
+            return
+        typer.echo(f"{asset.kind} {asset.reference}: {found.id} ({found.phase}, {found.status})")
+        print_summary(summary)
+        for line in findings_table(findings, images):
+            typer.echo(line)
+
+
+@app.command(name="list")
+def list_inspections(
+    store: StoreOption,
+    needs_review: Annotated[
+        bool, typer.Option("--needs-review", help="Only those that need a review.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Number of inspections.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(help="next_cursor of an earlier answer.", show_default=False)
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List inspections: those that need a review first, then the newest first.
+
+    Example:
+      blemish inspections list --store claims/ --needs-review
+    """
+    with _open(store, database) as opened:
+        page = opened.inspections.list(
+            needs_review=True if needs_review else None, limit=limit, cursor=cursor
+        )
+        assets = {item.asset_id: opened.assets.get(item.asset_id) for item in page.items}
+        if as_json:
+            rows = [{**i.to_dict(), "asset": assets[i.asset_id].to_dict()} for i in page.items]
+            print_json({"inspections": rows, "next_cursor": page.next_cursor}, indent=2)
+            return
+        for item in page.items:
+            typer.echo(inspection_line(item, assets[item.asset_id]))
+        if page.next_cursor is not None:
+            typer.echo(f"more: --cursor {page.next_cursor}")
+
+
+@app.command()
+def review(
+    finding: Annotated[str, typer.Argument(metavar="FINDING", help="Id of a finding.", show_default=False)],
+    action: Annotated[
+        str,
+        typer.Argument(metavar="ACTION", help="accept, reject, edit, contest or note.", show_default=False),
+    ],
+    store: StoreOption,
+    label: Annotated[str | None, typer.Option(help="With edit: the right label.")] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X1,Y1,X2,Y2", help="With edit: the right box, in pixels.")
+    ] = None,
+    part: Annotated[str | None, typer.Option(help="With edit: the right part.")] = None,
+    level: Annotated[str | None, typer.Option(help="With edit: the right severity level.")] = None,
+    reason: Annotated[str, typer.Option(help="Short reason, such as reflection.")] = "",
+    note: Annotated[str, typer.Option(help="Free text.")] = "",
+    reviewer: ReviewerOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store a decision about a finding; what the model found stays as it was.
+
+    Examples:
+      blemish inspections review 01JDFINDING reject --store claims/ --reason reflection
+
+      blemish inspections review 01JDFINDING edit --store claims/ --label scratch --reviewer Ada
+    """
+    changes: dict[str, Any] = {"label": label, "part": part, "severity_level": level}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if box is not None:
+        try:
+            changes["box_xyxy"] = [float(value) for value in box.split(",")]
+        except ValueError as error:
+            raise BadInput(f"--box: expected X1,Y1,X2,Y2, got {box!r}", reason="outline") from error
+    with _open(store, database) as opened:
+        made = opened.reviews.decide(
+            finding.upper(), action, changes=changes or None, reason=reason, note=note, reviewer=reviewer
+        )
+        if as_json:
+            print_json(
+                {"review": made.to_dict(), "finding": opened.findings.get(finding.upper()).to_dict()},
+                indent=2,
+            )
+        else:
+            typer.echo(f"{made.action}: {made.finding_id}")
+
+
+@app.command()
+def compare(
+    inspection: InspectionArgument,
+    store: StoreOption,
+    previous: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INSPECTION", help="Earlier inspection.", show_default="that of create --previous"
+        ),
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare with an earlier inspection: new, pre-existing, worsened, repaired or unknown damage.
+
+    Example:
+      blemish inspections compare 01JD --store claims/
+    """
+    with _open(store, database) as opened:
+        from blemish.inspections.inspector import compare_inspections
+
+        found = opened.inspections.find(inspection)
+        before = None if previous is None else opened.inspections.find(previous).id
+        changes = compare_inspections(opened, found.id, before)
+        if as_json:
+            print_json({"comparison": opened.inspections.get(found.id).comparison}, indent=2)
+            return
+        for change in changes:
+            typer.echo(f"{change.change:13} {change.label} ({change.basis})")
+        if not changes:
+            typer.echo("no damage in either inspection")
+
+
+@app.command()
+def export(
+    inspections: Annotated[
+        list[str], typer.Argument(metavar="INSPECTION", help="Ids, or all.", show_default=False)
+    ],
+    to: Annotated[
+        str, typer.Option(metavar="FORMAT", help="coco, yolo, voc, csv or folders.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="New or empty folder.", show_default=False)
+    ],
+    store: StoreOption,
+    task: Annotated[
+        str | None, typer.Option(help="Task of the labels.", show_default="by the findings")
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write reviewed inspections as labeled images, to train with.
+
+    Images with an undecided finding are left out and counted.
+
+    Example:
+      blemish inspections export all --store claims/ --to coco --output labels/
+    """
+    with _open(store, database) as opened:
+        from blemish.commands.data_output import print_written
+        from blemish.inspections.label_export import export_labels
+
+        ids = (
+            _all_ids(opened)
+            if inspections == ["all"]
+            else [opened.inspections.find(i).id for i in inspections]
+        )
+        written, left_out = export_labels(opened, ids, output, to, task=task)
+        if as_json:
+            print_json({**written.to_dict(), "left_out": left_out}, indent=2)
+            return
+        print_written(written)
+        for reason, count in left_out.items():
+            typer.echo(f"left out: {count} images ({reason})")
+
+
+def _all_ids(store: InspectionStore) -> list[str]:
+    ids: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = store.inspections.list(limit=500, cursor=cursor)
+        ids += [item.id for item in page.items]
+        if (cursor := page.next_cursor) is None:
+            return sorted(ids)
+
+
+@app.command()
+def report(
+    inspection: InspectionArgument,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="File: .pdf, .html or .csv.", show_default=False),
+    ],
+    store: StoreOption,
+    company: Annotated[str, typer.Option(help="Name on the cover.")] = "",
+    claim: Annotated[str, typer.Option(help="Claim number.")] = "",
+    title: Annotated[str, typer.Option(help="Title.", show_default="Inspection report")] = "",
+    logo: Annotated[Path | None, typer.Option(metavar="FILE", help="Image for the cover of a PDF.")] = None,
+    font: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TrueType font of a PDF.", show_default="found on the system"),
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a report with findings, images, reviews and the head of the audit chain.
+
+    Example:
+      blemish inspections report 01JD --store claims/ --output report.pdf --company Example --claim 4711
+    """
+    from blemish.model_file import write_atomically
+
+    with _open(store, database) as opened:
+        from blemish.inspections.report_writer import write_report
+
+        options = {"company": company, "claim": claim, "title": title}
+        given = {name: value for name, value in options.items() if value}
+        found = opened.inspections.find(inspection)
+        suffix = output.suffix.lstrip(".").casefold()
+        made, data = write_report(opened, found.id, suffix, options=given, logo=logo, font=font)
+        write_atomically(output, data)
+        if as_json:
+            print_json({"report": made.to_dict(), "path": output.as_posix()}, indent=2)
+        else:
+            typer.echo(f"{output}")
+
+
+@app.command(name="verify-report")
+def verify_report_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A report.", show_default=False)],
+    store: StoreOption,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that a file is a report of the store, unchanged; the exit code is 1 if it is not.
+
+    Example:
+      blemish inspections verify-report report.pdf --store claims/
+    """
+    with _open(store, database) as opened:
+        from blemish.inspections.report_writer import verify_report
+
+        check = verify_report(opened, file)
+        if as_json:
+            print_json(check.to_dict(), indent=2)
+        elif check.unchanged:
+            typer.echo(f"unchanged: written {check.created_at} for inspection {check.inspection_id}")
+        else:
+            typer.echo(f"not verified: {check.reason}")
+        if not check.unchanged:
+            raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def verify(
+    store: StoreOption,
+    remove_orphans: Annotated[
+        bool, typer.Option("--remove-orphans", help="Remove files without a record, older than an hour.")
+    ] = False,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hash every file again, and check the database and the audit chain; the exit code is 1 on damage.
+
+    Example:
+      blemish inspections verify --store claims/
+    """
+    with _open(store, database) as opened:
+        from blemish.inspections.maintenance import verify_store
+
+        check = verify_store(opened, remove_orphans=remove_orphans)
+        if as_json:
+            print_json(check.to_dict(), indent=2)
+        else:
+            state = "intact" if check.is_intact else "DAMAGED"
+            typer.echo(f"{state}: {check.files} files, {check.audit_events} events")
+            for name in ("files_missing", "files_changed", "database"):
+                for fault in getattr(check, name):
+                    typer.echo(f"{name.replace('_', ' ')}: {fault}")
+            if check.audit_fault:
+                typer.echo(f"audit chain: {check.audit_fault}")
+            if check.orphans:
+                typer.echo(f"orphans: {check.orphans}" + (" (removed)" if check.orphans_removed else ""))
+        if not check.is_intact:
+            raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def backup(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="New or empty folder.", show_default=False)
+    ],
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a store while it is in use.
+
+    Example:
+      blemish inspections backup --store claims/ --output backup-monday/
+    """
+    with _open(store, None) as opened:
+        from blemish.inspections.maintenance import back_up
+
+        count = back_up(opened, output)
+    if as_json:
+        print_json({"files": count, "path": output.as_posix()})
+    else:
+        typer.echo(f"{output}: {count} files")
+
+
+@app.command()
+def restore(
+    backup_folder: Annotated[
+        Path, typer.Argument(metavar="BACKUP", help="Folder that backup wrote.", show_default=False)
+    ],
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new store of a backup, and verify it.
+
+    Example:
+      blemish inspections restore backup-monday/ --store claims-again/
+    """
+    _require_extra()
+    from blemish.inspections.maintenance import restore as restore_backup
+
+    check = restore_backup(backup_folder, store)
+    if as_json:
+        print_json(check.to_dict(), indent=2)
+    else:
+        typer.echo(f"{store}: {check.files} files")
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    from blemish.errors import MissingExtra
+
+    if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
+        raise MissingExtra("inspections", "blemish inspections")
+
+
+def _open(store: Path, database: str | None, *, create: bool = False) -> InspectionStore:
+    _require_extra()
+    from blemish.inspections.store import InspectionStore
+
+    return InspectionStore.open(store, database=database, create=create)
