@@ -71,7 +71,7 @@ def resize(
     if plan.region == (0.0, 0.0, *map(float, source.size)) and plan.size_wh == source.size:
         pixels = np.asarray(source)
     elif spec.interpolation == "linear-plain":
-        pixels = _resize_plain(np.asarray(source), plan)
+        pixels = _resize_plain(source, plan)
     else:
         pixels = np.asarray(source.resize(plan.size_wh, FILTERS[spec.interpolation], box=plan.region))
     if source.mode == "F":
@@ -155,27 +155,32 @@ def _source(image: LoadedImage, spec: InputSpec, plan: _Plan) -> tuple[Image.Ima
     return source.convert("L") if spec.channels == 1 and source.mode == "RGB" else source, plan
 
 
-def _resize_plain(pixels: NDArray[Any], plan: _Plan) -> NDArray[Any]:
+def _resize_plain(image: Image.Image, plan: _Plan) -> NDArray[Any]:
     """Return a part of an image resized by linear interpolation between the four nearest pixels.
 
     Nothing is averaged, however much the image shrinks: details between the sampled pixels are lost. Shares
     of 8-bit pixels are rounded to 1/2048, so that every value equals OpenCV's.
 
     Args:
-        pixels: (h, w) or (h, w, C), uint8 or float32.
+        image: of mode RGB, L or F. Only the rows that are sampled become an array: few of a large image.
         plan: the part and the new size.
+
+    Returns:
+        (H, W) or (H, W, C), uint8 or float32.
 
     Source:
         OpenCV's `resize` with `INTER_LINEAR`.
     """
     left, top, right, bottom = plan.region
-    x0, x1, dx = _neighbors(left, right, plan.size_wh[0], pixels.shape[1])
-    y0, y1, dy = _neighbors(top, bottom, plan.size_wh[1], pixels.shape[0])
-    dx = dx.reshape(-1, *(1,) * (pixels.ndim - 2))
-    resized = np.empty((len(y0), len(x0), *pixels.shape[2:]), pixels.dtype)
-    if pixels.dtype != np.uint8:
+    x0, x1, dx = _neighbors(left, right, plan.size_wh[0], image.width)
+    y0, y1, dy = _neighbors(top, bottom, plan.size_wh[1], image.height)
+    channels = () if image.mode != "RGB" else (3,)
+    dx = dx.reshape(-1, *(1,) * len(channels))
+    resized = np.empty((len(y0), len(x0), *channels), np.float32 if image.mode == "F" else np.uint8)
+    if image.mode == "F":
         for row, (above, below, share) in enumerate(zip(y0, y1, dy, strict=True)):
-            first, second = (line[x0] + dx * (line[x1] - line[x0]) for line in (pixels[above], pixels[below]))
+            lines = _lines(image, above, below)
+            first, second = (line[x0] + dx * (line[x1] - line[x0]) for line in lines)
             resized[row] = first + share * (second - first)
         return resized
     one = np.float32(2048)
@@ -183,11 +188,17 @@ def _resize_plain(pixels: NDArray[Any], plan: _Plan) -> NDArray[Any]:
     rows = zip(y0, y1, np.rint((1 - dy) * one).astype(int), np.rint(dy * one).astype(int), strict=True)
     for row, (above, below, above_weight, below_weight) in enumerate(rows):  # a row at a time fits a cache
         first, second = (
-            line[x0] * left_weight + line[x1] * right_weight for line in (pixels[above], pixels[below])
+            line[x0] * left_weight + line[x1] * right_weight for line in _lines(image, above, below)
         )
         blended = ((first >> 4) * above_weight >> 16) + ((second >> 4) * below_weight >> 16)
         resized[row] = (blended + 2) >> 2
     return resized
+
+
+def _lines(image: Image.Image, above: int, below: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return two rows of an image that are the same or follow each other."""
+    rows = np.asarray(image.crop((0, int(above), image.width, int(below) + 1)))
+    return rows[0], rows[-1]
 
 
 def _neighbors(
