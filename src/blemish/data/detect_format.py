@@ -10,6 +10,7 @@ from blemish.data.folder_names import is_tool_folder, layout_names
 from blemish.data.folder_survey import Survey, survey
 from blemish.data.formats import Format, formats_by_rank
 from blemish.data.read_context import ReadContext
+from blemish.data.tables.table_files import tables_in
 from blemish.data.write_context import name_some
 from blemish.errors import BadDataset
 
@@ -41,6 +42,7 @@ def detect_format(path: Path, context: ReadContext) -> Format:
                 _refuse_folder_around_data_sets(path)
             if candidate.rank <= MAX_RANK_OF_LABEL_FILES:
                 _report_others(candidate, candidates[position + 1 :], path, context)
+                _report_tables(path, context)
             return candidate
     if path.is_dir():
         raise _unrecognized_folder(path)
@@ -82,6 +84,12 @@ def _report_others(chosen: Format, candidates: tuple[Format, ...], path: Path, c
         remedy=f"choose with --format: {', '.join([chosen.name, *others])}",
         severity=Severity.WARNING,
     )
+
+
+def _report_tables(path: Path, context: ReadContext) -> None:
+    """Name tables beside label files: they may have labels, but most have other facts of the images."""
+    if path.is_dir() and (tables := tables_in(path)):
+        context.note(f"tables beside the label files were not read: {name_some([t.name for t in tables])}")
 
 
 def _unrecognized_folder(path: Path) -> BadDataset:

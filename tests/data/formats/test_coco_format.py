@@ -350,6 +350,15 @@ def test_outdated_coco_file_next_to_labelme_files(draw, tmp_path):
     assert len(check(tmp_path, duplicates=False).of("other-format")) == 1
 
 
+def test_table_next_to_a_coco_file_is_named(coco):
+    root = coco()
+    assert not any("claims.csv" in note for note in open_dataset(root).notes)
+    (root / "claims.csv").write_text("filename,label\na.png,rust\n")
+    found = open_dataset(root)
+    assert found.format == "coco"
+    assert any("claims.csv" in note for note in found.notes)
+
+
 def test_panoptic_file_is_refused_by_name(coco):
     root = coco()
     content = json.loads((root / "annotations.json").read_text())

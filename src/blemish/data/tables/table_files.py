@@ -23,7 +23,7 @@ def table_files(path: Path, context: ReadContext | None = None) -> dict[Path, st
     Raises:
         BadDataset: there are several tables, and they are not one per split.
     """
-    tables = _tables_in(path)
+    tables = tables_in(path)
     if not tables:
         return _tables_of_split_folders(path)
     if len(tables) == 1:
@@ -42,7 +42,7 @@ def table_files(path: Path, context: ReadContext | None = None) -> dict[Path, st
 
 def has_tables(path: Path) -> bool:
     """Return whether there are tables in a folder, or in its split folders."""
-    return bool(_tables_in(path)) or bool(_tables_of_split_folders(path, first_only=True))
+    return bool(tables_in(path)) or bool(_tables_of_split_folders(path, first_only=True))
 
 
 def class_names_file(path: Path) -> Path | None:
@@ -51,7 +51,8 @@ def class_names_file(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _tables_in(folder: Path) -> list[Path]:
+def tables_in(folder: Path) -> list[Path]:
+    """Return the tables that are directly in a folder, by name."""
     return sorted(
         p
         for p in folder.iterdir()
@@ -65,7 +66,7 @@ def _tables_of_split_folders(path: Path, *, first_only: bool = False) -> dict[Pa
     """Return the table of each split folder, such as `_annotations.csv` or `_classes.csv` of Roboflow."""
     found: dict[Path, str | None] = {}
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and split_named(p.name)):
-        tables = _tables_in(folder)
+        tables = tables_in(folder)
         if len(tables) > 1 and not first_only:
             raise _ambiguous(tables, folder)
         if tables:
