@@ -85,6 +85,24 @@ def serve(
             show_default="that of the model file, else occlusion",
         ),
     ] = None,
+    inspections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="BLEMISH_STORE",
+            help="Serve the store of inspections in this directory; it is created if it does not exist.",
+            show_default="no inspections",
+        ),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="BLEMISH_DATABASE",
+            help="With --inspections: PostgreSQL database of the store.",
+            show_default="a SQLite file in the directory",
+        ),
+    ] = None,
     store_dir: Annotated[
         Path | None,
         typer.Option(
@@ -223,7 +241,14 @@ def serve(
             reason="api-keys",
         )
     keys = None if api_keys is None else ApiKeys.from_file(api_keys)
-    app = create_app(models, settings, keys=keys, backend=backend, threads=threads)
+    if database is not None and inspections is None:
+        raise BadInput("--database: expected --inspections DIR beside it.", reason="database-without-store")
+    store = None
+    if inspections is not None:
+        from blemish.inspections.store import InspectionStore
+
+        store = InspectionStore.open(inspections, database=database, create=True)
+    app = create_app(models, settings, keys=keys, inspections=store, backend=backend, threads=threads)
     listener = listen(host, port)
     typer.echo(
         f"blemish: serving {', '.join(models)} at {browser_address(listener)} (page; /docs lists the routes)"

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from blemish.errors import BadInput
 
-_LINE = re.compile(r"(?P<name>[\w.-]{1,64})\s+(?P<digest>[0-9a-f]{64})")
+SCOPES = ("read", "write", "review", "admin")
+_DEFAULT_SCOPES = frozenset(("read", "write", "review"))
+_LINE = re.compile(r"(?P<name>[\w.-]{1,64})\s+(?P<digest>[0-9a-f]{64})(?:\s+(?P<scopes>[a-z,]+))?")
 
 
 class ApiKeys:
@@ -22,12 +24,17 @@ class ApiKeys:
     A key is 256 random bits, so a plain hash is enough: there is nothing to guess.
     """
 
-    def __init__(self, digests: Mapping[str, str]) -> None:
+    def __init__(
+        self, digests: Mapping[str, str], scopes: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
         """Accept the keys with these digests.
 
         Args:
             digests: SHA-256 as 64 hex digits, by the name of the key.
+            scopes: what keys may do in the store of inspections, by their names; default: read, write and
+                review.
         """
+        self._scopes = dict(scopes or {})
         self._digests = {name: bytes.fromhex(digest) for name, digest in digests.items()}
 
     def __bool__(self) -> bool:
@@ -42,15 +49,22 @@ class ApiKeys:
                 match = name
         return match
 
+    def scopes(self, name: str) -> frozenset[str]:
+        """Return the scopes of the key with this name."""
+        return self._scopes.get(name, _DEFAULT_SCOPES)
+
     @classmethod
     def from_file(cls, path: Path) -> ApiKeys:
-        """Return the keys of a file with one line `NAME SHA256` for each; empty lines and `#` are skipped.
+        """Return the keys of a file with one line `NAME SHA256 [SCOPE,...]` for each.
+
+        Empty lines and `#` are skipped. Scopes are read, write, review and admin.
 
         Raises:
             BadInput: the file cannot be read or contains no key, a line has another form, or a name is used
                 twice.
         """
         digests: dict[str, str] = {}
+        scopes: dict[str, frozenset[str]] = {}
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -70,13 +84,20 @@ class ApiKeys:
                     f"{path}, line {number}: the name {match['name']!r} is used twice", reason="api-keys"
                 )
             digests[match["name"]] = match["digest"]
+            if match["scopes"] is not None:
+                scopes[match["name"]] = frozenset(match["scopes"].split(","))
+                if not scopes[match["name"]] <= set(SCOPES):
+                    raise BadInput(
+                        f"{path}, line {number}: expected {', '.join(SCOPES)}, got {match['scopes']!r}",
+                        reason="api-key-scopes",
+                    )
         if not digests:
             raise BadInput(
                 f"{path}: expected at least one API key, got none. "
                 "blemish serve --new-api-key NAME prints one.",
                 reason="api-keys",
             )
-        return cls(digests)
+        return cls(digests, scopes)
 
 
 def new_key(name: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -49,6 +50,9 @@ from blemish.service.service_metrics import ServiceMetrics
 from blemish.service.settings import Settings
 from blemish.service.static_files import page_router
 
+if TYPE_CHECKING:
+    from blemish.inspections.store import InspectionStore
+
 log = logging.getLogger("blemish.service")
 
 _SWEEP_SECONDS = 30.0
@@ -61,6 +65,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     keys: ApiKeys | None = None,
+    inspections: InspectionStore | None = None,
     backend: str = "auto",
     threads: int | None = None,
 ) -> FastAPI:
@@ -74,6 +79,7 @@ def create_app(
         models: path of a model file by the name it is served under; the first is the default.
         settings: the limits and options; default: those of `Settings`.
         keys: the accepted API keys; None accepts every request.
+        inspections: the store whose resources are added below `/api/v1`; None adds none.
         backend: the backend, as for `blemish.inference.load`.
         threads: number of threads for each network; None uses one for each core.
 
@@ -97,13 +103,14 @@ def create_app(
     if not served:
         raise BadInput("there is no model to serve. Add --model FILE.", reason="no-model")
     service = InferenceService(served, settings, metrics)
-    return build_app(service, keys=keys, backend=backend, threads=threads)
+    return build_app(service, keys=keys, inspections=inspections, backend=backend, threads=threads)
 
 
 def build_app(
     service: InferenceService,
     *,
     keys: ApiKeys | None = None,
+    inspections: InspectionStore | None = None,
     backend: str = "auto",
     threads: int | None = None,
 ) -> FastAPI:
@@ -127,6 +134,10 @@ def build_app(
     app.include_router(open_inference_router(service, reloader))
     app.include_router(label_studio_router(service))
     app.include_router(metrics_router(service))
+    if inspections is not None:
+        from blemish.service.inspection_routes import inspection_router
+
+        app.include_router(inspection_router(service, inspections, keys))
     extensions = _mount_extensions(app, service)
     app.include_router(docs_router(app))
     responder = ProblemResponder(
@@ -157,9 +168,9 @@ def build_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_methods=["GET", "POST", "PATCH"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "If-Match", "Idempotency-Key"],
+            expose_headers=["X-Request-ID", "Retry-After", "ETag", "Idempotent-Replayed"],
         )
     original_openapi = app.openapi
     app.openapi = lambda: openapi.complete(original_openapi())  # type: ignore[method-assign]
