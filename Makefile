@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# PyPI's PyTorch for Linux contains CUDA, 4 GB that a machine without NVIDIA GPU never uses. `make test TORCH=URL` takes
+# PyTorch from another index; `make test TORCH=installed` uses the PyTorch that is in $(VENV).
+TORCH  ?= locked
 DOCS_READY := $(VENV)/.docs-ready
 DEMO_VENV  := .venv-demo
 DEMO_BIN   := $(DEMO_VENV)/bin
@@ -20,7 +23,17 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 		echo "Blemish needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+ifeq ($(TORCH),locked)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+else
+ifeq ($(TORCH),installed)
+	@$(BIN)/python -c 'import torch, torchvision' || { \
+		echo "TORCH=installed: install torch and torchvision into $(VENV) first"; exit 2; }
+else
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --index-url $(TORCH) -r requirements/torch-cpu.txt
+endif
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements/dev-cpu.txt
+endif
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $(READY)
 
@@ -86,6 +99,7 @@ DEMO_EXTRAS := $(foreach extra,eval few pretrained serve demo,--extra $(extra))
 
 lock: $(READY)  ## new versions and hashes in requirements/, from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements/dev.txt $(EXTRAS)
+	$(BIN)/python tools/make_cpu_lock.py requirements
 	$(BIN)/$(LOCK) -o requirements/detectors.txt $(EXTRAS) --extra yolo --extra rfdetr
 	$(BIN)/$(LOCK) -o requirements/serve.txt -c requirements/dev.txt --extra serve
 	$(BIN)/$(LOCK) -o requirements/serve-few.txt -c requirements/dev.txt --extra serve --extra few --extra pretrained

@@ -11,6 +11,7 @@ from tests.export.drawn_cnn import cnn_graph, drawn_images, write_cnn
 
 from blemish.commands.info_command import summary_rows
 from blemish.data import open_dataset
+from blemish.errors import BadDataset
 from blemish.evaluation import evaluate
 from blemish.explanation.gradient_graph import GradientGraph, explanation_path, set_explanation_facts
 from blemish.export.int8 import Int8Graph
@@ -155,3 +156,15 @@ def test_int8_file_predicts_any_batch(tmp_path, data):
     together = [result.prediction.label_scores for result in load(made.path).stream(paths, 7)]
     np.testing.assert_allclose(alone, together, atol=1e-6)
     assert read_model_file(made.path).contract.certificate.passed
+
+
+def test_reexport_int8_compares_images_without_labels(tmp_path, data):
+    (tmp_path / "images").mkdir()
+    for i, path in enumerate(sorted(data.rglob("*.png"))):
+        (tmp_path / "images" / f"{i}.png").write_bytes(path.read_bytes())
+    source = write_cnn(tmp_path / "model.onnx")
+    proof = reexport(source.path, precision="int8", data=tmp_path / "images").contract.certificate
+    assert proof.passed and proof.images == 24 and proof.metric == "" and proof.metric_before is None
+    (tmp_path / "images" / "labels.csv").write_text("filename,label\nabsent.png,fine\n")
+    with pytest.raises(BadDataset):  # damaged labels are no missing labels
+        reexport(source.path, precision="int8", data=tmp_path / "images")

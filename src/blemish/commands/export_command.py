@@ -41,7 +41,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Labeled images on which the new file is compared with its source.",
+            help="Images, labeled or not, on which the new file is compared with its source.",
             show_default="the run's validation images",
         ),
     ] = None,

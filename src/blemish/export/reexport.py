@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from blemish.errors import BadInput, UnknownName
+from blemish.errors import BadDataset, BadInput, UnknownName
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.export.abstention_scores import with_new_scores
 from blemish.export.accuracy_control import Progress
@@ -13,6 +13,7 @@ from blemish.export.export_int8 import export_int8, no_progress
 from blemish.export.other_backends import with_certificates
 from blemish.export.parity_certificate import Reference, compare, write_certified
 from blemish.inference import open_backend
+from blemish.inference.sources import find_paths
 from blemish.model_file import Contract, ModelFile, read_graph, read_model_file, write_atomically
 from blemish.structures import Dataset, Sample
 
@@ -37,7 +38,7 @@ def reexport(
         source: the folder of a run, or a model file.
         precision: `fp32`, from the weights of a run; `fp16` or `int8`, from a run or an fp32 model file.
         output: the model file to write; None writes it beside the source, with the suffix `-fp16` or `-int8`.
-        data: labeled images to compare on; None uses the run's validation images.
+        data: images to compare on, labeled or not; None uses the run's validation images.
         max_drop: maximum drop of the primary metric in fp16 and int8, in [0, 1].
         max_changed: maximum share of images with a changed decision in int8, in [0, 1].
         force: whether to write a file that is not certified; its certificate states it.
@@ -104,11 +105,12 @@ def reexport(
 def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
     """Return the images to compare on: the `val` split of `data`, or all of it; else the run's own.
 
-    Data without splits of their own have those of the run, if it was trained on the same images.
+    Images without labels are compared too, without a metric. Data without splits of their own have those of
+    the run, if it was trained on the same images.
 
     Args:
         file: a model file in the folder of its run.
-        data: a labeled data set, or None for the run's.
+        data: a data set or images without labels, or None for the run's.
 
     Raises:
         BadInput: the file is not in the folder of its run, or the run's images do not exist any more
@@ -117,7 +119,12 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
     if data is not None:
         from blemish.data import open_dataset
 
-        dataset = open_dataset(data, task=file.contract.task)
+        try:
+            dataset = open_dataset(data, task=file.contract.task)
+        except BadDataset as error:
+            if error.code != "bad-dataset.no-labels":
+                raise
+            return [Sample(id=path.name, path=path) for path in find_paths([str(data)])]
         if not dataset.splits and (split := _run_split(file.path.parent, dataset)) is not None:
             dataset = split
         return dataset.of_split("val").samples if "val" in dataset.splits else dataset.samples
