@@ -54,7 +54,7 @@ def run(*arguments, check=True):
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        (["--model", "yolo13n"], ("'yolo13n'", "'yolo11n'")),
+        (["--model", "yolo13n"], ("'yolo13n'", "'yolo12n'")),
         (["--recipe", "solar-defectiv"], ("solar-defectiv", "'solar-defective'")),
         (["--set", "training.epoch=3"], ("'training.epoch'", "'epochs'")),
         (["--set", "training.loss.name=focl"], ("'focl'", "'focal'")),

@@ -49,7 +49,7 @@ def test_plan_training_does_not_import_torch_and_writes_nothing(recipe, tmp_path
     [
         ({"data": "nowhere"}, "bad-dataset.no-such-file", ("nowhere",)),
         ({"data__path": None}, "bad-recipe.no-data", ("--data",)),
-        ({"model__name": "yolo13n"}, "unknown-name.architecture", ("'yolo13n'", "'yolo11n'")),
+        ({"model__name": "yolo13n"}, "unknown-name.architecture", ("'yolo13n'", "'yolo12n'")),
         ({"model__weights": "none.pth"}, "bad-weights.missing-file", ("none.pth",)),
         ({"training__loss": {"name": "mse"}}, "bad-recipe.loss-of-another-task", ("mse", "classification")),
         ({"training__monitor": "ap50"}, "bad-recipe.unknown-metric", ("'ap50'", "classification")),
