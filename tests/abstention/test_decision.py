@@ -142,4 +142,5 @@ def test_decide_leaves_unfamiliar_images_for_review():
     prediction = dataclasses.replace(image_level((0.95, 0.05), Task.MULTILABEL), familiarity=strange)
     decision = decide(prediction, scores, Risk(0.1))
     assert decision.outcome == "review" and decision.reason_code == "unfamiliar"
-    assert decision.labels == ("good",)  # what the scores alone would decide
+    assert decision.labels == () and {s.state for s in decision.states} == {"undecided"}
+    assert decision.possible_labels == ("good",)  # what the scores alone would decide

@@ -141,6 +141,8 @@ def decide(prediction: Prediction, scores: AbstentionScores, policy: Policy) -> 
     return replace(
         decision,
         outcome="review",
+        labels=(),
+        states=tuple(replace(state, state="undecided") for state in decision.states),
         reason_code="unfamiliar",
         reason=f"{unlike}; {decision.reason}" if decision.reason else unlike,
     )
@@ -203,7 +205,7 @@ def _one_label(labels: Labels, known: Sequence[LabelScores], values: np.ndarray,
     code: ReasonCode = "" if decided else "several-labels" if names else "no-label"
     reason = ""
     if code == "several-labels":
-        reason = f"possible: {_listed([labels.display_name(n) for n in names])}"
+        reason = f"more than one label is possible: {_listed([labels.display_name(n) for n in names])}"
         reason += _few_images([len(known[labels.index(n)].present) for n in names], policy)
     elif code:
         reason = "the scores are unusual for every label"

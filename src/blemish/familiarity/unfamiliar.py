@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,20 +49,22 @@ def judge(
     Source:
         Bates et al. 2023, Testing for Outliers with Conformal p-values.
     """
-    # Half precision can overflow far from the training images: such an image is farther than all others.
-    rows = np.nan_to_num(np.asarray(features, np.float64), nan=FARTHEST, posinf=FARTHEST, neginf=-FARTHEST)
-    distances = (rows**2).sum(1)
-    known = np.asarray(spec.distances)
-    farther = len(known) - np.searchsorted(known, np.round(distances, 5), side="left")
-    p_values = (1 + farther) / (1 + len(known))
-    reached = max(rate, 1 / (1 + len(known))) if len(known) else 0.0
-    return [
-        Familiarity(
-            distance=float(d),
-            p_value=float(p),
-            rate=float(reached),
-            unfamiliar=bool(p <= reached + 1e-12),
-            features=row,
+    rows = np.asarray(features, np.float64)
+    known = spec.distances
+    reached = max(rate, 1 / (1 + len(known))) if known else 0.0
+    judged = []
+    for row in rows:
+        distance = float(row @ row)
+        if not math.isfinite(distance):  # half precision overflows far from the training images
+            row, distance = np.nan_to_num(row, nan=FARTHEST, posinf=FARTHEST, neginf=-FARTHEST), FARTHEST
+        p_value = (1 + len(known) - bisect_left(known, round(distance, 5))) / (1 + len(known))
+        judged.append(
+            Familiarity(
+                distance=distance,
+                p_value=p_value,
+                rate=reached,
+                unfamiliar=p_value <= reached + 1e-12,
+                features=row,
+            )
         )
-        for d, p, row in zip(distances, p_values, rows, strict=True)
-    ]
+    return judged

@@ -179,7 +179,7 @@ function drawResult(photo, result, parent) {
       h("p", {}, "This photo is unlike those that the model was trained on. Do not trust its result."),
       h("p", { class: "quiet" }, `Of familiar photos, ${percent(result.familiarity.rate)} are called unfamiliar.`)),
     scoreBars(result),
-    result.task !== "localization" && thresholdSlider(result),
+    result.task !== "localization" && !(decision && result.task === "classification") && thresholdSlider(result),
     result.task !== "localization" && !decision && h("p", { class: "quiet" }, reviewNote(result)),
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
