@@ -76,6 +76,18 @@ def test_reduced_averages_the_pixels_of_other_formats():
     assert loaded.reduced(4).offset_xy == (0, 0)
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_crop_returns_the_pixels_of_a_region(is_read):
+    loaded = open_image(as_jpeg(ramp((50, 31))))
+    expected = open_image(as_jpeg(ramp((50, 31)))).pixels[3:20, 7:40]
+    if is_read:
+        _ = loaded.pixels
+    assert np.array_equal(loaded.crop((7, 3, 40, 20)).pixels, expected)
+    gray = LoadedImage(np.arange(12, dtype=np.uint16).reshape(3, 4), white_level=11)
+    assert gray.crop((1, 0, 3, 2)).pixels.tolist() == [[1, 2], [5, 6]]
+    assert gray.crop((1, 0, 3, 2)).white_level == 11
+
+
 def test_reduced_keeps_16_bits():
     pixels = np.array([[0, 65535], [3, 4]], np.uint16)
     reduced = LoadedImage(pixels).reduced(2).image

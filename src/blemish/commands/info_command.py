@@ -85,6 +85,7 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
         "input",
         "; ".join(
             f"{spec.name} {spec.size_hw[0]} x {spec.size_hw[1]} px, {spec.resize}, {spec.interpolation}"
+            + (", large images decoded at a reduced size" if spec.decode == "scaled" else "")
             for spec in contract.inputs
         ),
     )

@@ -95,15 +95,16 @@ def reduce_image(image: LoadedImage, max_pixels: int, max_side: int | None = Non
         >>> reduce_image(LoadedImage(np.zeros((100, 60, 3), np.uint8)), 2000).size_hw
         (50, 30)
     """
-    height, _ = image.size_hw
+    height, width = image.size_hw
     factor = reduction_factor(image.size_hw, max_pixels, max_side)
     if factor < 2:
         return image
     rows = factor * BAND_ROWS
     bands = []
     for top in range(0, height, rows):
-        band = image.pixels[top : top + rows]
-        pil_band = Image.fromarray(band.astype(np.float32) if image.is_16bit else band)
+        band = image.crop((0, top, width, min(top + rows, height)))
+        is_16bit = band.is_16bit
+        pil_band = Image.fromarray(band.pixels.astype(np.float32)) if is_16bit else band.rgb_image()
         bands.append(np.asarray(pil_band.reduce(factor)))
     pixels = np.concatenate(bands)
     return image.with_pixels(pixels.round().astype(np.uint16) if image.is_16bit else pixels)

@@ -149,6 +149,17 @@ class LoadedImage:
         """Return other pixels with the same path, header and white level."""
         return LoadedImage(pixels, self.path, self.header, self.white_level)
 
+    def crop(self, region_xyxy: tuple[int, int, int, int]) -> LoadedImage:
+        """Return a part of the image, without its file and header; only its pixels are copied.
+
+        Args:
+            region_xyxy: in pixels, inside the image.
+        """
+        left, top, right, bottom = region_xyxy
+        if self._pixels is None:
+            return LoadedImage(self.rgb_image().crop(region_xyxy), white_level=self.white_level)
+        return LoadedImage(self._pixels[top:bottom, left:right], white_level=self.white_level)
+
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width, in pixels."""

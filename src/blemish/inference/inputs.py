@@ -123,9 +123,7 @@ class ImageInput:
             time_seconds=self.time_seconds,
             region_xyxy=region_xyxy,
             # The whole image is prepared as it would be without tiles.
-            content=image
-            if is_whole
-            else LoadedImage(image.pixels[top:bottom, left:right], white_level=image.white_level),
+            content=image if is_whole else image.crop(region_xyxy),
         )
 
     def read(self, limits: Limits = LIMITS, reduction: Reduction | None = None) -> LoadedImage:
