@@ -119,3 +119,19 @@ def no_flags(count: int) -> BoolArray:
     flags = np.zeros(count, bool)
     flags.setflags(write=False)
     return flags
+
+
+def summarize_heatmap(heatmap: NDArray[np.floating], size_hw: tuple[int, int] | None) -> dict[str, Any]:
+    """Return the highest value of a heatmap and its place in the image.
+
+    Args:
+        heatmap: (h, w), evenly over the image.
+        size_hw: of the image in pixels; None for the size of the heatmap.
+    """
+    height, width = heatmap.shape
+    row, column = divmod(int(heatmap.argmax()), width)
+    full_height, full_width = size_hw or (height, width)
+    return {
+        "peak": float(heatmap[row, column]),
+        "peak_xy": [(column + 0.5) / width * full_width, (row + 0.5) / height * full_height],
+    }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.arrays import (
     BoolArray,
@@ -23,6 +24,7 @@ from blemish.arrays import (
     empty_array,
     no_flags,
     read_only_array,
+    summarize_heatmap,
 )
 from blemish.errors import BadInput, UnknownName
 from blemish.task import Task as Task
@@ -233,6 +235,8 @@ class Prediction(Annotation):
         unreliable: the labels that did not reach the precision that was required when their thresholds were
             chosen; a person has to review decisions for them.
         familiarity: how familiar the image is to the model; None if the model file has no features.
+        heatmap: (h, w) float32 in [0, 1] that covers the whole image evenly, coarser than the image: how
+            anomalous each place is. None if the model computes no heatmap.
     """
 
     scores: FloatArray
@@ -242,6 +246,7 @@ class Prediction(Annotation):
     model_digest: str = ""
     unreliable: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
+    heatmap: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -254,6 +259,9 @@ class Prediction(Annotation):
                     reason="score-range",
                 )
             object.__setattr__(self, name, array)
+        if self.heatmap is not None:
+            heatmap = read_only_array(self.heatmap, np.float32, (None, None), "heatmap")
+            object.__setattr__(self, "heatmap", heatmap)
 
     def to_dict(self, *, all_masks: bool = True) -> dict[str, Any]:
         """Return the prediction as plain values for JSON.
@@ -289,6 +297,8 @@ class Prediction(Annotation):
             "model_digest": self.model_digest,
             "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
         }
+        if self.heatmap is not None:
+            out["heatmap"] = summarize_heatmap(self.heatmap, self.size_hw)
         if self.boxes_xyxy is not None:
             rows = zip(
                 self.label_index.tolist(),

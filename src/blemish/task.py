@@ -27,8 +27,9 @@ class TaskFields:
 
     Attributes:
         summary: one line: the ground truth and the prediction.
-        ground_truth: what every labeled image must contain: exactly one label, any number of labels, exactly
-            one box, any number of boxes, or any number of masks (which contain boxes).
+        ground_truth: what every labeled image must contain: exactly one label, any number of labels, nothing
+            or the one label of everything that is not good, exactly one box, any number of boxes, or any
+            number of masks (which contain boxes).
         min_labels: the smallest number of labels of a model.
         scorable_ground_truth: names of further tasks whose ground truth can measure a model of this task.
         primary_metric: chooses the best epoch and heads the report.
@@ -41,16 +42,18 @@ class TaskFields:
         counted: what precision and recall count: "images" or "objects".
         default_format: the format in which a data set of this task is written by default.
         hub_tag: the pipeline tag of the Hugging Face Hub.
+        unlabeled_format: the format that reads a folder of images without labels for this task; "" if images
+            without labels are no data set.
         decision_rule: how a prediction becomes a decision, for a table of labels; "" for the label's
             threshold.
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
             at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
-            `check_sample`, `target_encoder`, `validate`, `report`, `abstention`, `decision_differences` (see
-            `blemish.tasks`).
+            `check_sample`, `target_encoder`, `validate`, `report`, `abstention`, `decision_differences`,
+            `convert_labels`, `train_command` (see `blemish.tasks`).
     """
 
     summary: str
-    ground_truth: Literal["one-label", "labels", "one-box", "boxes", "masks"]
+    ground_truth: Literal["one-label", "labels", "good-or-not", "one-box", "boxes", "masks"]
     min_labels: int = 1
     scorable_ground_truth: tuple[str, ...] = ()
     primary_metric: str
@@ -63,6 +66,7 @@ class TaskFields:
     counted: Literal["images", "objects"]
     default_format: str
     hub_tag: str
+    unlabeled_format: str = ""
     decision_rule: str = ""
     hooks: Mapping[str, Hook] = field(default_factory=dict)
 
@@ -139,8 +143,8 @@ class Task(str, metaclass=_TaskType):
 
     @property
     def is_image_level(self) -> bool:
-        """Whether a prediction is a probability per label for the whole image."""
-        return self.fields.ground_truth in ("one-label", "labels")
+        """Whether a prediction is a score per label for the whole image."""
+        return self.fields.ground_truth in ("one-label", "labels", "good-or-not")
 
     @property
     def has_one_label(self) -> bool:
@@ -150,7 +154,12 @@ class Task(str, metaclass=_TaskType):
     @property
     def has_label_set(self) -> bool:
         """Whether every label of an image is decided on its own, at a threshold (sigmoid)."""
-        return self.fields.ground_truth == "labels"
+        return self.fields.ground_truth in ("labels", "good-or-not")
+
+    @property
+    def is_one_class(self) -> bool:
+        """Whether models learn from good images only; their scores are distances, not probabilities."""
+        return self.fields.ground_truth == "good-or-not"
 
     @property
     def has_boxes(self) -> bool:

@@ -58,7 +58,7 @@ def accuracy(ground_truths, predictions):
 def test_metric_direction_of_every_metric():
     smaller = {name for name, _ in METRICS.items() if metric_direction(name) == "min"}
     assert smaller == {
-        *("log_loss", "brier", "calibration_error", "train_loss", "val_loss"),
+        *("log_loss", "brier", "calibration_error", "train_loss", "val_loss", "false_positive_rate"),
         *("error_x", "error_y", "error_width", "error_height"),
     }
     with raises("unknown-name.metric", "'macro_f'", "'macro_f1'"):

@@ -23,6 +23,7 @@ def train_few_command(
     input_size: int | None,
     weights: str | None,
     output: Path | None,
+    seed: int | None,
     unused: Mapping[str, Any],
     as_json: bool,
 ) -> None:
@@ -37,6 +38,7 @@ def train_few_command(
         input_size: of the network, pixels; None for the default.
         weights: "default", or a file.
         output: folder of the run.
+        seed: None for 0.
         unused: by option, values that must not be set.
         as_json: whether to print JSON.
     """
@@ -71,6 +73,7 @@ def train_few_command(
         task=task,
         format=data_format,
         images=images,
+        seed=seed or 0,
         weights=Path(weights) if weights not in (None, "default") else None,
         stage=None if as_json else lambda stage: typer.echo(f"{stage} …", err=True),
         progress=None if as_json else show_progress,

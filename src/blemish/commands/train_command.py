@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,6 +142,17 @@ def train(
             "PyTorch and works from 25 images per label. Needs the extras few and pretrained.",
         ),
     ] = False,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            help="With --task anomaly: the share of good images that may be decided anomalous.",
+            show_default="0.05",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Random seed.", show_default="the recipe's, or 0")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     config: Annotated[str | None, typer.Option("--config", "-c", hidden=True)] = None,
 ) -> None:
@@ -158,15 +170,23 @@ def train(
 
       blemish train --data photos/ --few --output runs/cars
 
+      blemish train --data good/ --task anomaly --output runs/panels
+
       blemish train --resume runs/cars
     """
-    from blemish.errors import BadRecipe
+    from blemish.errors import BadInput, BadRecipe
     from blemish.training.recipe_checks import check_device_name
 
     if config is not None:
         raise BadRecipe(f"--config {config}: write --recipe {config}", reason="renamed-option")
     check_device_name(device)
-    if few:
+    own_training = _training_of_task(task)
+    if false_alarms is not None and own_training is None:
+        raise BadInput(
+            "--false-alarms belongs to tasks that learn from good images. Add --task anomaly, or remove it.",
+            reason="option-with-task",
+        )
+    if few or own_training is not None:
         from blemish.commands.few_shot_command import train_few_command
 
         unused = {
@@ -180,7 +200,11 @@ def train(
             "--dry-run": dry_run,
             "--device": None if device == "auto" else device,
         }
-        train_few_command(
+        extra: dict[str, Any] = {}
+        if own_training is not None:
+            unused["--few"] = few
+            extra["false_alarms"] = false_alarms
+        (own_training or train_few_command)(
             data=data,
             model=model,
             task=task,
@@ -189,8 +213,10 @@ def train(
             input_size=input_size,
             weights=weights,
             output=output,
+            seed=seed,
             unused=unused,
             as_json=as_json,
+            **extra,
         )
         return
     overrides = {
@@ -203,6 +229,7 @@ def train(
         "--epochs": ("training.epochs", epochs),
         "--batch-size": ("training.batch_size", _to_number(batch_size)),
         "--lr": ("training.optimizer.learning_rate", learning_rate),
+        "--seed": ("training.seed", seed),
         "--min-precision": ("training.min_precision", min_precision),
     }
     chosen: Any = None
@@ -240,6 +267,15 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
     if result.rank == 0:
         _print_run(result, as_json=as_json)
+
+
+def _training_of_task(task: str | None) -> Callable[..., None] | None:
+    """Return the training of a task that needs no PyTorch and no recipe, or None."""
+    from blemish.task import Task, tasks_by_name
+
+    if task is None or task not in tasks_by_name() or "train_command" not in Task(task).fields.hooks:
+        return None
+    return Task(task).hook("train_command")
 
 
 def _to_number(text: str | None) -> int | str | None:

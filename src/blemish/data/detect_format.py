@@ -8,7 +8,7 @@ from pathlib import Path
 from blemish.data.findings import Severity
 from blemish.data.folder_names import is_tool_folder, layout_names
 from blemish.data.folder_survey import Survey, survey
-from blemish.data.formats import Format, formats_by_rank
+from blemish.data.formats import Format, formats_by_rank, get_format
 from blemish.data.read_context import ReadContext
 from blemish.data.tables.table_files import tables_in
 from blemish.data.write_context import name_some
@@ -45,6 +45,10 @@ def detect_format(path: Path, context: ReadContext) -> Format:
                 _report_tables(path, context)
             return candidate
     if path.is_dir():
+        if context.task is not None and (name := context.task.fields.unlabeled_format):
+            found = survey(path)
+            if found.images and not found.annotation_files:
+                return get_format(name)
         raise _unrecognized_folder(path)
     known = "; ".join(f.description for f in candidates)
     raise BadDataset(f"expected one of: {known}", where=path, reason="unknown-format")

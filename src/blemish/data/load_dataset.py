@@ -141,7 +141,10 @@ def as_task(dataset: Dataset, task: Task | str) -> Dataset:
     if target is None or target is dataset.task:
         return dataset
     samples = tuple(_sample_as(sample, target) for sample in dataset.samples)
-    return replace(dataset, task=target, samples=samples)
+    labels = dataset.labels
+    if "convert_labels" in target.fields.hooks:
+        labels = target.hook("convert_labels")(labels)
+    return replace(dataset, task=target, labels=labels, samples=samples)
 
 
 def _sample_as(sample: Sample, target: Task) -> Sample:

@@ -228,6 +228,7 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
     """Return the facts about a model that the report contains under `model`."""
     contract, file = predictor.contract, predictor.model_file
     certificate = contract.certificate
+    has_probabilities = contract.task.is_image_level and not contract.task.is_one_class
     parity = None
     if certificate is not None:
         state = "passed" if certificate.passed else "failed"
@@ -243,8 +244,8 @@ def model_facts(predictor: Predictor) -> dict[str, Any]:
         "model_digest": predictor.digest,
         "architecture": contract.architecture,
         "backend": f"{predictor.backend.name} {predictor.backend.precision}",
-        "temperature": contract.temperature if contract.task.is_image_level else None,
-        "temperature_fitted_on": contract.temperature_fitted_on if contract.task.is_image_level else None,
+        "temperature": contract.temperature if has_probabilities else None,
+        "temperature_fitted_on": contract.temperature_fitted_on if has_probabilities else None,
         "thresholds_tuned_on": contract.thresholds_tuned_on,
         "weights_license": contract.licenses.weights,
         "data_license": contract.licenses.data,

@@ -103,10 +103,12 @@ class Explainer:
         Args:
             label: name of the label; None for the first one that the file names a method for.
         """
-        if not self.has_gradients:
-            return "occlusion"
         choice = self._choice(label)
-        return choice.method if choice is not None and choice.method in EXPLAINERS.names() else "grad-cam"
+        if choice is not None and choice.method in EXPLAINERS.names():
+            requires = EXPLAINERS.get(choice.method).requires
+            if self.has_gradients or requires is Requirement.ANY_MODEL:
+                return choice.method
+        return "grad-cam" if self.has_gradients else "occlusion"
 
     def default_layer(self, method: str, label: str | None = None) -> str | None:
         """Return the layer that the model file names for its method of a label; None for all, averaged."""

@@ -98,7 +98,7 @@ def linear_weights(positions: FloatArray, count: int) -> FloatArray:
         >>> linear_weights(np.array([0.0, 0.5, 0.75]), 2).tolist()
         [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    return _interpolation_weights(positions * count - 0.5, count)
+    return interpolation_weights(positions * count - 0.5, count)
 
 
 def _weights(
@@ -107,12 +107,12 @@ def _weights(
     """Return, for each axis, the weight of each cell at each position."""
     grid = receptive_grid or ReceptiveGrid.even(cells_hw)
     return [
-        _interpolation_weights((positions[axis] - grid.start_yx[axis]) / grid.stride_yx[axis], cells_hw[axis])
+        interpolation_weights((positions[axis] - grid.start_yx[axis]) / grid.stride_yx[axis], cells_hw[axis])
         for axis in (0, 1)
     ]
 
 
-def _interpolation_weights(positions: FloatArray, count: int) -> FloatArray:
+def interpolation_weights(positions: FloatArray, count: int) -> FloatArray:
     """Return (n, count): linear weights of the two cells around each position, which is in units of cells."""
     at = np.clip(positions, 0, count - 1)
     low = np.minimum(np.floor(at).astype(int), max(count - 2, 0))

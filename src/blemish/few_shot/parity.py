@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blemish.decoding import decode
+from blemish.decoding.decoder import Outputs
 from blemish.errors import ExportRefused
 from blemish.evaluation import score_predictions
 from blemish.evaluation.abstention_calibration import collect_scores
-from blemish.few_shot.features import FeatureExtractor, Features, Progress
-from blemish.few_shot.linear_head import LinearHead
+from blemish.few_shot.features import Progress
 from blemish.inference import load
 from blemish.model_file import Contract, Fingerprints, ParityCertificate, write_model_file
 from blemish.preprocessing import place
 from blemish.structures import Prediction, Sample
 
-MIN_SPREAD = 1e-4  # of the logits over all images; below it the outputs are constant
+MIN_SPREAD = 1e-4  # of the first output over all images; below it the outputs are constant
 
 
 def certify_head(
@@ -29,32 +28,28 @@ def certify_head(
     graph: bytes,
     contract: Contract,
     fingerprints: Fingerprints,
-    extractor: FeatureExtractor,
-    head: LinearHead,
-    features: Features,
+    outputs: Outputs,
     samples: Sequence[Sample],
     progress: Progress | None = None,
 ) -> Contract:
     """Return the contract with the certificate, the metrics and the scores of the validation images.
 
-    The file is written to a temporary folder, opened as users open it, and compared with the head applied
-    in float64 to the features that the trunk gave in the training.
+    The file is written to a temporary folder, opened as users open it, and compared with what the head gave
+    in the training.
 
     Args:
         target: where the file will be written.
         graph: the graph from images to logits.
         contract: without certificate.
         fingerprints: of the images.
-        extractor: its input describes the preprocessing.
-        head: the fitted head.
-        features: (n, d) of the validation images.
+        outputs: what the head gave for the validation images, by the name of the graph's output.
         samples: the validation images.
         progress: called with "verifying" and the number of verified images and of all.
 
     Raises:
         ExportRefused: a decision differs, or the logits are constant.
     """
-    logits = head.logits(features)
+    leading = outputs[contract.outputs[0].name]
     with tempfile.TemporaryDirectory(
         prefix=".export-", dir=target.parent, ignore_cleanup_errors=True
     ) as folder:
@@ -69,7 +64,7 @@ def certify_head(
         digest = candidate.graph_digest
     readable = [i for i, prediction in enumerate(after) if prediction is not None]
     sizes = [p.size_hw for p in after if p is not None and p.size_hw is not None]
-    before = _decide(contract, logits[readable], sizes, extractor)
+    before = _decide(contract, {name: array[readable] for name, array in outputs.items()}, sizes)
     kept = [(b, a, samples[i]) for b, i in zip(before, readable, strict=True) if (a := after[i]) is not None]
     pairs = [contract.task.hook("decision_differences")(b, a) for b, a, _ in kept] if kept else []
     changed = sum(count for count, _ in pairs)
@@ -77,7 +72,7 @@ def certify_head(
     reasons = []
     if changed:
         reasons.append(f"{changed} decisions differ from those of the trained head")
-    if len(samples) > 1 and float(np.ptp(logits, axis=0).max(initial=0)) < MIN_SPREAD:
+    if len(samples) > 1 and float(np.ptp(leading, axis=0).max(initial=0)) < MIN_SPREAD:
         reasons.append("the outputs are nearly the same for every image")
     if not kept:
         reasons.append("no validation image could be read")
@@ -107,15 +102,10 @@ def certify_head(
     )
 
 
-def _decide(
-    contract: Contract,
-    logits: NDArray[np.float64],
-    sizes_hw: Sequence[tuple[int, int]],
-    extractor: FeatureExtractor,
-) -> list[Prediction]:
-    """Return the predictions of logits, as a model file gives them for images of these sizes."""
-    placements = [place(size_hw, extractor.spec) for size_hw in sizes_hw]
-    return decode(contract, {contract.outputs[0].name: logits.astype(np.float32)}, placements)
+def _decide(contract: Contract, outputs: Outputs, sizes_hw: Sequence[tuple[int, int]]) -> list[Prediction]:
+    """Return the predictions of outputs, as a model file gives them for images of these sizes."""
+    placements = [place(size_hw, contract.inputs[0]) for size_hw in sizes_hw]
+    return decode(contract, {name: array.astype(np.float32) for name, array in outputs.items()}, placements)
 
 
 def _metrics(predictions: Sequence[Prediction], samples: Sequence[Sample]) -> dict[str, float]:

@@ -40,6 +40,14 @@ class GraphParts:
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
+    def add_many(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """Append one node with several outputs."""
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), list(outputs), name=outputs[0], **attributes)
+        )
+
     def constant(self, name: str, value: Any) -> str:
         """Add a constant and return its name."""
         self.constants[name] = np.asarray(value)
@@ -76,7 +84,13 @@ class GraphParts:
 
 
 def add_trunk(
-    parts: GraphParts, name: str, state: Mapping[str, NDArray[Any]], image: str, input_size: int
+    parts: GraphParts,
+    name: str,
+    state: Mapping[str, NDArray[Any]],
+    image: str,
+    input_size: int,
+    *,
+    last_stage: int = len(STAGE_STRIDES) - 1,
 ) -> tuple[str, ...]:
     """Append the stages of an EfficientNet-Lite, without the last convolution and the classifier.
 
@@ -87,10 +101,11 @@ def add_trunk(
         image: the input: (b, 3, input_size, input_size) float32, normalized with
             `pretrained.MEAN` and `STD`.
         input_size: height and width in pixels.
+        last_stage: later stages are left out.
 
     Returns:
-        `FEATURE_LAYERS`: the names of the maps (b, c, h, w) behind the stages at an eighth, a sixteenth
-        (two) and a thirty-second (two) of the input.
+        `FEATURE_LAYERS` up to `last_stage`: the names of the maps (b, c, h, w) behind the stages at an
+        eighth, a sixteenth (two) and a thirty-second (two) of the input.
 
     Source:
         Tan and Le, EfficientNet-Lite; equals `blocks` of timm's `tf_efficientnet_lite0/1/2`.
@@ -99,7 +114,7 @@ def add_trunk(
     value = trunk.conv(image, "_conv_stem", "_bn0", stride=2, activate=True)
     maps: list[str] = []
     block = 0
-    for stage, count in enumerate(BLOCKS[name]):
+    for stage, count in enumerate(BLOCKS[name][: last_stage + 1]):
         for position in range(count):
             value = trunk.block(value, block, STAGE_STRIDES[stage] if position == 0 else 1)
             block += 1

@@ -38,7 +38,8 @@ from blemish.structures import GroundTruth, Prediction, Task
 Direction = Literal["max", "min"]
 MetricFunction = Callable[[Sequence[GroundTruth], Sequence[Prediction]], float]
 
-IMAGE_LEVEL = tuple(task for task in Task if task.is_image_level)
+IMAGE_LEVEL = tuple(task for task in Task if task.is_image_level and not task.is_one_class)
+ONE_CLASS = tuple(task for task in Task if task.is_one_class)
 ONE_BOX = tuple(task for task in Task if task.has_one_box)
 OBJECTS = tuple(task for task in Task if task.has_objects)
 MASKS = tuple(task for task in Task if task.has_masks)
@@ -263,32 +264,70 @@ _metric(
     "precision",
     "Precision",
     "the share of predictions that are correct: TP / (TP + FP)",
-    OBJECTS,
-    label_tasks=(*IMAGE_LEVEL, *OBJECTS),
+    (*OBJECTS, *ONE_CLASS),
+    label_tasks=(*IMAGE_LEVEL, *ONE_CLASS, *OBJECTS),
     **_DETECTIONS,
 )
 _metric(
     "recall",
     "Recall",
     "the share of the ground truth that was predicted: TP / (TP + FN)",
-    OBJECTS,
-    label_tasks=(*IMAGE_LEVEL, *OBJECTS),
+    (*OBJECTS, *ONE_CLASS),
+    label_tasks=(*IMAGE_LEVEL, *ONE_CLASS, *OBJECTS),
     **_DETECTIONS,
 )
 _metric(
     "f1",
     "F1",
     "the harmonic mean of precision and recall",
-    OBJECTS,
-    label_tasks=(*IMAGE_LEVEL, *OBJECTS),
+    (*OBJECTS, *ONE_CLASS),
+    label_tasks=(*IMAGE_LEVEL, *ONE_CLASS, *OBJECTS),
     **_DETECTIONS,
 )
 _metric(
     "auroc",
     "AUROC",
     "the probability that a positive image scores higher than a negative one",
-    label_tasks=IMAGE_LEVEL,
+    ONE_CLASS,
+    label_tasks=(*IMAGE_LEVEL, *ONE_CLASS),
     **_SCORES,
+)
+_metric(
+    "aupr",
+    "AUPR",
+    "average precision: how well the scores rank images with defects first",
+    ONE_CLASS,
+    **_SCORES,
+)
+for _percent in (1, 5):
+    _metric(
+        f"recall_at_{_percent}_fpr",
+        f"Recall at {_percent} % FPR",
+        f"the share of images with defects that score above all but {_percent} % of the good ones",
+        ONE_CLASS,
+        **_SCORES,
+    )
+_metric(
+    "false_positive_rate",
+    "False positive rate",
+    "the share of good images that are decided anomalous at the model's threshold",
+    ONE_CLASS,
+    direction="min",
+    **_DECISIONS,
+)
+_metric(
+    "pixel_auroc",
+    "Pixel AUROC",
+    "the probability that a pixel of a defect has a higher value in the heatmap than another pixel",
+    ONE_CLASS,
+    reads=("heatmap", "masks"),
+)
+_metric(
+    "au_pro",
+    "AU-PRO",
+    "the mean share of each defect that the heatmap finds, up to 30 % false positive pixels",
+    ONE_CLASS,
+    reads=("heatmap", "masks"),
 )
 _metric(
     "image_precision",
@@ -323,7 +362,7 @@ for _prefix, _of, _object_tasks, _reads in (
         if _prefix
         else "average precision; for objects, the mean over IoU thresholds from 0.50 to 0.95",
         _object_tasks,
-        label_tasks=_object_tasks if _prefix else (*IMAGE_LEVEL, *OBJECTS),
+        label_tasks=_object_tasks if _prefix else (*IMAGE_LEVEL, *ONE_CLASS, *OBJECTS),
         **_reads,
     )
     for _iou in ("50", "75"):

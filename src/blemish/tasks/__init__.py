@@ -16,6 +16,8 @@ Behaviors are functions of these signatures:
 | `validate` | `(contract, outputs) -> dict[str, float]` | measure a validation epoch |
 | `report` | `(eval_input) -> Report` | measure predictions for a report |
 | `abstention` | `(predictions, ground_truths, groups, seed) -> dict` | collect scores that decide at a risk |
+| `convert_labels` | `(labels) -> Labels` | optional: return the labels of a converted data set |
+| `train_command` | `(TrainOptions) -> None` | optional: train without PyTorch, for `blemish train` |
 | `decision_differences` | `(before, after) -> (int, float)` | count decisions that an export changed |
 
 """

@@ -160,7 +160,7 @@ def test_other_layouts_are_not_masks(draw, paint, tmp_path, layout):
                 draw(f"{label}/car{number}.png")
         if layout == "coincidence":
             draw("dent/car0_gt.png")
-    assert open_dataset(tmp_path).format == "folders"
+    assert open_dataset(tmp_path).format == ("good-images" if layout == "mvtec" else "folders")
 
 
 def test_format_suite(draw, paint, tmp_path):

@@ -22,6 +22,7 @@ BUILT_IN = [
         "geojson",
         "labelme",
         "csv",
+        "good-images",
         "masks",
     ),
     "folders",
@@ -111,4 +112,6 @@ def test_detect_format_names_a_format_that_fails(boards, tmp_path, monkeypatch):
 
 
 def test_reports_unlabeled_images_is_stated_by_the_format(boards, tmp_path):
-    assert [f.name for f in formats_by_rank() if f.reports_unlabeled_images] == ["voc", "masks", "folders"]
+    assert [f.name for f in formats_by_rank() if f.reports_unlabeled_images] == [
+        *("voc", "good-images", "masks", "folders")
+    ]
