@@ -106,8 +106,8 @@ def calibrate(
     for row in rows:
         if row["images"]:
             low, high = coverage_interval(int(str(row["images"])), 0.05)
-            typer.echo(
-                f"{row['label']}, {row['side']}: {row['images']} images; at --risk 0.05 the coverage is "
-                f"{low:.3f} to {high:.3f} (95 % finite-sample interval)"
-            )
+            text = f"the coverage is {low:.3f} to {high:.3f} (95 % finite-sample interval)"
+            if low == high:
+                text = "too few to exclude this side"
+            typer.echo(f"{row['label']}, {row['side']}: {row['images']} images; at --risk 0.05 {text}")
     typer.echo(f"model file {result.model_file.path}")

@@ -123,6 +123,14 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
             for label, choice in contract.explanation.items()
         )
         yield "heatmaps", "; ".join(chosen)
+    if contract.abstention is not None:
+        scores = contract.abstention
+        units = f"{scores.images} images" + (f" of {scores.groups} groups" if scores.grouped else "")
+        yield "abstention", f"scores of {units} ({scores.split})"
+    if contract.familiarity is not None:
+        spec = contract.familiarity
+        held_out = len(spec.distances)
+        yield "familiarity", f"features of {spec.train_images} training images, {held_out} held-out distances"
     yield "written by", f"Blemish {contract.blemish_version or '?'}, format {contract.format_version}"
 
 
