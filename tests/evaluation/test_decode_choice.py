@@ -79,6 +79,7 @@ def test_full_is_chosen_if_the_reduction_hides_what_decides(tmp_path):
     record = chosen.training["decode"]
     assert (chosen.inputs[0].decode, record["chosen"], record["full"]) == ("full", "full", 1)
     assert record["scaled"] < record["full_interval"][0]
+    assert "data.decode=full" in describe_choice(chosen)
 
 
 def test_full_is_chosen_if_no_image_is_reduced(tmp_path):

@@ -71,7 +71,8 @@ def describe_choice(contract: Contract) -> str:
     if not record["reduced"]:
         return "decode: full, because no validation image is large enough to be reduced"
     values = f"{record['metric']} {record['scaled']:.4f} with scaled, {record['full']:.4f} with full"
-    return f"decode: {record['chosen']} ({values}, {record['reduced']} images reduced)"
+    hint = "" if record["chosen"] == "scaled" else "; train again with data.decode=full for such inputs"
+    return f"decode: {record['chosen']} ({values}, {record['reduced']} images reduced){hint}"
 
 
 def _is_reduced(sample: Sample, contract: Contract) -> bool:
