@@ -28,6 +28,7 @@ CASES = {
     "data split": "data split photos --output divided --json",
     "data merge": "data merge photos photos2 --output merged --json",
     "data synthesize": "data synthesize vehicles --count 4 --size 32 --output drawn --json",
+    "data next": "data next photos --model model.onnx --count 2 --json",
     "predict": "predict photos --model model.onnx --json",
     "evaluate": f"{EVALUATE} --json",
     "evaluate --sample": f"{EVALUATE} --sample dented/0.png --output shown --json",

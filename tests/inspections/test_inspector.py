@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from tests.inspections.conftest import image_bytes
+from tests.inspections.test_merging import make_image
 
+from blemish.geometry import mask_from_array
 from blemish.inference import load
-from blemish.inspections.inspector import assign_part, inspect_images, inspection_summary
+from blemish.inspections.inspector import assign_part, findings_of, inspect_images, inspection_summary
+from blemish.inspections.measurement import ImageScale
 from blemish.inspections.severity import load_rules
 from blemish.structures import Labels, Prediction, Task
 from blemish.testing import raises
@@ -82,3 +85,25 @@ def test_summary_takes_the_worst_level(case):
         case.store.reviews.decide(finding.id, "reject")
     summary = inspection_summary(case.store, case.inspection.id)
     assert summary["worst_severity"] == "" and summary["decision"] == "no-findings"
+
+
+def test_findings_of_measures_outlines_with_a_scale():
+    pytest.importorskip("skimage")
+    crack = np.zeros((60, 100), bool)
+    crack[20:24, 10:90] = True
+    prediction = Prediction(
+        task=Task("segmentation"),
+        labels=Labels(("crack",)),
+        size_hw=(60, 100),
+        label_index=np.zeros(1, np.int64),
+        boxes_xyxy=np.array([[10, 20, 90, 24.0]]),
+        masks=(mask_from_array(crack),),
+        scores=np.array([0.9]),
+        label_scores=np.array([0.9]),
+        thresholds=np.array([0.5]),
+    )
+    image = make_image(size_hw=(60, 100))
+    (finding,) = findings_of(image, prediction, None, None, (), ImageScale(0.1, 0.05))
+    assert finding.measures["width_mm"] == pytest.approx(0.4, abs=0.02)
+    assert load_rules("structure").decide("crack", "", finding.measures)[0] == "CS2"
+    assert findings_of(image, prediction, None, None, ())[0].measures == {}

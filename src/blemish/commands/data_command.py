@@ -28,6 +28,7 @@ from blemish.commands.data_output import (
     report_written,
 )
 from blemish.commands.json_output import print_json
+from blemish.commands.next_command import next_images
 from blemish.commands.shared_options import CrowdOption, FormatOption, ImagesOption, UncertainOption
 from blemish.errors import BadInput
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from blemish.structures import Dataset
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.command(name="next")(next_images)
 
 EXIT_ERRORS_FOUND = 1
 EXIT_UNREADABLE = 2

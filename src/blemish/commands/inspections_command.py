@@ -124,6 +124,13 @@ def add(
     normal: Annotated[
         list[str] | None, typer.Option(metavar="LABEL", help="Label that is no damage. Repeatable.")
     ] = None,
+    mm_per_pixel: Annotated[
+        float | None,
+        typer.Option(metavar="MM", help="Size of a pixel on the surface: outlines get widths and lengths."),
+    ] = None,
+    mm_error: Annotated[
+        float, typer.Option(metavar="SHARE", help="Relative standard error of --mm-per-pixel.")
+    ] = 0.02,
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     database: DatabaseOption = None,
@@ -154,6 +161,7 @@ def add(
         if model is not None and (added or not images):
             from blemish.inference import load
             from blemish.inspections.inspector import inspect_images
+            from blemish.inspections.measurement import ImageScale
 
             run = inspect_images(
                 opened,
@@ -163,9 +171,11 @@ def add(
                 parts=None if parts is None else load(parts, backend=backend, threads=threads),
                 min_score=min_score,
                 normal_labels=normal or (),
+                scale=None if mm_per_pixel is None else ImageScale(mm_per_pixel, mm_error),
             )
-        elif parts is not None or normal or min_score is not None:
-            raise BadInput("--parts, --normal and --min-score need --model", reason="option")
+        elif model is None and (parts or normal or min_score is not None or mm_per_pixel is not None):
+            options = "--parts, --normal, --min-score and --mm-per-pixel"
+            raise BadInput(f"{options} need --model", reason="option")
         count = 0 if run is None else sum(f.run_id == run.id for f in opened.findings.of_inspection(found.id))
         if as_json:
             fields = {

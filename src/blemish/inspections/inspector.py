@@ -10,9 +10,10 @@ import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray
 from blemish.errors import BadInput, UnknownName
-from blemish.geometry import mask_to_array, mask_to_rings
+from blemish.geometry import mask_box, mask_to_array, mask_to_rings
 from blemish.inspections.comparison import Change, Side, compare_sides
 from blemish.inspections.finding_records import NewFinding, NewRun, rules_of
+from blemish.inspections.measurement import ImageScale, measure_crack
 from blemish.inspections.merging import Group, merge_findings
 from blemish.inspections.records import Finding, InspectionImage, PredictionRun
 from blemish.inspections.registration import Features, can_register, find_features, register
@@ -35,6 +36,7 @@ def inspect_images(
     parts: Predictor | None = None,
     min_score: float | None = None,
     normal_labels: Collection[str] = (),
+    scale: ImageScale | None = None,
     progress: Progress | None = None,
 ) -> PredictionRun:
     """Run a model over the images that it has not seen, store the run with its findings, and merge them.
@@ -47,6 +49,7 @@ def inspect_images(
         parts: of a model that finds parts; each finding is on the part with the largest overlap.
         min_score: lower-scoring findings are left out. Default: the threshold of each label.
         normal_labels: labels that are no damage, such as "functional".
+        scale: of all these images; findings with an outline get their width and length in millimeters.
         progress: called with the images done and the number of images.
 
     Raises:
@@ -86,7 +89,7 @@ def inspect_images(
             scores = zip(result.prediction.labels, result.prediction.label_scores.tolist(), strict=True)
             entry["label_scores"] = {name: round(score, 6) for name, score in scores}
             part_prediction = None if part_result is None else part_result.prediction
-            found += findings_of(image, result.prediction, part_prediction, min_score, normal_labels)
+            found += findings_of(image, result.prediction, part_prediction, min_score, normal_labels, scale)
         entries.append(entry)
         if progress is not None:
             progress(number, len(images))
@@ -101,6 +104,8 @@ def inspect_images(
             "thresholds": thresholds,
             "normal_labels": sorted(normal_labels),
             "parts_model_digest": None if parts is None else parts.digest,
+            "mm_per_pixel": None if scale is None else scale.mm_per_pixel,
+            "mm_per_pixel_relative_error": None if scale is None else scale.relative_error,
         },
         images=entries,
     )
@@ -120,6 +125,7 @@ def findings_of(
     parts: Prediction | None,
     min_score: float | None,
     normal_labels: Collection[str],
+    scale: ImageScale | None = None,
 ) -> list[NewFinding]:
     """Return the findings of one image: its detections, or its positive labels.
 
@@ -129,6 +135,7 @@ def findings_of(
         parts: of the model that finds parts, or None.
         min_score: see `inspect_images`.
         normal_labels: see `inspect_images`.
+        scale: see `inspect_images`.
     """
     kept = prediction.filter_scores(min_score)
     found = []
@@ -136,7 +143,7 @@ def findings_of(
         if label in normal_labels:
             continue
         box = rings = share = None
-        part = ""
+        part, measures = "", dict[str, float]()
         if kept.boxes_xyxy is not None:
             height, width = image.height, image.width
             corners = np.clip(kept.boxes_xyxy[row], 0, [width, height, width, height])
@@ -147,6 +154,10 @@ def findings_of(
                 mask = kept.masks[row]
                 rings = [ring.tolist() for ring in mask_to_rings(mask) if len(ring) >= 3]
                 share = mask.area / (height * width)
+                if scale is not None:
+                    x1, y1, x2, y2 = mask_box(mask).astype(int)
+                    region = mask_to_array(mask)[y1:y2, x1:x2]
+                    measures = measure_crack(region.astype(np.float64)).to_measures(scale)
             part = assign_part(kept, row, parts)
         found.append(
             NewFinding(
@@ -157,6 +168,7 @@ def findings_of(
                 polygons=rings or None,
                 area_share=share,
                 part=part,
+                measures=measures,
             )
         )
     return found

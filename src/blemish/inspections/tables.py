@@ -152,6 +152,7 @@ finding = sa.Table(
     sa.Index("ix_finding_image_id", "image_id"),
     sa.Index("ix_finding_state_id", "state", "id"),
     sa.Index("ix_finding_current_label_id", "current_label", "id"),
+    sa.Index("ix_finding_current_label_severity_level_id", "current_label", "severity_level", "id"),
     sa.Index("ix_finding_severity_level_id", "severity_level", "id"),
 )
 

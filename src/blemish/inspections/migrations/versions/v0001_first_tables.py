@@ -192,6 +192,12 @@ def upgrade() -> None:
     op.create_index("ix_finding_current_label_id", "finding", ["current_label", "id"], unique=False)
     op.create_index("ix_finding_image_id", "finding", ["image_id"], unique=False)
     op.create_index("ix_finding_inspection_id", "finding", ["inspection_id", "id"], unique=False)
+    op.create_index(
+        "ix_finding_current_label_severity_level_id",
+        "finding",
+        ["current_label", "severity_level", "id"],
+        unique=False,
+    )
     op.create_index("ix_finding_severity_level_id", "finding", ["severity_level", "id"], unique=False)
     op.create_index("ix_finding_state_id", "finding", ["state", "id"], unique=False)
     op.create_table(
