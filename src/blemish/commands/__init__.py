@@ -61,6 +61,7 @@ _SUMMARIES = {
     "demo": ("demo_command:demo", "Train and evaluate a model on 2,624 images of solar cells."),
     "data": ("data_command:app", "Check, count, draw, split, convert and merge labeled images."),
     "train": ("train_command:train", "Train a model on labeled images and write its model file."),
+    "tune": ("tune_command:tune", "Search for the recipe with the best validation metric."),
     "predict": ("predict_command:predict", "Run a model file on images, folders and videos."),
     "evaluate": ("evaluate_command:evaluate", "Measure a model file on labeled images."),
     "calibrate": (

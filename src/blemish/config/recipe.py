@@ -19,6 +19,7 @@ from blemish.config.fields import UNUSED, Config
 from blemish.config.key_names import PEER_KEYS, renamed_keys_in, translate_run_recipe
 from blemish.config.schema import AugmentationConfig, DataConfig, ModelConfig
 from blemish.config.training_schema import TrainingConfig
+from blemish.config.tune_schema import TuneConfig
 from blemish.errors import BadInput, BadRecipe, suggestion
 from blemish.structures import Task
 
@@ -37,6 +38,7 @@ class Recipe(Config):
         data: Labeled images.
         augmentation: Random changes of training images.
         training: Training loop.
+        tune: Search of `blemish tune` for better values of other keys.
 
     Example:
         >>> Recipe.of({"model": {"name": "resnet50"}, "training": {"epochs": 3}}).training.epochs
@@ -50,6 +52,7 @@ class Recipe(Config):
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
+    tune: TuneConfig = TuneConfig()
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "recipe") -> Self:

@@ -1,0 +1,1 @@
+"""Search for the recipe with the best validation metric."""
