@@ -8,6 +8,7 @@ from PIL import Image
 
 import blemish.few_shot.anomaly_trainer as trainer
 from blemish.data import as_task, open_dataset
+from blemish.drawing.heat_tint import tint_image
 from blemish.evaluation import evaluate
 from blemish.few_shot.false_alarms import choose_threshold, min_images
 from blemish.few_shot.patch_scorer import fit_gaussian, fit_memory, image_distances, k_center, to_scores
@@ -85,12 +86,24 @@ def test_train_anomaly_heatmap_points_at_the_defect(run, panels):
     prediction = predictor.predict(path)
     mask = np.asarray(Image.open(panels / "ground_truth/blot/000_mask.png")) > 0
     assert prediction.decide().tolist() == [True]
-    (heatmap,) = predictor.explain(path, faithfulness=False)
-    assert heatmap.method == "model" and heatmap.values.shape == (SIZE, SIZE)
+    (heatmap,) = predictor.explain(path)
+    assert heatmap.method == "model" and heatmap.is_faithful is None
+    assert heatmap.values.shape == (SIZE, SIZE)
     x, y = heatmap.peak_xy
     rows, columns = np.nonzero(mask)
     assert abs(y - rows.mean()) < 24 and abs(x - columns.mean()) < 24
+    drawn = np.asarray(prediction.plot())[:480].astype(int)
+    red = drawn[..., 0] - drawn[..., 1]
+    assert red[int(rows.mean() * 5), int(columns.mean() * 5)] > 20
     assert prediction.to_dict()["heatmap"]["peak"] == pytest.approx(prediction.heatmap.max())
+
+
+def test_tint_image_only_above_the_threshold():
+    gray = Image.new("RGB", (40, 20), (100, 100, 100))
+    heatmap = np.zeros((2, 4))
+    heatmap[0, 3] = 1
+    tinted = np.asarray(tint_image(gray, heatmap, 0.5)).astype(int)
+    assert tinted[2, 38, 0] > 140 and (tinted[:, :20] == 100).all()
 
 
 def test_train_anomaly_is_deterministic(run, panels, small_state, tmp_path, monkeypatch):

@@ -114,12 +114,14 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
         "explanation",
         f"graph beside the file, for {contract.feature_layer}"
         if facts["explanation_graph"]
-        else "no graph; only the methods occlusion and rise",
+        else "no graph; only methods that need no gradients, such as occlusion",
     )
     if contract.explanation:
         chosen = (
             f"{label}: {choice.method} on {choice.layer or 'all layers'} (deletion {choice.deletion:.2f}, "
             f"insertion {choice.insertion:.2f} of the logit, {choice.images} images)"
+            if choice.images
+            else f"{label}: {choice.method}"
             for label, choice in contract.explanation.items()
         )
         yield "heatmaps", "; ".join(chosen)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from blemish.drawing.heat_tint import tint_image
 from blemish.drawing.label_strip import append_label_strip
 from blemish.drawing.object_overlay import draw_objects
 from blemish.errors import BadInput
@@ -61,6 +62,8 @@ def draw(
         size = (max(round(canvas.width * zoom), 1), max(round(canvas.height * zoom), 1))
         canvas = canvas.resize(size, Image.Resampling.BICUBIC)
         longer = max(canvas.size)
+    if isinstance(annotation, Prediction) and annotation.heatmap is not None:
+        canvas = tint_image(canvas, annotation.heatmap, float(annotation.thresholds.max(initial=0.5)))
     # On an elongated image, such as a weld, the shorter side limits the size of labels.
     font_size = min(int(np.clip(longer / 45, 13, 160)), max(min(canvas.size) // 9, 13))
     if not annotation.task.has_boxes:

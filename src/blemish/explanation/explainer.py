@@ -224,7 +224,7 @@ class Explainer:
                 masked_predictor, target, used, layer or self.default_layer(used, name), max_evals, seed
             )
             deletion = insertion = None
-            if faithfulness:
+            if faithfulness and not EXPLAINERS.get(used).is_model_output:
                 deletion, insertion = deletion_insertion(
                     masked_predictor, target.score_function, values, steps=faithfulness_steps
                 )

@@ -74,6 +74,8 @@ class ExplanationMethod:
             is then computed for each output of the network that the score consists of.
         summary: one line for help texts.
         depends_on_label: whether the map is another for another label of the same image.
+        is_model_output: whether the map is an output of the model, so that no deletion or insertion is
+            measured: to an anomaly model, an image with hidden parts is an anomaly.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ExplanationMethod:
     default_max_evals: int | None = None
     summary: str = ""
     depends_on_label: bool = True
+    is_model_output: bool = False
 
     def forward_passes(self, max_evals: int | None = None) -> int:
         """Return the largest number of forward passes for one heatmap."""

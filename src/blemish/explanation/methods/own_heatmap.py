@@ -15,18 +15,20 @@ from blemish.explanation.explanation_method import (
 
 
 def own_heatmap(request: MethodInput) -> NDArray[np.floating]:
-    """Return the heatmap of the model's prediction, (h, w) evenly over the image.
+    """Return the heatmap of the model's prediction minus its threshold, (h, w) evenly over the image.
+
+    Values above 0 are places that are more anomalous than the threshold of the image.
 
     Raises:
         WrongTask: the model computes none.
     """
-    heatmap = request.masked_predictor.predict().heatmap
-    if heatmap is None:
+    prediction = request.masked_predictor.predict()
+    if prediction.heatmap is None:
         raise WrongTask(
             "method model: this model computes no heatmap of its own. Choose another method.",
             reason="no-own-heatmap",
         )
-    return heatmap
+    return np.asarray(prediction.heatmap - prediction.thresholds.max(), np.float64)
 
 
 register_method(
@@ -36,6 +38,7 @@ register_method(
         requires=Requirement.ANY_MODEL,
         summary="the heatmap that the model itself computes (anomaly models)",
         depends_on_label=False,
+        is_model_output=True,
     ),
     module=__name__,
 )

@@ -154,7 +154,7 @@ function summarizeScores(result) {
     const best = byScore(result)[0];
     return `${best.display_name}, ${percent(best.score)} confidence${number ? "; needs review" : ""}`;
   }
-  if (result.task === "multilabel") {
+  if (!result.detections) {
     const names = result.labels.filter((l) => isPositive(result, l)).map((l) => l.display_name);
     return (names.length ? list(names.map((n, i) => (i ? lower(n) : upper(n)))) : "Nothing found") + review;
   }
