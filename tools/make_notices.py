@@ -18,7 +18,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "THIRD_PARTY_NOTICES.md"
-EXTRAS = ("train", "few", "eval", "segment", "serve", "openvino", "hub", "video", "demo")
+EXTRAS = (
+    "train",
+    "few",
+    "eval",
+    "segment",
+    "serve",
+    "inspections",
+    "postgresql",
+    "measure",
+    "openvino",
+    "hub",
+    "video",
+    "demo",
+)
 INTRODUCTION = """# Third-party notices
 
 Blemish itself is licensed under Apache-2.0 (see [LICENSE](LICENSE)). It does not contain the packages

@@ -1,15 +1,21 @@
 """A model runs over the images of an inspection."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import ImageFilter
 from tests.inspections.conftest import image_bytes
-from tests.inspections.test_merging import make_image
+from tests.inspections.test_merging import make_image, textured
 
 from blemish.geometry import mask_from_array
+from blemish.imaging import LoadedImage
 from blemish.inference import load
+from blemish.inspections.image_records import image_quality
 from blemish.inspections.inspector import assign_part, findings_of, inspect_images, inspection_summary
 from blemish.inspections.measurement import ImageScale
 from blemish.inspections.severity import load_rules
+from blemish.inspections.summary import image_problems
 from blemish.structures import Labels, Prediction, Task
 from blemish.testing import raises
 
@@ -107,3 +113,14 @@ def test_findings_of_measures_outlines_with_a_scale():
     assert finding.measures["width_mm"] == pytest.approx(0.4, abs=0.02)
     assert load_rules("structure").decide("crack", "", finding.measures)[0] == "CS2"
     assert findings_of(image, prediction, None, None, ())[0].measures == {}
+
+
+def test_image_quality_finds_blur_and_darkness():
+    sharp = textured()
+    blurred = LoadedImage(sharp.filter(ImageFilter.GaussianBlur(2.5)))
+    dark = LoadedImage(sharp.point(lambda value: value // 12))
+    problems = [
+        image_problems(replace(make_image(), quality=image_quality(image)))
+        for image in (LoadedImage(sharp), blurred, dark)
+    ]
+    assert problems == [[], ["blurred"], ["dark"]]

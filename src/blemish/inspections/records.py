@@ -115,7 +115,7 @@ class InspectionImage(Record):
         perceptual_hash: 64 hex digits, similar for similar images.
         file_name: as it was uploaded.
         view: such as "front left", or "".
-        quality: plain values, such as `sharpness` and `mean_level`.
+        quality: plain values, such as `focus` and `mean_level`.
     """
 
     inspection_id: str

@@ -9,7 +9,7 @@ from typing import Any
 from blemish.inspections.finding_records import rules_of
 from blemish.inspections.records import Finding, Inspection, InspectionImage, PredictionRun
 
-BLURRED = 15.0  # variance of the Laplacian below which an image is listed as blurred
+BLURRED = 1.65  # focus below which an image is listed as blurred; see docs/inspections.md
 DARK, BRIGHT = 25.0, 235.0  # mean gray levels outside of which an image is listed as too dark or too bright
 
 
@@ -100,7 +100,7 @@ def list_damages(findings: Sequence[Finding], images: Sequence[InspectionImage])
 def image_problems(image: InspectionImage) -> list[str]:
     """Return why an image may not show damage: `blurred`, `dark`, `bright`; empty if nothing is known."""
     quality = image.quality
-    problems = ["blurred"] if quality.get("sharpness", BLURRED) < BLURRED else []
+    problems = ["blurred"] if quality.get("focus", BLURRED) < BLURRED else []
     level = quality.get("mean_level", (DARK + BRIGHT) / 2)
     return problems + (["dark"] if level < DARK else ["bright"] if level > BRIGHT else [])
 
