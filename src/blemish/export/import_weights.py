@@ -16,7 +16,8 @@ from blemish.config.architectures import describe
 from blemish.errors import BadInput, BadWeights, ExportRefused, WrongTask
 from blemish.export.explanation_graph import write_explanation
 from blemish.export.onnx_export import export_network
-from blemish.export.parity_certificate import certify, write_certified
+from blemish.export.other_backends import with_certificates
+from blemish.export.parity_certificate import Reference, compare, write_certified
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
 from blemish.model_file import Contract, LabelSpec, Licenses, ModelFile, write_model_file
 from blemish.models._build import create
@@ -133,9 +134,9 @@ def import_weights(
     ]
 
     def judge(candidate: ModelFile) -> Contract:
-        after = OnnxRuntimeBackend(candidate.path, device="cpu")
-        certificate = certify(TorchBackend(network), after, candidate, samples)
-        return contract.model_copy(update={"certificate": certificate})
+        reference = Reference.of(TorchBackend(network), candidate, samples)
+        compared = compare(reference, OnnxRuntimeBackend(candidate.path, device="cpu"), candidate, samples)
+        return with_certificates(contract, compared.certificate, reference, candidate, samples)
 
     model_file = write_certified(Path(output), graph, contract, None, judge, force=False)
     return _add_explanation(network, model_file)

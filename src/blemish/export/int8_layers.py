@@ -26,7 +26,7 @@ class Layer:
         name: of the node with the weights.
         nodes: names of all its nodes.
         weight_share: share of the weights of all layers, in [0, 1].
-        is_head: whether no other layer with weights follows.
+        is_head: whether no other layer with weights follows, or only linear ones behind pooled features.
     """
 
     name: str
@@ -47,7 +47,12 @@ def find_layers(graph: Any) -> tuple[Layer, ...]:
         if node.op_type in WEIGHTED and weights.get(node.input[1], 0) >= MIN_WEIGHTS
     }
     leads_on = _leading_to(graph, set(sizes), producer)
-    pooled = _pooled_features(graph, sizes, leads_on, producer)
+    pools = {i for i, node in enumerate(graph.node) if node.op_type in POOLS}
+    behind_pools = _reading_from(graph, pools, producer)
+    others = {i for i in sizes if graph.node[i].op_type == "Conv" or i not in behind_pools}
+    leads_to_others = _leading_to(graph, others, producer)
+    body = {i for i in sizes if i in leads_to_others or (i in others and i in leads_on)}
+    pooled = _pooled_features(graph, sizes, body, producer)
     members: dict[int, list[int]] = {i: [] for i in sizes}
     owner: dict[int, int] = {}
     for i, node in enumerate(graph.node):
@@ -64,7 +69,7 @@ def find_layers(graph: Any) -> tuple[Layer, ...]:
             graph.node[i].name,
             tuple(graph.node[j].name for j in members[i]),
             sizes[i] / total,
-            i not in leads_on,
+            i not in body,
         )
         for i in sizes
     )
@@ -79,18 +84,27 @@ def _leading_to(graph: Any, targets: set[int], producer: dict[str, int]) -> set[
     return found
 
 
+def _reading_from(graph: Any, sources: set[int], producer: dict[str, int]) -> set[int]:
+    """Return the numbers of the nodes to which a path leads from one of the sources."""
+    found: set[int] = set()
+    for i, node in enumerate(graph.node):
+        if any(producer.get(name) in sources or producer.get(name) in found for name in node.input):
+            found.add(i)
+    return found
+
+
 def _pooled_features(
-    graph: Any, weighted: Collection[int], leads_on: set[int], producer: dict[str, int]
+    graph: Any, weighted: Collection[int], body: set[int], producer: dict[str, int]
 ) -> set[int]:
     """Return the nodes around a pooling to one cell that leads to heads only.
 
     One rounded number of a pooled feature has no neighbors that average its error; it stays float32.
     """
-    body = _leading_to(graph, set(weighted) & leads_on, producer)
-    pools = {i for i, node in enumerate(graph.node) if node.op_type in POOLS and i not in body}
-    found = pools | {i for i in _leading_to(graph, pools, producer) if i not in body and i not in weighted}
+    kept = body | _leading_to(graph, body, producer)
+    pools = {i for i, node in enumerate(graph.node) if node.op_type in POOLS and i not in kept}
+    found = pools | {i for i in _leading_to(graph, pools, producer) if i not in kept and i not in weighted}
     for i, node in enumerate(graph.node):
         reads = {producer[name] for name in node.input if name in producer}
-        if i not in body and i not in weighted and reads & found:
+        if i not in kept and i not in weighted and reads & found:
             found.add(i)
     return found
