@@ -97,7 +97,8 @@ def risk_coverage(rows: Sequence[dict[str, Any]], *, at: dict[str, Any], title: 
     highest = max([error for _, error, _ in points] + [at["error"] or 0.0], default=0.0)
     top = next(v for v in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if v >= highest)
     parts = [f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}"/>']
-    parts += [_text(_across(v), TOP + SIDE + 13, f"{v:.0%}", "middle") for v in (0, 0.5, 1)]
+    ends = ((0, "start"), (0.5, "middle"), (1, "end"))
+    parts += [_text(_across(v), TOP + SIDE + 13, f"{v:.0%}", anchor) for v, anchor in ends]
     parts += [_text(LEFT - 5, _up(v) + 4, f"{v * top:.3g}", "end") for v in (0.5, 1)]
     parts.append(_text(_across(0.5), TOP + SIDE + 27, "images decided", "middle", "name"))
     parts.append(_rotated_text(LEFT - 30, _up(0.5), "error"))
