@@ -105,6 +105,7 @@ def test_import_contract_covers_every_torch_free_package():
         "demo",
         "py",
         "testing",
+        "tuning",
         "__pycache__",
     }
     named = {module.removeprefix("blemish.") for module in contract["source_modules"]}
