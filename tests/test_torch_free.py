@@ -1,5 +1,6 @@
 """Inference, evaluation and data commands work without torch, OpenCV and every extra."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,26 @@ def test_import_contract_covers_every_torch_free_package():
     }
     named = {module.removeprefix("blemish.") for module in contract["source_modules"]}
     assert packages - torch_half - outside == named
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--data", "photos", "--model", "resnet19"], "unknown-name"),
+        (["--data", "photos", "--weights", "nowhere.pth"], "bad-weights.missing-file"),
+        (["--data", "photos", "--set", "training.loss.name=nothing"], "unknown-name"),
+        (["--data", "photos", "--device", "gpu"], "unknown-name"),
+        (["--data", "empty", "--weights", "none"], "bad-dataset.empty-folder"),
+        (["--data", "text", "--weights", "none"], "bad-dataset"),
+        (["--data", "photos", "--task", "detection", "--weights", "none"], "wrong-task"),
+        (["--data", "photos", "--output", "run", "--weights", "none"], "bad-input.run-exists"),
+    ],
+)
+def test_train_refuses_without_importing_torch(folder, options, code):
+    for name in ("empty", "text", "run"):
+        (folder / name).mkdir()
+    (folder / "text" / "readme.txt").write_text("no images")
+    (folder / "run" / "recipe.yaml").write_text("name: a")
+    done = run("from blemish.cli import main\nmain()", folder, "train", "--json", *options)
+    assert done.returncode == 2, done.stderr
+    assert json.loads(done.stdout)["error"]["code"].startswith(code), done.stdout

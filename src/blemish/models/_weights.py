@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from blemish.config.architectures import describe
-from blemish.errors import BadWeights, suggestion
+from blemish.errors import BadWeights
 from blemish.models._network import Network
 from blemish.models._weights_download import download, download_error
-from blemish.pretrained import weights_source
+from blemish.pretrained import find_weights_file, weights_source
 
 TORCHVISION_URL = "https://download.pytorch.org/models/"
 # File names that torchvision publishes, newest first; older ones may be in the cache.
@@ -69,14 +69,8 @@ def find_weights(name: str, weights: str, options: Mapping[str, Any] | None = No
     """
     if weights == "none":
         return ()
-    if weights != "default":
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            hint = suggestion(weights, ("default", "none")) if path.suffix == "" else ""
-            raise BadWeights(
-                f"{path}: this weights file does not exist; give a file, default or none{hint}",
-                reason="missing-file",
-            )
+    path = find_weights_file(weights)
+    if path is not None:
         return (path,)
     return describe(name).default_weight_files(name, options or {})
 

@@ -16,20 +16,16 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from blemish.config.recipe import Recipe
-from blemish.errors import StorageFull, TrainingFailed
+from blemish.errors import StorageFull
 from blemish.training.callback_registry import NamedCallback, call
 from blemish.training.checkpoint import CheckpointStore
+from blemish.training.data_setup import LOG_LINE
 from blemish.training.lightning_module import ImageLightningModule, copy_to_cpu
 from blemish.training.plots import draw_curves, write_table
-from blemish.training.progress import Progress
+from blemish.training.progress import Progress, TrainingInterrupted
 
 PLOT_INTERVAL_SECONDS = 30.0
-LOG_LINE = "%(asctime)s %(levelname)s %(message)s"
 _log = logging.getLogger("blemish.training")
-
-
-class TrainingInterrupted(TrainingFailed):
-    """Ctrl-C or SIGTERM ended the training; the last completed epoch is saved."""
 
 
 class RunLogger(Callback):  # type: ignore[misc]

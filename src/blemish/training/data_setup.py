@@ -21,6 +21,8 @@ from blemish.training.monitored_metrics import watched_metrics
 from blemish.training.recipe_checks import check_recipe_for_task
 from blemish.training.sample_checks import check_ground_truth, check_ids, check_objects
 
+SPLIT_NAME = "split.csv"  # in a run's folder
+LOG_LINE = "%(asctime)s %(levelname)s %(message)s"  # of train.log
 SHOWN = {"shown": True}  # marks a log record that is printed on the screen, and not only in train.log
 _RECIPE_KEYS = (
     "path",
@@ -92,7 +94,15 @@ def prepare_data(recipe: Recipe, split_file: Path | None = None) -> TrainingData
         BadRecipe: as `split_data`.
         BadDataset: as `split_data`; also if images cannot be opened, which are all listed.
     """
-    data = split_data(recipe, split_file)
+    return hash_data(recipe, split_data(recipe, split_file))
+
+
+def hash_data(recipe: Recipe, data: TrainingData) -> TrainingData:
+    """Return the images of `split_data`, each opened once, with their fingerprints.
+
+    Raises:
+        BadDataset: images cannot be opened; all are listed.
+    """
     train, validation = data.train, data.validation
     limits = LIMITS if recipe.data.tiles is None else recipe.data.tiles.limits
     hashes, side = hash_for_training(train, validation, recipe.data.path, limits=limits)

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from blemish.errors import TrainingFailed
 from blemish.metrics.metric_table import Direction
+
+
+class TrainingInterrupted(TrainingFailed):
+    """Ctrl-C or SIGTERM ended the training; the last completed epoch is saved."""
 
 
 @dataclass

@@ -1,33 +1,43 @@
-"""`train`: from a recipe to a run."""
+"""`train`: from a recipe to a run.
+
+What needs no torch is checked before torch is imported, so that a wrong name, a missing file or unusable data
+are reported at once.
+"""
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blemish.config.recipe import RECIPE_NAME, Recipe, parse_settings, read_recipe, read_run_recipe
 from blemish.errors import BadInput, StorageFull
 from blemish.model_file import lock_file
-from blemish.models._weights import find_weights
-from blemish.pretrained import WeightsSource
+from blemish.pretrained import WeightsSource, find_weights_file
 from blemish.training.callback_registry import Callback, build_callbacks
-from blemish.training.callbacks import LOG_LINE, TrainingInterrupted
-from blemish.training.checkpoint import CheckpointStore
-from blemish.training.data_setup import SHOWN, prepare_data, resolve
+from blemish.training.data_setup import LOG_LINE, SHOWN, SPLIT_NAME, hash_data, resolve, split_data
 from blemish.training.distributed import check_agreement, rank_of
-from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
-from blemish.training.network_setup import prepare_network
-from blemish.training.optimizers import lr_of_pretrained_stages
-from blemish.training.recipe_checks import check_recipe
-from blemish.training.tile_dataset import cut_into_tiles, remove_tiles
-from blemish.training.trainer import SPLIT_NAME, Run, Trainer
+from blemish.training.progress import TrainingInterrupted
+from blemish.training.recipe_checks import check_device_name, check_recipe
+
+if TYPE_CHECKING:
+    from blemish.training.trainer import Run
 
 __all__ = ["Run", "TrainingInterrupted", "train"]
 
 _log = logging.getLogger("blemish.training")
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Run`, whose module imports torch, when it is used first."""
+    if name == "Run":
+        from blemish.training.trainer import Run
+
+        return Run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def train(
@@ -79,12 +89,23 @@ def train(
         check_agreement(chosen.training, output)
         folder = _choose_folder(output, chosen)
     check_recipe(chosen)  # before any image is opened
+    check_device_name(device)
+    if resume is None:
+        find_weights_file(chosen.model.weights)
+    named_callbacks = build_callbacks(chosen.training.callbacks, callbacks)
+    data_in_splits = split_data(chosen, folder / SPLIT_NAME if resume is not None else None)
+    with paused_garbage_collection():  # a fifth of the time of the imports
+        from blemish.training.checkpoint import CheckpointStore
+        from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
+        from blemish.training.network_setup import prepare_network
+        from blemish.training.optimizers import lr_of_pretrained_stages
+        from blemish.training.tile_dataset import cut_into_tiles, remove_tiles
+        from blemish.training.trainer import Trainer
     where = choose_device(device)
     check_device(chosen, where)
     logger_classes(chosen.training.loggers)
-    named_callbacks = build_callbacks(chosen.training.callbacks, callbacks)
     weight_files = () if resume is not None else _weight_files(chosen)
-    prepared = prepare_data(chosen, folder / SPLIT_NAME if resume is not None else None)
+    prepared = hash_data(chosen, data_in_splits)
     chosen = resolve(chosen, prepared)
     if chosen.data.tiles is not None:
         prepared = cut_into_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
@@ -130,7 +151,21 @@ def _build_recipe(recipe: Recipe | Path | str | None, *, set: Any, **options: An
     return read_recipe(recipe, settings=settings, overrides=overrides)
 
 
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Pause Python's cyclic garbage collection, if it is on, while modules with many objects are imported."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _weight_files(recipe: Recipe) -> tuple[Path, ...]:
+    from blemish.models._weights import find_weights
+
     return find_weights(recipe.model.name, recipe.model.weights, recipe.model.options)
 
 

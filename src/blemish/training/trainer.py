@@ -28,7 +28,7 @@ from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callback_registry import NamedCallback
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
 from blemish.training.checkpoint import CheckpointStore, find_leftovers
-from blemish.training.data_setup import SHOWN, TrainingData
+from blemish.training.data_setup import SHOWN, SPLIT_NAME, TrainingData
 from blemish.training.dataloaders import DataModule, Loader, worker_count
 from blemish.training.detection_dataset import DetectionImageDataset
 from blemish.training.detection_module import DetectionLightningModule, evaluate_detector
@@ -43,13 +43,13 @@ from blemish.training.image_source import ImageSource
 from blemish.training.lightning_module import ImageLightningModule, gather
 from blemish.training.lightning_trainer import build_trainer, rewrap_errors
 from blemish.training.losses import label_weights, sampling_weights
+from blemish.training.memory_format import MIN_STEPS, choose_channels_last
 from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
 from blemish.training.step_count import count_batches, count_steps
 from blemish.training.targets import encoder_of
 from blemish.training.validation import Outputs, calibrate, measure
 
-SPLIT_NAME = "split.csv"  # in a run's folder
 _log = logging.getLogger("blemish.training")
 
 
@@ -115,6 +115,7 @@ class Trainer:
             size = find_batch_size(self.network, self.device, len(self.data.train))
             self.recipe = self.recipe.changed({"training.batch_size": size})
             _log.info("batch size %d", size, extra=SHOWN)
+        self.recipe = self.recipe.changed({"training.channels_last": self._channels_last()})
         checkpoints = CheckpointStore(self.folder / "checkpoints")
         rank = rank_of(self.recipe.training)
         if rank == 0:
@@ -179,7 +180,7 @@ class Trainer:
             state=state,
         )
         module.from_features = from_features
-        module.channels_last = self._channels_last()
+        module.channels_last = bool(self.recipe.training.channels_last)
         loaders = self._loaders(first_epoch, from_features=from_features)
         with silence(), rewrap_errors(), handler:
             trainer = build_trainer(
@@ -214,12 +215,24 @@ class Trainer:
         )
 
     def _channels_last(self) -> bool:
-        choice = self.recipe.training.channels_last
-        if choice is not None:
-            return choice
-        # Tensor cores need it, and a CPU is a tenth faster with it; a GPU in full precision gains nothing.
-        is_half = self.recipe.training.precision != "fp32"
-        return self.device.type == "cpu" or (self.device.type == "cuda" and is_half)
+        """Return the recipe's memory format; where it leaves the choice, the one that is faster."""
+        training = self.recipe.training
+        if training.channels_last is not None:
+            return training.channels_last
+        if self.device.type != "cpu":
+            # Tensor cores need it; in full precision a GPU gains nothing.
+            return self.device.type == "cuda" and training.precision != "fp32"
+        if self.state is not None:
+            return True  # a run of an earlier version, whose recipe did not state its format
+        world = training.devices * training.nodes
+        batches = count_batches(len(self.data.train), self._batch_size, world)
+        steps = training.epochs * count_steps(batches, training.accumulate_grad_batches)
+        if world > 1 or steps < MIN_STEPS or can_cache_features(self.network, self.recipe):
+            return False
+        self.network.train()
+        chosen = choose_channels_last(self.network, self._batch_size, training.precision)
+        _log.info("memory format: %s is faster here", "channels-last" if chosen else "contiguous")
+        return chosen
 
     def _images(self, samples: Sequence[Any], *, augmented: bool) -> TrainingImageDataset:
         options: dict[str, Any] = {

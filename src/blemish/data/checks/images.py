@@ -13,7 +13,7 @@ from blemish.data.image_hashes import map_in_parallel
 from blemish.data.image_index import ImageIndex, files_below
 from blemish.data.jpeg_integrity import find_jpeg_damage
 from blemish.errors import BadImage, ImageTruncated
-from blemish.imaging import SUFFIXES, Header, PassedOver, open_image
+from blemish.imaging import SUFFIXES, Header, PassedOver, is_unsupported, open_image
 from blemish.structures import Dataset, Sample
 
 MAX_NAMES = 5  # of passed-over files that a finding names
@@ -176,7 +176,8 @@ def check_passed_over(dataset: Dataset, context: CheckContext) -> Iterator[Findi
     folder = context.image_folder or dataset.root
     found = PassedOver()
     for prefix, entry in files_below(folder) if folder.is_dir() else ():
-        found.add(Path(folder, prefix, entry.name))
+        if is_unsupported(entry.name):
+            found.add(Path(folder, prefix, entry.name))
     for kind, paths in found.paths.items():
         names = ", ".join(sorted(p.name for p in paths)[:MAX_NAMES])
         yield Finding(
