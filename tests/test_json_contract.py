@@ -19,6 +19,11 @@ TRAIN = "train --data photos --model resnet18 --weights none --epochs 1 --output
 EVALUATE = "evaluate --model model.onnx --data photos"
 OCCLUSION = "--method occlusion --max-evals 16"
 SHORT = "--set model.input_size=32 --set training.batch_size=4 --set training.tensorboard=false"
+SPACE = """
+model: {name: resnet18, weights: none, input_size: 32}
+training: {epochs: 1, batch_size: 4, tensorboard: false, workers: 0}
+tune: {trials: 1, space: {training.optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}}}
+"""
 # Every command that has --json, with arguments; a command that is missing here fails the first test.
 CASES = {
     "data check": "data check photos --json",
@@ -44,6 +49,7 @@ CASES = {
     "config show": "config show solar-defective --json",
     "plugins": "plugins --json",
     "train": f"{TRAIN} {SHORT}",
+    "tune": "tune --recipe space.yaml --data photos --output study --json",
     "export": "export run --precision fp16 --force --json",
     "inspections create": "inspections create car --store store --json",
     "inspections add": "inspections add ID photos/fine/0.png --model model.onnx --store store --json",
@@ -85,6 +91,7 @@ def folder(tmp_path_factory, tiny):
     )
     contract = file.contract.model_copy(update={"familiarity": spec})
     write_model_file(root / "familiar.onnx", read_graph(file.path), contract)
+    (root / "space.yaml").write_text(SPACE)
     for data in ("photos", "photos2"):
         for k, label in enumerate(("dented", "fine")):
             (root / data / label).mkdir(parents=True)
@@ -125,7 +132,8 @@ def test_cases_cover_every_command_with_json():
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow) if c in ("train", "export") else c for c in CASES]
+    "case",
+    [pytest.param(c, marks=pytest.mark.slow) if c in ("train", "tune", "export") else c for c in CASES],
 )
 def test_documents_have_a_schema_version(case, folder, request, capsys, monkeypatch):
     monkeypatch.chdir(folder)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.commands.data_options import JsonOption
+from blemish.commands.inspections_maintenance import backup, restore, verify
+from blemish.commands.inspections_options import DAMAGED, DatabaseOption, StoreOption, open_store
 from blemish.commands.inspections_output import (
     findings_table,
     inspection_line,
@@ -22,28 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-DAMAGED = 1
-
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        "-s",
-        metavar="DIR",
-        envvar="BLEMISH_STORE",
-        help="Folder of the store.",
-        show_default=False,
-    ),
-]
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="BLEMISH_DATABASE",
-        help="PostgreSQL database of the store.",
-        show_default="a SQLite file in the folder",
-    ),
-]
 InspectionArgument = Annotated[
     str, typer.Argument(metavar="INSPECTION", help="Id, its beginning, or its end.", show_default=False)
 ]
@@ -85,7 +65,7 @@ def create(
 
       blemish inspections create B-XY-12 --store claims/ --kind vehicle --phase after --previous 01JD
     """
-    with _open(store, database, create=True) as opened:
+    with open_store(store, database, create=True) as opened:
         from blemish.inspections.severity import load_rules
 
         rules = None if severity is None else load_rules(severity)
@@ -146,7 +126,7 @@ def add(
 
       blemish inspections add 01JD --store claims/ --model cars.onnx --parts parts.onnx
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         found = opened.inspections.find(inspection)
         added, refused = [], []
         for path in images or ():
@@ -202,7 +182,7 @@ def show(
     Example:
       blemish inspections show 01JD --store claims/
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         from blemish.inspections.inspector import inspection_summary
         from blemish.inspections.records import to_dicts
 
@@ -241,7 +221,7 @@ def list_inspections(
     Example:
       blemish inspections list --store claims/ --needs-review
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         page = opened.inspections.list(
             needs_review=True if needs_review else None, limit=limit, cursor=cursor
         )
@@ -290,7 +270,7 @@ def review(
             changes["box_xyxy"] = [float(value) for value in box.split(",")]
         except ValueError as error:
             raise BadInput(f"--box: expected X1,Y1,X2,Y2, got {box!r}", reason="outline") from error
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         made = opened.reviews.decide(
             finding.upper(), action, changes=changes or None, reason=reason, note=note, reviewer=reviewer
         )
@@ -321,7 +301,7 @@ def compare(
     Example:
       blemish inspections compare 01JD --store claims/
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         from blemish.inspections.inspector import compare_inspections
 
         found = opened.inspections.find(inspection)
@@ -361,7 +341,7 @@ def export(
     Example:
       blemish inspections export all --store claims/ --to coco --output labels/
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         from blemish.commands.data_output import print_written
         from blemish.inspections.label_export import export_labels
 
@@ -415,7 +395,7 @@ def report(
     """
     from blemish.model_file import write_atomically
 
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         from blemish.inspections.report_writer import write_report
 
         options = {"company": company, "claim": claim, "title": title}
@@ -442,7 +422,7 @@ def verify_report_command(
     Example:
       blemish inspections verify-report report.pdf --store claims/
     """
-    with _open(store, database) as opened:
+    with open_store(store, database) as opened:
         from blemish.inspections.report_writer import verify_report
 
         check = verify_report(opened, file)
@@ -456,97 +436,5 @@ def verify_report_command(
             raise typer.Exit(DAMAGED)
 
 
-@app.command()
-def verify(
-    store: StoreOption,
-    remove_orphans: Annotated[
-        bool, typer.Option("--remove-orphans", help="Remove files without a record, older than an hour.")
-    ] = False,
-    database: DatabaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Hash every file again, and check the database and the audit chain; the exit code is 1 on damage.
-
-    Example:
-      blemish inspections verify --store claims/
-    """
-    with _open(store, database) as opened:
-        from blemish.inspections.maintenance import verify_store
-
-        check = verify_store(opened, remove_orphans=remove_orphans)
-        if as_json:
-            print_json(check.to_dict(), indent=2)
-        else:
-            state = "intact" if check.is_intact else "DAMAGED"
-            typer.echo(f"{state}: {check.files} files, {check.audit_events} events")
-            for name in ("files_missing", "files_changed", "database"):
-                for fault in getattr(check, name):
-                    typer.echo(f"{name.replace('_', ' ')}: {fault}")
-            if check.audit_fault:
-                typer.echo(f"audit chain: {check.audit_fault}")
-            if check.orphans:
-                typer.echo(f"orphans: {check.orphans}" + (" (removed)" if check.orphans_removed else ""))
-        if not check.is_intact:
-            raise typer.Exit(DAMAGED)
-
-
-@app.command()
-def backup(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="New or empty folder.", show_default=False)
-    ],
-    store: StoreOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy a store while it is in use.
-
-    Example:
-      blemish inspections backup --store claims/ --output backup-monday/
-    """
-    with _open(store, None) as opened:
-        from blemish.inspections.maintenance import back_up
-
-        count = back_up(opened, output)
-    if as_json:
-        print_json({"files": count, "path": output.as_posix()})
-    else:
-        typer.echo(f"{output}: {count} files")
-
-
-@app.command()
-def restore(
-    backup_folder: Annotated[
-        Path, typer.Argument(metavar="BACKUP", help="Folder that backup wrote.", show_default=False)
-    ],
-    store: StoreOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a new store of a backup, and verify it.
-
-    Example:
-      blemish inspections restore backup-monday/ --store claims-again/
-    """
-    _require_extra()
-    from blemish.inspections.maintenance import restore as restore_backup
-
-    check = restore_backup(backup_folder, store)
-    if as_json:
-        print_json(check.to_dict(), indent=2)
-    else:
-        typer.echo(f"{store}: {check.files} files")
-
-
-def _require_extra() -> None:
-    from importlib.util import find_spec
-
-    from blemish.errors import MissingExtra
-
-    if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
-        raise MissingExtra("inspections", "blemish inspections")
-
-
-def _open(store: Path, database: str | None, *, create: bool = False) -> InspectionStore:
-    _require_extra()
-    from blemish.inspections.store import InspectionStore
-
-    return InspectionStore.open(store, database=database, create=create)
+for command in (verify, backup, restore):
+    app.command()(command)

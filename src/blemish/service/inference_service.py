@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-
-from starlette.requests import ClientDisconnect, Request
+from typing import Any
 
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.inference.backend import available_cores
@@ -34,7 +32,6 @@ log = logging.getLogger("blemish.service")
 
 _HEATMAP_SHARE = 0.95  # of the deadline, after which an answer leaves without its heatmap
 
-Result = TypeVar("Result")
 OnStage = Callable[[str, dict[str, Any]], None]  # called at the start of a stage with its name and details
 
 
@@ -467,25 +464,6 @@ class Reservation:
             self._released = True
             self._model.queue.leave()
             self._service.upload_memory.release(self._size_bytes)
-
-
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of `work`, or cancel it when the client disconnects.
-
-    Raises:
-        ClientDisconnect: the client has disconnected.
-    """
-    task = asyncio.ensure_future(work)
-    # The body has been read: the next message can only be that the client has disconnected.
-    disconnected = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait((task, disconnected), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
-    finally:
-        disconnected.cancel()
-        task.cancel()
 
 
 def not_ready_problem(model: ServedModel) -> Problem:

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from blemish.service import serializers
+from blemish.service.disconnect import cancel_on_disconnect
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceService,
     Reservation,
-    cancel_on_disconnect,
 )
 from blemish.service.label_studio import ImageSource, label_studio_problem, read_interface, results_of
 from blemish.service.middleware import get_client, get_request_id

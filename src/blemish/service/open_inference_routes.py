@@ -11,12 +11,12 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from blemish._version import __version__
+from blemish.service.disconnect import cancel_on_disconnect
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceResult,
     InferenceService,
     Reservation,
-    cancel_on_disconnect,
     not_ready_problem,
 )
 from blemish.service.middleware import get_client, get_request_id

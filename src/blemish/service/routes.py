@@ -15,11 +15,11 @@ from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
 from blemish.service.decisions import check_risk
 from blemish.service.declared_parameters import declared_names
+from blemish.service.disconnect import cancel_on_disconnect
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceService,
     Reservation,
-    cancel_on_disconnect,
     not_ready_problem,
 )
 from blemish.service.middleware import get_client, get_request_id

@@ -15,12 +15,12 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from blemish.contrib.damagelens import damagelens_schemas as schemas
+from blemish.service.disconnect import cancel_on_disconnect
 from blemish.service.inference_service import (
     InferenceRequest,
     InferenceResult,
     InferenceService,
     Reservation,
-    cancel_on_disconnect,
 )
 from blemish.service.middleware import get_client, get_request_id
 from blemish.service.problem_details import Problem
