@@ -335,6 +335,8 @@ class Study:
             PED-ANOVA: Watanabe, Bansal and Hutter 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter
             Importance in Arbitrary Subspaces", as Optuna computes it.
         """
+        if len({tuple(trial.params.items()) for trial in self._study.trials if trial.value is not None}) < 2:
+            return {}
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
         try:
             found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator)
