@@ -254,9 +254,13 @@ def _is_interrupted(folder: Path, recipe: Recipe) -> bool:
     if not (folder / RECIPE_NAME).is_file() or (folder / MODEL_NAME).exists():
         return False
     try:
-        return read_run_recipe(folder) == recipe
+        saved = read_run_recipe(folder)
     except BadRecipe:
         return False
+    if recipe.training.channels_last is None:  # the run replaced it by the faster format
+        training = saved.training.model_copy(update={"channels_last": None})
+        saved = saved.model_copy(update={"training": training})
+    return saved == recipe
 
 
 def _write_split_cells(folder: Path, seed: int, fractions: Mapping[str, float]) -> tuple[Path, Dataset]:

@@ -18,7 +18,7 @@ def test_config_show_prints_every_key_with_its_meaning():
     for row in describe_schema():
         assert f" {row.key}: " in done.output
         assert row.meaning.replace("`", "") in done.output
-    assert "* training.epochs: 4  (integer >= 1; default 30)" in done.output
+    assert "* training.epochs: 6  (integer >= 1; default 30)" in done.output
     assert "  training.seed: 0  (integer >= 0; default 0)" in done.output
 
 
@@ -28,7 +28,7 @@ def test_config_show_json_contains_the_values_of_the_recipe():
     assert (document["schema_version"], document["recipe"]) == (1, "solar-defective")
     keys = {row["key"]: row for row in document["keys"]}
     assert set(keys) == {row.key for row in describe_schema()}
-    assert (keys["training.epochs"]["value"], keys["training.epochs"]["is_changed"]) == (4, True)
+    assert (keys["training.epochs"]["value"], keys["training.epochs"]["is_changed"]) == (6, True)
     assert set(keys["training.epochs"]) == {"key", "type", "default", "value", "is_changed", "meaning"}
 
 

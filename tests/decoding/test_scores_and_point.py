@@ -109,7 +109,7 @@ def test_decode_refuses_outputs_that_contradict_contract():
 
 
 def test_decoders_registry_names():
-    assert set(DECODERS.names()) == {"scores", "point", "dense", "final", "set", "label-maps"}
+    assert set(DECODERS.names()) == {"scores", "point", "dense", "final", "set", "label-maps", "patch-scores"}
 
 
 def point(activation="none", **settings):

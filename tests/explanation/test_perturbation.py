@@ -337,7 +337,7 @@ def test_explain_max_targets_of_labels_keeps_highest_scores():
 def test_explainers_registry_names_and_requirements():
     gradients = {name for name, entry in EXPLAINERS.items() if entry.requires is Requirement.GRADIENTS}
     assert gradients == {"grad-cam", "hires-cam", "layer-cam", "eigen-cam", "score-cam"}
-    assert {name for name, _ in EXPLAINERS.items()} - gradients == {"occlusion", "rise"}
+    assert {name for name, _ in EXPLAINERS.items()} - gradients == {"model", "occlusion", "rise"}
     assert EXPLAINERS.get("grad-cam").forward_passes(300) == 1
     assert EXPLAINERS.get("rise").forward_passes() == 1000
     assert EXPLAINERS.get("rise").forward_passes(30) == 30

@@ -67,10 +67,11 @@ def test_only_the_first_process_deletes_the_tiles(recipe, tmp_path, monkeypatch,
     whole = Dataset(task=Task.DETECTION, labels=Labels(("dent",)), samples=tuple(samples), root=images)
     write_dataset(whole, tmp_path / "set", "coco")
     monkeypatch.setenv("RANK", str(rank))
-    monkeypatch.setattr(run, "prepare_network", lambda *_: None)
-    monkeypatch.setattr(run, "lr_of_pretrained_stages", lambda *_: {})
+    monkeypatch.setattr("blemish.training.network_setup.prepare_network", lambda *_: None)
+    monkeypatch.setattr("blemish.training.optimizers.lr_of_pretrained_stages", lambda *_: {})
     trained = Run(tmp_path, {}, tmp_path / "model.onnx", 1, [])
-    monkeypatch.setattr(run, "Trainer", lambda *_, **__: SimpleNamespace(run=lambda: trained))
+    trainer = SimpleNamespace(run=lambda: trained)
+    monkeypatch.setattr("blemish.training.trainer.Trainer", lambda *_, **__: trainer)
     chosen = recipe(
         tmp_path / "set",
         task="detection",

@@ -100,7 +100,7 @@ def coverage_interval(count: int, risk: float, *, level: float = 0.95) -> tuple[
 
     Example:
         >>> [round(v, 3) for v in coverage_interval(106, 0.05)]
-        [0.905, 0.984]
+        [0.906, 0.985]
     """
     excluded = excluded_count(count, risk)
     if excluded == 0:
