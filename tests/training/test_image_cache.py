@@ -1,6 +1,8 @@
 """Resized copies of images: training from them equals training from the files."""
 
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,7 +14,6 @@ from safetensors.torch import load_file
 from blemish.config.schema import CropConfig
 from blemish.model_file import InputSpec
 from blemish.structures import Sample
-from blemish.training import image_cache
 from blemish.training.image_cache import ResizedImageCache, prune
 from blemish.training.image_source import FileImageSource
 from blemish.training.run import train
@@ -134,16 +135,20 @@ def test_unused_copies_are_deleted_and_used_ones_kept(sample, copies, tmp_path):
     assert new != kept  # the copy of another recipe was deleted to make space
 
 
-def test_concurrent_loaders_respect_the_folder_limit(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        image_cache, "prune", lambda folder, max_bytes: 0
-    )  # pruning at the end would hide the excess
+def test_concurrent_loaders_respect_the_folder_limit(recipe, tmp_path):
     max_bytes = 24_000  # bytes; the copies of all 18 images would take 60,000
-    train(
-        recipe(training__epochs=1, training__workers=2, data__image_cache_gb=max_bytes / 1e9),
-        output=tmp_path / "run",
-        device="cpu",
+    chosen = recipe(training__epochs=1, training__workers=2, data__image_cache_gb=max_bytes / 1e9)
+    (tmp_path / "recipe.yaml").write_text(chosen.to_yaml(), encoding="utf-8")
+    code = (
+        "import sys\n"
+        "from blemish.training import image_cache, train\n"
+        "image_cache.prune = lambda folder, max_bytes: 0\n"  # pruning at the end would hide the excess
+        "train(sys.argv[1], output=sys.argv[2], device='cpu')\n"
     )
+    # In a process of its own: this one has threads of other tests, and a fork would copy their locks.
+    arguments = [sys.executable, "-c", code, str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     sizes = [p.stat().st_size for p in (tmp_path / "cache" / "images").glob("*.reduced")]
     assert sizes
     assert sum(sizes) <= max_bytes
