@@ -91,7 +91,7 @@ def test_auto_measures_once_and_takes_the_fastest_certified_backend(tmp_path, ti
     assert len(times[1]) == 1, "the cache answers"
     assert backend_choice.remembered_choice(read_model_file(file.path))["stub:bf16"] == 4.0
     load(file.path, threads=3)
-    assert len(times[1]) == 2, "another number of threads is measured anew"
+    assert len(times[1]) == 2, "another number of threads is measured again"
 
 
 def test_auto_leaves_out_what_did_not_pass_or_is_of_another_graph(tmp_path, tiny, stub, times):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ImageFilter
 from tests.inspections.conftest import image_bytes
-from tests.inspections.test_merging import make_image, textured
+from tests.inspections.test_finding_groups import make_image, textured
 
 from blemish.geometry import mask_from_array
 from blemish.imaging import LoadedImage

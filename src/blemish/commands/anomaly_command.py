@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from blemish.commands.json_output import print_json
+from blemish.commands.few_shot_output import print_torch_free_run
 from blemish.commands.progress_line import TimedProgress
 from blemish.errors import BadInput
 
@@ -85,29 +85,10 @@ def train_anomaly_command(
     from blemish.model_file import read_model_file
 
     threshold = read_model_file(run.model_file).contract.training["threshold"]
-    metrics = {k: v for k, v in run.metrics.items() if k in run.dataset.task.fields.summary_metrics}
-    if as_json:
-        print_json(
-            {
-                "run": run.folder.as_posix(),
-                "model_file": run.model_file.as_posix(),
-                "task": str(run.dataset.task),
-                "images": run.dataset.splits,
-                "metrics": metrics,
-                "threshold": threshold,
-                "seconds": dict(run.seconds),
-            }
-        )
-        return
-    counts = ", ".join(f"{count} {split}" for split, count in run.dataset.splits.items())
-    typer.echo(f"{len(run.dataset)} images: {counts}")
-    for metric, value in metrics.items():
-        typer.echo(f"val {metric:<18} {value:.3f}")
     low, high = threshold["interval"]
-    typer.echo(
+    line = (
         f"threshold              at most {threshold['false_positive_rate']:.1%} false positives, chosen on "
         f"{threshold['good_images']} good images; the rate of this threshold is between {low:.1%} and "
         f"{high:.1%} with a probability of 95 %"
     )
-    typer.echo(f"model file             {run.model_file}")
-    typer.echo(f"duration               {sum(run.seconds.values()):.0f} s")
+    print_torch_free_run(run, {"threshold": threshold}, [line], as_json=as_json)

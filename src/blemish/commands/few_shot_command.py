@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from blemish.commands.json_output import print_json
+from blemish.commands.few_shot_output import print_torch_free_run
 from blemish.commands.progress_line import show_progress
 from blemish.errors import BadInput
 
@@ -78,23 +78,4 @@ def train_few_command(
         stage=None if as_json else lambda stage: typer.echo(f"{stage} …", err=True),
         progress=None if as_json else show_progress,
     )
-    metrics = {k: v for k, v in run.metrics.items() if k in run.dataset.task.fields.summary_metrics}
-    if as_json:
-        print_json(
-            {
-                "run": run.folder.as_posix(),
-                "model_file": run.model_file.as_posix(),
-                "task": str(run.dataset.task),
-                "images": run.dataset.splits,
-                "metrics": metrics,
-                "strength": run.strength,
-                "seconds": dict(run.seconds),
-            }
-        )
-        return
-    counts = ", ".join(f"{count} {split}" for split, count in run.dataset.splits.items())
-    typer.echo(f"{len(run.dataset)} images: {counts}")
-    for metric, value in metrics.items():
-        typer.echo(f"val {metric:<18} {value:.3f}")
-    typer.echo(f"model file             {run.model_file}")
-    typer.echo(f"duration               {sum(run.seconds.values()):.0f} s")
+    print_torch_free_run(run, {"strength": run.strength}, as_json=as_json)

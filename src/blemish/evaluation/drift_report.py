@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish._version import __version__
-from blemish.errors import BadInput, BadModelFile, MissingExtra
+from blemish.errors import BadInput, BadModelFile
+from blemish.evaluation.page_templates import template_environment
 from blemish.familiarity.drift import MAX_IMAGES, Drift, compare_features, compare_numbers
 from blemish.inference import Predictor
 from blemish.inference.sources import find_inputs
@@ -189,19 +190,9 @@ def render_drift(report: DriftReport) -> str:
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtra("eval", "the HTML report") from error
+    environment = template_environment()
     from blemish.evaluation import charts
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blemish.evaluation", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     drawn = charts.compare_histograms(
         {"reference": report.histograms["reference"], "images": report.histograms["images"]},
         axis="log(1 + squared distance)",

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from blemish._version import __version__
-from blemish.errors import MissingExtra
 from blemish.evaluation.metric_names import (
     ERROR_TYPE_NAMES,
     format_interval,
@@ -17,6 +16,7 @@ from blemish.evaluation.metric_names import (
     metric_display_name,
     metric_meaning,
 )
+from blemish.evaluation.page_templates import template_environment
 from blemish.evaluation.report import ConfusionTable, LabelRow, Report
 from blemish.model_file import CROSS_VALIDATED
 
@@ -48,19 +48,9 @@ def render(report: Report) -> str:
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtra("eval", "the HTML report") from error
+    environment = template_environment()
     from blemish.evaluation import charts
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blemish.evaluation", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     environment.globals.update(
         charts=charts,
         metric_display_name=metric_display_name,

@@ -33,6 +33,8 @@ from blemish.preprocessing import prepare, reduction_for
 from blemish.structures import Labels, Prediction, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from blemish.explanation import Explainer, Heatmap
 
 ACCELERATOR_BATCH_SIZE = 16  # on a CPU, one image at a time is as fast and needs less memory
@@ -307,13 +309,7 @@ class Predictor:
         predictions = decode(self.contract, outputs, [one.placement for one in batch], detection_filter)
         familiar = judge_outputs(self.contract.familiarity, outputs, len(batch))
         return [
-            replace(
-                prediction,
-                path=one.path,
-                model_digest=self.digest,
-                unreliable=self.contract.unreliable_labels,
-                familiarity=familiarity,
-            )
+            self._with_origin(prediction, one.path, familiarity=familiarity)
             for prediction, one, familiarity in zip(predictions, batch, familiar, strict=True)
         ]
 
@@ -471,11 +467,16 @@ class Predictor:
         finally:
             ready.close()
         merged = detections.merged(self.contract, detection_filter.max_detections)
+        return self._with_origin(merged, image.path)
+
+    def _with_origin(self, prediction: Prediction, path: Path | None, **more: Any) -> Prediction:
+        """Return a prediction with its image, and with what this model file states about itself."""
         return replace(
-            merged,
-            path=image.path,
+            prediction,
+            path=path,
             model_digest=self.digest,
             unreliable=self.contract.unreliable_labels,
+            **more,
         )
 
 

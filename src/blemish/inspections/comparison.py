@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blemish.inspections.merging import MIN_IOU, Group, Homographies, mapped_iou
+from blemish.inspections.finding_groups import MIN_IOU, Group, Homographies, mapped_iou
 from blemish.inspections.records import Finding, InspectionImage
 from blemish.inspections.registration import map_box
 from blemish.inspections.severity import SeverityRules

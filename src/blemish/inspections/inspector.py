@@ -12,9 +12,9 @@ from blemish.arrays import BoolArray, FloatArray
 from blemish.errors import BadInput, UnknownName
 from blemish.geometry import mask_box, mask_to_array, mask_to_rings
 from blemish.inspections.comparison import Change, Side, compare_sides
+from blemish.inspections.finding_groups import Group, merge_findings
 from blemish.inspections.finding_records import NewFinding, NewRun, rules_of
 from blemish.inspections.measurement import ImageScale, measure_crack
-from blemish.inspections.merging import Group, merge_findings
 from blemish.inspections.records import Finding, InspectionImage, PredictionRun
 from blemish.inspections.registration import Features, can_register, find_features, register
 from blemish.inspections.store import InspectionStore

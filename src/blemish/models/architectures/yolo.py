@@ -100,13 +100,17 @@ class YOLO(Network):
         return self._outputs(self._raw(inputs[0]))
 
     def _outputs(self, raw: dict[str, Any]) -> tuple[Tensor, ...]:
-        sides = self.model.model[-1].dfl(raw["boxes"])  # (b, 4, n): left, top, right, bottom in cells
-        low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
-        boxes = torch.cat(((low + high) / 2, high - low), 1) * self.strides
-        parts = [boxes, raw["scores"].sigmoid()]
+        parts = [self._boxes(raw), raw["scores"].sigmoid()]
         if not self.task.has_masks:
             return (torch.cat(parts, 1),)
         return torch.cat([*parts, raw["mask_coefficient"]], 1), raw["proto"]
+
+    def _boxes(self, raw: dict[str, Any]) -> Tensor:
+        """Return (b, 4, n) centers and sizes of the candidates' boxes in network pixels."""
+        sides = self.model.model[-1].dfl(raw["boxes"])  # (b, 4, n): left, top, right, bottom in cells
+        low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
+        boxes: Tensor = torch.cat(((low + high) / 2, high - low), 1) * self.strides
+        return boxes
 
     def loss(self, inputs: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         """Return `box_loss`, `label_loss`, `distribution_loss` and, for segmentation, `mask_loss`.
@@ -153,17 +157,22 @@ class YOLO(Network):
 
     def _raw(self, image: Tensor) -> dict[str, Any]:
         """Return the outputs of the head before decoding, the same in training and evaluation."""
+        maps, head = self._maps(image), self.model.model[-1]
+        raw: dict[str, Any] = head.forward_head(maps, **head.one2many)
+        if self.task.has_masks:
+            raw["proto"] = head.proto(maps[0])
+        return raw
+
+    def _maps(self, image: Tensor) -> list[Tensor]:
+        """Return the maps that the head takes, one per stride."""
         *body, head = self.model.model
         saved: list[Tensor | None] = []
         x: Any = image
         for layer in body:
             x = layer(_inputs_of(layer, x, saved))
             saved.append(x if layer.i in self.model.save else None)
-        maps = _inputs_of(head, x, saved)
-        raw: dict[str, Any] = head.forward_head(maps, **head.one2many)
-        if self.task.has_masks:
-            raw["proto"] = head.proto(maps[0])
-        return raw
+        maps: list[Tensor] = _inputs_of(head, x, saved)
+        return maps
 
     def _batch(self, image: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Return a batch's ground truth as Ultralytics' losses expect it: concatenated, in input shares."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blemish.config.detector_options import YOLO26Options
 from blemish.model_file import DecoderSpec, OutputSpec
-from blemish.models.architectures.yolo import YOLO, _inputs_of, _masks
+from blemish.models.architectures.yolo import YOLO, _masks
 from blemish.structures import Task
 
 FIRST_SHARE, LAST_SHARE = 0.8, 0.1  # of the loss of the head with many boxes per object
@@ -56,10 +56,7 @@ class YOLO26(YOLO):
         def choose(values: Tensor) -> Tensor:
             return values.gather(2, best[:, None].expand(-1, values.shape[1], -1)).transpose(1, 2)
 
-        sides = head.dfl(raw["boxes"])
-        low, high = self.points - sides[:, :2], self.points + sides[:, 2:]
-        boxes = torch.cat(((low + high) / 2, high - low), 1) * self.strides
-        outputs = choose(scores), choose(boxes)
+        outputs = choose(scores), choose(self._boxes(raw))
         if not self.task.has_masks:
             return outputs
         prototypes = head.proto(maps)
@@ -118,17 +115,6 @@ class YOLO26(YOLO):
         if self.task.has_masks:
             names = ["box_loss", "mask_loss", "label_loss", "distance_loss", "semantic_loss"]
         return dict(zip(names, total, strict=True))
-
-    def _maps(self, image: Tensor) -> list[Tensor]:
-        """Return the maps that the head takes, one per stride."""
-        *body, head = self.model.model
-        saved: list[Tensor | None] = []
-        x: Any = image
-        for layer in body:
-            x = layer(_inputs_of(layer, x, saved))
-            saved.append(x if layer.i in self.model.save else None)
-        maps: list[Tensor] = _inputs_of(head, x, saved)
-        return maps
 
 
 def _semantic(masks: Tensor, targets: Sequence[Mapping[str, Tensor]], images: int) -> Tensor:
