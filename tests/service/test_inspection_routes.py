@@ -140,6 +140,16 @@ def test_an_idempotency_key_writes_once(ada):
     assert code(refused, 422) == "bad-input.idempotency-key"
 
 
+def test_the_reviewer_is_the_name_of_the_key(ada):
+    inspection = make_inspection(ada, "reviewer")
+    image = created(add_image(ada, inspection))
+    body = {"image_id": image["id"], "label": "dent", "box_xyxy": [1, 1, 9, 9], "reviewer": "Bob"}
+    url = f"/inspections/{inspection['id']}"
+    assert code(ada.post(f"{url}/findings", json=body), 422) == "bad-input.reviewer"
+    settings = ada.get("/inspection-settings").json()
+    assert (settings["reviewer"], settings["scopes"]) == ("ada", ["read", "review", "write"])
+
+
 def test_objects_of_other_keys_are_not_found(ada, address):
     inspection = make_inspection(ada, "mine")
     image = created(add_image(ada, inspection))

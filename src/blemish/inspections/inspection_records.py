@@ -77,12 +77,21 @@ class Assets:
             query = self._access.visible(query, tables.asset.c.owner)
             return fetch_one(connection, query, Asset.from_row, "asset", asset_id)
 
-    def list(self, *, kind: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[Asset]:
-        """Return assets, the newest first."""
+    def list(
+        self,
+        *,
+        kind: str | None = None,
+        reference: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Asset]:
+        """Return assets, the newest first; `reference` is a part of theirs, in any case of letters."""
         query = self._access.visible(sa.select(tables.asset), tables.asset.c.owner)
         if kind is not None:
             check_choice("asset kind", kind, tables.ASSET_KINDS)
             query = query.where(tables.asset.c.kind == kind)
+        if reference:
+            query = query.where(tables.asset.c.reference.icontains(reference, autoescape=True))
         with self._access.database.read() as connection:
             return fetch_page(
                 connection,
@@ -220,10 +229,22 @@ class Inspections:
         asset_id: str | None = None,
         status: str | None = None,
         needs_review: bool | None = None,
+        reference: str | None = None,
+        asset_kind: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Inspection]:
-        """Return inspections: those that need a review first, then the newest first."""
+        """Return inspections: those that need a review first, then the newest first.
+
+        Args:
+            asset_id: of this asset only.
+            status: `open` or `closed`.
+            needs_review: whether they need a review.
+            reference: a part of the asset's reference, in any case of letters.
+            asset_kind: kind of the asset.
+            limit: number of inspections, 1 to 500.
+            cursor: `next_cursor` of the page before.
+        """
         columns = tables.inspection.c
         query = self._access.visible(sa.select(tables.inspection), columns.owner)
         if asset_id is not None:
@@ -233,6 +254,14 @@ class Inspections:
             query = query.where(columns.status == status)
         if needs_review is not None:
             query = query.where(columns.needs_review == int(needs_review))
+        if asset_kind is not None:
+            check_choice("asset kind", asset_kind, tables.ASSET_KINDS)
+        if reference or asset_kind is not None:
+            query = query.join(tables.asset)
+            if reference:
+                query = query.where(tables.asset.c.reference.icontains(reference, autoescape=True))
+            if asset_kind is not None:
+                query = query.where(tables.asset.c.kind == asset_kind)
         with self._access.database.read() as connection:
             return fetch_page(
                 connection,

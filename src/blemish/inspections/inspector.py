@@ -37,6 +37,7 @@ def inspect_images(
     min_score: float | None = None,
     normal_labels: Collection[str] = (),
     scale: ImageScale | None = None,
+    max_images: int | None = None,
     progress: Progress | None = None,
 ) -> PredictionRun:
     """Run a model over the images that it has not seen, store the run with its findings, and merge them.
@@ -50,6 +51,8 @@ def inspect_images(
         min_score: lower-scoring findings are left out. Default: the threshold of each label.
         normal_labels: labels that are no damage, such as "functional".
         scale: of all these images; findings with an outline get their width and length in millimeters.
+        max_images: further images are left to the next run, and findings are merged by the last one; None
+            takes all.
         progress: called with the images done and the number of images.
 
     Raises:
@@ -76,6 +79,8 @@ def inspect_images(
             f"inspection {inspection_id}: there is no image that this model has not seen. Add images.",
             reason="nothing-to-inspect",
         )
+    is_last = max_images is None or len(images) <= max_images
+    images = images[:max_images]
     paths = [store.access.files.path(image.sha256) for image in images]
     part_results: Iterable[Any] = [None] * len(images) if parts is None else parts.stream(paths)
     entries: list[dict[str, Any]] = []
@@ -110,7 +115,8 @@ def inspect_images(
         images=entries,
     )
     stored = store.findings.add_run(inspection_id, run, found)
-    merge_inspection(store, inspection_id)
+    if is_last:
+        merge_inspection(store, inspection_id)
     return stored
 
 
@@ -306,9 +312,42 @@ def compare_inspections(
         if can_register()
         else "not available: the extra 'measure' is not installed",
         "changes": [change.to_dict() for change in changes],
+        "pairs": image_pairs(before.images, after.images, registrations.homographies),
     }
     store.findings.assign(inspection_id, derived, result)
     return changes
+
+
+def image_pairs(
+    before: Sequence[InspectionImage],
+    after: Sequence[InspectionImage],
+    homographies: Mapping[tuple[str, str], FloatArray],
+) -> list[dict[str, Any]]:
+    """Return which image of the previous inspection shows what an image shows, for looking at both.
+
+    Returns:
+        One mapping for each image of `after` with a counterpart, a registered one if there is one, else one
+        of the same named view: `image_id`, `previous_image_id`, and `matrix`, (3, 3) from pixels of the
+        previous image to those of this one, or None if they are not registered.
+    """
+    pairs = []
+    for image in after:
+        candidates = [
+            (matrix is not None, bool(image.view) and image.view == other.view, other, matrix)
+            for other in before
+            for matrix in [homographies.get((other.id, image.id))]
+        ]
+        candidates = [candidate for candidate in candidates if candidate[0] or candidate[1]]
+        if candidates:
+            _, _, other, matrix = max(candidates, key=lambda candidate: candidate[:2])
+            pairs.append(
+                {
+                    "image_id": image.id,
+                    "previous_image_id": other.id,
+                    "matrix": None if matrix is None else matrix.tolist(),
+                }
+            )
+    return pairs
 
 
 def _side(store: InspectionStore, inspection_id: str) -> Side:

@@ -130,7 +130,7 @@ def build_app(
     )
     app.state.service = service
     app.include_router(page_router(settings))
-    app.include_router(api_router(service, reloader))
+    app.include_router(api_router(service, reloader, inspections=inspections is not None))
     app.include_router(open_inference_router(service, reloader))
     app.include_router(label_studio_router(service))
     app.include_router(metrics_router(service))

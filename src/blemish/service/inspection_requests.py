@@ -74,6 +74,7 @@ class FindingBody(Body):
     part: str = ""
     reason: str = ""
     note: str = ""
+    reviewer: str | None = None
 
 
 class ReviewBody(Body):
@@ -83,6 +84,13 @@ class ReviewBody(Body):
     changes: dict[str, Any] | None = None
     reason: str = ""
     note: str = ""
+    reviewer: str | None = Field(default=None, description="Who decides; only for servers without API keys.")
+
+
+class ImageChange(Body):
+    """The new view of an image."""
+
+    view: str
 
 
 class RunBody(Body):
@@ -92,6 +100,7 @@ class RunBody(Body):
     parts: str | None = None
     min_score: float | None = Field(default=None, ge=0, le=1)
     normal_labels: list[str] = Field(default_factory=list, max_length=1000)
+    max_images: int | None = Field(default=None, ge=1, description="Leave further images to the next run.")
 
 
 class ComparisonBody(Body):
@@ -134,6 +143,29 @@ class InspectionRequests:
                 title="The API key may not do this",
             )
         return self._store.for_user(User(name, None if "admin" in scopes else name))
+
+    def reviewer(self, request: Request, store: InspectionStore, name: str | None) -> str:
+        """Return who decides: the name of the API key, or the given name if the server has no keys.
+
+        Raises:
+            Problem: a name was given beside an API key ("bad-input.reviewer").
+        """
+        kind = get_client(request.scope).partition(":")[0]
+        if name is None or not self._keys or kind != "key":
+            return store.access.user.name if name is None else name
+        raise Problem(
+            "bad-input.reviewer",
+            "The reviewer is the name of the API key. Leave out `reviewer`.",
+            status=422,
+            title="The request cannot be followed",
+        )
+
+    def user_fields(self, request: Request) -> dict[str, Any]:
+        """Return the name of the request's API key, None without one, and what it may do."""
+        kind, _, name = get_client(request.scope).partition(":")
+        if not self._keys or kind != "key":
+            return {"reviewer": None, "scopes": ["read", "review", "write"]}
+        return {"reviewer": name, "scopes": sorted(self._keys.scopes(name))}
 
     def answer(self, work: Callable[[], Response]) -> Response:
         """Return the answer of `work`, with errors of the store as problems."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from blemish.imaging import Limits
 from blemish.inspections.finding_records import NewFinding
 from blemish.inspections.inspector import compare_inspections, inspect_images, inspection_summary
+from blemish.inspections.overview import list_overviews
 from blemish.inspections.records import to_dicts
 from blemish.inspections.report_writer import write_report
 from blemish.inspections.severity import SeverityRules, builtin_rules, rules_from_dict
 from blemish.inspections.store import InspectionStore
 from blemish.service.api_keys import ApiKeys
 from blemish.service.inference_service import InferenceService
+from blemish.service.inspection_image_routes import add_image_routes
+from blemish.service.inspection_label_routes import add_label_routes
 from blemish.service.inspection_requests import (
     AssetBody,
     AssetChange,
@@ -32,15 +33,12 @@ from blemish.service.inspection_requests import (
     expected_version,
     json_answer,
 )
-from blemish.service.uploads import read_form
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Number of items.")]
 Cursor = Annotated[str | None, Query(max_length=300, description="next_cursor of an earlier answer.")]
 Filter = Annotated[str | None, Query(max_length=200)]
 Requests: TypeAlias = InspectionRequests
 _MEDIA = {"pdf": "application/pdf", "html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8"}
-_IMAGE_MEDIA = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff",
-                "BMP": "image/bmp", "AVIF": "image/avif"}  # fmt: skip
 
 
 def inspection_router(service: InferenceService, store: InspectionStore, keys: ApiKeys | None) -> APIRouter:
@@ -55,21 +53,26 @@ def inspection_router(service: InferenceService, store: InspectionStore, keys: A
     requests = InspectionRequests(store, keys, service.settings.max_pixels)
     _add_asset_routes(router, requests)
     _add_inspection_routes(router, requests)
-    _add_image_routes(router, requests, service)
+    add_image_routes(router, requests, service)
     _add_finding_routes(router, requests)
     _add_result_routes(router, requests, service)
+    add_label_routes(router, requests)
     return router
 
 
 def _add_asset_routes(router: APIRouter, requests: Requests) -> None:
     @router.get("/assets")
     def list_assets(
-        request: Request, kind: Filter = None, limit: Limit = 50, cursor: Cursor = None
+        request: Request,
+        kind: Filter = None,
+        reference: Filter = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
     ) -> Response:
         store = requests.store(request, "read")
 
         def work() -> Response:
-            page = store.assets.list(kind=kind, limit=limit, cursor=cursor)
+            page = store.assets.list(kind=kind, reference=reference, limit=limit, cursor=cursor)
             return json_answer({"items": to_dicts(page.items), "next_cursor": page.next_cursor})
 
         return requests.answer(work)
@@ -125,6 +128,8 @@ def _add_inspection_routes(router: APIRouter, requests: Requests) -> None:
         asset_id: Filter = None,
         status: Filter = None,
         needs_review: bool | None = None,
+        reference: Filter = None,
+        kind: Filter = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
@@ -132,9 +137,16 @@ def _add_inspection_routes(router: APIRouter, requests: Requests) -> None:
 
         def work() -> Response:
             page = store.inspections.list(
-                asset_id=asset_id, status=status, needs_review=needs_review, limit=limit, cursor=cursor
+                asset_id=asset_id,
+                status=status,
+                needs_review=needs_review,
+                reference=reference,
+                asset_kind=kind,
+                limit=limit,
+                cursor=cursor,
             )
-            return json_answer({"items": to_dicts(page.items), "next_cursor": page.next_cursor})
+            items = list_overviews(store, page.items)
+            return json_answer({"items": items, "next_cursor": page.next_cursor})
 
         return requests.answer(work)
 
@@ -161,7 +173,12 @@ def _add_inspection_routes(router: APIRouter, requests: Requests) -> None:
 
         def work() -> Response:
             inspection = store.inspections.get(inspection_id)
-            fields = {**inspection.to_dict(), "summary": inspection_summary(store, inspection_id)}
+            asset = store.assets.get(inspection.asset_id).to_dict()
+            fields = {
+                **inspection.to_dict(),
+                "asset": asset,
+                "summary": inspection_summary(store, inspection_id),
+            }
             return json_answer(fields, version=inspection.version)
 
         return requests.answer(work)
@@ -174,59 +191,6 @@ def _add_inspection_routes(router: APIRouter, requests: Requests) -> None:
             version = expected_version(request)
             inspection = store.inspections.set_status(inspection_id, body.status, version=version)
             return json_answer(inspection.to_dict(), version=inspection.version)
-
-        return requests.answer(work)
-
-
-def _add_image_routes(router: APIRouter, requests: Requests, service: InferenceService) -> None:
-    limits = Limits(max_pixels=service.settings.max_pixels, max_bytes=service.settings.max_upload_bytes)
-
-    @router.get("/inspections/{inspection_id}/images")
-    def list_images(request: Request, inspection_id: str) -> Response:
-        store = requests.store(request, "read")
-        return requests.answer(
-            lambda: json_answer(
-                {"items": to_dicts(store.images.of_inspection(inspection_id)), "next_cursor": None}
-            )
-        )
-
-    @router.post("/inspections/{inspection_id}/images", status_code=201)
-    async def add_image(request: Request, inspection_id: str) -> Response:
-        store = requests.store(request, "write")
-        form = await read_form(
-            request.headers,
-            request.stream(),
-            service.settings,
-            service.upload_memory,
-            fields=("view", "file_name"),
-        )
-        try:
-            view, file_name = (form.fields.get(name, "") for name in ("view", "file_name"))
-            return await asyncio.to_thread(
-                requests.create,
-                request,
-                store,
-                b"\n".join([view.encode(), file_name.encode(), form.images[0]]),
-                lambda: store.images.add(
-                    inspection_id, form.images[0], file_name=file_name, view=view, limits=limits
-                ).to_dict(),
-            )
-        finally:
-            service.upload_memory.release(form.size_bytes)
-
-    @router.get("/images/{image_id}")
-    def read_image(request: Request, image_id: str) -> Response:
-        store = requests.store(request, "read")
-        return requests.answer(lambda: json_answer(store.images.get(image_id).to_dict()))
-
-    @router.get("/images/{image_id}/content")
-    def read_image_content(request: Request, image_id: str) -> Response:
-        store = requests.store(request, "read")
-
-        def work() -> Response:
-            image = store.images.get(image_id)
-            media_type = _IMAGE_MEDIA.get(image.format, "application/octet-stream")
-            return Response(store.images.content(image_id), media_type=media_type)
 
         return requests.answer(work)
 
@@ -285,7 +249,13 @@ def _add_finding_routes(router: APIRouter, requests: Requests) -> None:
             request,
             store,
             body_bytes(body),
-            lambda: store.reviews.add(inspection_id, new, reason=body.reason, note=body.note).to_dict(),
+            lambda: store.reviews.add(
+                inspection_id,
+                new,
+                reason=body.reason,
+                note=body.note,
+                reviewer=requests.reviewer(request, store, body.reviewer),
+            ).to_dict(),
         )
 
     @router.post("/findings/{finding_id}/reviews", status_code=201)
@@ -301,6 +271,7 @@ def _add_finding_routes(router: APIRouter, requests: Requests) -> None:
                 changes=body.changes,
                 reason=body.reason,
                 note=body.note,
+                reviewer=requests.reviewer(request, store, body.reviewer),
                 version=expected_version(request),
             ).to_dict(),
         )
@@ -331,6 +302,7 @@ def _add_result_routes(router: APIRouter, requests: Requests, service: Inference
                 parts=None if parts is None else parts.loaded,
                 min_score=body.min_score,
                 normal_labels=body.normal_labels,
+                max_images=body.max_images,
             ).to_dict(),
         )
 

@@ -104,10 +104,10 @@ def image_form_schema(
     }
 
 
-def api_router(service: InferenceService, reloader: ModelReloader) -> APIRouter:
-    """Return the routes below `/api/v1`."""
+def api_router(service: InferenceService, reloader: ModelReloader, *, inspections: bool = False) -> APIRouter:
+    """Return the routes below `/api/v1`; `inspections` tells the page whether there is a store."""
     router = APIRouter(prefix="/api/v1")
-    _add_status_routes(router, service)
+    _add_status_routes(router, service, inspections=inspections)
     _add_model_routes(router, service, reloader)
     _add_predict_route(router, service)
     _add_batch_route(router, service)
@@ -115,7 +115,7 @@ def api_router(service: InferenceService, reloader: ModelReloader) -> APIRouter:
     return router
 
 
-def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
+def _add_status_routes(router: APIRouter, service: InferenceService, *, inspections: bool) -> None:
     @router.get(
         "/health/live", tags=["health"], response_model=schemas.Live, responses=problem_responses(503)
     )
@@ -163,6 +163,7 @@ def _add_status_routes(router: APIRouter, service: InferenceService) -> None:
                 "link_seconds": settings.link_seconds,
                 "max_linked_pixels": settings.max_linked_pixels,
                 "retention_hours": settings.retention_hours,
+                "inspections": inspections,
                 "formats": list(FORMATS),
             }
         )

@@ -305,6 +305,7 @@ class Limits(Answer):
     link_seconds: float
     max_linked_pixels: int
     retention_hours: float | None
+    inspections: bool
     formats: list[str]
 
 
