@@ -41,7 +41,7 @@ def add_image(client, inspection, data, **fields):
     return created(client.post(f"/inspections/{inspection['id']}/images", files=files, data=fields))
 
 
-def test_limits_say_that_there_is_a_store(client):
+def test_limits_state_that_there_is_a_store(client):
     assert client.get("/limits").json()["inspections"] is True
 
 

@@ -323,7 +323,7 @@ def image_pairs(
     after: Sequence[InspectionImage],
     homographies: Mapping[tuple[str, str], FloatArray],
 ) -> list[dict[str, Any]]:
-    """Return which image of the previous inspection shows what an image shows, for looking at both.
+    """Return which image of the previous inspection shows what an image shows, to be compared by eye.
 
     Returns:
         One mapping for each image of `after` with a counterpart, a registered one if there is one, else one

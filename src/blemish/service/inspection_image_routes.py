@@ -20,7 +20,7 @@ _MEDIA = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF"
 _CACHED = {"Cache-Control": "private, max-age=86400, immutable"}  # the file of an image never changes
 MaxSide = Annotated[
     int | None,
-    Query(ge=32, le=8192, description="Return an upright JPEG whose sides have at most so many pixels."),
+    Query(ge=32, le=8192, description="Return an upright JPEG whose sides are at most this long, in pixels."),
 ]
 
 

@@ -105,7 +105,7 @@ def image_form_schema(
 
 
 def api_router(service: InferenceService, reloader: ModelReloader, *, inspections: bool = False) -> APIRouter:
-    """Return the routes below `/api/v1`; `inspections` tells the page whether there is a store."""
+    """Return the routes below `/api/v1`; `inspections`: whether there is a store."""
     router = APIRouter(prefix="/api/v1")
     _add_status_routes(router, service, inspections=inspections)
     _add_model_routes(router, service, reloader)
