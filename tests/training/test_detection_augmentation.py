@@ -203,8 +203,8 @@ def test_check_augmentation_refuses_keys_of_other_tasks():
         return Recipe.of({"augmentation": keys})
 
     reason = "bad-recipe.key-of-another-task"
-    with raises(reason, "augmentation.mixup", "classification", "multilabel", "detection"):
-        check_augmentation(recipe(mixup=0.2), Task.DETECTION)
+    with raises(reason, "augmentation.cutmix", "classification", "multilabel", "detection"):
+        check_augmentation(recipe(cutmix=0.2), Task.DETECTION)
     with raises(reason, "augmentation.zoom_out", "detection", "segmentation", "classification"):
         check_augmentation(recipe(zoom_out=0.2), Task.CLASSIFICATION)
     for task in (Task.LOCALIZATION, Task.SEGMENTATION):  # the boxes of two images do not mix

@@ -70,15 +70,15 @@ def test_train_ssd_writes_a_certified_model_file(panels, tmp_path, exported):
     assert set(contract.thresholds) == {label.name for label in contract.labels}
 
 
-def test_train_refuses_mixup_for_a_detector(panels, tmp_path):
-    with raises("bad-recipe.key-of-another-task", "augmentation.mixup", "detection"):
+def test_train_refuses_cutmix_for_a_detector(panels, tmp_path):
+    with raises("bad-recipe.key-of-another-task", "augmentation.cutmix", "detection"):
         train(
             None,
             data=panels,
             model="ssd300-resnet50",
             output=tmp_path / "run",
             device="cpu",
-            set={**SMALL, "model.options": {"backbone": "resnet18"}, "augmentation.mixup": 0.2},
+            set={**SMALL, "model.options": {"backbone": "resnet18"}, "augmentation.cutmix": 0.2},
         )
 
 
@@ -209,6 +209,9 @@ def test_resumed_detector_ends_with_the_same_weights(panels, tmp_path):
         "training.ema": 0.9,
         "training.precision": "bf16",
         "model.options": {"backbone": "resnet18"},
+        "augmentation.mosaic": 0.7,
+        "augmentation.mixup": 8,
+        "augmentation.close_share": 0.34,
     }
     common = {"data": panels, "model": "ssd300-resnet50", "device": "cpu"}
     whole = train(None, output=tmp_path / "whole", set=how, **common)

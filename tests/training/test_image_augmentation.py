@@ -1,5 +1,7 @@
 """Augmentation of whole images, compared with torchvision, and the boxes that change with it."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from blemish.config.schema import AugmentationConfig
+from blemish.training.augmentation.color_transforms import adjust_hsv
 from blemish.training.augmentation.image_augmentation import (
     AugmentationParams,
     augment_boxes,
@@ -109,3 +112,35 @@ def test_draw_crop_returns_the_whole_image_if_no_crop_shows_enough():
     random = np.random.default_rng(0)
     crops = {draw_params(part, random, (300, 900), box).crop_xyxy for _ in range(5)}
     assert crops == {(0, 0, 900, 300)}
+
+
+@pytest.mark.parametrize("gains", [(0.0, 1.0, 1.0), (0.1, 1.5, 0.6), (-0.5, 0.3, 1.2)])
+def test_adjust_hsv_equals_colorsys(gains):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    expected = []
+    for red, green, blue in pixels.reshape(-1, 3) / 255:
+        hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
+        changed = (hue + gains[0]) % 1, min(saturation * gains[1], 1), min(value * gains[2], 1)
+        expected.append(colorsys.hsv_to_rgb(*changed))
+    changed_pixels = adjust_hsv(pixels, gains)
+    assert changed_pixels.dtype == np.uint8
+    assert np.abs(changed_pixels.reshape(-1, 3) - 255 * np.array(expected)).max() < 12  # 8 bits per channel
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_adjust_hsv_of_gray_changes_the_value_only(dtype):
+    pixels = np.full((2, 2, 1), 100 if dtype == np.uint8 else 0.4, dtype)
+    changed = adjust_hsv(pixels, (0.3, 0.1, 1.5))
+    assert changed.dtype == dtype
+    np.testing.assert_allclose(changed, pixels * 1.5, rtol=1e-6)
+    assert adjust_hsv(pixels, (0, 1, 100)).max() == (255 if dtype == np.uint8 else 1)
+
+
+def test_draw_params_draws_hsv_gains_within_their_range():
+    config = AugmentationConfig(hsv_gains=(0.02, 0.7, 0.4), probability={"hsv_gains": 0.5})
+    random = np.random.default_rng(0)
+    drawn = [draw_params(config, random).hsv for _ in range(60)]
+    gains = np.array([g for g in drawn if g is not None])
+    assert 15 < len(gains) < 45
+    assert np.abs(gains - [0, 1, 1]).max(0) == pytest.approx([0.02, 0.7, 0.4], rel=0.2)
+    assert (np.abs(gains - [0, 1, 1]) <= [0.02, 0.7, 0.4]).all()

@@ -36,7 +36,6 @@ RENAMED_OPTIONS: dict[str, str] = {  # of built-in architectures, below `model.o
 RENAMED_VALUES: dict[str, dict[str, str]] = {"training.schedule.name": {"steps": "multistep"}}
 
 _AUTOMATIC = "; the labels are read from the data, so remove the key"
-_NO_MOSAIC = "; there is no mosaic, and augmentation.scale_jitter and augmentation.zoom_out vary object sizes"
 # The last part of an unknown key: what to write instead, or a sentence that begins with a semicolon.
 PEER_KEYS: dict[str, str] = {
     "arch": "model.name",
@@ -68,7 +67,11 @@ PEER_KEYS: dict[str, str] = {
     "scale": "augmentation.scale_jitter",
     "mixup": "augmentation.mixup",
     "cutmix": "augmentation.cutmix",
-    "mosaic": _NO_MOSAIC,
+    "mosaic": "augmentation.mosaic",
+    "close_mosaic": "augmentation.close_share",
+    "copy_paste": "augmentation.copy_paste",
+    "shear": "augmentation.shear_degrees",
+    "translate": "augmentation.translate",
     "epochs": "training.epochs",
     "max_epochs": "training.epochs",
     "num_epochs": "training.epochs",

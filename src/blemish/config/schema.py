@@ -12,6 +12,9 @@ from blemish.config.image_level_options import HeadSpec, Pixels
 from blemish.imaging import LIMITS, Limits
 
 SplitName = Literal["train", "val", "test"]
+RandomChange = Literal[
+    "rotation", "shear", "brightness", "contrast", "saturation", "hue", "hsv_gains", "mixup"
+]
 
 
 def _default_fractions() -> dict[SplitName, float]:
@@ -125,7 +128,10 @@ class DataConfig(Config):
         normalization: Mean and standard deviation of the input: those the pretrained weights were trained
             with (`weights`), ImageNet's, those of the training images (`dataset`), or 0 and 1 (`none`).
         license: License of the data, as you state it; the model file contains it.
-        image_cache_gb: Disk space in GB for resized copies of large images; 0 turns the cache off.
+        image_cache_gb: Disk space in GB for resized copies of large images; 0 turns the cache off. Detectors
+            do not use it.
+        memory_cache_gb: Memory in GB for decoded training images of detectors, shared by the processes that
+            load them; 0 turns the cache off.
         tiles: How large images are cut into tiles. Null trains on whole images.
     """
 
@@ -139,6 +145,7 @@ class DataConfig(Config):
     normalization: Literal["weights", "imagenet", "dataset", "none"] = "weights"
     license: str = ""
     image_cache_gb: float = Field(default=8.0, ge=0)
+    memory_cache_gb: float = Field(default=1.0, ge=0)
     tiles: TilesConfig | None = None
 
 
@@ -188,22 +195,36 @@ class AugmentationConfig(Config):
         quarter_turn: Probability of a rotation by 90 degrees; with both flips at 0.5, all eight orientations
             of an image are equally frequent. Classification and multilabel only; needs a square input.
         rotation_degrees: Maximum rotation angle in either direction.
+        shear_degrees: Maximum shear angle along each axis, in either direction.
         brightness: Brightness factor, drawn from [1 - x, 1 + x].
         contrast: Contrast factor, drawn from [1 - x, 1 + x].
         saturation: Saturation factor, drawn from [1 - x, 1 + x].
         hue: Hue shift, drawn from [-x, x], where 1 is the whole color circle.
+        hsv_gains: Changes in the HSV color space: a shift of the hue drawn from [-h, h], and factors of the
+            saturation and the value drawn from [1 - s, 1 + s] and [1 - v, 1 + v]. Null changes nothing.
         random_resized_crop: Random crop that is resized to the input. Null uses the whole image.
         scale_jitter: Smallest and largest scale of the image in its input. Above 1 a part of the image fills
             the input, below 1 the image gets a border. Detection and segmentation only.
+        translate: Maximum shift of the image from the center of its input, as a share of the width and of the
+            height. Null places a scaled image anywhere in its input. Detection and segmentation only.
         iou_crop: Probability of a crop by its overlap with the boxes, as SSD does. Detection and segmentation
             only.
         zoom_out: Probability of placing the image on a larger canvas. Detection and segmentation only.
         max_zoom_out: Maximum width and height of that canvas, as a multiple of the image's.
-        mixup: Alpha of the Beta distribution that mixes two images; 0 turns MixUp off. Classification and
-            multilabel only.
+        mosaic: Probability of joining four images around a random point, scaled and shifted together by
+            `scale_jitter` and `translate`. Detection and segmentation only.
+        copy_paste: Probability of pasting objects of another image, cut out along their masks. Segmentation
+            only.
+        min_visibility: Share of an object's box that must be visible for the object to be a target. Null
+            demands its center. Detection and segmentation only.
+        close_share: Share of the epochs, the last ones, without `mosaic`, `copy_paste` and, for detection and
+            segmentation, `mixup`; at least one epoch before them has all.
+        mixup: Alpha of the Beta distribution that mixes two images; 0 turns MixUp off. Detectors are trained
+            on the objects of both images. Not for localization.
         cutmix: Alpha of the Beta distribution for a pasted rectangle; 0 turns CutMix off. With `mixup`, one
             of both is drawn for each batch. Classification and multilabel only.
-        probability: Probability of a rotation or of a color change, by its name; 1 for names left out.
+        probability: Probability of `rotation`, `shear`, `mixup`, `hsv_gains` or another color change, by its
+            name; 1 for names left out.
         transforms: Further changes of the pixels, in this order, after all others.
     """
 
@@ -211,33 +232,40 @@ class AugmentationConfig(Config):
     vertical_flip: Share = 0.0
     quarter_turn: Share = 0.0
     rotation_degrees: float = Field(default=0.0, ge=0, le=180)
+    shear_degrees: float = Field(default=0.0, ge=0, le=60)
     brightness: Share = 0.0
     contrast: Share = 0.0
     saturation: Share = 0.0
     hue: float = Field(default=0.0, ge=0, le=0.5)
+    hsv_gains: tuple[Share, Share, Share] | None = None
     random_resized_crop: CropConfig | None = None
     scale_jitter: tuple[float, float] | None = None
+    translate: float | None = Field(default=None, ge=0, le=0.5)
     iou_crop: Share = 0.0
     zoom_out: Share = 0.0
     max_zoom_out: float = Field(default=4.0, gt=1)
+    mosaic: Share = 0.0
+    copy_paste: Share = 0.0
+    min_visibility: float | None = Field(default=None, gt=0, le=1)
+    close_share: float = Field(default=0.1, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    probability: dict[Literal["rotation", "brightness", "contrast", "saturation", "hue"], Share] = Field(
-        default_factory=dict
-    )
+    probability: dict[RandomChange, Share] = Field(default_factory=dict)
     transforms: tuple[TransformConfig, ...] = ()
 
     @property
     def is_off(self) -> bool:
-        """Return whether no single image is changed; MixUp and CutMix change batches."""
+        """Return whether no single image is changed; MixUp and CutMix change batches of whole images."""
         flips = (self.horizontal_flip, self.vertical_flip, self.quarter_turn)
-        probabilities = (*flips, self.iou_crop, self.zoom_out)
-        ranges = (self.rotation_degrees, self.brightness, self.contrast, self.saturation, self.hue)
-        crops = (self.random_resized_crop, self.scale_jitter)
-        return not any((*probabilities, *ranges, *self.transforms)) and crops == (None, None)
+        probabilities = (*flips, self.iou_crop, self.zoom_out, self.mosaic, self.copy_paste, self.translate)
+        geometry = (self.rotation_degrees, self.shear_degrees, self.random_resized_crop, self.scale_jitter)
+        colors = (self.brightness, self.contrast, self.saturation, self.hue, self.hsv_gains)
+        return not any((*probabilities, *geometry, *colors, *self.transforms))
 
     @model_validator(mode="after")
     def _check_scales(self) -> Self:
         if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise ValueError("scale_jitter: expected two scales, 0 < smallest <= largest")
+        if self.hsv_gains is not None and self.hsv_gains[0] > 0.5:
+            raise ValueError("hsv_gains: expected a shift of the hue in [0, 0.5]")
         return self

@@ -180,6 +180,13 @@ class LoadedImage:
         self._pil = pil = self._decode(1)
         return pil
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that its decoded pixels take, at full and at reduced sizes."""
+        images = [self._pil, *(reduced.image for reduced in self._reduced.values())]
+        pil = sum(4 * image.width * image.height for image in images if image is not None)  # RGBX, or F
+        return pil + (0 if self._pixels is None else self._pixels.nbytes)
+
     def load(self) -> None:
         """Decode the full size now, if the file was opened at a reduced size."""
         if self._pixels is None:

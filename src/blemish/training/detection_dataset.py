@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from blemish.config.schema import AugmentationConfig
+from blemish.errors import BadRecipe
 from blemish.models._network import Network
 from blemish.preprocessing import normalize
 from blemish.structures import Sample
-from blemish.training.augmentation.detection_augmentation import (
-    CropParams,
-    draw_crop_params,
-    render_crop,
-    visible_objects,
-)
+from blemish.training.augmentation.detection_augmentation import CropParams
+from blemish.training.augmentation.scenes import SceneImages, SceneParams, is_closing
 from blemish.training.batch_sampler import Key
 from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.rng import RngPurpose, rng_stream
@@ -28,38 +26,60 @@ class DetectionImageDataset(TrainingImageDataset):
     Args:
         samples: images with ground truth.
         network: its inputs and its task are used.
-        options: `augmentation`, `seed` and `source`, as `TrainingImageDataset` takes them.
+        epochs: of the training; the last ones show single images.
+        augmentation: of the recipe; None changes nothing.
+        options: `seed` and `source`, as `TrainingImageDataset` takes them.
+
+    Raises:
+        BadRecipe: `copy_paste`, and the network has its masks in another input
+            ("bad-recipe.unsuitable-augmentation").
     """
 
-    def __init__(self, samples: Sequence[Sample], network: Network, **options: Any) -> None:
-        super().__init__(samples, network.inputs, _no_target, **options)
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        network: Network,
+        *,
+        epochs: int = 1,
+        augmentation: AugmentationConfig | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(samples, network.inputs, _no_target, augmentation=augmentation, **options)
+        if augmentation is not None and augmentation.mixup:  # which leaves single images as they are
+            self.augmentation = augmentation
         self.masks = network.task.has_masks
         self.mask_input = network.mask_input
+        self.epochs = epochs
+        config = self.augmentation or AugmentationConfig()
+        if config.copy_paste and self.mask_input:
+            raise BadRecipe(
+                "augmentation.copy_paste: this network has its masks in an input of its own, in which no "
+                "objects can be pasted. Remove the key",
+                reason="unsuitable-augmentation",
+            )
+        self.scenes = SceneImages(self.samples, self.source, config, self.transforms)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        position = key[1]
-        sample = self.samples[position]
-        crop = CropParams()
+        epoch, position = key[:2]
+        scene = SceneParams((position,), CropParams())
         if self.augmentation is not None:
-            known = None if sample.ground_truth is None else sample.ground_truth.boxes_xyxy
-            boxes = np.zeros((0, 4)) if known is None else known
             random = rng_stream(self.seed, RngPurpose.AUGMENTATION, *key)
-            size_hw = self.source.size_hw(sample)
-            crop = draw_crop_params(self.augmentation, random, size_hw, boxes, self.transforms)
+            closing = is_closing(epoch, self.epochs, self.augmentation.close_share)
+            scene = self.scenes.draw(position, random, closing=closing)
         arrays, placements = [], []
-        for spec in self.inputs:
-            pixels, placement, shown = render_crop(self.source, sample, spec, crop)
+        target: dict[str, torch.Tensor] = {}
+        for i, spec in enumerate(self.inputs):
+            has_masks = self.masks and i == self.mask_input
+            pixels, objects, placement = self.scenes.render(scene, spec, masks=has_masks)
             arrays.append(torch.from_numpy(normalize(pixels, spec)))
-            placements.append((placement, shown))
-        placement, shown = placements[0]
-        target = visible_objects(
-            sample, placement, shown, crop.change, masks=self.masks and self.mask_input == 0
-        ).as_target()
-        if self.masks and self.mask_input:
-            # The masks are in the pixels of another input; objects too small for a mask there are left out.
-            objects = visible_objects(sample, *placements[self.mask_input], crop.change, masks=True)
-            masked = objects.as_target()
-            target |= {"masks": masked["masks"], "mask_labels": masked["labels"]}
+            placements.append(placement)
+            if i == 0:
+                target = objects.as_target()
+            elif has_masks:
+                # The masks are in the pixels of another input; objects too small for a mask are left out.
+                masked = objects.as_target()
+                target |= {"masks": masked["masks"], "mask_labels": masked["labels"]}
+        placement = placements[0]
         return {
             "inputs": tuple(arrays),
             "target": target,

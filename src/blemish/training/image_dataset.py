@@ -85,7 +85,7 @@ class TrainingImageDataset(TorchDataset[dict[str, Any]]):
                 boxes = np.clip(boxes, change.crop_xyxy[:2] * 2, change.crop_xyxy[2:] * 2)
             boxes = augment_boxes(change, first.to_network(boxes), first.input_hw)
             height, width = first.input_hw
-            if change.crop_xyxy is not None or change.angle:
+            if change.crop_xyxy is not None or change.is_warped:
                 boxes = np.clip(boxes, 0, [width, height, width, height])
         return {
             "inputs": tuple(arrays),

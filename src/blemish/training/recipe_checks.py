@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blemish.config.recipe import Recipe
 from blemish.config.recipe_options import check_architecture
 from blemish.errors import BadRecipe, UnknownName
@@ -11,8 +13,16 @@ from blemish.training.callback_registry import check_callbacks
 from blemish.training.loss_registry import LOSSES, check_loss
 from blemish.training.monitored_metrics import check_metrics
 
-_LABEL_KEYS = ("mixup", "cutmix", "quarter_turn")
-_OBJECT_KEYS = ("scale_jitter", "iou_crop", "zoom_out")
+# The augmentation that not every task uses, and the property of the tasks that do.
+_USERS: dict[str, Callable[[Task], bool]] = {
+    **dict.fromkeys(("cutmix", "quarter_turn"), lambda task: task.is_image_level),
+    **dict.fromkeys(
+        ("scale_jitter", "translate", "iou_crop", "zoom_out", "mosaic", "min_visibility"),
+        lambda task: task.has_objects,
+    ),
+    "mixup": lambda task: task.is_image_level or task.has_objects,
+    "copy_paste": lambda task: task.has_masks,
+}
 
 
 def check_device_name(device: str) -> None:
@@ -76,10 +86,9 @@ def check_augmentation(recipe: Recipe, task: Task) -> None:
     Raises:
         BadRecipe: "bad-recipe.key-of-another-task"; the message names the key.
     """
-    for name in (*_LABEL_KEYS, *_OBJECT_KEYS):
-        fits = task.is_image_level if name in _LABEL_KEYS else task.has_objects
-        if getattr(recipe.augmentation, name) and not fits:
-            users = [str(t) for t in Task if (t.is_image_level if name in _LABEL_KEYS else t.has_objects)]
+    for name, uses in _USERS.items():
+        if getattr(recipe.augmentation, name) and not uses(task):
+            users = [str(t) for t in Task if uses(t)]
             raise BadRecipe(
                 f"augmentation.{name}: only {' and '.join(users)} use it, and the task is {task}. Remove it",
                 reason="key-of-another-task",

@@ -30,6 +30,7 @@ from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, Us
 from blemish.training.checkpoint import CheckpointStore, find_leftovers
 from blemish.training.data_setup import SHOWN, SPLIT_NAME, TrainingData
 from blemish.training.dataloaders import DataModule, Loader, worker_count
+from blemish.training.decoded_images import DecodedImages
 from blemish.training.detection_dataset import DetectionImageDataset
 from blemish.training.detection_module import DetectionLightningModule, evaluate_detector
 from blemish.training.distributed import rank_of
@@ -241,13 +242,17 @@ class Trainer:
             "source": self._source(len(samples), augmented=augmented),
         }
         if self.network.owns_loss:
-            return DetectionImageDataset(samples, self.network, **options)
+            return DetectionImageDataset(samples, self.network, epochs=self.recipe.training.epochs, **options)
         return TrainingImageDataset(samples, self.network.inputs, encoder_of(self.network), **options)
 
     def _source(self, count: int, *, augmented: bool) -> ImageSource | None:
         """Return the image cache for a share of its space by the number of images; None for the files."""
-        max_bytes, training = int(self.recipe.data.image_cache_gb * 1e9), self.recipe.training
-        if not max_bytes or self.network.owns_loss:
+        data, training = self.recipe.data, self.recipe.training
+        if self.network.owns_loss:
+            in_memory = int(data.memory_cache_gb * 1e9 / max(self._workers, 1))
+            return DecodedImages(in_memory) if augmented and in_memory else None
+        max_bytes = int(data.image_cache_gb * 1e9)
+        if not max_bytes:
             return None
         crop = self.recipe.augmentation.random_resized_crop if augmented else None
         writers = max(self._workers, 1) * training.devices * training.nodes

@@ -30,6 +30,7 @@ from blemish.training.augmentation.image_augmentation import (
     augment_pixels,
     draw_crop,
     draw_params,
+    visible_share,
 )
 from blemish.training.augmentation.transforms import BuiltTransform
 from blemish.training.image_source import ImageSource
@@ -78,8 +79,12 @@ def draw_crop_params(
         region = _zoomed_out(whole, random.uniform(1, config.max_zoom_out), random)
     if config.iou_crop and random.random() < config.iou_crop:
         region = _iou_crop(region, random, boxes_xyxy)
-    if config.scale_jitter is not None and region == whole:
-        region = _scaled(region, random.uniform(*config.scale_jitter), random)
+    if region == whole and (config.scale_jitter is not None or config.translate):
+        scale = random.uniform(*(config.scale_jitter or (1, 1)))
+        if config.translate is None:
+            region = _scaled(region, scale, random)
+        else:
+            region = _centered(region, scale, random.uniform(-config.translate, config.translate, 2))
     if config.random_resized_crop is not None and region == whole:
         region = draw_crop(config.random_resized_crop, random, size_hw, boxes_xyxy) or whole
     return CropParams(None if region == whole else region, draw_params(config, random, transforms=transforms))
@@ -110,18 +115,64 @@ def render_crop(
     left, top, right, bottom = crop.region_xyxy
     scale_xy, offset_xy = _scale_and_offset(spec, right - left, bottom - top)
     visible = (max(left, 0.0), max(top, 0.0), min(right, float(size_hw[1])), min(bottom, float(size_hw[0])))
-    # Whole pixels, at least one; the placement of the boxes is then computed from the rounded size.
-    x1, x2 = _pixel_span(offset_xy[0], scale_xy[0], visible[0] - left, visible[2] - left, width)
-    y1, y2 = _pixel_span(offset_xy[1], scale_xy[1], visible[1] - top, visible[3] - top, height)
-    visible_spec = spec.model_copy(update={"size_hw": (y2 - y1, x2 - x1), "resize": "stretch"})
-    content, _ = source.resized(sample, visible_spec, visible)
-    border = spec.pad_value if content.dtype == np.uint8 else np.float32(spec.pad_value / 255)
-    pixels = np.full((height, width, content.shape[2]), border, content.dtype)
-    pixels[y1:y2, x1:x2] = content
-    scale = ((x2 - x1) / (visible[2] - visible[0]), (y2 - y1) / (visible[3] - visible[1]))
-    offset = (x1 - visible[0] * scale[0], y1 - visible[1] * scale[1])
-    placement = Placement(size_hw, spec.size_hw, scale, offset)
-    return augment_pixels(crop.change, pixels), placement, (float(x1), float(y1), float(x2), float(y2))
+    origin_xy = (offset_xy[0] - left * scale_xy[0], offset_xy[1] - top * scale_xy[1])
+    content, placement, shown = render_part(source, sample, spec, visible, scale_xy, origin_xy)
+    pixels = blank_input(spec, content)
+    paste(pixels, content, shown)
+    return augment_pixels(crop.change, pixels), placement, shown
+
+
+def render_part(
+    source: ImageSource,
+    sample: Sample,
+    spec: InputSpec,
+    part_xyxy: Region,
+    scale_xy: tuple[float, float],
+    origin_xy: tuple[float, float],
+) -> tuple[NDArray[Any], Placement, Region]:
+    """Return a part of an image at its size in the input, the placement of the image, and where the part is.
+
+    The part gets whole pixels, at least one, and the placement of the boxes is computed from them.
+
+    Args:
+        source: gives the image.
+        sample: the image.
+        spec: the network's input.
+        part_xyxy: pixels of the image, inside it.
+        scale_xy: pixels of the input per pixel of the image.
+        origin_xy: where the image's corner is, pixels of the input.
+    """
+    height, width = spec.size_hw
+    left, top, right, bottom = part_xyxy
+    x1, x2 = _pixel_span(origin_xy[0], scale_xy[0], left, right, width)
+    y1, y2 = _pixel_span(origin_xy[1], scale_xy[1], top, bottom, height)
+    part_spec = spec.model_copy(update={"size_hw": (y2 - y1, x2 - x1), "resize": "stretch"})
+    content, _ = source.resized(sample, part_spec, part_xyxy)
+    scale = ((x2 - x1) / (right - left), (y2 - y1) / (bottom - top))
+    offset = (x1 - left * scale[0], y1 - top * scale[1])
+    placement = Placement(source.size_hw(sample), spec.size_hw, scale, offset)
+    return content, placement, (float(x1), float(y1), float(x2), float(y2))
+
+
+def blank_input(spec: InputSpec, like: NDArray[Any]) -> NDArray[Any]:
+    """Return an input that is border everywhere, in the type of other pixels."""
+    border = spec.pad_value if like.dtype == np.uint8 else np.float32(spec.pad_value / 255)
+    return np.full((*spec.size_hw, like.shape[2]), border, like.dtype)
+
+
+def paste(pixels: NDArray[Any], content: NDArray[Any], shown: Region) -> None:
+    """Copy the pixels of a part to its place in the input."""
+    x1, y1, x2, y2 = map(int, shown)
+    pixels[y1:y2, x1:x2] = match_type(content, pixels)
+
+
+def match_type(pixels: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels in the type of others: uint8, or float32 in [0, 1] of 16-bit images."""
+    if pixels.dtype == like.dtype:
+        return pixels
+    is_8bit = like.dtype == np.uint8
+    same: NDArray[Any] = np.rint(pixels * 255).astype(np.uint8) if is_8bit else pixels / np.float32(255)
+    return same
 
 
 @dataclass(frozen=True)
@@ -138,6 +189,15 @@ class TrainingObjects:
     labels: NDArray[np.int64]
     masks: NDArray[np.bool_] | None
 
+    def select(self, rows: NDArray[Any] | slice) -> TrainingObjects:
+        """Return some of the objects.
+
+        Args:
+            rows: (n,) bool, indices, or a slice.
+        """
+        masks = None if self.masks is None else self.masks[rows]
+        return TrainingObjects(self.boxes[rows], self.labels[rows], masks)
+
     def as_target(self) -> dict[str, torch.Tensor]:
         """Return the target of one image as `Network.loss` takes it."""
         target = {
@@ -150,12 +210,18 @@ class TrainingObjects:
 
 
 def visible_objects(
-    sample: Sample, placement: Placement, shown: Region, change: AugmentationParams, *, masks: bool
+    sample: Sample,
+    placement: Placement,
+    shown: Region,
+    change: AugmentationParams,
+    *,
+    masks: bool,
+    min_visibility: float | None = None,
 ) -> TrainingObjects:
     """Return the objects of an image after a crop and its changes.
 
-    An object stays if its center is visible; its box and mask are clipped to the visible region. A crowd
-    is left out, because the number of its objects is unknown.
+    An object stays if its center is visible, or enough of its box; its box and mask are clipped to the
+    visible region. A crowd is left out, because the number of its objects is unknown.
 
     Args:
         sample: the image with its ground truth.
@@ -163,6 +229,7 @@ def visible_objects(
         shown: the region of the input that shows the image, x1 y1 x2 y2 in pixels of the input.
         change: flips and rotation.
         masks: whether to rasterize the masks.
+        min_visibility: share of a box that must be visible; None demands its center.
     """
     ground_truth = sample.ground_truth
     height, width = placement.input_hw
@@ -170,10 +237,13 @@ def visible_objects(
         none = np.zeros((0, height, width), bool) if masks else None
         return TrainingObjects(np.zeros((0, 4)), np.zeros(0, np.int64), none)
     placed = placement.to_network(ground_truth.boxes_xyxy)
-    center = (placed[:, :2] + placed[:, 2:]) / 2
-    inside = (center >= shown[:2]).all(1) & (center <= shown[2:]).all(1) & ~ground_truth.crowd
+    if min_visibility is None:
+        center = (placed[:, :2] + placed[:, 2:]) / 2
+        inside = (center >= shown[:2]).all(1) & (center <= shown[2:]).all(1) & ~ground_truth.crowd
+    else:
+        inside = (visible_share(placed, shown) >= min_visibility) & ~ground_truth.crowd
     clipped = np.clip(placed, (shown[0], shown[1]) * 2, (shown[2], shown[3]) * 2)
-    is_changed = (clipped != placed).any(1) | bool(change.angle)
+    is_changed = (clipped != placed).any(1) | change.is_warped
     boxes = np.clip(augment_boxes(change, clipped, placement.input_hw), 0, (width, height) * 2)
     rasters = None
     if masks:
@@ -188,11 +258,9 @@ def visible_objects(
             if not rasters[row].any():
                 inside[row] = False
             elif is_changed[row]:
-                boxes[row] = _bounding_box(rasters[row])
+                boxes[row] = raster_box(rasters[row])
     keep = inside & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return TrainingObjects(
-        boxes[keep], ground_truth.label_index[keep], None if rasters is None else rasters[keep]
-    )
+    return TrainingObjects(boxes, ground_truth.label_index, rasters).select(keep)
 
 
 def rasterize_mask(canvas: NDArray[np.bool_], mask: Mask, placement: Placement, shown: Region) -> None:
@@ -235,13 +303,18 @@ def _augment_mask(change: AugmentationParams, mask: NDArray[np.bool_]) -> NDArra
         mask = mask[:, ::-1]
     if change.flip_vertical:
         mask = mask[::-1]
-    if change.angle:
-        rotated = kernels.rotate_mask(torch.from_numpy(mask[None].astype(np.uint8)), change.angle)
-        mask = rotated.numpy()[0] > 0
+    if change.is_warped:
+        raster = torch.from_numpy(mask[None].astype(np.uint8))
+        if any(change.shear_xy):
+            raster = kernels.affine_mask(raster, -change.angle, [0, 0], 1.0, list(change.shear_xy))
+        else:
+            raster = kernels.rotate_mask(raster, change.angle)
+        mask = raster.numpy()[0] > 0
     return mask
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> FloatArray:
+def raster_box(mask: NDArray[np.bool_]) -> FloatArray:
+    """Return the smallest box around the pixels of a mask that has some, (4,) xyxy."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
 
@@ -264,6 +337,18 @@ def _scaled(region: Region, scale: float, random: np.random.Generator) -> Region
     x = left + random.uniform(0, right - left - width)
     y = top + random.uniform(0, bottom - top - height)
     return x, y, x + width, y + height
+
+
+def _centered(region: Region, scale: float, shift_xy: FloatArray) -> Region:
+    """Return the region that shows the whole at a scale, shifted by up to half of its width and height.
+
+    The center of the whole is always visible.
+    """
+    left, top, right, bottom = region
+    width, height = (right - left) / scale, (bottom - top) / scale
+    x = (left + right - width) / 2 - shift_xy[0] * width
+    y = (top + bottom - height) / 2 - shift_xy[1] * height
+    return float(x), float(y), float(x + width), float(y + height)
 
 
 def _iou_crop(region: Region, random: np.random.Generator, boxes_xyxy: FloatArray) -> Region:

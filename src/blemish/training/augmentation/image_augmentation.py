@@ -19,7 +19,14 @@ from torchvision.transforms.v2 import functional as kernels
 
 from blemish.arrays import FloatArray
 from blemish.config.schema import AugmentationConfig, CropConfig
-from blemish.training.augmentation.color_transforms import COLORS, adjust_color, draw_amount
+from blemish.training.augmentation.color_transforms import (
+    COLORS,
+    HSVGains,
+    adjust_color,
+    adjust_hsv,
+    draw_amount,
+    draw_hsv_gains,
+)
 from blemish.training.augmentation.transforms import BuiltTransform, PixelFunction, draw_transforms
 
 CROP_ATTEMPTS = 50  # a few are enough to find a crop that shows enough of every box
@@ -35,7 +42,9 @@ class AugmentationParams:
         flip_vertical: whether top and bottom are mirrored.
         quarter_turn: whether the input, a square, is rotated by 90 degrees counterclockwise.
         angle: rotation about the center of the input, degrees counterclockwise.
+        shear_xy: shear about the center along x and y, degrees; before the rotation.
         color: (name, factor or shift), in the order of application.
+        hsv: shift of the hue, factors of saturation and value; None changes nothing.
         transforms: further changes of the pixels, from the registry.
     """
 
@@ -44,8 +53,25 @@ class AugmentationParams:
     flip_vertical: bool = False
     quarter_turn: bool = False
     angle: float = 0.0
+    shear_xy: tuple[float, float] = (0.0, 0.0)
     color: tuple[tuple[str, float], ...] = ()
+    hsv: HSVGains | None = None
     transforms: tuple[PixelFunction, ...] = ()
+
+    @property
+    def is_warped(self) -> bool:
+        """Return whether pixels do not stay pixels: whether the input is rotated or sheared."""
+        return bool(self.angle or any(self.shear_xy))
+
+    def matrix(self) -> FloatArray:
+        """Return the (2, 2) map of rotation and shear, of column vectors from the center of the input.
+
+        Source:
+            torchvision.transforms.v2.functional.affine, whose angle is clockwise.
+        """
+        angle, (x, y) = -math.radians(self.angle), map(math.radians, self.shear_xy)
+        a, c = math.cos(angle - y) / math.cos(y), math.sin(angle - y) / math.cos(y)
+        return np.array([[a, -a * math.tan(x) - math.sin(angle)], [c, -c * math.tan(x) + math.cos(angle)]])
 
 
 def draw_params(
@@ -73,6 +99,10 @@ def draw_params(
     angle = 0.0
     if config.rotation_degrees and _is_applied(config, "rotation", random):
         angle = float(random.uniform(-config.rotation_degrees, config.rotation_degrees))
+    shear_xy = (0.0, 0.0)
+    if config.shear_degrees and _is_applied(config, "shear", random):
+        x, y = random.uniform(-config.shear_degrees, config.shear_degrees, 2)
+        shear_xy = (float(x), float(y))
     color = []
     enabled = [name for name in COLORS if getattr(config, name)]
     if enabled:
@@ -80,9 +110,12 @@ def draw_params(
             name = enabled[position]
             if _is_applied(config, name, random):
                 color.append((name, draw_amount(name, getattr(config, name), random)))
+    hsv = None
+    if config.hsv_gains is not None and _is_applied(config, "hsv_gains", random):
+        hsv = draw_hsv_gains(config.hsv_gains, random)
     further = draw_transforms(transforms, random)
     return AugmentationParams(
-        crop, flip_horizontal, flip_vertical, quarter_turn, angle, tuple(color), further
+        crop, flip_horizontal, flip_vertical, quarter_turn, angle, shear_xy, tuple(color), hsv, further
     )
 
 
@@ -102,13 +135,19 @@ def augment_pixels(params: AugmentationParams, pixels: NDArray[Any]) -> NDArray[
         pixels = pixels[::-1]
     if params.quarter_turn:
         pixels = np.rot90(pixels)
-    if params.angle or params.color:
+    if params.is_warped or params.color:
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (C, H, W)
-        if params.angle:
+        if any(params.shear_xy):
+            image = kernels.affine_image(
+                image, -params.angle, [0, 0], 1.0, list(params.shear_xy), InterpolationMode.BILINEAR
+            )
+        elif params.angle:
             image = kernels.rotate_image(image, params.angle, interpolation=InterpolationMode.BILINEAR)
         for name, amount in params.color:
             image = adjust_color(image, name, amount)
         pixels = image.numpy().transpose(1, 2, 0)
+    if params.hsv is not None:
+        pixels = adjust_hsv(pixels, params.hsv)
     for change in params.transforms:
         pixels = change(pixels)
     return np.ascontiguousarray(pixels)
@@ -117,7 +156,7 @@ def augment_pixels(params: AugmentationParams, pixels: NDArray[Any]) -> NDArray[
 def augment_boxes(
     params: AugmentationParams, boxes_xyxy: FloatArray, input_hw: tuple[int, int]
 ) -> FloatArray:
-    """Return boxes after the flips and the rotation.
+    """Return boxes after the flips, the shear and the rotation.
 
     Args:
         params: the changes.
@@ -128,7 +167,7 @@ def augment_boxes(
         (n, 4) float64 pixels of the input, not clipped: the upright box around each rotated box.
 
     Source:
-        torchvision.transforms.v2.functional.rotate_bounding_boxes, before clamping.
+        torchvision.transforms.v2.functional.affine_bounding_boxes, before clamping.
     """
     height, width = input_hw
     boxes = np.array(boxes_xyxy, np.float64)
@@ -136,11 +175,10 @@ def augment_boxes(
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
     if params.flip_vertical:
         boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
-    if params.angle:
+    if params.is_warped:
         center = np.array([width / 2, height / 2])
         corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] - center  # (n, 4, 2)
-        cosine, sine = math.cos(math.radians(params.angle)), math.sin(math.radians(params.angle))
-        rotated = corners @ np.array([[cosine, -sine], [sine, cosine]]) + center  # the y axis points down
+        rotated = corners @ params.matrix().T + center
         boxes = np.concatenate([rotated.min(1), rotated.max(1)], 1)
     return boxes
 

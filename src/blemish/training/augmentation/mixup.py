@@ -34,6 +34,9 @@ def mix_batch(
     random = rng_stream(recipe.training.seed, RngPurpose.MIXING, epoch, step, rank)
     is_cutmix = bool(config.cutmix) and (not config.mixup or random.random() < 0.5)
     alpha = config.cutmix if is_cutmix else config.mixup
+    probability = 1.0 if is_cutmix else config.probability.get("mixup", 1.0)
+    if probability < 1 and random.random() >= probability:
+        return inputs, target
     share = float(random.beta(alpha, alpha))
     partner = torch.from_numpy(random.permutation(len(target))).to(target.device)
     if not is_cutmix:
