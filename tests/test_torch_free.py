@@ -87,6 +87,33 @@ def test_importing_blemish_loads_neither_torch_nor_numpy(tmp_path):
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_info_loads_neither_numpy_nor_pillow_nor_rich(folder):
+    script = """
+import atexit, sys
+heavy = ("numpy._core", "PIL.Image", "rich.table", "blemish.inference")
+atexit.register(lambda: print([name for name in heavy if name in sys.modules]))
+from blemish.cli import main
+main()
+"""
+    done = run(script, folder, "info", "model.onnx")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_numpy_of_info_is_complete_when_it_is_used():
+    script = """
+from blemish.commands.info_command import _import_numpy_when_used
+_import_numpy_when_used()
+import sys, numpy, numpy as np
+assert "numpy._core" not in sys.modules
+assert np.zeros(2).sum() == 0 and np.linalg.norm([3, 4]) == 5 and numpy is np
+_import_numpy_when_used()
+assert sys.modules["numpy"] is np
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_import_contract_covers_every_torch_free_package():
     """A new package below `blemish` must be added to the contract that forbids torch."""
     import tomllib

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blemish.arrays import (
     BoolArray,
@@ -28,6 +27,9 @@ from blemish.arrays import (
 )
 from blemish.errors import BadInput, UnknownName
 from blemish.task import Task as Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

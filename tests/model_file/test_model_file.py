@@ -77,6 +77,10 @@ def test_read_model_file_returns_what_was_written(path):
     assert read_graph(path) == GRAPH
     for name in ("pixel", "perceptual", "detail", "split"):
         assert (getattr(found.fingerprints, name) == getattr(fingerprints(), name)).all()
+    ones = int(fingerprints().split.sum())
+    assert found.fingerprints.split_counts() == {"train": 5 - ones, "val": ones}
+    assert fingerprints().split_counts() == {"train": 5 - ones, "val": ones}
+    assert Fingerprints.none().split_counts() == {"train": 0, "val": 0}
 
 
 def test_write_model_file_writes_a_file_that_onnx_reads(path):

@@ -1,6 +1,7 @@
 """Trainings of a tiny network: the files of a run, determinism, resuming, interruptions, refusals."""
 
 import csv
+import gc
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
 from blemish.training import checkpoint
-from blemish.training.run import train
+from blemish.training.run import paused_garbage_collection, train
 
 
 def weights_of(run):
@@ -25,6 +26,18 @@ def weights_of(run):
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_paused_garbage_collection_sets_objects_aside_at_the_first_import_only(monkeypatch):
+    set_aside = []
+    monkeypatch.setattr(gc, "freeze", lambda: set_aside.append(gc.isenabled()))
+    with paused_garbage_collection():  # PyTorch is imported already: old trainings may be garbage
+        assert not gc.isenabled()
+    assert gc.isenabled() and not set_aside
+    monkeypatch.delitem(sys.modules, "lightning.pytorch", raising=False)
+    with pytest.raises(RuntimeError), paused_garbage_collection():
+        raise RuntimeError
+    assert gc.isenabled() and set_aside == [False]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +36,7 @@ def info(
 
         blemish info hf://ada/cars --json
     """
+    _import_numpy_when_used()
     from blemish.hub import local_file
     from blemish.model_file import read_model_file
 
@@ -38,29 +44,55 @@ def info(
     if as_json:
         print_json(model_facts(model_file))
         return
-    from rich.console import Console
-    from rich.table import Table
+    _print_rows(list(summary_rows(model_file)))
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in summary_rows(model_file):
-        table.add_row(name, value)
-    Console().print(table, markup=False)
+
+class _NumPyWhenUsed(ModuleType):
+    """NumPy, imported when one of its names is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from here on, an ordinary module
+        loader: Any = self.__loader__
+        loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _import_numpy_when_used() -> None:
+    """Let `import numpy` load NumPy when one of its names is used: the contracts of most files need none.
+
+    It takes half as long as all of `blemish --help`. `importlib.util.LazyLoader` loads a module at its second
+    `import` already.
+    """
+    spec = find_spec("numpy") if "numpy" not in sys.modules else None
+    if spec is not None:
+        module = _NumPyWhenUsed("numpy")
+        module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+        module.__path__, module.__package__ = list(spec.submodule_search_locations or ()), "numpy"
+        sys.modules["numpy"] = module
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and texts in two columns that fit the terminal; importing Rich would take longer."""
+    margin = max(len(name) for name, _ in rows) + 2
+    width = max(shutil.get_terminal_size().columns - margin, 20)
+    for name, text in rows:
+        first, *others = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+        typer.echo(typer.style(name.ljust(margin), bold=True) + first)
+        for line in others:
+            typer.echo(" " * margin + line)
 
 
 def model_facts(file: ModelFile) -> dict[str, Any]:
     """Return the contract, size, digests, explanation graph and number of fingerprints as JSON types."""
-    from blemish.explanation.gradient_graph import explanation_path
+    from blemish.model_file import explanation_path
 
-    split = file.fingerprints.split
     return {
         "path": file.path.as_posix(),
         "bytes": file.path.stat().st_size,
         "model_digest": file.digest,
         "graph_digest": file.graph_digest,
         "explanation_graph": explanation_path(file.path).is_file(),
-        "fingerprints": {"train": int((split == 0).sum()), "val": int((split == 1).sum())},
+        "fingerprints": file.fingerprints.split_counts(),
         "certified": is_certified(file),
         "contract": file.contract.model_dump(mode="json"),
     }
@@ -189,6 +221,10 @@ def _data_text(contract: Contract, fingerprints: Mapping[str, int]) -> str:
 
 def _measured_text(file: ModelFile) -> str:
     """Return what the backend `auto` measured on this machine, fastest first; "" if nothing."""
+    contract = file.contract
+    certificates = [x for x in (contract.certificate, *contract.other_certificates) if x and x.passed]
+    if len(certificates) < 2:  # `auto` has no choice, and the modules of inference need not be imported
+        return ""
     from blemish.inference.backend_choice import remembered_choice
 
     times = remembered_choice(file)

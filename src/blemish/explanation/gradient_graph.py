@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from blemish.errors import BadModelFile, NetworkTooSlow
 from blemish.explanation.heatmap_coordinates import ReceptiveGrid
 from blemish.model_file import ModelFile
+from blemish.model_file import explanation_path as explanation_path
 from blemish.model_file.run_limit import MAX_RUN_SECONDS, run_session
 
 EXPLANATION_KEY = "blemish.explanation"
@@ -51,11 +51,6 @@ class GradientSource(Protocol):
             near_xyxy: (b, 4) boxes in pixels of the first input, for models with detections: the score is
                 that of the object there. Default: that of the best candidate of the image.
         """
-
-
-def explanation_path(model: Path) -> Path:
-    """Return the path of a model file's explanation graph: `model.onnx` -> `model.explain.onnx`."""
-    return model.with_suffix(".explain.onnx")
 
 
 class GradientGraph:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from blemish.arrays import FloatArray
 from blemish.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def box_area(boxes: ArrayLike) -> FloatArray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from blemish.arrays import IntArray, Mask
 from blemish.geometry.masks import union_of_intervals
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def connected_components(mask: ArrayLike) -> list[Mask]:

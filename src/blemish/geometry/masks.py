@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from blemish.arrays import BoolArray, FloatArray, IntArray, Mask
 from blemish.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 def mask_from_array(array: ArrayLike) -> Mask:

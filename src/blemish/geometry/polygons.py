@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from blemish.arrays import FloatArray, IntArray, Mask
 from blemish.errors import BadInput
 from blemish.geometry.masks import crop_window, mask_from_edges, union_of_intervals
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 GRID = 5  # COCO rasterizes polygons on a grid of 5 x 5 points per pixel
 MAX_COORDINATE = 1e8  # pixels; larger numbers are errors of the data

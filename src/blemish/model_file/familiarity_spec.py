@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from blemish.model_file.contract_model import ContractModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_REFERENCE = 512  # images whose features are stored
 MAX_DIMENSIONS = 512

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from blemish.errors import BadModelFile
 FINGERPRINT_BYTES = 49  # per image: six 8-byte words and one byte for the split
 
 
-@dataclass(frozen=True, eq=False)
 class Fingerprints:
     """Hashes of the images that a model was trained on, to find them in a test set.
+
+    Those of a model file are checked when it is read, and become arrays when one of these is read.
 
     Attributes:
         pixel: (n,) uint64, the first 8 bytes of the SHA-256 of the upright image's pixels.
@@ -23,16 +24,56 @@ class Fingerprints:
         split: (n,) uint8, 0 for train and 1 for val.
     """
 
-    pixel: np.ndarray
-    perceptual: np.ndarray
-    detail: np.ndarray
-    split: np.ndarray
+    _raw: bytes
+
+    def __init__(
+        self, pixel: np.ndarray, perceptual: np.ndarray, detail: np.ndarray, split: np.ndarray
+    ) -> None:
+        """Take the arrays."""
+        self._arrays = (pixel, perceptual, detail, split)
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        n = len(self._raw) // FINGERPRINT_BYTES
+        words = np.frombuffer(self._raw[: 48 * n], "<u8").astype(np.uint64)
+        detail = words[2 * n :].reshape(n, 4)
+        return words[:n], words[n : 2 * n], detail, np.frombuffer(self._raw[48 * n :], "u1")
+
+    @property
+    def pixel(self) -> np.ndarray:
+        """(n,) uint64."""
+        return self._arrays[0]
+
+    @property
+    def perceptual(self) -> np.ndarray:
+        """(n,) uint64."""
+        return self._arrays[1]
+
+    @property
+    def detail(self) -> np.ndarray:
+        """(n, 4) uint64."""
+        return self._arrays[2]
+
+    @property
+    def split(self) -> np.ndarray:
+        """(n,) uint8."""
+        return self._arrays[3]
+
+    def split_counts(self) -> dict[str, int]:
+        """Return the number of images by split."""
+        sides = self._split_bytes()
+        return {"train": sides.count(0), "val": sides.count(1)}
+
+    def _split_bytes(self) -> bytes:
+        if "_raw" in vars(self):  # without NumPy
+            return self._raw[48 * (len(self._raw) // FINGERPRINT_BYTES) :]
+        return self.split.astype("u1").tobytes()
 
     def to_text(self) -> str:
         """Return the four arrays in little-endian order, one after the other, as base64."""
         words = (self.pixel, self.perceptual, self.detail)
         parts = [np.ascontiguousarray(w, "<u8").tobytes() for w in words]
-        return base64.b64encode(b"".join([*parts, self.split.astype("u1").tobytes()])).decode("ascii")
+        return base64.b64encode(b"".join([*parts, self._split_bytes()])).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> Fingerprints:
@@ -47,16 +88,14 @@ class Fingerprints:
             raise _damaged() from error
         if len(raw) % FINGERPRINT_BYTES:
             raise _damaged()
-        n = len(raw) // FINGERPRINT_BYTES
-        words = np.frombuffer(raw[: 48 * n], "<u8").astype(np.uint64)
-        detail = words[2 * n :].reshape(n, 4)
-        return cls(words[:n], words[n : 2 * n], detail, np.frombuffer(raw[48 * n :], "u1"))
+        made = cls.__new__(cls)
+        made._raw = raw
+        return made
 
     @classmethod
     def none(cls) -> Fingerprints:
         """Return the fingerprints of no image."""
-        words = np.zeros(0, np.uint64)
-        return cls(words, words, np.zeros((0, 4), np.uint64), np.zeros(0, np.uint8))
+        return cls.from_text("")
 
 
 def _damaged() -> BadModelFile:

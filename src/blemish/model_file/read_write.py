@@ -88,8 +88,7 @@ def read_model_file(path: Path | str) -> ModelFile:
     text = properties.get(FINGERPRINTS_KEY, "")
     digest_of_graph = (graph or whole).hexdigest()
     _check_sum(path, contract, digest_of_graph, properties.get(CHECKSUM_KEY), properties[CONTRACT_KEY], text)
-    fingerprints = Fingerprints.from_text(text) if text else Fingerprints.none()
-    return ModelFile(path, contract, whole.hexdigest(), digest_of_graph, fingerprints)
+    return ModelFile(path, contract, whole.hexdigest(), digest_of_graph, Fingerprints.from_text(text))
 
 
 def write_model_file(
@@ -127,6 +126,11 @@ def write_model_file(
     parts.append(encode_entry(CONTRACT_KEY, text))
     write_atomically(path, *parts)
     return read_model_file(path)
+
+
+def explanation_path(model: Path) -> Path:
+    """Return the path of a model file's explanation graph: `model.onnx` -> `model.explain.onnx`."""
+    return model.with_suffix(".explain.onnx")
 
 
 def read_graph(path: Path | str) -> bytes:

@@ -26,7 +26,7 @@ from blemish.training.batch_sampler import Key
 from blemish.training.image_source import FileImageSource, ImageSource
 from blemish.training.rng import RngPurpose, rng_stream
 
-Target = Callable[[Sample, FloatArray | None, Placement], Any]
+Target = Callable[[Sample, "FloatArray | None", Placement], Any]
 
 
 class TrainingImageDataset(TorchDataset[dict[str, Any]]):

@@ -14,7 +14,7 @@ from blemish.models._network import Network
 from blemish.preprocessing import Placement
 from blemish.structures import Sample
 
-TargetEncoder = Callable[[Sample, FloatArray | None, Placement], NDArray[Any]]
+TargetEncoder = Callable[[Sample, "FloatArray | None", Placement], NDArray[Any]]
 
 
 @dataclass(frozen=True)
