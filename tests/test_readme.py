@@ -89,7 +89,7 @@ def test_commands_and_python_of_the_readme_run(project):
 
 
 @pytest.mark.slow
-def test_benchmark_of_a_run_measures_pytorch_too(project):
+def test_benchmark_of_a_run_measures_pytorch_where_asked(project):
     train = [
         "blemish",
         "train",
@@ -101,9 +101,8 @@ def test_benchmark_of_a_run_measures_pytorch_too(project):
         "runs/slow",
         *SHORT_TRAINING,
     ]
-    shown = run_all(
-        project, [train, ["blemish", "benchmark", "--model", "runs/slow", "--count", "5", "--json"]]
-    )
+    measure = ["blemish", "benchmark", "--model", "runs/slow", "--count", "5", "--json"]
+    shown = run_all(project, [train, [*measure, "--backend", "onnxruntime", "--backend", "torch"]])
     names = [json.loads(line)["backend"] for line in shown.splitlines() if line.startswith("{")]
     assert names[0].startswith("onnxruntime") and names[-1].startswith("torch")
 
