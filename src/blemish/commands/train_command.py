@@ -105,6 +105,14 @@ def train(
             show_default="the recipe's, or none",
         ),
     ] = None,
+    loggers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--logger",
+            metavar="NAME",
+            help="Experiment tracker that gets recipe and metrics: mlflow or wandb. Repeatable.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,6 +203,7 @@ def train(
             "--epochs": epochs,
             "--batch-size": batch_size,
             "--lr": learning_rate,
+            "--logger": loggers,
             "--min-precision": min_precision,
             "--resume": resume,
             "--dry-run": dry_run,
@@ -230,6 +239,7 @@ def train(
         "--batch-size": ("training.batch_size", _to_number(batch_size)),
         "--lr": ("training.optimizer.learning_rate", learning_rate),
         "--seed": ("training.seed", seed),
+        "--logger": ("training.loggers", [{"name": name} for name in loggers] if loggers else None),
         "--min-precision": ("training.min_precision", min_precision),
     }
     chosen: Any = None

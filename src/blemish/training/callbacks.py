@@ -71,8 +71,6 @@ class RunLogger(Callback):  # type: ignore[misc]
                 self._draw(progress)
             line = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             _log.info("epoch %d: %s", progress.epoch, line)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=progress.epoch)
         if self.patience is not None and progress.waiting >= self.patience:
             trainer.should_stop = True
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from blemish.config.recipe import Recipe
 from blemish.config.split_file import read_split_file
@@ -176,3 +179,27 @@ def _split(dataset: Dataset, recipe: Recipe, split_file: Path | None) -> Dataset
         dataset, fractions=fractions, seed=config.seed, group_by=config.group_by, resplit=config.resplit
     )
     return split if dataset.splits else replace(split, notes=(*split.notes, _split_note(split)))
+
+
+def hash_contents(data: TrainingData) -> str:
+    """Return the SHA-256 of labels, pixels, splits and ground truths; paths and order do not change it.
+
+    Args:
+        data: with its fingerprints, from `hash_data`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    rows = []
+    for sample, pixels in zip((*data.train, *data.validation), data.fingerprints.pixel, strict=True):
+        row = hashlib.sha256(int(pixels).to_bytes(8, "little"))
+        row.update(f"{sample.split}\0".encode())
+        labeled = sample.ground_truth
+        if labeled is not None:
+            boxes = () if labeled.boxes_xyxy is None else (labeled.boxes_xyxy,)
+            masks = () if labeled.masks is None else (mask.counts for mask in labeled.masks)
+            for array in (labeled.label_index, *boxes, *masks):
+                row.update(np.ascontiguousarray(array).tobytes())
+        rows.append(row.digest())
+    names = "\0".join(data.dataset.labels.names).encode()
+    return hashlib.sha256(b"".join([names, *sorted(rows)])).hexdigest()

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a recipe: device, precision, processes and loggers."""
+"""Lightning's trainer for a recipe: device, precision and processes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from blemish.config.recipe import Recipe
-from blemish.config.training_schema import LoggerConfig
-from blemish.errors import BadRecipe, TrainingFailed, UnknownName
+from blemish.errors import BadRecipe, TrainingFailed
 from blemish.training.distributed import is_started_externally
 from blemish.training.recipe_checks import check_device_name
 
@@ -75,6 +74,7 @@ def build_trainer(
     folder: Path,
     callbacks: Sequence[pl.Callback],
     *,
+    loggers: Sequence[Any],
     epochs: int,
 ) -> pl.Trainer:
     """Return the trainer that runs `epochs` more epochs.
@@ -84,6 +84,7 @@ def build_trainer(
         device: from `choose_device`.
         folder: of the run.
         callbacks: in the order in which they are called.
+        loggers: Lightning's, from `build_loggers`.
         epochs: number of epochs that are left.
     """
     training = recipe.training
@@ -104,7 +105,7 @@ def build_trainer(
         accumulate_grad_batches=training.accumulate_grad_batches,
         gradient_clip_val=training.gradient_clip_val,
         callbacks=list(callbacks),
-        logger=_build_loggers(training.loggers, folder, tensorboard=training.tensorboard) or False,
+        logger=list(loggers) or False,
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -114,43 +115,6 @@ def build_trainer(
         log_every_n_steps=1,
         benchmark=False,
     )
-
-
-def logger_classes(configs: Sequence[LoggerConfig]) -> list[str]:
-    """Return the names of Lightning's logger classes, one for each entry of `training.loggers`.
-
-    Raises:
-        UnknownName: Lightning has no such logger.
-    """
-    from lightning.pytorch import loggers
-
-    known = {n.removesuffix("Logger").lower(): n for n in loggers.__all__}
-    classes = []
-    for config in configs:
-        name = known.get(config.name.lower().removesuffix("logger"))
-        if name is None:
-            raise UnknownName("logger", config.name, sorted(known), where="training.loggers")
-        classes.append(name)
-    return classes
-
-
-def _build_loggers(configs: Sequence[LoggerConfig], folder: Path, *, tensorboard: bool) -> list[Any]:
-    from lightning.pytorch import loggers
-
-    out: list[Any] = []
-    if tensorboard:
-        out.append(loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
-    for config, name in zip(configs, logger_classes(configs), strict=True):
-        try:
-            out.append(getattr(loggers, name)(**config.options))
-        except ModuleNotFoundError as error:
-            raise BadRecipe(
-                f"training.loggers: {config.name} needs a package that is not installed: {error}",
-                reason="missing-package",
-            ) from error
-        except TypeError as error:
-            raise BadRecipe(f"training.loggers: {config.name}: {error}", reason="unknown-option") from error
-    return out
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def train(
     data_in_splits = split_data(chosen, folder / SPLIT_NAME if resume is not None else None)
     with paused_garbage_collection():  # a fifth of the time of the imports
         from blemish.training.checkpoint import CheckpointStore
-        from blemish.training.lightning_trainer import check_device, choose_device, logger_classes
+        from blemish.training.experiment_logs import logger_classes
+        from blemish.training.lightning_trainer import check_device, choose_device
         from blemish.training.network_setup import prepare_network
         from blemish.training.optimizers import lr_of_pretrained_stages
         from blemish.training.tile_dataset import cut_into_tiles, remove_tiles

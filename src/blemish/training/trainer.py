@@ -28,12 +28,18 @@ from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callback_registry import NamedCallback
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
 from blemish.training.checkpoint import CheckpointStore, find_leftovers
-from blemish.training.data_setup import SHOWN, SPLIT_NAME, TrainingData
+from blemish.training.data_setup import SHOWN, SPLIT_NAME, TrainingData, hash_contents
 from blemish.training.dataloaders import DataModule, Loader, worker_count
 from blemish.training.decoded_images import DecodedImages
 from blemish.training.detection_dataset import DetectionImageDataset
 from blemish.training.detection_module import DetectionLightningModule, evaluate_detector
 from blemish.training.distributed import rank_of
+from blemish.training.experiment_logs import (
+    ExperimentLogs,
+    build_loggers,
+    run_tags,
+    translate_logger_errors,
+)
 from blemish.training.export_progress import ExportProgress
 from blemish.training.feature_cache import cache_features, can_cache_features
 from blemish.training.health_callback import TrainingHealth, describe_tiny_objects
@@ -159,8 +165,10 @@ class Trainer:
         world = training.devices * training.nodes
         batches = count_batches(len(self.data.train), self._batch_size, world)
         handler = SignalHandler(self.folder, alone=world == 1)
+        tags = run_tags(self.recipe, hash_contents(self.data) if training.loggers else "")
         callbacks: list[pl.Callback] = [
             RunLogger(self.folder, training.patience),
+            ExperimentLogs(self.recipe, self.folder, tags, self._monitor),
             ProgressBar(training.epochs, self._monitor, quiet=not self.progress),
             handler,
             TrainingHealth(self.folder),
@@ -183,9 +191,14 @@ class Trainer:
         module.from_features = from_features
         module.channels_last = bool(self.recipe.training.channels_last)
         loaders = self._loaders(first_epoch, from_features=from_features)
-        with silence(), rewrap_errors(), handler:
+        with silence(), rewrap_errors(), translate_logger_errors(), handler:
             trainer = build_trainer(
-                self.recipe, self.device, self.folder, callbacks, epochs=training.epochs - first_epoch
+                self.recipe,
+                self.device,
+                self.folder,
+                callbacks,
+                loggers=build_loggers(self.recipe, self.folder, tags),
+                epochs=training.epochs - first_epoch,
             )
             trainer.fit(module, datamodule=loaders)
         return module
