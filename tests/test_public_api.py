@@ -90,6 +90,7 @@ def test_export_model_has_the_options_of_reexport():
 def test_predict_and_explain_have_the_options_of_what_they_call():
     loading = without(load, "path", "spinning", "limits")
     assert {k: v for k, v in without(api.predict).items() if k in loading} == loading
+    del loading["check_capture"]  # a heatmap states nothing about the image
     explaining = without(Explainer.explain, "self", "image", "progress")
     own = without(api.explain, "model", "source", *loading)
     assert {k: v for k, v in without(api.explain).items() if k in loading} == loading

@@ -31,6 +31,7 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
     white_level: int | None = None,
+    check_capture: bool = True,
 ) -> Prediction:
     """Return the prediction of a model file for one image.
 
@@ -44,6 +45,7 @@ def predict(
         threads: threads that run the network; None uses every available core.
         white_level: the sample value of white in 16-bit images; None takes that of the model file, or of the
             image.
+        check_capture: whether the prediction states if the image should be taken again.
 
     Raises:
         BadImage: the image cannot be used.
@@ -51,7 +53,14 @@ def predict(
     """
     from blemish.inference import load
 
-    predictor = load(model, backend=backend, device=device, threads=threads, white_level=white_level)
+    predictor = load(
+        model,
+        backend=backend,
+        device=device,
+        threads=threads,
+        white_level=white_level,
+        check_capture=check_capture,
+    )
     return predictor.predict(source)
 
 

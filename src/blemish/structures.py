@@ -26,6 +26,8 @@ from blemish.arrays import (
     summarize_heatmap,
 )
 from blemish.errors import BadInput, UnknownName
+from blemish.image_checks import Capture as Capture
+from blemish.image_checks import Familiarity as Familiarity
 from blemish.task import Task as Task
 
 if TYPE_CHECKING:
@@ -196,29 +198,6 @@ class GroundTruth(Annotation):
                 object.__setattr__(self, name, read_only_array(values, dtype, (len(self),), name))
 
 
-@dataclass(frozen=True)
-class Familiarity:
-    """How familiar an image is to a model, by its distance from the training images.
-
-    Attributes:
-        distance: squared Mahalanobis distance of the image's features from those of the training images.
-        p_value: the share of held-out images, this image included, that are at least as far.
-        rate: of familiar images, at most this share is called unfamiliar, on average.
-        unfamiliar: whether the p-value is at most the rate.
-        features: (k,) float64, of which the distance is the squared length.
-    """
-
-    distance: float
-    p_value: float
-    rate: float
-    unfamiliar: bool
-    features: FloatArray = field(default_factory=lambda: empty_array(np.float64), compare=False, repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, without the features."""
-        return {name: value for name, value in vars(self).items() if name != "features"}
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction(Annotation):
     """The labels, boxes and masks that a model predicts for one image.
@@ -237,6 +216,7 @@ class Prediction(Annotation):
         unreliable: the labels that did not reach the precision that was required when their thresholds were
             chosen; a person has to review decisions for them.
         familiarity: how familiar the image is to the model; None if the model file has no features.
+        capture: whether the image should be taken again; None if that is not known.
         heatmap: (h, w) float32 in [0, 1] that covers the whole image evenly, coarser than the image: how
             anomalous each place is. None if the model computes no heatmap.
     """
@@ -248,6 +228,7 @@ class Prediction(Annotation):
     model_digest: str = ""
     unreliable: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
+    capture: Capture | None = None
     heatmap: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
@@ -298,6 +279,7 @@ class Prediction(Annotation):
             ],
             "model_digest": self.model_digest,
             "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
+            "capture": None if self.capture is None else self.capture.to_dict(),
         }
         if self.heatmap is not None:
             out["heatmap"] = summarize_heatmap(self.heatmap, self.size_hw)

@@ -1,4 +1,4 @@
-"""`blemish calibrate`: give a model file the scores from which `--risk` decides."""
+"""`blemish calibrate`: store what a model file decides by: scores for `--risk`, or limits of usual images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
-    DataOption,
     FormatOption,
     ImagesOption,
     ThreadsOption,
@@ -22,7 +21,31 @@ def calibrate(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="FILE", help="Model file.", show_default=False)
     ],
-    data: DataOption,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="PATH",
+            help="Labeled images, from whose scores --risk decides: a folder, or a label file.",
+            show_default="no scores are stored",
+        ),
+    ] = None,
+    capture_images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Usual images without labels, from which the limits of blur, exposure and the like are "
+            "learned: a folder, glob pattern or file; can be repeated.",
+            show_default="no limits are stored",
+        ),
+    ] = None,
+    capture_rate: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="With --capture-images: share of usual images that may have each fault."
+        ),
+    ] = 0.005,
     split: Annotated[
         str | None,
         typer.Option(
@@ -48,15 +71,33 @@ def calibrate(
 ) -> None:
     """Store the scores of labeled images in a model file, so that it can decide at a risk or cost.
 
-    Training does this with its validation images. Use this command for a model file of an earlier version, or
-    if images will come from other cameras or objects than those of the training. Images that the model was
-    trained on are left out.
+    Or store the limits of usual images, beyond which an image should be taken again. Training does both, the
+    first with its validation images and the second with its training images. Use this command for a model
+    file of an earlier version, or if images will come from other cameras or objects than those of the
+    training. Of labeled images, those that the model was trained on are left out.
 
     Examples:
       blemish calibrate --model model.onnx --data labeled/ --output calibrated.onnx
 
       blemish predict photos/ --model calibrated.onnx --risk 0.05
+
+      blemish calibrate --model model.onnx --capture-images photos/
     """
+    from blemish.errors import BadInput
+
+    if data is None and not capture_images:
+        raise BadInput(
+            "calibrate: expected --data PATH with labeled images, or --capture-images PATH with usual images",
+            reason="nothing-to-calibrate",
+        )
+    if data is None:
+        _learn_capture(model, capture_images or [], capture_rate, output, as_json=as_json)
+        return
+    if capture_images:
+        raise BadInput(
+            "calibrate: --data and --capture-images exclude each other. Run the command twice.",
+            reason="calibrate-twice",
+        )
     from blemish.abstention import coverage_interval
     from blemish.commands.evaluate_command import progress_bar
     from blemish.evaluation.calibrate_model import calibrate as run
@@ -110,4 +151,32 @@ def calibrate(
             if low == high:
                 text = "too few to exclude this side"
             typer.echo(f"{row['label']}, {row['side']}: {row['images']} images; at --risk 0.05 {text}")
+    typer.echo(f"model file {result.model_file.path}")
+
+
+def _learn_capture(model: str, images: list[str], rate: float, output: Path | None, *, as_json: bool) -> None:
+    """Store the limits of usual images, and print what was learned."""
+    from blemish.commands.evaluate_command import progress_bar
+    from blemish.evaluation.capture_calibration import calibrate_capture
+
+    with progress_bar("Measuring", visible=sys.stderr.isatty()) as progress:
+        result = calibrate_capture(model, images, rate=rate, output=output, progress=progress)
+    limits = result.limits
+    if as_json:
+        print_json(
+            {
+                "model_file": result.model_file.path.as_posix(),
+                "unreadable": result.unreadable,
+                "capture": limits.model_dump(mode="json"),
+            }
+        )
+        return
+    if result.unreadable:
+        typer.echo(f"blemish: warning: {result.unreadable} images could not be read", err=True)
+    typer.echo(
+        f"limits of {limits.images} usual images, {limits.flagged:.1%} of which are beyond one of them "
+        f"(rate {limits.rate:g} for each fault)"
+    )
+    for limit in limits.limits:
+        typer.echo(f"{limit.measure} {limit.side} {limit.value:g}")
     typer.echo(f"model file {result.model_file.path}")

@@ -165,6 +165,10 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
         spec = contract.familiarity
         held_out = len(spec.distances)
         yield "familiarity", f"features of {spec.train_images} training images, {held_out} held-out distances"
+    if contract.capture is not None:
+        limits = contract.capture
+        beyond = f"{limits.flagged:.1%} beyond one of them"
+        yield "capture", f"limits of {limits.images} images, rate {limits.rate:g} per fault, {beyond}"
     yield "written by", f"Blemish {contract.blemish_version or '?'}, format {contract.format_version}"
 
 

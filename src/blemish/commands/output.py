@@ -94,6 +94,9 @@ def text_line(
     familiarity = result.prediction.familiarity
     if familiarity is not None and familiarity.unfamiliar:
         line += "; UNFAMILIAR, unlike the training images"
+    capture = result.prediction.capture
+    if capture is not None and capture.retake:
+        line += f"; {capture.sentence.replace('retake', 'RETAKE', 1)}"
     if decision is not None:
         line = f"{result.input}: {_decision_text(decision)} ({line.removeprefix(f'{result.input}: ')})"
     return line if not_drawn is None else f"{line}; not drawn: {not_drawn}"

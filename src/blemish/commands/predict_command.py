@@ -14,6 +14,7 @@ from blemish._version import __version__
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
+    CaptureOption,
     CostFalsePositiveOption,
     CostMissOption,
     CostReviewOption,
@@ -133,6 +134,7 @@ def predict(
     cost_false_positive: CostFalsePositiveOption = None,
     cost_review: CostReviewOption = None,
     good_label: GoodLabelOption = None,
+    capture_check: CaptureOption = True,
     mask_format: Annotated[
         MaskFormat,
         typer.Option(
@@ -205,7 +207,13 @@ def predict(
     inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)
     file = None if output_json is None else PredictionFile(output_json, resume=resume)
     predictor = load(
-        model, backend=backend, device=device, threads=threads, limits=limits, white_level=white_level
+        model,
+        backend=backend,
+        device=device,
+        threads=threads,
+        limits=limits,
+        white_level=white_level,
+        check_capture=capture_check,
     )
     labels = LabelOutput(
         predictor,
@@ -218,6 +226,7 @@ def predict(
         name=model,
     )
 
+    predictor.compares_images = file is None  # so that a resumed run equals one without interruption
     decider = None if policy is None else Decider(predictor.contract, policy, model)
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
@@ -235,6 +244,7 @@ def predict(
         "frame_step": frame_step,
         "max_megapixels": max_megapixels,
         "white_level": white_level,
+        "capture_check": capture_check,
         "decision": None if policy is None else {**policy.to_dict(), "good_label": good_label},
         "mask_format": str(mask_format),
         "all_masks": all_masks,

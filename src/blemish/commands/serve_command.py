@@ -9,6 +9,7 @@ import typer
 
 from blemish.commands.shared_options import (
     BackendOption,
+    CaptureOption,
     MegapixelsOption,
     RiskOption,
     ThreadsOption,
@@ -51,6 +52,7 @@ def serve(
     max_megapixels: MegapixelsOption = 64,
     white_level: WhiteLevelOption = None,
     risk: RiskOption = None,
+    capture_check: CaptureOption = True,
     queue_size: Annotated[
         int,
         typer.Option(
@@ -219,6 +221,7 @@ def serve(
         max_pixels=int(max_megapixels * 1e6),
         white_level=white_level,
         risk=risk,
+        check_capture=capture_check,
         queue_size=queue_size,
         deadline_seconds=deadline_seconds,
         link_seconds=link_seconds,

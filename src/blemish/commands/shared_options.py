@@ -151,3 +151,13 @@ class MaskFormat(StrEnum):
     RLE = "rle"
     POLYGONS = "polygons"
     BOTH = "both"
+
+
+CaptureOption = Annotated[
+    bool,
+    typer.Option(
+        "--capture-check/--no-capture-check",
+        help="State which images should be taken again, because they are blurred, too dark or the like; for "
+        "model files that have limits for it.",
+    ),
+]

@@ -91,7 +91,7 @@ def gray_copy(photo: LoadedImage, side: int = REDUCED) -> NDArray[np.float32]:
 
 def spectrum(gray: NDArray[np.float32], kept: int = KEPT) -> NDArray[np.float64]:
     """Return the (kept, kept) float64 lowest frequencies of a square gray copy, vertical first."""
-    basis = _basis(kept, len(gray))
+    basis = dct_basis(kept, len(gray))
     frequencies: NDArray[np.float64] = basis @ gray.astype(np.float64) @ basis.T
     return frequencies
 
@@ -103,7 +103,7 @@ def _to_words(frequencies: NDArray[np.float64]) -> UInt64Array:
 
 
 @cache
-def _basis(kept: int, side: int) -> NDArray[np.float64]:
+def dct_basis(kept: int, side: int) -> NDArray[np.float64]:
     """(kept, side) the lowest rows of the orthonormal DCT-II."""
     k, n = np.arange(kept)[:, None], np.arange(side)[None, :]
     rows = np.sqrt(2 / side) * np.cos(np.pi * k * (2 * n + 1) / (2 * side))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from blemish.capture import learn_limits
 from blemish.errors import ExportRefused
 from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.explanation import Explainer
@@ -55,7 +56,7 @@ def export_trained(
         output: the folder of the run.
         contract: without the certificate; temperature and thresholds are already chosen.
         samples: the validation images on which the file must decide as the network does.
-        train: the training images, from whose features unfamiliar images are found.
+        train: the training images, from which unfamiliar images, and those to take again, are found.
         fingerprints: of the training images.
         explanation: whether to write the explanation graph too, if gradient methods apply.
         force: whether to write a model file whose certificate did not pass.
@@ -70,6 +71,8 @@ def export_trained(
     contract = contract.model_copy(update={"recipe": without_folders(contract.recipe)})
     write_weights(network, output / WEIGHTS_NAME)
     graph, contract = add_familiarity(export_network(network), contract, train, samples)
+    if not contract.recipe.get("data", {}).get("tiles"):  # images to come are whole, and tiles are not alike
+        contract = contract.model_copy(update={"capture": learn_limits(train, contract.inputs)})
     target = output / MODEL_NAME
 
     def judge(candidate: ModelFile) -> Contract:

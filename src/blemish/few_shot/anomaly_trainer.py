@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish._version import __version__
+from blemish.capture import learn_limits
 from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset, split_dataset
 from blemish.data.training_split import hash_for_training
@@ -149,6 +150,7 @@ def train_anomaly(
     up = upsampling(trunk, state, input_size)
     contract = _contract(parts, model, trunk, spec, threshold, name, source, data_license, seed, scorer)
     clock.start("exporting")
+    contract = contract.model_copy(update={"capture": learn_limits(parts.train, contract.inputs)})
     graph = _model_graph(trunk, state, input_size, scorer, threshold, up)
     maps = up @ distances.reshape(len(distances), up.shape[1], up.shape[1]) @ up.T
     outputs = {

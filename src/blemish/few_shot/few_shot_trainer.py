@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish._version import __version__
+from blemish.capture import learn_limits
 from blemish.config.split_file import write_split_file
 from blemish.data import open_dataset
 from blemish.data.training_split import hash_for_training, split_for_training
@@ -162,7 +163,10 @@ def train_few(
     projection = fit_projection(features[:count], seed=seed)
     graph = _model_graph(model, state, input_size, head, projection)
     contract = contract.model_copy(
-        update={"familiarity": _familiarity(contract, projection, head, features[count:], validation, seed)}
+        update={
+            "familiarity": _familiarity(contract, projection, head, features[count:], validation, seed),
+            "capture": learn_limits(train, contract.inputs),
+        }
     )
     output.mkdir(parents=True, exist_ok=True)
     certified = certify_head(

@@ -47,6 +47,7 @@ def load(
     spinning: bool = False,
     limits: Limits = LIMITS,
     white_level: int | None = None,
+    check_capture: bool = True,
 ) -> Predictor:
     """Return a predictor for a model file.
 
@@ -62,6 +63,7 @@ def load(
         limits: largest size of an image, in pixels and in bytes.
         white_level: the sample value of white in 16-bit images. Default: the model file's, or, if that is
             65535, what the image states.
+        check_capture: whether predictions state if an image should be taken again; see `Predictor`.
 
     Raises:
         BadModelFile: not a model file, damaged, or not supported by the backend.
@@ -77,4 +79,4 @@ def load(
     if white_level is not None:
         model_file = replace(model_file, contract=with_white_level(model_file.contract, white_level))
     opened = open_backend(model_file, backend=backend, device=device, threads=threads, spinning=spinning)
-    return Predictor(opened, model_file, limits=limits)
+    return Predictor(opened, model_file, limits=limits, check_capture=check_capture)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.capture import NearDuplicates, judge_capture, measure
 from blemish.decoding import NO_FILTER, DetectionFilter, decode
 from blemish.errors import BadInput, BadModelFile, BlemishError, NetworkTooSlow, WrongTask
 from blemish.familiarity import judge_outputs
@@ -24,7 +25,10 @@ from blemish.inference.results import (
     PreparedInput,
     ReadInput,
     Timing,
+    error_of_image,
+    prediction_of,
     unexpected_error,
+    with_duplicate,
 )
 from blemish.inference.tile_merge import TileDetections
 from blemish.inference.tiles import Tiling
@@ -52,6 +56,7 @@ class Predictor:
         digest: SHA-256 of the model file, or "".
         limits: largest size of an image.
         readers: threads that read and prepare images ahead of the network.
+        compares_images: whether streams state which images are nearly identical to an earlier one.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Predictor:
         *,
         limits: Limits = LIMITS,
         readers: int | None = None,
+        check_capture: bool = True,
     ) -> None:
         """Combine a backend and a contract.
 
@@ -69,6 +75,7 @@ class Predictor:
             model: an opened model file, or only a contract while a network is still in training.
             limits: largest size of an image.
             readers: threads that read and prepare ahead of the network. Default: one per core, at most 8.
+            check_capture: whether predictions state if an image should be taken again.
         """
         self.backend = backend
         self.model_file = model if isinstance(model, ModelFile) else None
@@ -76,6 +83,8 @@ class Predictor:
         self.digest = self.model_file.digest if self.model_file is not None else ""
         self.limits = limits
         self.readers = readers or min(available_cores(), 8)
+        self._capture = self.contract.capture if check_capture else None
+        self.compares_images = True
 
     @property
     def task(self) -> Task:
@@ -136,7 +145,7 @@ class Predictor:
         detection_filter = self._detection_filter(min_score, max_detections)
         if isinstance(image, list | tuple):
             results = self.stream(image, min_score=min_score, max_detections=max_detections)
-            return [_prediction_of(result) for result in results]
+            return [prediction_of(result) for result in results]
         loaded = ImageInput.of(image).read(self.limits, self.reduction)
         return self.predict_prepared([self.prepare(loaded)], detection_filter)[0]
 
@@ -267,8 +276,10 @@ class Predictor:
         for spec in self.contract.inputs:
             feeds[spec.name], placement = prepare(image, spec)
             placements.append(placement)
-        warning = image.unused_bits(self.contract.inputs[0].white_level)
-        return PreparedInput(feeds, placements[0], image.path, warning)
+        first = self.contract.inputs[0]
+        warning = image.unused_bits(first.white_level)
+        measures = measure(feeds[first.name], first, placements[0]) if self._capture else None
+        return PreparedInput(feeds, placements[0], image.path, warning, measures)
 
     def predict_prepared(
         self, batch: Sequence[PreparedInput], detection_filter: DetectionFilter = NO_FILTER
@@ -309,7 +320,12 @@ class Predictor:
         predictions = decode(self.contract, outputs, [one.placement for one in batch], detection_filter)
         familiar = judge_outputs(self.contract.familiarity, outputs, len(batch))
         return [
-            self._with_origin(prediction, one.path, familiarity=familiarity)
+            self._with_origin(
+                prediction,
+                one.path,
+                familiarity=familiarity,
+                capture=judge_capture(self._capture, one.measures),
+            )
             for prediction, one, familiarity in zip(predictions, batch, familiar, strict=True)
         ]
 
@@ -321,9 +337,10 @@ class Predictor:
 
         ahead = size + self.readers - 1  # the next batch, and one image for each reader
         ready = prefetched(read, inputs, threads=self.readers, ahead=ahead)
+        seen = NearDuplicates() if self.compares_images else None
         try:
             while batch := list(itertools.islice(ready, size)):
-                yield from self._batch_results(batch, detection_filter)
+                yield from self._batch_results(batch, detection_filter, seen)
         finally:
             ready.close()
 
@@ -345,7 +362,7 @@ class Predictor:
         return ReadInput(source, prepared, None, timing, image if keep_images else None)
 
     def _batch_results(
-        self, batch: Sequence[ReadInput], detection_filter: DetectionFilter
+        self, batch: Sequence[ReadInput], detection_filter: DetectionFilter, seen: NearDuplicates | None
     ) -> Iterator[PredictionResult]:
         """Yield a result per input, in order; inputs with an error do not go through the network."""
         prepared = [one.prepared for one in batch if one.prepared is not None]
@@ -356,6 +373,7 @@ class Predictor:
                 continue
             outcome, infer_seconds, decode_seconds = next(outcomes)
             timing = replace(one.timing, infer=infer_seconds, decode=decode_seconds)
+            outcome = with_duplicate(outcome, one.input, one.prepared, seen)
             yield self._result(one.input, outcome, timing, one.image, one.prepared.warning)
 
     def _result(
@@ -384,7 +402,7 @@ class Predictor:
             raise
         except BadModelFile as error:
             if len(batch) == 1:
-                return [(_of_image(batch[0], error), time.perf_counter() - started, 0.0)]
+                return [(error_of_image(batch[0], error), time.perf_counter() - started, 0.0)]
             # Caused by one image, or by the memory that a whole batch needs: each image is tried alone.
             return [outcome for one in batch for outcome in self._infer_and_decode([one], detection_filter)]
         inferred = time.perf_counter()
@@ -408,7 +426,7 @@ class Predictor:
         try:
             return self._decode([one], outputs, detection_filter)[0]
         except BadModelFile as error:
-            return _of_image(one, error)
+            return error_of_image(one, error)
 
     def _stream_tiled(
         self,
@@ -459,6 +477,7 @@ class Predictor:
         done = 0
         try:
             while batch := list(itertools.islice(ready, batch_size)):
+                last = batch[-1]  # the whole image, if the tiling contains it
                 for prediction in self.predict_prepared(batch, per_tile):
                     detections.add(prediction, done)
                     done += 1
@@ -467,7 +486,8 @@ class Predictor:
         finally:
             ready.close()
         merged = detections.merged(self.contract, detection_filter.max_detections)
-        return self._with_origin(merged, image.path)
+        measures = last.measures if last.placement.size_hw == image.size_hw else None
+        return self._with_origin(merged, image.path, capture=judge_capture(self._capture, measures))
 
     def _with_origin(self, prediction: Prediction, path: Path | None, **more: Any) -> Prediction:
         """Return a prediction with its image, and with what this model file states about itself."""
@@ -478,16 +498,3 @@ class Predictor:
             unreliable=self.contract.unreliable_labels,
             **more,
         )
-
-
-def _prediction_of(result: PredictionResult) -> Prediction:
-    """Return the prediction of a result, or raise its error."""
-    if result.prediction is None:
-        assert result.error is not None  # noqa: S101  (a result has one or the other)
-        raise result.error
-    return result.prediction
-
-
-def _of_image(one: PreparedInput, error: BadModelFile) -> BadModelFile:
-    """Return the error of a network as the error of one image."""
-    return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import BadImage, BadInput, BlemishError
+from blemish.capture import CaptureMeasures, NearDuplicates
+from blemish.errors import BadImage, BadInput, BadModelFile, BlemishError
 from blemish.imaging import LoadedImage
-from blemish.inference.inputs import ImageInput
+from blemish.inference.inputs import ImageInput, InputKind
 from blemish.preprocessing import Placement
 from blemish.structures import Prediction
 
@@ -54,12 +55,14 @@ class PreparedInput:
         placement: the image's position in the first input.
         path: the file, or None.
         warning: why the network may not see what the image shows, or "".
+        measures: of how the image was captured; None if the model file has no limits, or it is switched off.
     """
 
     feeds: dict[str, NDArray[np.float32]]
     placement: Placement
     path: Path | None = None
     warning: str = ""
+    measures: CaptureMeasures | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +125,38 @@ def unexpected_error(source: ImageInput, error: Exception) -> BadImage:
         )
     detail = f"it cannot be used ({type(error).__name__}: {error})"[:300]
     return BadImage(source.path or source.id, detail, reason="unexpected")
+
+
+def error_of_image(one: PreparedInput, error: BadModelFile) -> BadModelFile:
+    """Return the error of a network as the error of one image."""
+    return BadModelFile(f"{one.path or 'image'}: {error}", reason=error.code.partition(".")[2])
+
+
+def prediction_of(result: PredictionResult) -> Prediction:
+    """Return the prediction of a result, or raise its error."""
+    if result.prediction is None:
+        assert result.error is not None  # noqa: S101  (a result has one or the other)
+        raise result.error
+    return result.prediction
+
+
+def with_duplicate(
+    outcome: Prediction | BlemishError,
+    source: ImageInput,
+    prepared: PreparedInput,
+    seen: NearDuplicates | None,
+) -> Prediction | BlemishError:
+    """Return an outcome that states whether the image is nearly identical to an earlier one of the stream.
+
+    Args:
+        outcome: for the image.
+        source: the image; frames of a video are alike and not compared.
+        prepared: with its measures.
+        seen: the earlier images, to which this one is added; None compares nothing.
+    """
+    if isinstance(outcome, BlemishError) or outcome.capture is None or prepared.measures is None:
+        return outcome
+    if source.kind is InputKind.FRAME or seen is None:
+        return outcome
+    capture = seen.add(outcome.capture, source.id, prepared.measures.hash)
+    return outcome if capture is outcome.capture else replace(outcome, capture=capture)

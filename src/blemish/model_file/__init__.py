@@ -6,6 +6,7 @@ metadata are top-level fields at any position in the file.
 """
 
 from blemish.model_file.abstention_scores import AbstentionScores, BoxScoreBin, LabelScores
+from blemish.model_file.capture_spec import CaptureLimit, CaptureSpec
 from blemish.model_file.contract import (
     CROSS_VALIDATED,
     FORMAT_VERSION,
@@ -45,6 +46,8 @@ __all__ = [
     "FORMAT_VERSION",
     "AbstentionScores",
     "BoxScoreBin",
+    "CaptureLimit",
+    "CaptureSpec",
     "Contract",
     "ContractModel",
     "DecoderSpec",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from blemish.errors import BadInput
 from blemish.model_file.abstention_scores import AbstentionScores
+from blemish.model_file.capture_spec import CaptureSpec
 from blemish.model_file.contract_model import ContractModel as ContractModel
 from blemish.model_file.contract_model import Finite, Positive, Share, Side
 from blemish.model_file.familiarity_spec import FamiliaritySpec
@@ -221,6 +222,8 @@ class Contract(ContractModel):
         certificate: parity of file and network; None if the file was not certified.
         familiarity: features of training images, from which unfamiliar images are found; None if the file
             has none.
+        capture: limits of how images are captured, beyond which an image should be taken again; None if the
+            file has none.
         abstention: scores of labeled images, from which `--risk` decides; None if the file has none.
         other_certificates: the same comparison with other backends and precisions of the arithmetic.
     """
@@ -250,6 +253,7 @@ class Contract(ContractModel):
     certificate: ParityCertificate | None = None
     abstention: AbstentionScores | None = None
     familiarity: FamiliaritySpec | None = None
+    capture: CaptureSpec | None = None
     other_certificates: tuple[ParityCertificate, ...] = ()
 
     @model_validator(mode="after")

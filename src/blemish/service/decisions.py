@@ -66,7 +66,7 @@ def add_score_intervals(detections: Sequence[dict[str, Any]] | None, decision: D
 def count_prediction(
     metrics: ServiceMetrics, model: str, prediction: Prediction, decision: Decision | None
 ) -> None:
-    """Count unfamiliar images and decisions, and record the scores, from which a shift is visible.
+    """Count unfamiliar images, those to take again and decisions, and record the scores, to show a shift.
 
     Args:
         metrics: of the service.
@@ -78,6 +78,8 @@ def count_prediction(
         metrics.familiarity.labels(model=model).observe(prediction.familiarity.p_value)
         if prediction.familiarity.unfamiliar:
             metrics.unfamiliar.labels(model=model).inc()
+    for reason in () if prediction.capture is None else prediction.capture.reasons:
+        metrics.retakes.labels(model=model, reason=reason.code).inc()
     for name, score in list(zip(prediction.labels.names, prediction.label_scores, strict=True))[:MAX_LABELS]:
         metrics.label_scores.labels(model=model, label=name).observe(float(score))
     if decision is not None:

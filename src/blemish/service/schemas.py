@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from blemish.image_checks import CaptureFault
 from blemish.structures import Task
 
 
@@ -133,6 +134,26 @@ class FamiliaritySchema(ResponseModel):
     unfamiliar: bool = Field(description="Whether the p-value is at most the rate.")
 
 
+class CaptureReasonSchema(ResponseModel):
+    """Why an image should be taken again."""
+
+    code: CaptureFault
+    text: str = Field(description="The fault in words, after `the image`.")
+    measure: str = Field(description="Name of the measure that found it; empty for near-duplicates.")
+    value: float
+    limit: float = Field(description="The limit of usual images.")
+    other: str | None = Field(description="The image that a near-duplicate is nearly identical to.")
+
+
+class CaptureSchema(ResponseModel):
+    """Whether the image should be taken again; the prediction is there nevertheless."""
+
+    retake: bool
+    sentence: str = Field(description="What to do and why; empty for a usual image.")
+    reasons: list[CaptureReasonSchema]
+    rate: float = Field(description="The share of usual images that has each fault, on average.")
+
+
 class Links(ResponseModel):
     """Private links to the images of the answer."""
 
@@ -185,6 +206,10 @@ class PredictionResponse(Answer):
     labels: list[LabelScore]
     familiarity: FamiliaritySchema | None = Field(
         description="Null if the model file has no features, as files of earlier versions."
+    )
+    capture: CaptureSchema | None = Field(
+        description="Null if the model file has no limits of usual images, as files of earlier versions, or "
+        "if the server does not check them."
     )
     detections: list[DetectionSchema] | None
     min_score_available: float = Field(

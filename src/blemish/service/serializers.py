@@ -28,7 +28,8 @@ def serialize_prediction(prediction: Prediction, *, min_score: float) -> dict[st
         min_score: detections with a lower score are left out, 0 to 1.
 
     Returns:
-        The keys `task`, `size_hw`, `labels`, `detections` (None for image-level tasks) and `decision`.
+        The keys `task`, `size_hw`, `labels`, `familiarity`, `capture`, `detections` (None for image-level
+        tasks) and `decision`.
     """
     fields = prediction.to_dict()
     detections = None if prediction.boxes_xyxy is None else _serialize_detections(prediction, min_score)
@@ -37,6 +38,7 @@ def serialize_prediction(prediction: Prediction, *, min_score: float) -> dict[st
         "size_hw": fields["size_hw"],
         "labels": fields["labels"],
         "familiarity": fields["familiarity"],
+        "capture": fields["capture"],
         "detections": detections,
         "decision": {
             "labels": [row["label"] for row in fields["labels"] if row["positive"]],

@@ -99,8 +99,13 @@ class ServedModel:
 
     def start(self, *, backend: str = "auto", threads: int | None = None) -> None:
         """Load the network and run a warm-up image; this takes a while, so call it in a thread."""
-        white_level = self.settings.white_level
-        predictor = inference.load(self.model_file, backend=backend, threads=threads, white_level=white_level)
+        predictor = inference.load(
+            self.model_file,
+            backend=backend,
+            threads=threads,
+            white_level=self.settings.white_level,
+            check_capture=self.settings.check_capture,
+        )
         self.predictor = predictor
         contract = predictor.contract
         prepared = [self.prepare(_warm_up_image(contract.inputs[0].size_hw))]

@@ -109,6 +109,12 @@ class ServiceMetrics:
             ("model",),
             registry=registry,
         )
+        self.retakes = Counter(
+            "blemish_retake_images_total",
+            "Images that should be taken again, by reason; an image with two reasons counts twice.",
+            ("model", "reason"),
+            registry=registry,
+        )
         self.familiarity = Histogram(
             "blemish_familiarity_p_value",
             "Conformal p-values of images: of familiar images, a tenth is in each tenth.",

@@ -62,6 +62,7 @@ class Settings:
         white_level: sample value of white in 16-bit images; None takes the model file's or the image's own.
         risk: the risk at which images are decided or left for review if a request has none; None decides
             every image.
+        check_capture: whether answers state if an image should be taken again.
         watch_seconds: time between two checks of the model files, which are loaded again when they change;
             None loads them only at the start and on request.
         label_studio_root: folder in which images of Label Studio's local files are read; None reads none.
@@ -100,6 +101,7 @@ class Settings:
     sample_images: tuple[Path, ...] = ()
     white_level: int | None = None
     risk: float | None = None
+    check_capture: bool = True
     watch_seconds: float | None = None
     label_studio_root: Path | None = None
     label_studio_url: str | None = None

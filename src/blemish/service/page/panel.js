@@ -5,7 +5,7 @@ import { byId, fill, h } from "./dom.js";
 import { cropCanvas } from "./images.js";
 import { changed, currentPhoto, findModel, state } from "./state.js";
 import {
-  areaPercent, count, decisionNote, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck, nearMisses,
+  areaPercent, count, decisionNote, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, list, modelCheck, nearMisses,
   needsReview, percent, REVIEW_MARGIN, thresholdOf, wholePercent,
 } from "./text.js";
 import { hover, select, zoomTo } from "./viewer.js";
@@ -174,6 +174,10 @@ function drawResult(photo, result, parent) {
       h("strong", {}, decision.outcome === "review" ? "Review" : "Decided"),
       decision.reason && h("p", {}, `Because: ${decision.reason}.`),
       h("p", { class: "quiet" }, decisionNote(decision))),
+    result.capture?.retake && h("div", { class: "outcome retake", "data-key": "retake", role: "note" },
+      h("strong", {}, "Take this photo again"),
+      h("p", {}, `Because it ${list(result.capture.reasons.map((reason) => reason.text))}. The result below may miss damage.`),
+      h("p", { class: "quiet" }, `Of usual photos, at most about ${percent(result.capture.rate)} have each fault.`)),
     result.familiarity?.unfamiliar && h("div", { class: "outcome unfamiliar", "data-key": "unfamiliar", role: "note" },
       h("strong", {}, "Unfamiliar photo"),
       h("p", {}, "This photo is unlike those that the model was trained on. Do not trust its result."),

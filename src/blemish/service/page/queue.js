@@ -3,7 +3,7 @@
 import { byId, fill, h } from "./dom.js";
 import { thumbnailCanvas } from "./images.js";
 import { changed, state } from "./state.js";
-import { count, reviewItems, statusText } from "./text.js";
+import { count, retakeText, reviewItems, statusText } from "./text.js";
 import { cancel, hasFailed, isBusy, remove, removeAll, retry, retryAll } from "./uploads.js";
 
 /** @param {string} id */
@@ -51,7 +51,8 @@ function photoRow(photo) {
       onclick: () => selectPhoto(photo.id),
     },
       thumbnailCanvas(photo),
-      h("span", { class: "what" }, h("span", { class: "name", title: photo.name }, photo.name), h("span", { class: "status" }, status))),
+      h("span", { class: "what" }, h("span", { class: "name", title: photo.name }, photo.name), h("span", { class: "status" }, status),
+        photo.status === "done" && retakeText(photo.result) && h("span", { class: "chip" }, retakeText(photo.result)))),
     isBusy(photo)
       ? button("cancel", "Cancel", () => cancel(photo))
       : h("button", { type: "button", class: "cross", "data-key": `remove-${photo.id}`, "aria-label": `Remove ${photo.name}`, title: "Remove", onclick: () => removeAndFocusNext(photo) }, "×"),
@@ -68,6 +69,8 @@ export function drawQueue() {
   const parts = [count(all.length, "photo"), `${done.length} done`];
   if (failed) parts.push(`${failed} failed`);
   if (review) parts.push(`${review} to review`);
+  const retake = done.filter((p) => p.result?.capture?.retake).length;
+  if (retake) parts.push(`${retake} to take again`);
   fill(byId("batch"),
     `${parts.join(", ")}. `,
     failed > 1 && h("button", { type: "button", class: "link", "data-key": "retry-all", onclick: retryAll }, "Retry all"),

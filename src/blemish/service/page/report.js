@@ -4,7 +4,7 @@ import { labelColor } from "./colors.js";
 import { findModel } from "./state.js";
 import {
   areaPercent, checkedFor, count, dateTime, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck,
-  nearMisses, needsReview, percent, reviewItems, summarize, thresholdOf, wholePercent,
+  nearMisses, needsReview, percent, retakeText, reviewItems, summarize, thresholdOf, wholePercent,
 } from "./text.js";
 
 /** @type {Record<string, string>} */
@@ -73,6 +73,7 @@ function article(photo, images) {
   const created = model?.created ? `; created ${escape(model.created)}` : "";
   return `<article><p class="quiet">${escape(photo.name)}, ${escape(dateTime(photo.resultTime))}, ${result.size_hw[1]} × ${result.size_hw[0]} px</p>` +
     `<h2>${escape(summarize(result))}</h2>` +
+    (retakeText(result) ? `<p><strong>${escape(retakeText(result))}.</strong> The photo should be taken again: its result may miss damage.</p>` : "") +
     figures(photo, images) +
     table(result) +
     `<div class="signed"><p class="quiet">${escape(checkedFor(result.model))}</p>` +

@@ -40,7 +40,7 @@ function plural(name) {
 }
 
 /** @param {string[]} parts */
-function list(parts) {
+export function list(parts) {
   return parts.length < 2 ? (parts[0] ?? "") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
 }
 
@@ -114,6 +114,15 @@ export function reviewItems(result) {
     return uncertain || (state.threshold !== null && first.score < state.threshold) ? [first] : [];
   }
   return (result.detections ?? result.labels).filter((item) => needsReview(result, item));
+}
+
+/**
+ * Return why a photo should be taken again, in one line; "" if it need not be.
+ * @param {PredictionResponse | null} result
+ */
+export function retakeText(result) {
+  const reasons = result?.capture?.reasons ?? [];
+  return reasons.length ? `Retake: ${reasons.map((reason) => reason.code.replace("-", " ")).join(", ")}` : "";
 }
 
 /**

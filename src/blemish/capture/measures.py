@@ -1,0 +1,195 @@
+"""Measures of how an image was captured, from the pixels that the network receives: no further decoding.
+
+They are measured at the size of the network's input, so that images of every size are compared alike, and
+blur that the network cannot see has no effect. A part of the rows suffices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.image_hashes import dct_basis
+from blemish.model_file import InputSpec
+from blemish.model_file.capture_spec import DIRECTIONS
+from blemish.preprocessing import Placement
+
+LUMA = np.array([0.299, 0.587, 0.114])
+MIN_SIDE = 8  # pixels of the image in the network's input; a smaller one is not measured
+ROWS = 32  # triples of neighboring rows that are read, at least
+NOISE = 1e-6  # variance of a pixel of an image without detail, by rounding to 8 bits
+NO_DETAIL = NOISE / 20  # energy of second differences of an image without detail
+BRIGHT, DARK = 250 / 255, 5 / 255
+TOLERANCE = 4 / 255  # of the pixels of a border
+MIN_UNIFORM = 0.85  # share of the pixels of a line of a border: text may be on it
+CELLS = 28  # per side, in which glare is searched
+BLOB = 2  # cells from a saturated cell within which a small blob ends
+HASH_KEPT = 16  # lowest frequencies per side
+Image = NDArray[np.float32]
+Matrix = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CaptureMeasures:
+    """What is measured of one image.
+
+    Attributes:
+        values: by name; see `measure`.
+        hash: (4,) uint64, 256 bits that are similar for images that are nearly identical.
+    """
+
+    values: dict[str, float]
+    hash: NDArray[np.uint64]
+
+
+def measure(feed: Image, spec: InputSpec, placement: Placement) -> CaptureMeasures | None:
+    """Return the measures of an image.
+
+    `sharpness` is the mean over four directions of the logarithm of the energy of second differences over
+    that of first differences: neither contrast nor exposure changes it. Defocus lowers it in every direction,
+    motion in its own: `sharpness_0` (along rows), `sharpness_45`, `sharpness_90` and `sharpness_135` are the
+    differences of each direction from the mean. `bright` and `dark` are the shares of clipped pixels,
+    `brightness` is the mean; `glare` is the share of the image in small saturated spots; `border` the share
+    in bars of one color along the edges; `enlargement` the pixels of the network per pixel of the image.
+
+    Args:
+        feed: (c, h, w) the normalized input of the network.
+        spec: of that input.
+        placement: of the image in it.
+
+    Returns:
+        None if fewer than 8 pixels of the image are in the input along one side.
+    """
+    luma, offset = _luma(feed, spec, placement)
+    if min(luma.shape) < MIN_SIDE:
+        return None
+    step = max((luma.shape[0] - 2) // ROWS, 1)
+    first, second, third = (luma[i : luma.shape[0] - 2 + i : step] for i in range(3))
+    values = _sharpness(first, second, third)
+    bright = first >= BRIGHT - offset
+    values["bright"] = np.count_nonzero(bright) / first.size
+    values["dark"] = np.count_nonzero(first <= DARK - offset) / first.size
+    values["brightness"] = float(first.mean()) + offset
+    values["glare"] = _glare(bright) if values["bright"] else 0.0
+    values["border"] = _border(first)
+    values["enlargement"] = max(placement.scale_xy)
+    return CaptureMeasures(values, _hash(first))
+
+
+def _luma(feed: Image, spec: InputSpec, placement: Placement) -> tuple[Image, float]:
+    """Return the (h, w) brightness of the image without its padding, and what is missing to [0, 1]."""
+    weights, offset = _luma_weights(spec.mean, spec.std, spec.scale)
+    luma: Matrix = (weights @ feed.reshape(len(feed), -1)).reshape(spec.size_hw)
+    (height, width), (sx, sy), (ox, oy) = placement.size_hw, placement.scale_xy, placement.offset_xy
+    top, left = max(round(oy), 0), max(round(ox), 0)
+    bottom, right = min(round(oy + height * sy), luma.shape[0]), min(round(ox + width * sx), luma.shape[1])
+    return luma[top:bottom, left:right], offset
+
+
+@cache
+def _luma_weights(
+    mean: tuple[float, ...], std: tuple[float, ...], scale: str
+) -> tuple[NDArray[np.float32], float]:
+    share = LUMA if len(mean) == len(LUMA) else np.full(len(mean), 1 / len(mean))
+    unit = 1.0 if scale == "unit" else 1 / 255
+    return (share * std * unit).astype(np.float32), float(share @ np.array(mean)) * unit
+
+
+def _sharpness(first: Image, second: Image, third: Image) -> dict[str, float]:
+    """Return the sharpness along four directions from some rows, those below and those below these.
+
+    Rounding to 8 bits adds its variance twice to the energy of first differences, six times to that of second
+    ones; without subtracting it, a strongly blurred image would seem sharp.
+    """
+    along = first[:, 1:] - first[:, :-1]
+    down, down_next = second - first, third - second
+    right, right_next = second[:, 1:-1] - first[:, :-2], third[:, 2:] - second[:, 1:-1]
+    left, left_next = second[:, 1:-1] - first[:, 2:], third[:, :-2] - second[:, 1:-1]
+    pairs = (
+        (along[:, 1:] - along[:, :-1], along),
+        (right_next - right, right),
+        (down_next - down, down),
+        (left_next - left, left),
+    )
+    logs = [
+        math.log(max(_energy(curve) - 6 * NOISE, NO_DETAIL) / max(_energy(slope) - 2 * NOISE, NOISE))
+        for curve, slope in pairs
+    ]
+    mean = sum(logs) / len(logs)
+    return {"sharpness": mean, **{name: log - mean for name, log in zip(DIRECTIONS, logs, strict=True)}}
+
+
+def _energy(values: Image) -> float:
+    flat = values.reshape(-1)
+    return float(flat @ flat) / flat.size
+
+
+def _glare(bright: NDArray[np.bool_]) -> float:
+    """Return the share of cells that are saturated, in blobs that end within a few cells."""
+    rows, columns = _pooling(bright.shape[0]), _pooling(bright.shape[1])
+    cells = (rows @ bright.astype(np.float32) @ columns.T >= 0.5).astype(np.float32)
+    if not cells.any():
+        return 0.0
+    (r1, c1), (r2, c2) = ((_band(len(rows), reach), _band(len(columns), reach)) for reach in (BLOB, BLOB + 1))
+    is_small = (r2 @ cells @ c2) - (r1 @ cells @ c1) < 0.5
+    return float((cells * is_small).sum()) / cells.size
+
+
+@cache
+def _pooling(count: int) -> Image:
+    """(cells, count) the matrix from lines to the means of cells."""
+    cell = np.arange(count) * min(CELLS, count) // count
+    members = (np.arange(cell[-1] + 1)[:, None] == cell).astype(np.float32)
+    pooling: Image = members / members.sum(1, keepdims=True)
+    return pooling
+
+
+@cache
+def _band(count: int, reach: int) -> Image:
+    place = np.arange(count)
+    band: Image = (np.abs(place[:, None] - place) <= reach).astype(np.float32)
+    return band
+
+
+def _border(luma: Image) -> float:
+    """Return the share of the image in lines of one color along its edges."""
+    height, width = luma.shape
+    kept = []
+    for lines in (luma, luma.T):
+        start = _uniform_lines(lines)
+        kept.append(len(lines) - start - (_uniform_lines(lines[::-1]) if start < len(lines) else 0))
+    return float(1 - max(kept[0], 0) / height * max(kept[1], 0) / width)
+
+
+def _uniform_lines(lines: Image) -> int:
+    """Return the number of lines of one color before the first other one."""
+    if not _is_uniform(lines[:1]).all():
+        return 0
+    uniform = _is_uniform(lines)
+    return len(lines) if uniform.all() else int(uniform.argmin())
+
+
+def _is_uniform(lines: Image) -> NDArray[np.bool_]:
+    near = np.abs(lines - lines[0, 0]) <= TOLERANCE
+    uniform: NDArray[np.bool_] = np.count_nonzero(near, axis=1) >= MIN_UNIFORM * lines.shape[1]
+    return uniform
+
+
+def _hash(luma: Image) -> NDArray[np.uint64]:
+    """Return the signs of the 16 x 16 lowest frequencies against their median."""
+    rows, columns = (_basis(count) for count in luma.shape)
+    frequencies = (rows @ luma @ columns.T).reshape(-1)
+    half = HASH_KEPT**2 // 2 - 1
+    middle = np.partition(frequencies[1:], half)[half]
+    words: NDArray[Any] = np.packbits(frequencies > middle).view(np.uint64)
+    return words
+
+
+@cache
+def _basis(count: int) -> Image:
+    return dct_basis(HASH_KEPT, count).astype(np.float32)

@@ -1,0 +1,66 @@
+"""`predict` and `calibrate` with limits of usual images, as users type them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from blemish import cli
+from blemish.errors import BadInput
+from blemish.model_file import InputSpec, read_model_file
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli.build_app([arguments[0]]), [*map(str, arguments)], catch_exceptions=False)
+    return result.stdout
+
+
+@pytest.fixture
+def place(tmp_path, tiny):
+    tiny.write_scores_model(tmp_path / "model.onnx", inputs=(InputSpec(size_hw=(32, 32)),))
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        pixels = rng.integers(60, 200, (40, 40, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    Image.new("RGB", (40, 40), (255, 255, 255)).save(tmp_path / "white.png")
+    return tmp_path
+
+
+def test_calibrate_learns_limits_that_predict_applies(place):
+    model, gated = place / "model.onnx", place / "gated.onnx"
+    learned = json.loads(
+        run("calibrate", "--model", model, "--capture-images", place / "photos", "--output", gated, "--json")
+    )
+    assert learned["capture"]["images"] == 24 and learned["unreadable"] == 0
+    assert read_model_file(gated).contract.capture.images == 24
+    assert "RETAKE" not in run("predict", place / "photos" / "0.png", "--model", gated)
+    line = json.loads(run("predict", place / "white.png", "--model", gated, "--json"))
+    assert line["capture"]["retake"] and line["labels"]
+    assert "RETAKE" in run("predict", place / "white.png", "--model", gated)
+    off = run("predict", place / "white.png", "--model", gated, "--no-capture-check", "--json")
+    assert json.loads(off)["capture"] is None
+    assert "limits of 24 images" in run("info", gated)
+
+
+def test_a_file_of_predictions_does_not_compare_images_so_that_it_can_be_resumed(place):
+    run("calibrate", "--model", place / "model.onnx", "--capture-images", place / "photos")
+    copy = place / "photos" / "copy.png"
+    copy.write_bytes((place / "photos" / "0.png").read_bytes())
+    both = (place / "photos" / "0.png", copy, "--model", place / "model.onnx")
+    assert "nearly identical" in run("predict", *both)
+    run("predict", *both, "--output-json", place / "out.jsonl")
+    lines = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
+    assert [line["capture"]["reasons"] for line in lines] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [([], "nothing-to-calibrate"), (["--data", "a", "--capture-images", "b"], "calibrate-twice")],
+)
+def test_calibrate_needs_labeled_or_usual_images(place, options, reason):
+    with pytest.raises(BadInput) as caught:
+        run("calibrate", "--model", place / "model.onnx", *options)
+    assert caught.value.code == f"bad-input.{reason}"
