@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from blemish.config.builtin import builtin_recipes, find_recipe
-from blemish.config.recipe import Recipe, read_recipe
+from blemish.config.architectures import all_architectures
+from blemish.config.builtin import builtin_presets, builtin_recipes, find_recipe
+from blemish.config.recipe import Recipe, read_recipe, read_run_recipe
 from blemish.testing import raises
 
 RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
@@ -138,3 +139,70 @@ def test_find_recipe_by_name():
     assert find_recipe("solar-defective") in RECIPES
     with raises("bad-recipe.recipe-not-found", "solar-defectiv", "'solar-defective'"):
         find_recipe("solar-defectiv")
+
+
+def test_read_recipe_without_a_recipe_takes_the_architectures_preset():
+    recipe = read_recipe(overrides={"model.name": "yolo11n-seg"}, settings=["training.batch_size=4"])
+    assert recipe.preset == "yolo"
+    assert recipe.name == ""
+    assert recipe.augmentation.mosaic == 1
+    assert (recipe.training.batch_size, recipe.training.ema) == (4, "auto")
+    assert read_recipe(overrides={"model.name": "resnet18"}) == Recipe.of({"model": {"name": "resnet18"}})
+    assert read_recipe(overrides={"model.name": "no-such"}).preset == "none"  # checked with the recipe
+
+
+def test_read_recipe_with_preset_none_keeps_the_defaults():
+    recipe = read_recipe(overrides={"model.name": "yolo11n"}, settings=["preset=none"])
+    assert recipe == Recipe.of({"model": {"name": "yolo11n"}})
+
+
+def test_recipe_of_merges_a_preset_below_its_keys():
+    values = {"preset": "yolo", "training": {"schedule": {"warmup_share": 0.2}, "epochs": 3}}
+    recipe = Recipe.of(values)
+    assert recipe.training.schedule.warmup_share == 0.2
+    assert recipe.training.schedule.min_lr_ratio == 0.01
+    assert recipe.changed({"training.epochs": 4}).training.ema == "auto"
+    by_steps = Recipe.of({"preset": "yolo", "training": {"schedule": {"warmup_steps": 7}}}).training.schedule
+    assert (by_steps.warmup_steps, by_steps.warmup_share) == (7, 0)
+    by_stage = {"training": {"optimizer": {"lr_by_stage": {"head": 1e-3}}}}
+    assert Recipe.of({"preset": "rfdetr", **by_stage}).training.optimizer.lr_by_stage == {"head": 1e-3}
+
+
+def test_recipe_of_with_another_method_takes_nothing_of_the_presets_section():
+    recipe = read_recipe(
+        overrides={"model.name": "yolo11n"},
+        settings=["training.schedule.name=one-cycle", "training.optimizer.name=sgd"],
+    )
+    assert recipe.training.schedule.warmup_share == 0
+    assert recipe.training.optimizer.weight_decay == 0.01
+    assert recipe.training.gradient_clip_val == 10
+
+
+def test_recipe_of_with_an_unknown_preset_names_the_nearest():
+    with raises("bad-recipe.unknown-preset", "yola", "'yolo'"):
+        Recipe.of({"preset": "yola"})
+
+
+@pytest.mark.parametrize("name", builtin_presets())
+def test_builtin_preset_sets_training_and_augmentation_only(name):
+    recipe = read_recipe(name)
+    assert recipe.model_fields_set <= {"training", "augmentation", "preset"}
+
+
+def test_every_registered_preset_exists():
+    assert {a.preset for a in all_architectures() if a.preset} <= set(builtin_presets())
+
+
+def test_read_recipe_for_another_architecture_has_its_name():
+    assert read_recipe("car-yolov8s").name == "car-yolov8s"
+    assert read_recipe("car-yolov8s", overrides={"model.name": "yolo11n"}).name == ""
+    assert read_recipe("car-yolov8s", overrides={"model.name": "yolov8s"}).name == "car-yolov8s"
+    named = read_recipe("car-yolov8s", overrides={"model.name": "yolo11n"}, settings=["name=mine"])
+    assert named.name == "mine"
+
+
+def test_saved_recipe_with_a_preset_reads_back_equal(tmp_path):
+    recipe = read_recipe(overrides={"model.name": "yolo11n"}, settings=["augmentation.mosaic=0"])
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+    assert read_run_recipe(tmp_path) == recipe

@@ -49,8 +49,15 @@ def test_mean_of_weights_every_image_equally():
 
 
 def test_ema_decay_is_smaller_in_the_first_steps():
-    assert [ema_decay(0.5, step) for step in (0, 1, 5, 8, 1000)] == [0.1, 2 / 11, 0.4, 0.5, 0.5]
-    assert ema_decay(0.999, 0) == 0.1
+    assert [ema_decay(0.5, step, 2000) for step in (0, 1, 5, 8, 1000)] == [0.1, 2 / 11, 0.4, 0.5, 0.5]
+    assert ema_decay(0.999, 0, 2000) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("steps", "decay"), [(150, 1 - 1 / 15), (6300, 1 - 1 / 630), (10**6, 0.9999), (5, 0)]
+)
+def test_ema_decay_auto_averages_over_a_tenth_of_the_steps(steps, decay):
+    assert ema_decay("auto", 10**7, steps) == pytest.approx(decay)
 
 
 def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
@@ -75,4 +82,4 @@ def test_moving_average_is_updated_once_per_optimizer_step(monkeypatch):
         ImageLightningModule.on_train_batch_end(module, None, None, batch_idx)
         seen.append(len(updates))
     assert seen == [0, 1, 1, 2, 3]
-    assert updates == [ema_decay(0.999, step) for step in (6, 7, 8)]
+    assert updates == [ema_decay(0.999, step, 9) for step in (6, 7, 8)]

@@ -80,11 +80,17 @@ def test_lr_multiplier_warms_up_to_1():
 def test_lr_multiplier_warms_up_in_steps():
     by_steps = rates(ScheduleConfig(name="cosine", warmup_steps=10), 6, 5)
     assert by_steps == rates(ScheduleConfig(name="cosine", warmup_epochs=2), 6, 5)
+    assert by_steps == rates(ScheduleConfig(name="cosine", warmup_share=1 / 3), 6, 5)
     assert rates(ScheduleConfig(name="none", warmup_steps=3), 2, 4) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    "keys", [{"warmup_steps": 3, "warmup_epochs": 1}, {"name": "one-cycle", "warmup_steps": 3}]
+    "keys",
+    [
+        {"warmup_steps": 3, "warmup_epochs": 1},
+        {"warmup_steps": 3, "warmup_share": 0.1},
+        {"name": "one-cycle", "warmup_steps": 3},
+    ],
 )
 def test_schedule_config_refuses_warmup_that_is_not_used(keys):
     with pytest.raises(ValueError, match="warmup_steps"):

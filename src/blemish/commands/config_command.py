@@ -52,8 +52,11 @@ def show(
 
 @app.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
-    """List the built-in recipes with their task and architecture."""
-    from blemish.config.builtin import builtin_recipes
+    """List the built-in recipes with their task and architecture, and the presets.
+
+    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`.
+    """
+    from blemish.config.builtin import builtin_presets, builtin_recipes
     from blemish.config.recipe import read_recipe
 
     found = []
@@ -62,11 +65,14 @@ def list_recipes(as_json: JsonOption = False) -> None:
         task = None if recipe.task is None else str(recipe.task)
         found.append({"name": name, "task": task, "model": recipe.model.name, "path": path.as_posix()})
     if as_json:
-        print_json({"recipes": found}, indent=2)
+        presets = [{"name": name, "path": path.as_posix()} for name, path in builtin_presets().items()]
+        print_json({"recipes": found, "presets": presets}, indent=2)
         return
     width = max((len(str(row["name"])) for row in found), default=0)
     for row in found:
         typer.echo(f"{row['name']:{width}}  {row['task'] or 'any task':14}  {row['model']}")
+    for name in builtin_presets():
+        typer.echo(f"{name:{width}}  {'preset':14}  any")
 
 
 def _read(recipe: str | None) -> Recipe:

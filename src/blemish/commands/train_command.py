@@ -40,7 +40,7 @@ def train(
             "-r",
             metavar="RECIPE",
             help="Recipe: a YAML file, or a name from `blemish config list`.",
-            show_default="the default of every key",
+            show_default="the architecture's preset",
         ),
     ] = None,
     task: Annotated[
@@ -82,19 +82,23 @@ def train(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Maximum number of epochs.", show_default="the recipe's, or 30"),
+        typer.Option(
+            metavar="N", help="Maximum number of epochs.", show_default="the recipe's, the preset's, or 30"
+        ),
     ] = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto",
             help="Images per training step; auto tries how many fit the memory.",
-            show_default="the recipe's, or 32",
+            show_default="the recipe's, the preset's, or 32",
         ),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--lr", metavar="LR", help="Learning rate.", show_default="the recipe's, or 0.001"),
+        typer.Option(
+            "--lr", metavar="LR", help="Learning rate.", show_default="the recipe's, the preset's, or 0.001"
+        ),
     ] = None,
     min_precision: Annotated[
         float | None,
@@ -365,6 +369,10 @@ def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
         ("monitor", plan.monitor),
     ):
         typer.echo(f"{name:8} {value}")
+    if recipe.preset != "none":
+        from blemish.training.training_plan import describe_preset
+
+        typer.echo(f"note: {describe_preset(recipe)}", err=True)
     for note in plan.notes:
         typer.echo(f"note: {note}", err=True)
 

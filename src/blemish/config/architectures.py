@@ -48,6 +48,7 @@ class Architecture:
         weight_finder: a function, or "module:function", that returns the files of the default weights; None
             if there are none.
         imported_options: options of weights from elsewhere (`blemish import`) unless the user sets others.
+        preset: the built-in preset that it is trained with if no recipe is given, or "".
     """
 
     name: str
@@ -64,6 +65,7 @@ class Architecture:
     options: type[ArchitectureOptions] | None = None
     weight_finder: str | WeightFinder | None = None
     imported_options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = ""
 
     @property
     def is_pattern(self) -> bool:
@@ -149,6 +151,7 @@ def register(
     extra: str = "",
     weight_finder: str | WeightFinder | None = None,
     imported_options: Mapping[str, Any] | None = None,
+    preset: str = "",
 ) -> Callable[[Function], Function]:
     """Register a builder under one or more names.
 
@@ -178,6 +181,7 @@ def register(
             keyword parameters receive the options of the same name.
         imported_options: options of weights from elsewhere, such as the filter that resized the images that
             they were trained on.
+        preset: name of the built-in preset for trainings without a recipe; see `blemish config list`.
 
     Raises:
         DuplicateName: another module has registered one of the names.
@@ -210,6 +214,7 @@ def register(
                 options=options,
                 weight_finder=weight_finder,
                 imported_options=dict(imported_options or {}),
+                preset=preset,
             )
             ARCHITECTURES.register(name, entry, module=module)
 

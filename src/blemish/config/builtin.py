@@ -1,4 +1,8 @@
-"""The built-in recipes, by name."""
+"""The built-in recipes and presets, by name.
+
+A recipe is complete. A preset has the keys of the training and of the augmentation that suit an architecture,
+or few images, whatever the network and the data are.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,16 @@ def builtin_recipes() -> dict[str, Path]:
     return {path.stem: path for folder in _FOLDERS for path in sorted(folder.glob("*.yaml"))}
 
 
+def builtin_presets() -> dict[str, Path]:
+    """Return the file of every built-in preset by its name."""
+    return {path.stem: path for folder in _FOLDERS for path in sorted((folder / "presets").glob("*.yaml"))}
+
+
 def find_recipe(name: Path | str) -> Path:
     """Return the file of a recipe.
 
     Args:
-        name: a path, returned as it is, or the name of a built-in recipe.
+        name: a path, returned as it is, or the name of a built-in recipe or preset.
 
     Raises:
         BadRecipe: neither; the message offers the nearest name.
@@ -31,7 +40,7 @@ def find_recipe(name: Path | str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    builtin = builtin_recipes()
+    builtin = builtin_recipes() | builtin_presets()
     if str(name) in builtin:
         return builtin[str(name)]
     is_path = bool(path.suffix) or len(path.parts) > 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,8 @@ UNUSED = "unused_key"  # the type of a validation error about a key that the cho
 
 class Config(BaseModel):
     """One section of a recipe: immutable, and an unknown key is an error."""
+
+    alternatives: ClassVar[tuple[str, ...]] = ()  # keys of which at most one is set
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 

@@ -14,13 +14,13 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from blemish.config.builtin import find_recipe
+from blemish.config.builtin import builtin_presets, find_recipe
 from blemish.config.fields import UNUSED, Config
 from blemish.config.key_names import PEER_KEYS, renamed_keys_in, translate_run_recipe
 from blemish.config.schema import AugmentationConfig, DataConfig, ModelConfig
 from blemish.config.training_schema import TrainingConfig
 from blemish.config.tune_schema import TuneConfig
-from blemish.errors import BadInput, BadRecipe, suggestion
+from blemish.errors import BadInput, BadRecipe, UnknownName, suggestion
 from blemish.structures import Task
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder
@@ -33,6 +33,8 @@ class Recipe(Config):
     Attributes:
         schema_version: Version of the key names; Blemish writes it into a run's recipe. Leave it out.
         name: Name of the run and of its model. Empty for the architecture's name.
+        preset: Preset whose values are the defaults of this recipe: a name from `blemish config list`, `auto`
+            for the architecture's own, or `none`. Without a recipe it is `auto`.
         task: Task. Null for the task of the data.
         model: Network.
         data: Labeled images.
@@ -47,6 +49,7 @@ class Recipe(Config):
 
     schema_version: Literal[2] = 2
     name: str = ""
+    preset: str = "none"
     task: Task | None = None
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -65,6 +68,7 @@ class Recipe(Config):
         Raises:
             BadRecipe: an unknown or renamed key, or an invalid value.
         """
+        values = _with_preset(values)
         for old, new in renamed_keys_in(values):
             raise BadRecipe(f"{where}: {old!r} was renamed. Write {new}", reason="renamed-key")
         try:
@@ -94,7 +98,9 @@ def read_recipe(
     """Return the recipe of a file, of options and of settings; later ones win.
 
     Args:
-        path: a YAML file, or the name of a built-in recipe; None for the defaults.
+        path: a YAML file, or the name of a built-in recipe; None for the architecture's preset, or the
+            defaults of all keys if it has none. A recipe's name is kept unless another source names another
+            architecture: the run then has the architecture's name.
         settings: `key=value` each, with dotted keys and YAML values.
         overrides: values by dotted key; None values are ignored.
 
@@ -105,15 +111,19 @@ def read_recipe(
         >>> read_recipe(settings=["training.epochs=3"]).training.epochs
         3
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"preset": "auto"}
     where = "recipe" if path is None else str(path)
     if path is not None:
         values = _read_yaml(find_recipe(path))
+    own_model = _model_name(values)
     for key, value in (overrides or {}).items():
         if value is not None:
             _set_key(values, key, value)
     for key, value in parse_settings(settings):
         _set_key(values, key, value)
+    is_named = "name" in (overrides or {}) or any(key == "name" for key, _ in parse_settings(settings))
+    if own_model is not None and _model_name(values) != own_model and not is_named:
+        values.pop("name", None)
     return Recipe.of(values, where)
 
 
@@ -144,6 +154,59 @@ def read_run_recipe(folder: Path, overrides: Mapping[str, Any] | None = None) ->
         if value is not None:
             _set_key(values, key, value)
     return Recipe.of(values, str(path))
+
+
+def _model_name(values: Mapping[str, Any]) -> str | None:
+    model = values.get("model")
+    return model.get("name") if isinstance(model, Mapping) else None
+
+
+def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of a recipe above those of its preset, whose name replaces `auto`.
+
+    Raises:
+        BadRecipe: there is no such preset ("bad-recipe.unknown-preset").
+    """
+    from blemish.config.architectures import describe
+
+    chosen = values.get("preset", "none")
+    if chosen == "auto":
+        try:
+            chosen = describe(str(_model_name(values) or ModelConfig().name)).preset or "none"
+        except UnknownName:  # which the check of the recipe reports
+            chosen = "none"
+        values = {**values, "preset": chosen}
+    if chosen == "none" or not isinstance(chosen, str):
+        return values
+    presets = builtin_presets()
+    if chosen not in presets:
+        hint = suggestion(chosen, (*presets, "auto", "none"))
+        raise BadRecipe(f"preset: there is no preset {chosen!r}{hint}", reason="unknown-preset")
+    below = _with_preset({"preset": "none", **_read_yaml(presets[chosen]), "model": values.get("model", {})})
+    return {**_merged(below, values, Recipe), "preset": chosen}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any], section: type[Config]) -> dict[str, Any]:
+    """Return the values of `above`, and those of `below` for keys that it lacks, section by section.
+
+    Of a section that chooses another method by its `name`, nothing of `below` is kept; nor are
+    alternatives of keys that are set.
+    """
+    if any(key in above for key in section.alternatives):
+        below = {key: value for key, value in below.items() if key not in section.alternatives}
+    merged = {**below, **above}
+    for key, inner in below.items():
+        other, field = above.get(key), section.model_fields.get(key)
+        deeper = section_in(field.annotation) if field else None
+        if (
+            deeper is not None
+            and issubclass(deeper, Config)
+            and isinstance(inner, Mapping)
+            and isinstance(other, Mapping)
+        ):
+            is_other = "name" in inner and other.get("name", inner["name"]) != inner["name"]
+            merged[key] = dict(other) if is_other else _merged(inner, other, deeper)
+    return merged
 
 
 def parse_settings(settings: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,8 @@ class ScheduleConfig(Config):
             `milestones`.
         warmup_epochs: Epochs of linear warm-up; not used by `one-cycle`.
         warmup_steps: Optimizer steps of linear warm-up, in place of `warmup_epochs`.
+        warmup_share: Share of all optimizer steps that warm up, in place of both, so that it also fits
+            trainings with fewer epochs.
         min_lr_ratio: Lower bound of the learning rate as a share of its initial value, for `cosine` and
             `plateau`.
         pct_start: Share of the steps that `one-cycle` spends increasing the learning rate.
@@ -66,9 +68,12 @@ class ScheduleConfig(Config):
         milestones: Epochs after which `multistep` reduces the learning rate.
     """
 
+    alternatives = ("warmup_epochs", "warmup_steps", "warmup_share")
+
     name: Literal["none", "cosine", "one-cycle", "plateau", "multistep"] = "cosine"
     warmup_epochs: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
+    warmup_share: float = Field(default=0.0, ge=0, lt=1)
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     pct_start: float = Field(default=0.3, gt=0, lt=1)
     metric: str | None = None
@@ -81,10 +86,10 @@ class ScheduleConfig(Config):
         users: dict[str, tuple[str, ...]] = dict.fromkeys(("metric", "patience"), ("plateau",))
         users |= {"pct_start": ("one-cycle",), "milestones": ("multistep",)}
         users |= {"factor": ("plateau", "multistep"), "min_lr_ratio": ("cosine", "plateau")}
-        users |= dict.fromkeys(("warmup_epochs", "warmup_steps"), ("none", "cosine", "plateau", "multistep"))
+        users |= dict.fromkeys(self.alternatives, ("none", "cosine", "plateau", "multistep"))
         refuse_unused(self, self.name, users)
-        if self.warmup_epochs and self.warmup_steps:
-            raise ValueError("expected warmup_epochs or warmup_steps, not both")
+        if sum(bool(getattr(self, name)) for name in self.alternatives) > 1:
+            raise ValueError(f"expected one of {', '.join(self.alternatives)}")
         return self
 
 
@@ -159,8 +164,8 @@ class TrainingConfig(Config):
         start_method: How these processes are started. Null for the platform's default.
         accumulate_grad_batches: Batches per optimizer step.
         gradient_clip_val: Maximum norm of the gradient. Null does not clip.
-        ema: Decay of an exponential moving average of the weights, which is then validated and exported. Null
-            turns it off.
+        ema: Decay of an exponential moving average of the weights, which is then validated and exported;
+            `auto` averages over a tenth of all optimizer steps, at most over 10,000. Null turns it off.
         balanced_sampling: Whether images with rare labels are drawn more often.
         channels_last: Whether to use the channels-last memory format. Null tries both for a few passes on a
             CPU, takes the faster one, and records it in the run's recipe; below 100 steps it is not used.
@@ -192,7 +197,7 @@ class TrainingConfig(Config):
     start_method: Literal["fork", "spawn", "forkserver"] | None = None
     accumulate_grad_batches: int = Field(default=1, ge=1)
     gradient_clip_val: float | None = Field(default=None, gt=0)
-    ema: float | None = Field(default=None, gt=0, lt=1)
+    ema: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] | None = None
     balanced_sampling: bool = False
     channels_last: bool | None = None
     batch_norm: Literal["train", "frozen"] = "train"

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -26,6 +26,9 @@ from blemish.training.optimizers import build_optimizer, lr_multiplier
 from blemish.training.progress import Progress, improves
 from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.validation import Outputs, measure
+
+EMA_SHARE = 0.1  # of all optimizer steps, that `ema: auto` averages over
+MAX_EMA_STEPS = 10_000
 
 
 class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
@@ -178,7 +181,8 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         if self.averaged is None or training.ema is None or not is_step:
             return
         step = self.epoch * self.steps_per_epoch + batch_idx // every
-        update_average(self.averaged, self.network, ema_decay(training.ema, step))
+        decay = ema_decay(training.ema, step, self.steps_per_epoch * training.epochs)
+        update_average(self.averaged, self.network, decay)
 
     def on_validation_epoch_start(self) -> None:
         """Compute the mean training loss, and clear the results of the last validation.
@@ -326,16 +330,19 @@ def copy_to_cpu(state: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
-def ema_decay(decay: float, step: int) -> float:
+def ema_decay(decay: float | Literal["auto"], step: int, steps: int) -> float:
     """Return the decay of the moving average after a step: smaller in the first steps.
 
     Args:
         decay: of the recipe.
         step: optimizer step, from 0.
+        steps: optimizer steps of the training.
 
     Source:
         tf.train.ExponentialMovingAverage with `num_updates`.
     """
+    if decay == "auto":
+        decay = 1 - 1 / min(max(EMA_SHARE * steps, 1), MAX_EMA_STEPS)
     return min(decay, (1 + step) / (10 + step))
 
 

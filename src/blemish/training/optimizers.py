@@ -168,7 +168,8 @@ def lr_multiplier(
     total = steps_per_epoch * epochs
     if schedule.name == "one-cycle":
         return _one_cycle(step, total, schedule.pct_start)
-    warmup = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch
+    by_share = schedule.warmup_share * total
+    warmup = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch or by_share
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule.name == "cosine":

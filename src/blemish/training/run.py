@@ -23,6 +23,7 @@ from blemish.training.data_setup import LOG_LINE, SHOWN, SPLIT_NAME, hash_data, 
 from blemish.training.distributed import check_agreement, rank_of
 from blemish.training.progress import TrainingInterrupted
 from blemish.training.recipe_checks import check_device_name, check_recipe
+from blemish.training.training_plan import describe_preset
 
 if TYPE_CHECKING:
     from blemish.training.trainer import Run
@@ -58,7 +59,7 @@ def train(
     """Train a model, and write its model file.
 
     Args:
-        recipe: a recipe, its path, or the name of a built-in recipe; None for the defaults.
+        recipe: a recipe, its path, or the name of a built-in recipe; None for the architecture's preset.
         data: the data set, in place of `data.path`.
         model: the architecture, in place of `model.name`.
         epochs: maximum number of epochs, in place of `training.epochs`.
@@ -125,6 +126,8 @@ def train(
             rows = state.get("weight_sources", ()) if state is not None else ()
             network.weight_sources = tuple(WeightsSource(**row) for row in rows)
             network.on_weights_loaded()
+        if resume is None and chosen.preset != "none":
+            _log.info("%s", describe_preset(chosen), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
             chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})

@@ -37,6 +37,17 @@ class TrainingPlan:
     notes: tuple[str, ...]
 
 
+def describe_preset(recipe: Recipe) -> str:
+    """Return one line about the preset of a recipe: what it sets, and how to change it."""
+    training, name = recipe.training, recipe.preset
+    optimizer = training.optimizer
+    return (
+        f"preset {name}: {optimizer.name} at {optimizer.learning_rate:g}, batches of {training.batch_size}, "
+        f"up to {training.epochs} epochs. `blemish config show {name}` prints all keys; change one with "
+        "--set KEY=VALUE, or take no preset with --set preset=none"
+    )
+
+
 def plan_training(recipe: Recipe) -> TrainingPlan:
     """Return what a training would do, after the checks that precede it; images are not opened.
 

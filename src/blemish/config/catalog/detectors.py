@@ -36,6 +36,7 @@ register(
     license="Apache-2.0",
     weights_license=IMAGENET_BACKBONE,
     input_size=300,
+    preset="ssd",
 )
 register(
     *(f"ssd300-{lite}" for lite in PRETRAINED),
@@ -47,6 +48,7 @@ register(
     license="Apache-2.0",
     weights_license=LITE_LICENSE,
     input_size=300,
+    preset="ssd",
 )
 register(
     "ssd300-vgg16",
@@ -60,6 +62,7 @@ register(
     weights_license=TORCHVISION,
     input_size=300,
     smallest="ssdlite320-mobilenet-v3",
+    preset="ssd",
 )
 for family, task, title in (
     ("fasterrcnn", "detection", "Faster R-CNN"),
@@ -75,6 +78,7 @@ for family, task, title in (
         license=TORCHVISION,
         weights_license=IMAGENET_BACKBONE,
         input_size=800,
+        preset="rcnn",
     )
 for family, task, title in (
     ("fasterrcnn", "detection", "Faster R-CNN"),
@@ -90,6 +94,7 @@ for family, task, title in (
         license=TORCHVISION,
         weights_license=LITE_LICENSE,
         input_size=800,
+        preset="rcnn",
     )
 for suffix, task, title in (("", "detection", "YOLO"), ("-seg", "segmentation", "YOLO with masks")):
     register(
@@ -106,6 +111,7 @@ for suffix, task, title in (("", "detection", "YOLO"), ("-seg", "segmentation", 
         smallest=f"yolo11n{suffix}",
         extra="yolo",
         imported_options=PLAIN,
+        preset="yolo",
     )
 for suffix, task in (("", "detection"), ("-seg", "segmentation")):
     register(
@@ -122,6 +128,7 @@ for suffix, task in (("", "detection"), ("-seg", "segmentation")):
         smallest=f"yolo26n{suffix}",
         extra="yolo",
         imported_options=PLAIN,
+        preset="yolo",
     )
 register(
     *(f"rfdetr-{size}" for size in RFDETR_SIZES),
@@ -135,6 +142,7 @@ register(
     input_size=384,
     extra="rfdetr",
     imported_options=PLAIN,
+    preset="rfdetr",
 )
 register(
     *(f"rfdetr-seg-{size}" for size in RFDETR_SIZES),
@@ -148,6 +156,7 @@ register(
     input_size=312,
     extra="rfdetr",
     imported_options=PLAIN,
+    preset="rfdetr",
 )
 register(
     "hybrid",
@@ -160,4 +169,5 @@ register(
     weights_license="the detector's, and BSD-3-Clause (torchvision's encoder)",
     input_size=640,
     extra="segment",
+    preset="ssd",
 )
