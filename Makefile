@@ -94,7 +94,7 @@ screenshots: $(READY)  ## train a model on drawn images, and take the screenshot
 
 LOCK   := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-header --upgrade
-EXTRAS := $(foreach extra,train eval few pretrained segment tune mlflow serve inspections postgresql measure openvino hub video demo dev,--extra $(extra))
+EXTRAS := $(foreach extra,train eval few pretrained segment tune mlflow serve inspections postgresql measure openvino hub video demo parquet remote dev,--extra $(extra))
 DEMO_EXTRAS := $(foreach extra,eval few pretrained serve demo,--extra $(extra))
 
 lock: $(READY)  ## new versions and hashes in requirements/, from pyproject.toml

@@ -30,6 +30,8 @@ IMPORTS = {
     "inspections": ["alembic", "fpdf", "sqlalchemy", "blemish.inspections.store"],
     "postgresql": ["psycopg"],
     "measure": ["skimage"],
+    "parquet": ["pyarrow"],
+    "remote": ["fsspec", "s3fs"],
     "dev": ["pytorch_grad_cam", "cv2"],
 }
 BASE = ["numpy", "PIL", "onnxruntime", "blemish"]

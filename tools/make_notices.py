@@ -31,6 +31,8 @@ EXTRAS = (
     "hub",
     "video",
     "demo",
+    "parquet",
+    "remote",
 )
 INTRODUCTION = """# Third-party notices
 

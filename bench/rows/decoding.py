@@ -128,7 +128,7 @@ def yolo_file(name: str, setting: Setting, decode: str) -> Path:
 def detector(setting: Setting, *, name: str, decode: str, paths: list[Path]) -> Contest:
     """YOLO from files to JSON, against Ultralytics with every backend that it can export to here."""
     import blemish
-    from blemish.commands.output import json_line
+    from blemish.inference.result_json import json_line
 
     model = blemish.load(yolo_file(name, setting, decode), backend="onnxruntime", threads=1)
     model.readers = 1

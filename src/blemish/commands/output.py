@@ -1,4 +1,4 @@
-"""Results of predictions as JSON lines, as text lines, and drawn into image and video files."""
+"""Results of predictions as text lines, and drawn into image and video files."""
 
 from __future__ import annotations
 
@@ -7,75 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from blemish.commands.json_output import fields_of_error, json_document
-from blemish.commands.shared_options import MaskFormat
-from blemish.geometry import mask_to_rings, rle_to_text
 from blemish.inference.inputs import ImageInput, InputKind
 from blemish.inference.sources import DRAWN_STEM
 from blemish.model_file import write_atomically
 
 if TYPE_CHECKING:
     from blemish.abstention import Decision
-    from blemish.arrays import Mask
     from blemish.errors import BlemishError
     from blemish.inference import PredictionResult
     from blemish.inference.video import VideoWriter
-
-# Of the lines of `predict`. Version 1 had `polygons`, `rle` and `area` of every detection.
-SCHEMA_VERSION = 2
-
-
-def json_line(
-    result: PredictionResult,
-    drawn: Path | None = None,
-    not_drawn: BlemishError | None = None,
-    decision: Decision | None = None,
-    *,
-    mask_format: MaskFormat = MaskFormat.RLE,
-    all_masks: bool = False,
-) -> str:
-    """Return one line of JSON: the prediction, or the path and the error.
-
-    Args:
-        result: of one image or video frame.
-        drawn: the image or video file that shows it.
-        not_drawn: why there is no such file, if it was requested.
-        decision: what is decided and what is left for review, if that was requested.
-        mask_format: how masks are written.
-        all_masks: whether detections below the threshold of their label have their masks too.
-    """
-    fields = {"schema_version": SCHEMA_VERSION, **result.input.to_dict()}
-    if result.prediction is None:
-        assert result.error is not None  # noqa: S101  (a result has a prediction or an error)
-        return json_document({**fields, **fields_of_error(result.error)})
-    fields |= {**result.prediction.to_dict(all_masks=False), "path": fields["path"]}
-    if result.prediction.masks is not None:
-        for row, detection in enumerate(fields["detections"]):
-            if detection["positive"] or all_masks:
-                detection |= _mask_fields(result.prediction.masks[row], mask_format)
-    if decision is not None:
-        fields["risk_decision"] = decision.to_dict()
-        for detection, (low, high) in zip(
-            fields.get("detections", ()), decision.score_intervals, strict=True
-        ):
-            detection["correct_interval"] = [low, high]
-    if result.warning:
-        fields["warning"] = result.warning
-    if drawn is not None:
-        fields["drawn"] = drawn.as_posix()
-    if not_drawn is not None:
-        fields["drawing_error"] = fields_of_error(not_drawn)["error"]
-    return json_document(fields)
-
-
-def _mask_fields(mask: Mask, mask_format: MaskFormat) -> dict[str, Any]:
-    """Return the keys of a mask: its area, and the mask itself as it was asked for."""
-    fields: dict[str, Any] = {"area": mask.area}
-    if mask_format is not MaskFormat.RLE:
-        fields["polygons"] = [ring.round(1).tolist() for ring in mask_to_rings(mask)]
-    if mask_format is not MaskFormat.POLYGONS:
-        fields["rle"] = {"size": list(mask.size_hw), "counts": rle_to_text(mask)}
-    return fields
 
 
 def text_line(

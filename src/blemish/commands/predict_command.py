@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish._version import __version__
+from blemish.commands.shard_options import (
+    OutputShardsOption,
+    ShardFileFormat,
+    ShardFormatOption,
+    ShardsOption,
+)
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
@@ -78,12 +84,16 @@ def predict(
             show_default="no file",
         ),
     ] = None,
+    output_shards: OutputShardsOption = None,
+    shards: ShardsOption = None,
+    shard_format: ShardFormatOption = ShardFileFormat.JSONL,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Continue an interrupted run from the FILE.partial of --output-json, with the same model "
-            "and options; images that changed since are predicted again.",
+            help="Continue an interrupted run with the same model and options: from the FILE.partial of "
+            "--output-json (images that changed since are predicted again), or with the missing shards of "
+            "--output-shards.",
         ),
     ] = False,
     save: Annotated[
@@ -173,6 +183,8 @@ def predict(
 
       blemish predict archive/ --model model.onnx --output-json predictions.jsonl --resume
 
+      blemish predict s3://claims/2026/ --model model.onnx --output-shards rows/ --shards 64 --resume
+
       blemish predict new/ --model model.onnx --save labelstudio --save-to pre-annotations/
 
       blemish predict photos/ --model model.onnx --risk 0.05
@@ -183,15 +195,20 @@ def predict(
 
     from blemish.abstention import Decider, make_policy
     from blemish.commands.label_output import LabelOutput
-    from blemish.commands.output import DrawnWriter, json_line, text_line
+    from blemish.commands.output import DrawnWriter, text_line
     from blemish.commands.prediction_file import PredictionFile
     from blemish.errors import BadInput, BlemishError
     from blemish.imaging import LIMITS, PassedOver
     from blemish.inference import Tiling, load
+    from blemish.inference.result_json import json_line
     from blemish.inference.sources import find_inputs
 
-    if resume and output_json is None:
-        raise BadInput("--resume: expected --output-json FILE, the file to continue", reason="resume")
+    if resume and output_json is None and output_shards is None:
+        raise BadInput(
+            "--resume: expected --output-json FILE or --output-shards DIR, what to continue", reason="resume"
+        )
+    if shards is not None and output_shards is None:
+        raise BadInput("--shards: expected --output-shards DIR, the folder of the shards", reason="shards")
     if resume and (save is not None or save_crops is not None):
         raise BadInput(
             "--resume: --save and --save-crops need all predictions of a run. Run without --resume, or write"
@@ -202,6 +219,48 @@ def predict(
     policy = make_policy(
         risk, miss=cost_miss, false_positive=cost_false_positive, review=cost_review, good_label=good_label
     )
+    if output_shards is not None:
+        beside = {
+            "--output": output,
+            "--output-json": output_json,
+            "--save": save,
+            "--save-crops": save_crops,
+            "--frame-step": frame_step != 1,
+        }
+        for name, value in beside.items():
+            if value:
+                raise BadInput(
+                    f"{name}: not possible with --output-shards. Run it separately.", reason="shards"
+                )
+        from blemish.archives import Job
+        from blemish.commands.predict_shards import predict_shards
+
+        job = Job(
+            model=model,
+            backend=backend,
+            device=device,
+            threads=threads,
+            white_level=white_level,
+            max_pixels=int(max_megapixels * 1e6),
+            batch_size=batch_size,
+            tiling=None if tile_size is None else Tiling(tile_size, tile_overlap),
+            min_score=min_score,
+            max_detections=max_detections,
+            policy=policy,
+            mask_format=str(mask_format),
+            all_masks=all_masks,
+            check_capture=capture_check,
+        )
+        predict_shards(
+            job,
+            sources,
+            output_shards,
+            shards=shards,
+            shard_format=shard_format,
+            resume=resume,
+            as_json=as_json,
+        )
+        return
     limits = replace(LIMITS, max_pixels=int(max_megapixels * 1e6))
     passed_over = PassedOver()
     inputs = find_inputs(sources, sys.stdin, limits=limits, frame_step=frame_step, passed_over=passed_over)

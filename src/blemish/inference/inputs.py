@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +43,9 @@ class ImageInput:
         frame_index: number of a frame in its video, from 0.
         time_seconds: time of a frame from the start of its video.
         region_xyxy: the part of the larger image that a tile shows, pixels.
-        content: what the pixels are decoded from; None if there is nothing to decode.
+        address: where the image is, if it is no file of this machine: `s3://bucket/1.jpg`, `cells.tar/1.jpg`.
+        content: what the pixels are decoded from, or a function that returns the bytes of the file when the
+            image is read; None if there is nothing to decode.
         error: why the pixels cannot be read, if that is known already.
     """
 
@@ -52,7 +55,8 @@ class ImageInput:
     frame_index: int | None = None
     time_seconds: float | None = None
     region_xyxy: tuple[int, int, int, int] | None = None
-    content: ImageLike | None = None
+    address: str | None = None
+    content: ImageLike | Callable[[], bytes] | None = None
     error: BlemishError | None = None
 
     @classmethod
@@ -74,6 +78,18 @@ class ImageInput:
             content=None if isinstance(frame, BlemishError) else frame,
             error=frame if isinstance(frame, BlemishError) else None,
         )
+
+    @classmethod
+    def from_address(cls, address: str, content: bytes | Callable[[], bytes] | BlemishError) -> ImageInput:
+        """Return the input of an image that is no file of this machine, such as a member of a tar file.
+
+        Args:
+            address: names the image in results and errors.
+            content: the bytes of the file, a function that returns them, or why they cannot be read.
+        """
+        if isinstance(content, BlemishError):
+            return cls(kind=InputKind.MEMORY, id=address, address=address, error=content)
+        return cls(kind=InputKind.MEMORY, id=address, address=address, content=content)
 
     @classmethod
     def of(cls, source: Any, index: int = 0) -> ImageInput:
@@ -142,9 +158,15 @@ class ImageInput:
         """
         if self.error is not None:
             raise self.error
-        content = self.content
+        content = self.content() if callable(self.content) else self.content
         if isinstance(content, LoadedImage):
             return content
+        if self.address is not None and isinstance(content, bytes):
+            try:
+                return open_image(content, limits, reduction)
+            except BadImage as error:  # it does not know the address
+                reason = error.code.partition(".")[2]
+                raise type(error)(self.address, error.detail, reason=reason, remedy=error.remedy) from error
         if isinstance(content, Path | str | bytes):
             return open_image(content, limits, reduction)
         if isinstance(content, Image.Image):
@@ -163,7 +185,8 @@ class ImageInput:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what identifies the image, for JSON: `path`, and for frames `frame` and `time_seconds`."""
-        fields: dict[str, Any] = {"path": None if self.path is None else self.path.as_posix()}
+        path = self.address if self.path is None else self.path.as_posix()
+        fields: dict[str, Any] = {"path": path}
         if self.kind is InputKind.FRAME:
             fields |= {"frame": self.frame_index, "time_seconds": round(self.time_seconds or 0.0, 3)}
         return fields

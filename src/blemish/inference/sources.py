@@ -132,8 +132,14 @@ def _paths_of(source: str, stdin: Iterable[str] | None, passed_over: PassedOver)
     raise BadInput(f"{source}: no such file or folder", reason="not-found")
 
 
-def _images_below(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
-    """Yield the images below a folder, folder by folder, without hidden ones; links are not followed."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder in natural order, folder by folder; links to folders are not followed.
+
+    Hidden files and the images that `predict --output` has drawn are left out.
+
+    Raises:
+        BadInput: a folder cannot be read.
+    """
 
     def refuse(error: OSError) -> None:
         raise BadInput(f"{error.filename}: cannot be read ({error.strerror})", reason="unreadable") from error
@@ -141,13 +147,17 @@ def _images_below(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
         for name in sorted(files, key=natural_key):
-            if name.startswith(".") or _is_drawn(name):
-                continue
-            path = Path(place, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                yield path
-            else:
-                passed_over.add(path)
+            if not name.startswith(".") and not _is_drawn(name):
+                yield Path(place, name)
+
+
+def _images_below(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
+    """Yield the images below a folder, in the order of `files_below`."""
+    for path in files_below(folder):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
+        else:
+            passed_over.add(path)
 
 
 def _is_drawn(name: str) -> bool:
