@@ -201,3 +201,16 @@ def test_rfdetr_loads_weights_of_another_size_and_of_more_queries(tmp_path):
     assert torch.equal(ours[:20], theirs[:20])
     assert torch.equal(ours[20:], theirs[300:320])
     assert small.decoder.settings["max_detections"] == 20
+
+
+@pytest.mark.parametrize(("name", "is_lost"), [("yolo11n", True), ("yolo26n", False)])
+def test_yolo_reports_images_without_a_positive_example(name, is_lost):
+    needs("ultralytics")
+    network = create(name, task="detection", label_count=2, input_size=64)
+    network.train()
+    large, none = targets(64)
+    tiny = {"boxes": torch.tensor([[8.1, 8.1, 9.9, 9.9]]), "labels": torch.tensor([0])}  # between the centers
+    network.loss([torch.rand(3, 3, 64, 64)], [large, none, tiny])
+    assert network.unmatched is not None
+    # YOLO26 assigns cells around small objects too.
+    assert network.unmatched.tolist() == [False, False, is_lost]

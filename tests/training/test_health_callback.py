@@ -1,8 +1,10 @@
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from blemish.data import synthetic
@@ -11,9 +13,11 @@ from blemish.model_file import InputSpec
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
 from blemish.training import train
 from blemish.training.health_callback import (
+    TrainingHealth,
     describe_dead_channels,
     describe_gradient_jump,
     describe_tiny_objects,
+    describe_unmatched_images,
     draw_examples,
 )
 
@@ -51,6 +55,27 @@ def test_dead_channels_are_counted():
     assert describe_dead_channels(np.array([0.0, 1e-9, 0.5, 1.0])) == ""
     assert "3 of 4" in describe_dead_channels(np.array([0.0, 0.0, 0.0, 1.0]))
     assert "4 of 4" in describe_dead_channels(np.zeros(4))
+
+
+def test_unmatched_images_are_counted_against_those_with_objects():
+    spec = InputSpec(size_hw=(64, 96))
+    assert describe_unmatched_images(0, 0, spec) == ""
+    assert describe_unmatched_images(1, 20, spec) == ""
+    text = describe_unmatched_images(2, 20, spec)
+    assert "2 of 20" in text
+    assert "96 x 64" in text
+
+
+def test_training_health_counts_unmatched_images_of_each_batch(tmp_path):
+    health = TrainingHealth(tmp_path)
+    module = SimpleNamespace(network=SimpleNamespace(unmatched=None))
+    batch = {"target": [{"boxes": torch.zeros(n, 4)} for n in (2, 0, 1)]}
+    health.on_train_batch_end(None, module, None, batch, 0)
+    assert health._images == 0  # not reported by this network
+    module.network.unmatched = torch.tensor([True, False, False])
+    for _ in range(2):
+        health.on_train_batch_end(None, module, None, batch, 0)
+    assert (int(sum(health._unmatched)), health._images) == (2, 4)
 
 
 def test_gradient_jumps_are_relative_to_the_usual_norm():

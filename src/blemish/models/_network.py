@@ -40,6 +40,8 @@ class Network(nn.Module):
         copyleft: whether `code_license` obliges users to publish source; None for the registered value.
         loaded: names of the tensors that weights files filled; all others were initialized at random.
         weight_sources: of the weights files that were loaded.
+        unmatched: (b,) bool, the images of the last batch that `loss` saw whose objects all lack a positive
+            example, so that they are trained as background; None if every object always has one.
     """
 
     owns_loss: ClassVar[bool] = False
@@ -60,6 +62,7 @@ class Network(nn.Module):
     copyleft: bool | None = None
     loaded: frozenset[str] = frozenset()
     weight_sources: tuple[WeightsSource, ...] = ()
+    unmatched: Tensor | None = None
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MIN_OBJECT_SIDE = 8  # pixels of the input: one cell of the finest map of most detectors
 MAX_TINY_SHARE = 0.1
 MAX_DEAD_SHARE = 0.5
+MAX_UNMATCHED_SHARE = 0.05
 GRADIENT_JUMP = 100.0  # times the median of the epoch
 WATCHED_BATCHES = 8  # of the validation images, for dead channels
 EXAMPLES = 4
@@ -35,7 +36,9 @@ _log = logging.getLogger("blemish.training")
 
 
 class TrainingHealth(Callback):  # type: ignore[misc]
-    """Warns of tiny objects, dead channels and jumping gradients, and draws predictions of the best epoch.
+    """Warns of what keeps a network from learning, and draws predictions of the best epoch.
+
+    It watches for dead channels, jumping gradients, and images whose objects get no positive example.
 
     The training does not change: nothing that is measured here is used by it.
 
@@ -50,6 +53,17 @@ class TrainingHealth(Callback):  # type: ignore[misc]
         self._ranges: tuple[Tensor, Tensor] | None = None
         self._batches = 0
         self._hook: Any = None
+        self._unmatched: list[Tensor] = []
+        self._images = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images of a batch whose objects get no positive example."""
+        unmatched = pl_module.network.unmatched
+        if unmatched is not None:
+            self._unmatched.append(unmatched.sum())
+            self._images += sum(len(target["boxes"]) > 0 for target in batch["target"])
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Keep the norm of the gradient of a step."""
@@ -79,6 +93,10 @@ class TrainingHealth(Callback):  # type: ignore[misc]
         if jump := describe_gradient_jump([float(norm) for norm in self._norms]):
             self._warn("gradient", jump)
         self._norms = []
+        count = int(sum(map(int, self._unmatched)))
+        if text := describe_unmatched_images(count, self._images, pl_module.network.inputs[0]):
+            self._warn("unmatched", text)
+        self._unmatched, self._images = [], 0
         if self._ranges is not None and pl_module.progress.epoch > 1:
             low, high = self._ranges
             if dead := describe_dead_channels((high - low).cpu().numpy()):
@@ -149,6 +167,25 @@ def describe_dead_channels(ranges: np.ndarray) -> str:
         f"{dead} of {len(ranges)} channels of the last feature map are the same for all validation images: "
         "most of the network is silent. Lower the learning rate, above all of pretrained layers "
         "(training.optimizer.lr_by_stage), or warm up (training.schedule.warmup_steps)"
+    )
+
+
+def describe_unmatched_images(unmatched: int, images: int, spec: InputSpec) -> str:
+    """Return a warning if objects of many images are trained as background, else "".
+
+    Args:
+        unmatched: images of an epoch whose objects all lack a positive example.
+        images: images of the epoch with objects.
+        spec: the network's first input.
+    """
+    if unmatched <= MAX_UNMATCHED_SHARE * images:
+        return ""
+    height, width = spec.size_hw
+    return (
+        f"{unmatched} of {images} training images with objects gave no positive example in an epoch: all "
+        f"their objects are smaller than a cell at the input size of {width} x {height}, and are trained as "
+        "background. Raise model.input_size, train on tiles (data.tiles), or scale images down less "
+        "(augmentation.scale_jitter, mosaic)"
     )
 
 

@@ -135,7 +135,7 @@ class YOLO(Network):
         batch = self._batch(image, targets)
         if self.task.has_masks:
             batch["masks"] = _masks(targets, raw["proto"])
-            total, _ = v8SegmentationLoss(self.model)(raw, batch)
+            total, _ = self._watched(v8SegmentationLoss(self.model), targets)(raw, batch)
             box, mask, label, distribution = (total / len(image))[:4]
             return {
                 "box_loss": box,
@@ -143,9 +143,23 @@ class YOLO(Network):
                 "distribution_loss": distribution,
                 "mask_loss": mask,
             }
-        total, _ = v8DetectionLoss(self.model)(raw, batch)
+        total, _ = self._watched(v8DetectionLoss(self.model), targets)(raw, batch)
         box, label, distribution = total / len(image)
         return {"box_loss": box, "label_loss": label, "distribution_loss": distribution}
+
+    def _watched(self, criterion: Any, targets: Sequence[Mapping[str, Tensor]]) -> Any:
+        """Return a loss that records in `unmatched` which images get no positive example.
+
+        An object gets one only if the center of a cell is inside its box.
+        """
+        has_objects = torch.tensor([len(target["boxes"]) > 0 for target in targets])
+
+        def record(assigner: Any, arguments: Any, assigned: tuple[Tensor, ...]) -> None:
+            is_positive = assigned[3].bool()  # (b, n) for each cell
+            self.unmatched = has_objects.to(is_positive.device) & ~is_positive.any(1)
+
+        criterion.assigner.register_forward_hook(record)
+        return criterion
 
     def aliases(self, name: str) -> Sequence[str]:
         """Return the names in Ultralytics' files, without `model.`."""
