@@ -77,7 +77,7 @@ _SUMMARIES = {
     "info": ("info_command:info", "Print the contract of a model file."),
     "export": ("export_command:export", "Write the model file of a run again, in another precision."),
     "import": ("import_command:import_model", "Convert weights trained elsewhere to a model file."),
-    "push": ("push_command:push", "Publish a model file on the Hugging Face Hub."),
+    "push": ("push_command:push", "Publish a model file on the Hugging Face Hub or in MLflow."),
     "benchmark": ("benchmark_command:benchmark", "Measure the speed of a model file on this machine."),
     "compare": ("compare_command:compare", "Compare model files on the same images."),
     "plugins": ("plugins_command:plugins", "List the installed plug-ins."),

@@ -9,6 +9,7 @@ from pathlib import Path
 from blemish.errors import BadInput
 
 SCHEME = "hf://"
+MLFLOW_SCHEME = "mlflow:"
 SUFFIXES = (".onnx", ".safetensors")
 _PATTERN = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^/@\s]+))?(?:/([\w./ -]+))?")
 
@@ -60,5 +61,5 @@ class HubAddress:
 
 
 def is_address(model: Path | str) -> bool:
-    """Return whether `model` is an address on the Hub and not a path."""
-    return isinstance(model, str) and model.startswith(SCHEME)
+    """Return whether `model` is an address on the Hub or in MLflow's registry, and not a path."""
+    return isinstance(model, str) and model.startswith((SCHEME, MLFLOW_SCHEME))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -87,10 +88,22 @@ def _translate(error: Exception, what: str) -> BlemishError | None:
             f"MLFLOW_TRACKING_URI ({detail[:160]})",
             reason="unreachable",
         )
-    if code == "RESOURCE_DOES_NOT_EXIST":
+    if code == "RESOURCE_DOES_NOT_EXIST" or detail.endswith("not found."):
         return BadInput(f"{what}: {detail[:200]}. Check the name", reason="mlflow-missing")
     status = int(failure.get_http_status_code()) if hasattr(failure, "get_http_status_code") else 0
     if "failed with error code" in detail or status in (401, 403):
         remedy = _REMEDIES.get(status, "try again later")
         return NoNetwork(f"{what}: the MLflow server refused ({status}); {remedy}", reason="refused")
     return BadInput(f"{what}: MLflow refused: {detail[:300]}", reason="mlflow-refused")
+
+
+@contextmanager
+def mlflow_calls(what: str) -> Iterator[None]:
+    """A context for calls of MLflow: its errors are translated, and warnings of its libraries are not shown.
+
+    Args:
+        what: what was asked for, at the beginning of the message.
+    """
+    with warnings.catch_warnings(), translate_mlflow_errors(what):
+        warnings.simplefilter("ignore")
+        yield

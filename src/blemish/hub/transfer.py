@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import BadInput, BadModelFile, NoNetwork
-from blemish.hub.address import SCHEME, HubAddress, is_address
+from blemish.hub.address import MLFLOW_SCHEME, SCHEME, HubAddress, is_address
 from blemish.hub.card import model_card
 from blemish.hub.client import endpoint_options, fetch_file, import_client, list_files, translate_errors
+from blemish.hub.mlflow_registry import MlflowAddress, fetch
 from blemish.model_file import read_model_file
 
 DIGESTS = "SHA256SUMS"  # in the format of sha256sum
@@ -23,7 +24,7 @@ def local_file(model: Path | str, *, explanation: bool = False) -> Path:
     """Return a model file on this machine; a file on the Hub is downloaded once.
 
     Args:
-        model: a path, or an address on the Hub.
+        model: a path, or an address on the Hub or in MLflow's registry.
         explanation: whether to fetch the explanation graph too, if the repository has one.
 
     Raises:
@@ -35,6 +36,8 @@ def local_file(model: Path | str, *, explanation: bool = False) -> Path:
     """
     if not is_address(model):
         return Path(model)
+    if str(model).startswith(MLFLOW_SCHEME):
+        return fetch(MlflowAddress.parse(str(model)))
     address = HubAddress.parse(str(model))
     offline = None
     try:

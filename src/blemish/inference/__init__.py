@@ -52,7 +52,8 @@ def load(
     """Return a predictor for a model file.
 
     Args:
-        path: the file, a file opened by `read_model_file`, or an address on a hub: `hf://user/name`.
+        path: the file, a file opened by `read_model_file`, or an address: `hf://user/name`,
+            `mlflow:NAME`.
         backend: a registered name such as `onnxruntime` or `openvino`; `openvino:bf16` to compute in
             bfloat16; `certified`: the backend of the file's certificate if it is installed, else ONNX
             Runtime; or `auto`: the fastest of the backends that the file is certified for, which is measured
@@ -71,7 +72,7 @@ def load(
         MissingExtra: the backend is not installed.
         UnknownName: no backend of that name is registered.
     """
-    if isinstance(path, str) and path.startswith("hf://"):
+    if isinstance(path, str) and path.startswith(("hf://", "mlflow:")):
         from blemish.hub import local_file
 
         path = local_file(path)

@@ -20,11 +20,10 @@ from blemish.config.recipe import RECIPE_NAME, Recipe
 from blemish.config.training_schema import LoggerConfig
 from blemish.errors import BadRecipe, MissingExtra, UnknownName
 from blemish.hub.mlflow_client import import_mlflow, tracking_address, translate_mlflow_errors
+from blemish.hub.mlflow_registry import EXPERIMENT, LOGGERS_NAME, flatten
 from blemish.model_file import write_atomically
 from blemish.training.monitored_metrics import TRAIN_LOSS
 
-LOGGERS_NAME = "loggers.json"  # in a run's folder: the runs of trackers that it continues
-PROJECT = "blemish"  # experiment or project, unless an option names another
 _EXTRAS = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
 _log = logging.getLogger("blemish.training")
 
@@ -99,7 +98,7 @@ def _options(
         import_mlflow("training.loggers: mlflow")
         where = {} if "save_dir" in options else {"tracking_uri": tracking_address()}
         return {
-            "experiment_name": PROJECT,
+            "experiment_name": EXPERIMENT,
             "run_name": recipe.name,
             **where,
             **options,
@@ -108,7 +107,7 @@ def _options(
     if kind == "WandbLogger":
         mode = os.environ.get("WANDB_MODE")  # W&B itself reads it once in a process
         modes = {"mode": mode} if mode and "offline" not in options else {}
-        return {"project": PROJECT, "name": recipe.name, "save_dir": str(folder), **modes, **options}
+        return {"project": EXPERIMENT, "name": recipe.name, "save_dir": str(folder), **modes, **options}
     return dict(options)
 
 
@@ -118,20 +117,6 @@ def _read_run_ids(folder: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         return {}
     return ids
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of each key of nested mappings; an empty mapping is a value.
-
-    Example:
-        >>> list(flatten({"training": {"epochs": 3, "loss": {}}}))
-        [('training.epochs', 3), ('training.loss', {})]
-    """
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 @contextmanager
