@@ -12,6 +12,7 @@ from blemish.config.detector_options import RFDETROptions, YOLO26Options
 from blemish.errors import MissingExtra
 from blemish.models import create, describe
 from blemish.models._weights import load_weights
+from blemish.structures import Labels
 from blemish.testing import raises
 
 
@@ -214,3 +215,39 @@ def test_yolo_reports_images_without_a_positive_example(name, is_lost):
     assert network.unmatched is not None
     # YOLO26 assigns cells around small objects too.
     assert network.unmatched.tolist() == [False, False, is_lost]
+
+
+@pytest.mark.parametrize("name", ["yolo11n", "yolov8n-seg", "yolo26n"])
+def test_yolo_takes_the_width_of_the_branch_for_labels_from_the_weights(name, tmp_path):
+    needs("ultralytics")
+    task = "segmentation" if name.endswith("-seg") else "detection"
+    many = create(name, task=task, label_count=80, input_size=64)
+    torch.save(many.state_dict(), tmp_path / "coco.pth")
+    few = create(name, task=task, label_count=3, input_size=64)
+    (report,) = load_weights(few, [tmp_path / "coco.pth"])
+    assert few.chosen_options == {"class_channels": 80}
+    # Only the last layers of the branch have one row per label.
+    assert {missing.rpartition(".")[0].split("cv3.")[1][1:] for missing in report.missing} == {".2"}
+    learns(few, 64)
+    again = create(name, task=task, label_count=3, input_size=64, **few.chosen_options)
+    again.load_state_dict(few.state_dict())
+    narrow = create(name, task=task, label_count=3, input_size=64, class_channels=64)
+    assert not narrow.chosen_options
+    load_weights(narrow, [tmp_path / "coco.pth"])
+    assert not narrow.chosen_options
+
+
+def test_import_of_a_checkpoint_that_ultralytics_fine_tuned(tmp_path):
+    """Its branch for labels is as wide as that of the weights it started from."""
+    needs("ultralytics")
+    from ultralytics.nn.tasks import DetectionModel
+
+    from blemish.export.import_weights import import_weights
+
+    trained = DetectionModel("yolo11n.yaml", nc=3, verbose=False)
+    trained.load(DetectionModel("yolo11n.yaml", nc=80, verbose=False))
+    torch.save({"model": trained.half()}, tmp_path / "best.pt")
+    labels = Labels(("a", "b", "c"))
+    options = {"input_size": 64}
+    file = import_weights(tmp_path / "best.pt", "yolo11n", labels, tmp_path / "m.onnx", options=options)
+    assert [label.name for label in file.contract.labels] == ["a", "b", "c"]

@@ -146,11 +146,18 @@ class RCNNOptions(DetectorOptions):
 
 
 class YOLOOptions(DetectorOptions):
-    """Further options of YOLO; the NMS defaults are those of Ultralytics."""
+    """Further options of YOLO; the NMS defaults are those of Ultralytics.
+
+    Attributes:
+        class_channels: Channels of the hidden layers of the branch for labels. Null for those of the weights
+            file, so that these layers are loaded too; without one, Ultralytics' rule for the number of
+            labels.
+    """
 
     nms_iou: float = Field(default=0.7, gt=0, le=1)
     max_detections: int = Field(default=300, ge=1)
     min_score: float = Field(default=0.001, ge=0, lt=1)
+    class_channels: int | None = Field(default=None, ge=16, le=1024)
 
 
 class YOLO26Options(YOLOOptions):

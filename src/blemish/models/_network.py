@@ -64,6 +64,11 @@ class Network(nn.Module):
     weight_sources: tuple[WeightsSource, ...] = ()
     unmatched: Tensor | None = None
 
+    @property
+    def chosen_options(self) -> Mapping[str, Any]:
+        """Return options that a weights file decided, by name; a run's recipe has to contain them."""
+        return {}
+
     @abstractmethod
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the raw outputs for a batch.

@@ -126,6 +126,9 @@ def train(
             rows = state.get("weight_sources", ()) if state is not None else ()
             network.weight_sources = tuple(WeightsSource(**row) for row in rows)
             network.on_weights_loaded()
+        if network.chosen_options:
+            values = {f"model.options.{name}": value for name, value in network.chosen_options.items()}
+            chosen = chosen.changed(values)
         if resume is None and chosen.preset != "none":
             _log.info("%s", describe_preset(chosen), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them

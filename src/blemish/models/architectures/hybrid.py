@@ -63,6 +63,7 @@ class Hybrid(Network):
             self.weights_license += f"; {PRETRAINED[options.encoder].license} (EfficientNet-Lite encoder)"
         self.task, self.label_count = Task.SEGMENTATION, label_count
         passed = {name: getattr(options, name) for name in options.model_fields_set & DETECTOR_OPTIONS}
+        self._detector_options = dict(options.detector_options)
         settings = {**options.detector_options, **{k: v for k, v in passed.items() if v is not None}}
         self.detector = create(options.detector, task=Task.DETECTION, label_count=label_count, **settings)
         known = (*smp.encoders.get_encoder_names(), *PRETRAINED)
@@ -140,6 +141,12 @@ class Hybrid(Network):
         names = (name for name in self.loaded if name.startswith("detector."))
         self.detector.loaded = frozenset(name.removeprefix("detector.") for name in names)
         self.detector.on_weights_loaded()
+
+    @property
+    def chosen_options(self) -> Mapping[str, Any]:
+        """Return the options of the detector, if a weights file decided some of them."""
+        chosen = self.detector.chosen_options
+        return {"detector_options": {**self._detector_options, **chosen}} if chosen else {}
 
     def read_state(self, path: Path) -> dict[str, Tensor]:
         """Return the tensors of a weights file, read by the detector."""

@@ -44,7 +44,6 @@ class YOLO(Network):
 
     def __init__(self, name: str, *, task: Task, label_count: int, options: YOLOOptions) -> None:
         super().__init__()
-        ultralytics = import_ultralytics()
         self.task, self.label_count = task, label_count
         spec = options.input_spec((640, 640), "letterbox", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.inputs = (spec,)
@@ -55,9 +54,13 @@ class YOLO(Network):
                 f"{' x '.join(map(str, spec.size_hw))}",
                 reason="unsuitable-input-size",
             )
-        build = ultralytics.SegmentationModel if task.has_masks else ultralytics.DetectionModel
-        self.model = build(f"{name}.yaml", nc=label_count, verbose=False)
+        self._name = name
+        self.model = self._build(label_count)
         self.model.args = SimpleNamespace(**GAINS, overlap_mask=False)
+        self._class_channels = options.class_channels
+        self._chosen_channels: int | None = None
+        if options.class_channels is not None:
+            self._widen(options.class_channels)
         height, width = spec.size_hw
         points, strides = [], []
         for stride in (int(s) for s in self.model.stride):
@@ -165,9 +168,47 @@ class YOLO(Network):
         """Return the names in Ultralytics' files, without `model.`."""
         return (name, name.removeprefix("model."))
 
+    @property
+    def chosen_options(self) -> Mapping[str, Any]:
+        """Return `class_channels` if a weights file decided it."""
+        return {} if self._chosen_channels is None else {"class_channels": self._chosen_channels}
+
     def read_state(self, path: Path) -> dict[str, Tensor]:
-        """Return the tensors of a weights file, also of Ultralytics' own `.pt`."""
-        return read_checkpoint(path) if path.suffix == ".pt" else read_state_dict(path)
+        """Return the tensors of a weights file, also of Ultralytics' own `.pt`.
+
+        The branch for labels gets the width that it has in the file. Ultralytics does the same, so that a
+        file of another number of labels fills its hidden layers too.
+        """
+        state = read_checkpoint(path) if path.suffix == ".pt" else read_state_dict(path)
+        last = f"{len(self.model.model) - 1}.cv3.0.2.weight"
+        widths = {t.shape[1] for key, t in state.items() if f".{key}".endswith(f".{last}") and t.ndim == 4}
+        own = self.model.model[-1].cv3[0][-1].in_channels
+        if self._class_channels is None and len(widths) == 1 and (width := widths.pop()) != own:
+            self._widen(width)
+            self._chosen_channels = width
+        return state
+
+    def _build(self, label_count: int) -> Any:
+        """Return Ultralytics' model with random weights."""
+        ultralytics = import_ultralytics()
+        build = ultralytics.SegmentationModel if self.task.has_masks else ultralytics.DetectionModel
+        return build(f"{self._name}.yaml", nc=label_count, verbose=False)
+
+    def _widen(self, channels: int) -> None:
+        """Give the branch for labels another width; its layers then have random weights.
+
+        Source:
+            Ultralytics' `BaseModel.load`.
+        """
+        head, other = self.model.model[-1], self._build(channels).model[-1]
+        for branch in ("cv3", "one2one_cv3"):
+            layers = getattr(other, branch, None)
+            if layers is None:
+                continue
+            for layer in layers:
+                layer[-1] = torch.nn.Conv2d(layer[-1].in_channels, self.label_count, 1)
+            setattr(head, branch, layers)
+        head.bias_init()
 
     def _raw(self, image: Tensor) -> dict[str, Any]:
         """Return the outputs of the head before decoding, the same in training and evaluation."""
