@@ -386,6 +386,6 @@ def tools():
     class Tools:
         rectangles, hostile, scores = RECTANGLES, HOSTILE, SCORES
 
-    for function in (damaged, file, downloaded_image, drop, settled):
+    for function in (damaged, file, downloaded_image, drop, settled, serving):
         setattr(Tools, function.__name__, staticmethod(function))
     return Tools

@@ -16,7 +16,7 @@ export class RefusedRequest extends Error {
   }
 }
 
-const UNREACHABLE = {
+export const UNREACHABLE = {
   code: "unreachable",
   title: "The server cannot be reached",
   detail: "The server does not answer. Check that it is running and that you are connected, then retry.",
@@ -35,10 +35,10 @@ const LINK_EXPIRED = {
 export const apiKey = storedText("sessionStorage", "blemish-api-key");
 
 /** @returns {Record<string, string>} */
-const headers = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
+export const headers = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
 
 /** @param {number} status */
-const unexpected = (status) => ({ ...UNREACHABLE, detail: `The server answered with status ${status}. Retry later.` });
+export const unexpected = (status) => ({ ...UNREACHABLE, detail: `The server answered with status ${status}. Retry later.` });
 
 /**
  * Return the JSON at a path of the service.

@@ -70,10 +70,16 @@ function drawNotice() {
     notice?.buttonText && h("button", { type: "button", class: "link", "data-key": "button", onclick: notice.onButton }, notice.buttonText));
 }
 
+/** @type {typeof import("./inspections/main.js") | null} loaded if the server has a store */
+let inspections = null;
+
 function draw() {
-  byId("welcome").hidden = state.photos.length > 0;
-  byId("work").hidden = state.photos.length === 0;
+  const isElsewhere = Boolean(inspections?.isOpen());
+  byId("welcome").hidden = isElsewhere || state.photos.length > 0;
+  byId("work").hidden = isElsewhere || state.photos.length === 0;
+  for (const id of ["pick", "camera"]) byId(id).hidden = isElsewhere;
   drawNotice();
+  if (isElsewhere) return;
   byId("limits").textContent = limitsText(state.limits);
   if (!state.photos.length) {
     drawModel();
@@ -101,6 +107,10 @@ async function connect() {
     drawModelChoice();
     notify(null);
     retryAfterKey();
+    if (limits.inspections && !inspections) {
+      inspections = await import("./inspections/main.js");
+      await inspections.start();
+    }
     if (location.hash === "#samples" && !state.photos.length) addFiles(await getSamples());
   } catch (error) {
     const problem = error instanceof RefusedRequest ? error.problem : null;
@@ -144,7 +154,8 @@ function askForKey(problem) {
 /** @param {Iterable<File> | ArrayLike<File>} list */
 function addNonEmpty(list) {
   const files = Array.from(list).filter((f) => f.size > 0 || f.type);
-  if (files.length) addFiles(files);
+  if (files.length && inspections?.isOpen()) inspections.takeFiles(files);
+  else if (files.length) addFiles(files);
 }
 
 function listenToControls() {

@@ -5,12 +5,15 @@ const LABELS = [
   "#963cff", "#780000", "#464646", "#332288",
 ];
 
+/** @param {number} index of a label */
+export const paletteColor = (index) => LABELS[Math.max(index, 0) % LABELS.length];
+
 /**
  * @param {PredictionResponse} result
  * @param {string | null} label
  */
 export function labelColor(result, label) {
-  return LABELS[Math.max(result.labels.findIndex((l) => l.label === label), 0) % LABELS.length];
+  return paletteColor(result.labels.findIndex((l) => l.label === label));
 }
 
 // Control points of matplotlib's inferno, a perceptually uniform colormap, at even steps; linear between them.

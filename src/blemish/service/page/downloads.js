@@ -3,27 +3,15 @@
 import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h } from "./dom.js";
 import { context2d, loadImage } from "./images.js";
+import { badgePosition } from "./outlines.js";
 import { reportHtml } from "./report.js";
+import { save } from "./save.js";
 import { currentPhoto, findModel, imageUrl, notify, state } from "./state.js";
 import { displayName, findings, nearMisses, percent } from "./text.js";
 import { dropHeatmap, requestHeatmap } from "./uploads.js";
-import { badgePosition } from "./viewer.js";
 
 /** @param {string} name of a file */
 const stem = (name) => name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 80) || "photo";
-
-/**
- * @param {string} name
- * @param {Blob} blob
- */
-function save(name, blob) {
-  const url = URL.createObjectURL(blob);
-  const link = h("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
 
 /** @param {any} value */
 const jsonBlob = (value) => new Blob([JSON.stringify(value, null, 2)], { type: "application/json" });

@@ -16,8 +16,10 @@ const withPhoto = (action) => () => {
   if (photo) action(photo);
 };
 
-/** @type {[string, string, (() => void) | null][]} */
-const SHORTCUTS = [
+/** @typedef {[string, string, (() => void) | null]} Shortcut a key, its meaning, and what it does */
+
+/** @type {Shortcut[]} */
+const PHOTO_SHORTCUTS = [
   ["o", "Add photos", () => byId("files").click()],
   ["j", "Next photo", () => selectNextPhoto(1)],
   ["k", "Previous photo", () => selectNextPhoto(-1)],
@@ -36,8 +38,23 @@ const SHORTCUTS = [
   ["Delete", "Remove the photo", withPhoto(removeAndFocusNext)],
   ["e", "Download the report", withPhoto((photo) => photo.result && saveReport([photo]))],
   ["Escape", "Clear the selection", () => { state.finding = null; changed(); }],
-  ["?", "Show the keyboard shortcuts", () => showShortcuts()],
 ];
+/** @type {Shortcut[]} of every view */
+const COMMON = [["?", "Show the keyboard shortcuts", () => showShortcuts()]];
+/** @type {{ isOpen: () => boolean, shortcuts: () => Shortcut[], onKey: (event: KeyboardEvent) => boolean } | null} */
+let otherView = null;
+
+/**
+ * Give another part of the page its own shortcuts.
+ * @param {() => boolean} isOpen whether it is shown
+ * @param {() => Shortcut[]} shortcuts
+ * @param {(event: KeyboardEvent) => boolean} onKey called first; returns whether it has handled the key
+ */
+export function listenToShortcuts(isOpen, shortcuts, onKey) {
+  otherView = { isOpen, shortcuts, onKey };
+}
+
+const shownShortcuts = () => [...(otherView?.isOpen() ? otherView.shortcuts() : PHOTO_SHORTCUTS), ...COMMON];
 // Users of dictation or of a switch must be able to turn single-key shortcuts off (WCAG 2.1.4).
 const stored = storedText("localStorage", "blemish-shortcuts-off");
 /** @type {Record<string, [number, number]>} */
@@ -64,7 +81,7 @@ export function showShortcuts() {
   const dialog = byId("shortcuts");
   fill(dialog,
     h("h2", { id: "shortcuts-title", tabindex: -1, autofocus: true }, "Keyboard shortcuts"),
-    h("dl", {}, SHORTCUTS.map(([key, meaning]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)])),
+    h("dl", {}, shownShortcuts().map(([key, meaning]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)])),
     h("p", { class: "quiet" }, "Tab and Shift+Tab move between controls; Enter and Space activate them."),
     h("p", {}, h("label", {}, h("input", {
       type: "checkbox",
@@ -79,10 +96,15 @@ export function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const target = /** @type {Element} */ (event.target);
+    const isOther = otherView?.isOpen();
+    if (isOther && otherView?.onKey(event)) {
+      event.preventDefault();
+      return;
+    }
     if (target.matches?.("textarea, select, input:not([type=range], [type=checkbox])")) return;
     if (target.matches?.("input[type=range]") && /^(Arrow|Home|End|Page)/.test(event.key)) return;
-    const step = PAN[event.key];
-    const action = step ? () => pan(...step) : SHORTCUTS.find(([key]) => key === event.key)?.[2];
+    const step = isOther ? null : PAN[event.key];
+    const action = step ? () => pan(...step) : shownShortcuts().find(([key]) => key === event.key)?.[2];
     if (!action || (areOff() && event.key.length === 1 && event.key !== "?")) return;
     event.preventDefault();
     action();
