@@ -13,7 +13,6 @@ from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
-    DataOption,
     DeviceOption,
     FormatOption,
     ImagesOption,
@@ -36,10 +35,21 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE", help="Model files, or hf://user/name, of one task.", show_default=False
+            metavar="FILE|RUN",
+            help="Model files of one task; without --data, folders of runs, or runs:/ID of MLflow.",
+            show_default=False,
         ),
     ],
-    data: DataOption,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="PATH",
+            help="Labeled images to evaluate model files on: a folder, or a label file.",
+            show_default="compare what runs recorded",
+        ),
+    ] = None,
     split: SplitOption = None,
     images: ImagesOption = None,
     data_format: FormatOption = None,
@@ -66,12 +76,15 @@ def compare(
 ) -> None:
     """Compare model files on the same labeled images: metrics, speed, size and licenses.
 
-    Detection and segmentation models can be compared with each other, by their boxes.
+    Detection and segmentation models can be compared with each other, by their boxes. Without --data, compare
+    trainings: their validation metrics, and the settings that differ.
 
     Examples:
       blemish compare runs/a/model.onnx runs/b/model.onnx --data photos/ --split test
 
       blemish compare a.onnx b.onnx --data photos/ --output comparison/
+
+      blemish compare runs/a runs/b
     """
     from dataclasses import replace
 
@@ -81,6 +94,9 @@ def compare(
     from blemish.imaging import LIMITS
     from blemish.inference.tiles import Tiling
 
+    if data is None:
+        _compare_runs(models, output, as_json=as_json)
+        return
     mapping = parse_label_map(label_map or [])
     with progress_bar("Evaluating", visible=sys.stderr.isatty()) as progress:
         comparison = run(
@@ -107,6 +123,30 @@ def compare(
         print_comparison(comparison)
     if any(model.report.unreadable for model in comparison.models):
         raise typer.Exit(FAILED_IN_PART)
+
+
+def _compare_runs(runs: list[str], output: Path | None, *, as_json: bool) -> None:
+    """Print what trainings recorded."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from blemish.errors import BadInput
+    from blemish.evaluation.run_comparison import compare_runs
+
+    if output is not None:
+        raise BadInput("--output belongs to a comparison on images. Add --data", reason="option-without-data")
+    comparison = compare_runs(runs)
+    if as_json:
+        print_json(comparison.to_dict(), indent=1)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for run in comparison.runs:
+        table.add_column(Text(run.name), justify="right", overflow="fold")
+    for title, cells in comparison.to_rows():
+        table.add_row(Text(title), *map(Text, cells))
+    Console().print(table)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from blemish.data.user_cache import cache_folder
 from blemish.errors import BadInput, BadModelFile
 from blemish.hub.address import MLFLOW_SCHEME
 from blemish.hub.mlflow_client import import_mlflow, mlflow_calls, tracking_address
+from blemish.hub.settings import flatten
 from blemish.model_file import Contract, ModelFile, read_model_file
 from blemish.model_file.metric_summary import summarize_metrics
 
@@ -207,20 +207,6 @@ def _create_run(client: Any, model_file: ModelFile) -> str:
             client.log_metric(run_id, f"{split}/{metric.name}", metric.value)
     client.set_terminated(run_id)
     return run_id
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of each key of nested mappings; an empty mapping is a value.
-
-    Example:
-        >>> list(flatten({"training": {"epochs": 3, "loss": {}}}))
-        [('training.epochs', 3), ('training.loss', {})]
-    """
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _save_pyfunc(package: Path, model_file: ModelFile) -> None:

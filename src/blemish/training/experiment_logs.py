@@ -20,7 +20,8 @@ from blemish.config.recipe import RECIPE_NAME, Recipe
 from blemish.config.training_schema import LoggerConfig
 from blemish.errors import BadRecipe, MissingExtra, UnknownName
 from blemish.hub.mlflow_client import import_mlflow, tracking_address, translate_mlflow_errors
-from blemish.hub.mlflow_registry import EXPERIMENT, LOGGERS_NAME, flatten
+from blemish.hub.mlflow_registry import EXPERIMENT, LOGGERS_NAME
+from blemish.hub.settings import flatten
 from blemish.model_file import write_atomically
 from blemish.training.monitored_metrics import TRAIN_LOSS
 
