@@ -64,8 +64,8 @@ def test_measures_do_not_depend_on_contrast_size_or_normalization(drawing, scene
 def test_brightness_is_that_of_the_definition_for_one_and_three_channels():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (96, 96, 3), np.uint8)
-    expected = pixels[:-2] @ np.array([0.299, 0.587, 0.114]) / 255
-    step = (96 - 2) // 32
+    expected = pixels @ np.array([0.299, 0.587, 0.114]) / 255
+    step = 96 // 32
     values = measured(pixels).values
     assert values["brightness"] == pytest.approx(float(expected[::step].mean()), abs=1e-5)
     assert values["bright"] == pytest.approx(float((expected[::step] >= 250 / 255).mean()), abs=1e-3)
@@ -86,6 +86,16 @@ def test_shares_of_clipped_pixels(drawing):
     assert values["bright"] == values["dark"] == 0.5
 
 
+def test_coarse_sharpness_finds_blur_under_noise(drawing, scenes):
+    rng = np.random.default_rng(0)
+    for image in scenes[:5]:
+        blurred = np.asarray(drawing.blur(image, 4), float)
+        noisy = np.clip(blurred + rng.normal(0, 3, blurred.shape), 0, 255).astype(np.uint8)
+        before, after = measured(image).values, measured(noisy).values
+        assert after["sharpness"] > measured(blurred.astype(np.uint8)).values["sharpness"] + 0.2
+        assert after["sharpness_coarse"] < before["sharpness_coarse"] - 0.5
+
+
 def test_glare_is_found_in_spots_but_not_in_a_bright_sky(drawing, scenes):
     for image in scenes[:5]:
         assert measured(image).values["glare"] == 0
@@ -101,6 +111,9 @@ def test_border_is_the_share_of_bars_of_one_color(drawing, scenes):
         assert measured(drawing.with_bars(image, 32)).values["border"] == pytest.approx(0.4, abs=0.04)
         both = measured(drawing.with_bars(image, 16, 16)).values["border"]
         assert both == pytest.approx(1 - 0.8**2, abs=0.05)
+        sky = np.asarray(image).copy()
+        sky[:70] = 255
+        assert measured(sky).values["border"] == 0
     assert measured(np.full((96, 96, 3), 40, np.uint8)).values["border"] == 1
 
 

@@ -6,16 +6,22 @@ import json
 import numpy as np
 import pytest
 
+from blemish.abstention import Costs, Risk
 from blemish.model_file import (
     AbstentionScores,
     BoxScoreBin,
+    Contract,
+    DecoderSpec,
+    InputSpec,
     LabelScores,
+    LabelSpec,
+    OutputSpec,
     read_graph,
     read_model_file,
     write_model_file,
 )
 from blemish.service.app import create_app
-from blemish.service.decisions import add_score_intervals
+from blemish.service.decisions import add_score_intervals, check_rule
 from blemish.service.schemas import PredictionResponse
 from blemish.service.settings import Settings
 from blemish.testing import raises
@@ -77,9 +83,49 @@ def test_predict_batch_and_stream_decide_too(address, tools):
     assert json.loads(lines[-1])["result"]["risk_decision"]["outcome"] == "label"
 
 
+COSTS = {"cost_miss": 50, "cost_false_positive": 10, "cost_review": 1}
+
+
+def test_predict_decides_by_the_costs_of_the_request(address, tools):
+    image = tools.image((255, 0, 0))
+    good = {"good_label": "F_Normal"}
+    asked = post(tools, address, image, **COSTS, **good).json()
+    decision = PredictionResponse.model_validate(asked).risk_decision
+    assert decision.rule == "cost" and decision.outcome == "review" and decision.risk is None
+    assert decision.costs == {"miss": 50, "false_positive": 10, "review": 1}
+    costly = post(tools, address, image, **{**COSTS, "cost_review": 1000}, **good).json()["risk_decision"]
+    assert costly["outcome"] == "label"
+    batch = post(tools, address, image, "predict:batch", **COSTS, **good).json()
+    assert batch["items"][0]["result"]["risk_decision"] == asked["risk_decision"]
+    objects = post(tools, address, image, model="yolo", **COSTS).json()["risk_decision"]
+    assert objects["rule"] == "cost"
+
+
+def test_costs_of_a_request_replace_the_risk_of_the_server():
+    scores = AbstentionScores(labels={"a": LabelScores(present=GRID), "b": LabelScores(present=GRID)})
+    contract = Contract(
+        architecture="x",
+        task="classification",
+        labels=tuple(LabelSpec(name=n, display_name=n) for n in "ab"),
+        inputs=(InputSpec(size_hw=(8, 8)),),
+        outputs=(OutputSpec(name="y", role="scores"),),
+        decoder=DecoderSpec(name="scores"),
+        abstention=scores,
+    )
+    costs = Costs(1, 2, 3, "a")
+    assert check_rule(contract, "m", costs, 0.1) is costs
+    assert check_rule(contract, "m", None, 0.1) == Risk(0.1) and check_rule(contract, "m", None, None) is None
+
+
 @pytest.mark.parametrize(
     "parameters, code",
     [
+        ({"cost_miss": 5}, "bad-parameter.costs"),
+        ({"cost_miss": -5}, "bad-parameter"),
+        ({**COSTS, "risk": 0.1}, "bad-parameter.risk-and-costs"),
+        (COSTS, "bad-parameter.good-label"),
+        ({**COSTS, "good_label": "nothing"}, "bad-parameter.good-label"),
+        ({**COSTS, "model": "old"}, "bad-parameter.no-abstention"),
         ({"risk": 0}, "bad-parameter"),
         ({"risk": 0.9}, "bad-parameter"),
         ({"risk": 0.05, "model": "old"}, "bad-parameter.no-abstention"),

@@ -25,6 +25,7 @@ _TESTS: tuple[tuple[CaptureFault, MeasureName, Side, float, float], ...] = (
     ("motion-blur", DIRECTIONS[2], "below", 0.05, math.inf),
     ("motion-blur", DIRECTIONS[3], "below", 0.05, math.inf),
     ("blurred", "sharpness", "below", 0.1, math.inf),
+    ("blurred", "sharpness_coarse", "below", 0.1, math.inf),
     ("overexposed", "bright", "above", 0.02, 0.05),
     ("overexposed", "brightness", "above", 0.02, 0.5),
     ("underexposed", "dark", "above", 0.02, 0.05),

@@ -20,8 +20,9 @@ from blemish.model_file.capture_spec import DIRECTIONS
 from blemish.preprocessing import Placement
 
 LUMA = np.array([0.299, 0.587, 0.114])
+COARSE = 3  # pixels between those whose differences tell coarse detail, which noise changes little
 MIN_SIDE = 8  # pixels of the image in the network's input; a smaller one is not measured
-ROWS = 32  # triples of neighboring rows that are read, at least
+ROWS = 32  # triples of rows that are read, at least
 NOISE = 1e-6  # variance of a pixel of an image without detail, by rounding to 8 bits
 NO_DETAIL = NOISE / 20  # energy of second differences of an image without detail
 BRIGHT, DARK = 250 / 255, 5 / 255
@@ -51,11 +52,12 @@ def measure(feed: Image, spec: InputSpec, placement: Placement) -> CaptureMeasur
     """Return the measures of an image.
 
     `sharpness` is the mean over four directions of the logarithm of the energy of second differences over
-    that of first differences: neither contrast nor exposure changes it. Defocus lowers it in every direction,
+    that of first differences: neither contrast nor exposure changes it. `sharpness_coarse` is the same of
+    pixels at three times the distance, where noise matters less. Defocus lowers both in every direction,
     motion in its own: `sharpness_0` (along rows), `sharpness_45`, `sharpness_90` and `sharpness_135` are the
     differences of each direction from the mean. `bright` and `dark` are the shares of clipped pixels,
     `brightness` is the mean; `glare` is the share of the image in small saturated spots; `border` the share
-    in bars of one color along the edges; `enlargement` the pixels of the network per pixel of the image.
+    in bars of one color along opposite edges; `enlargement` the pixels of the network per pixel of the image.
 
     Args:
         feed: (c, h, w) the normalized input of the network.
@@ -68,17 +70,17 @@ def measure(feed: Image, spec: InputSpec, placement: Placement) -> CaptureMeasur
     luma, offset = _luma(feed, spec, placement)
     if min(luma.shape) < MIN_SIDE:
         return None
-    step = max((luma.shape[0] - 2) // ROWS, 1)
-    first, second, third = (luma[i : luma.shape[0] - 2 + i : step] for i in range(3))
-    values = _sharpness(first, second, third)
-    bright = first >= BRIGHT - offset
-    values["bright"] = np.count_nonzero(bright) / first.size
-    values["dark"] = np.count_nonzero(first <= DARK - offset) / first.size
-    values["brightness"] = float(first.mean()) + offset
+    step = max(luma.shape[0] // ROWS, 1)
+    sampled = luma[::step]
+    values = _sharpness(luma, luma.shape[0] - 2 * COARSE, step)
+    bright = sampled >= BRIGHT - offset
+    values["bright"] = np.count_nonzero(bright) / sampled.size
+    values["dark"] = np.count_nonzero(sampled <= DARK - offset) / sampled.size
+    values["brightness"] = float(sampled.mean()) + offset
     values["glare"] = _glare(bright) if values["bright"] else 0.0
-    values["border"] = _border(first)
+    values["border"] = _border(sampled)
     values["enlargement"] = max(placement.scale_xy)
-    return CaptureMeasures(values, _hash(first))
+    return CaptureMeasures(values, _hash(sampled))
 
 
 def _luma(feed: Image, spec: InputSpec, placement: Placement) -> tuple[Image, float]:
@@ -100,28 +102,45 @@ def _luma_weights(
     return (share * std * unit).astype(np.float32), float(share @ np.array(mean)) * unit
 
 
-def _sharpness(first: Image, second: Image, third: Image) -> dict[str, float]:
-    """Return the sharpness along four directions from some rows, those below and those below these.
+def _sharpness(luma: Image, rows: int, step: int) -> dict[str, float]:
+    """Return the sharpness of fine and of coarse detail, and along four directions."""
+    fine, coarse = (
+        _log_ratios(*(luma[i * lag : i * lag + rows : step] for i in range(3)), lag) for lag in (1, COARSE)
+    )
+    mean_fine, mean_coarse = sum(fine) / 4, sum(coarse) / 4
+    directions = {
+        name: (f + c - mean_fine - mean_coarse) / 2
+        for name, f, c in zip(DIRECTIONS, fine, coarse, strict=True)
+    }
+    return {"sharpness": mean_fine, "sharpness_coarse": mean_coarse, **directions}
+
+
+def _log_ratios(first: Image, second: Image, third: Image, lag: int) -> list[float]:
+    """Return log(energy of second differences / energy of first differences) along four directions.
 
     Rounding to 8 bits adds its variance twice to the energy of first differences, six times to that of second
     ones; without subtracting it, a strongly blurred image would seem sharp.
+
+    Args:
+        first: some rows.
+        second: the rows `lag` pixels below each.
+        third: the rows `lag` pixels below these.
+        lag: distance of the pixels that are compared.
     """
-    along = first[:, 1:] - first[:, :-1]
-    down, down_next = second - first, third - second
-    right, right_next = second[:, 1:-1] - first[:, :-2], third[:, 2:] - second[:, 1:-1]
-    left, left_next = second[:, 1:-1] - first[:, 2:], third[:, :-2] - second[:, 1:-1]
+    middle = second[:, lag:-lag]
+    along = first[:, lag:] - first[:, :-lag]
+    right, left = middle - first[:, : -2 * lag], middle - first[:, 2 * lag :]
+    down = second - first
     pairs = (
-        (along[:, 1:] - along[:, :-1], along),
-        (right_next - right, right),
-        (down_next - down, down),
-        (left_next - left, left),
+        (along[:, lag:] - along[:, :-lag], along),
+        (third[:, 2 * lag :] - middle - right, right),
+        (third - second - down, down),
+        (third[:, : -2 * lag] - middle - left, left),
     )
-    logs = [
+    return [
         math.log(max(_energy(curve) - 6 * NOISE, NO_DETAIL) / max(_energy(slope) - 2 * NOISE, NOISE))
         for curve, slope in pairs
     ]
-    mean = sum(logs) / len(logs)
-    return {"sharpness": mean, **{name: log - mean for name, log in zip(DIRECTIONS, logs, strict=True)}}
 
 
 def _energy(values: Image) -> float:
@@ -157,13 +176,16 @@ def _band(count: int, reach: int) -> Image:
 
 
 def _border(luma: Image) -> float:
-    """Return the share of the image in lines of one color along its edges."""
-    height, width = luma.shape
+    """Return the share of the image in lines of one color along two opposite edges.
+
+    A white sky has one edge only, and colors that differ at opposite edges are no bars.
+    """
     kept = []
     for lines in (luma, luma.T):
-        start = _uniform_lines(lines)
-        kept.append(len(lines) - start - (_uniform_lines(lines[::-1]) if start < len(lines) else 0))
-    return float(1 - max(kept[0], 0) / height * max(kept[1], 0) / width)
+        start, end = _uniform_lines(lines), _uniform_lines(lines[::-1])
+        are_bars = start and end and abs(lines[0, 0] - lines[-1, 0]) <= TOLERANCE
+        kept.append(1 - min((start + end) / len(lines), 1) if are_bars else 1.0)
+    return float(1 - kept[0] * kept[1])
 
 
 def _uniform_lines(lines: Image) -> int:

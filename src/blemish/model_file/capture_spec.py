@@ -10,6 +10,7 @@ from blemish.model_file.contract_model import ContractModel, Finite
 
 MeasureName = Literal[
     "sharpness",
+    "sharpness_coarse",
     "sharpness_0",
     "sharpness_45",
     "sharpness_90",

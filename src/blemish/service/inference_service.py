@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from blemish.abstention import Policy
 from blemish.explanation.gradient_graph import explanation_path
 from blemish.inference.backend import available_cores
 from blemish.service import serializers
-from blemish.service.decisions import add_score_intervals, count_prediction, decide_at_risk
+from blemish.service.decisions import add_score_intervals, count_prediction, decide_by
 from blemish.service.fair_executor import FairExecutor, WorkStopped
 from blemish.service.heatmaps import HeatmapResult, HeatmapService, HeatmapUnavailable
 from blemish.service.middleware import client_label
@@ -48,7 +49,7 @@ class InferenceRequest:
         label: the label that the heatmap explains; None selects the one with the highest score.
         min_score: detections with a lower score are left out; None keeps all that the model file gives, and
             draws only the positive ones.
-        risk: the risk at which the image is decided or left for review; None decides every image.
+        rule: by which the image is decided or left for review; None decides every image.
         colormap: the colors of the heatmap's overlay.
         client: the client, with which others take turns; see `blemish.service.middleware.get_client`.
         on_predicted: called once when the prediction is known and only the heatmap is missing, so that the
@@ -62,7 +63,7 @@ class InferenceRequest:
     explain: bool = False
     label: str | None = None
     min_score: float | None = None
-    risk: float | None = None
+    rule: Policy | None = None
     colormap: Colormap = "viridis"
     client: str = "address:"
     on_predicted: Callable[[], None] = lambda: None
@@ -246,7 +247,7 @@ class InferenceService:
                 self._decoding_pool,
                 lambda: serializers.serialize_prediction(timed.prediction, min_score=min_score),
             )
-        decision = decide_at_risk(timed.prediction, model.model_file.contract, request.risk)
+        decision = decide_by(timed.prediction, model.model_file.contract, request.rule)
         count_prediction(self.metrics, model.name, timed.prediction, decision)
         add_score_intervals(fields["detections"], decision)
         tokens = self._add_links(request, timed.prediction, heatmap)

@@ -8,12 +8,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from blemish.abstention import Policy
 from blemish.imaging.image_formats import FORMATS
 from blemish.service import schemas, service_metrics
-from blemish.service.decisions import check_risk
+from blemish.service.decisions import check_rule, requested_rule
 from blemish.service.declared_parameters import declared_names
 from blemish.service.disconnect import cancel_on_disconnect
 from blemish.service.inference_service import (
@@ -46,15 +47,7 @@ MinScore = Annotated[
         ge=0, le=1, description="Detections with a lower score are left out; default: min_score_available."
     ),
 ]
-RiskValue = Annotated[
-    float | None,
-    Query(
-        gt=0,
-        le=0.5,
-        description="Decide only what is possible at this risk and leave the other images for review; "
-        "default: that of the server.",
-    ),
-]
+Rule = Annotated[Policy | None, Depends(requested_rule)]
 Stream = Annotated[bool, Query(description="Answer with one JSON line for each stage.")]
 
 
@@ -221,18 +214,17 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
     )
     async def predict(
         request: Request,
+        rule: Rule,
         model: ModelName = None,
         explain: Explain = "none",
         label: HeatmapLabel = None,
         min_score: MinScore = None,
-        risk: RiskValue = None,
         stream: Stream = False,
     ) -> Response:
         """Run a model on one image."""
         served = service.get_model(model)
         _check_label(served, label)
-        risk = service.settings.risk if risk is None else risk
-        check_risk(served.model_file.contract, served.name, risk)
+        rule = check_rule(served.model_file.contract, served.name, rule, service.settings.risk)
         served.queue.check()
         began = time.perf_counter()
         form = await _read_form(request, service)
@@ -251,7 +243,7 @@ def _add_predict_route(router: APIRouter, service: InferenceService) -> None:
             explain=explain == "heatmap",
             label=label,
             min_score=min_score,
-            risk=risk,
+            rule=rule,
             client=get_client(request.scope),
             on_predicted=reservation.release,
         )
@@ -282,17 +274,16 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
     )
     async def predict_batch(
         request: Request,
+        rule: Rule,
         model: ModelName = None,
         explain: Explain = "none",
         label: HeatmapLabel = None,
         min_score: MinScore = None,
-        risk: RiskValue = None,
     ) -> Response:
         """Run a model on several images; each has a result or a problem."""
         served = service.get_model(model)
         _check_label(served, label)
-        risk = service.settings.risk if risk is None else risk
-        check_risk(served.model_file.contract, served.name, risk)
+        rule = check_rule(served.model_file.contract, served.name, rule, service.settings.risk)
         served.queue.check()
         began = time.perf_counter()
         form = await _read_form(request, service, max_images=service.settings.max_images)
@@ -314,7 +305,7 @@ def _add_batch_route(router: APIRouter, service: InferenceService) -> None:
                     explain=explain == "heatmap",
                     label=label,
                     min_score=min_score,
-                    risk=risk,
+                    rule=rule,
                     client=get_client(request.scope),
                     on_predicted=reservation.release,
                 )

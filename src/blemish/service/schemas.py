@@ -110,7 +110,7 @@ class LabelStateSchema(ResponseModel):
 
 
 class RiskDecision(ResponseModel):
-    """What the model decides alone at the risk of the request, and what is left for review."""
+    """What the model decides alone at the risk or costs of the request, and what is left for review."""
 
     outcome: Literal["label", "review"]
     rule: Literal["risk", "cost"]
@@ -218,7 +218,8 @@ class PredictionResponse(Answer):
     min_score: float = Field(description="The minimum score that was applied.")
     decision: Decision
     risk_decision: RiskDecision | None = Field(
-        description="The decision at the risk of the request or of the server; null without a risk."
+        description="The decision at the risk or costs of the request, or at the risk of the server; null "
+        "without them."
     )
     warnings: list[str] = Field(
         description="Why the network may not see what the image shows, such as a 16-bit image with samples "
