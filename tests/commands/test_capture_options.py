@@ -1,6 +1,8 @@
 """`predict` and `calibrate` with limits of usual images, as users type them."""
 
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +66,23 @@ def test_calibrate_needs_labeled_or_usual_images(place, options, reason):
     with pytest.raises(BadInput) as caught:
         run("calibrate", "--model", place / "model.onnx", *options)
     assert caught.value.code == f"bad-input.{reason}"
+
+
+def test_the_table_of_predictions_has_columns_for_what_is_known_of_each_image(place):
+    from blemish.model_file import AbstentionScores, LabelScores, read_graph, write_model_file
+
+    model = place / "model.onnx"
+    run("calibrate", "--model", model, "--capture-images", place / "photos")
+    contract = read_model_file(model).contract
+    grid = tuple(np.linspace(0.5, 0.9, 39).round(4).tolist())
+    names = contract.to_labels().names
+    scores = AbstentionScores(labels={name: LabelScores(present=grid, absent=grid) for name in names})
+    write_model_file(model, read_graph(model), contract.model_copy(update={"abstention": scores}))
+    images = (place / "photos" / "0.png", place / "white.png")
+    run("predict", *images, "--model", model, "--save", "csv", "--save-to", place / "out", "--risk", "0.05")
+    with (place / "out" / "labels.csv").open(encoding="utf-8", newline="") as file:
+        columns = {Path(row["filename"]).stem: row for row in csv.DictReader(file)}
+    assert columns["0"]["retake"] == "usual" and "overexposed" in columns["white"]["retake"].split("|")
+    assert {row["decision"] for row in columns.values()} <= {"decided", "review"}
+    assert all((row["decision"] == "decided") == (row["review_reason"] == "none") for row in columns.values())
+    assert all(row["label"] in names for row in columns.values())

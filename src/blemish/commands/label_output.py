@@ -16,6 +16,7 @@ from blemish.inference.predicted_labels import PredictedLabels
 from blemish.model_file import write_atomically
 
 if TYPE_CHECKING:
+    from blemish.abstention import Decision
     from blemish.inference import PredictionResult, Predictor
 
 QUALITY = 95  # of JPEG
@@ -82,15 +83,15 @@ class LabelOutput:
         """Whether the results must keep their pixels."""
         return self._crops is not None
 
-    def add(self, result: PredictionResult) -> None:
-        """Add one result.
+    def add(self, result: PredictionResult, decision: Decision | None = None) -> None:
+        """Add one result, and what is decided, if that was requested.
 
         Raises:
             BadInput: a frame of a video was to be written as a label.
             StorageFull: the disk is full or read-only.
         """
         if self._labels is not None:
-            self._labels.add(result)
+            self._labels.add(result, decision)
         if self._crops is not None:
             self._crop(result, self._crops)
 

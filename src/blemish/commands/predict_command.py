@@ -337,11 +337,10 @@ def predict(
                     writer.end_video(result.input)
                     if result.prediction is not None:
                         drawn, not_drawn = _draw(writer, result)
-                labels.add(result)
-
                 decision = None
                 if decider is not None and result.prediction is not None:
                     decision = decider(result.prediction)
+                labels.add(result, decision)
                 document = ""
                 if as_json or file is not None:
                     document = json_line(

@@ -7,12 +7,37 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from blemish.abstention import Decision
 from blemish.arrays import FloatArray
 from blemish.data.image_index import sample_id
 from blemish.data.write_dataset import WrittenDataset, write_dataset
 from blemish.errors import BadInput
 from blemish.inference.results import PredictionResult
-from blemish.structures import Dataset, GroundTruth, Labels, Sample, Task
+from blemish.structures import Dataset, GroundTruth, Labels, Prediction, Sample, Task
+
+WITH_COLUMNS = "csv"  # the format that has a place for what is known of an image beside its labels
+
+
+def check_columns(prediction: Prediction, decision: Decision | None = None) -> dict[str, str]:
+    """Return what a table states of an image beside its labels, by column; words, so that none is a label.
+
+    Args:
+        prediction: for the image.
+        decision: what is decided and what is left for review, or None.
+
+    Returns:
+        `familiarity` (`familiar` or `unfamiliar`), `retake` (`usual`, or the codes of the reasons),
+        `decision` (`decided` or `review`) and `review_reason`, each only if it is known.
+    """
+    columns = {}
+    if prediction.familiarity is not None:
+        columns["familiarity"] = "unfamiliar" if prediction.familiarity.unfamiliar else "familiar"
+    if prediction.capture is not None:
+        columns["retake"] = "|".join(reason.code for reason in prediction.capture.reasons) or "usual"
+    if decision is not None:
+        columns["decision"] = "review" if decision.is_review else "decided"
+        columns["review_reason"] = decision.reason_code or "none"
+    return columns
 
 
 class PredictedLabels:
@@ -40,13 +65,17 @@ class PredictedLabels:
         """
         self.format_name, self.task, self.labels, self.min_score = format_name, task, labels, min_score
         self.failed = 0
-        self._found: dict[Path, tuple[GroundTruth, FloatArray]] = {}
+        self._found: dict[Path, tuple[GroundTruth, FloatArray, dict[str, str]]] = {}
         with tempfile.TemporaryDirectory() as folder:
             empty = Dataset(task=task, labels=labels, samples=(), root=Path(folder))
             write_dataset(empty, Path(folder) / "empty", format_name, sources=())
 
-    def add(self, result: PredictionResult) -> None:
+    def add(self, result: PredictionResult, decision: Decision | None = None) -> None:
         """Add the prediction of an image file; a file that was added before is replaced.
+
+        Args:
+            result: of the image.
+            decision: what is decided and what is left for review, if that was requested.
 
         Raises:
             BadInput: the input is a frame of a video or an image in memory.
@@ -70,7 +99,8 @@ class PredictedLabels:
             boxes_xyxy=kept.boxes_xyxy,
             masks=kept.masks,
         )
-        self._found[result.input.path] = (ground_truth, kept.scores)
+        columns = check_columns(prediction, decision) if self.format_name == WITH_COLUMNS else {}
+        self._found[result.input.path] = (ground_truth, kept.scores, columns)
 
     def dataset(self) -> tuple[Dataset, dict[str, FloatArray]]:
         """Return the data set, and the scores of its objects or labels by sample id.
@@ -83,10 +113,12 @@ class PredictedLabels:
         absolute = {path: Path(os.path.abspath(path)) for path in self._found}  # noqa: PTH100 - keeps links
         root = Path(os.path.commonpath([path.parent for path in absolute.values()]))
         samples, scores = [], {}
-        for path, (ground_truth, values) in self._found.items():
+        for path, (ground_truth, values, columns) in self._found.items():
             identity = sample_id(absolute[path], root)
             size_hw = ground_truth.size_hw
-            samples.append(Sample(id=identity, path=path, size_hw=size_hw, ground_truth=ground_truth))
+            samples.append(
+                Sample(id=identity, path=path, size_hw=size_hw, ground_truth=ground_truth, columns=columns)
+            )
             scores[identity] = values
         dataset = Dataset(task=self.task, labels=self.labels, samples=tuple(samples), root=root)
         return dataset, scores
