@@ -20,7 +20,7 @@ from blemish.model_file.capture_spec import DIRECTIONS
 from blemish.preprocessing import Placement
 
 LUMA = np.array([0.299, 0.587, 0.114])
-COARSE = 3  # pixels between those whose differences tell coarse detail, which noise changes little
+COARSE = 3  # pixels between those whose differences are coarse detail, which noise changes little
 MIN_SIDE = 8  # pixels of the image in the network's input; a smaller one is not measured
 ROWS = 32  # triples of rows that are read, at least
 NOISE = 1e-6  # variance of a pixel of an image without detail, by rounding to 8 bits
@@ -104,29 +104,28 @@ def _luma_weights(
 
 def _sharpness(luma: Image, rows: int, step: int) -> dict[str, float]:
     """Return the sharpness of fine and of coarse detail, and along four directions."""
-    fine, coarse = (
-        _log_ratios(*(luma[i * lag : i * lag + rows : step] for i in range(3)), lag) for lag in (1, COARSE)
-    )
+    fine, coarse = (_log_ratios(luma, rows, step, lag) for lag in (1, COARSE))
     mean_fine, mean_coarse = sum(fine) / 4, sum(coarse) / 4
-    directions = {
+    directions: dict[str, float] = {
         name: (f + c - mean_fine - mean_coarse) / 2
         for name, f, c in zip(DIRECTIONS, fine, coarse, strict=True)
     }
     return {"sharpness": mean_fine, "sharpness_coarse": mean_coarse, **directions}
 
 
-def _log_ratios(first: Image, second: Image, third: Image, lag: int) -> list[float]:
+def _log_ratios(luma: Image, rows: int, step: int, lag: int) -> list[float]:
     """Return log(energy of second differences / energy of first differences) along four directions.
 
     Rounding to 8 bits adds its variance twice to the energy of first differences, six times to that of second
     ones; without subtracting it, a strongly blurred image would seem sharp.
 
     Args:
-        first: some rows.
-        second: the rows `lag` pixels below each.
-        third: the rows `lag` pixels below these.
+        luma: (h, w).
+        rows: each `step`-th of the first `rows` is compared with two rows below it.
+        step: see `rows`.
         lag: distance of the pixels that are compared.
     """
+    first, second, third = (luma[i * lag : i * lag + rows : step] for i in range(3))
     middle = second[:, lag:-lag]
     along = first[:, lag:] - first[:, :-lag]
     right, left = middle - first[:, : -2 * lag], middle - first[:, 2 * lag :]
