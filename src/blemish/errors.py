@@ -20,6 +20,7 @@
     ├── NoNetwork                 "no-network"         a download failed
     ├── StorageFull               "storage-full"       the disk is full or read-only; earlier files are intact
     ├── ExportRefused             "export-refused"     the exported file does not decide as the network does
+    ├── EngineFailed              "engine-failed"      a cluster failed; complete shards are intact
     └── TrainingFailed            "training-failed"    training cannot continue; the last checkpoint is intact
 
 The message is one sentence or two: what is wrong, where, and what to do. On the command line every
@@ -222,6 +223,12 @@ class ExportRefused(BlemishError):
     """The exported file does not decide as the network does."""
 
     class_code = "export-refused"
+
+
+class EngineFailed(BlemishError):
+    """A cluster that predicts cannot be reached, or failed; complete shards are intact."""
+
+    class_code = "engine-failed"
 
 
 class TrainingFailed(BlemishError):

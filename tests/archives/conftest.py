@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 
-def image_bytes(seed, image_format="PNG"):
+def image_bytes(seed, image_format="PNG", size_hw=(12, 16)):
     rng = np.random.default_rng(seed)
     buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(buffer, image_format)
+    Image.fromarray(rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)).save(buffer, image_format)
     return buffer.getvalue()
 
 

@@ -173,16 +173,26 @@ class Worker:
         finally:
             results.close()  # ends the threads that read ahead
 
+    def job_with_digest(self) -> Job:
+        """Return the job for other processes, which must load the same model file."""
+        return replace(self.job, digest=self.predictor.digest)
+
     def _open(self, unit: Unit) -> Iterator[ImageInput]:
         if unit.kind is UnitKind.TAR:
             return read_tar(unit.address, self.predictor.limits)
-        return iter([_image_input(unit, self.predictor.limits)])
+        return iter([_image_of_unit(unit, self.predictor.limits)])
 
 
-def _image_input(unit: Unit, limits: Limits) -> ImageInput:
-    if not is_url(unit.address) or Path(unit.address).exists():
-        return ImageInput.from_file(Path(unit.address))
-    if unit.size is not None and unit.size > limits.max_bytes:
+def image_input(address: str) -> ImageInput:
+    """Return the input of a path or URL, which is opened when it is read."""
+    if not is_url(address) or Path(address).exists():
+        return ImageInput.from_file(Path(address))
+    return ImageInput.from_address(address, partial(read_remote, address))
+
+
+def _image_of_unit(unit: Unit, limits: Limits) -> ImageInput:
+    is_remote = is_url(unit.address) and not Path(unit.address).exists()
+    if is_remote and unit.size is not None and unit.size > limits.max_bytes:
         error = ImageTooLarge(
             unit.address,
             f"the file has {unit.size:,} bytes, over the limit of {limits.max_bytes:,}",
@@ -190,4 +200,4 @@ def _image_input(unit: Unit, limits: Limits) -> ImageInput:
             remedy="save it smaller",
         )
         return ImageInput.from_address(unit.address, error)
-    return ImageInput.from_address(unit.address, partial(read_remote, unit.address))
+    return image_input(unit.address)

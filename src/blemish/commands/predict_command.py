@@ -12,10 +12,13 @@ import typer
 
 from blemish._version import __version__
 from blemish.commands.shard_options import (
+    EngineName,
+    EngineOption,
     OutputShardsOption,
     ShardFileFormat,
     ShardFormatOption,
     ShardsOption,
+    WorkersOption,
 )
 from blemish.commands.shared_options import (
     BackendOption,
@@ -87,6 +90,8 @@ def predict(
     output_shards: OutputShardsOption = None,
     shards: ShardsOption = None,
     shard_format: ShardFormatOption = ShardFileFormat.JSONL,
+    engine: EngineOption = EngineName.LOCAL,
+    workers: WorkersOption = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -207,8 +212,11 @@ def predict(
         raise BadInput(
             "--resume: expected --output-json FILE or --output-shards DIR, what to continue", reason="resume"
         )
-    if shards is not None and output_shards is None:
-        raise BadInput("--shards: expected --output-shards DIR, the folder of the shards", reason="shards")
+    if output_shards is None and (shards is not None or workers is not None or engine is EngineName.RAY):
+        raise BadInput(
+            "--shards, --engine and --workers: expected --output-shards DIR, the folder of the shards",
+            reason="shards",
+        )
     if resume and (save is not None or save_crops is not None):
         raise BadInput(
             "--resume: --save and --save-crops need all predictions of a run. Run without --resume, or write"
@@ -257,6 +265,8 @@ def predict(
             output_shards,
             shards=shards,
             shard_format=shard_format,
+            engine=engine,
+            workers=workers,
             resume=resume,
             as_json=as_json,
         )

@@ -9,9 +9,10 @@ from contextlib import closing
 
 import typer
 
-from blemish.archives import ArchiveProgress, ArchiveSummary, Job, ShardFormat, predict_archive
+from blemish.archives import ArchiveProgress, ArchiveSummary, Engine, Job, ShardFormat, predict_archive
 from blemish.commands.json_output import print_json
-from blemish.commands.shard_options import ShardFileFormat
+from blemish.commands.shard_options import EngineName, ShardFileFormat
+from blemish.errors import BadInput
 
 PARTLY_FAILED = 1
 ALL_FAILED = 2
@@ -26,6 +27,8 @@ def predict_shards(
     *,
     shards: int | None,
     shard_format: ShardFileFormat,
+    engine: EngineName,
+    workers: int | None,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -39,12 +42,21 @@ def predict_shards(
         folder: of the shards.
         shards: number of shards.
         shard_format: of the shards.
+        engine: what predicts.
+        workers: number of workers of a Ray cluster.
         resume: whether to continue the run in the folder.
         as_json: whether the summary is JSON.
     """
+    if workers is not None and engine is not EngineName.RAY:
+        raise BadInput("--workers: expected --engine ray", reason="workers")
     worker = job.load()
     for warning in worker.predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
+    chosen: Engine | None = None
+    if engine is EngineName.RAY:
+        from blemish.ray import RayEngine
+
+        chosen = RayEngine(worker, workers=workers)
     with closing(_ProgressLine()) as progress:
         try:
             summary = predict_archive(
@@ -54,6 +66,7 @@ def predict_shards(
                 shards=shards,
                 shard_format=ShardFormat(shard_format),
                 resume=resume,
+                engine=chosen,
                 stdin=sys.stdin,
                 on_progress=progress,
             )

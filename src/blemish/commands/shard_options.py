@@ -15,6 +15,13 @@ class ShardFileFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class EngineName(StrEnum):
+    """What predicts into shards: this process, or a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 OutputShardsOption = Annotated[
     str | None,
     typer.Option(
@@ -38,4 +45,22 @@ ShardsOption = Annotated[
 ShardFormatOption = Annotated[
     ShardFileFormat,
     typer.Option("--shard-format", help="Format of shards: JSON Lines, or Parquet (extra parquet)."),
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        help="What predicts into shards: this process, or the Ray cluster of RAY_ADDRESS, else one of this "
+        "machine (extra ray).",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Number of workers of --engine ray, each with the processors of --threads.",
+        show_default="one per processor of the cluster",
+    ),
 ]

@@ -80,12 +80,15 @@ class ImageInput:
         )
 
     @classmethod
-    def from_address(cls, address: str, content: bytes | Callable[[], bytes] | BlemishError) -> ImageInput:
+    def from_address(
+        cls, address: str, content: bytes | NDArray[np.uint8] | Callable[[], bytes] | BlemishError
+    ) -> ImageInput:
         """Return the input of an image that is no file of this machine, such as a member of a tar file.
 
         Args:
             address: names the image in results and errors.
-            content: the bytes of the file, a function that returns them, or why they cannot be read.
+            content: the bytes of the file, a function that returns them, the pixels, or why they cannot be
+                read.
         """
         if isinstance(content, BlemishError):
             return cls(kind=InputKind.MEMORY, id=address, address=address, error=content)

@@ -1,0 +1,1 @@
+from tests.archives.conftest import model, photos  # noqa: F401  (fixtures)
