@@ -11,6 +11,7 @@ from PIL import Image
 from blemish import cli
 from blemish.commands import BUILTIN
 from blemish.commands.json_output import SCHEMA_VERSION
+from blemish.data.synthetic import modules, save_image
 from blemish.model_file import FamiliaritySpec, read_graph, read_model_file, write_model_file
 from blemish.model_file.familiarity_spec import encode_array
 
@@ -53,6 +54,7 @@ CASES = {
     "export": "export run --precision fp16 --force --json",
     "inspections create": "inspections create car --store store --json",
     "inspections add": "inspections add ID photos/fine/0.png --model model.onnx --store store --json",
+    "inspections module": "inspections module module.png --model model.onnx --normal fine --json",
     "inspections show": "inspections show ID --store store --json",
     "inspections list": "inspections list --store store --json",
     "inspections review": "inspections review FINDING accept --store store --json",
@@ -92,6 +94,7 @@ def folder(tmp_path_factory, tiny):
     contract = file.contract.model_copy(update={"familiarity": spec})
     write_model_file(root / "familiar.onnx", read_graph(file.path), contract)
     (root / "space.yaml").write_text(SPACE)
+    save_image(next(modules(1, size=700)).image, root / "module.png")
     for data in ("photos", "photos2"):
         for k, label in enumerate(("dented", "fine")):
             (root / data / label).mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_synthesize_vehicles_in_six_folders(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "fact"),
     [
-        ({"kind": "cars"}, "unknown-name.kind-of-data", "cells, panels"),
+        ({"kind": "cars"}, "unknown-name.kind-of-data", "cells, modules, panels"),
         ({"kind": "vehicles", "task": "detection"}, "bad-input.task", "detection"),
         ({"kind": "cells", "size": 4}, "bad-input.size", "32 to 4096"),
         ({"kind": "panels", "bits": 16}, "bad-input.bits", "16"),

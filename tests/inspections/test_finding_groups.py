@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from blemish.geometry import map_points
 from blemish.imaging import open_image
 from blemish.inspections.comparison import Side, compare_sides
 from blemish.inspections.finding_groups import Group, merge_findings
@@ -13,7 +14,7 @@ from blemish.inspections.finding_records import NewFinding
 from blemish.inspections.identifiers import new_id
 from blemish.inspections.inspector import compare_inspections, inspection_summary, merge_inspection
 from blemish.inspections.records import Finding, InspectionImage
-from blemish.inspections.registration import find_features, map_points, register
+from blemish.inspections.registration import find_features, register
 from blemish.inspections.severity import load_rules
 from blemish.testing import raises
 

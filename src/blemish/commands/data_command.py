@@ -356,7 +356,9 @@ def merge(
 def synthesize(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="Kind of images: cells, panels or vehicles.", show_default=False),
+        typer.Argument(
+            metavar="KIND", help="Kind of images: cells, modules, panels or vehicles.", show_default=False
+        ),
     ],
     output: OutputOption,
     task: TaskOption = None,
@@ -366,7 +368,9 @@ def synthesize(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 100,
     seed: SeedOption = 0,
-    size: Annotated[int, typer.Option(help="Height and width of each image, in pixels.")] = 128,
+    size: Annotated[
+        int, typer.Option(help="Height and width of each image, in pixels; of modules the longer one.")
+    ] = 128,
     bits: Annotated[int, typer.Option(help="Bits per channel: 8, or 16 for cells.")] = 8,
     fractions: Annotated[
         str | None,
@@ -382,6 +386,8 @@ def synthesize(
 
     Examples:
       blemish data synthesize panels --task detection --output panels/
+
+      blemish data synthesize modules --count 3 --size 1600 --output modules/
 
       blemish data synthesize cells --count 500 --bits 16 --fractions train=0.8,val=0.2 --output cells/
     """

@@ -9,6 +9,13 @@ import typer
 
 from blemish.commands.data_options import JsonOption
 from blemish.commands.inspections_maintenance import backup, restore, verify
+from blemish.commands.inspections_module import (
+    CornersOption,
+    GridOption,
+    module,
+    parse_corners,
+    parse_grid_option,
+)
 from blemish.commands.inspections_options import DAMAGED, DatabaseOption, StoreOption, open_store
 from blemish.commands.inspections_output import (
     findings_table,
@@ -111,6 +118,8 @@ def add(
     mm_error: Annotated[
         float, typer.Option(metavar="SHARE", help="Relative standard error of --mm-per-pixel.")
     ] = 0.02,
+    grid: GridOption = None,
+    corners: CornersOption = None,
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     database: DatabaseOption = None,
@@ -119,10 +128,13 @@ def add(
     """Add images to an inspection, and run a model on the images that it has not seen.
 
     Images that the inspection has already, or that cannot be used, are reported and left out; then the exit
-    code is 1.
+    code is 1. With `--grid`, the images show whole solar modules, and the model judges each cell; `--grid
+    auto` counts the cells.
 
     Examples:
       blemish inspections add 01JD front/*.jpg --store claims/ --view front
+
+      blemish inspections add 01JD module.png --store el/ --model cells.onnx --grid 6x10 --normal functional
 
       blemish inspections add 01JD --store claims/ --model cars.onnx --parts parts.onnx
     """
@@ -138,7 +150,28 @@ def add(
         if not images and model is None:
             raise BadInput("expected images, or --model FILE", reason="nothing-to-add")
         run: Any = None
-        if model is not None and (added or not images):
+        if grid is not None and (parts or min_score is not None or mm_per_pixel is not None):
+            raise BadInput("--grid: --parts, --min-score and --mm-per-pixel judge no cells", reason="option")
+        if corners is not None and grid is None:
+            raise BadInput("--corners needs --grid", reason="option")
+        if model is not None and grid is not None and (added or not images):
+            from blemish.inference import load
+            from blemish.inspections.module_inspector import inspect_modules
+
+            run, failed = inspect_modules(
+                opened,
+                found.id,
+                load(model, backend=backend, threads=threads),
+                model_name=model.name,
+                grid=parse_grid_option(grid),
+                corners=parse_corners(corners),
+                normal_labels=normal or (),
+            )
+            names = {image.id: image.file_name for image in opened.images.of_inspection(found.id)}
+            for image_id, reason in failed.items():
+                refused.append({"path": names[image_id], "code": reason.code, "message": str(reason)})
+                typer.echo(f"blemish: {names[image_id]}: {reason}", err=True)
+        elif model is not None and (added or not images):
             from blemish.inference import load
             from blemish.inspections.inspector import inspect_images
             from blemish.inspections.measurement import ImageScale
@@ -153,8 +186,8 @@ def add(
                 normal_labels=normal or (),
                 scale=None if mm_per_pixel is None else ImageScale(mm_per_pixel, mm_error),
             )
-        elif model is None and (parts or normal or min_score is not None or mm_per_pixel is not None):
-            options = "--parts, --normal, --min-score and --mm-per-pixel"
+        elif model is None and (parts or normal or grid or min_score is not None or mm_per_pixel is not None):
+            options = "--parts, --normal, --grid, --min-score and --mm-per-pixel"
             raise BadInput(f"{options} need --model", reason="option")
         count = 0 if run is None else sum(f.run_id == run.id for f in opened.findings.of_inspection(found.id))
         if as_json:
@@ -436,5 +469,5 @@ def verify_report_command(
             raise typer.Exit(DAMAGED)
 
 
-for command in (verify, backup, restore):
+for command in (module, verify, backup, restore):
     app.command()(command)

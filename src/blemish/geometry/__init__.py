@@ -13,6 +13,13 @@ from blemish.geometry.boxes import (
     xyxy_to_xywh,
 )
 from blemish.geometry.components import connected_components
+from blemish.geometry.homographies import (
+    homography_from_points,
+    invert_homography,
+    map_box,
+    map_points,
+    sample_levels,
+)
 from blemish.geometry.masks import (
     crop_window,
     mask_box,
@@ -31,6 +38,10 @@ __all__ = [
     "connected_components",
     "crop_window",
     "generalized_iou",
+    "homography_from_points",
+    "invert_homography",
+    "map_box",
+    "map_points",
     "mask_box",
     "mask_from_array",
     "mask_from_polygons",
@@ -43,6 +54,7 @@ __all__ = [
     "polygon_area",
     "rle_from_text",
     "rle_to_text",
+    "sample_levels",
     "xywh_to_xyxy",
     "xyxy_to_xywh",
 ]

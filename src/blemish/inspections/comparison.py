@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from blemish.geometry import map_box
 from blemish.inspections.finding_groups import MIN_IOU, Group, Homographies, mapped_iou
 from blemish.inspections.records import Finding, InspectionImage
-from blemish.inspections.registration import map_box
 from blemish.inspections.severity import SeverityRules
 
 WORSE_AREA = 1.5  # a mapped area that is this many times as large counts as worsened

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from blemish.arrays import FloatArray
-from blemish.geometry import pairwise_iou
+from blemish.geometry import map_box, pairwise_iou
 from blemish.inspections.records import Finding, InspectionImage
-from blemish.inspections.registration import map_box
 
 MIN_IOU = 0.3
 Homographies = Mapping[tuple[str, str], FloatArray]

@@ -10,7 +10,7 @@ import numpy as np
 
 from blemish.arrays import BoolArray, FloatArray
 from blemish.errors import BadInput, UnknownName
-from blemish.geometry import mask_box, mask_to_array, mask_to_rings
+from blemish.geometry import invert_homography, mask_box, mask_to_array, mask_to_rings
 from blemish.inspections.comparison import Change, Side, compare_sides
 from blemish.inspections.finding_groups import Group, merge_findings
 from blemish.inspections.finding_records import NewFinding, NewRun, rules_of
@@ -67,18 +67,7 @@ def inspect_images(
         from blemish.errors import WrongTask
 
         raise WrongTask(f"parts: expected a model with boxes or masks, got {parts.task}", reason="parts")
-    seen = {
-        entry["image_id"]
-        for run in store.findings.runs(inspection_id)
-        if run.model_digest == predictor.digest
-        for entry in run.images
-    }
-    images = [image for image in store.images.of_inspection(inspection_id) if image.id not in seen]
-    if not images:
-        raise BadInput(
-            f"inspection {inspection_id}: there is no image that this model has not seen. Add images.",
-            reason="nothing-to-inspect",
-        )
+    images = unseen_images(store, inspection_id, predictor)
     is_last = max_images is None or len(images) <= max_images
     images = images[:max_images]
     paths = [store.access.files.path(image.sha256) for image in images]
@@ -98,7 +87,6 @@ def inspect_images(
         entries.append(entry)
         if progress is not None:
             progress(number, len(images))
-    thresholds = dict(zip(predictor.labels, _thresholds(predictor), strict=True))
     run = NewRun(
         model_digest=predictor.digest,
         model_name=model_name,
@@ -106,7 +94,7 @@ def inspect_images(
         labels=predictor.labels.names,
         parameters={
             "min_score": min_score,
-            "thresholds": thresholds,
+            "thresholds": model_thresholds(predictor),
             "normal_labels": sorted(normal_labels),
             "parts_model_digest": None if parts is None else parts.digest,
             "mm_per_pixel": None if scale is None else scale.mm_per_pixel,
@@ -120,9 +108,31 @@ def inspect_images(
     return stored
 
 
-def _thresholds(predictor: Predictor) -> list[float | None]:
+def unseen_images(store: InspectionStore, inspection_id: str, predictor: Predictor) -> list[InspectionImage]:
+    """Return the images of an inspection that a model has not seen.
+
+    Raises:
+        BadInput: there is none ("bad-input.nothing-to-inspect").
+    """
+    seen = {
+        entry["image_id"]
+        for run in store.findings.runs(inspection_id)
+        if run.model_digest == predictor.digest
+        for entry in run.images
+    }
+    images = [image for image in store.images.of_inspection(inspection_id) if image.id not in seen]
+    if not images:
+        raise BadInput(
+            f"inspection {inspection_id}: there is no image that this model has not seen. Add images.",
+            reason="nothing-to-inspect",
+        )
+    return images
+
+
+def model_thresholds(predictor: Predictor) -> dict[str, float | None]:
+    """Return the threshold of each label; None if the model file states none."""
     thresholds = predictor.contract.thresholds
-    return [thresholds.get(name) for name in predictor.labels]
+    return {name: thresholds.get(name) for name in predictor.labels}
 
 
 def findings_of(
@@ -221,7 +231,7 @@ class Registrations:
         forward = register(self._of(a), self._of(b))
         if forward is not None:
             self.homographies[a.id, b.id] = forward
-            self.homographies[b.id, a.id] = np.linalg.inv(forward).astype(np.float64)
+            self.homographies[b.id, a.id] = invert_homography(forward)
 
     def _of(self, image: InspectionImage) -> Features:
         if image.id not in self._features:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from blemish.arrays import FloatArray
 from blemish.errors import MissingExtra
+from blemish.geometry import map_points
 from blemish.imaging import LoadedImage
 
 SIDE = 640  # images are reduced to this before features are found
@@ -124,28 +125,6 @@ def _is_plausible(matrix: FloatArray, a_hw: tuple[int, int], b_hw: tuple[int, in
         return False
     area = _cross(corners[2] - corners[0], corners[3] - corners[1]) / 2
     return bool(0.02 < area / (b_hw[0] * b_hw[1]) < 50)
-
-
-def map_points(matrix: FloatArray, points: FloatArray) -> FloatArray | None:
-    """Return (n, 2) points mapped by a homography; None if one of them is mapped to infinity or behind it.
-
-    Args:
-        matrix: (3, 3) float64.
-        points: (n, 2) float64, pixels.
-    """
-    homogeneous = np.column_stack([points, np.ones(len(points))]) @ matrix.T
-    depth = homogeneous[:, 2]
-    if not (np.sign(depth) == np.sign(depth[0])).all() or np.abs(depth).min() < 1e-9:
-        return None
-    mapped: FloatArray = homogeneous[:, :2] / depth[:, None]
-    return mapped
-
-
-def map_box(matrix: FloatArray, box_xyxy: FloatArray) -> FloatArray | None:
-    """Return the box around a mapped box, (4,) float64 pixels; None if it is mapped to infinity."""
-    x1, y1, x2, y2 = box_xyxy
-    mapped = map_points(matrix, np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float64))
-    return None if mapped is None else np.concatenate([mapped.min(0), mapped.max(0)])
 
 
 def _cross(a: FloatArray, b: FloatArray) -> float:

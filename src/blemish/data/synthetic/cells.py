@@ -47,14 +47,30 @@ CYCLE: tuple[tuple[int, ...], ...] = (
 
 
 @dataclass(frozen=True)
-class _Module:
-    """The properties that the cells of one module share."""
+class Batch:
+    """The properties that the cells of one module share.
 
-    serial: str
+    Attributes:
+        gain: brightness in [0, 1].
+        noise: standard deviation of the pixels' noise.
+        busbars: number of busbars of each cell.
+        is_mono: whether the wafers are monocrystalline, with cut corners.
+    """
+
     gain: float
     noise: float
     busbars: int
     is_mono: bool
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Batch:
+        """Return random properties."""
+        return cls(
+            gain=float(rng.uniform(0.5, 0.85)),
+            noise=float(rng.choice([0.01, 0.02, 0.04])),
+            busbars=int(rng.integers(2, 5)),
+            is_mono=bool(rng.random() < 0.6),
+        )
 
 
 def cells(
@@ -85,42 +101,42 @@ def cells(
         raise BadInput(f"bits: expected 8 or 16, got {bits}", reason="bits")
     labels = labels_for_task(task, CELL_LABELS, ("functional", "Functional"))
     for number in range(count):
-        module = _module(seed, number // CELLS_PER_MODULE)
+        module = number // CELLS_PER_MODULE
+        shared = np.random.default_rng([seed, 12, module])
+        serial = f"EL-{int(shared.integers(10_000)):04d}-{module:04d}"
+        batch = Batch.draw(shared)
         rng = np.random.default_rng([seed, 11, number])
         kinds = CYCLE[number % len(CYCLE)]
         if task.has_one_box:
             kinds = kinds[:1] or (CRACK,)
-        canvas, flaws = _cell(rng, module, size, kinds)
+        canvas, flaws = draw_cell(rng, batch, size, kinds)
         if bits == 16:
             pixels = (np.clip(canvas, 0, 1) * np.float32(60_000) + np.float32(0.5)).astype(np.uint16)
             image = LoadedImage(pixels)
         else:
             image = LoadedImage(to_uint8(canvas))
         ground_truth = make_ground_truth(flaws, labels, task, (size, size))
-        yield Specimen(f"cell-{number:05d}", image, ground_truth, module.serial, tuple(flaws))
+        yield Specimen(f"cell-{number:05d}", image, ground_truth, serial, tuple(flaws))
 
 
-def _module(seed: int, number: int) -> _Module:
-    rng = np.random.default_rng([seed, 12, number])
-    return _Module(
-        serial=f"EL-{int(rng.integers(10_000)):04d}-{number:04d}",
-        gain=float(rng.uniform(0.5, 0.85)),
-        noise=float(rng.choice([0.01, 0.02, 0.04])),
-        busbars=int(rng.integers(2, 5)),
-        is_mono=bool(rng.random() < 0.6),
-    )
-
-
-def _cell(
-    rng: np.random.Generator, module: _Module, size: int, kinds: tuple[int, ...]
+def draw_cell(
+    rng: np.random.Generator, batch: Batch, size: int, kinds: tuple[int, ...]
 ) -> tuple[Canvas, list[Flaw]]:
+    """Return the image of a cell, (size, size) float32 about in [0, 1], and its damage.
+
+    Args:
+        rng: the random generator.
+        batch: what it shares with the other cells of its module.
+        size: height and width, in pixels.
+        kinds: indices of the damage, `CRACK` and `INACTIVE`.
+    """
     x, y = pixel_grid((size, size))
-    bars = (np.arange(module.busbars) + 0.5) / module.busbars
+    bars = (np.arange(batch.busbars) + 0.5) / batch.busbars
     # The busbars collect the current; between them the cell is slightly darker.
-    glow = 1 - 0.12 * np.sin(np.pi * ((y * module.busbars) % 1)).astype(np.float32)
-    canvas = module.gain * glow * (1 + np.float32(rng.normal(0, 0.05)) * (x - 0.5))
+    glow = 1 - 0.12 * np.sin(np.pi * ((y * batch.busbars) % 1)).astype(np.float32)
+    canvas = batch.gain * glow * (1 + np.float32(rng.normal(0, 0.05)) * (x - 0.5))
     canvas = canvas + np.float32(0.025) * smooth_noise(rng, (size, size), 4)
-    if not module.is_mono:
+    if not batch.is_mono:
         grain = smooth_noise(rng, (size, size), 9) + np.float32(0.6) * smooth_noise(rng, (size, size), 24)
         canvas *= 1 - np.float32(0.22) * np.clip(grain, 0, 1.5) / np.float32(1.5)
     canvas += np.float32(0.012) * rng.standard_normal((1, size), np.float32)  # uneven fingers
@@ -130,8 +146,8 @@ def _cell(
         flaws += _inactive(rng, canvas, size, bars)
     if CRACK in kinds:
         flaws += _cracks(rng, canvas, size)
-    _wafer(canvas, size, bars, module.is_mono)
-    canvas += np.float32(module.noise) * rng.standard_normal((size, size), np.float32)
+    _wafer(canvas, size, bars, batch.is_mono)
+    canvas += np.float32(batch.noise) * rng.standard_normal((size, size), np.float32)
     return canvas, sorted(flaws, key=lambda flaw: flaw.label_index)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blemish.data.split import split_dataset
-from blemish.data.synthetic import write_cells, write_panels, write_vehicles
+from blemish.data.synthetic import write_cells, write_modules, write_panels, write_vehicles
 from blemish.data.write_dataset import WrittenDataset, write_dataset
 from blemish.errors import BadInput, UnknownName
 from blemish.structures import Task
 
-KINDS = ("cells", "panels", "vehicles")
+KINDS = ("cells", "modules", "panels", "vehicles")
 
 
 def synthesize(
@@ -27,18 +27,18 @@ def synthesize(
     bits: int = 8,
     fractions: Mapping[str, float] | None = None,
 ) -> WrittenDataset:
-    """Generate images of solar cells, painted panels or vehicles, and write them as a data set.
+    """Generate images of solar cells or modules, painted panels or vehicles, and write them as a data set.
 
     Args:
-        kind: `cells`, `panels` or `vehicles`.
+        kind: `cells`, `modules`, `panels` or `vehicles`.
         output: a folder that does not exist or is empty.
-        task: any task for cells and panels, classification for vehicles. Default: multilabel for cells,
-            segmentation for panels.
+        task: any task for cells, modules and panels, classification for vehicles. Default: multilabel for
+            cells, segmentation for modules and panels.
         format: a writable format that can represent the task. Default: folders for vehicles, csv for
             image-level tasks, coco for others.
         count: number of images, >= 1.
         seed: the same seed gives the same pixels.
-        size: height and width, in pixels, 32 to 4096.
+        size: height and width, in pixels, 32 to 4096; of modules the longer side, at least 256.
         bits: 8, or 16 for cells.
         fractions: fraction of the images per split. Default: no splits.
 
@@ -56,7 +56,9 @@ def synthesize(
         )
     if bits not in (8, 16) or (bits == 16 and kind != "cells"):
         raise BadInput(f"bits: expected 8, or 16 for cells, got {bits} for {kind}", reason="bits")
-    default = {"cells": Task.MULTILABEL, "panels": Task.SEGMENTATION}.get(kind, Task.CLASSIFICATION)
+    default = {"cells": Task.MULTILABEL, "modules": Task.SEGMENTATION, "panels": Task.SEGMENTATION}.get(
+        kind, Task.CLASSIFICATION
+    )
     try:
         chosen = default if task is None else Task(task)
     except ValueError:
@@ -70,6 +72,8 @@ def synthesize(
     with tempfile.TemporaryDirectory() as folder:
         if kind == "cells":
             dataset = write_cells(folder, count, seed, layout="images", task=chosen, size=size, bits=bits)
+        elif kind == "modules":
+            dataset = write_modules(folder, count, seed, layout="images", task=chosen, size=size)
         elif kind == "panels":
             dataset = write_panels(folder, count, seed, layout="images", task=chosen, size_hw=(size, size))
         else:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from blemish.data.synthetic.cells import cells
+from blemish.data.synthetic.modules import modules
 from blemish.data.synthetic.panels import panels
 from blemish.data.synthetic.specimen import Specimen
 from blemish.data.synthetic.vehicles import vehicles
@@ -80,6 +81,22 @@ def write_panels(
 ) -> Dataset:
     """Generate images of painted panels and write them as a data set; see `write_cells`."""
     specimens = panels(count, seed, size_hw=size_hw, task=_task_of_layout(layout, task))
+    return write_specimens(specimens, root, layout=layout, splits=splits, suffix=suffix)
+
+
+def write_modules(
+    root: Path | str,
+    count: int,
+    seed: int = 0,
+    *,
+    layout: str = "images",
+    task: Task | str | None = None,
+    size: int = 1200,
+    splits: Splits = None,
+    suffix: str = ".png",
+) -> Dataset:
+    """Generate images of whole solar modules and write them as a data set; see `write_cells`."""
+    specimens = modules(count, seed, size=size, task=_task_of_layout(layout, task))
     return write_specimens(specimens, root, layout=layout, splits=splits, suffix=suffix)
 
 
