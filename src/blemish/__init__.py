@@ -87,6 +87,7 @@ __all__ = [
     "Decider",
     "Decision",
     "DuplicateName",
+    "EngineFailed",
     "ExportRefused",
     "FewShotRun",
     "GroundTruth",
