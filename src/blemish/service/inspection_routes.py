@@ -18,6 +18,7 @@ from blemish.service.api_keys import ApiKeys
 from blemish.service.inference_service import InferenceService
 from blemish.service.inspection_image_routes import add_image_routes
 from blemish.service.inspection_label_routes import add_label_routes
+from blemish.service.inspection_module_routes import add_module_routes
 from blemish.service.inspection_requests import (
     AssetBody,
     AssetChange,
@@ -57,6 +58,7 @@ def inspection_router(service: InferenceService, store: InspectionStore, keys: A
     _add_finding_routes(router, requests)
     _add_result_routes(router, requests, service)
     add_label_routes(router, requests)
+    add_module_routes(router, requests, service)
     return router
 
 
