@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.config.recipe import Recipe
+from blemish.config.recipe import Recipe, read_run_recipe
 from blemish.data import synthetic
 from blemish.data.write_dataset import write_dataset
 from blemish.models import create
@@ -61,6 +61,9 @@ def test_train_ssd_writes_a_certified_model_file(panels, tmp_path, exported):
     assert run.model_file.is_file()
     row = run.history[-1]
     assert {"ap", "ap50", "train_box_loss", "val_box_loss", "train_label_loss", "val_label_loss"} <= set(row)
+    recipe = read_run_recipe(run.path)  # without a recipe: the preset, below what was set
+    assert (recipe.preset, recipe.training.gradient_clip_val, recipe.training.epochs) == ("ssd", 10, 2)
+    assert "preset ssd: " in (run.path / "train.log").read_text()
     assert row["train_loss"] == pytest.approx(row["train_box_loss"] + row["train_label_loss"], rel=1e-4)
     from blemish.model_file import read_model_file
 

@@ -90,6 +90,6 @@ def check_augmentation(recipe: Recipe, task: Task) -> None:
         if getattr(recipe.augmentation, name) and not uses(task):
             users = [str(t) for t in Task if uses(t)]
             raise BadRecipe(
-                f"augmentation.{name}: only {' and '.join(users)} use it, and the task is {task}. Remove it",
+                f"augmentation.{name}: it is for {' and '.join(users)}, and the task is {task}. Remove it",
                 reason="key-of-another-task",
             )
