@@ -12,16 +12,14 @@ The exit code is 1 if a row that ran misses its goal.
 from __future__ import annotations
 
 import argparse
-import cProfile
 import os
-import pstats
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import measure, results
+from bench import measure, profiles, results
 from bench.row import PeerMissing, Row, Setting, require
 from bench.rows import all_rows
 
@@ -95,13 +93,14 @@ def run_row(row: Row, options: argparse.Namespace) -> int:
             print(f"{row.name}: skipped, {error}", flush=True)
             return MISSING
         if options.profile:
-            contest.sides[contest.ours]()
-            profile = cProfile.Profile()
-            profile.runcall(contest.sides[contest.ours])
-            pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+            for spot in profiles.of_contest(contest, 25):
+                print(f"{spot.ms:10.3f} ms {spot.share:5.0%}  {spot.where}")
             return 0
         costs = measure.measure(contest, options.repeat)
-    entry = results.summarize(row, contest, costs, f"python -m bench {row.name} --repeat {options.repeat}")
+        command = f"python -m bench {row.name} --repeat {options.repeat}"
+        entry = results.summarize(row, contest, costs, command)
+        if not entry["met"]:
+            entry["profile"] = results.profile_entry(profiles.of_contest(contest))
     results.write({row.name: entry}, options.output)
     for name, side in entry["sides"].items():
         print(f"  {name}: CPU {side['cpu_ms']['median']:g} ms, clock {side['wall_ms']['median']:g} ms")

@@ -70,8 +70,15 @@ def seconds(costs: Sequence[Cost], *, wall: bool) -> list[float]:
     return [cost.wall_seconds if wall else cost.cpu_seconds for cost in costs]
 
 
+def megabytes(costs: Sequence[Cost]) -> float:
+    """Return the largest peak memory of several calls."""
+    return max(cost.megabytes for cost in costs)
+
+
 def compare(ours: Sequence[Cost], peer: Sequence[Cost], row: Row, *, wall: bool) -> Spread:
     """Return the ratio that the goal of a row is about, of the rounds one by one."""
-    pairs = zip(seconds(ours, wall=wall), seconds(peer, wall=wall), strict=True)
+    pairs = list(zip(seconds(ours, wall=wall), seconds(peer, wall=wall), strict=True))
+    if row.max_megabytes is not None:
+        pairs = [(a.megabytes, b.megabytes) for a, b in zip(ours, peer, strict=True)]
     ratios = [(a / b if row.lower else b / a) for a, b in pairs]
     return Spread(statistics.median(ratios), min(ratios), max(ratios))

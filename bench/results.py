@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Spread, choose_peer, compare, seconds
-from bench.row import ROOT, Contest, Cost, Row
+from bench.measure import Spread, choose_peer, compare, megabytes, seconds
+from bench.row import ROOT, Contest, Cost, Hotspot, Row
 
 RESULTS = ROOT / "docs" / "results.json"
 BEGIN, END = "<!-- python -m bench -->", "<!-- end of python -m bench -->"
@@ -29,20 +29,23 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the entry of a row: sides, ratio, whether the goal is met, machine and versions."""
     peer = choose_peer(costs, contest, wall=row.wall)
-    ratio = compare(costs[contest.ours], costs[peer], row, wall=row.wall)
-    other = compare(costs[contest.ours], costs[peer], row, wall=not row.wall)
+    ours = costs[contest.ours]
+    ratio = compare(ours, costs[peer], row, wall=row.wall)
+    other = compare(ours, costs[peer], row, wall=not row.wall)
+    cpu = statistics.median(seconds(ours, wall=False))
     return {
         "title": row.title,
         "goal": row.goal_text(),
         "peer": peer,
         "ours": contest.ours,
         "ratio": _spread(ratio),
-        "ratio_of": "wall" if row.wall else "cpu",
+        "ratio_of": "memory" if row.max_megabytes is not None else "wall" if row.wall else "cpu",
         "other_ratio": _spread(other),
-        "met": row.is_met(ratio.median, statistics.median(seconds(costs[contest.ours], wall=False))),
+        "met": row.is_met(ratio.median, cpu, megabytes(ours)),
         "sides": {name: _side(values) for name, values in costs.items()},
         "items": contest.items,
         "accuracy": contest.accuracy,
+        "skipped": dict(contest.skipped),
         "explanation": row.explanation,
         "threads": row.threads,
         "command": command,
@@ -61,7 +64,14 @@ def _side(costs: Sequence[Cost]) -> dict[str, Any]:
     for name, wall in (("cpu_ms", False), ("wall_ms", True)):
         values = [1000 * value for value in seconds(costs, wall=wall)]
         side[name] = {"median": _digits(statistics.median(values)), "min": _digits(min(values))}
+    if megabytes(costs):
+        side["megabytes"] = _digits(megabytes(costs))
     return side
+
+
+def profile_entry(hotspots: Sequence[Hotspot]) -> list[dict[str, Any]]:
+    """Return the lines of a profile as JSON types."""
+    return [{"where": h.where, "ms": _digits(h.ms), "share": round(h.share, 3)} for h in hotspots]
 
 
 def _digits(value: float) -> float:
@@ -115,7 +125,8 @@ def line(name: str, entry: Mapping[str, Any]) -> list[str]:
 
     def cost(side: str) -> str:
         cpu, wall = sides[side]["cpu_ms"], sides[side]["wall_ms"]
-        return f"{_ms(cpu['median'])} / {_ms(cpu['min'])} / {_ms(wall['median'])}"
+        memory = f", {sides[side]['megabytes']:.0f} MB" if "megabytes" in sides[side] else ""
+        return f"{_ms(cpu['median'])} / {_ms(cpu['min'])} / {_ms(wall['median'])}{memory}"
 
     return [
         f"`{name}`",
@@ -123,10 +134,14 @@ def line(name: str, entry: Mapping[str, Any]) -> list[str]:
         cost(entry["ours"]),
         f"{entry['peer']}: {cost(entry['peer'])}",
         f"**{ratio['median']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})"
-        + (" by the clock" if entry["ratio_of"] == "wall" else ""),
+        + {"wall": " by the clock", "memory": " of memory"}.get(entry["ratio_of"], ""),
         f"{entry['goal']}: {'yes' if entry['met'] else 'no'}",
-        entry["accuracy"],
+        "; ".join(filter(None, [entry["accuracy"], *_skipped(entry)])),
     ]
+
+
+def _skipped(entry: Mapping[str, Any]) -> list[str]:
+    return [f"{name} skipped: {why}" for name, why in entry.get("skipped", {}).items()]
 
 
 def _ms(value: float) -> str:
@@ -151,8 +166,15 @@ def table(entries: Mapping[str, Any]) -> str:
     short = {name: entry for name, entry in entries.items() if not entry["met"]}
     if short:
         lines += ["", "Rows that do not reach their goal:", ""]
-        lines += [f"- `{name}`: {entry['explanation'] or 'not profiled'}" for name, entry in short.items()]
+        lines += [f"- `{name}`: {_reasons(entry)}" for name, entry in short.items()]
     return "\n".join(lines)
+
+
+def _reasons(entry: Mapping[str, Any]) -> str:
+    """Return the explanation of a row that falls short, and the profile of our side."""
+    spots = (f"`{h['where']}` {_ms(h['ms'])} ms ({h['share']:.0%})" for h in entry.get("profile", ()))
+    profile = ", ".join(spots)
+    return " ".join(filter(None, [entry["explanation"], f"Profile: {profile}." if profile else ""]))
 
 
 def _conditions(entry: Mapping[str, Any]) -> str:

@@ -27,13 +27,30 @@ class Cost:
     Attributes:
         cpu_seconds: of the process and its children, per item.
         wall_seconds: per item.
+        megabytes: peak memory of the whole process, for rows about memory.
     """
 
     cpu_seconds: float
     wall_seconds: float
+    megabytes: float = 0.0
 
 
 Call = Callable[[], "Cost | None"]
+
+
+@dataclass(frozen=True)
+class Hotspot:
+    """One line of a profile.
+
+    Attributes:
+        where: a function, or a package that is imported.
+        ms: own milliseconds per item.
+        share: of the whole call, in [0, 1].
+    """
+
+    where: str
+    ms: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,8 @@ class Contest:
         accuracy: what both sides found, such as equal decisions, in one sentence.
         best_of_peers: whether the peer is the fastest of the other sides, by its median; otherwise it is the
             first of them.
+        skipped: why a peer is not among the sides, by its name.
+        profile: profiles our side if it works in other processes; None profiles a call in this one.
     """
 
     ours: str
@@ -55,6 +74,8 @@ class Contest:
     items: int = 1
     accuracy: str = ""
     best_of_peers: bool = True
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    profile: Callable[[], list[Hotspot]] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +93,10 @@ class Row:
         lower: see `goal`.
         wall: whether the ratio is of wall time instead of CPU time.
         max_cpu_seconds: the most that our side may take per item, whatever the peer takes.
+        max_megabytes: the most memory that our side may take; the ratio of such a row is of memory.
         threads: of each side; the process is pinned to as many cores.
-        explanation: why the row falls short, from a profile; printed beneath the table.
+        explanation: what the profile of a row that falls short means; the profile itself is measured with
+            the row and printed beneath the table.
     """
 
     name: str
@@ -85,17 +108,20 @@ class Row:
     lower: bool = False
     wall: bool = False
     max_cpu_seconds: float | None = None
+    max_megabytes: float | None = None
     threads: int = 1
     explanation: str = ""
 
     def goal_text(self) -> str:
         """Return the goal as the table prints it."""
         limit = "" if self.max_cpu_seconds is None else f", ≤ {self.max_cpu_seconds:g} s"
+        limit += "" if self.max_megabytes is None else f", ≤ {self.max_megabytes:g} MB"
         return f"{'≤' if self.lower else '≥'} {self.goal:g}{limit}"
 
-    def is_met(self, ratio: float, cpu_seconds: float) -> bool:
-        """Return whether a ratio and our CPU seconds per item reach the goal."""
+    def is_met(self, ratio: float, cpu_seconds: float, megabytes: float = 0.0) -> bool:
+        """Return whether a ratio, our CPU seconds per item and our memory reach the goal."""
         fits = self.max_cpu_seconds is None or cpu_seconds <= self.max_cpu_seconds
+        fits = fits and (self.max_megabytes is None or megabytes <= self.max_megabytes)
         return fits and (ratio <= self.goal if self.lower else ratio >= self.goal)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+import pstats
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from bench import profiles
 from bench.pictures import save_jpeg
-from bench.row import Call, Contest, Cost, Row, Setting, require, run_quietly
+from bench.row import Call, Contest, Cost, Hotspot, Row, Setting, require, run_quietly
 
 # Trains until the first validation has ended, and prints its cost.
 VALIDATION = """
-import json, os, time
+import cProfile, json, os, time
 import torch
 torch.set_num_threads(1)
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
@@ -20,9 +23,12 @@ from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 run = _EvaluationLoop.run
 
 def timed(self):
+    profile = cProfile.Profile() if "PROFILE_FILE" in os.environ else None
     cpu, wall = time.process_time(), time.perf_counter()
-    run(self)
+    run(self) if profile is None else profile.runcall(run, self)
     cost = time.process_time() - cpu, time.perf_counter() - wall
+    if profile is not None:
+        profile.dump_stats(os.environ["PROFILE_FILE"])
     with open(os.environ["COST_FILE"], "w") as file:
         json.dump(cost, file)
     os._exit(0)
@@ -35,13 +41,19 @@ VALIDATION_IMAGES = 16
 TRAINING_IMAGES = 8
 
 
-def write_panels(folder: Path, task: str) -> Path:
-    """Write images with boxes or masks in the layout of YOLO and return the folder."""
+def write_panels(folder: Path, task: str, count: Mapping[str, int] | None = None) -> Path:
+    """Write images with boxes or masks in the layout of YOLO and return the folder.
+
+    Args:
+        folder: to create.
+        task: `detection` or `segmentation`.
+        count: number of images by split, `train` and `val`.
+    """
     from PIL import Image
 
     from blemish.data.synthetic import panels
 
-    count = {"train": TRAINING_IMAGES, "val": VALIDATION_IMAGES}
+    count = count or {"train": TRAINING_IMAGES, "val": VALIDATION_IMAGES}
     specimens = panels(sum(count.values()), 3, size_hw=(480, 640), task=task)
     for split, number in count.items():
         for kind in ("images", "labels"):
@@ -87,11 +99,11 @@ def validation(
         words += ["--set", key]
     counter = iter(range(10**6))
 
-    def run(source: Path | None) -> Call:
+    def run(source: Path | None, **extra: str) -> Call:
         def call() -> Cost:
             number = next(counter)
             cost = setting.folder / f"cost{number}.json"
-            more = {"COST_FILE": str(cost), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+            more = {"COST_FILE": str(cost), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", **extra}
             environment = setting.environment(source, **more) if source else setting.environment(**more)
             command = [sys.executable, str(script), *words, "--output", str(setting.folder / f"run{number}")]
             run_quietly(command, environment)
@@ -101,7 +113,13 @@ def validation(
         return call
 
     sides = {"now": run(None), f"commit {setting.before}": run(setting.source_before())}
-    return Contest("now", sides)
+
+    def profile() -> list[Hotspot]:
+        target = str(setting.folder / "validation.prof")
+        run(None, PROFILE_FILE=target)()
+        return profiles.of_stats(pstats.Stats(target), VALIDATION_IMAGES)
+
+    return Contest("now", sides, profile=profile)
 
 
 def row(name: str, model: str, title: str, **settings: object) -> Row:

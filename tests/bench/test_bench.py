@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from bench.pictures import photo, save_jpeg
-from bench.row import ROOT, Contest, Cost, PeerMissing, Row, Setting, require
+from bench.row import ROOT, Contest, Cost, Hotspot, PeerMissing, Row, Setting, require
 from bench.rows import all_rows
 
-from bench import measure, results
+from bench import measure, profiles, results
 
 
 def unused(_):
@@ -96,6 +96,39 @@ def test_results_of_documentation_belong_to_rows():
     rows = all_rows()
     for name, entry in results.read().items():
         assert entry["goal"] == rows[name].goal_text(), f"{name}: run python -m bench {name}"
+
+
+def test_every_row_that_falls_short_has_a_profile():
+    for name, entry in results.read().items():
+        if not entry["met"]:
+            assert entry["profile"], f"{name}: run python -m bench {name}"
+            assert all(0 <= h["share"] <= 1 and h["ms"] >= 0 and h["where"] for h in entry["profile"])
+            assert not any(h["where"].startswith("/") for h in entry["profile"])
+
+
+def test_profile_names_the_expensive_function_and_the_imported_package(tmp_path):
+    def expensive():
+        sum(i * i for i in range(200_000))
+
+    found = profiles.of_contest(Contest("ours", {"ours": expensive}, items=2))
+    assert "test_bench.py" in found[0].where or "sum" in found[0].where
+    assert 0.99 <= sum(h.share for h in profiles.of_contest(Contest("ours", {"ours": expensive}), 99)) <= 1.01
+    (tmp_path / "slow_package.py").write_text("sum(i * i for i in range(2_000_000))")
+    imported = profiles.of_imports(["-c", "import slow_package"], {"PYTHONPATH": str(tmp_path)})
+    assert imported[0].where == "import slow_package"
+    own = Contest("ours", {}, profile=lambda: [Hotspot("elsewhere", 1, 1)])
+    assert profiles.of_contest(own)[0].where == "elsewhere"
+
+
+def test_rows_about_memory_compare_megabytes():
+    limited = row(lower=True, goal=0.5, max_megabytes=100)
+    sides = {"ours": [Cost(9, 9, 80.0)], "peer": [Cost(1, 1, 200.0)]}
+    contest = Contest("ours", {}, skipped={"other": "not installed"})
+    entry = results.summarize(limited, contest, sides, "python -m bench r")
+    assert entry["ratio"]["median"] == 0.4 and entry["ratio_of"] == "memory" and entry["met"]
+    assert not limited.is_met(0.4, 9, 101)
+    cells = results.line("r", entry)
+    assert any("80 MB" in cell for cell in cells) and any("other skipped" in cell for cell in cells)
 
 
 def test_missing_peer_is_one_line_and_leaves_the_results_alone(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 from blemish import load
 from blemish.data.synthetic import write_panels
 from blemish.explanation.gradient_graph import GradientGraph, explanation_path
-from blemish.few_shot import train_few
+from blemish.few_shot import few_shot_trainer, train_few
 from blemish.few_shot.explanation import POOLING_LAYER, grid_side, window_masks
-from blemish.few_shot.features import MIN_VARIANCE
+from blemish.few_shot.features import MIN_VARIANCE, FeatureExtractor
 from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
@@ -38,6 +38,43 @@ def run(weights, tmp_path):
         return train_few(data, output=tmp_path / output, weights=weights, input_size=64, **options)
 
     return train
+
+
+def test_train_few_chooses_how_large_images_are_decoded(weights, tmp_path, monkeypatch):
+    data = write_panels(
+        tmp_path / "data", 24, 0, layout="images", task=Task.CLASSIFICATION, size_hw=(264, 264)
+    )
+    tried = []
+    extract = FeatureExtractor.of_samples
+
+    def note_and_extract(self, *samples, **options):
+        tried.append(self.spec.decode)
+        return extract(self, *samples, **options)
+
+    monkeypatch.setattr(FeatureExtractor, "of_samples", note_and_extract)
+
+    def train(name, **options):
+        made = train_few(
+            data, output=tmp_path / name, weights=weights, input_size=64, choose_explanation=False, **options
+        )
+        return read_model_file(made.model_file).contract
+
+    auto = train("auto")
+    record = auto.training["decode"]
+    assert record["reduced"] == record["images"] > 0 and record["chosen"] == auto.inputs[0].decode
+    assert tried == ["scaled"] if record["chosen"] == "scaled" else ["scaled", "full"]
+    monkeypatch.setattr(few_shot_trainer, "choose_decode", refuse_scaled)
+    tried.clear()
+    whole = train("whole")
+    assert whole.inputs[0].decode == "full" and whole.training["decode"]["chosen"] == "full"
+    assert tried == ["scaled", "full"]
+    assert whole.certificate.passed and train("full", decode="full").inputs == whole.inputs
+    assert "decode" not in train("scaled", decode="scaled").training
+
+
+def refuse_scaled(backend, contract, samples):
+    training = {**contract.training, "decode": {"images": 5, "reduced": 5, "chosen": "full"}}
+    return contract.model_copy(update={"training": training})
 
 
 @pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.MULTILABEL])

@@ -67,14 +67,18 @@ def export(
 
         blemish export runs/cars --precision int8
     """
-    from blemish.export.reexport import reexport
     from blemish.hub import is_address, local_file
+    from blemish.model_file import read_model_file
 
     path = local_file(source, explanation=True)
     if is_address(source) and output is None:
         output = Path(f"{path.stem}-{precision}.onnx")
     source_file = path / "model.onnx" if path.is_dir() else path
     source_bytes = source_file.stat().st_size if source_file.is_file() else 0
+    if not path.is_dir():
+        read_model_file(path)  # a wrong file is refused before onnx is imported
+    from blemish.export.reexport import reexport
+
     file = reexport(
         path,
         precision=precision,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from blemish.errors import BadImage
 from blemish.evaluation.build_report import score_predictions
 from blemish.imaging import read_header
-from blemish.model_file import Contract
+from blemish.model_file import Contract, InputSpec
 from blemish.preprocessing import decode_factor
 from blemish.structures import Prediction, Sample
 
@@ -42,7 +42,8 @@ def choose_decode(backend: Backend, contract: Contract, samples: Sequence[Sample
         `reduced`, and with at least one the `metric`, and its values: `full`, `full_interval` and `scaled`.
     """
     labeled = [sample for sample in samples if sample.ground_truth is not None]
-    reduced = {sample.id for sample in labeled if _is_reduced(sample, with_decode(contract, "scaled"))}
+    scaled_inputs = with_decode(contract, "scaled").inputs
+    reduced = {sample.id for sample in labeled if is_reduced(sample, *scaled_inputs)}
     record: dict[str, Any] = {"images": len(labeled), "reduced": len(reduced)}
     chosen: Decode = "full"
     if reduced:
@@ -75,12 +76,13 @@ def describe_choice(contract: Contract) -> str:
     return f"decode: {record['chosen']} ({values}, {record['reduced']} images reduced){hint}"
 
 
-def _is_reduced(sample: Sample, contract: Contract) -> bool:
+def is_reduced(sample: Sample, *inputs: InputSpec) -> bool:
+    """Return whether `decode: scaled` reduces an image for one of the inputs; an unreadable one is not."""
     try:
         size_hw = sample.size_hw or read_header(sample.path).size_hw
     except BadImage:
         return False
-    return any(decode_factor(size_hw, spec) > 1 for spec in contract.inputs)
+    return any(decode_factor(size_hw, spec) > 1 for spec in inputs)
 
 
 def _predict(backend: Backend, contract: Contract, samples: Sequence[Sample]) -> dict[str, Prediction]:

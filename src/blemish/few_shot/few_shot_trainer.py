@@ -19,6 +19,7 @@ from blemish.data import open_dataset
 from blemish.data.training_split import hash_for_training, split_for_training
 from blemish.decoding.scores import probabilities
 from blemish.errors import BadDataset, UnknownName, WrongTask
+from blemish.evaluation.decode_choice import choose_decode, is_reduced, with_decode
 from blemish.explanation import Explainer
 from blemish.explanation.method_choice import record_choice
 from blemish.familiarity import Projection, fit_projection, make_spec
@@ -94,7 +95,7 @@ def train_few(
     images: Path | str | None = None,
     name: str = "",
     white_level: int = 65535,
-    decode: Literal["full", "scaled"] = "full",
+    decode: Literal["auto", "full", "scaled"] = "auto",
     data_license: str = "",
     seed: int = 0,
     threads: int | None = None,
@@ -120,7 +121,9 @@ def train_few(
         images: the folder of the images, if it is not beside the labels.
         name: of the run; default: the architecture's.
         white_level: the sample value of white in 16-bit images.
-        decode: "full", or "scaled" to decode large images at a reduced size; see `InputSpec`.
+        decode: "full", or "scaled" to decode large images at a reduced size; see `InputSpec`. "auto" takes
+            "scaled" if the validation images show no loss beyond the metric's own interval, and otherwise
+            computes the features again.
         data_license: of the data, recorded in the model file.
         seed: of the split and of the cross-validation folds.
         threads: of ONNX Runtime; default: every available core.
@@ -150,18 +153,36 @@ def train_few(
     known = Fingerprints(prints.pixel, prints.perceptual, prints.detail, side)
     clock.start("computing features")
     state = read_legacy_pth(path)
-    spec = input_spec(input_size, white_level=white_level, decode=decode)
-    extractor = FeatureExtractor(model, state, spec, threads=threads)
-    features = extractor.of_samples((*train, *validation), prints.pixel, progress=progress)
-    clock.start("fitting the head")
+    count, groups = len(train), _groups(train)
     ground_truth = _ground_truth(train, dataset.task)
-    count = len(train)
-    groups = _groups(train)
-    head = fit_head(features[:count], ground_truth, groups, dataset.task, len(dataset.labels), seed=seed)
-    contract = _contract(dataset, model, spec, head, ground_truth, groups, name, source, data_license, seed)
-    clock.start("exporting")
-    projection = fit_projection(features[:count], seed=seed)
-    graph = _model_graph(model, state, input_size, head, projection)
+    choice: Contract | None = None
+    scaled = input_spec(input_size, decode="scaled")
+    kinds: tuple[Literal["full", "scaled"], ...] = ("full",) if decode == "auto" else (decode,)
+    if decode == "auto" and any(is_reduced(sample, scaled) for sample in (*train, *validation)):
+        kinds = ("scaled", "full")
+    for kind in kinds:
+        spec = input_spec(input_size, white_level=white_level, decode=kind)
+        extractor = FeatureExtractor(model, state, spec, threads=threads)
+        features = extractor.of_samples((*train, *validation), prints.pixel, progress=progress)
+        clock.start("fitting the head")
+        head = fit_head(features[:count], ground_truth, groups, dataset.task, len(dataset.labels), seed=seed)
+        contract = _contract(
+            dataset, model, spec, head, ground_truth, groups, name, source, data_license, seed
+        )
+        clock.start("exporting")
+        projection = fit_projection(features[:count], seed=seed)
+        graph = _model_graph(model, state, input_size, head, projection)
+        if decode == "auto":
+            if choice is None:
+                backend = OnnxRuntimeBackend(graph, device="cpu", threads=threads)
+                choice = choose_decode(backend, contract, validation)
+            chosen = choice.training["decode"]
+            contract = with_decode(contract, chosen["chosen"]).model_copy(
+                update={"training": {**contract.training, "decode": chosen}}
+            )
+            if kind == chosen["chosen"]:
+                break
+            clock.start("computing features of whole images")
     contract = contract.model_copy(
         update={
             "familiarity": _familiarity(contract, projection, head, features[count:], validation, seed),

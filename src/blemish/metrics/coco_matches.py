@@ -99,18 +99,16 @@ def match_detections(
     ignored = ground_truths.crowd[:, None] | outside[1]
     reachable = np.minimum(ious, 1 - 1e-10)  # as in pycocotools, rounding does not prevent an IoU of 1
     pairs = overlapping_pairs(detections, ground_truths, min_iou=float(reachable.min(initial=1)))
-    matched = _match(pairs, rank, ignored, ground_truths.crowd, reachable)
-    outcome = np.where(outside[0][:, :, None], IGNORED, FALSE_POSITIVE).astype(np.int8)
-    outcome = np.repeat(outcome, len(ious), axis=2)
-    row, area, iou = np.nonzero(matched >= 0)
-    outcome[row, area, iou] = np.where(ignored[matched[row, area, iou], area], IGNORED, TRUE_POSITIVE)
+    unmatched = np.where(outside[0], np.int8(IGNORED), np.int8(FALSE_POSITIVE))
+    outcome = np.repeat(unmatched[:, :, None], len(ious), axis=2)
+    matched = _match(pairs, rank, ignored, ground_truths.crowd, reachable, outcome)
     return Matches(
         detections=detections,
         ground_truths=ground_truths,
         rank=rank,
         outcome=outcome,
         ignored=ignored,
-        matched=matched[:, 0, 0].astype(np.int64),
+        matched=matched,
         ious=ious,
         areas=tuple(areas),
     )
@@ -122,13 +120,15 @@ def _match(
     ignored: NDArray[np.bool_],
     crowd: NDArray[np.bool_],
     ious: FloatArray,
-) -> NDArray[np.int32]:
-    """Return the (n, a, t) ground truth that each detection matches, or -1.
+    outcome: NDArray[np.int8],
+) -> IntArray:
+    """Set the outcome (n, a, t) of every detection that matches, and return `Matches.matched`.
 
-    Each step matches the detections of one rank, of all images and labels at once.
+    Each step matches the detections of one rank, of all images and labels at once. The matches of one step
+    become outcomes at once: those of all would take four times the memory of the outcomes.
     """
-    count, area_count = len(rank), ignored.shape[1]
-    matched = np.full((count, area_count, len(ious)), -1, np.int32)
+    area_count = ignored.shape[1]
+    matched = np.full(len(rank), -1, np.int64)
     # The pairs of a detection are in ascending order of preference, so the last free one is its match.
     order = np.lexsort((pairs.ground_truth, pairs.iou, pairs.detection))
     detection, ground_truth, iou = pairs.detection[order], pairs.ground_truth[order], pairs.iou[order]
@@ -149,7 +149,10 @@ def _match(
         best = np.maximum.reduceat(np.where(possible, place + preferred, 0), begins, axis=0)
         which, area, level = np.nonzero(best)
         match = ground_truth[rows[(best[which, area, level] - 1) % len(rows)]]
-        matched[detection[rows[begins]][which], area, level] = match
+        row = detection[rows[begins]][which]
+        outcome[row, area, level] = np.where(ignored[match, area], np.int8(IGNORED), np.int8(TRUE_POSITIVE))
+        first = (area == 0) & (level == 0)
+        matched[row[first]] = match[first]
         free[match, area, level] = False
     return matched
 
