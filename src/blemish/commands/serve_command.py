@@ -278,7 +278,7 @@ def _named_files(models: Sequence[str]) -> list[tuple[str, Path]]:
         BadInput: two models have the same name.
     """
     from blemish.errors import BadInput
-    from blemish.hub import local_file
+    from blemish.hub import MLFLOW_SCHEME, MlflowAddress, local_file
 
     named: list[tuple[str, Path]] = []
     for argument in models:
@@ -288,6 +288,8 @@ def _named_files(models: Sequence[str]) -> list[tuple[str, Path]]:
         file = local_file(path, explanation=True)
         if path.startswith("hf://"):
             name = name or path.removeprefix("hf://").partition("@")[0].split("/")[1]
+        if path.startswith(MLFLOW_SCHEME):
+            name = name or MlflowAddress.parse(path).name
         if file.is_dir() and (file / "model.onnx").is_file():
             file = file / "model.onnx"
         name = name or (file.parent.name if file.stem == "model" and file.parent.name else file.stem)
