@@ -54,6 +54,17 @@ for result in (entry for listed in results for entry in listed if entry["type"] 
     assert len(pixels) == 4 * result["original_width"] * result["original_height"] and any(pixels[3::4])
 print(len(tasks), sum(map(len, results)))
 """
+# FiftyOne's importers alone: its data sets need a database, MongoDB, which is not in its package.
+FIFTYONE = """
+from fiftyone.utils.{module} import {name}Importer as Importer
+with Importer({options}) as importer:
+    found = [row[-1] for row in importer]
+found = [row.get("detections") if isinstance(row, dict) else row for row in found]
+print(len(found), sum(len(row.detections) for row in found if row is not None))
+"""
+FIFTYONE_COCO = (
+    "data_path=folder + '/images', labels_path=folder + '/annotations.json', label_types='{kind}s'"
+)
 PREDICTIONS = LABEL_STUDIO.replace('"annotations"', '"predictions"').replace("_annotation(", "_prediction(")
 CHECKS = (
     # tool, format, task, and the program that prints the numbers of images and objects in `folder`
@@ -77,6 +88,48 @@ CHECKS = (
             "folder + '/JPEGImages', folder + '/Annotations')"
         ),
     ),
+    *(
+        (
+            "fiftyone",
+            "coco",
+            task,
+            FIFTYONE.format(
+                module="coco", name="COCODetectionDataset", options=FIFTYONE_COCO.format(kind=task)
+            ),
+        )
+        for task in (Task.SEGMENTATION, Task.DETECTION)
+    ),
+    (
+        "fiftyone",
+        "voc",
+        Task.DETECTION,
+        FIFTYONE.format(
+            module="voc",
+            name="VOCDetectionDataset",
+            options="data_path=folder + '/JPEGImages', labels_path=folder + '/Annotations'",
+        ),
+    ),
+    (
+        "fiftyone",
+        "yolo",
+        Task.DETECTION,
+        FIFTYONE.format(
+            module="yolo",
+            name="YOLOv4Dataset",
+            options="dataset_dir=folder, data_path='images', labels_path='labels', "
+            "objects_path='classes.txt'",
+        ),
+    ),
+    (
+        "fiftyone",
+        "cvat",
+        Task.DETECTION,
+        FIFTYONE.format(
+            module="cvat",
+            name="CVATImageDataset",
+            options="data_path=folder + '/images', labels_path=folder + '/annotations.xml'",
+        ),
+    ),
     ("labelme", "labelme", Task.SEGMENTATION, LABELME),
     ("labelme", "labelme", Task.DETECTION, LABELME),
     ("label-studio-sdk", "labelstudio", Task.SEGMENTATION, LABEL_STUDIO),
@@ -86,6 +139,7 @@ CHECKS = (
 PACKAGES = {
     "datumaro": "datumaro==1.13.12",
     "supervision": "supervision==0.31.2",
+    "fiftyone": "fiftyone==1.22.1 pycocotools==2.0.11",
     "labelme": "labelme==6.3.1",
     "label-studio-sdk": "label-studio-sdk==2.1.2",
 }
@@ -97,7 +151,7 @@ def environment(tool: str, folder: Path) -> Path:
     python = own / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder / tool], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", PACKAGES[tool]], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[tool].split()], check=True)
     return python
 
 

@@ -17,7 +17,7 @@ from blemish.errors import BadInput
     max_ongoing_requests=32,
     max_queued_requests=64,
     ray_actor_options={"num_cpus": 1},
-    autoscaling_config={"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 4},
+    autoscaling_config={"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 2},
 )
 class Blemish:
     """One replica: a predictor with as many threads as the actor has processors."""
