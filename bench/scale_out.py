@@ -20,7 +20,9 @@ import tempfile
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -185,21 +187,20 @@ def columns(found: Outcome) -> str:
 
 def measure(seconds: float) -> None:
     """Measure a server with ResNet-18 on this machine at several loads, and simulate the same loads."""
-    from peers.clients import Connection  # noqa: F401  (fails early outside of bench/)
-    from peers.servers import blemish, get, images, make_model
-    from serve import in_own_process
+    servers: Any = import_module("peers.servers")  # in this folder, as for bench/serve.py
+    in_own_process: Any = import_module("serve").in_own_process
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = []
-        for i, data in enumerate(images()):
+        for i, data in enumerate(servers.images()):
             path = folder / f"{i}.jpg"
             path.write_bytes(data)
             paths.append(str(path))
-        file, _ = make_model("resnet18", folder)
-        made, port, path = blemish(file)
+        file, _ = servers.make_model("resnet18", folder)
+        made, port, path = servers.blemish(file)
         common = {"port": port, "path": path, "images": paths}
-        times = partial(batch_seconds, partial(get, port, "/metrics"))
+        times = partial(batch_seconds, partial(servers.get, port, "/metrics"))
         with made:
             in_own_process({**common, "kind": "closed", "clients": 8, "seconds": 3, "warm": 0})
             # One image at a time, then full batches: the two points of the line.
@@ -259,9 +260,9 @@ def main() -> None:
     )
     parser.add_argument("--measure", action="store_true", help="measure a server on this machine")
     parser.add_argument("--setup", type=float, default=0.0, help="seconds of a forward pass without images")
-    parser.add_argument("--each", type=float, default=0.03, help="seconds for each image")
+    parser.add_argument("--each", type=float, default=0.0298, help="seconds for each image")
     parser.add_argument("--spread", type=float, default=0.2)
-    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seconds", type=float, default=2000)
     options = parser.parse_args()
     if options.measure:
         measure(options.seconds)

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -27,8 +28,8 @@ def read(path):
 
 def serve_options():
     """The options and the environment variables of `blemish serve`."""
-    command = typer.main.get_command(cli.build_app(["serve"]))
-    command = command.commands["serve"]
+    commands: Any = typer.main.get_command(cli.build_app(["serve"]))
+    command = commands.commands["serve"]
     options = {name for parameter in command.params for name in parameter.opts}
     return options, {parameter.envvar for parameter in command.params if parameter.envvar}
 

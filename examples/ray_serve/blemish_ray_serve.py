@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 import blemish
 from blemish.errors import BadInput
+from ray import serve
 
 
 @serve.deployment(

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-
 from bench.scale_out import Service, fit, simulate
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from blemish.config.training_schema import TrainingConfig
 from blemish.data.write_dataset import write_dataset
@@ -132,6 +133,23 @@ def test_two_processes_train_together(recipe, tmp_path):
     assert [row["epoch"] for row in history] == [1, 2]
     assert (tmp_path / "run" / "model.onnx").exists()
     assert "epoch 2" in (tmp_path / "run" / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_same_weights_as_two_processes_and_logs_one_run(recipe, tmp_path):
+    chosen = recipe(training__devices=2, training__epochs=2)
+    (tmp_path / "two.py").write_text(TWO)
+    (tmp_path / "recipe.yaml").write_text(chosen.to_yaml())
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    own = ["train", "--recipe", "recipe.yaml", "--device", "cpu", "--logger", "mlflow", "--output"]
+    for command in ([*launcher, "-m", "blemish", *own, "torchrun"], ["two.py", "recipe.yaml", "own"]):
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, cwd=tmp_path, timeout=500, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = (load_file(tmp_path / name / "weights.safetensors") for name in ("torchrun", "own"))
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert len(list((tmp_path / "mlruns").rglob("recipe.yaml"))) == 1
 
 
 @pytest.mark.slow

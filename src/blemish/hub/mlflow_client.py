@@ -31,6 +31,7 @@ def import_mlflow(purpose: str) -> Any:
         MissingExtra: it is not installed.
     """
     os.environ.setdefault(_RETRIES, "2")  # MLflow's 7 take minutes
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database writes to the screen
     try:
         return import_module("mlflow")
     except ImportError as error:

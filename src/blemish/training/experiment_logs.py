@@ -23,6 +23,7 @@ from blemish.hub.mlflow_client import import_mlflow, tracking_address, translate
 from blemish.hub.mlflow_registry import EXPERIMENT, LOGGERS_NAME
 from blemish.hub.settings import flatten
 from blemish.model_file import write_atomically
+from blemish.training.distributed import rank_of
 from blemish.training.monitored_metrics import TRAIN_LOSS
 
 _EXTRAS = {"MLFlowLogger": "mlflow", "WandbLogger": "wandb"}
@@ -50,7 +51,7 @@ def logger_classes(configs: Sequence[LoggerConfig]) -> list[str]:
 
 
 def build_loggers(recipe: Recipe, folder: Path, tags: Mapping[str, str]) -> list[Any]:
-    """Return TensorBoard's logger, if the recipe wants it, and those of `training.loggers`.
+    """Return TensorBoard's logger, and in the first process those of `training.loggers`.
 
     Args:
         recipe: the resolved recipe.
@@ -64,6 +65,8 @@ def build_loggers(recipe: Recipe, folder: Path, tags: Mapping[str, str]) -> list
     out: list[Any] = []
     if recipe.training.tensorboard:
         out.append(lightning_loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
+    if rank_of(recipe.training):  # two processes must not create the tables of one database at once
+        return out
     known = _read_run_ids(folder)
     for i, (config, kind) in enumerate(zip(configs, logger_classes(configs), strict=True)):
         options = _options(kind, config.options, recipe, folder, tags)
