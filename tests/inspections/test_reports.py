@@ -2,16 +2,21 @@
 
 import csv
 import io
+import shutil
+import subprocess
 
 import pytest
 import sqlalchemy as sa
 from PIL import Image
-from tests.inspections.conftest import Case
+from tests.inspections.conftest import Case, image_bytes
 
 from blemish.data import open_dataset
 from blemish.geometry import mask_to_array
+from blemish.inference import load
 from blemish.inspections.finding_records import NewFinding
+from blemish.inspections.inspector import inspect_images, inspection_summary
 from blemish.inspections.label_export import export_labels, reviewed_dataset
+from blemish.inspections.report_content import DECISIONS, LIMITS, gather
 from blemish.inspections.report_csv import safe_cell
 from blemish.inspections.report_writer import verify_report, write_report
 from blemish.inspections.severity import load_rules
@@ -54,6 +59,68 @@ def test_write_report_as_pdf_states_what_the_store_contains(case):
     case.store.reviews.decide(case.findings[0].id, "edit", changes={"label": "scratch"}, reviewer="Ada")
     _, data = write_report(case.store, case.inspection.id, "pdf")
     assert data.startswith(b"%PDF-") and data.count(b"/Type /Page\n") >= 4
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext (poppler-utils) is not installed")
+def test_the_text_of_a_pdf_is_what_the_store_contains(case, tmp_path):
+    pytest.importorskip("fpdf")
+    store = case.store
+    store.reviews.decide(case.findings[0].id, "edit", changes={"label": "scratch", "part": "left door"})
+    store.reviews.decide(case.findings[1].id, "reject", reason="reflection", reviewer="Ada")
+    report, data = write_report(
+        store, case.inspection.id, "pdf", options={"company": "Müller", "claim": "47"}
+    )
+    (tmp_path / "r.pdf").write_bytes(data)
+    command = ["pdftotext", "-layout", str(tmp_path / "r.pdf"), "-"]
+    text = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    words = " ".join(text.split())
+    summary = inspection_summary(store, case.inspection.id)
+    facts = gather(store, case.inspection.id, {"claim": "47"}).facts()
+    for name, value in facts:
+        if name not in ("Report",):
+            assert f"{name} {value}" in words, (name, words)
+    assert DECISIONS[summary["decision"]] in words and "Müller" in words
+    for finding, row in zip(case.findings, gather(store, case.inspection.id).rows(), strict=True):
+        assert all(str(row[key]) in words for key in ("label", "part", "severity_level", "image", "state"))
+        assert f"score {finding.score:.2f}" in words
+    assert "was dent" in words and "reflection" in words
+    squeezed = "".join(text.split())
+    assert report.audit_hash in squeezed and case.run.model_digest in squeezed
+    assert all(line in words for line in LIMITS)
+    pages = text.count("Page ")
+    assert f"Page {pages} of {pages}" in words
+
+
+@pytest.mark.parametrize("kind", ["pdf", "html", "csv"])
+def test_write_report_shows_the_heatmap_of_the_model_that_decided(sqlite_store, tmp_path, tiny, kind):
+    pytest.importorskip("fpdf")
+    for name, seed in (("cells", 0), ("other", 1)):
+        tiny.write_scores_model(tmp_path / f"{name}.onnx", labels=("dented", "fine"), seed=seed)
+    model, other = (load(tmp_path / f"{name}.onnx", backend="onnxruntime") for name in ("cells", "other"))
+    asset = sqlite_store.assets.create("vehicle", "B-XY 12")
+    inspection = sqlite_store.inspections.create(asset.id)
+    image = sqlite_store.images.add(inspection.id, image_bytes(3), file_name="a.png")
+    run = inspect_images(sqlite_store, inspection.id, model, model_name="cells.onnx")
+    assert run.parameters["certificate"].startswith("none:")
+    content = gather(sqlite_store, inspection.id, models=[model])
+    assert content.heatmaps[image.id].drawn.size == (64, 48)
+    assert model.digest[:16] in content.heatmaps[image.id].caption
+    assert content.models() == [
+        {
+            "name": "cells.onnx",
+            "task": "classification",
+            "sha256": model.digest,
+            "images": 1,
+            "certificate": run.parameters["certificate"],
+            "first_run": run.created_at[:19].replace("T", " "),
+        }
+    ]
+    _, data = write_report(sqlite_store, inspection.id, kind, models=[model])
+    if kind == "html":
+        assert data.decode().count("data:image/jpeg;base64,") == 2
+    if kind != "csv":
+        with raises("bad-input.heatmap-model"):
+            write_report(sqlite_store, inspection.id, kind, models=[other])
 
 
 def test_write_report_as_html_escapes_text(case):

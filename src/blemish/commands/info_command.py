@@ -15,7 +15,7 @@ import typer
 from blemish.commands.json_output import print_json
 
 if TYPE_CHECKING:
-    from blemish.model_file import Contract, ModelFile, ParityCertificate
+    from blemish.model_file import Contract, ModelFile
     from blemish.model_file.metric_summary import MetricSummary
 
 MAX_LABELS = 12
@@ -106,6 +106,7 @@ def is_certified(file: ModelFile) -> bool:
 
 def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
     """Yield the name and text of each row of the summary."""
+    from blemish.model_file.certificate_text import describe_certificate
     from blemish.model_file.metric_summary import summarize_metrics
 
     contract = file.contract
@@ -137,9 +138,9 @@ def summary_rows(file: ModelFile) -> Iterator[tuple[str, str]]:
     if facts_of := contract.training.get("quantization"):
         counts = f"{facts_of['float_layers']} of {facts_of['layers']} layers in float32"
         yield "quantization", f"INT8, {counts}, calibrated on {facts_of['calibration_images']} images"
-    yield "certificate", _certificate_text(contract.certificate, file)
+    yield "certificate", describe_certificate(contract.certificate, file.graph_digest)
     for other in contract.other_certificates:
-        yield "", _certificate_text(other, file)
+        yield "", describe_certificate(other, file.graph_digest)
     if times := _measured_text(file):
         yield "fastest here", times
     yield (
@@ -234,19 +235,3 @@ def _measured_text(file: ModelFile) -> str:
     times = remembered_choice(file)
     ordered = sorted(times, key=lambda name: times[name])
     return ", ".join(f"{name} {times[name]:.1f} ms" for name in ordered)
-
-
-def _certificate_text(certificate: ParityCertificate | None, file: ModelFile) -> str:
-    if certificate is None:
-        return "none: this file was not compared with the network it came from"
-    if certificate.graph_digest != file.graph_digest:
-        return "INVALID: this file was changed after it was certified"
-    text = (
-        f"{certificate.decisions_changed} decisions changed on {certificate.images} images, largest "
-        f"difference {certificate.max_difference:.2g}"
-    )
-    if certificate.metric_before is not None and certificate.metric_after is not None:
-        text += f", {certificate.metric} {certificate.metric_before:.4f} -> {certificate.metric_after:.4f}"
-    conditions = (certificate.backend, certificate.precision, certificate.cpu_capability)
-    text += f" ({', '.join(filter(None, conditions))})"
-    return f"passed: {text}" if certificate.passed else f"FAILED: {'; '.join(certificate.reasons)}; {text}"

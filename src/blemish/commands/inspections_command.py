@@ -413,6 +413,16 @@ def report(
     company: Annotated[str, typer.Option(help="Name on the cover.")] = "",
     claim: Annotated[str, typer.Option(help="Claim number.")] = "",
     title: Annotated[str, typer.Option(help="Title.", show_default="Inspection report")] = "",
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FILE",
+            help="Model file that decided, for heatmaps beside the images. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     logo: Annotated[Path | None, typer.Option(metavar="FILE", help="Image for the cover of a PDF.")] = None,
     font: Annotated[
         Path | None,
@@ -435,7 +445,14 @@ def report(
         given = {name: value for name, value in options.items() if value}
         found = opened.inspections.find(inspection)
         suffix = output.suffix.lstrip(".").casefold()
-        made, data = write_report(opened, found.id, suffix, options=given, logo=logo, font=font)
+        models = []
+        if model:
+            from blemish.inference import load
+
+            models = [load(file) for file in model]
+        made, data = write_report(
+            opened, found.id, suffix, options=given, logo=logo, font=font, models=models
+        )
         write_atomically(output, data)
         if as_json:
             print_json({"report": made.to_dict(), "path": output.as_posix()}, indent=2)

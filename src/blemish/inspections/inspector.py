@@ -19,6 +19,7 @@ from blemish.inspections.records import Finding, InspectionImage, PredictionRun
 from blemish.inspections.registration import Features, can_register, find_features, register
 from blemish.inspections.store import InspectionStore
 from blemish.inspections.summary import summarize
+from blemish.model_file.certificate_text import describe_certificate
 from blemish.structures import Prediction
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def inspect_images(
         parameters={
             "min_score": min_score,
             "thresholds": model_thresholds(predictor),
+            "certificate": certificate_text(predictor),
             "normal_labels": sorted(normal_labels),
             "parts_model_digest": None if parts is None else parts.digest,
             "mm_per_pixel": None if scale is None else scale.mm_per_pixel,
@@ -133,6 +135,13 @@ def model_thresholds(predictor: Predictor) -> dict[str, float | None]:
     """Return the threshold of each label; None if the model file states none."""
     thresholds = predictor.contract.thresholds
     return {name: thresholds.get(name) for name in predictor.labels}
+
+
+def certificate_text(predictor: Predictor) -> str:
+    """Return the certificate of a model file in words; "" for a predictor without a file."""
+    if predictor.model_file is None:
+        return ""
+    return describe_certificate(predictor.contract.certificate, predictor.model_file.graph_digest)
 
 
 def findings_of(

@@ -10,7 +10,7 @@ import numpy as np
 from blemish.arrays import FloatArray
 from blemish.errors import BadInput
 from blemish.inspections.finding_records import NewFinding, NewRun
-from blemish.inspections.inspector import merge_inspection, model_thresholds, unseen_images
+from blemish.inspections.inspector import certificate_text, merge_inspection, model_thresholds, unseen_images
 from blemish.inspections.module_sheet import CellDecision, ModuleSheet, check_cell_model, inspect_module
 from blemish.inspections.records import InspectionImage, PredictionRun
 from blemish.inspections.store import InspectionStore
@@ -80,6 +80,7 @@ def inspect_modules(
         parameters={
             "min_score": None,
             "thresholds": model_thresholds(predictor),
+            "certificate": certificate_text(predictor),
             "normal_labels": sorted(normal_labels),
             "grid": "counted" if grid is None else f"{grid[0]}x{grid[1]}",
         },

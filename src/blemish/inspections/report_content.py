@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,7 +15,11 @@ from blemish.inspections import audit
 from blemish.inspections.identifiers import now
 from blemish.inspections.inspector import inspection_summary
 from blemish.inspections.records import Asset, Finding, Inspection, InspectionImage, PredictionRun, Review
+from blemish.inspections.report_heatmaps import ReportHeatmap, check_models, make_heatmaps
 from blemish.inspections.store import InspectionStore
+
+if TYPE_CHECKING:
+    from blemish.inference import Predictor
 
 DECISIONS = {
     "not-inspected": "Not inspected",
@@ -50,6 +54,7 @@ class ReportContent:
         head: of the audit chain when the report was written.
         created_at: time of the report.
         options: `company`, `claim`, `title` and `inspector`.
+        heatmaps: by image id; see `make_heatmaps`.
         version: of Blemish.
     """
 
@@ -64,6 +69,7 @@ class ReportContent:
     head: audit.Head
     created_at: str
     options: dict[str, str] = field(default_factory=dict)
+    heatmaps: dict[str, ReportHeatmap] = field(default_factory=dict)
     version: str = __version__
 
     def facts(self) -> list[tuple[str, str]]:
@@ -103,6 +109,24 @@ class ReportContent:
             for image_id, found in self.summary["image_problems"].items()
         ]
 
+    def models(self) -> list[dict[str, Any]]:
+        """Return one mapping for each model that decided: name, task, digest, images, certificate, times."""
+        models: dict[str, dict[str, Any]] = {}
+        for run in self.runs:
+            facts = models.setdefault(
+                run.model_digest,
+                {
+                    "name": run.model_name,
+                    "task": run.task,
+                    "sha256": run.model_digest,
+                    "images": 0,
+                    "certificate": run.parameters.get("certificate") or "not recorded",
+                    "first_run": run.created_at[:19].replace("T", " "),
+                },
+            )
+            facts["images"] += len(run.images)
+        return list(models.values())
+
     def changes(self) -> list[dict[str, Any]]:
         """Return the changes against the previous inspection; empty without a comparison."""
         return list((self.inspection.comparison or {}).get("changes", []))
@@ -136,7 +160,10 @@ class ReportContent:
 
 
 def gather(
-    store: InspectionStore, inspection_id: str, options: Mapping[str, str] | None = None
+    store: InspectionStore,
+    inspection_id: str,
+    options: Mapping[str, str] | None = None,
+    models: Sequence[Predictor] = (),
 ) -> ReportContent:
     """Return the content of a report about an inspection.
 
@@ -144,9 +171,11 @@ def gather(
         store: the store.
         inspection_id: the inspection.
         options: `company`, `claim`, `title` and `inspector`.
+        models: that decided; images get their heatmaps.
 
     Raises:
-        BadInput: there is no such option ("bad-input.report-option").
+        BadInput: there is no such option ("bad-input.report-option"), or a model decided nothing
+            ("bad-input.heatmap-model").
     """
     given = dict(options or {})
     if unknown := set(given) - set(OPTIONS):
@@ -155,18 +184,21 @@ def gather(
         )
     inspection = store.inspections.get(inspection_id)
     findings = store.findings.of_inspection(inspection_id)
+    images, runs = store.images.of_inspection(inspection_id), store.findings.runs(inspection_id)
+    check_models(models, runs, inspection_id)
     return ReportContent(
         asset=store.assets.get(inspection.asset_id),
         inspection=inspection,
-        images=store.images.of_inspection(inspection_id),
+        images=images,
         findings=findings,
         numbers={finding.id: number for number, finding in enumerate(findings, 1)},
         reviews=store.reviews.of_inspection(inspection_id),
-        runs=store.findings.runs(inspection_id),
+        runs=runs,
         summary=inspection_summary(store, inspection_id),
         head=store.audit_head(),
         created_at=now(),
         options=given,
+        heatmaps=make_heatmaps(store, images, findings, runs, models),
     )
 
 

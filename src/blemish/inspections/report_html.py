@@ -46,18 +46,20 @@ def write_html(store: InspectionStore, content: ReportContent) -> bytes:
             f"<figure><img alt='{escape(name)} with outlines of the findings' src='{_data_url(drawn)}'>"
             f"<figcaption>{escape(name)}</figcaption></figure>"
         )
+        if (heatmap := content.heatmaps.get(image.id)) is not None:
+            parts.append(
+                f"<figure><img alt='{escape(heatmap.caption)}' src='{_data_url(heatmap.drawn)}'>"
+                f"<figcaption>{escape(heatmap.caption)}</figcaption></figure>"
+            )
     reviews = [[r.created_at[:19].replace("T", " "), r.reviewer, r.action,
                 _number(content, r.finding_id), r.reason, r.note]
                for r in content.reviews]  # fmt: skip
-    runs = [
-        [run.model_name, run.task, run.model_digest, run.created_at[:19].replace("T", " ")]
-        for run in content.runs
-    ]
+    models = [list(facts.values()) for facts in content.models()]
     parts += [
         "<h2>Reviews</h2>",
         _table(["Time (UTC)", "Reviewer", "Action", "Finding", "Reason", "Note"], reviews),
         "<h2>Models</h2>",
-        _table(["Model", "Task", "SHA-256", "Time (UTC)"], runs),
+        _table(["Model", "Task", "SHA-256", "Images", "Certificate", "First run (UTC)"], models),
         "<h2>What images cannot show</h2><ul>",
         *(f"<li>{escape(line)}</li>" for line in (*LIMITS, *content.problems())),
         "</ul><h2>Proof</h2>",

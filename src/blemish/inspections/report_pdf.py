@@ -124,13 +124,24 @@ def _write_images(document: Document, store: InspectionStore, content: ReportCon
             if position == 0:
                 document.chapter("Images")
         drawn = draw_findings(store, content, image)
-        height = min(105.0, document.epw * drawn.height / drawn.width)
+        heatmap = content.heatmaps.get(image.id)
+        wide = document.epw if heatmap is None else (document.epw - 4) / 2
+        height = min(100.0, wide * drawn.height / drawn.width)
+        top = document.get_y()
         document.image(as_jpeg(drawn), h=height, w=height * drawn.width / drawn.height)
+        if heatmap is not None:
+            place = document.l_margin + wide + 4
+            document.image(
+                as_jpeg(heatmap.drawn), x=place, y=top, h=height, w=height * drawn.width / drawn.height
+            )
+            document.set_y(top + height)
         document.use(8, color=GRAY)
         name = " · ".join(
             filter(None, [image.file_name or image.id, image.view, f"{image.width} x {image.height}"])
         )
         document.line_of(name)
+        if heatmap is not None:
+            document.line_of(heatmap.caption)
         document.ln(3)
 
 
@@ -159,8 +170,16 @@ def _write_proof(document: Document, content: ReportContent) -> None:
     ]
     document.list_rows(["Time (UTC)", "Reviewer", "Action", "No.", "Reason"], rows, [34, 34, 18, 10, 78])
     document.chapter("Models")
-    runs = [[run.model_name, run.task, run.model_digest] for run in content.runs]
-    document.list_rows(["Model", "Task", "SHA-256"], runs, [44, 26, 104])
+    for facts in content.models():
+        rows = [
+            ["SHA-256", facts["sha256"]],
+            ["Certificate", facts["certificate"]],
+            ["Images", f"{facts['images']}, from {facts['first_run']} UTC"],
+        ]
+        document.list_rows(["Model", f"{facts['name']} ({facts['task']})"], rows, [30, 144])
+        document.ln(2)
+    if not content.runs:
+        document.line_of("None.")
     document.chapter("What images cannot show")
     for line in (*LIMITS, *content.problems()):
         document.line_of(f"- {line}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,6 +20,9 @@ from blemish.inspections.report_html import write_html
 from blemish.inspections.report_records import FORMATS
 from blemish.inspections.store import InspectionStore
 
+if TYPE_CHECKING:
+    from blemish.inference import Predictor
+
 
 def write_report(
     store: InspectionStore,
@@ -29,6 +32,7 @@ def write_report(
     options: Mapping[str, str] | None = None,
     logo: Path | None = None,
     font: Path | None = None,
+    models: Sequence[Predictor] = (),
 ) -> tuple[Report, bytes]:
     """Write a report about an inspection, store it, and return its record and its bytes.
 
@@ -39,13 +43,14 @@ def write_report(
         options: `company`, `claim`, `title` and `inspector`.
         logo: image file for the cover of a PDF.
         font: TrueType font of a PDF; see `write_pdf`.
+        models: that decided; PDF and HTML show their heatmaps.
 
     Raises:
         MissingExtra: fpdf2 is not installed.
-        BadInput: an option does not exist.
+        BadInput: an option does not exist, or a model decided nothing ("bad-input.heatmap-model").
     """
     check_choice("report format", format, FORMATS)
-    content = gather(store, inspection_id, options)
+    content = gather(store, inspection_id, options, () if format == "csv" else models)
     if format == "pdf":
         try:
             from blemish.inspections.report_pdf import write_pdf
