@@ -87,6 +87,7 @@ def test_describe_options_shows_what_differs_from_every_detector():
         "model.options.nms_iou": own.nms_iou,
         "model.options.max_detections": own.max_detections,
         "model.options.min_score": own.min_score,
+        "model.options.class_channels": own.class_channels,
     }
 
 

@@ -24,7 +24,7 @@ from blemish.training.augmentation.scenes import (
     SceneImages,
     SceneParams,
     blend,
-    is_closing,
+    count_mixed_epochs,
     mosaic_part,
     paste_objects,
 )
@@ -283,10 +283,20 @@ def test_draw_depends_on_the_generator_alone():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "share", "closed"), [(100, 0.1, 10), (6, 0.1, 1), (1, 0.1, 0), (5, 0, 0), (4, 0.9, 3)]
+    ("epochs", "share", "steps", "mixed"),
+    [
+        (100, 0.1, 0, 90),
+        (6, 0.1, 0, 5),
+        (1, 0.1, 0, 1),
+        (5, 0, 0, 5),
+        (4, 0.9, 0, 1),
+        (6, 0.1, 25, 3),
+        (6, 0.1, 900, 0),
+    ],
 )
-def test_is_closing_counts_epochs_by_share(epochs, share, closed):
-    assert sum(is_closing(epoch, epochs, share) for epoch in range(epochs)) == closed
+def test_count_mixed_epochs_leaves_a_share_and_steps(epochs, share, steps, mixed):
+    config = AugmentationConfig(close_share=share, close_steps=steps)
+    assert count_mixed_epochs(config, epochs, 10) == mixed
 
 
 @pytest.fixture
@@ -302,7 +312,7 @@ def dataset(files, source=None, **augmentation):
     config |= {"scale_jitter": (0.5, 1.5), "hsv_gains": (0.02, 0.7, 0.4), "horizontal_flip": 0.5}
     network = create("maskrcnn-resnet18-fpn", task="segmentation", label_count=8, input_size=96)
     chosen = AugmentationConfig(**(config | augmentation))
-    return DetectionImageDataset(files, network, epochs=10, augmentation=chosen, source=source)
+    return DetectionImageDataset(files, network, mixed_epochs=9, augmentation=chosen, source=source)
 
 
 def equal(first, second):

@@ -219,6 +219,8 @@ class AugmentationConfig(Config):
             demands its center. Detection and segmentation only.
         close_share: Share of the epochs, the last ones, without `mosaic`, `copy_paste` and, for detection and
             segmentation, `mixup`; at least one epoch before them has all.
+        close_steps: Minimum number of optimizer steps in these epochs; a training with fewer steps has none
+            of the three.
         mixup: Alpha of the Beta distribution that mixes two images; 0 turns MixUp off. Detectors are trained
             on the objects of both images. Not for localization.
         cutmix: Alpha of the Beta distribution for a pasted rectangle; 0 turns CutMix off. With `mixup`, one
@@ -248,6 +250,7 @@ class AugmentationConfig(Config):
     copy_paste: Share = 0.0
     min_visibility: float | None = Field(default=None, gt=0, le=1)
     close_share: float = Field(default=0.1, ge=0, lt=1)
+    close_steps: int = Field(default=0, ge=0)
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
     probability: dict[RandomChange, Share] = Field(default_factory=dict)

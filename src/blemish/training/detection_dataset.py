@@ -14,7 +14,7 @@ from blemish.models._network import Network
 from blemish.preprocessing import normalize
 from blemish.structures import Sample
 from blemish.training.augmentation.detection_augmentation import CropParams
-from blemish.training.augmentation.scenes import SceneImages, SceneParams, is_closing
+from blemish.training.augmentation.scenes import SceneImages, SceneParams
 from blemish.training.batch_sampler import Key
 from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.rng import RngPurpose, rng_stream
@@ -26,7 +26,7 @@ class DetectionImageDataset(TrainingImageDataset):
     Args:
         samples: images with ground truth.
         network: its inputs and its task are used.
-        epochs: of the training; the last ones show single images.
+        mixed_epochs: number of first epochs in which inputs show several images; None for all.
         augmentation: of the recipe; None changes nothing.
         options: `seed` and `source`, as `TrainingImageDataset` takes them.
 
@@ -40,7 +40,7 @@ class DetectionImageDataset(TrainingImageDataset):
         samples: Sequence[Sample],
         network: Network,
         *,
-        epochs: int = 1,
+        mixed_epochs: int | None = None,
         augmentation: AugmentationConfig | None = None,
         **options: Any,
     ) -> None:
@@ -49,7 +49,7 @@ class DetectionImageDataset(TrainingImageDataset):
             self.augmentation = augmentation
         self.masks = network.task.has_masks
         self.mask_input = network.mask_input
-        self.epochs = epochs
+        self.mixed_epochs = mixed_epochs
         config = self.augmentation or AugmentationConfig()
         if config.copy_paste and self.mask_input:
             raise BadRecipe(
@@ -64,7 +64,7 @@ class DetectionImageDataset(TrainingImageDataset):
         scene = SceneParams((position,), CropParams())
         if self.augmentation is not None:
             random = rng_stream(self.seed, RngPurpose.AUGMENTATION, *key)
-            closing = is_closing(epoch, self.epochs, self.augmentation.close_share)
+            closing = self.mixed_epochs is not None and epoch >= self.mixed_epochs
             scene = self.scenes.draw(position, random, closing=closing)
         arrays, placements = [], []
         target: dict[str, torch.Tensor] = {}

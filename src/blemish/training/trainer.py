@@ -24,6 +24,7 @@ from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._torch_backend import TorchBackend
 from blemish.pretrained import describe_sources
+from blemish.training.augmentation.scenes import count_mixed_epochs
 from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callback_registry import NamedCallback
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
@@ -163,7 +164,6 @@ class Trainer:
         first_epoch = 0 if state is None else int(state["epoch"])
         from_features = can_cache_features(self.network, self.recipe)
         world = training.devices * training.nodes
-        batches = count_batches(len(self.data.train), self._batch_size, world)
         handler = SignalHandler(self.folder, alone=world == 1)
         tags = run_tags(self.recipe, hash_contents(self.data) if training.loggers else "")
         callbacks: list[pl.Callback] = [
@@ -182,7 +182,7 @@ class Trainer:
             self.recipe,
             contract,
             self._loss(),
-            steps_per_epoch=count_steps(batches, training.accumulate_grad_batches),
+            steps_per_epoch=self._steps_per_epoch,
             validation_samples=self.data.validation,
             monitor=self._monitor,
             frozen_modules=frozen_modules,
@@ -239,8 +239,7 @@ class Trainer:
         if self.state is not None:
             return True  # a run of an earlier version, whose recipe did not state its format
         world = training.devices * training.nodes
-        batches = count_batches(len(self.data.train), self._batch_size, world)
-        steps = training.epochs * count_steps(batches, training.accumulate_grad_batches)
+        steps = training.epochs * self._steps_per_epoch
         if world > 1 or steps < MIN_STEPS or can_cache_features(self.network, self.recipe):
             return False
         self.network.train()
@@ -255,7 +254,10 @@ class Trainer:
             "source": self._source(len(samples), augmented=augmented),
         }
         if self.network.owns_loss:
-            return DetectionImageDataset(samples, self.network, epochs=self.recipe.training.epochs, **options)
+            mixed = count_mixed_epochs(
+                self.recipe.augmentation, self.recipe.training.epochs, self._steps_per_epoch
+            )
+            return DetectionImageDataset(samples, self.network, mixed_epochs=mixed, **options)
         return TrainingImageDataset(samples, self.network.inputs, encoder_of(self.network), **options)
 
     def _source(self, count: int, *, augmented: bool) -> ImageSource | None:
@@ -282,6 +284,12 @@ class Trainer:
         if config.class_weights == "balanced" and task.is_image_level:
             weights = label_weights(self.data.train, task, self.network.label_count)
         return ImageLoss(task, config, weights)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        training = self.recipe.training
+        batches = count_batches(len(self.data.train), self._batch_size, training.devices * training.nodes)
+        return count_steps(batches, training.accumulate_grad_batches)
 
     @property
     def _monitor(self) -> str:

@@ -277,16 +277,19 @@ def paste_objects(
     return pixels, join((kept, others))
 
 
-def is_closing(epoch: int, epochs: int, close_share: float) -> bool:
-    """Return whether an epoch is one of the last, in which every input shows a single image.
+def count_mixed_epochs(config: AugmentationConfig, epochs: int, steps_per_epoch: int) -> int:
+    """Return the number of first epochs in which inputs show several images.
 
     Args:
-        epoch: from 0.
+        config: its `close_share` and `close_steps` are used.
         epochs: of the training.
-        close_share: share of the last epochs, rounded up; at least the first epoch is not one of them.
+        steps_per_epoch: optimizer steps.
 
     Example:
-        >>> [is_closing(epoch, 6, 0.1) for epoch in range(6)]
-        [False, False, False, False, False, True]
+        >>> config = AugmentationConfig(close_share=0.1, close_steps=1000)
+        >>> [count_mixed_epochs(config, epochs, 63) for epochs in (6, 20, 100)]
+        [0, 4, 84]
     """
-    return epoch >= epochs - min(math.ceil(close_share * epochs), epochs - 1)
+    by_share = min(math.ceil(config.close_share * epochs), epochs - 1)
+    by_steps = math.ceil(config.close_steps / max(steps_per_epoch, 1))
+    return max(epochs - max(by_share, by_steps), 0)
