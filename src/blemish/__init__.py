@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         BlemishError,
         Conflict,
         DuplicateName,
+        EngineFailed,
         ExportRefused,
         ImageTooLarge,
         ImageTruncated,
