@@ -92,14 +92,14 @@ def _report(summary: ArchiveSummary, *, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_dict())
         return
+    images = "1 image" if summary.rows == 1 else f"{summary.rows:,} images"
+    shards = "1 shard" if summary.shards == 1 else f"{summary.shards:,} shards"
     reused = f", {summary.reused_shards:,} of them from an earlier run" if summary.reused_shards else ""
     failed = "none failed"
     if summary.failed:
         codes = ", ".join(f"{count:,} {code}" for code, count in summary.errors.items())
         failed = f"{summary.failed:,} failed ({codes})"
-    sys.stdout.write(
-        f"{summary.rows:,} images in {summary.shards:,} shards{reused}; {failed}: {summary.folder}\n"
-    )
+    sys.stdout.write(f"{images} in {shards}{reused}; {failed}: {summary.folder}\n")
 
 
 class _ProgressLine:
