@@ -6,8 +6,8 @@
 
 `blemish data synthesize` draws the images, and `blemish train` trains on them; the images on the page are
 drawn from another seed, so that the model has not seen them. The answers are the model's own, with its
-mistakes. No real image is used. Needs the extras `train`, `pretrained`, `serve` and `dev`, and Chromium. Only
-`page.png` and `recording.gif` belong in the repository.
+mistakes. No real image is used. Needs the extras `train`, `pretrained`, `serve`, `inspections` and `dev`, and
+Chromium. Only `page.png`, `inspection.png` and `recording.gif` belong in the repository.
 """
 
 # ruff: noqa: S310, S603, T201  (it starts the project's own commands on this machine, and prints what it wrote)
@@ -75,13 +75,16 @@ def drawn(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def served(model: Path) -> Iterator[str]:
-    """The address of `blemish serve` with this model."""
+def served(model: Path, store: Path) -> Iterator[str]:
+    """The address of `blemish serve` with this model and a new store of inspections."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "blemish", "serve", f"--model=panels={model}", f"--port={port}"]
+    command = [
+        sys.executable, "-m", "blemish", "serve", f"--model=panels={model}", f"--port={port}",
+        f"--inspections={store}",
+    ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -168,6 +171,26 @@ def scores(page: Any, paths: Sequence[Path]) -> None:
     page.keyboard.press("1")
 
 
+def inspection(page: Any, paths: Sequence[Path]) -> None:
+    """Review the findings of an inspection."""
+    page.evaluate("() => localStorage.setItem('blemish-reviewer', 'A. Jensen')")
+    page.goto(page.url.partition("#")[0] + "#/inspections")
+    page.locator("[data-key=new-inspection]").click()
+    page.locator("#new-reference").fill("Panel line 2, lot 1204")
+    page.locator("#new-asset-kind").select_option("part")
+    page.locator("#new-severity").select_option("vehicle")
+    page.locator("#new-create").click()
+    page.locator("[data-key=add-photos]").wait_for()
+    page.set_input_files("#inspection-files", [str(path) for path in paths])
+    page.locator(".tile:not(.upload)").nth(len(paths) - 1).wait_for()
+    page.locator(".tile.waiting, .tile.analyzing").first.wait_for(state="detached")
+    page.locator("[data-key=run-progress]").wait_for(state="detached")
+    for key in "aaxa":
+        page.locator(".finding-panel h2").wait_for()
+        page.keyboard.press(key)
+    page.wait_for_function("() => !localStorage.getItem('blemish-decisions')")
+
+
 SHOTS: dict[str, tuple[dict[str, Any], Callable[[Any, Sequence[Path]], None]]] = {
     "page.png": ({"viewport": {"width": 1120, "height": 660}}, batch),
     "page-dark.png": ({"viewport": {"width": 1120, "height": 660}, "color_scheme": "dark"}, batch),
@@ -175,6 +198,8 @@ SHOTS: dict[str, tuple[dict[str, Any], Callable[[Any, Sequence[Path]], None]]] =
         {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True},
         scores,
     ),
+    "inspection.png": ({"viewport": {"width": 1280, "height": 800}}, inspection),
+    "inspection-dark.png": ({"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"}, inspection),
     "page-start.png": ({"viewport": {"width": 1120, "height": 660}}, lambda page, paths: None),
 }
 
@@ -201,12 +226,12 @@ def main(arguments: Sequence[str]) -> int:
         model = options.model or trained(Path(folder))
         paths = drawn(Path(folder) / "photos")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        with served(model) as address:
+        with served(model, Path(folder) / "store") as address:
             for name in options.names or [*SHOTS, RECORDING]:
                 window, act = SHOTS.get(name, (dict(SHOTS["page.png"][0]), None))
                 context = browser.new_context(**window)
                 page = context.new_page()
-                page.goto(address)
+                page.goto(f"{address}/#/check")
                 page.locator("#about-model h2").wait_for()
                 if act is None:
                     record(page, paths, OUTPUT / name)

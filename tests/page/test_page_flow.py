@@ -43,7 +43,7 @@ def test_page_by_mouse(visit, tools):
     expect(page.locator(".finding")).to_have_count(3)
     expect(page.locator("#summary")).to_have_text("1 dent, 1 scratch and 1 broken lamp")
     assert float(page.locator("#threshold").get_attribute("min")) == 0.05
-    expect(page.locator("#view-where")).to_contain_text("reports none below 5.0%")
+    expect(page.locator("#view-detections")).to_contain_text("reports none below 5.0%")
     set_threshold(page, 0.95)
     expect(page.locator("#summary")).to_have_text("Nothing found; 1 needs review")
     expect(page.locator(".finding.below")).to_have_count(1)  # the dent with .92: shown, not counted
@@ -52,7 +52,7 @@ def test_page_by_mouse(visit, tools):
     page.locator("[data-key=reset-threshold]").click()
     expect(page.locator(".finding")).to_have_count(2)
 
-    page.get_by_role("tab", name="Result").click()
+    page.get_by_role("tab", name="Prediction").click()
     expect(page.locator(".bars li")).to_have_count(3)
     expect(page.locator(".bars li").first).to_contain_text("92.0%")
     page.locator(".face").nth(1).click()
@@ -112,10 +112,10 @@ def test_page_by_keyboard(visit, tools):
     expect(page.locator(".findings tr.selected")).to_contain_text("Dent")
     expect(page.locator("g.finding[data-finding='1']")).to_be_focused()
 
-    page.locator("#tab-where").focus()
+    page.locator("#tab-detections").focus()
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#tab-result")).to_be_focused()
-    expect(page.locator("#view-result")).to_be_visible()
+    expect(page.locator("#tab-prediction")).to_be_focused()
+    expect(page.locator("#view-prediction")).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("#byline")).to_contain_text("two.png")
     with page.expect_download() as download:
@@ -131,7 +131,7 @@ def test_page_by_keyboard(visit, tools):
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("2")
-    expect(page.locator("#view-why")).to_be_hidden()  # single letters are off now (WCAG 2.1.4)
+    expect(page.locator("#view-heatmap")).to_be_hidden()  # single letters are off now (WCAG 2.1.4)
 
 
 def test_tab_key_order_is_the_visual_order(visit, tools):
@@ -158,7 +158,15 @@ def test_tab_key_order_is_the_visual_order(visit, tools):
         "zoom-in",
         "fit",
     ]
-    expected += ["tab-where", "view-where", "threshold", "row-1", "row-2", "save-report", "save-coco"]
+    expected += [
+        "tab-detections",
+        "view-detections",
+        "row-1",
+        "row-2",
+        "threshold",
+        "save-report",
+        "save-coco",
+    ]
     places = [seen.index(name) for name in expected]
     assert places == sorted(places), seen
 
@@ -197,8 +205,14 @@ def test_narrow_phone_does_not_scroll_sideways(visit, tools):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
     page.set_input_files("#files", [tools.file(f"photo-{'long' * 20}-{i}.png") for i in range(3)])
     tools.settled(page, 3)
-    for tab in ("result", "why", "where"):
+    for tab in ("prediction", "heatmap", "detections"):
         page.locator(f"#tab-{tab}").click()
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll("body *")]
+                .filter((e) => e.getBoundingClientRect().right > 321 && !e.closest("ol"))
+                .map((e) => e.outerHTML.slice(0, 90))"""
+        )
+        assert wide == [], tab
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 320
 
 
@@ -211,7 +225,7 @@ def test_page_at_200_percent_cuts_nothing_off(how, visit, tools):
     names = [tools.file(f"photo-{'long' * 20}-{i}.png") for i in range(3)]
     page.set_input_files("#files", names)
     tools.settled(page, 3)
-    for tab in ("result", "why", "where"):
+    for tab in ("prediction", "heatmap", "detections"):
         page.locator(f"#tab-{tab}").click()
         scroll_width, width = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
         assert scroll_width <= width, tab
@@ -228,7 +242,7 @@ def test_heatmap_is_shown_with_the_name_of_its_model(visit, tools):
     page.locator("#model").select_option("classifier")
     page.set_input_files("#files", [tools.file(data=tools.damaged(["green"]))])
     tools.settled(page, 1)
-    page.get_by_role("tab", name="Why").click()
+    page.get_by_role("tab", name="Heatmap").click()
     page.locator(".heatmap").wait_for()
     expect(page.locator(".pane figcaption")).to_have_count(2)
     expect(page.locator(".pane figcaption").nth(1)).to_have_text(
@@ -255,7 +269,7 @@ def test_heatmap_that_the_server_has_no_time_for_is_not_offered(visit, own_serve
     page.locator("#model").select_option("classifier")
     page.set_input_files("#files", [tools.file(data=tools.damaged(["green"]))])
     tools.settled(page, 1)
-    page.get_by_role("tab", name="Why").click()
+    page.get_by_role("tab", name="Heatmap").click()
     expect(page.locator("[data-key=heatmap-not-offered]")).to_be_visible()
     expect(page.locator("[data-key=heatmap-progress]")).to_have_count(0)
 
@@ -265,8 +279,8 @@ def test_empty_heatmap_is_reported(visit, tools):
     page.locator("#model").select_option("classifier")
     page.set_input_files("#files", [tools.file(data=tools.damaged([]))])
     tools.settled(page, 1)
-    page.get_by_role("tab", name="Why").click()
-    expect(page.locator("#view-why")).to_contain_text("No area of this photo raises the score")
+    page.get_by_role("tab", name="Heatmap").click()
+    expect(page.locator("#view-heatmap")).to_contain_text("No area of this photo raises the score")
     expect(page.locator(".pane figcaption")).to_contain_text("No area of this photo raises the score")
     expect(page.locator(".heatmap")).to_have_count(0)
     expect(page.locator("#opacity")).to_have_count(0)
@@ -278,7 +292,7 @@ def test_selecting_another_model_sends_every_photo_again(visit, tools):
     tools.settled(page, 2)
     page.locator("#model").select_option("classifier")
     expect(page.locator("#summary")).to_contain_text("confidence")
-    expect(page.locator("#view-result")).to_be_visible()
+    expect(page.locator("#view-prediction")).to_be_visible()
     expect(page.locator(".photo.done")).to_have_count(2)
     expect(page.locator(".finding")).to_have_count(0)
 
@@ -304,7 +318,7 @@ def test_page_does_not_move_with_reduced_motion(visit, tools):
     page = visit(reduced_motion="reduce")
     page.set_input_files("#files", [tools.file()])
     tools.settled(page, 1)
-    page.get_by_role("tab", name="Result").click()
+    page.get_by_role("tab", name="Prediction").click()
     durations = page.locator(".fill").first.evaluate("e => getComputedStyle(e).transitionDuration")
     assert durations == "0s"
     assert page.evaluate("() => document.getAnimations().length") == 0

@@ -20,7 +20,7 @@ def test_hostile_file_and_label_names_are_text(visit, tools):
     report = download.value.path().read_text(encoding="utf-8")
     assert "<img src=x" not in report
     assert "&lt;img src=x" in report
-    page.get_by_role("tab", name="Why").click()
+    page.get_by_role("tab", name="Heatmap").click()
     page.locator(".heatmap").wait_for()
     assert page.title() == "Blemish"
     assert page.locator("img[src=x]").count() == 0
@@ -72,14 +72,14 @@ def test_axe_finds_no_serious_violation(variant, visit, tools):
         "#files", [tools.file("one.png"), tools.file("two.png"), tools.file("bad.png", b"not an image")]
     )
     tools.settled(page, 3)
-    for tab in ("where", "result", "why"):
+    for tab in ("detections", "prediction", "heatmap"):
         page.locator(f"#tab-{tab}").click()
-        if tab == "why":
+        if tab == "heatmap":
             page.locator("[data-key=heatmap-empty]").wait_for()  # no area influences the finder's scores
         assert violations(page) == [], tab
     page.locator("#model").select_option("classifier")
     tools.settled(page, 3)
-    page.locator("#tab-why").click()
+    page.locator("#tab-heatmap").click()
     page.locator(".heatmap").first.wait_for()
     assert violations(page) == [], "heatmap"
     page.locator(".photo.failed .face").click()

@@ -107,12 +107,12 @@ def test_page_works_without_browser_storage(visit, tools, chromium, server):
     page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("1")  # single-key shortcuts are off
-    expect(page.get_by_role("tab", name="Where")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Detections")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("?")
     page.get_by_label("Single-key shortcuts").check()
     page.keyboard.press("Escape")
     page.keyboard.press("1")
-    expect(page.get_by_role("tab", name="Result")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Prediction")).to_have_attribute("aria-selected", "true")
     context.close()
 
 
@@ -242,7 +242,7 @@ def test_api_key_dialog(visit, tools, own_server, tmp_path):
     page.set_input_files("#files", [tools.file()])
     tools.settled(page, 1)
     expect(page.locator(".photo.done")).to_have_count(1)
-    page.get_by_role("tab", name="Why").click()
+    page.get_by_role("tab", name="Heatmap").click()
     page.locator(".heatmap, [data-key=heatmap-empty]").first.wait_for()
     assert "a-key-of-ours" not in page.content()
 

@@ -45,7 +45,7 @@ def test_catalog_has_the_keys_and_placeholders_of_the_english_one(language):
 
 def test_every_text_is_used_and_every_used_text_exists():
     keys, code = set(catalog("en")), source()
-    named = set(re.findall(r'"([a-zA-Z]+\.[a-zA-Z.-]+)"', code)) | set(re.findall(r'\bt\("(\w+)"', code))
+    named = {name for name in re.findall(r'"([a-zA-Z.-]+)"', code) if name in keys}
     groups = set(VALUE_GROUPS.findall(code)) | set(re.findall(r"`(\w+(?:\.\w+)*)\.\$\{", code))
     unused = {key for key in keys - named if not any(key.startswith(f"{group}.") for group in groups)}
     assert unused == set()

@@ -123,6 +123,25 @@ interface StoredReport {
   created_at: string;
 }
 
+interface ModuleCell {
+  name: string;
+  row: number;
+  column: number;
+  labels: { label: string; score: number }[];
+  inactive_share: number;
+  quad: number[][];
+  error: string | null;
+}
+
+interface ModuleSheet {
+  image_id: string;
+  grid: { rows: number; columns: number };
+  cells: ModuleCell[];
+  damaged_cells: number;
+  inactive_area_share: number;
+  worst_cell: string | null;
+}
+
 /** An edit in progress; it survives a reload. */
 interface Edit {
   kind: "edit" | "add" | "note";
@@ -179,6 +198,7 @@ interface OpenInspection {
   findings: StoredFinding[];
   reviews: StoredReview[];
   reports: StoredReport[];
+  sheets: ModuleSheet[];
   imageId: string | null;
   findingId: string | null;
   onlyImage: boolean;

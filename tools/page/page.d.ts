@@ -1,7 +1,7 @@
 // The types of the page's state. Those of the REST answers are in rest.d.ts, which make_types.py writes.
 
 type Detection = DetectionSchema;
-type Tab = "result" | "why" | "where";
+type Tab = "prediction" | "heatmap" | "detections";
 
 /** A problem of the server, or one that the page itself noticed. */
 type PageProblem = Pick<ProblemDocument, "code" | "title" | "detail"> & Partial<ProblemDocument>;

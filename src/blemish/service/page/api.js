@@ -2,6 +2,7 @@
 // how many bytes have been sent.
 
 import { storedText } from "./browser_storage.js";
+import { t } from "./language.js";
 
 /** A request that the server refused, or that got no answer. */
 export class RefusedRequest extends Error {
@@ -16,21 +17,9 @@ export class RefusedRequest extends Error {
   }
 }
 
-export const UNREACHABLE = {
-  code: "unreachable",
-  title: "The server cannot be reached",
-  detail: "The server does not answer. Check that it is running and that you are connected, then retry.",
-};
-const INCOMPLETE = {
-  code: "incomplete-answer",
-  title: "The answer is incomplete",
-  detail: "The server’s answer ended too early, for example because the server was restarted. Retry.",
-};
-const LINK_EXPIRED = {
-  code: "link-expired",
-  title: "The link has expired",
-  detail: "The image has expired on the server. Retry to create it again.",
-};
+export const unreachable = () => ({ code: "unreachable", title: t("problem.unreachable"), detail: t("problem.unreachableDetail") });
+const incomplete = () => ({ code: "incomplete-answer", title: t("problem.incomplete"), detail: t("problem.incompleteDetail") });
+const linkExpired = () => ({ code: "link-expired", title: t("problem.linkExpired"), detail: t("problem.linkExpiredDetail") });
 
 export const apiKey = storedText("sessionStorage", "blemish-api-key");
 
@@ -38,7 +27,7 @@ export const apiKey = storedText("sessionStorage", "blemish-api-key");
 export const headers = () => (apiKey.get() ? { Authorization: `Bearer ${apiKey.get()}` } : {});
 
 /** @param {number} status */
-export const unexpected = (status) => ({ ...UNREACHABLE, detail: `The server answered with status ${status}. Retry later.` });
+export const unexpected = (status) => ({ ...unreachable(), detail: t("problem.status", { status: String(status) }) });
 
 /**
  * Return the JSON at a path of the service.
@@ -49,7 +38,7 @@ export async function getJson(path) {
   try {
     response = await fetch(path, { headers: headers(), cache: "no-store" });
   } catch {
-    throw new RefusedRequest(UNREACHABLE);
+    throw new RefusedRequest(unreachable());
   }
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new RefusedRequest(body?.code ? body : unexpected(response.status));
@@ -76,14 +65,14 @@ export async function getImage(path, tries = 3) {
   try {
     response = await fetch(path, { headers: headers() });
   } catch {
-    throw new RefusedRequest(UNREACHABLE);
+    throw new RefusedRequest(unreachable());
   }
   if (response.status === 429 && tries > 1) {
     const seconds = Number(response.headers.get("Retry-After")) || 1;
     await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     return getImage(path, tries - 1);
   }
-  if (!response.ok) throw new RefusedRequest(LINK_EXPIRED);
+  if (!response.ok) throw new RefusedRequest(linkExpired());
   return URL.createObjectURL(await response.blob());
 }
 
@@ -122,7 +111,7 @@ export function predict(file, name, parameters, { onSent, onStage }) {
     request.upload.onprogress = (event) => event.lengthComputable && onSent?.(event.loaded / event.total);
     request.upload.onload = () => onSent?.(1);
     request.onprogress = () => request.status === 200 && readLines();
-    request.onerror = () => reject(new RefusedRequest(last || request.status ? INCOMPLETE : UNREACHABLE));
+    request.onerror = () => reject(new RefusedRequest(last || request.status ? incomplete() : unreachable()));
     request.ontimeout = request.onerror;
     request.onabort = () => resolve(null);
     request.onload = () => {
@@ -140,7 +129,7 @@ export function predict(file, name, parameters, { onSent, onStage }) {
       readLines();
       if (last?.stage === "done") resolve(last.result ?? null);
       else if (last?.stage === "failed" && last.problem) reject(new RefusedRequest(last.problem));
-      else reject(new RefusedRequest(INCOMPLETE));
+      else reject(new RefusedRequest(incomplete()));
     };
     request.open("POST", `/api/v1/predict?${query}`);
     for (const [header, value] of Object.entries(headers())) request.setRequestHeader(header, value);

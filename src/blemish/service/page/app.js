@@ -5,9 +5,11 @@ import { byId, fill, h } from "./dom.js";
 import { drawDownloads } from "./downloads.js";
 import { drawPanel, moreLabelsButton, prepareTabs, whenHeatmapWanted } from "./panel.js";
 import { drawQueue } from "./queue.js";
+import { drawResults } from "./results_table.js";
 import { listenToKeys, showShortcuts } from "./shortcuts.js";
-import { currentPhoto, findModel, notify, onChange, state } from "./state.js";
-import { checkedFor, dateTime, limitsText, modelCheck, statusText, summarize } from "./text.js";
+import { changed, currentPhoto, findModel, notify, onChange, state } from "./state.js";
+import { chooseLanguage, dateTime, language, languages, setStaticTexts, t } from "./language.js";
+import { checkedFor, limitsText, modelCheck, statusText, summarize } from "./text.js";
 import { addFiles, isKeyProblem, requestHeatmap, retry, retryAfterKey, sendAllAgain, whenKeyRequired } from "./uploads.js";
 import { drawViewer } from "./viewer.js";
 
@@ -22,13 +24,13 @@ function drawHeading() {
   if (photo?.result) {
     const { model } = photo.result;
     summary.textContent = summarize(photo.result);
-    fill(byline, `${photo.name}, ${model}, ${dateTime(photo.resultTime)}. ${checkedFor(model)}`);
+    fill(byline, `${photo.name}, ${model}, ${photo.resultTime ? dateTime(photo.resultTime) : ""}. ${checkedFor(model)}`);
   } else if (photo?.problem) {
     const { problem } = photo;
     summary.textContent = problem.title;
     fill(byline, `${photo.name}. ${problem.detail} `,
-      h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(photo) }, "Retry"),
-      problem.request_id && h("span", { class: "block", "data-key": "request" }, `For your administrator: ${problem.code}, request ${problem.request_id}`));
+      h("button", { type: "button", class: "link", "data-key": "retry-here", onclick: () => retry(photo) }, t("retry")),
+      problem.request_id && h("span", { class: "block", "data-key": "request" }, t("problem.request", { code: problem.code, id: problem.request_id })));
   } else if (photo) {
     summary.textContent = statusText(photo);
     fill(byline, photo.name);
@@ -52,11 +54,11 @@ function drawModel() {
   }
   /** @type {[string, any][]} */
   const facts = [
-    ["Checks for", model.labels.length ? labelList(model) : "one place"],
-    ["Does not check for", "Anything else, or damage that the photo does not show"],
-    ["Model", `${model.run || model.name}, ${model.architecture}${model.created ? `, created ${model.created}` : ""}`],
-    ["Model check", `${modelCheck(model)}${model.certificate ? "" : ": the file was not verified against the trained network"}`],
-    ["Model file ID", model.model_digest.slice(0, 16)],
+    [t("about.checksFor"), model.labels.length ? labelList(model) : t("about.onePlace")],
+    [t("about.notFor"), t("about.anythingElse")],
+    [t("fact.model"), [model.name, model.architecture, model.created && t("about.created", { time: model.created })].filter(Boolean).join(", ")],
+    [t("fact.check"), `${modelCheck(model)}${model.certificate ? "" : t("about.notVerified")}`],
+    [t("fact.fileId"), model.model_digest.slice(0, 16)],
   ];
   fill(byId("about-model"), h("h2", {}, model.name), h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
@@ -86,6 +88,7 @@ function draw() {
     return;
   }
   drawQueue();
+  drawResults();
   drawHeading();
   drawViewer();
   drawPanel();
@@ -125,7 +128,7 @@ async function connect() {
 
 /** @param {PageProblem} problem */
 function askForKey(problem) {
-  notify(problem.detail, "Enter the key", () => askForKey(problem));
+  notify(problem.detail, t("key.enter"), () => askForKey(problem));
   const dialog = byId("api-key");
   if (dialog.open) return;
   // Not a form: the page's policy forbids forms.
@@ -140,14 +143,14 @@ function askForKey(problem) {
     connect();
   };
   dialog.replaceChildren(
-    h("h2", { id: "api-key-title" }, "This server requires an API key"),
-    h("p", {}, problem.code === "api-key-unknown" ? "The server does not accept the key. Check the key and enter it again." : "The operator of the server can give you one."),
-    h("label", { for: "key" }, "API key"),
+    h("h2", { id: "api-key-title" }, t("key.title")),
+    h("p", {}, t(problem.code === "api-key-unknown" ? "key.unknown" : "key.where")),
+    h("label", { for: "key" }, t("key.label")),
     input,
-    h("p", { class: "quiet" }, "The key is stored for this tab only, until you close it."),
+    h("p", { class: "quiet" }, t("key.stored")),
     h("div", { class: "row-of-buttons" },
-      h("button", { type: "button", class: "primary", onclick: use }, "Use this key"),
-      h("button", { type: "button", onclick: () => dialog.close() }, "Not now")));
+      h("button", { type: "button", class: "primary", onclick: use }, t("key.use")),
+      h("button", { type: "button", onclick: () => dialog.close() }, t("key.notNow"))));
   dialog.showModal();
 }
 
@@ -203,6 +206,24 @@ function listenToPasteAndDrop() {
   });
 }
 
+function drawLanguages() {
+  const select = byId("language");
+  fill(select, languages.map(({ tag, name }) => h("option", { value: tag, selected: tag === language(), lang: tag }, name)));
+  select.addEventListener("change", () => {
+    chooseLanguage(select.value);
+    setStaticTexts();
+    changed();
+  });
+}
+
+/** Without a store, photos and answers exist only in this page. @param {BeforeUnloadEvent} event */
+function warnOfLoss(event) {
+  if (state.photos.length) event.preventDefault();
+}
+
+setStaticTexts();
+drawLanguages();
+window.addEventListener("beforeunload", warnOfLoss);
 onChange(draw);
 whenHeatmapWanted(requestHeatmap);
 whenKeyRequired(askForKey);

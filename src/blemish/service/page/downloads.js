@@ -4,6 +4,7 @@ import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h } from "./dom.js";
 import { context2d, loadImage } from "./images.js";
 import { badgePosition } from "./outlines.js";
+import { t } from "./language.js";
 import { reportHtml } from "./report.js";
 import { save } from "./save.js";
 import { currentPhoto, findModel, imageUrl, notify, state } from "./state.js";
@@ -192,7 +193,7 @@ async function addHeatmaps(photos) {
   for (const [done, photo] of missing.entries()) {
     if (stopped) return;
     // A few are ready at once, and a message that disappears immediately helps no reader.
-    if (done || missing.length > 3) notify(`Computing heatmaps for the report: ${done + 1} of ${missing.length}.`, "Skip the rest", () => stop(photo), { info: true });
+    if (done || missing.length > 3) notify(t("download.heatmaps", { i: done + 1, n: missing.length }), t("download.skip"), () => stop(photo), { info: true });
     await requestHeatmap(photo, photo.heatmapLabel, { quiet: true });
   }
   if (missing.length && !stopped) notify(null);
@@ -231,7 +232,7 @@ async function saveImage(photo) {
     if (!blob) throw new Error("the canvas is too large");
     save(`${stem(photo.name)}-findings.png`, blob);
   } catch {
-    notify(`The image of ${photo.name} cannot be created: this browser cannot show the file.`, "Close", () => notify(null));
+    notify(t("download.noImage", { name: photo.name }), t("dialog.close"), () => notify(null));
   }
 }
 
@@ -247,15 +248,15 @@ export function drawDownloads() {
   /** @type {(key: string, text: string, label: string, onClick: () => void) => HTMLElement} */
   const button = (key, text, label, onClick) => h("button", { type: "button", "data-key": key, "aria-label": label, onclick: onClick }, text);
   fill(byId("downloads"),
-    h("span", { class: "quiet" }, all.length > 1 ? "This photo" : "Download"),
+    h("span", { class: "quiet" }, t(all.length > 1 ? "findings.photo" : "download.title")),
     h("div", { class: "row-of-buttons", "data-key": "one" },
-      button("save-report", "Report", "Report of this photo", () => saveReport([photo])),
-      button("save-png", "PNG", "PNG: this photo with its findings", () => saveImage(photo)),
-      button("save-json", "JSON", "JSON of this photo", () => save(`${stem(photo.name)}.json`, jsonBlob(photo.result))),
-      photo.result.detections && button("save-coco", "COCO", "COCO of this photo", () => save(`${stem(photo.name)}-coco.json`, jsonBlob(cocoDataset([photo]))))),
-    all.length > 1 && h("span", { class: "quiet" }, `All ${all.length}`),
+      button("save-report", t("inspection.report"), t("download.report"), () => saveReport([photo])),
+      button("save-png", "PNG", t("download.png"), () => saveImage(photo)),
+      button("save-json", "JSON", t("download.json"), () => save(`${stem(photo.name)}.json`, jsonBlob(photo.result))),
+      photo.result.detections && button("save-coco", "COCO", t("download.coco"), () => save(`${stem(photo.name)}-coco.json`, jsonBlob(cocoDataset([photo]))))),
+    all.length > 1 && h("span", { class: "quiet" }, t("download.all", { n: all.length })),
     all.length > 1 && h("div", { class: "row-of-buttons", "data-key": "all" },
-      button("save-report-all", "Report", "Report of all photos", () => saveReport(all)),
-      button("save-json-all", "JSON", "JSON of all photos", () => save("findings.json", jsonBlob(all.map((p) => ({ name: p.name, ...p.result }))))),
-      withDetections.length > 0 && button("save-coco-all", "COCO", "COCO of all photos", () => save("findings-coco.json", jsonBlob(cocoDataset(withDetections))))));
+      button("save-report-all", t("inspection.report"), t("download.reportAll"), () => saveReport(all)),
+      button("save-json-all", "JSON", t("download.jsonAll"), () => save("findings.json", jsonBlob(all.map((p) => ({ name: p.name, ...p.result }))))),
+      withDetections.length > 0 && button("save-coco-all", "COCO", t("download.cocoAll"), () => save("findings-coco.json", jsonBlob(cocoDataset(withDetections))))));
 }

@@ -2,8 +2,10 @@
 
 import { byId, fill, h } from "./dom.js";
 import { thumbnailCanvas } from "./images.js";
+import { t } from "./language.js";
+import { resultsAreShown, toggleResults } from "./results_table.js";
 import { changed, state } from "./state.js";
-import { count, retakeText, reviewItems, statusText } from "./text.js";
+import { retakeText, reviewItems, statusText } from "./text.js";
 import { cancel, hasFailed, isBusy, remove, removeAll, retry, retryAll } from "./uploads.js";
 
 /** @param {string} id */
@@ -54,10 +56,10 @@ function photoRow(photo) {
       h("span", { class: "what" }, h("span", { class: "name", title: photo.name }, photo.name), h("span", { class: "status" }, status),
         photo.status === "done" && retakeText(photo.result) && h("span", { class: "chip" }, retakeText(photo.result)))),
     isBusy(photo)
-      ? button("cancel", "Cancel", () => cancel(photo))
-      : h("button", { type: "button", class: "cross", "data-key": `remove-${photo.id}`, "aria-label": `Remove ${photo.name}`, title: "Remove", onclick: () => removeAndFocusNext(photo) }, "×"),
-    hasFailed(photo) && button("retry", "Retry", () => retry(photo)),
-    photo.status === "sending" && h("progress", { "data-key": "sending", max: 1, value: photo.sent, "aria-label": `Sending ${photo.name}` }),
+      ? button("cancel", t("dialog.cancel"), () => cancel(photo))
+      : h("button", { type: "button", class: "cross", "data-key": `remove-${photo.id}`, "aria-label": t("queue.removeOne", { name: photo.name }), title: t("queue.remove"), onclick: () => removeAndFocusNext(photo) }, "×"),
+    hasFailed(photo) && button("retry", t("retry"), () => retry(photo)),
+    photo.status === "sending" && h("progress", { "data-key": "sending", max: 1, value: photo.sent, "aria-label": t("upload.progress", { name: photo.name }) }),
     photo.status === "working" && h("progress", { "data-key": "working", "aria-label": `${photo.name}: ${status}` }));
 }
 
@@ -66,14 +68,16 @@ export function drawQueue() {
   const done = all.filter((p) => p.status === "done");
   const failed = all.filter((p) => p.status === "failed").length;
   const review = done.filter((p) => p.result && reviewItems(p.result).length).length;
-  const parts = [count(all.length, "photo"), `${done.length} done`];
-  if (failed) parts.push(`${failed} failed`);
-  if (review) parts.push(`${review} to review`);
+  const parts = [t("queue.photos", { n: all.length }), t("queue.done", { n: done.length })];
+  if (failed) parts.push(t("queue.failed", { n: failed }));
+  if (review) parts.push(t("queue.review", { n: review }));
   const retake = done.filter((p) => p.result?.capture?.retake).length;
-  if (retake) parts.push(`${retake} to take again`);
+  if (retake) parts.push(t("queue.retake", { n: retake }));
+  const isTable = resultsAreShown();
   fill(byId("batch"),
     `${parts.join(", ")}. `,
-    failed > 1 && h("button", { type: "button", class: "link", "data-key": "retry-all", onclick: retryAll }, "Retry all"),
-    all.length > 1 && h("button", { type: "button", class: "link", "data-key": "remove-all", onclick: () => { removeAll(); byId("pick").focus(); } }, "Remove all"));
+    all.length > 1 && h("button", { type: "button", class: "link", "data-key": "results", "aria-pressed": String(isTable), onclick: toggleResults }, t("results.show")),
+    failed > 1 && h("button", { type: "button", class: "link", "data-key": "retry-all", onclick: retryAll }, t("queue.retryAll")),
+    all.length > 1 && h("button", { type: "button", class: "link", "data-key": "remove-all", onclick: () => { removeAll(); byId("pick").focus(); } }, t("queue.removeAll")));
   fill(byId("queue"), all.map(photoRow));
 }

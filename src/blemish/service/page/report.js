@@ -1,9 +1,10 @@
 // The report: one HTML file that contains its images, for screens and for A4 or Letter paper.
 
 import { labelColor } from "./colors.js";
+import { dateTime, language, t } from "./language.js";
 import { findModel } from "./state.js";
 import {
-  areaPercent, checkedFor, count, dateTime, displayName, findings, HEATMAP_NOTE, heatmapCaption, isPositive, modelCheck,
+  areaPercent, checkedFor, displayName, findings, heatmapCaption, heatmapNote, isPositive, modelCheck,
   nearMisses, needsReview, percent, retakeText, reviewItems, summarize, thresholdOf, wholePercent,
 } from "./text.js";
 
@@ -36,15 +37,15 @@ function table(result) {
     const row = (d, note) => `<tr><td class="n">${d.id}</td><td><span class="swatch" style="background:${labelColor(result, d.label)}"></span>${escape(displayName(d))}${note}</td>` +
       `<td class="n">${percent(d.score)}</td><td class="n">${wholePercent(thresholdOf(result, d.label))}</td><td class="n">${areaPercent(d.area_percent)}</td></tr>`;
     const rows = [
-      ...findings(result).map((d) => row(d, needsReview(result, d) ? " (needs review)" : "")),
-      ...nearMisses(result).map((d) => row(d, " (below the threshold, not counted; needs review)")),
+      ...findings(result).map((d) => row(d, needsReview(result, d) ? ` (${t("summary.needsReview")})` : "")),
+      ...nearMisses(result).map((d) => row(d, ` (${t("report.below")})`)),
     ];
-    if (!rows.length) return "<p>No finding reaches its threshold.</p>";
-    return `<table><thead><tr><th class="n">No.</th><th>Type</th><th class="n">Confidence</th><th class="n">Threshold</th><th class="n">Area</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+    if (!rows.length) return `<p>${t("report.noneReaches")}</p>`;
+    return `<table><thead><tr><th class="n">${t("findings.number")}</th><th>${t("table.type")}</th><th class="n">${t("table.confidence")}</th><th class="n">${t("table.threshold")}</th><th class="n">${t("table.area")}</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
   const rows = [...result.labels].sort((a, b) => b.score - a.score).map((l) => `<tr><td>${escape(l.display_name)}</td><td class="n">${percent(l.score)}</td>` +
-    `<td class="n">${result.task === "classification" ? "" : wholePercent(thresholdOf(result, l.label))}</td><td>${isPositive(result, l) ? "yes" : "no"}</td></tr>`);
-  return `<table><thead><tr><th>Label</th><th class="n">Confidence</th><th class="n">Threshold</th><th>Result</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+    `<td class="n">${result.task === "classification" ? "" : wholePercent(thresholdOf(result, l.label))}</td><td>${t(isPositive(result, l) ? "yes" : "no")}</td></tr>`);
+  return `<table><thead><tr><th>${t("findings.label")}</th><th class="n">${t("table.confidence")}</th><th class="n">${t("table.threshold")}</th><th>${t("table.result")}</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }
 
 /**
@@ -54,12 +55,12 @@ function table(result) {
  */
 function figures(photo, images) {
   const { heatmap, result } = photo;
-  const caption = heatmap ? `<figcaption class="quiet">${escape(heatmapCaption(heatmap))}. ${heatmap.empty ? "The heatmap is empty." : HEATMAP_NOTE}</figcaption>` : "";
+  const caption = heatmap ? `<figcaption class="quiet">${escape(heatmapCaption(heatmap))}. ${heatmap.empty ? t("heatmap.empty") : heatmapNote()}</figcaption>` : "";
   const original = images.photo
-    ? `<figure><img alt="The photo${result.detections ? " with the findings outlined" : ""}" src="${images.photo}">${heatmap?.empty ? caption : ""}</figure>`
-    : "<p class=\"quiet\">This browser cannot show the photo.</p>";
+    ? `<figure><img alt="${t(result.detections ? "report.altFindings" : "report.altPhoto")}" src="${images.photo}">${heatmap?.empty ? caption : ""}</figure>`
+    : `<p class="quiet">${t("report.noPhoto")}</p>`;
   if (!images.heatmap) return original;
-  const second = `<figure class="heatmap"><img alt="The same photo under the heatmap" src="${images.heatmap}">${caption}</figure>`;
+  const second = `<figure class="heatmap"><img alt="${t("report.altHeatmap")}" src="${images.heatmap}">${caption}</figure>`;
   return `<div class="${result.detections ? "pair" : "halves"}">${original}${second}</div>`;
 }
 
@@ -70,16 +71,16 @@ function figures(photo, images) {
 function article(photo, images) {
   const { result } = photo;
   const model = findModel(result.model);
-  const created = model?.created ? `; created ${escape(model.created)}` : "";
-  return `<article><p class="quiet">${escape(photo.name)}, ${escape(dateTime(photo.resultTime))}, ${result.size_hw[1]} × ${result.size_hw[0]} px</p>` +
+  const created = model?.created ? `; ${t("about.created", { time: model.created })}` : "";
+  const values = { model: result.model_version, architecture: model?.architecture ?? "", created, check: modelCheck(model), file: result.model_digest, photo: result.sha256 };
+  return `<article><p class="quiet">${escape(photo.name)}, ${escape(photo.resultTime ? dateTime(photo.resultTime) : "")}, ${result.size_hw[1]} × ${result.size_hw[0]} px</p>` +
     `<h2>${escape(summarize(result))}</h2>` +
-    (retakeText(result) ? `<p><strong>${escape(retakeText(result))}.</strong> The photo should be taken again: its result may miss damage.</p>` : "") +
+    (retakeText(result) ? `<p><strong>${escape(retakeText(result))}.</strong> ${t("report.retake")}</p>` : "") +
     figures(photo, images) +
     table(result) +
     `<div class="signed"><p class="quiet">${escape(checkedFor(result.model))}</p>` +
-    `<p class="quiet">Model ${escape(result.model_version)}, ${escape(model?.architecture ?? "")}${created}; model check ${modelCheck(model)}; file ${escape(result.model_digest)}. ` +
-    `Photo SHA-256 ${escape(result.sha256)}.</p>` +
-    `<div class="decision"><span>Decision</span><span>Name</span><span>Date</span></div></div></article>`;
+    `<p class="quiet">${escape(t("report.provenance", values))}</p>` +
+    `<div class="decision"><span>${t("report.decision")}</span><span>${t("report.name")}</span><span>${t("report.date")}</span></div></div></article>`;
 }
 
 /**
@@ -89,11 +90,10 @@ function article(photo, images) {
  */
 export function reportHtml(photos, images) {
   const review = photos.filter((photo) => reviewItems(photo.result).length).length;
-  const reviewText = review ? `, ${review} ${review === 1 ? "needs" : "need"} review` : "";
-  const note = "The model finds only what it checks for, and only what a photo shows. A person makes the final decision.";
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
+  const reviewText = review ? `, ${t("summary.review", { n: review })}` : "";
+  return `<!doctype html><html lang="${language()}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
     `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">` +
-    `<title>Inspection report</title><style>${STYLE}</style></head><body><h1>Inspection report</h1>` +
-    `<p class="quiet">${count(photos.length, "photo")}${reviewText}. Created with Blemish. ${note}</p>` +
+    `<title>${t("report.heading")}</title><style>${STYLE}</style></head><body><h1>${t("report.heading")}</h1>` +
+    `<p class="quiet">${t("queue.photos", { n: photos.length })}${reviewText}. ${t("report.createdWith")} ${t("disclaimer")}</p>` +
     `${photos.map((photo, i) => article(photo, images[i])).join("")}</body></html>`;
 }

@@ -3,8 +3,10 @@
 import { storedText } from "./browser_storage.js";
 import { byId, fill, h } from "./dom.js";
 import { saveReport } from "./downloads.js";
+import { t } from "./language.js";
 import { showTab } from "./panel.js";
 import { removeAndFocusNext, selectNextPhoto } from "./queue.js";
+import { toggleResults } from "./results_table.js";
 import { changed, currentPhoto, state } from "./state.js";
 import { findings, nearMisses } from "./text.js";
 import { cancel, retry } from "./uploads.js";
@@ -18,29 +20,30 @@ const withPhoto = (action) => () => {
 
 /** @typedef {[string, string, (() => void) | null]} Shortcut a key, its meaning, and what it does */
 
-/** @type {Shortcut[]} */
-const PHOTO_SHORTCUTS = [
-  ["o", "Add photos", () => byId("files").click()],
-  ["j", "Next photo", () => selectNextPhoto(1)],
-  ["k", "Previous photo", () => selectNextPhoto(-1)],
-  ["n", "Next finding", () => selectNextFinding(1)],
-  ["p", "Previous finding", () => selectNextFinding(-1)],
-  ["1", "Result", () => showTab("result")],
-  ["2", "Why", () => showTab("why")],
-  ["3", "Where", () => showTab("where")],
-  ["+", "Zoom in", () => zoom(1 / 1.5)],
-  ["-", "Zoom out", () => zoom(1.5)],
-  ["0", "Fit the photo", fit],
-  ["w a s d", "Move the photo when zoomed in", null],
-  ["t", "Go to the confidence threshold", () => byId("threshold")?.focus()],
-  ["r", "Retry", withPhoto(retry)],
-  ["c", "Cancel", withPhoto(cancel)],
-  ["Delete", "Remove the photo", withPhoto(removeAndFocusNext)],
-  ["e", "Download the report", withPhoto((photo) => photo.result && saveReport([photo]))],
-  ["Escape", "Clear the selection", () => { state.finding = null; changed(); }],
+/** @returns {Shortcut[]} */
+const photoShortcuts = () => [
+  ["o", t("photos.add"), () => byId("files").click()],
+  ["j", t("keys.nextPhoto"), () => selectNextPhoto(1)],
+  ["k", t("keys.previousPhoto"), () => selectNextPhoto(-1)],
+  ["n", t("keys.nextFinding"), () => selectNextFinding(1)],
+  ["p", t("keys.previousFinding"), () => selectNextFinding(-1)],
+  ["1", t("tab.prediction"), () => showTab("prediction")],
+  ["2", t("tab.heatmap"), () => showTab("heatmap")],
+  ["3", t("tab.detections"), () => showTab("detections")],
+  ["l", t("results.title"), () => toggleResults()],
+  ["+", t("zoom.in"), () => zoom(1 / 1.5)],
+  ["-", t("zoom.out"), () => zoom(1.5)],
+  ["0", t("zoom.fitPhoto"), fit],
+  ["w a s d", t("keys.pan"), null],
+  ["t", t("keys.threshold"), () => byId("threshold")?.focus()],
+  ["r", t("retry"), withPhoto(retry)],
+  ["c", t("dialog.cancel"), withPhoto(cancel)],
+  ["Delete", t("keys.remove"), withPhoto(removeAndFocusNext)],
+  ["e", t("keys.report"), withPhoto((photo) => photo.result && saveReport([photo]))],
+  ["Escape", t("keys.clear"), () => { state.finding = null; changed(); }],
 ];
-/** @type {Shortcut[]} of every view */
-const COMMON = [["?", "Show the keyboard shortcuts", () => showShortcuts()]];
+/** @returns {Shortcut[]} of every view */
+const commonShortcuts = () => [["?", t("keys.help"), () => showShortcuts()]];
 /** @type {{ isOpen: () => boolean, shortcuts: () => Shortcut[], onKey: (event: KeyboardEvent) => boolean } | null} */
 let otherView = null;
 
@@ -54,7 +57,7 @@ export function listenToShortcuts(isOpen, shortcuts, onKey) {
   otherView = { isOpen, shortcuts, onKey };
 }
 
-const shownShortcuts = () => [...(otherView?.isOpen() ? otherView.shortcuts() : PHOTO_SHORTCUTS), ...COMMON];
+const shownShortcuts = () => [...(otherView?.isOpen() ? otherView.shortcuts() : photoShortcuts()), ...commonShortcuts()];
 // Users of dictation or of a switch must be able to turn single-key shortcuts off (WCAG 2.1.4).
 const stored = storedText("localStorage", "blemish-shortcuts-off");
 /** @type {Record<string, [number, number]>} */
@@ -70,7 +73,7 @@ function selectNextFinding(offset) {
   const first = offset > 0 ? 0 : all.length - 1;
   const next = all[position < 0 ? first : (position + offset + all.length) % all.length];
   state.finding = next.id;
-  state.tab = "where";
+  state.tab = "detections";
   changed();
   zoomTo(next);
 }
@@ -80,15 +83,17 @@ const areOff = () => stored.get() !== null;
 export function showShortcuts() {
   const dialog = byId("shortcuts");
   fill(dialog,
-    h("h2", { id: "shortcuts-title", tabindex: -1, autofocus: true }, "Keyboard shortcuts"),
+    h("h2", { id: "shortcuts-title", tabindex: -1, autofocus: true }, t("keys.title")),
     h("dl", {}, shownShortcuts().map(([key, meaning]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, meaning)])),
-    h("p", { class: "quiet" }, "Tab and Shift+Tab move between controls; Enter and Space activate them."),
+    h("p", { class: "quiet" }, t("keys.tab")),
+    h("h3", {}, t("help.title")),
+    h("dl", { class: "explained" }, /** @type {const} */ (["score", "threshold", "heatmap"]).map((name) => [h("dt", {}, t(`help.${name}`)), h("dd", {}, t(`help.${name}Text`))])),
     h("p", {}, h("label", {}, h("input", {
       type: "checkbox",
       checked: !areOff(),
       onchange: (/** @type {any} */ event) => stored.set(event.target.checked ? null : "1"),
-    }), " Single-key shortcuts")),
-    h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close"));
+    }), ` ${t("keys.single")}`)),
+    h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, t("dialog.close")));
   if (!dialog.open) dialog.showModal();
 }
 

@@ -8,7 +8,7 @@ export const state = {
   photos: [],
   selected: null,
   finding: null,
-  tab: "result",
+  tab: "prediction",
   tabChosen: false,
   allLabels: false,
   threshold: null,

@@ -1,27 +1,26 @@
 // Answers as text, and which detections and labels are positive at the current threshold.
 
+import { language, number, t, tValue } from "./language.js";
 import { findModel, state } from "./state.js";
 
 export const REVIEW_MARGIN = 0.1; // a score this close to its threshold needs review by a person
 
+/** @param {number} share @param {number} digits */
+const percents = (share, digits) => number(share, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits });
 /** @param {number} score */
-export const percent = (score) => `${(100 * score).toFixed(score > 0.995 && score < 1 ? 2 : 1)}%`;
+export const percent = (score) => percents(score, score > 0.995 && score < 1 ? 2 : 1);
 /** @param {number} value */
-export const wholePercent = (value) => `${Math.round(100 * value)}%`;
+export const wholePercent = (value) => percents(value, 0);
 /** @param {number} value */
-export const areaPercent = (value) => (value < 0.005 ? "< 0.01%" : `${value.toFixed(value < 1 ? 2 : 1)}%`);
-/** @param {Date | null} date */
-export const dateTime = (date) => date?.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) ?? "";
-/** @param {number} n @param {string} one */
-export const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+export const areaPercent = (value) => (value < 0.005 ? `< ${percents(0.0001, 2)}` : percents(value / 100, value < 1 ? 2 : 1));
 /** @param {{ display_name: string | null }} detection */
-export const displayName = (detection) => detection.display_name ?? "finding";
+export const displayName = (detection) => detection.display_name ?? t("label.finding");
 
 /**
  * "Glass Crack" becomes "glass crack" inside a sentence; "LED" and "C3" stay.
  * @param {string} text
  */
-const lower = (text) => text.replace(/(?<![\p{L}\p{N}])\p{Lu}(?=\p{Ll})/gu, (c) => c.toLowerCase());
+const lower = (text) => language() !== "en" ? text : text.replace(/(?<![\p{L}\p{N}])\p{Lu}(?=\p{Ll})/gu, (c) => c.toLowerCase());
 /** @param {string} text */
 const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -40,9 +39,14 @@ function plural(name) {
 }
 
 /** @param {string[]} parts */
-export function list(parts) {
-  return parts.length < 2 ? (parts[0] ?? "") : `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}`;
-}
+export const list = (parts) => (parts.length < 2 ? (parts[0] ?? "") : t("list.and", { first: parts.slice(0, -1).join(", "), last: parts[parts.length - 1] }));
+
+/**
+ * Return a number of findings of one kind: "2 scratches". Other languages do not change the names of models.
+ * @param {number} n
+ * @param {string} name
+ */
+const counted = (n, name) => (language() === "en" ? `${n} ${n === 1 ? lower(name) : plural(lower(name))}` : `${n} × ${name}`);
 
 /**
  * Return the score from which a label is positive: the slider's, else the model's.
@@ -122,7 +126,7 @@ export function reviewItems(result) {
  */
 export function retakeText(result) {
   const reasons = result?.capture?.reasons ?? [];
-  return reasons.length ? `Retake: ${reasons.map((reason) => reason.code.replace("-", " ")).join(", ")}` : "";
+  return reasons.length ? t("retake.short", { reasons: reasons.map((reason) => tValue("fault", reason.code)).join(", ") }) : "";
 }
 
 /**
@@ -131,9 +135,9 @@ export function retakeText(result) {
  * @param {RiskDecision} decision
  */
 export function decisionText(result, decision) {
-  if (decision.outcome === "review") return `Review: ${decision.reason}`;
+  if (decision.outcome === "review") return t("decision.review", { reason: decision.reason });
   const names = decision.labels.map((name) => result.labels.find((l) => l.label === name)?.display_name ?? name);
-  return names.length ? upper(list(names)) : "No damage";
+  return names.length ? upper(list(names)) : t("decision.noDamage");
 }
 
 /**
@@ -141,8 +145,8 @@ export function decisionText(result, decision) {
  * @param {RiskDecision} decision
  */
 export function decisionNote(decision) {
-  const rule = decision.risk === null ? "by expected cost" : `at a risk of ${percent(decision.risk)}`;
-  return decision.outcome === "review" ? `The model does not decide this photo ${rule}. A person has to look.` : `Decided by the model ${rule}.`;
+  const rule = decision.risk === null ? t("decision.byCost") : t("decision.byRisk", { risk: percent(decision.risk) });
+  return t(decision.outcome === "review" ? "decision.noteReview" : "decision.note", { rule });
 }
 
 /**
@@ -151,32 +155,31 @@ export function decisionNote(decision) {
  */
 export function summarize(result) {
   if (result.risk_decision) return decisionText(result, result.risk_decision);
-  if (result.familiarity?.unfamiliar) return `Unfamiliar photo. ${summarizeScores(result)}`;
+  if (result.familiarity?.unfamiliar) return t("summary.unfamiliar", { summary: summarizeScores(result) });
   return summarizeScores(result);
 }
 
 /** @param {PredictionResponse} result */
 function summarizeScores(result) {
-  const number = reviewItems(result).length;
-  const review = number ? `; ${number} ${number === 1 ? "needs" : "need"} review` : "";
+  const items = reviewItems(result).length;
+  const review = items ? `; ${t("summary.review", { n: items })}` : "";
   if (result.task === "classification") {
     const best = byScore(result)[0];
-    return `${best.display_name}, ${percent(best.score)} confidence${number ? "; needs review" : ""}`;
+    return t("summary.classification", { label: best.display_name, score: percent(best.score) }) + (items ? `; ${t("summary.needsReview")}` : "");
   }
   if (!result.detections) {
     const names = result.labels.filter((l) => isPositive(result, l)).map((l) => l.display_name);
-    return (names.length ? list(names.map((n, i) => (i ? lower(n) : upper(n)))) : "Nothing found") + review;
+    return (names.length ? list(names.map((n, i) => (i ? lower(n) : upper(n)))) : t("summary.nothing")) + review;
   }
   if (result.task === "localization") {
     const box = result.detections?.[0];
-    return box ? `${upper(displayName(box))}: ${box.area_percent.toFixed(1)}% of the photo` : "Nothing found";
+    return box ? t("summary.box", { label: upper(displayName(box)), area: percents(box.area_percent / 100, 1) }) : t("summary.nothing");
   }
   /** @type {Map<string, number>} */
   const counts = new Map();
   for (const finding of findings(result)) counts.set(displayName(finding), (counts.get(displayName(finding)) ?? 0) + 1);
-  if (!counts.size) return `Nothing found${review}`;
-  const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([name, n]) => `${n} ${n === 1 ? lower(name) : plural(lower(name))}`);
-  return list(parts) + review;
+  if (!counts.size) return t("summary.nothing") + review;
+  return list([...counts].sort((a, b) => b[1] - a[1]).map(([name, n]) => counted(n, name))) + review;
 }
 
 const MAX_NAMED = 8;
@@ -188,10 +191,10 @@ const MAX_NAMED = 8;
 export function checkedFor(modelName) {
   const model = findModel(modelName);
   if (!model) return "";
-  if (model.task === "localization") return "Checked for one place only.";
+  if (model.task === "localization") return t("checked.place");
   const names = model.labels.map((l) => lower(l.display_name));
-  const shown = names.length > MAX_NAMED ? [...names.slice(0, MAX_NAMED), `${names.length - MAX_NAMED} more`] : names;
-  return `Checked only for ${list(shown)}.`;
+  const shown = names.length > MAX_NAMED ? [...names.slice(0, MAX_NAMED), t("checked.more", { n: names.length - MAX_NAMED })] : names;
+  return t("checked.only", { labels: list(shown) });
 }
 
 /**
@@ -199,14 +202,12 @@ export function checkedFor(modelName) {
  * @param {PageHeatmap} heatmap
  */
 export function heatmapCaption(heatmap) {
-  const label = `“${heatmap.display_name ?? "the place"}”`;
-  const source = `${heatmap.model}, ${heatmap.method}`;
-  if (heatmap.empty) return `No area of this photo raises the score of ${label} (${source})`;
-  const doubt = heatmap.is_faithful === false ? ". The score depends on the highlighted areas no more than on others, so this heatmap does not explain it" : "";
-  return `Influence on ${label} (${source})${doubt}`;
+  const values = { label: heatmap.display_name ?? t("heatmap.place"), model: heatmap.model, method: heatmap.method };
+  if (heatmap.empty) return t("heatmap.none", values);
+  return t("heatmap.influence", values) + (heatmap.is_faithful === false ? t("heatmap.unfaithful") : "");
 }
 
-export const HEATMAP_NOTE = "A heatmap shows which areas influenced the score, not the outline of the damage.";
+export const heatmapNote = () => t("heatmap.note");
 
 /**
  * Return the result of the model check: whether the model file was verified against the trained network.
@@ -214,22 +215,22 @@ export const HEATMAP_NOTE = "A heatmap shows which areas influenced the score, n
  */
 export function modelCheck(model) {
   const certificate = model?.certificate;
-  if (!certificate) return "not available";
-  return certificate.passed ? `passed on ${count(certificate.images, "image")}` : "failed";
+  if (!certificate) return t("check.none");
+  return certificate.passed ? t("check.passed", { n: certificate.images }) : t("check.failed");
 }
 
-/** @type {Record<string, string>} */
-export const STAGES = { decoding: "Opening", queued: "Queued", inferring: "Analyzing", explaining: "Computing the heatmap" };
+/** @param {string} stage of the server */
+export const stageText = (stage) => tValue("stage", stage);
 
 /** @param {Photo} photo */
 export function statusText(photo) {
-  if (photo.status === "waiting") return photo.retryIn ? `Server busy, retry in ${photo.retryIn} s` : "Waiting";
-  if (photo.status === "sending") return `Sending, ${Math.round(100 * photo.sent)}%`;
+  if (photo.status === "waiting") return photo.retryIn ? t("status.retryIn", { s: photo.retryIn }) : t("status.waiting");
+  if (photo.status === "sending") return t("status.sending", { share: wholePercent(photo.sent) });
   if (photo.status === "working") {
-    const ahead = photo.stage === "queued" && photo.queuePosition ? `, ${photo.queuePosition} ahead` : "";
-    return (STAGES[photo.stage ?? ""] ?? "Sent") + ahead;
+    const ahead = photo.stage === "queued" && photo.queuePosition ? `, ${t("status.ahead", { n: photo.queuePosition })}` : "";
+    return (photo.stage ? stageText(photo.stage) : t("status.sent")) + ahead;
   }
-  if (photo.status === "cancelled") return "Canceled";
+  if (photo.status === "cancelled") return t("status.canceled");
   if (photo.status === "failed") return photo.problem?.title ?? "";
   return photo.result ? summarize(photo.result) : "";
 }
@@ -239,6 +240,6 @@ export function limitsText(limits) {
   if (!limits) return "";
   const bytes = limits.max_upload_bytes;
   const size = bytes < 2 ** 20 ? `${Math.floor(bytes / 2 ** 10)} kB` : `${Math.floor(bytes / 2 ** 20)} MB`;
-  return `${limits.formats.join(", ")}; up to ${size} and ${Number((limits.max_pixels / 1e6).toPrecision(2))} megapixels each. ` +
-    (limits.retention_hours === null ? "Nothing is stored on the server." : `Photos are stored on the server for ${count(limits.retention_hours, "hour")}.`);
+  const stored = limits.retention_hours === null ? t("limits.notStored") : t("limits.stored", { n: limits.retention_hours });
+  return `${t("limits.size", { formats: limits.formats.join(", "), size, pixels: Number((limits.max_pixels / 1e6).toPrecision(2)) })} ${stored}`;
 }

@@ -2,7 +2,8 @@
 
 import { getImage, predict, RefusedRequest } from "./api.js";
 import { announce, changed, createPhoto, state } from "./state.js";
-import { count, STAGES, summarize } from "./text.js";
+import { t } from "./language.js";
+import { stageText, summarize } from "./text.js";
 import { forgetPhoto } from "./viewer.js";
 
 const MAX_CONCURRENT = 3;
@@ -139,7 +140,7 @@ async function send(photo) {
     const result = await request.promise;
     if (result === null || photo.abort !== request.abort) return; // canceled, or sent again since
     Object.assign(photo, { status: "done", result, resultTime: new Date(), abort: null });
-    if (state.selected === photo.id && !state.tabChosen) state.tab = result.detections ? "where" : "result";
+    if (state.selected === photo.id && !state.tabChosen) state.tab = result.detections ? "detections" : "prediction";
     if (state.selected === photo.id) announce(`${photo.name}: ${summarize(result)}`);
     loadServerImage(photo, result);
   } catch (error) {
@@ -155,7 +156,7 @@ function announceEnd() {
   const all = state.photos;
   if (all.length < 2 || all.some(isBusy)) return;
   const failed = all.filter((p) => p.status === "failed").length;
-  announce(`${count(all.length - failed, "photo")} done${failed ? `, ${failed} failed` : ""}.`);
+  announce(failed ? t("queue.endFailed", { n: all.length - failed, failed }) : t("queue.end", { n: all.length }));
 }
 
 /**
@@ -164,7 +165,7 @@ function announceEnd() {
  */
 function fail(photo, error) {
   const refused = error instanceof RefusedRequest ? error : null;
-  const problem = refused?.problem ?? { code: "page-failed", title: "The page failed", detail: String(error) };
+  const problem = refused?.problem ?? { code: "page-failed", title: t("problem.page"), detail: String(error) };
   photo.abort = null;
   if (BUSY.has(problem.code) && photo.tries < MAX_TRIES) {
     photo.status = "waiting";
@@ -233,11 +234,11 @@ export async function requestHeatmap(photo, label, { quiet = false } = {}) {
     changed();
   };
   const request = predict(photo.file, photo.name, parameters, {
-    onSent: (share) => setStage(share < 1 ? `Sending, ${Math.round(100 * share)}%` : "Sent"),
-    onStage: (line) => setStage(STAGES[line.stage] ?? line.stage),
+    onSent: (share) => setStage(share < 1 ? t("status.sending", { share: `${Math.round(100 * share)}%` }) : t("status.sent")),
+    onStage: (line) => setStage(stageText(line.stage)),
   });
   photo.heatmapRequest = request;
-  setStage("Sending");
+  setStage(t("upload.sending"));
   try {
     const result = await request.promise;
     const heatmap = result?.heatmap;
@@ -247,12 +248,12 @@ export async function requestHeatmap(photo, label, { quiet = false } = {}) {
       return;
     }
     if (heatmap && url) photo.heatmap = { ...heatmap, url };
-    else photo.heatmapProblem = result?.heatmap_unavailable ?? "This server gives no images with its answers, so there is no heatmap to show.";
+    else photo.heatmapProblem = result?.heatmap_unavailable ?? t("heatmap.noImages");
   } catch (error) {
     if (!isCurrent()) return;
     photo.heatmapProblem = error instanceof Error ? error.message : String(error);
   }
   photo.heatmapStage = null;
-  if (!quiet) announce(photo.heatmapProblem ?? `The heatmap of ${photo.name} is ready.`);
+  if (!quiet) announce(photo.heatmapProblem ?? t("heatmap.ready", { name: photo.name }));
   changed();
 }

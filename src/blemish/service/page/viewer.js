@@ -4,6 +4,7 @@
 import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h, s } from "./dom.js";
 import { badge, outlinePath, placeBadges } from "./outlines.js";
+import { t } from "./language.js";
 import { changed, currentPhoto, imageUrl, state } from "./state.js";
 import { areaPercent, displayName, findings, heatmapCaption, nearMisses, needsReview, percent } from "./text.js";
 import { Zoom } from "./zoom.js";
@@ -50,7 +51,7 @@ function outline(result, detection, isBelow) {
   const { id } = detection;
   const d = cachedPath(detection);
   const selected = state.finding === id;
-  const text = `${id}. ${displayName(detection)}, confidence ${percent(detection.score)}, ${areaPercent(detection.area_percent)} of the photo${isBelow ? ", below the threshold" : ""}`;
+  const text = t(isBelow ? "outline.below" : "outline.text", { id, label: displayName(detection), score: percent(detection.score), area: areaPercent(detection.area_percent) });
   return s("g", {
     class: `finding${selected ? " selected" : ""}${needsReview(result, detection) ? " review" : ""}${isBelow ? " below" : ""}`,
     tabindex: 0,
@@ -163,12 +164,12 @@ function panes(photo, of) {
   const url = imageUrl(photo);
   /** @type {(key: string, caption: string | null, svg: SVGElement) => HTMLElement} */
   const pane = (key, caption, svg) => h("figure", { class: "pane", "data-key": key }, caption && h("figcaption", {}, caption), svg);
-  if (state.tab === "why" && heatmap) {
+  if (state.tab === "heatmap" && heatmap) {
     const caption = heatmapCaption(heatmap);
     if (heatmap.empty) return pane("original", caption, photoElement(of, url, photo.name));
     const layer = s("image", { href: heatmap.url, width: of.w, height: of.h, preserveAspectRatio: "none", filter: "url(#heatmap)", class: "heatmap" });
     return [
-      state.heatmap.sideBySide && pane("original", "Original", photoElement(of, url, `${photo.name}, original`)),
+      state.heatmap.sideBySide && pane("original", t("viewer.original"), photoElement(of, url, `${photo.name}, ${t("viewer.original")}`)),
       pane("heatmap", caption, photoElement(of, url, caption, s("defs", {}, heatmapFilter()), layer)),
     ];
   }
@@ -178,6 +179,15 @@ function panes(photo, of) {
   const sorted = [...shown].sort((a, b) => b.area - a.area);
   const outlines = result && sorted.map((d) => outline(result, d, below.has(d)));
   return pane("findings", null, photoElement(of, url, photo.name, s("g", { class: "outlines" }, outlines), s("g", { class: "badges" }, sorted.map((d) => badge(d.id, d)))));
+}
+
+/**
+ * Return the line that sweeps the photo while the server works, or null. Each stage of the server has its own pace.
+ * @param {Photo} photo
+ */
+function scanLine(photo) {
+  const stage = photo.heatmapStage ? "explaining" : photo.status === "working" ? photo.stage ?? "sent" : null;
+  return stage && h("div", { class: `scan ${stage}`, "aria-hidden": "true", "data-key": "scan" });
 }
 
 export function drawViewer() {
@@ -194,18 +204,19 @@ export function drawViewer() {
   drawnPhoto = photo.id;
   const { size } = viewport;
   if (!size) {
-    let text = "This browser cannot show the file format; a copy from the server will appear here.";
-    if (known === undefined) text = "Opening…";
-    else if (photo.problem) text = "This file cannot be shown.";
+    let text = t("viewer.noFormat");
+    if (known === undefined) text = t("viewer.opening");
+    else if (photo.problem) text = t("viewer.failed");
     fill(parent, h("p", { class: "quiet empty" }, text));
     return;
   }
   fill(parent,
     h("div", { class: "panes", "data-key": "panes" }, panes(photo, size)),
-    h("div", { class: "tools", role: "group", "aria-label": "Zoom", "data-key": "tools" },
-      h("button", { type: "button", "data-key": "zoom-in", onclick: () => zoom(1 / 1.5), "aria-label": "Zoom in" }, "+"),
-      h("button", { type: "button", "data-key": "zoom-out", onclick: () => zoom(1.5), "aria-label": "Zoom out" }, "−"),
-      h("button", { type: "button", "data-key": "fit", onclick: fit, "aria-label": "Fit the photo" }, "Fit")));
+    scanLine(photo),
+    h("div", { class: "tools", role: "group", "aria-label": t("zoom.group"), "data-key": "tools" },
+      h("button", { type: "button", "data-key": "zoom-in", onclick: () => zoom(1 / 1.5), "aria-label": t("zoom.in") }, "+"),
+      h("button", { type: "button", "data-key": "zoom-out", onclick: () => zoom(1.5), "aria-label": t("zoom.out") }, "−"),
+      h("button", { type: "button", "data-key": "fit", onclick: fit, "aria-label": t("zoom.fitPhoto") }, t("zoom.fit"))));
   applyView();
 }
 

@@ -2,6 +2,7 @@
 
 import { RefusedRequest } from "../api.js";
 import { announce, changed } from "../state.js";
+import { t } from "../language.js";
 import { readDraft } from "./drafts.js";
 import { get, getAll } from "./rest.js";
 import { currentFinding, isUndecided, store } from "./state.js";
@@ -10,7 +11,7 @@ const PAGE = 50;
 let listRequest = 0; // the newest; answers of older ones are ignored
 
 /** @param {unknown} error */
-export const problemOf = (error) => (error instanceof RefusedRequest ? error.problem : { code: "page-failed", title: "The page failed", detail: String(error) });
+export const problemOf = (error) => (error instanceof RefusedRequest ? error.problem : { code: "page-failed", title: t("problem.page"), detail: String(error) });
 
 /** @type {(problem: PageProblem) => void} */
 let onProblem = () => {};
@@ -63,8 +64,9 @@ async function readInspection(id) {
     get(`/inspections/${id}/reviews`),
     get(`/inspections/${id}/reports`),
   ]);
+  const sheets = inspection.asset.kind === "pv_module" ? (await get(`/inspections/${id}/modules`)).items : [];
   images.items.sort(byFileName);
-  return { inspection, images: images.items, findings: findings.reverse(), reviews: reviews.items, reports: reports.items };
+  return { inspection, images: images.items, findings: findings.reverse(), reviews: reviews.items, reports: reports.items, sheets };
 }
 
 /** @param {string} id */

@@ -1,6 +1,6 @@
 // The client of the store of inspections, as described in docs/inspections.md.
 
-import { headers, RefusedRequest, unexpected, UNREACHABLE } from "../api.js";
+import { headers, RefusedRequest, unexpected, unreachable } from "../api.js";
 
 const API = "/api/v1";
 
@@ -23,7 +23,7 @@ async function send(method, path, { body, version, key } = {}) {
   try {
     response = await fetch(`${API}${path}`, { method, headers: all, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new RefusedRequest(UNREACHABLE);
+    throw new RefusedRequest(unreachable());
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => null);
@@ -62,7 +62,7 @@ export async function getFile(path) {
   try {
     return { blob: await response.blob(), response };
   } catch {
-    throw new RefusedRequest(UNREACHABLE);
+    throw new RefusedRequest(unreachable());
   }
 }
 
@@ -79,7 +79,7 @@ export function uploadImage(inspectionId, file, { view, key, onSent }) {
   const request = new XMLHttpRequest();
   const promise = new Promise((resolve, reject) => {
     request.upload.onprogress = (event) => event.lengthComputable && onSent(event.loaded / event.total);
-    request.onerror = () => reject(new RefusedRequest(UNREACHABLE));
+    request.onerror = () => reject(new RefusedRequest(unreachable()));
     request.onabort = () => resolve(null);
     request.onload = () => {
       let answer = null;

@@ -42,11 +42,20 @@ export const isUndecided = (finding) => finding.state === "open" || finding.stat
 /** @param {StoredFinding[]} findings @param {string} imageId */
 export const ofImage = (findings, imageId) => findings.filter((f) => f.image_id === imageId);
 
+/** @type {{ of: StoredFinding[] | null, byId: Map<string, number> }} */
+const numbers = { of: null, byId: new Map() };
+
 /**
  * Return the number of a finding within its inspection, as reports print it.
  * @param {StoredFinding} finding
  */
-export const numberOf = (finding) => (store.current?.findings.indexOf(finding) ?? 0) + 1;
+export function numberOf(finding) {
+  const all = store.current?.findings ?? [];
+  if (numbers.of !== all || numbers.byId.size !== all.length) {
+    Object.assign(numbers, { of: all, byId: new Map(all.map((f, i) => [f.id, i + 1])) });
+  }
+  return numbers.byId.get(finding.id) ?? 0;
+}
 
 /**
  * Select a finding and its image.

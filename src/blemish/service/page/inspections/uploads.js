@@ -5,6 +5,7 @@ import { t } from "../language.js";
 import { announce, changed, state } from "../state.js";
 import { byFileName, problemOf, refresh, showProblem } from "./loading.js";
 import { newKey, post, uploadImage } from "./rest.js";
+import { runOptions } from "./run_dialog.js";
 import { store } from "./state.js";
 
 export const MAX_PHOTOS = 200; // of one selection
@@ -114,13 +115,20 @@ export function dropUpload(upload) {
 export async function runModel() {
   const open = store.current;
   if (!open || open.run) return;
+  const options = await runOptions();
+  if (!options || store.current !== open) return;
   const id = open.inspection.id;
   const total = open.inspection.summary.not_inspected.length || open.images.length;
   open.run = { done: 0, total, model: state.model ?? "" };
   changed();
   try {
-    for (let more = true; more && open.run.done < total;) {
-      const run = await post(`/inspections/${id}/runs`, { model: state.model, max_images: IMAGES_PER_RUN });
+    if (options.cells) {
+      const run = await post(`/inspections/${id}/module-runs`, { model: state.model, grid: options.grid, normal_labels: options.normal });
+      const names = new Map(open.images.map((image) => [image.id, image.file_name]));
+      if (run.left_out.length) showProblem(new RefusedRequest({ code: "module-left-out", title: t("module.leftOut", { n: run.left_out.length }), detail: run.left_out.map((/** @type {any} */ one) => `${names.get(one.image_id)}: ${one.detail}`).join(" ") }));
+    }
+    for (let more = !options.cells; more && open.run.done < total;) {
+      const run = await post(`/inspections/${id}/runs`, { model: state.model, max_images: IMAGES_PER_RUN, normal_labels: options.normal });
       open.run.done += run.images.length;
       more = run.images.length === IMAGES_PER_RUN;
       if (store.current === open) await refresh();

@@ -116,7 +116,7 @@ function photo(image) {
   },
     url && s("image", { href: url, width: size.w, height: size.h, preserveAspectRatio: "none", "data-key": "pixels" }),
     s("g", { class: "outlines", "data-key": "outlines" }, visible.map(outline)),
-    s("g", { class: "badges", "data-key": "badges" }, visible.filter((f) => outlinePath(effective(f))).map((f) => badge(numberOf(/** @type {any} */ (open.findings.find((one) => one.id === f.id))), /** @type {any} */ (effective(f))))),
+    s("g", { class: "badges", "data-key": "badges" }, visible.filter((f) => outlinePath(effective(f))).map((f) => badge(numberOf(f), /** @type {any} */ (effective(f))))),
     edit && drawEdit(edit));
 }
 
