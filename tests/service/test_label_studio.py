@@ -2,7 +2,10 @@
 
 import http.server
 import io
+import json
 import threading
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +175,42 @@ def test_read_interface_reads_the_controls_of_the_first_image():
     found = read_interface(RECTANGLES)
     assert (found.image, found.key) == ("img", "photo")
     assert found.controls == {"rectanglelabels": ("box", frozenset({"dent", "lamp_broken"}))}
+
+
+RECORDED = json.loads((Path(__file__).parent / "recordings" / "label_studio_1_23_2.json").read_text())
+
+
+def test_requests_recorded_from_the_server_of_label_studio(model_folder):
+    """Those that label-studio 1.23.2 sent when a user connected the service and retrieved predictions."""
+    fetched = []
+
+    class Media(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            fetched.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(image((250, 0, 0)))
+
+        def log_message(self, *_):
+            pass
+
+    answers = {}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Media) as media:
+        threading.Thread(target=media.serve_forever, args=(0.01,), daemon=True).start()
+        settings = Settings(label_studio_url=f"http://127.0.0.1:{media.server_address[1]}")
+        models = {name: model_folder / f"{name}.onnx" for name in ("yolo", "resnet")}
+        with running(create_app(models, settings, threads=1)) as address:
+            for sent in RECORDED:
+                send = get if sent["method"] == "GET" else partial(post, json=sent["body"])
+                response = send(f"{address}{sent['path']}", headers=sent["headers"])
+                assert response.status_code == 200, (sent["path"], response.text)
+                answers[sent["path"].removeprefix("/label-studio/models/")] = response.json()
+        media.shutdown()
+    kinds = {"yolo": "rectanglelabels", "resnet": "choices"}
+    for name, kind in kinds.items():
+        assert answers[f"{name}/health"]["status"] == "UP"
+        version = answers[f"{name}/setup"]["model_version"]
+        results = answers[f"{name}/predict"]["results"]
+        assert [entry["model_version"] for entry in results] == [version] * 2
+        assert {region["type"] for entry in results for region in entry["result"]} == {kind}
+    assert len(fetched) == 4 and all(path.startswith("/data/upload/") for path in fetched)
