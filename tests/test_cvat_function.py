@@ -1,6 +1,9 @@
 """The automatic annotation function of CVAT, without the package `cvat-sdk`."""
 
+import json
 import sys
+from functools import partial
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,6 +16,7 @@ from blemish.geometry import mask_from_array
 from blemish.inference import load
 from tests.service.conftest import write_classifier, write_detector
 
+RECORDINGS = Path(__file__).parent / "recordings"
 PHOTO = Image.new("RGB", (40, 30), (250, 0, 0))
 
 
@@ -70,6 +74,31 @@ def test_detect_labels_of_the_image(tmp_path):
     function = create(str(tmp_path / "several.onnx"))
     assert function.detect(context(), PHOTO) == [("tag", 0, None)]
     assert function.detect(context(0.0), PHOTO) == [("tag", i, None) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("det", write_detector),
+        ("seg", partial(write_detector, task="segmentation")),
+        ("multi", partial(write_classifier, task="multilabel")),
+    ],
+)
+def test_annotations_are_those_that_cvat_sdk_uploaded(tmp_path, name, write):
+    """cvat-sdk 2.80.0 uploaded the recorded document for the same model and image; see bench/."""
+    write(tmp_path / "model.onnx")
+    recorded = json.loads((RECORDINGS / f"cvat_sdk_2_80_0_{name}.json").read_text())
+    uploaded = [
+        (row.get("type", "tag"), row["label_id"] - 10, row.get("points"))
+        for row in (*recorded["tags"], *recorded["shapes"])
+        if row["frame"] == 0
+    ]
+    assert uploaded
+    for found, sent in zip(
+        create(str(tmp_path / "model.onnx")).detect(context(), PHOTO), uploaded, strict=True
+    ):
+        assert found[:2] == sent[:2]
+        assert found[2] == pytest.approx(sent[2])
 
 
 def test_encode_mask_begins_with_background():
