@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import warnings
 
 import hypothesis
 import pytest
@@ -75,3 +76,14 @@ def lite():
     from tests import lite_weights
 
     return lite_weights
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow_store(tmp_path_factory):
+    """A SQLite file with MLflow's tables, which take seconds to create."""
+    mlflow = pytest.importorskip("mlflow")
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy, about MLflow's tables
+        mlflow.MlflowClient(f"sqlite:///{path.as_posix()}").search_experiments()
+    return path

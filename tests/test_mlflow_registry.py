@@ -24,17 +24,9 @@ pandas = pytest.importorskip("pandas")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A store with MLflow's tables, which take seconds to create."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path.as_posix()}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def client(empty_store, tmp_path, monkeypatch):
-    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+def client(empty_mlflow_store, tmp_path, monkeypatch):
+    shutil.copyfile(empty_mlflow_store, tmp_path / "mlflow.db")
     address = f"sqlite:///{tmp_path.as_posix()}/mlflow.db"
     monkeypatch.chdir(tmp_path)  # artifacts are written below it
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

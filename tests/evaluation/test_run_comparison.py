@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -64,8 +65,9 @@ def test_compare_runs_refuses_what_is_not_a_run(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own calls of SQLAlchemy
-def test_compare_runs_of_mlflow_with_folders(write_run, tmp_path, monkeypatch):
+def test_compare_runs_of_mlflow_with_folders(empty_mlflow_store, write_run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
+    shutil.copyfile(empty_mlflow_store, tmp_path / "mlflow.db")
     address = f"sqlite:///{tmp_path.as_posix()}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     client = mlflow.MlflowClient(address)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from blemish.evaluation.run_comparison import compare_runs
 from blemish.hub.mlflow_client import tracking_address
 from blemish.testing import raises
 from blemish.training.data_setup import hash_contents, prepare_data
@@ -13,11 +14,11 @@ from blemish.training.run import train
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(empty_mlflow_store, tmp_path, monkeypatch):
     """The address of an MLflow store that is a SQLite file."""
-    pytest.importorskip("mlflow")
+    shutil.copyfile(empty_mlflow_store, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)  # artifacts are written below it
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
@@ -50,6 +51,9 @@ def test_mlflow_gets_recipe_tags_and_the_metrics_of_each_epoch(recipe, mlflow_ru
     assert run.data.metrics["best_macro_f1"] == made.history[made.best_epoch - 1]["macro_f1"]
     params, tags = run.data.params, run.data.tags
     assert (params["training.epochs"], params["training.optimizer.name"]) == ("2", "adamw")
+    assert (params["training.optimizer.betas"], params["model.options"]) == ("[0.9, 0.999]", "{}")
+    compared = compare_runs([made.path, f"runs:/{run.info.run_id}"])
+    assert set(compared.differences) <= {"training.channels_last", "data.path"}
     assert params["model.name"] == tags["blemish.model"] == chosen.model.name
     assert (tags["blemish.seed"], tags["blemish.task"]) == ("3", "classification")
     assert tags["blemish.data_digest"] == hash_contents(prepare_data(chosen))

@@ -13,7 +13,11 @@ from typing import Any
 from blemish.errors import BadInput, BlemishError, MissingExtra, NoNetwork
 
 DEFAULT_STORE = "sqlite:///mlflow.db"  # MLflow's own default, in the working directory
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_DEFAULTS = {  # of MLflow's variables; a value that the user has set is kept
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 take minutes
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # else a new database writes to the screen
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _REMEDIES = {  # by HTTP status
     401: "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     403: "check the rights of your account",
@@ -30,8 +34,8 @@ def import_mlflow(purpose: str) -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
-    os.environ.setdefault(_RETRIES, "2")  # MLflow's 7 take minutes
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else a new database writes to the screen
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
     try:
         return import_module("mlflow")
     except ImportError as error:

@@ -222,7 +222,9 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
         return list(trainer.loggers[-count:]) if count else []
 
     def _params(self) -> dict[str, Any]:
-        return dict(flatten(self.recipe.model_dump(mode="json", exclude={"tune"})))
+        """Return the recipe by dotted key; lists and empty sections as JSON, because Lightning drops them."""
+        values = flatten(self.recipe.model_dump(mode="json", exclude={"tune"}))
+        return {key: json.dumps(v) if isinstance(v, list | dict) else v for key, v in values}
 
     def _start_mlflow(self, logger: Any, *, is_resumed: bool) -> set[int]:
         """Start or continue MLflow's run, and return the epochs that it has."""
