@@ -7,6 +7,7 @@ import pstats
 import re
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def of_contest(contest: Contest, lines: int = LINES) -> list[Hotspot]:
 
 def of_call(call: Callable[[], object], items: int) -> list[Hotspot]:
     """Return the functions that a call spends its time in; work on other threads counts as waiting."""
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)
     profile.runcall(call)
     return of_stats(pstats.Stats(profile), items)
 

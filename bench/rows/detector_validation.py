@@ -23,7 +23,7 @@ from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 run = _EvaluationLoop.run
 
 def timed(self):
-    profile = cProfile.Profile() if "PROFILE_FILE" in os.environ else None
+    profile = cProfile.Profile(time.process_time) if "PROFILE_FILE" in os.environ else None
     cpu, wall = time.process_time(), time.perf_counter()
     run(self) if profile is None else profile.runcall(run, self)
     cost = time.process_time() - cpu, time.perf_counter() - wall

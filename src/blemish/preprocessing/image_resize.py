@@ -26,6 +26,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
+MAX_ROWS_AT_ONCE = 8  # of plain interpolation
 FACTORS = (8, 4, 2)  # by which `decode="scaled"` reduces an image before it is resized
 MIN_OVERSAMPLING = 2  # reduced pixels per pixel of the input, along each side
 
@@ -184,14 +185,26 @@ def _resize_plain(image: Image.Image, plan: _Plan) -> NDArray[Any]:
             resized[row] = first + share * (second - first)
         return resized
     one = np.float32(2048)
-    left_weight, right_weight = (np.rint(w * one).astype(np.int32) for w in (1 - dx, dx))
-    rows = zip(y0, y1, np.rint((1 - dy) * one).astype(int), np.rint(dy * one).astype(int), strict=True)
-    for row, (above, below, above_weight, below_weight) in enumerate(rows):  # a row at a time fits a cache
-        first, second = (
-            line[x0] * left_weight + line[x1] * right_weight for line in _lines(image, above, below)
-        )
-        blended = ((first >> 4) * above_weight >> 16) + ((second >> 4) * below_weight >> 16)
-        resized[row] = (blended + 2) >> 2
+    channel = np.arange(3 if channels else 1)
+    columns = np.concatenate([(x[:, None] * len(channel) + channel).ravel() for x in (x0, x1)])
+    shares = np.rint(np.concatenate([1 - dx, dx]).ravel() * one).astype(np.int32)
+    weights = np.repeat(shares, len(channel)).reshape(2, -1)
+    row_weights = np.rint(np.stack([1 - dy, dy], 1) * one).astype(np.int32)[:, :, None]
+    sampled_rows = np.stack([y0, y1], 1)
+    flat = resized.reshape(len(y0), -1)
+    # A few rows at a time fit a cache; with wide gaps, most rows between the sampled ones would be copied.
+    count = max(1, min(MAX_ROWS_AT_ONCE, int(3 * MAX_ROWS_AT_ONCE * len(y0) / max(bottom - top, 1))))
+    for at in range(0, len(y0), count):
+        block = sampled_rows[at : at + count]
+        first = int(block[0, 0])
+        near = np.asarray(image.crop((0, first, image.width, int(block[-1, 1]) + 1)))
+        sampled = near.reshape(len(near), -1)[(block - first).ravel()]
+        parts = sampled.take(columns, 1).reshape(len(block), 2, 2, -1) * weights
+        blended = parts[:, :, 0] + parts[:, :, 1]  # (rows, 2, W * C) int32
+        blended >>= 4
+        blended *= row_weights[at : at + count]
+        blended >>= 16
+        flat[at : at + count] = (blended[:, 0] + blended[:, 1] + 2) >> 2
     return resized
 
 

@@ -46,7 +46,7 @@ def few_objective(dataset: Dataset, metric: str, *, threads: int | None = None) 
             model=recipe.model.name,
             input_size=size if isinstance(size := recipe.model.input_size, int) else DEFAULT_INPUT_SIZE,
             white_level=recipe.data.white_level,
-            decode="scaled" if recipe.data.decode == "scaled" else "full",
+            decode=recipe.data.decode,
             seed=recipe.training.seed,
             threads=threads,
             choose_explanation=False,
