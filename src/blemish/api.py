@@ -31,7 +31,7 @@ def predict(
     device: str = "auto",
     threads: int | None = None,
     white_level: int | None = None,
-    check_capture: bool = True,
+    check_capture: bool = False,
 ) -> Prediction:
     """Return the prediction of a model file for one image.
 

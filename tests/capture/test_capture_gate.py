@@ -21,7 +21,7 @@ from blemish.preprocessing import prepare
 from blemish.structures import Sample
 
 SPEC = InputSpec(size_hw=(96, 96))
-HASH = np.zeros(4, np.uint64)
+ROWS = np.zeros((8, 8), np.float32)
 NAMES = (
     "sharpness",
     "sharpness_coarse",
@@ -41,7 +41,7 @@ def measured(image):
 
 
 def row(**values):
-    return CaptureMeasures({**dict.fromkeys(NAMES, 0.0), "brightness": 0.5, **values}, HASH)
+    return CaptureMeasures({**dict.fromkeys(NAMES, 0.0), "brightness": 0.5, **values}, ROWS)
 
 
 @pytest.fixture(scope="module")

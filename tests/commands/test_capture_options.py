@@ -38,11 +38,11 @@ def test_calibrate_learns_limits_that_predict_applies(place):
     )
     assert learned["capture"]["images"] == 24 and learned["unreadable"] == 0
     assert read_model_file(gated).contract.capture.images == 24
-    assert "RETAKE" not in run("predict", place / "photos" / "0.png", "--model", gated)
-    line = json.loads(run("predict", place / "white.png", "--model", gated, "--json"))
+    assert "RETAKE" not in run("predict", place / "photos" / "0.png", "--model", gated, "--capture-check")
+    line = json.loads(run("predict", place / "white.png", "--model", gated, "--capture-check", "--json"))
     assert line["capture"]["retake"] and line["labels"]
-    assert "RETAKE" in run("predict", place / "white.png", "--model", gated)
-    off = run("predict", place / "white.png", "--model", gated, "--no-capture-check", "--json")
+    assert "RETAKE" in run("predict", place / "white.png", "--model", gated, "--capture-check")
+    off = run("predict", place / "white.png", "--model", gated, "--json")
     assert json.loads(off)["capture"] is None
     assert "limits of 24 images" in run("info", gated)
 
@@ -51,7 +51,7 @@ def test_a_file_of_predictions_does_not_compare_images_so_that_it_can_be_resumed
     run("calibrate", "--model", place / "model.onnx", "--capture-images", place / "photos")
     copy = place / "photos" / "copy.png"
     copy.write_bytes((place / "photos" / "0.png").read_bytes())
-    both = (place / "photos" / "0.png", copy, "--model", place / "model.onnx")
+    both = (place / "photos" / "0.png", copy, "--model", place / "model.onnx", "--capture-check")
     assert "nearly identical" in run("predict", *both)
     run("predict", *both, "--output-json", place / "out.jsonl")
     lines = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]
@@ -79,7 +79,19 @@ def test_the_table_of_predictions_has_columns_for_what_is_known_of_each_image(pl
     scores = AbstentionScores(labels={name: LabelScores(present=grid, absent=grid) for name in names})
     write_model_file(model, read_graph(model), contract.model_copy(update={"abstention": scores}))
     images = (place / "photos" / "0.png", place / "white.png")
-    run("predict", *images, "--model", model, "--save", "csv", "--save-to", place / "out", "--risk", "0.05")
+    run(
+        "predict",
+        *images,
+        "--model",
+        model,
+        "--capture-check",
+        "--save",
+        "csv",
+        "--save-to",
+        place / "out",
+        "--risk",
+        "0.05",
+    )
     with (place / "out" / "labels.csv").open(encoding="utf-8", newline="") as file:
         columns = {Path(row["filename"]).stem: row for row in csv.DictReader(file)}
     assert columns["0"]["retake"] == "usual" and "overexposed" in columns["white"]["retake"].split("|")

@@ -42,7 +42,9 @@ def test_calibrate_capture_keeps_the_network_and_its_predictions(gated, folder):
     assert plain.graph_digest == file.graph_digest and plain.contract.capture is None
     assert gated.limits == file.contract.capture == read_model_file(file.path).contract.capture
     assert (gated.limits.images, gated.unreadable) == (40, 0)
-    before, after = (load(path).predict(folder / "usual3.png") for path in (plain.path, file.path))
+    before, after = (
+        load(path, check_capture=True).predict(folder / "usual3.png") for path in (plain.path, file.path)
+    )
     assert np.array_equal(before.label_scores, after.label_scores)
     assert before.capture is None and after.capture is not None and not after.capture.retake
     assert before.to_dict()["capture"] is None and after.to_dict()["capture"]["retake"] is False
@@ -62,18 +64,18 @@ def codes(prediction):
     return {reason.code for reason in prediction.capture.reasons}
 
 
-def test_predict_states_faults_and_can_be_switched_off(gated):
-    predictor = load(gated.model_file)
+def test_predict_states_faults_if_it_is_asked_to(gated):
+    predictor = load(gated.model_file, check_capture=True)
     dark = Image.fromarray((np.asarray(scene(99), float) * 0.1).astype(np.uint8))
     assert codes(predictor.predict(scene(99))) == set()
     assert "underexposed" in codes(predictor.predict(dark))
     assert "too-small" in codes(predictor.predict(scene(99).resize((20, 20))))
-    assert load(gated.model_file, check_capture=False).predict(dark).capture is None
+    assert load(gated.model_file).predict(dark).capture is None
 
 
 def test_streams_name_the_earlier_image_of_a_near_duplicate(gated, folder, tmp_path):
     scene(1).resize((60, 60)).save(tmp_path / "copy.png")
-    predictor = load(gated.model_file)
+    predictor = load(gated.model_file, check_capture=True)
     paths = [folder / "usual0.png", folder / "usual1.png", tmp_path / "copy.png", folder / "usual2.png"]
     found = predictor.predict(paths)
     assert [codes(p) & {"near-duplicate"} for p in found] == [set(), set(), {"near-duplicate"}, set()]
@@ -86,7 +88,7 @@ def test_streams_name_the_earlier_image_of_a_near_duplicate(gated, folder, tmp_p
 
 
 def test_frames_of_a_video_are_not_compared(gated, folder):
-    predictor = load(gated.model_file)
+    predictor = load(gated.model_file, check_capture=True)
     from blemish.imaging import LoadedImage
 
     frame = LoadedImage(scene(1))
@@ -108,7 +110,7 @@ def test_tiles_are_judged_by_the_whole_image(folder, tiny, gated):
         decoder=DecoderSpec(name="dense", settings={"score_function": "sigmoid"}),
         capture=gated.limits,
     )
-    predictor = Predictor(OnnxRuntimeBackend(boxes, device="cpu"), contract)
+    predictor = Predictor(OnnxRuntimeBackend(boxes, device="cpu"), contract, check_capture=True)
     image = scene(99, 96).resize((96, 96))
     small = scene(99).resize((96, 96))
     dark = Image.fromarray((np.asarray(small, float) * 0.1).astype(np.uint8))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from blemish.preprocessing import Placement
 LUMA = np.array([0.299, 0.587, 0.114])
 COARSE = 3  # pixels between those whose differences are coarse detail, which noise changes little
 MIN_SIDE = 8  # pixels of the image in the network's input; a smaller one is not measured
-ROWS = 32  # triples of rows that are read, at least
+ROWS = 16  # triples of rows that are read, at least
 NOISE = 1e-6  # variance of a pixel of an image without detail, by rounding to 8 bits
 NO_DETAIL = NOISE / 20  # energy of second differences of an image without detail
 BRIGHT, DARK = 250 / 255, 5 / 255
@@ -41,11 +41,16 @@ class CaptureMeasures:
 
     Attributes:
         values: by name; see `measure`.
-        hash: (4,) uint64, 256 bits that are similar for images that are nearly identical.
+        sampled: (n, w) float32, some rows of the image, from which the hash is computed.
     """
 
     values: dict[str, float]
-    hash: NDArray[np.uint64]
+    sampled: Image
+
+    @cached_property
+    def hash(self) -> NDArray[np.uint64]:
+        """(4,) uint64, 256 bits that are similar for images that are nearly identical."""
+        return _hash(self.sampled)
 
 
 def measure(feed: Image, spec: InputSpec, placement: Placement) -> CaptureMeasures | None:
@@ -71,16 +76,16 @@ def measure(feed: Image, spec: InputSpec, placement: Placement) -> CaptureMeasur
     if min(luma.shape) < MIN_SIDE:
         return None
     step = max(luma.shape[0] // ROWS, 1)
-    sampled = luma[::step]
+    sampled = np.ascontiguousarray(luma[::step])
     values = _sharpness(luma, luma.shape[0] - 2 * COARSE, step)
     bright = sampled >= BRIGHT - offset
     values["bright"] = np.count_nonzero(bright) / sampled.size
     values["dark"] = np.count_nonzero(sampled <= DARK - offset) / sampled.size
-    values["brightness"] = float(sampled.mean()) + offset
+    values["brightness"] = float(np.add.reduce(sampled, axis=None)) / sampled.size + offset
     values["glare"] = _glare(bright) if values["bright"] else 0.0
     values["border"] = _border(sampled)
     values["enlargement"] = max(placement.scale_xy)
-    return CaptureMeasures(values, _hash(sampled))
+    return CaptureMeasures(values, sampled)
 
 
 def _luma(feed: Image, spec: InputSpec, placement: Placement) -> tuple[Image, float]:
@@ -126,25 +131,30 @@ def _log_ratios(luma: Image, rows: int, step: int, lag: int) -> list[float]:
         lag: distance of the pixels that are compared.
     """
     first, second, third = (luma[i * lag : i * lag + rows : step] for i in range(3))
-    middle = second[:, lag:-lag]
-    along = first[:, lag:] - first[:, :-lag]
-    right, left = middle - first[:, : -2 * lag], middle - first[:, 2 * lag :]
-    down = second - first
-    pairs = (
-        (along[:, lag:] - along[:, :-lag], along),
-        (third[:, 2 * lag :] - middle - right, right),
-        (third - second - down, down),
-        (third[:, : -2 * lag] - middle - left, left),
+    center, before, after = slice(lag, -lag), slice(None, -2 * lag), slice(2 * lag, None)
+    middle = second[:, center]
+    rise, fall = np.empty((2, len(DIRECTIONS), *middle.shape), np.float32)  # few calls: they are the cost
+    ends = (
+        (second[:, before], second[:, after]),
+        (first[:, before], third[:, after]),
+        (first[:, center], third[:, center]),
+        (first[:, after], third[:, before]),
     )
+    for k, (start, end) in enumerate(ends):
+        np.subtract(middle, start, out=rise[k])
+        np.subtract(end, middle, out=fall[k])
+    curves, slopes = _energies(fall - rise), _energies(rise)
     return [
-        math.log(max(_energy(curve) - 6 * NOISE, NO_DETAIL) / max(_energy(slope) - 2 * NOISE, NOISE))
-        for curve, slope in pairs
+        math.log(max(curve - 6 * NOISE, NO_DETAIL) / max(slope - 2 * NOISE, NOISE))
+        for curve, slope in zip(curves, slopes, strict=True)
     ]
 
 
-def _energy(values: Image) -> float:
-    flat = values.reshape(-1)
-    return float(flat @ flat) / flat.size
+def _energies(values: Image) -> list[float]:
+    """Return the mean square of each of (k, h, w)."""
+    flat = values.reshape(len(values), 1, -1)
+    energies: list[float] = (flat @ flat.transpose(0, 2, 1)).reshape(-1).tolist()
+    return [energy / flat.shape[2] for energy in energies]
 
 
 def _glare(bright: NDArray[np.bool_]) -> float:
@@ -181,7 +191,8 @@ def _border(luma: Image) -> float:
     """
     kept = []
     for lines in (luma, luma.T):
-        start, end = _uniform_lines(lines), _uniform_lines(lines[::-1])
+        start = _uniform_lines(lines)
+        end = _uniform_lines(lines[::-1]) if start else 0
         are_bars = start and end and abs(lines[0, 0] - lines[-1, 0]) <= TOLERANCE
         kept.append(1 - min((start + end) / len(lines), 1) if are_bars else 1.0)
     return float(1 - kept[0] * kept[1])
@@ -189,16 +200,12 @@ def _border(luma: Image) -> float:
 
 def _uniform_lines(lines: Image) -> int:
     """Return the number of lines of one color before the first other one."""
-    if not _is_uniform(lines[:1]).all():
+    width = lines.shape[1]
+    near = np.abs(lines[0] - lines[0, 0]) <= TOLERANCE
+    if np.count_nonzero(near) < MIN_UNIFORM * width:
         return 0
-    uniform = _is_uniform(lines)
+    uniform = np.count_nonzero(np.abs(lines - lines[0, 0]) <= TOLERANCE, axis=1) >= MIN_UNIFORM * width
     return len(lines) if uniform.all() else int(uniform.argmin())
-
-
-def _is_uniform(lines: Image) -> NDArray[np.bool_]:
-    near = np.abs(lines - lines[0, 0]) <= TOLERANCE
-    uniform: NDArray[np.bool_] = np.count_nonzero(near, axis=1) >= MIN_UNIFORM * lines.shape[1]
-    return uniform
 
 
 def _hash(luma: Image) -> NDArray[np.uint64]:

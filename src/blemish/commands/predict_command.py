@@ -149,7 +149,7 @@ def predict(
     cost_false_positive: CostFalsePositiveOption = None,
     cost_review: CostReviewOption = None,
     good_label: GoodLabelOption = None,
-    capture_check: CaptureOption = True,
+    capture_check: CaptureOption = False,
     mask_format: Annotated[
         MaskFormat,
         typer.Option(
@@ -192,7 +192,7 @@ def predict(
 
       blemish predict new/ --model model.onnx --save labelstudio --save-to pre-annotations/
 
-      blemish predict photos/ --model model.onnx --risk 0.05
+      blemish predict photos/ --model model.onnx --risk 0.05 --capture-check
 
       blemish predict mosaic.tif --model model.onnx --tile-size 640 --max-megapixels 120
     """
@@ -299,6 +299,8 @@ def predict(
     decider = None if policy is None else Decider(predictor.contract, policy, model)
     for warning in predictor.warnings:
         typer.echo(f"blemish: {warning}", err=True)
+    if capture_check and predictor.contract.capture is None:
+        typer.echo(f"blemish: warning: {model} has no limits for --capture-check; see calibrate", err=True)
     size = 1 if tile_size is not None else predictor.batch_size(batch_size)
     options = {
         "blemish": __version__,

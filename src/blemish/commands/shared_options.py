@@ -157,7 +157,7 @@ CaptureOption = Annotated[
     bool,
     typer.Option(
         "--capture-check/--no-capture-check",
-        help="State which images should be taken again, because they are blurred, too dark or the like; for "
-        "model files that have limits for it.",
+        help="State which images should be taken again, because they are blurred, too dark or the like. It "
+        "takes 0.25 ms per image, and needs limits in the model file.",
     ),
 ]

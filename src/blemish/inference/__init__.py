@@ -47,7 +47,7 @@ def load(
     spinning: bool = False,
     limits: Limits = LIMITS,
     white_level: int | None = None,
-    check_capture: bool = True,
+    check_capture: bool = False,
 ) -> Predictor:
     """Return a predictor for a model file.
 
