@@ -23,7 +23,7 @@ from blemish.commands.inspections_output import (
     print_summary,
 )
 from blemish.commands.json_output import print_json
-from blemish.commands.shared_options import BackendOption, ThreadsOption
+from blemish.commands.shared_options import BackendOption, BlurFacesOption, ThreadsOption
 from blemish.errors import BadInput
 
 if TYPE_CHECKING:
@@ -428,6 +428,7 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="TrueType font of a PDF.", show_default="found on the system"),
     ] = None,
+    blur_faces: BlurFacesOption = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -444,6 +445,11 @@ def report(
         options = {"company": company, "claim": claim, "title": title}
         given = {name: value for name, value in options.items() if value}
         found = opened.inspections.find(inspection)
+        blur = None
+        if blur_faces:
+            from blemish.face_blur import open_blur
+
+            blur = open_blur()
         suffix = output.suffix.lstrip(".").casefold()
         models = []
         if model:
@@ -451,7 +457,7 @@ def report(
 
             models = [load(file) for file in model]
         made, data = write_report(
-            opened, found.id, suffix, options=given, logo=logo, font=font, models=models
+            opened, found.id, suffix, options=given, logo=logo, font=font, models=models, blur=blur
         )
         write_atomically(output, data)
         if as_json:

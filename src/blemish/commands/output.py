@@ -14,6 +14,7 @@ from blemish.model_file import write_atomically
 if TYPE_CHECKING:
     from blemish.abstention import Decision
     from blemish.errors import BlemishError
+    from blemish.face_blur import Blur
     from blemish.inference import PredictionResult
     from blemish.inference.video import VideoWriter
 
@@ -49,17 +50,42 @@ def _decision_text(decision: Decision) -> str:
     return f"decided: {', '.join(names.get(name, name) for name in decision.labels) or 'no damage'}"
 
 
+def open_face_blur(output: Path | None, labels: str | None, crops: Path | None) -> Blur:
+    """Return what blurs the faces in drawn images.
+
+    Args:
+        output: of the drawn images, or None.
+        labels: the format of labels, whose images are copies, or None.
+        crops: the folder of crops, or None.
+
+    Raises:
+        BadInput: nothing is drawn, or images are written that must stay as they are ("bad-input.blur-faces").
+        MissingExtra: the detector is not installed.
+    """
+    from blemish.errors import BadInput
+    from blemish.face_blur import open_blur
+
+    if output is None or labels is not None or crops is not None:
+        raise BadInput(
+            "--blur-faces: expected --output DIR, and neither --save nor --save-crops, whose images are for"
+            " training",
+            reason="blur-faces",
+        )
+    return open_blur()
+
+
 class DrawnWriter:
     """A context manager that draws results into files of a folder: images, and videos for video frames."""
 
-    def __init__(self, folder: Path, min_score: float | None = None) -> None:
+    def __init__(self, folder: Path, min_score: float | None = None, blur: Blur | None = None) -> None:
         """Prepare the names of the files.
 
         Args:
             folder: created if it does not exist.
             min_score: lower-scoring objects are not drawn. Default: the threshold of each label.
+            blur: applied to each image before it is drawn on, or None.
         """
-        self.folder, self.min_score = folder, min_score
+        self.folder, self.min_score, self.blur = folder, min_score, blur
         self._names: set[str] = set()
         self._video: VideoWriter | None = None
         self._video_source: Path | None = None
@@ -93,7 +119,7 @@ class DrawnWriter:
         Raises:
             StorageFull: the disk is full or read-only.
         """
-        drawn = result.plot(min_score=self.min_score)
+        drawn = result.plot(min_score=self.min_score, blur=self.blur)
         if result.input.kind is InputKind.FRAME:
             return self._add_frame(result, drawn)
         self.end_video(result.input)

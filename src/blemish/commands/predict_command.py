@@ -23,6 +23,7 @@ from blemish.commands.shard_options import (
 from blemish.commands.shared_options import (
     BackendOption,
     BatchOption,
+    BlurFacesOption,
     CaptureOption,
     CostFalsePositiveOption,
     CostMissOption,
@@ -75,6 +76,7 @@ def predict(
             show_default="nothing is drawn",
         ),
     ] = None,
+    blur_faces: BlurFacesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
     output_json: Annotated[
         Path | None,
@@ -200,7 +202,7 @@ def predict(
 
     from blemish.abstention import Decider, make_policy
     from blemish.commands.label_output import LabelOutput
-    from blemish.commands.output import DrawnWriter, text_line
+    from blemish.commands.output import DrawnWriter, open_face_blur, text_line
     from blemish.commands.prediction_file import PredictionFile
     from blemish.errors import BadInput, BlemishError
     from blemish.imaging import LIMITS, PassedOver
@@ -284,6 +286,7 @@ def predict(
         white_level=white_level,
         check_capture=capture_check,
     )
+    blur = open_face_blur(output, save, save_crops) if blur_faces else None
     labels = LabelOutput(
         predictor,
         sources,
@@ -316,6 +319,7 @@ def predict(
         "max_megapixels": max_megapixels,
         "white_level": white_level,
         "capture_check": capture_check,
+        "blur_faces": blur_faces,
         "decision": None if policy is None else {**policy.to_dict(), "good_label": good_label},
         "mask_format": str(mask_format),
         "all_masks": all_masks,
@@ -325,7 +329,7 @@ def predict(
         with (
             _show_progress(even_beside_output=tile_size is not None) as progress,
             nullcontext() if file is None else file.open(options, batch_size=size, drawn_in=output),
-            DrawnWriter(output, min_score) if output is not None else nullcontext() as writer,
+            DrawnWriter(output, min_score, blur) if output is not None else nullcontext() as writer,
             ExitStack() as ends,
         ):
             if file is not None:

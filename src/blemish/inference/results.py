@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from blemish.face_blur import Blur
+
 MAX_PLOT_SIDE = 60_000  # Pillow writes JPEG files of at most 65,500 pixels per side
 MAX_PLOT_PIXELS = 25_000_000  # larger images are drawn reduced: the details are not visible anyway
 
@@ -87,11 +89,12 @@ class PredictionResult:
     white_level: int = 65535
     warning: str = ""
 
-    def plot(self, *, min_score: float | None = None) -> Image.Image:
+    def plot(self, *, min_score: float | None = None, blur: Blur | None = None) -> Image.Image:
         """Return the image with its prediction drawn on it, RGB, reduced if it is very large.
 
         Args:
             min_score: lower-scoring objects are not drawn. Default: the threshold of each label.
+            blur: applied to the image before it is drawn on, such as `blemish.face_blur.open_blur()`.
 
         Raises:
             BadInput: the image failed, or its pixels were not kept.
@@ -101,6 +104,8 @@ class PredictionResult:
         if self.prediction is None or self.image is None:
             raise BadInput(f"{self.input}: no pixels to draw on. Use keep_images=True.", reason="no-pixels")
         image = reduce_image(self.image, MAX_PLOT_PIXELS, MAX_PLOT_SIDE).to_pil(self.white_level)
+        if blur is not None:
+            image = blur(image)
         return draw(self.prediction.filter_scores(min_score), image)
 
 

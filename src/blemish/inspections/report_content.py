@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from blemish._version import __version__
 from blemish.drawing import label_color
 from blemish.errors import BadInput
+from blemish.face_blur import Blur
 from blemish.inspections import audit
 from blemish.inspections.identifiers import now
 from blemish.inspections.inspector import inspection_summary
@@ -56,6 +57,7 @@ class ReportContent:
         options: `company`, `claim`, `title` and `inspector`.
         heatmaps: by image id; see `make_heatmaps`.
         version: of Blemish.
+        blur: applied to each image before it is drawn on, or None.
     """
 
     asset: Asset
@@ -71,6 +73,7 @@ class ReportContent:
     options: dict[str, str] = field(default_factory=dict)
     heatmaps: dict[str, ReportHeatmap] = field(default_factory=dict)
     version: str = __version__
+    blur: Blur | None = None
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the lines of the cover: name and value."""
@@ -164,6 +167,7 @@ def gather(
     inspection_id: str,
     options: Mapping[str, str] | None = None,
     models: Sequence[Predictor] = (),
+    blur: Blur | None = None,
 ) -> ReportContent:
     """Return the content of a report about an inspection.
 
@@ -172,6 +176,7 @@ def gather(
         inspection_id: the inspection.
         options: `company`, `claim`, `title` and `inspector`.
         models: that decided; images get their heatmaps.
+        blur: applied to each image, or None.
 
     Raises:
         BadInput: there is no such option ("bad-input.report-option"), or a model decided nothing
@@ -198,7 +203,8 @@ def gather(
         head=store.audit_head(),
         created_at=now(),
         options=given,
-        heatmaps=make_heatmaps(store, images, findings, runs, models),
+        heatmaps=make_heatmaps(store, images, findings, runs, models, blur),
+        blur=blur,
     )
 
 
@@ -208,6 +214,8 @@ def draw_findings(store: InspectionStore, content: ReportContent, image: Inspect
     Rejected findings are not drawn.
     """
     drawn = store.images.open(image).to_pil()
+    if content.blur is not None:
+        drawn = content.blur(drawn)
     drawn.thumbnail((_DRAWN_SIDE, _DRAWN_SIDE))
     scale = drawn.width / image.width
     labels = sorted({finding.current_label for finding in content.findings})
@@ -238,10 +246,16 @@ def draw_findings(store: InspectionStore, content: ReportContent, image: Inspect
 
 
 def crop_finding(
-    store: InspectionStore, image: InspectionImage, finding: Finding, side: int = 240
+    store: InspectionStore,
+    image: InspectionImage,
+    finding: Finding,
+    side: int = 240,
+    blur: Blur | None = None,
 ) -> Image.Image:
     """Return a square part of an image around a finding, (side, side) RGB; the whole image without a box."""
     pixels = store.images.open(image).to_pil()
+    if blur is not None:
+        pixels = blur(pixels)
     box = finding.effective()["box_xyxy"] or [0, 0, image.width, image.height]
     half = max(box[2] - box[0], box[3] - box[1], 32) * 0.65
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

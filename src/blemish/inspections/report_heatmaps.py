@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from blemish.errors import BadInput
+from blemish.face_blur import Blur
 from blemish.inspections.records import Finding, InspectionImage, PredictionRun
 from blemish.inspections.store import InspectionStore
 
@@ -50,6 +51,7 @@ def make_heatmaps(
     findings: Sequence[Finding],
     runs: Sequence[PredictionRun],
     models: Sequence[Predictor],
+    blur: Blur | None = None,
 ) -> dict[str, ReportHeatmap]:
     """Return a heatmap by image id, of the finding with the highest score that was not rejected.
 
@@ -74,7 +76,8 @@ def make_heatmaps(
         loaded = store.images.open(image)
         maps = predictor.explain(loaded, label=best.label, max_targets=1, faithfulness=False)
         if maps:
-            drawn = maps[0].plot(loaded.to_pil())
+            shown = loaded.to_pil()
+            drawn = maps[0].plot(shown if blur is None else blur(shown))
             drawn.thumbnail((_SIDE, _SIDE))
             made[image.id] = ReportHeatmap(
                 drawn,

@@ -97,7 +97,7 @@ def _write_findings(document: Document, store: InspectionStore, content: ReportC
     for finding, row in zip(content.findings, content.rows(), strict=True):
         crop: Any = ""
         if row["number"] <= MAX_CROPS:
-            crop = crop_finding(store, images[finding.image_id], finding)
+            crop = crop_finding(store, images[finding.image_id], finding, blur=content.blur)
         found = "" if row["score"] is None else f"score {row['score']:.2f}"
         edited = f"was {row['label_as_found']}" if row["label"] != row["label_as_found"] else ""
         measures = "; ".join(

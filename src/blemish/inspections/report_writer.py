@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from blemish.errors import BadInput, MissingExtra
+from blemish.face_blur import Blur
 from blemish.inspections import audit, tables
 from blemish.inspections.access import check_choice
 from blemish.inspections.records import Report
@@ -33,6 +34,7 @@ def write_report(
     logo: Path | None = None,
     font: Path | None = None,
     models: Sequence[Predictor] = (),
+    blur: Blur | None = None,
 ) -> tuple[Report, bytes]:
     """Write a report about an inspection, store it, and return its record and its bytes.
 
@@ -44,13 +46,14 @@ def write_report(
         logo: image file for the cover of a PDF.
         font: TrueType font of a PDF; see `write_pdf`.
         models: that decided; PDF and HTML show their heatmaps.
+        blur: applied to each image, such as `blemish.face_blur.open_blur()`.
 
     Raises:
         MissingExtra: fpdf2 is not installed.
         BadInput: an option does not exist, or a model decided nothing ("bad-input.heatmap-model").
     """
     check_choice("report format", format, FORMATS)
-    content = gather(store, inspection_id, options, () if format == "csv" else models)
+    content = gather(store, inspection_id, options, () if format == "csv" else models, blur)
     if format == "pdf":
         try:
             from blemish.inspections.report_pdf import write_pdf
