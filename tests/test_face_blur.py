@@ -72,7 +72,7 @@ def test_open_blur_without_the_wheel_states_what_to_install(monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(face_blur.metadata, "distribution", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
     with pytest.raises(MissingExtra) as caught:
         face_blur.open_blur()
     assert caught.value.extra == "openvino" and "--no-deps" in str(caught.value)

@@ -26,6 +26,6 @@ def test_photo_to_take_again_has_a_mark_and_a_note(visit, tools, page_models, tm
         expect(page.locator("#batch")).to_contain_text("1 to take again")
         expect(page.locator("[data-key=retake]")).to_have_count(0)
         page.locator(".photo .face").nth(1).click()
-        page.get_by_role("tab", name="Result").click()
-        expect(page.locator("[data-key=retake]")).to_contain_text("has too few pixels")
+        page.get_by_role("tab", name="Prediction").click()
+        expect(page.locator("[data-key=retake]")).to_contain_text("too small")
         expect(page.locator("#summary")).to_contain_text("dent")
