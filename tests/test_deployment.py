@@ -1,5 +1,8 @@
 """The manifests of examples/ are valid, and name routes, variables and metrics that the service has."""
 
+import importlib
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,11 +13,12 @@ import pytest
 import typer
 import yaml
 
+import blemish
 from blemish import cli
 from blemish.service.app import create_app
 from blemish.service.server import DRAIN_SECONDS
 from blemish.service.settings import Settings
-from tests.service.conftest import get, running, write_classifier
+from tests.service.conftest import get, image, post, running, write_classifier
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 KUBERNETES, KSERVE = EXAMPLES / "kubernetes", EXAMPLES / "kserve"
@@ -118,3 +122,33 @@ def test_probes_and_the_metric_of_the_autoscaler_exist(tmp_path):
             assert get(f"{address}{path}").status_code == 200, path
         text = get(f"{address}/metrics").text
     assert re.search(rf'^{name}{{model="car"}} 0', text, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray
+def test_ray_serve_answers_as_predict(tmp_path, monkeypatch):
+    serve = pytest.importorskip("ray.serve", exc_type=ImportError)
+    ray: Any = importlib.import_module("ray")
+
+    monkeypatch.syspath_prepend(EXAMPLES / "ray_serve")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    package = Path(blemish.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{EXAMPLES / 'ray_serve'}{os.pathsep}{package}")
+    write_classifier(tmp_path / "car.onnx")
+    photo = image((250, 0, 0))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        application = importlib.import_module("blemish_ray_serve").app({"model": str(tmp_path / "car.onnx")})
+        serve.run(application)
+        answer = post("http://127.0.0.1:8000/", content=photo)
+        assert answer.json() == json.loads(
+            json.dumps(blemish.predict(tmp_path / "car.onnx", photo).to_dict())
+        )
+        refused = post("http://127.0.0.1:8000/", content=b"no image")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            422,
+            "image-undecodable.unsupported-format",
+        )
+    finally:
+        serve.shutdown()
+        ray.shutdown()
