@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -80,13 +81,7 @@ class InspectionStore:
                 )
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise BadStore(f"{folder}: expected a new or an empty folder", reason="not-a-store")
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageFull(f"{folder}: cannot be created ({error.strerror}).") from error
-            FileStore(folder / "files")
-            Database(folder, database).close()
-            write_atomically(marker, json.dumps({"blemish_inspections": _FORMAT}).encode())
+            _create(folder, database)
         try:
             found = json.loads(marker.read_bytes())["blemish_inspections"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -157,3 +152,20 @@ class InspectionStore:
             return status, dict(response), False
 
         return self.access.write(transact)
+
+
+def _create(folder: Path, database: str | None) -> None:
+    """Create a store in a new or an empty folder; on a full disk, leave nothing in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFull(f"{folder}: cannot be created ({error.strerror}).") from error
+    try:
+        FileStore(folder / "files")
+        Database(folder, database).close()
+        write_atomically(folder / _MARKER, json.dumps({"blemish_inspections": _FORMAT}).encode())
+    except (BadStore, StorageFull):
+        if not (folder / _MARKER).exists():  # it is written last: this was no store yet
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
