@@ -55,6 +55,7 @@ CASES = {
     "inspections create": "inspections create car --store store --json",
     "inspections add": "inspections add ID photos/fine/0.png --model model.onnx --store store --json",
     "inspections module": "inspections module module.png --model model.onnx --normal fine --json",
+    "inspections scale": "inspections scale board.png --field 10 --json",
     "inspections show": "inspections show ID --store store --json",
     "inspections list": "inspections list --store store --json",
     "inspections review": "inspections review FINDING accept --store store --json",
@@ -95,6 +96,8 @@ def folder(tmp_path_factory, tiny):
     write_model_file(root / "familiar.onnx", read_graph(file.path), contract)
     (root / "space.yaml").write_text(SPACE)
     save_image(next(modules(1, size=700)).image, root / "module.png")
+    board = np.kron(np.indices((7, 9)).sum(0) % 2, np.ones((20, 20))).astype(np.uint8) * 200
+    Image.fromarray(np.pad(board, 20, constant_values=100)).save(root / "board.png")
     for data in ("photos", "photos2"):
         for k, label in enumerate(("dented", "fine")):
             (root / data / label).mkdir(parents=True)

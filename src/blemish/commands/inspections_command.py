@@ -22,6 +22,7 @@ from blemish.commands.inspections_output import (
     inspection_line,
     print_summary,
 )
+from blemish.commands.inspections_scale import scale
 from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import BackendOption, BlurFacesOption, ThreadsOption
 from blemish.errors import BadInput
@@ -492,5 +493,5 @@ def verify_report_command(
             raise typer.Exit(DAMAGED)
 
 
-for command in (module, verify, backup, restore):
+for command in (module, scale, verify, backup, restore):
     app.command()(command)
