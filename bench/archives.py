@@ -6,10 +6,11 @@
     python bench/archives.py --folder DIR memory [--engine ray]
 
 `prepare` draws 500 JPEG files of 640 x 480 pixels, which larger archives name repeatedly, and writes a
-ResNet-18 of random weights for 128 px. `throughput` interleaves rounds in one process, one thread for the
-network: images to shards against Pillow, NumPy and ONNX Runtime alone. `ray` runs two workers of one thread
-against one process with two threads. `memory` runs each number of images in a process of its own. Prints the
-rows of the table in docs/results.md.
+ResNet-18 of random weights for 128 px; for `memory`, files of 64 x 48 pixels and a linear network.
+`throughput` interleaves rounds in one process on one core: images to shards against Pillow, NumPy and ONNX
+Runtime alone. `ray` runs two workers of one thread against one process with two threads. `memory` runs each
+number of images in a process of its own. Prints the rows of the table in docs/results.md. Run it from the
+root of the checkout with PYTHONPATH=src:.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 def prepare(folder: Path) -> None:
     """Draw the images and write the model file."""
     import torch
+    from tests.inference import tiny_models
 
     from bench.pictures import photo, save_jpeg
     from blemish.export.onnx_export import export_network
@@ -52,9 +54,12 @@ def prepare(folder: Path) -> None:
         decoder=network.decoder,
     )
     write_model_file(folder / "model.onnx", export_network(network), contract)
-    (folder / "images").mkdir()
-    for seed in range(IMAGES):
-        save_jpeg(photo(seed, (480, 640)), folder / "images" / f"{seed}.jpg")
+    (folder / "small").mkdir()
+    tiny_models.write_scores_model(folder / "small" / "model.onnx")
+    for target, size_hw in ((folder, (480, 640)), (folder / "small", (48, 64))):
+        (target / "images").mkdir()
+        for seed in range(IMAGES):
+            save_jpeg(photo(seed, size_hw), target / "images" / f"{seed}.jpg")
 
 
 def archive(folder: Path, count: int) -> Path:
@@ -109,9 +114,10 @@ def sharded(model: Path, source: Path, output: Path) -> Callable[[], int]:
     return run
 
 
-def throughput(folder: Path, rounds: int) -> None:
+def throughput(folder: Path, count: int, rounds: int) -> None:
     """Print images per CPU second and per second of the bare runtime and of the sharded engine."""
-    source = archive(folder, IMAGES)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # reading ahead must not gain a core
+    source = archive(folder, count)
     model = folder / "model.onnx"
     calls = {
         "bare": bare(model, sorted(source.iterdir())),
@@ -130,7 +136,7 @@ def throughput(folder: Path, rounds: int) -> None:
             ours[index] / peer[index] for ours, peer in zip(costs["shards"], costs["bare"], strict=True)
         ]
         print(
-            f"| {unit}, 1 thread, {rounds} rounds of {IMAGES} | "
+            f"| {unit}, 1 thread, {rounds} rounds of {count} | "
             + " | ".join(f"{statistics.median(c[index] for c in costs[name]):.1f}" for name in calls)
             + f" | {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}] |"
         )
@@ -224,7 +230,7 @@ def memory(folder: Path, engine: str, rounds: int) -> None:
     """Print the peak memory at 1,000 and at 10,000 images."""
     runs: dict[int, list[dict[str, Any]]] = {1000: [], 10000: []}
     for _, count in itertools.product(range(rounds), runs):
-        runs[count].append(child(folder, "run", "--engine", engine, "--images", str(count)))
+        runs[count].append(child(folder / "small", "run", "--engine", engine, "--images", str(count)))
     for process in ("driver", "worker") if engine == "ray" else ("driver",):
         small, large = (statistics.median(run[process] for run in runs[count]) / 1024 for count in runs)
         print(f"| peak memory, {engine}, {process}, MiB | {small:.1f} | {large:.1f} | {large / small:.3f} |")
@@ -236,20 +242,20 @@ def main() -> None:
     parser.add_argument("part", choices=["prepare", "throughput", "ray", "memory", "run"])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
-    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--images", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.part == "prepare":
         prepare(options.folder)
     elif options.part == "throughput":
-        throughput(options.folder, options.rounds)
+        throughput(options.folder, options.images or IMAGES, options.rounds)
     elif options.part == "ray":
-        against_ray(options.folder, options.images, options.rounds)
+        against_ray(options.folder, options.images or 4000, options.rounds)
     elif options.part == "memory":
         memory(options.folder, options.engine, options.rounds)
     else:
-        engine_run(options.folder, options.images, options.engine)
+        engine_run(options.folder, options.images or 1000, options.engine)
 
 
 if __name__ == "__main__":

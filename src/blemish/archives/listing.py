@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -163,7 +164,7 @@ def _kind_of(address: str, *, is_named: bool) -> UnitKind | None:
     name = address.casefold()
     if name.endswith(TAR_SUFFIXES):
         return UnitKind.TAR
-    suffix = Path(name).suffix
+    suffix = posixpath.splitext(name)[1]
     if is_named and suffix in VIDEO_SUFFIXES:
         raise BadInput(
             f"{address}: expected images and tar files for --output-shards, got a video. Predict it with "
