@@ -174,11 +174,12 @@ def print_table(paths):
     groups = defaultdict(list)
     for row in rows:
         groups[row["model"], row["count"], row["size"], row["epochs"], row["arm"]].append(row)
-    print("| model, images, size, epochs | training | seeds | AP, mean (each) | AP50 | processor seconds |")
+    ap = "AP, mean ± standard deviation (each)"
+    print(f"| model, images, size, epochs | training | seeds | {ap} | AP50 | processor seconds |")
     print("|---|---|---|---|---|---|")
     for (model, count, size, epochs, arm), found in groups.items():
         ap = [row["ap"] for row in found]
-        spread = f" ± {1.96 * np.std(ap, ddof=1) / np.sqrt(len(ap)):.4f}" if len(ap) > 1 else ""
+        spread = f" ± {np.std(ap, ddof=1):.4f}" if len(ap) > 1 else ""
         seeds = ", ".join(str(row["seed"]) for row in found)
         each = ", ".join(f"{x:.4f}" for x in ap)
         ap50, seconds = (np.mean([row[name] for row in found]) for name in ("ap50", "seconds"))
