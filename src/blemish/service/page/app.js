@@ -112,7 +112,10 @@ async function connect() {
     retryAfterKey();
     if (limits.inspections && !inspections) {
       inspections = await import("./inspections/main.js");
-      await inspections.start();
+      await inspections.start().catch((error) => {
+        inspections = null; // the next attempt starts them again
+        throw error;
+      });
     }
     if (location.hash === "#samples" && !state.photos.length) addFiles(await getSamples());
   } catch (error) {

@@ -93,8 +93,8 @@ function warnOfLoss(event) {
 
 /** Show the inspections. */
 export async function start() {
-  store.isOn = true;
   store.settings = await get("/inspection-settings");
+  store.isOn = true;
   whenProblem((problem) => notify(`${problem.title}. ${problem.detail}`, t("dialog.close"), () => notify(null)));
   whenConflict(askConflict);
   whenNameNeeded(() => askReviewer());
