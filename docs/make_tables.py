@@ -102,6 +102,7 @@ def pages() -> dict[Path, str]:
 def models_page() -> str:
     """Return docs/models.md: one row per architecture or family of architectures."""
     from blemish.models import families
+    from blemish.task import Task
 
     rows = [
         "# Architectures",
@@ -122,6 +123,17 @@ def models_page() -> str:
             f"`{first.extra}`" if first.extra else "",
         )
         rows.append(table_row(cells))
+    for task in Task:
+        for name, summary in task.fields.torch_free_architectures.items():
+            cells = (
+                f"`{name}`",
+                str(task),
+                f"{summary}; no PyTorch",
+                "224 x 224",
+                "Apache-2.0",
+                "`few`, `pretrained`",
+            )
+            rows.append(table_row(cells))
     return "\n".join((*rows, "", *pretrained_section())) + "\n"
 
 

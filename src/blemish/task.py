@@ -46,6 +46,7 @@ class TaskFields:
             without labels are no data set.
         decision_rule: how a prediction becomes a decision, for a table of labels; "" for the label's
             threshold.
+        torch_free_architectures: what the hook `train_command` trains: a summary by name, the default first.
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
             at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
             `check_sample`, `target_encoder`, `validate`, `report`, `abstention`, `decision_differences`,
@@ -68,6 +69,7 @@ class TaskFields:
     hub_tag: str
     unlabeled_format: str = ""
     decision_rule: str = ""
+    torch_free_architectures: Mapping[str, str] = field(default_factory=dict)
     hooks: Mapping[str, Hook] = field(default_factory=dict)
 
 

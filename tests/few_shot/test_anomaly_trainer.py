@@ -11,7 +11,13 @@ from blemish.data import as_task, open_dataset
 from blemish.drawing.heat_tint import tint_image
 from blemish.evaluation import evaluate
 from blemish.few_shot.false_alarms import choose_threshold, min_images
-from blemish.few_shot.patch_scorer import fit_gaussian, fit_memory, image_distances, k_center, to_scores
+from blemish.few_shot.patch_scorer import (
+    fit_gaussian,
+    fit_memory,
+    image_distances,
+    k_center,
+    to_scores,
+)
 from blemish.inference import load
 from blemish.structures import Task
 from blemish.testing import raises
@@ -153,7 +159,26 @@ def test_distances_equal_a_slow_loop():
     np.testing.assert_allclose(scorer.distances(patches[:3]), slow, atol=2e-3)
     gaussian = fit_gaussian(patches)
     assert np.abs(gaussian.whiten(patches).mean(0)).max() < 1e-3
-    assert image_distances(np.array([[1.0, 2, 3, 4]], np.float32)).tolist() == [3.0]
+    assert np.array_equal(gaussian.whitening, gaussian.whitening.transpose(0, 2, 1))
+    assert np.array_equal(gaussian.whitening, gaussian.whitening.astype(np.float16))
+
+
+def test_image_distances_is_the_mean_of_the_worst():
+    distances = np.arange(1, 101, dtype=np.float32)[None]
+    assert image_distances(distances).tolist() == [98.5]
+
+
+def test_stand_out_subtracts_what_good_images_have_and_no_more():
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=(200, 16, 4)) * rng.uniform(0.5, 1, (200, 1, 1))
+    scorer = fit_gaussian(good.astype(np.float32)).with_common(good.astype(np.float32))
+    calm = np.ones((1, 16, 4), np.float32)
+    spot = calm.copy()
+    spot[0, 3] += 20
+    everywhere = calm + 20
+    values = [image_distances(scorer.stand_out(x))[0] for x in (calm, spot, everywhere)]
+    assert values[0] < image_distances(scorer.distances(calm))[0] / 2
+    assert min(values[1:]) > 10 * values[0]
 
 
 def test_to_scores_never_saturates():

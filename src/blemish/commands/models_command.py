@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.commands.json_output import print_json
-from blemish.errors import install_command
+from blemish.errors import BadInput, install_command
 
 if TYPE_CHECKING:
     from blemish.config.architectures import Architecture
@@ -35,18 +35,24 @@ def models(
     """
     from blemish.config import architectures as registry
 
+    torch_free = _torch_free_rows()
     if name is None:
-        rows = [_row(architecture) for architecture in registry.all_architectures()]
+        rows = [_row(architecture) for architecture in registry.all_architectures()] + torch_free
+    elif known := [row for row in torch_free if row["name"] == name]:
+        if layers:
+            raise BadInput(
+                f"--layers: {name} is fitted without PyTorch and has no trained stages. Remove --layers.",
+                reason="no-layers",
+            )
+        rows = known
     else:
         rows = [_describe(registry.describe(name), name, task=task, labels=labels, layers=layers)]
     if as_json:
         print_json({"architectures": rows} if name is None else rows[0], indent=2)
     elif name is None:
         _print_table(
-            [
-                ["\n".join(a.name for a in f), "\n".join(f[0].tasks), f[0].summary]
-                for f in registry.families()
-            ],
+            [["\n".join(a.name for a in f), "\n".join(f[0].tasks), f[0].summary] for f in registry.families()]
+            + [[row["name"], *row["tasks"], row["summary"]] for row in torch_free],
             ("name", "tasks", "description"),
         )
     else:
@@ -63,6 +69,25 @@ def _row(architecture: Architecture) -> dict[str, Any]:
         "input_size_hw": list(architecture.input_size_hw),
         "extra": architecture.extra,
     }
+
+
+def _torch_free_rows() -> list[dict[str, Any]]:
+    """Return the architectures that a task trains itself, without a network of PyTorch."""
+    from blemish.task import Task
+
+    return [
+        {
+            "name": name,
+            "tasks": [str(task)],
+            "summary": summary,
+            "license": "Apache-2.0",
+            "weights_license": "Apache-2.0",
+            "input_size_hw": [224, 224],
+            "extra": "few,pretrained",
+        }
+        for task in Task
+        for name, summary in task.fields.torch_free_architectures.items()
+    ]
 
 
 def _describe(
@@ -91,10 +116,13 @@ def _describe(
 def _print_description(row: dict[str, Any]) -> None:
     typer.echo(f"{row['name']}: {row['summary']}")
     typer.echo(f"  tasks       {', '.join(row['tasks'])}")
-    typer.echo(f"  parameters  {row['parameters']:,} ({row['parameters_below_head']:,} below the head)")
-    sizes = ", ".join(f"{n} {h} x {w}" for n, (h, w) in row["inputs"].items())
+    if "parameters" in row:
+        typer.echo(f"  parameters  {row['parameters']:,} ({row['parameters_below_head']:,} below the head)")
+    inputs = row.get("inputs", {"image": row["input_size_hw"]})
+    sizes = ", ".join(f"{n} {h} x {w}" for n, (h, w) in inputs.items())
     typer.echo(f"  input       {sizes} pixels")
-    typer.echo(f"  stages      {', '.join(row['stages'])}")
+    if "stages" in row:
+        typer.echo(f"  stages      {', '.join(row['stages'])}")
     typer.echo(f"  license     {row['license']}; weights: {row['weights_license'] or 'none published'}")
     if row["extra"]:
         typer.echo(f"  requires    {install_command(row['extra'])}")

@@ -192,6 +192,7 @@ def train(
     if config is not None:
         raise BadRecipe(f"--config {config}: write --recipe {config}", reason="renamed-option")
     check_device_name(device)
+    task = task or _task_of_model(model)
     own_training = _training_of_task(task)
     if false_alarms is not None and own_training is None:
         raise BadInput(
@@ -290,6 +291,14 @@ def _training_of_task(task: str | None) -> Callable[..., None] | None:
     if task is None or task not in tasks_by_name() or "train_command" not in Task(task).fields.hooks:
         return None
     return Task(task).hook("train_command")
+
+
+def _task_of_model(model: str | None) -> str | None:
+    """Return the task whose own training knows the model, such as anomaly for `gaussian`, or None."""
+    from blemish.task import Task
+
+    name = (model or "").partition("@")[0]
+    return next((str(task) for task in Task if name in task.fields.torch_free_architectures), None)
 
 
 def _to_number(text: str | None) -> int | str | None:

@@ -158,7 +158,7 @@ def _remove_content(root: Path, *, existed: bool) -> None:
 
 
 def format_to_write(dataset: Dataset) -> str:
-    """Return the data set's own format if it is writable, else one that can represent its task."""
+    """Return the data set's own format if it is writable, else the default of its task."""
     if get_format(dataset.format).is_writable:
         return dataset.format
-    return "csv" if dataset.task.is_image_level else "coco"
+    return dataset.task.fields.default_format

@@ -46,7 +46,7 @@ from blemish.model_file import (
 from blemish.pretrained import WeightsSource, describe_sources
 from blemish.structures import Dataset, Sample, Task
 
-ARCHITECTURES = ("patch-memory", "gaussian")
+ARCHITECTURES = tuple(Task.ANOMALY.fields.torch_free_architectures)
 DEFAULT_TRUNK = "efficientnet-lite0"
 DEFAULT_INPUT_SIZE = 224
 DEFAULT_FALSE_ALARMS = 0.05
@@ -144,7 +144,8 @@ def train_anomaly(
         else fit_memory(patches[:count], rng, progress=progress)
     )
     clock.start("choosing the threshold")
-    distances = scorer.distances(patches[count:])
+    scorer = scorer.with_common(patches[:count])
+    distances = scorer.stand_out(patches[count:])
     of_images = image_distances(distances)
     threshold = choose_threshold(of_images[[_is_good(sample) for sample in parts.validation]], false_alarms)
     up = upsampling(trunk, state, input_size)

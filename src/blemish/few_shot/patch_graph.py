@@ -1,4 +1,4 @@
-"""Features of patches of an image as ONNX nodes: two stages of the frozen trunk on one grid."""
+"""Features of patches of an image as ONNX nodes: three stages of the frozen trunk on one grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blemish.explanation.heatmap_coordinates import interpolation_weights
 from blemish.few_shot.trunk_graph import FEATURE_LAYERS, GraphParts, add_trunk, receptive_grids
 
 STRIDE = 16  # pixels of the input from one patch to the next
-FINE, COARSE = "blocks.2", "blocks.4"  # at an eighth and at a sixteenth of the input
+FINE, MIDDLE, COARSE = "blocks.2", "blocks.3", "blocks.4"  # at an eighth and twice a sixteenth of the input
 LAST_STAGE = 4
 HEATMAP_CELLS = 4  # cells of the heatmap per patch and side
 
@@ -46,7 +46,7 @@ def add_patches(parts: GraphParts, trunk: str, state: dict[str, NDArray[Any]], i
         )
     )
     fine = parts.add("AveragePool", [maps[FINE]], "fine.pooled", kernel_shape=[2, 2], strides=[2, 2])
-    return parts.add("Concat", [fine, maps[COARSE]], "patches", axis=1)
+    return parts.add("Concat", [fine, maps[MIDDLE], maps[COARSE]], "patches", axis=1)
 
 
 def patch_graph(trunk: str, state: dict[str, NDArray[Any]], input_size: int) -> bytes:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from blemish.few_shot.trunk_graph import GraphParts
 
-DIMENSIONS = 100  # of the patches' principal components
-WORST = 3  # patches whose mean distance is the distance of the image
+DIMENSIONS = 128  # of the patches' principal components
+WORST = 0.04  # the share of an image's patches whose mean distance is the distance of the image
+CALM = 0.25  # the share of an image's patches that are at most at the distance of its background
+COMMON = 0.99  # the share of the good images whose background is at most the largest that is subtracted
+MAX_BACKGROUNDS = 200  # good images whose background is measured
 BANK_SIZE = 4000
 MAX_CANDIDATES = 20_000  # patches that the coreset is chosen from
 PROJECTED = 24  # dimensions of the random projection in which the coreset is chosen
-NOISE = 0.01  # added to each variance, as a share of the mean variance
+NOISE = 0.003  # added to each variance, as a share of the mean variance
+MIN_VARIANCE = 1e-8  # of identical images; its inverse root fits float16
 CHUNK = 16  # images whose distances are computed at once
 Patches = NDArray[np.float32]
 
@@ -27,14 +32,18 @@ class PatchScorer:
     Attributes:
         projection: (c, d) float32 principal components.
         mean: (P, d) float32, of the components at each position.
-        whitening: (P, d, d) float32; multiplied by it, the good patches of a position have unit covariance.
-        bank: (m, d) float32 whitened good patches; None to measure the distance from the mean.
+        whitening: (P, d, d) float32, symmetric; multiplied by it, the good patches of a position have unit
+            covariance. Rounded to float16, as the file stores it.
+        bank: (m, d) float32 whitened good patches, rounded to float16; None to measure the distance from the
+            mean.
+        common: the largest background that is subtracted, at least 0.
     """
 
     projection: Patches
     mean: Patches
     whitening: Patches
     bank: Patches | None = None
+    common: float = 0.0
 
     def whiten(self, patches: Patches) -> Patches:
         """Return (n, P, d) whitened components of patches (n, P, c)."""
@@ -59,10 +68,49 @@ class PatchScorer:
             rows.append(np.sqrt(np.maximum(squared, 0)))
         return np.concatenate(rows)
 
+    def stand_out(self, patches: Patches) -> NDArray[np.float32]:
+        """Return (n, P) how much farther patches (n, P, c) are from good ones than their image's background.
+
+        An image with a coarse grain or with noise is farther everywhere. A defect is a place that is farther
+        still. No more is subtracted than good images need, so that a defect that covers the image counts.
+        """
+        distances = self.distances(patches)
+        return distances - np.minimum(background(distances), np.float32(self.common))[:, None]
+
+    def with_common(self, patches: Patches) -> PatchScorer:
+        """Return the scorer that subtracts at most the background of nearly all good images, (n, P, c)."""
+        step = max(len(patches) // MAX_BACKGROUNDS, 1)
+        common = float(np.quantile(background(self.distances(patches[::step])), COMMON))
+        return replace(self, common=common)
+
+
+def background(distances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n,) the distance that the calmest quarter of each image's patches does not exceed.
+
+    Args:
+        distances: (n, P) from good patches.
+
+    Example:
+        >>> background(np.array([[4.0, 1, 3, 9]], np.float32)).tolist()
+        [1.0]
+    """
+    rank = _calm_patches(distances.shape[1])
+    return np.partition(distances, rank - 1, axis=1)[:, rank - 1]
+
+
+def _calm_patches(positions: int) -> int:
+    """Return the number of patches that are at most at the distance of the background."""
+    return max(round(CALM * positions), 1)
+
+
+def _worst_patches(positions: int) -> int:
+    """Return the number of patches whose mean is the distance of the image."""
+    return max(round(WORST * positions), 1)
+
 
 def image_distances(distances: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (n,) the mean of the `WORST` largest distances of each image's patches, (n, P)."""
-    worst = min(WORST, distances.shape[1])
+    """Return (n,) the mean of the largest 4 % of each image's values (n, P)."""
+    worst = _worst_patches(distances.shape[1])
     return np.asarray(np.sort(distances, 1)[:, -worst:].mean(1), np.float32)
 
 
@@ -105,19 +153,25 @@ def fit_gaussian(patches: Patches) -> PatchScorer:
     mean = components.mean(0)
     centered = np.ascontiguousarray((components - mean).transpose(1, 0, 2))  # (P, n, d)
     own = np.matmul(centered.transpose(0, 2, 1), centered) / count
-    share = dimensions / (dimensions + count)
+    share = (dimensions / (dimensions + count)) ** 3
     covariance = (1 - share) * own + share * pooled
     noise = NOISE * np.trace(covariance, axis1=1, axis2=2) / dimensions
     values, axes = np.linalg.eigh(covariance + noise[:, None, None] * np.eye(dimensions))
-    scale = 1 / np.sqrt(np.maximum(values, np.finfo(np.float32).tiny))
+    scale = 1 / np.sqrt(np.maximum(values, MIN_VARIANCE))
     whitening = np.matmul(axes * scale[:, None, :], axes.transpose(0, 2, 1))
-    return PatchScorer(projection, mean.astype(np.float32), whitening.astype(np.float32))
+    symmetric = (whitening + whitening.transpose(0, 2, 1)) / 2  # exactly: only the upper triangles are stored
+    return PatchScorer(projection, mean.astype(np.float32), _rounded(symmetric))
+
+
+def _rounded(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return float32 values that float16 represents exactly."""
+    return values.astype(np.float16).astype(np.float32)
 
 
 def fit_memory(
     patches: Patches, rng: np.random.Generator, *, progress: Callable[[str, int, int], None] | None = None
 ) -> PatchScorer:
-    """Return a Gaussian's whitening with a coreset of whitened good patches.
+    """Return a Gaussian's whitening with the mean and a coreset of whitened good patches.
 
     Args:
         patches: (n, P, c) float32 of good images.
@@ -140,7 +194,9 @@ def fit_memory(
     size = min(BANK_SIZE, len(candidates))
     projected = candidates @ rng.normal(size=(candidates.shape[1], PROJECTED)).astype(np.float32)
     rows_kept = k_center(projected, size, int(rng.integers(len(candidates))), progress=progress)
-    return PatchScorer(scorer.projection, scorer.mean, scorer.whitening, candidates[rows_kept])
+    # k-center prefers rare patches; the mean of each position, 0 when whitened, stands for all others.
+    bank = np.concatenate([np.zeros((1, candidates.shape[1]), np.float32), _rounded(candidates[rows_kept])])
+    return PatchScorer(scorer.projection, scorer.mean, scorer.whitening, bank)
 
 
 def k_center(
@@ -205,12 +261,13 @@ def add_scorer(
     rows = parts.add("Reshape", [components, flat], "components.flat")
     rows = parts.add("Transpose", [rows], "components.rows", perm=[2, 0, 1])  # (P, b, d)
     centered = parts.add("Sub", [rows, parts.constant("mean", scorer.mean[:, None])], "centered")
-    whitened = parts.add("MatMul", [centered, parts.constant("whitening", scorer.whitening)], "whitened")
+    whitened = parts.add("MatMul", [centered, _add_whitening(parts, scorer.whitening)], "whitened")
     axis = parts.constant("axis", np.array([-1], np.int64))
     square = parts.add("Mul", [whitened, whitened], "square")
     squared = parts.add("ReduceSum", [square, axis], "squared", keepdims=0)  # (P, b)
     if scorer.bank is not None:
-        bank = parts.constant("bank", np.ascontiguousarray(-2 * scorer.bank.T))
+        half = parts.constant("bank.half", np.ascontiguousarray(-2 * scorer.bank.T).astype(np.float16))
+        bank = parts.add("Cast", [half], "bank", to=TensorProto.FLOAT)
         lengths = parts.constant("bank.lengths", (scorer.bank**2).sum(1))
         cross = parts.add("MatMul", [whitened, bank], "cross")  # (P, b, m)
         nearest = parts.add("Add", [cross, lengths], "nearest")
@@ -218,7 +275,8 @@ def add_scorer(
         squared = parts.add("Add", [squared, nearest], "squared.nearest")
     distances = parts.add("Sqrt", [parts.add("Relu", [squared], "squared.safe")], "distances")
     of_image = parts.add("Transpose", [distances], "distances.image", perm=[1, 0])  # (b, P)
-    worst = parts.constant("worst", np.array([min(WORST, size)], np.int64))
+    of_image = _add_stand_out(parts, of_image, size, scorer.common)
+    worst = parts.constant("worst", np.array([_worst_patches(size)], np.int64))
     parts.add_many("TopK", [of_image, worst], ["worst.values", "worst.rows"], axis=-1)
     mean = parts.add("ReduceMean", ["worst.values"], "worst.mean", axes=[-1], keepdims=1)
     _add_scores(parts, mean, "scores", center, width)
@@ -227,6 +285,29 @@ def add_scorer(
     down = parts.add("MatMul", [parts.constant("down", upsampling), square_map], "map.rows")
     across = parts.constant("across", np.ascontiguousarray(upsampling.T))
     _add_scores(parts, parts.add("MatMul", [down, across], "map"), "heatmap", center, width)
+
+
+def _add_whitening(parts: GraphParts, whitening: NDArray[np.float32]) -> str:
+    """Append (P, d, d) matrices that the file stores as upper triangles of float16, a quarter of their size.
+
+    Runtimes unpack them once, when the file is opened: they depend on constants alone.
+    """
+    width = whitening.shape[1]
+    rows, columns = np.triu_indices(width)
+    places = np.empty((width, width), np.int64)
+    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
+    packed = parts.constant("whitening.packed", whitening[:, rows, columns].astype(np.float16))
+    single = parts.add("Cast", [packed], "whitening.single", to=TensorProto.FLOAT)
+    return parts.add("Gather", [single, parts.constant("whitening.places", places)], "whitening", axis=1)
+
+
+def _add_stand_out(parts: GraphParts, distances: str, positions: int, common: float) -> str:
+    """Append `PatchScorer.stand_out` for distances (b, P)."""
+    calm = parts.constant("calm", np.array([_calm_patches(positions)], np.int64))
+    parts.add_many("TopK", [distances, calm], ["calm.values", "calm.rows"], axis=-1, largest=0)
+    highest = parts.add("ReduceMax", ["calm.values"], "background.own", axes=[-1], keepdims=1)
+    limit = parts.constant("background.common", np.float32(common))
+    return parts.add("Sub", [distances, parts.add("Min", [highest, limit], "background")], "stand_out")
 
 
 def _add_scores(parts: GraphParts, distances: str, output: str, center: float, width: float) -> None:

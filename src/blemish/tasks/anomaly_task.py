@@ -139,6 +139,10 @@ ANOMALY = Task.define(
         counted="images",
         default_format="good-images",
         hub_tag="image-classification",
+        torch_free_architectures={
+            "patch-memory": "distance of each patch from a memory of good patches (as PatchCore)",
+            "gaussian": "distance of each patch from good ones at its position (as PaDiM); a smaller file",
+        },
         hooks={
             "convert": convert,
             "convert_labels": convert_labels,

@@ -34,8 +34,8 @@ def synthesize(
         output: a folder that does not exist or is empty.
         task: any task for cells, modules and panels, classification for vehicles. Default: multilabel for
             cells, segmentation for modules and panels.
-        format: a writable format that can represent the task. Default: folders for vehicles, csv for
-            image-level tasks, coco for others.
+        format: a writable format that can represent the task. Default: folders for vehicles, the
+            task's own for others.
         count: number of images, >= 1.
         seed: the same seed gives the same pixels.
         size: height and width, in pixels, 32 to 4096; of modules the longer side, at least 256.
@@ -68,7 +68,7 @@ def synthesize(
             f"vehicles: expected the task classification, got {chosen}. Use panels or cells for other tasks.",
             reason="task",
         )
-    target = format or ("folders" if kind == "vehicles" else "csv" if chosen.is_image_level else "coco")
+    target = format or ("folders" if kind == "vehicles" else chosen.fields.default_format)
     with tempfile.TemporaryDirectory() as folder:
         if kind == "cells":
             dataset = write_cells(folder, count, seed, layout="images", task=chosen, size=size, bits=bits)

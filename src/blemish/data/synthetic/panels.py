@@ -73,7 +73,8 @@ def panels(
         size_hw: height and width, in pixels, each >= 32.
         task: any task. The labels are `chip`, `dent` and `scratch`. For classification, a panel has one kind
             of damage or the label `clean`, which precedes the others; for localization one object with the
-            label `damage`; for detection and segmentation up to four objects.
+            label `damage`; for detection and segmentation up to four objects; for anomaly, three of four
+            panels are good.
 
     Raises:
         BadInput: count or size are out of range.
@@ -142,6 +143,8 @@ def _kinds(rng: np.random.Generator, number: int, task: Task) -> tuple[int, ...]
         return () if kind < 0 else (kind,) * int(rng.integers(2, 4))
     if task.has_one_box:
         return (number % 3,)
+    if task.is_one_class:  # three of four panels are good
+        return (number // 4 % 3,) if number % 4 == 3 else ()
     if task.has_label_set:
         return CYCLE[number % len(CYCLE)]
     # Every eighth panel is clean; the first damage of the others cycles through the kinds.
