@@ -168,7 +168,7 @@ def test_image_distances_is_the_mean_of_the_worst():
     assert image_distances(distances).tolist() == [98.5]
 
 
-def test_stand_out_subtracts_what_good_images_have_and_no_more():
+def test_excess_subtracts_what_good_images_have_and_no_more():
     rng = np.random.default_rng(0)
     good = rng.normal(size=(200, 16, 4)) * rng.uniform(0.5, 1, (200, 1, 1))
     scorer = fit_gaussian(good.astype(np.float32)).with_common(good.astype(np.float32))
@@ -176,7 +176,7 @@ def test_stand_out_subtracts_what_good_images_have_and_no_more():
     spot = calm.copy()
     spot[0, 3] += 20
     everywhere = calm + 20
-    values = [image_distances(scorer.stand_out(x))[0] for x in (calm, spot, everywhere)]
+    values = [image_distances(scorer.excess(x))[0] for x in (calm, spot, everywhere)]
     assert values[0] < image_distances(scorer.distances(calm))[0] / 2
     assert min(values[1:]) > 10 * values[0]
 

@@ -145,7 +145,7 @@ def train_anomaly(
     )
     clock.start("choosing the threshold")
     scorer = scorer.with_common(patches[:count])
-    distances = scorer.stand_out(patches[count:])
+    distances = scorer.excess(patches[count:])
     of_images = image_distances(distances)
     threshold = choose_threshold(of_images[[_is_good(sample) for sample in parts.validation]], false_alarms)
     up = upsampling(trunk, state, input_size)

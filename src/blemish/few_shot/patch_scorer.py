@@ -68,7 +68,7 @@ class PatchScorer:
             rows.append(np.sqrt(np.maximum(squared, 0)))
         return np.concatenate(rows)
 
-    def stand_out(self, patches: Patches) -> NDArray[np.float32]:
+    def excess(self, patches: Patches) -> NDArray[np.float32]:
         """Return (n, P) how much farther patches (n, P, c) are from good ones than their image's background.
 
         An image with a coarse grain or with noise is farther everywhere. A defect is a place that is farther
@@ -275,7 +275,7 @@ def add_scorer(
         squared = parts.add("Add", [squared, nearest], "squared.nearest")
     distances = parts.add("Sqrt", [parts.add("Relu", [squared], "squared.safe")], "distances")
     of_image = parts.add("Transpose", [distances], "distances.image", perm=[1, 0])  # (b, P)
-    of_image = _add_stand_out(parts, of_image, size, scorer.common)
+    of_image = _add_excess(parts, of_image, size, scorer.common)
     worst = parts.constant("worst", np.array([_worst_patches(size)], np.int64))
     parts.add_many("TopK", [of_image, worst], ["worst.values", "worst.rows"], axis=-1)
     mean = parts.add("ReduceMean", ["worst.values"], "worst.mean", axes=[-1], keepdims=1)
@@ -301,13 +301,13 @@ def _add_whitening(parts: GraphParts, whitening: NDArray[np.float32]) -> str:
     return parts.add("Gather", [single, parts.constant("whitening.places", places)], "whitening", axis=1)
 
 
-def _add_stand_out(parts: GraphParts, distances: str, positions: int, common: float) -> str:
-    """Append `PatchScorer.stand_out` for distances (b, P)."""
+def _add_excess(parts: GraphParts, distances: str, positions: int, common: float) -> str:
+    """Append `PatchScorer.excess` for distances (b, P)."""
     calm = parts.constant("calm", np.array([_calm_patches(positions)], np.int64))
     parts.add_many("TopK", [distances, calm], ["calm.values", "calm.rows"], axis=-1, largest=0)
     highest = parts.add("ReduceMax", ["calm.values"], "background.own", axes=[-1], keepdims=1)
     limit = parts.constant("background.common", np.float32(common))
-    return parts.add("Sub", [distances, parts.add("Min", [highest, limit], "background")], "stand_out")
+    return parts.add("Sub", [distances, parts.add("Min", [highest, limit], "background")], "excess")
 
 
 def _add_scores(parts: GraphParts, distances: str, output: str, center: float, width: float) -> None:
