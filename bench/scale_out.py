@@ -244,7 +244,7 @@ def fit(one: float, peak: float, max_batch: int = 8) -> Service:
         max_batch: images in a full batch.
     """
     setup = max((one - 1 / peak) / (1 - 1 / max_batch), 0.0)
-    return Service(setup, one - setup)
+    return Service(setup, one - setup if setup else 1 / peak)
 
 
 def batch_seconds(metrics: partial[tuple[int, str]]) -> tuple[float, float]:

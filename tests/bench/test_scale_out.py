@@ -40,5 +40,6 @@ def test_fit_gives_the_line_through_both_points():
     service = fit(one=0.03, peak=50)
     assert service.setup + service.each == pytest.approx(0.03)
     assert 8 / service.peak == pytest.approx(service.setup + 8 * service.each)
-    assert fit(one=0.03, peak=20).setup == 0, "batches that are slower than single images"
+    slower = fit(one=0.03, peak=20)  # batches that are slower than single images
+    assert slower.setup == 0 and slower.peak == pytest.approx(20)
     assert not math.isnan(simulate(service, 2, 10, 60).p99)
