@@ -212,3 +212,5 @@ def test_train_few_stores_the_distances_of_validation_images(run):
     strange = predictor.predict(noise).familiarity
     assert strange.unfamiliar and strange.distance > spec.distances[-1]
     assert predictor.predict(noise).to_dict()["familiarity"]["unfamiliar"] is True
+    limits = file.contract.capture
+    assert limits is not None and limits.images >= 20 and limits.flagged < 0.1
