@@ -5,7 +5,7 @@ import { t } from "../language.js";
 import { announce, changed, state } from "../state.js";
 import { byFileName, problemOf, refresh, showProblem } from "./loading.js";
 import { newKey, post, uploadImage } from "./rest.js";
-import { runOptions } from "./run_dialog.js";
+import { forgetRunOptions, runOptions } from "./run_dialog.js";
 import { store } from "./state.js";
 
 export const MAX_PHOTOS = 200; // of one selection
@@ -135,7 +135,10 @@ export async function runModel() {
     }
   } catch (error) {
     // Nothing is left if the last run had exactly the maximum of images.
-    if (problemOf(error).code !== "bad-input.nothing-to-inspect" || !open.run.done) showProblem(error);
+    if (problemOf(error).code !== "bad-input.nothing-to-inspect" || !open.run.done) {
+      forgetRunOptions(open.inspection.asset.kind);
+      showProblem(error);
+    }
   }
   if (store.current === open) {
     await refresh();

@@ -511,4 +511,5 @@ export default {
   "runs.normal": "Labels, die kein Schaden sind",
   "runs.remembered": "Dieser Browser merkt sich die Antwort für dieses Modell.",
   "runs.start": "Auswerten",
+  "runs.needsNormal": "Wählen Sie die Labels, die kein Schaden sind: Dieses Modell gibt jeder Zelle ein Label.",
 };

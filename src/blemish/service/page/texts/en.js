@@ -511,4 +511,5 @@ export default {
   "runs.normal": "Labels that are no damage",
   "runs.remembered": "This browser remembers the answer for this model.",
   "runs.start": "Analyze",
+  "runs.needsNormal": "Choose the labels that are no damage: this model gives every cell a label.",
 };
