@@ -120,6 +120,15 @@ def test_train_anomaly_is_deterministic(run, panels, small_state, tmp_path, monk
     assert load(again.model_file).model_file.graph_digest == load(run.model_file).model_file.graph_digest
 
 
+def test_train_anomaly_refuses_a_file_with_other_decisions(panels, small_state, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "find_weights", lambda trunk, weights: (panels, _source()))
+    monkeypatch.setattr(trainer, "read_legacy_pth", lambda path: small_state)
+    monkeypatch.setattr(trainer, "to_scores", lambda *values: 1 - to_scores(*values))
+    with raises("export-refused"):
+        trainer.train_anomaly(panels, output=tmp_path, model="gaussian", input_size=96, threads=1)
+    assert not (tmp_path / "model.onnx").exists()
+
+
 def test_train_anomaly_refuses_too_few_good_images(panels, tmp_path):
     few = open_dataset(panels).subset(range(30))
     with raises("bad-dataset.few-images", "39"):
