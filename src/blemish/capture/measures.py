@@ -22,7 +22,7 @@ from blemish.preprocessing import Placement
 LUMA = np.array([0.299, 0.587, 0.114])
 COARSE = 3  # pixels between those whose differences are coarse detail, which noise changes little
 MIN_SIDE = 8  # pixels of the image in the network's input; a smaller one is not measured
-ROWS = 16  # triples of rows that are read, at least
+ROWS = 32  # triples of rows that are read, at least
 NOISE = 1e-6  # variance of a pixel of an image without detail, by rounding to 8 bits
 NO_DETAIL = NOISE / 20  # energy of second differences of an image without detail
 BRIGHT, DARK = 250 / 255, 5 / 255

@@ -166,6 +166,6 @@ CaptureOption = Annotated[
     typer.Option(
         "--capture-check/--no-capture-check",
         help="State which images should be taken again, because they are blurred, too dark or the like. It "
-        "takes 0.2 ms per image, and needs limits in the model file.",
+        "takes 0.3 ms per image, and needs limits in the model file.",
     ),
 ]

@@ -75,7 +75,7 @@ class Predictor:
             model: an opened model file, or only a contract while a network is still in training.
             limits: largest size of an image.
             readers: threads that read and prepare ahead of the network. Default: one per core, at most 8.
-            check_capture: whether predictions state if an image should be taken again (0.2 ms).
+            check_capture: whether predictions state if an image should be taken again (0.3 ms).
         """
         self.backend = backend
         self.model_file = model if isinstance(model, ModelFile) else None
