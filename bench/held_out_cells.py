@@ -1,6 +1,8 @@
 """Macro F1 of held-out cells in float32, with `decode: scaled`, and in INT8: one model of `train --few` each.
 
-    python bench/held_out_cells.py cells/data.csv [--seeds 0 1 2] [--images 400]
+    python bench/held_out_cells.py [cells/data.csv] [--seeds 0 1 2] [--images 400]
+
+Without a table, the cells are drawn from those of the demo.
 
 The cells are enlarged to 1,200 px with grain, so that `scaled` decodes them at half their size. Near
 duplicates stay in one split; a third is held out. `full` and `scaled` are trainings of their own, and
@@ -19,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from blemish.data import open_dataset, split_dataset
+from blemish.demo import write_cells
 from blemish.errors import ExportRefused
 from blemish.evaluation import evaluate
 from blemish.export.reexport import reexport
@@ -46,45 +49,49 @@ def enlarge(dataset: Dataset, folder: Path) -> Dataset:
 def main() -> None:
     """Print one line per seed and file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", help="table of images [default: the demo's cells]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--max-changed", type=float, default=0.04)
     given = parser.parse_args()
-    whole = open_dataset(given.data)
+    with tempfile.TemporaryDirectory() as name:
+        measure(Path(name), given)
+
+
+def measure(folder: Path, given: argparse.Namespace) -> None:
+    """Print the table of all seeds."""
+    whole = open_dataset(given.data or write_cells(folder / "cells"))
     chosen = np.random.default_rng(0).permutation(len(whole))[: given.images]
     whole = replace(whole, samples=tuple(replace(whole.samples[i], split=None) for i in sorted(chosen)))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "images").mkdir()
-        large = enlarge(whole, folder / "images")
-        print("| seed | file | macro F1 | 95 % | in the interval of full | |\n|---|---|---|---|---|---|")
-        for seed in given.seeds:
-            split = split_dataset(large, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
-            learned = replace(split, samples=tuple(s for s in split if s.split != "test"))
-            test = split.of_split("test")
-            files, notes = {}, {}
-            for decode in ("full", "scaled", "auto"):
-                run = train_few(
-                    learned, output=folder / f"{decode}{seed}", decode=decode, seed=seed,
-                    choose_explanation=False,
-                )  # fmt: skip
-                files[decode] = run.model_file
-            validation = folder / f"val{seed}"
-            validation.mkdir()
-            for sample in learned.of_split("val"):
-                (validation / sample.path.name).symlink_to(sample.path)
-            try:
-                made = reexport(
-                    files["full"], precision="int8", data=validation, max_changed=given.max_changed,
-                    output=folder / f"int8{seed}.onnx",
-                )  # fmt: skip
-                files["INT8"] = made.path
-                certificate = made.contract.certificate
-                notes["INT8"] = f"{certificate.decisions_changed} of {certificate.images} decisions changed"
-            except ExportRefused as error:
-                notes["INT8"] = str(error).splitlines()[0]
-            print_lines(seed, files, notes, test)
+    (folder / "images").mkdir()
+    large = enlarge(whole, folder / "images")
+    print("| seed | file | macro F1 | 95 % | in the interval of full | |\n|---|---|---|---|---|---|")
+    for seed in given.seeds:
+        split = split_dataset(large, fractions=FRACTIONS, seed=seed, group_by="near-duplicates")
+        learned = replace(split, samples=tuple(s for s in split if s.split != "test"))
+        test = split.of_split("test")
+        files, notes = {}, {}
+        for decode in ("full", "scaled"):
+            run = train_few(
+                learned, output=folder / f"{decode}{seed}", decode=decode, seed=seed,
+                choose_explanation=False,
+            )  # fmt: skip
+            files[decode] = run.model_file
+        validation = folder / f"val{seed}"
+        validation.mkdir()
+        for sample in learned.of_split("val"):
+            (validation / sample.path.name).symlink_to(sample.path)
+        try:
+            made = reexport(
+                files["full"], precision="int8", data=validation, max_changed=given.max_changed,
+                output=folder / f"int8{seed}.onnx",
+            )  # fmt: skip
+            files["INT8"] = made.path
+            certificate = made.contract.certificate
+            notes["INT8"] = f"{certificate.decisions_changed} of {certificate.images} decisions changed"
+        except ExportRefused as error:
+            notes["INT8"] = str(error).splitlines()[0]
+        print_lines(seed, files, notes, test)
 
 
 def print_lines(seed: int, files: dict[str, Path], notes: dict[str, str], test: Dataset) -> None:

@@ -59,7 +59,7 @@ def _cpu_seconds() -> float:
 
 def choose_peer(costs: Mapping[str, Sequence[Cost]], contest: Contest, *, wall: bool) -> str:
     """Return the name of the peer: the cheapest of the other sides, or the first."""
-    others = [name for name in costs if name != contest.ours]
+    others = [name for name in costs if name not in (contest.ours, *contest.also)]
     if not contest.best_of_peers:
         return others[0]
     return min(others, key=lambda name: statistics.median(seconds(costs[name], wall=wall)))

@@ -29,6 +29,22 @@ def photo(seed: int, size_hw: tuple[int, int], *, grain: float = 5.0) -> Image.I
     return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
 
 
+def enlarged(path: Path, size_hw: tuple[int, int], *, grain: float = 5.0) -> Image.Image:
+    """Return an image file at another size, with Gaussian grain.
+
+    Args:
+        path: the image.
+        size_hw: see `photo`.
+        grain: see `photo`.
+    """
+    height, width = size_hw
+    with Image.open(path) as image:
+        large = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    random = np.random.default_rng(0)
+    noise = grain * random.standard_normal((height, width, 1), dtype=np.float32)
+    return Image.fromarray(np.clip(np.asarray(large, np.float32) + noise, 0, 255).astype(np.uint8))
+
+
 def save_jpeg(image: Image.Image, path: Path, quality: int = 90) -> Path:
     """Write a JPEG with halved color resolution, as phones do, and return its path."""
     image.save(path, "JPEG", quality=quality, subsampling="4:2:0")

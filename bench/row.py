@@ -66,6 +66,7 @@ class Contest:
         best_of_peers: whether the peer is the fastest of the other sides, by its median; otherwise it is the
             first of them.
         skipped: why a peer is not among the sides, by its name.
+        also: names of sides that are measured and printed, and are neither ours nor a peer.
         profile: profiles our side if it works in other processes; None profiles a call in this one.
     """
 
@@ -75,6 +76,7 @@ class Contest:
     accuracy: str = ""
     best_of_peers: bool = True
     skipped: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
     profile: Callable[[], list[Hotspot]] | None = None
 
 

@@ -1,10 +1,16 @@
 """A FastAPI server written as DamageLens' is: eager torch, inside the event loop.
 
 Arguments: torchvision's name of the model, its state, a port.
+
+OpenMP's threads sleep while they wait: spinning, they would take several times the CPU time of the work on a
+machine with other programs.
 """
 
 import io
+import os
 import sys
+
+os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is imported
 
 import torch
 import torchvision

@@ -6,19 +6,20 @@ import contextlib
 import io
 import json
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import map as coco_ap
 from bench import profiles
 from bench.peers.quiet_ultralytics import import_quietly
-from bench.pictures import MEGAPIXELS_12, photo, save_jpeg
+from bench.pictures import MEGAPIXELS_12, enlarged, save_jpeg
 from bench.row import Call, Contest, Cost, Row, Setting, run_quietly
 
 MIN_SCORE = 0.25
 MAP_IMAGES = 5000
+CERTIFY_IMAGES = 24
+BFLOAT16 = "openvino:bf16"
 
 
 def drop(_: object) -> None:
@@ -52,47 +53,62 @@ def weights_of(name: str, setting: Setting) -> Path:
     return setting.data_file(f"weights/{name.replace('-', '_')}_coco_state_dict.pth")
 
 
-def yolo_file(name: str, setting: Setting, decode: str) -> Path:
-    """Import the weights as a model file."""
+def yolo_file(name: str, setting: Setting, decode: str, certify_on: Sequence[Path] = ()) -> Path:
+    """Import the weights as a model file, certified on images with every installed backend."""
     from blemish.evaluation.decode_choice import with_decode
     from blemish.export.import_weights import import_weights
     from blemish.model_file import read_graph, write_model_file
+    from blemish.structures import Sample
 
-    path = setting.folder / f"{name}.onnx"
-    made = import_weights(weights_of(name, setting), name, "coco", path)
+    path = setting.folder / f"blemish-{name}.onnx"  # the peer writes NAME.onnx
+    samples = [Sample(id=file.name, path=file) for file in certify_on]
+    made = import_weights(weights_of(name, setting), name, "coco", path, samples=samples)
     return write_model_file(path, read_graph(made.path), with_decode(made.contract, decode)).path
 
 
-def fastest(file: Path, paths: list[Path]) -> tuple[Any, str]:
-    """Return the model with the backend that takes the least CPU time, as `auto` chooses it.
+def certificates(file: Path) -> str:
+    """Return which backends the certificates of a file passed for, and why others did not."""
+    from blemish.model_file import read_model_file
 
-    Ultralytics' OpenVINO computes in bfloat16 on processors that can by default.
-    """
+    contract = read_model_file(file).contract
+    found = []
+    for certificate in (contract.certificate, *contract.other_certificates):
+        if certificate is not None:
+            name = f"{certificate.backend.partition(' ')[0]}:{certificate.precision}"
+            state = "passed" if certificate.passed else f"not passed ({'; '.join(certificate.reasons)})"
+            found.append(f"{name} {state} on {certificate.images} images")
+    return "certificates: " + ", ".join(found)
+
+
+def opened(file: Path, backend: str) -> tuple[Any, str]:
+    """Return the model on one core, and the backend and precision that it uses."""
     import blemish
 
-    found: dict[str, tuple[float, Any]] = {}
-    for backend in ("onnxruntime", "openvino", "openvino:bf16"):
-        with contextlib.suppress(blemish.BlemishError):  # a backend that is not installed
-            model = blemish.load(file, backend=backend, threads=1)
-            model.readers = 1
-            times = []
-            for _ in range(4):
-                start = time.process_time()
-                list(model.stream(paths, min_score=MIN_SCORE, lazy_masks=True))
-                times.append(time.process_time() - start)
-            found[backend] = min(times), model
-    backend = min(found, key=lambda name: found[name][0])
-    return found[backend][1], backend
+    model = blemish.load(file, backend=backend, threads=1)
+    model.readers = 1
+    return model, f"{model.backend.name.partition(' ')[0]}:{model.backend.precision}"
+
+
+def openvino_precision(peer: Any) -> str:
+    """Return the precision that the peer's compiled OpenVINO network states for its arithmetic."""
+    compiled = peer.predictor.model.backend.ov_compiled_model
+    return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
 
 def detector(setting: Setting, *, name: str, decode: str, paths: list[Path]) -> Contest:
-    """YOLO from files to JSON, against Ultralytics with every backend that it can export to here."""
+    """YOLO from files to JSON, against Ultralytics with every backend that it can export to here.
+
+    Our side is what `auto` chooses among the certified backends. OpenVINO in bfloat16, which Ultralytics'
+    OpenVINO uses where the processor can, is measured as well; without a certificate it is no side of ours.
+    """
+    import blemish
     from blemish.inference.result_json import json_line
 
-    model, backend = fastest(yolo_file(name, setting, decode), paths)
+    file = yolo_file(name, setting, decode, certify_on=car_images(setting, CERTIFY_IMAGES))
+    model, backend = opened(file, "auto")
     peers, skipped = ultralytics_models(name, setting)
 
-    def ours() -> list[str]:
+    def ours(model: Any = model) -> list[str]:
         return [json_line(result) for result in model.stream(paths, min_score=MIN_SCORE, lazy_masks=True)]
 
     def theirs(peer: Any) -> list[str]:
@@ -103,28 +119,42 @@ def detector(setting: Setting, *, name: str, decode: str, paths: list[Path]) -> 
         sum(len(json.loads(line)["detections"]) for line in ours()),
         *(sum(len(json.loads(line)) for line in theirs(peer)) for peer in peers.values()),
     ]
-    side = f"blemish, {backend}, decode: {decode}"
+    side = f"blemish, auto: {backend}, decode: {decode}"
     calls: dict[str, Call] = {side: lambda: drop(ours())}
     for label, peer in peers.items():
         calls[label] = lambda peer=peer: drop(theirs(peer))
     names = ", ".join(f"{label} {count}" for label, count in zip(calls, counts, strict=True))
-    accuracy = f"detections with score >= {MIN_SCORE}: {names}"
+    accuracy = f"detections with score >= {MIN_SCORE}: {names}; {certificates(file)}"
+    if "Ultralytics, OpenVINO" in peers:
+        precision = openvino_precision(peers["Ultralytics, OpenVINO"])
+        accuracy += f"; Ultralytics' OpenVINO computes in {precision}"
+    also = ()
+    if backend != BFLOAT16:
+        with contextlib.suppress(blemish.BlemishError):  # no such backend, or no such processor
+            other = opened(file, BFLOAT16)[0]
+            also = (f"blemish, {BFLOAT16}, decode: {decode}",)
+            calls[also[0]] = lambda: drop(ours(other))
 
     def one_by_one() -> list[str]:  # a stream reads on other threads, which a profile does not see
         return [json.dumps(model.predict(path, min_score=MIN_SCORE).to_dict()) for path in paths]
 
     return Contest(
-        side, calls, items=len(paths), accuracy=accuracy, skipped=skipped,
+        side, calls, items=len(paths), accuracy=accuracy, skipped=skipped, also=also,
         profile=lambda: profiles.of_call(one_by_one, len(paths)),
     )  # fmt: skip
 
 
 def phone_images(setting: Setting) -> list[Path]:
-    return [save_jpeg(photo(seed, MEGAPIXELS_12), setting.folder / f"{seed}.jpg") for seed in range(2)]
+    """Enlarge two images of cars to 12 megapixels with grain, so that there are objects to find."""
+    return [
+        save_jpeg(enlarged(path, MEGAPIXELS_12), setting.folder / path.name)
+        for path in car_images(setting, 2)
+    ]
 
 
-def car_images(setting: Setting) -> list[Path]:
-    return sorted(setting.data_file("cars/val").rglob("*.jpg"))[:12]
+def car_images(setting: Setting, count: int = 12) -> list[Path]:
+    """Return real images of cars, of 640 px."""
+    return sorted(setting.data_file("cars/val").rglob("*.jpg"))[:count]
 
 
 def validation(setting: Setting) -> Contest:
@@ -239,8 +269,6 @@ ROWS = (
         1.3,
         lambda s: detector(s, name="yolo11n", decode="scaled", paths=phone_images(s)),
         needs=("ultralytics",),
-        explanation="libjpeg at a half and the network at 640 x 640 take nearly all of it; Ultralytics runs "
-        "its torch network at 480 x 640 and decodes whole images.",
     ),
     Row(
         "yolo11n-12mp-full",
@@ -274,8 +302,6 @@ ROWS = (
         25,
         mask_ap,
         needs=("pycocotools",),
-        explanation="Nearly half of our time concatenates and sums the run lengths of all masks, before any "
-        "pair is compared.",
     ),
     Row(
         "mask-ap-memory",

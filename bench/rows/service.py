@@ -1,7 +1,7 @@
 """What the service costs per image with 32 clients that send JPEGs, against LitServe and eager torch.
 
-Both cores are busy: the ratio of CPU time is that of images per second on an idle machine; on a machine
-with other programs it is the steadier of both. Entries have the other ratio too.
+The ratio is of CPU time, which other programs disturb least; the table prints that by the clock beside it,
+which is of images per second.
 """
 
 from __future__ import annotations

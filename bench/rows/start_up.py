@@ -171,8 +171,8 @@ def predict(setting: Setting) -> Contest:
 ROWS = (
     Row(
         "info", "`blemish info`, whole process", "`blemish --help`", 1.3, info, lower=True,
-        explanation="The contract is read and checked by pydantic, which --help does not import; hashing the "
-        "45 MB of the file takes .03 s.",
+        explanation="The profile is of the imports. pydantic, which reads the contract, is imported by info "
+        "and not by --help; the SHA-256 of 45 MB takes .03 s (measured separately).",
     ),
     Row(
         "export-refusal", "`blemish export` refusing a missing file", "itself at an earlier commit", 1,
@@ -185,8 +185,8 @@ ROWS = (
     Row(
         "first-step", "`blemish train` from its start to its first step", "itself at an earlier commit", 0.6,
         first_step, needs=("torch",), lower=True,
-        explanation="Nearly all of it are imports that PyTorch's optimizers, torchvision, timm and Lightning "
-        "need: torch._dynamo and torch.distributed by the optimizers, SciPy and Matplotlib by torchmetrics.",
+        explanation="The profile is of the imports alone, by the clock, on a machine with other programs; "
+        "which package needs them was not measured.",
     ),
     Row(
         "predict-process", "`blemish predict` on one image, whole process",
