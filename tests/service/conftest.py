@@ -203,6 +203,10 @@ class InBackground:
     def _run(self, function, args, options):
         self._value = function(*args, **options)
 
+    def done(self):
+        """Return whether the function has ended."""
+        return not self._thread.is_alive()
+
     def result(self):
         """Return the value of the function."""
         self._thread.join(TIMEOUT_SECONDS)

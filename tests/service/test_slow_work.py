@@ -69,6 +69,7 @@ def test_64_heatmaps_at_once_starve_neither_predictions_nor_another_key(server, 
         queue = service.models["resnet"].queue
         flood = [tools.in_background(predict, address, data, key="a", explain="heatmap") for _ in range(64)]
         # Half of them wait, the rest has its prediction already; none has a place of the model.
+        tools.wait_until(lambda: sum(request.done() for request in flood) == 32)
         tools.wait_until(lambda: service.heatmaps.size == service.settings.max_per_client)
         tools.wait_until(lambda: queue.size == 0)
         assert service.upload_memory.used_bytes == 0
