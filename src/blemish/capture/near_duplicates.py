@@ -18,7 +18,8 @@ class NearDuplicates:
 
     def __init__(self) -> None:
         self._hashes = np.zeros((64, 4), np.uint64)
-        self._names: list[str] = []
+        self._names: list[str] = []  # in the order of the hashes
+        self._count = 0
 
     def add(self, capture: Capture, name: str, hash_words: NDArray[np.uint64]) -> Capture:
         """Remember an image, and return its check with a further reason if it is a near-duplicate.
@@ -28,22 +29,19 @@ class NearDuplicates:
             name: of the image.
             hash_words: (4,) uint64; see `CaptureMeasures`.
         """
-        count = len(self._names)
-        known = self._hashes[: min(count, MAX_REMEMBERED)]
+        known = self._hashes[: len(self._names)]
         bits = np.bitwise_count(known ^ hash_words).sum(1, dtype=np.int64)
-        place = count % MAX_REMEMBERED
+        place = self._count % MAX_REMEMBERED
+        self._count += 1
         if place >= len(self._hashes):
             grown = np.zeros((min(2 * place, MAX_REMEMBERED), 4), np.uint64)
             grown[:place] = self._hashes
             self._hashes = grown
         self._hashes[place] = hash_words
-        self._names.append(name)
-        if not len(bits) or bits.min() > NEAR_DETAIL_BITS:
+        nearest = int(bits.argmin()) if len(bits) else 0
+        other = self._names[nearest] if len(bits) else ""
+        self._names[place : place + 1] = [name]
+        if not len(bits) or bits[nearest] > NEAR_DETAIL_BITS:
             return capture
-        nearest = int(bits.argmin())
-        if count > MAX_REMEMBERED:
-            nearest += (count - 1 - nearest) // MAX_REMEMBERED * MAX_REMEMBERED
-        reason = CaptureReason(
-            "near-duplicate", "", float(bits.min()), float(NEAR_DETAIL_BITS), self._names[nearest]
-        )
+        reason = CaptureReason("near-duplicate", "", float(bits[nearest]), float(NEAR_DETAIL_BITS), other)
         return replace(capture, reasons=(*capture.reasons, reason))
