@@ -67,6 +67,15 @@ def test_faults_of_drawn_scenes_are_found(limits, drawing):
         assert "too-small" in codes(limits, image.resize((60, 60)))
 
 
+def test_find_faults_names_motion_only_where_one_direction_is_less_sharp():
+    usual = [row(sharpness_0=0.8, sharpness_90=-0.8) for _ in range(50)]  # such as lines along columns
+    fitted = fit_limits(usual, [str(i) for i in range(50)])
+    blank = row(sharpness=-3.0, sharpness_coarse=-3.0)
+    moved = row(sharpness=-1.0, sharpness_0=-0.5)
+    assert [r.code for r in find_faults(fitted, blank.values)] == ["blurred"]
+    assert [r.code for r in find_faults(fitted, moved.values)] == ["motion-blur"]
+
+
 def test_fit_limits_holds_the_rate_of_each_fault_on_exchangeable_images():
     rng = np.random.default_rng(0)
     shares = []
@@ -121,6 +130,7 @@ def test_near_duplicates_names_the_earlier_image_and_forgets_the_oldest(monkeypa
     assert [(r.code, r.other, r.value) for r in again.reasons] == [("near-duplicate", "110", 12.0)]
     assert seen.add(usual, "old", words[3]) is usual  # 100 others came after it
     assert seen.add(usual, "kept", words[60]).reasons[0].other == "60"
+    assert seen.add(usual, "oldest", words[33]).reasons[0].other == "33"  # whose place this one takes
     assert MAX_REMEMBERED == 10_000
 
 
