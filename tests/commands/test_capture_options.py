@@ -60,7 +60,12 @@ def test_a_file_of_predictions_does_not_compare_images_so_that_it_can_be_resumed
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [([], "nothing-to-calibrate"), (["--data", "a", "--capture-images", "b"], "calibrate-twice")],
+    [
+        ([], "nothing-to-calibrate"),
+        (["--data", "a", "--capture-images", "b"], "calibrate-twice"),
+        (["--data", "a", "--capture-rate", "0.1"], "calibrate-options"),
+        (["--capture-images", "a", "--split", "val"], "calibrate-options"),
+    ],
 )
 def test_calibrate_needs_labeled_or_usual_images(place, options, reason):
     with pytest.raises(BadInput) as caught:

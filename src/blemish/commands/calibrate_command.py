@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -41,11 +42,13 @@ def calibrate(
         ),
     ] = None,
     capture_rate: Annotated[
-        float,
+        float | None,
         typer.Option(
-            metavar="SHARE", help="With --capture-images: share of usual images that may have each fault."
+            metavar="SHARE",
+            help="With --capture-images: share of usual images that may have each fault.",
+            show_default="0.005",
         ),
-    ] = 0.005,
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -91,8 +94,10 @@ def calibrate(
             reason="nothing-to-calibrate",
         )
     if data is None:
+        _refuse_options("--data", {"--split": split, "--images": images, "--format": data_format})
         _learn_capture(model, capture_images or [], capture_rate, output, as_json=as_json)
         return
+    _refuse_options("--capture-images", {"--capture-rate": None if capture_images else capture_rate})
     if capture_images:
         raise BadInput(
             "calibrate: --data and --capture-images exclude each other. Run the command twice.",
@@ -154,13 +159,30 @@ def calibrate(
     typer.echo(f"model file {result.model_file.path}")
 
 
-def _learn_capture(model: str, images: list[str], rate: float, output: Path | None, *, as_json: bool) -> None:
+def _refuse_options(owner: str, options: Mapping[str, object]) -> None:
+    """Refuse options that have no effect without another one, which is missing."""
+    from blemish.errors import BadInput
+
+    for name, value in options.items():
+        if value is not None:
+            raise BadInput(
+                f"calibrate: {name} belongs to {owner}. Add {owner}, or remove it.",
+                reason="calibrate-options",
+            )
+
+
+def _learn_capture(
+    model: str, images: list[str], rate: float | None, output: Path | None, *, as_json: bool
+) -> None:
     """Store the limits of usual images, and print what was learned."""
+    from blemish.capture import DEFAULT_RATE
     from blemish.commands.evaluate_command import progress_bar
     from blemish.evaluation.capture_calibration import calibrate_capture
 
     with progress_bar("Measuring", visible=sys.stderr.isatty()) as progress:
-        result = calibrate_capture(model, images, rate=rate, output=output, progress=progress)
+        result = calibrate_capture(
+            model, images, rate=DEFAULT_RATE if rate is None else rate, output=output, progress=progress
+        )
     limits = result.limits
     if as_json:
         print_json(
