@@ -169,3 +169,29 @@ def test_modules_command_draws_images(tmp_path, monkeypatch, capsys):
     assert code == 0, err
     (image,) = (tmp_path / "m").rglob("*.png")
     assert find_grid(open_image(image)).columns == 10
+
+
+def test_add_stores_no_image_if_an_option_or_a_model_file_is_wrong(
+    tmp_path, cell_model, tiny, monkeypatch, capsys
+):
+    store = ("--store", tmp_path / "store")
+    inspection = run_cli(monkeypatch, capsys, "inspections", "create", "M-1", *store)[1].strip()
+    Image.new("L", (90, 60), 40).save(tmp_path / "a.png")
+    add = ("inspections", "add", inspection, tmp_path / "a.png", *store)
+    scores = tiny.write_scores_model(tmp_path / "scores.onnx").path
+    mistakes = [
+        ("--model", tmp_path / "missing.onnx"),
+        ("--model", cell_model, "--grid", "6x1O"),
+        ("--model", cell_model, "--grid", "6x10", "--corners", "1,2"),
+        ("--model", cell_model, "--corners", "0,0,9,0,9,9,0,9"),
+        ("--model", cell_model, "--normal", "no label"),
+        ("--model", cell_model, "--grid", "6x10", "--normal", "no label"),
+        ("--model", cell_model, "--mm-per-pixel", "0"),
+        ("--model", cell_model, "--parts", scores),
+        ("--mm-per-pixel", "0.2"),
+    ]
+    for words in mistakes:
+        assert run_cli(monkeypatch, capsys, *add, *words)[0] == 2, words
+    shown = run_cli(monkeypatch, capsys, "inspections", "show", inspection, *store, "--json")[1]
+    assert json.loads(shown)["images"] == []
+    assert run_cli(monkeypatch, capsys, *add, "--model", cell_model)[0] == 0

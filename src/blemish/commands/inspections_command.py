@@ -13,8 +13,6 @@ from blemish.commands.inspections_module import (
     CornersOption,
     GridOption,
     module,
-    parse_corners,
-    parse_grid_option,
 )
 from blemish.commands.inspections_options import DAMAGED, DatabaseOption, StoreOption, open_store
 from blemish.commands.inspections_output import (
@@ -22,6 +20,7 @@ from blemish.commands.inspections_output import (
     inspection_line,
     print_summary,
 )
+from blemish.commands.inspections_run import prepare_run
 from blemish.commands.inspections_scale import scale
 from blemish.commands.json_output import print_json
 from blemish.commands.shared_options import BackendOption, BlurFacesOption, ThreadsOption
@@ -139,8 +138,22 @@ def add(
 
       blemish inspections add 01JD --store claims/ --model cars.onnx --parts parts.onnx
     """
+    if not images and model is None:
+        raise BadInput("expected images, or --model FILE", reason="nothing-to-add")
     with open_store(store, database) as opened:
         found = opened.inspections.find(inspection)
+        run_model = prepare_run(
+            model,
+            parts=parts,
+            min_score=min_score,
+            normal=normal or (),
+            mm_per_pixel=mm_per_pixel,
+            mm_error=mm_error,
+            grid=grid,
+            corners=corners,
+            backend=backend,
+            threads=threads,
+        )
         added, refused = [], []
         for path in images or ():
             try:
@@ -148,48 +161,13 @@ def add(
             except BadInput as error:
                 refused.append({"path": path.as_posix(), "code": error.code, "message": str(error)})
                 typer.echo(f"blemish: {error}", err=True)
-        if not images and model is None:
-            raise BadInput("expected images, or --model FILE", reason="nothing-to-add")
-        run: Any = None
-        if grid is not None and (parts or min_score is not None or mm_per_pixel is not None):
-            raise BadInput("--grid: --parts, --min-score and --mm-per-pixel judge no cells", reason="option")
-        if corners is not None and grid is None:
-            raise BadInput("--corners needs --grid", reason="option")
-        if model is not None and grid is not None and (added or not images):
-            from blemish.inference import load
-            from blemish.inspections.module_inspector import inspect_modules
-
-            run, failed = inspect_modules(
-                opened,
-                found.id,
-                load(model, backend=backend, threads=threads),
-                model_name=model.name,
-                grid=parse_grid_option(grid),
-                corners=parse_corners(corners),
-                normal_labels=normal or (),
-            )
+        run = None
+        if run_model is not None and (added or not images):
+            run, failed = run_model(opened, found.id)
             names = {image.id: image.file_name for image in opened.images.of_inspection(found.id)}
             for image_id, reason in failed.items():
                 refused.append({"path": names[image_id], "code": reason.code, "message": str(reason)})
                 typer.echo(f"blemish: {names[image_id]}: {reason}", err=True)
-        elif model is not None and (added or not images):
-            from blemish.inference import load
-            from blemish.inspections.inspector import inspect_images
-            from blemish.inspections.measurement import ImageScale
-
-            run = inspect_images(
-                opened,
-                found.id,
-                load(model, backend=backend, threads=threads),
-                model_name=model.name,
-                parts=None if parts is None else load(parts, backend=backend, threads=threads),
-                min_score=min_score,
-                normal_labels=normal or (),
-                scale=None if mm_per_pixel is None else ImageScale(mm_per_pixel, mm_error),
-            )
-        elif model is None and (parts or normal or grid or min_score is not None or mm_per_pixel is not None):
-            options = "--parts, --normal, --grid, --min-score and --mm-per-pixel"
-            raise BadInput(f"{options} need --model", reason="option")
         count = 0 if run is None else sum(f.run_id == run.id for f in opened.findings.of_inspection(found.id))
         if as_json:
             fields = {

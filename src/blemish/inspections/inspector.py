@@ -61,13 +61,7 @@ def inspect_images(
         UnknownName: a normal label is none of the model's.
         WrongTask: the model of the parts has no boxes ("wrong-task.parts").
     """
-    for name in normal_labels:
-        if name not in predictor.labels:
-            raise UnknownName("label", name, predictor.labels, where="normal labels")
-    if parts is not None and not parts.task.has_boxes:
-        from blemish.errors import WrongTask
-
-        raise WrongTask(f"parts: expected a model with boxes or masks, got {parts.task}", reason="parts")
+    check_models(predictor, parts, normal_labels)
     images = unseen_images(store, inspection_id, predictor)
     is_last = max_images is None or len(images) <= max_images
     images = images[:max_images]
@@ -108,6 +102,17 @@ def inspect_images(
     if is_last:
         merge_inspection(store, inspection_id)
     return stored
+
+
+def check_models(predictor: Predictor, parts: Predictor | None, normal_labels: Collection[str]) -> None:
+    """Raise an error if models cannot inspect images; see `inspect_images`."""
+    for name in normal_labels:
+        if name not in predictor.labels:
+            raise UnknownName("label", name, predictor.labels, where="normal labels")
+    if parts is not None and not parts.task.has_boxes:
+        from blemish.errors import WrongTask
+
+        raise WrongTask(f"parts: expected a model with boxes or masks, got {parts.task}", reason="parts")
 
 
 def unseen_images(store: InspectionStore, inspection_id: str, predictor: Predictor) -> list[InspectionImage]:
