@@ -10,6 +10,7 @@ import blemish.few_shot.anomaly_trainer as trainer
 from blemish.data import as_task, open_dataset
 from blemish.drawing.heat_tint import tint_image
 from blemish.evaluation import evaluate
+from blemish.explanation import Explainer
 from blemish.few_shot.false_alarms import choose_threshold, min_images
 from blemish.few_shot.patch_scorer import (
     fit_gaussian,
@@ -93,7 +94,9 @@ def test_train_anomaly_heatmap_points_at_the_defect(run, panels):
     mask = np.asarray(Image.open(panels / "ground_truth/blot/000_mask.png")) > 0
     assert prediction.decide().tolist() == [True]
     (heatmap,) = predictor.explain(path)
+    explainer = Explainer(predictor.backend, predictor.model_file)
     assert heatmap.method == "model" and heatmap.is_faithful is None
+    assert heatmap.forward_passes <= 1 == explainer.max_forward_passes("model")
     assert heatmap.values.shape == (SIZE, SIZE)
     x, y = heatmap.peak_xy
     rows, columns = np.nonzero(mask)

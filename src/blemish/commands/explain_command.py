@@ -121,7 +121,8 @@ def explain(
     first = method or explainer.default_method(label)
     explainer.check(first, label, layer)
     passes = explainer.max_forward_passes(first, max_evals, faithfulness=faithfulness)
-    typer.echo(f"blemish: {first}: at most {passes} forward passes per heatmap", err=True)
+    noun = "forward pass" if passes == 1 else "forward passes"
+    typer.echo(f"blemish: {first}: at most {passes} {noun} per heatmap", err=True)
     rows: list[dict[str, Any]] = []
     failed = 0
     used_stems: set[str] = set()

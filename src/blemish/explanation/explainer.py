@@ -159,7 +159,9 @@ class Explainer:
             max_evals: see `explain`.
             faithfulness: see `explain`.
         """
-        return EXPLAINERS.get(method).forward_passes(max_evals) + (FORWARD_PASSES if faithfulness else 0)
+        entry = EXPLAINERS.get(method)
+        measures = faithfulness and not entry.is_model_output
+        return entry.forward_passes(max_evals) + (FORWARD_PASSES if measures else 0)
 
     def explain(
         self,
