@@ -26,7 +26,7 @@ _TEXTS: dict[str, str] = {
     "underexposed": "is underexposed",
     "glare": "has glare",
     "too-small": "has too few pixels",
-    "borders": "has borders, like a screenshot",
+    "borders": "has borders like a screenshot",
     "near-duplicate": "is nearly identical to another image",
 }
 
