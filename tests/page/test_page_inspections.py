@@ -295,3 +295,15 @@ def test_list_filters_and_closed_inspections(open_inspections, tools):
     page.locator(".reference").click()
     page.locator("[data-key=status]").click()
     expect(page.locator("[data-key=review-accept]")).to_be_visible()
+
+
+def test_table_of_findings_shows_whole_labels_on_a_phone(open_inspections, tools):
+    page = open_inspections(viewport={"width": 320, "height": 640}, locale="de-DE")
+    create(page, "narrow")
+    add(page, [tools.file("front.png")])
+    label = rows(page).locator(".name").first
+    one_line, height = label.evaluate(
+        "e => [parseFloat(getComputedStyle(e).lineHeight), e.getBoundingClientRect().height]"
+    )
+    assert height < 1.5 * one_line
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -497,7 +497,7 @@ export default {
   "module.title": "Modulblatt",
   "module.summary": "{n} von {total} Zellen beschädigt, {share} inaktiv",
   "module.worst": "Schlechteste Zelle {cell}",
-  "module.legend": "Farbig: Schaden, je kräftiger, desto sicherer. Dunkel von unten: inaktiver Anteil der Zelle.",
+  "module.legend": "Farbig: Schaden, je kräftiger, desto sicherer. Von unten gefüllt: inaktiver Anteil der Zelle.",
   "module.fine": "kein Schaden",
   "module.failed": "nicht ausgewertet",
   "module.inactive": "{share} inaktiv",

@@ -497,7 +497,7 @@ export default {
   "module.title": "Module sheet",
   "module.summary": "{n} of {total} cells damaged, {share} inactive",
   "module.worst": "Worst cell {cell}",
-  "module.legend": "Colored: damage, the stronger the surer. Dark from below: inactive share of the cell.",
+  "module.legend": "Colored: damage, the stronger the surer. Filled from below: inactive share of the cell.",
   "module.fine": "no damage",
   "module.failed": "not analyzed",
   "module.inactive": "{share} inactive",
