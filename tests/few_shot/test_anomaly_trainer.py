@@ -144,6 +144,14 @@ def test_train_anomaly_refuses_too_few_good_images(panels, tmp_path):
         trainer.train_anomaly(few, output=tmp_path, model="patch-memry")
 
 
+def test_train_anomaly_refuses_copies_of_one_image(tmp_path):
+    image, _ = _texture(np.random.default_rng(0), defect=False)
+    for i in range(40):
+        image.save(tmp_path / f"{i}.png")
+    with raises("bad-dataset.too-few-groups", "copies"):
+        trainer.train_anomaly(tmp_path, output=tmp_path / "run")
+
+
 def test_choose_threshold_keeps_its_rate():
     rng = np.random.default_rng(0)
     rates = []

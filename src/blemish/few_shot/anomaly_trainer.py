@@ -215,7 +215,18 @@ def _divide(dataset: Dataset, false_alarms: float, seed: int) -> _Parts:
     fractions = {"train": 1 - share - rest, "val": share} | ({"test": rest} if rest else {})
     keep = {sample.id for sample in good}
     rows = [i for i, sample in enumerate(dataset) if sample.id in keep]
-    drawn = split_dataset(dataset.subset(rows), fractions=fractions, seed=seed, group_by="near-duplicates")
+    try:
+        drawn = split_dataset(
+            dataset.subset(rows), fractions=fractions, seed=seed, group_by="near-duplicates"
+        )
+    except BadDataset as error:
+        if error.code != "bad-dataset.too-few-groups":
+            raise
+        raise BadDataset(
+            f"{dataset.root}: the {len(good)} good images are copies of fewer than {len(fractions)} images, "
+            "and copies stay on one side of the split. Add other images of good parts.",
+            reason="too-few-groups",
+        ) from error
     sides = {sample.id: sample.split or "train" for sample in drawn}
     divided = dataset.with_splits({sample.id: sides.get(sample.id, "test") for sample in dataset})
     return _Parts(divided, divided.of_split("train").samples, divided.of_split("val").samples)
