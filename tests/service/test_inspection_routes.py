@@ -13,6 +13,7 @@ from blemish.inspections.maintenance import verify_store
 from blemish.inspections.store import InspectionStore
 from blemish.service.api_keys import ApiKeys
 from blemish.service.app import create_app
+from blemish.service.inspection_requests import MAX_JSON_BYTES
 
 KEYS = {"ada": None, "bob": None, "viewer": frozenset({"read"}), "root": frozenset({"admin"})}
 
@@ -227,3 +228,13 @@ def test_a_full_disk_is_507_and_stores_nothing(ada, monkeypatch):
         assert code(add_image(ada, inspection, 77), 507) == "storage-full"
     assert ada.get(f"/inspections/{inspection['id']}/images").json()["items"] == []
     created(add_image(ada, inspection, 77))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_json_above_the_limit_is_refused(ada, chunked):
+    body = b'{"kind": "free", "reference": "' + b"x" * MAX_JSON_BYTES + b'"}'
+    content = iter([body[:1000], body[1000:]]) if chunked else body
+    answer = ada.post("/assets", content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "upload-too-large")
+    assert answer.json()["limit"] == {"name": "max_json_bytes", "value": MAX_JSON_BYTES}
+    created(ada.post("/assets", json={"kind": "free", "reference": f"after {chunked}"}))

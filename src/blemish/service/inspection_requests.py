@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +24,35 @@ from blemish.service.serializers import SCHEMA_VERSION
 _RESOURCES = ("asset", "inspection", "image", "finding", "report")
 _ETAG = re.compile(r'"(\d{1,9})"')
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+MAX_JSON_BYTES = 4 * 1024 * 1024  # an outline of 100,000 points has about 2 MB
+
+
+class LimitedRoute(APIRoute):
+    """A route that refuses JSON above `MAX_JSON_BYTES` before it is parsed; forms have their own limits."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler; it raises `Problem` ("upload-too-large")."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def handle_limited(request: Request) -> Response:
+            body = bytearray()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_JSON_BYTES:
+                    raise Problem(
+                        "upload-too-large",
+                        f"The JSON is larger than the {MAX_JSON_BYTES} bytes that are allowed. Send less.",
+                        limit=("max_json_bytes", MAX_JSON_BYTES),
+                    )
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+            return await handle(Request(request.scope, receive))
+
+        return handle_limited
 
 
 class Body(BaseModel):

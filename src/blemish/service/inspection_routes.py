@@ -27,6 +27,7 @@ from blemish.service.inspection_requests import (
     InspectionBody,
     InspectionChange,
     InspectionRequests,
+    LimitedRoute,
     ReportBody,
     ReviewBody,
     RunBody,
@@ -50,7 +51,7 @@ def inspection_router(service: InferenceService, store: InspectionStore, keys: A
         store: of the inspections.
         keys: with their scopes; None accepts every request.
     """
-    router = APIRouter(prefix="/api/v1", tags=["inspections"])
+    router = APIRouter(prefix="/api/v1", tags=["inspections"], route_class=LimitedRoute)
     requests = InspectionRequests(store, keys, service.settings.max_pixels)
     _add_asset_routes(router, requests)
     _add_inspection_routes(router, requests)
