@@ -111,3 +111,9 @@ def test_module_grid_survives_plain_values(drawn):
     found = find_grid(drawn.image)
     again = ModuleGrid.from_dict(found.to_dict(), found.size_hw)
     assert np.abs(again.cell_quads() - found.cell_quads()).max() < 0.5
+
+
+@pytest.mark.parametrize("grid", [(6,), (6, 10, 2), (6.0, 10.0), "6x10", (0, 10)])
+def test_find_grid_refuses_what_is_not_two_counts(drawn, grid):
+    with raises("bad-input.grid"):
+        find_grid(drawn.image, grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ def parse_grid(text: str) -> tuple[int, int]:
 
 
 def _check_grid(grid: tuple[int, int], text: str) -> None:
-    if not all(1 <= count <= MAX_CELLS for count in grid):
+    are_counts = len(grid) == 2 and all(isinstance(count, Integral) for count in grid)
+    if not are_counts or not all(1 <= count <= MAX_CELLS for count in grid):
         raise BadInput(
             f"grid: expected ROWSxCOLUMNS such as 6x10, each from 1 to {MAX_CELLS}, got {text!r}",
             reason="grid",
@@ -145,7 +147,7 @@ def find_grid(
         images", for the order: outline, grid, then edges of the cells.
     """
     if grid is not None:
-        _check_grid(grid, f"{grid[0]}x{grid[1]}")
+        _check_grid(grid, str(grid))
     gray, factor = _working_copy(image)
     if corners is None:
         outline = find_outline(gray)
