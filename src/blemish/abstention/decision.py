@@ -249,9 +249,10 @@ def _cheapest_label(
 
 def _good_index(labels: Labels, policy: Costs) -> int:
     if policy.good_label is None or policy.good_label not in labels:
+        given = "none" if policy.good_label is None else repr(policy.good_label)
         raise BadInput(
-            f"costs of a classification: expected the label of images without damage (--good-label), one of "
-            f"{', '.join(labels.names[:12])}, got {policy.good_label!r}",
+            f"costs of a classification: expected the label of images without damage (good label), one of "
+            f"{', '.join(labels.names[:12])}, got {given}",
             reason="good-label",
         )
     return labels.index(policy.good_label)

@@ -101,7 +101,7 @@ def make_policy(
     if risk is not None:
         raise BadInput("risk and costs exclude each other. Give one of them.", reason="risk-and-costs")
     if miss is None or false_positive is None or review is None:
-        missing = ", ".join(name.replace("_", "-") for name, value in costs.items() if value is None)
+        missing = ", ".join(name.replace("_", " ") for name, value in costs.items() if value is None)
         raise BadInput(
             f"costs: expected those of a miss, a false positive and a review; missing: {missing}",
             reason="costs",
