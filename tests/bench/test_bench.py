@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from bench.pictures import photo, save_jpeg
+from bench.pictures import enlarged, photo, save_jpeg
 from bench.row import ROOT, Contest, Cost, Hotspot, PeerMissing, Row, Setting, require
 from bench.rows import all_rows
 
@@ -73,6 +73,20 @@ def test_choose_peer_takes_the_cheapest_unless_the_first_is_asked_for():
     found = {"ours": costs(1), "slow": costs(3), "fast": costs(2)}
     assert measure.choose_peer(found, Contest("ours", {}), wall=False) == "fast"
     assert measure.choose_peer(found, Contest("ours", {}, best_of_peers=False), wall=False) == "slow"
+
+
+def test_a_side_that_does_not_count_is_printed_and_is_no_peer():
+    contest = Contest("ours", {}, also=("not certified",))
+    sides = {"ours": costs(1), "not certified": costs(0.5), "peer": costs(2)}
+    entry = results.summarize(row(threads=2), contest, sides, "python -m bench r")
+    assert entry["peer"] == "peer" and entry["ratio"]["median"] == 2
+    cells = results.line("r", entry)
+    assert all(any(text in cell for cell in cells) for text in ("not certified: 500", "by the clock"))
+
+
+def test_enlarged_images_have_the_size_asked_for(tmp_path):
+    path = save_jpeg(photo(0, (30, 40)), tmp_path / "a.jpg")
+    assert enlarged(path, (60, 100)).size == (100, 60)
 
 
 def test_write_replaces_one_row_and_keeps_the_others(tmp_path):
