@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("skimage")
@@ -93,6 +93,7 @@ def test_create_upload_and_review_by_mouse(open_inspections, tools):
     page.locator("#photo-view").fill("rear")
     page.locator("#photo-view").press("Enter")
     expect(page.locator("#decision-text")).to_have_text("1 finding needs your decision")
+    rows(page).nth(2).click()  # of either photo: findings have the order in which the photos arrived
     page.locator("[data-key=review-accept]").click()
     expect(page.locator("#decision-text")).to_contain_text("Damage found")
     page.locator("[data-key=to-list]").click()
@@ -124,6 +125,7 @@ def test_review_by_keyboard(open_inspections, tools):
     page.keyboard.type("seen from the left")
     press("Control+Enter")
     reviewed(page)
+    expect(page.locator(".history li")).to_have_count(3)
     expect(page.locator(".history")).to_contain_text("seen from the left")
     press("j")
     press("x")
@@ -143,6 +145,100 @@ def test_review_by_keyboard(open_inspections, tools):
     changed = next(f for f in findings if f["current_label"] == "lamp")
     assert changed["label"] == "scratch" and changed["current"]["polygons"]
     assert [f["origin"] for f in findings].count("person") == 1
+
+
+def hold_first(page, url, method):
+    """Hold the first request of a method back, and return the list that it will be in."""
+    held: list[Route] = []
+
+    def handle(route):
+        if route.request.method == method and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(url, handle)
+    return held
+
+
+STORED_FINDING = re.compile(r"/api/v1/findings/[^/?]+$")
+
+
+def test_a_change_right_after_another_is_no_conflict(open_inspections, tools):
+    page = open_inspections()
+    create(page, "quick", "")
+    add(page, [tools.file("one.png", tools.damaged(["red"]))])
+    held = hold_first(page, STORED_FINDING, "GET")  # which the page reads after the first note is stored
+    press = page.keyboard.press
+    press("m")
+    page.keyboard.type("first")
+    with page.expect_request(STORED_FINDING):
+        press("Control+Enter")
+    press("m")
+    page.keyboard.type("second")
+    press("Control+Enter")
+    press("m")
+    page.keyboard.type("see")
+    with page.expect_response(re.compile("/reviews$")):  # of the second note
+        held[0].continue_()
+    page.keyboard.type("n from the left")
+    press("Control+Enter")
+    reviewed(page)
+    notes = page.locator(".history li")
+    expect(notes).to_have_count(3)
+    expect(notes.nth(1)).to_contain_text("second")
+    expect(notes.nth(2)).to_contain_text("seen from the left")
+
+
+def test_a_conflict_waits_for_the_end_of_an_edit(open_inspections, tools):
+    first = open_inspections("Ada")
+    create(first, "conflict", "")
+    add(first, [tools.file("one.png", tools.damaged(["red", "green"]))])
+    second = open_inspections("Bob")
+    second.goto(first.url)
+    second.locator(".finding-panel h2").wait_for()
+    first.keyboard.press("x")
+    reviewed(first)
+    held = hold_first(second, "**/reviews", "POST")
+    with second.expect_request("**/reviews"):
+        second.keyboard.press("a")  # and the next finding is selected
+    second.keyboard.press("m")
+    second.keyboard.type("see")
+    with second.expect_response(STORED_FINDING):
+        held[0].continue_()
+    second.keyboard.type("n from the left")
+    expect(second.locator("#edit-note")).to_have_value("seen from the left")
+    expect(second.locator("#edit-note")).to_be_focused()
+    second.keyboard.press("Control+Enter")
+    dialog = second.locator("#inspection-dialog")
+    expect(dialog).to_contain_text("Ada changed it on")
+    second.keyboard.press("Space")  # no button has the focus
+    second.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+    second.locator("#conflict-apply").click()
+    reviewed(second)
+    expect(rows(second).first).to_have_class(re.compile("accepted"))
+    expect(second.locator(".history")).to_contain_text("seen from the left")
+
+
+def test_photos_that_arrive_in_another_order(open_inspections, tools):
+    page = open_inspections()
+    create(page, "order", "")
+    held = hold_first(page, re.compile(r"/inspections/[^/]+/images"), "POST")
+    one, two = tools.file("a.png", tools.damaged(["red"])), tools.file("b.png", tools.damaged(["green"]))
+    page.set_input_files("#inspection-files", [one, two])
+    page.locator(".tile:not(.upload)").wait_for()
+    held[0].continue_()
+    expect(rows(page)).to_have_count(2)
+    page.locator("[data-key=run-progress]").wait_for(state="detached")
+    for name, number in (
+        ("a.png", 2),
+        ("b.png", 1),
+    ):  # a photo opens with its finding, as with the arrow keys
+        page.locator(".tile button", has_text=name).click()
+        expect(page.locator(".photo-name")).to_have_text(name)
+        expect(page.locator(".finding-panel h2")).to_contain_text(f"{number}. ")
+        page.locator("[data-key=review-accept]").wait_for()
 
 
 def test_polygon_vertices_by_mouse(open_inspections, tools):

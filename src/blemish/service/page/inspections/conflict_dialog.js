@@ -4,20 +4,33 @@ import { h } from "../dom.js";
 import { dateTime, t, tValue } from "../language.js";
 import { ask } from "./dialogs.js";
 import { labelText } from "./labels.js";
-import { effective } from "./state.js";
+import { effective, store } from "./state.js";
 
 /** @param {FindingValues} values */
 const outlineText = (values) => (values.polygons?.length ? t("edit.polygon") : values.box_xyxy ? `${t("edit.box")} ${values.box_xyxy.map(Math.round).join(", ")}` : "–");
 
 const AFTER = /** @type {Record<string, string>} */ ({ accept: "accepted", reject: "rejected", edit: "accepted", contest: "contested" });
 
+const isEditing = () => store.route.view === "inspection" && Boolean(store.current?.edit);
+/** @type {(() => void) | null} */
+let onEditEnd = null;
+
+/** Ask the question that waits for the end of an edit. */
+export function askWaiting() {
+  if (isEditing()) return;
+  onEditEnd?.();
+  onEditEnd = null;
+}
+
 /**
- * Ask whether a decision is applied to a finding that has changed since.
+ * Ask whether a decision is applied to a finding that has changed since. The question waits until no edit is
+ * open: otherwise keys that are meant for the edit would answer it.
  * @param {PendingDecision} decision
  * @param {any} theirs the finding as it is now, with its reviews
  * @returns {Promise<boolean>}
  */
-export function askConflict(decision, theirs) {
+export async function askConflict(decision, theirs) {
+  if (isEditing()) await new Promise((resolve) => { onEditEnd = () => resolve(null); });
   const now = effective(theirs);
   const { body } = decision;
   const mine = { ...now, ...(body.changes ?? {}) };

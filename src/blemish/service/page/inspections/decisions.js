@@ -13,6 +13,8 @@ const RETRY_MS = 5000;
 /** @type {PendingDecision[]} of this tab and, after a reload, of the one before it */
 let decisions = [];
 let isSending = false;
+/** @type {Map<string, number>} the version that a confirmed decision of this tab made of another: "finding version" */
+const madeVersions = new Map();
 /** @type {((decision: PendingDecision, theirs: any) => Promise<boolean>)} */
 let onConflict = async () => false;
 /** @param {(decision: PendingDecision, theirs: any) => Promise<boolean>} callback gives whether to apply the decision anyway */
@@ -40,6 +42,17 @@ async function ensureName() {
   return true;
 }
 
+/**
+ * Return the version of a finding that a person of this tab has seen: that of the last answer, or a later one that
+ * only decisions of this tab have made, which the page shows before it has read the finding again.
+ * @param {StoredFinding} finding
+ */
+function seenVersion({ id, version }) {
+  let seen = version;
+  for (let next = madeVersions.get(`${id} ${seen}`); next; next = madeVersions.get(`${id} ${seen}`)) seen = next;
+  return seen;
+}
+
 /** @param {any} body */
 const signed = (body) => (store.settings?.reviewer ? body : { ...body, reviewer: reviewerName.get() });
 
@@ -55,7 +68,7 @@ export async function decide(finding, body) {
     key: newKey(),
     inspectionId: finding.inspection_id,
     findingId: finding.id,
-    version: finding.version,
+    version: seenVersion(finding),
     path: `/findings/${finding.id}/reviews`,
     body: signed(body),
     problem: null,
@@ -145,8 +158,12 @@ async function sendOne(decision) {
     await refreshFinding(decision.findingId);
     return;
   }
-  for (const later of decisions) {
-    if (later !== decision && later.findingId === decision.findingId && later.version === decision.version && decision.version !== null) later.version = decision.version + 1;
+  if (decision.findingId && decision.version !== null) {
+    const made = decision.version + 1;
+    madeVersions.set(`${decision.findingId} ${decision.version}`, made);
+    const later = new Set(decisions.filter((d) => d !== decision && d.findingId === decision.findingId && d.version === decision.version).map((d) => d.key));
+    for (const one of decisions) if (later.has(one.key)) one.version = made;
+    changeOutbox((all) => all.map((d) => (later.has(d.key) ? { ...d, version: made } : d)));
   }
   const isOpen = () => store.current?.inspection.id === decision.inspectionId;
   // Read before the decision is removed, so that the table never shows the finding as it was.

@@ -25,7 +25,9 @@ export function ask(title, content, { value, mustAnswer = false, wide = false })
     dialog.classList.toggle("wide", wide);
     dialog.oncancel = (/** @type {Event} */ event) => { if (mustAnswer) event.preventDefault(); };
     dialog.onclose = () => resolve(answer);
-    dialog.replaceChildren(h("h2", { id: "inspection-dialog-title" }, title), ...content(close).flat(Infinity).filter(Boolean));
+    dialog.replaceChildren(h("h2", {
+      id: "inspection-dialog-title", tabindex: -1, autofocus: mustAnswer, // a key that was meant for the page presses no button
+    }, title), ...content(close).flat(Infinity).filter(Boolean));
     dialog.showModal();
   });
 }

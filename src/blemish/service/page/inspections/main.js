@@ -6,7 +6,7 @@ import { changed, notify, onChange } from "../state.js";
 import { listenToShortcuts } from "../shortcuts.js";
 import { assetView } from "./asset_view.js";
 import { compareView, loadBefore, scaleCompare } from "./compare_view.js";
-import { askConflict } from "./conflict_dialog.js";
+import { askConflict, askWaiting } from "./conflict_dialog.js";
 import { resume, reviewer, unconfirmed, whenConflict, whenNameNeeded } from "./decisions.js";
 import { askReviewer, closeDialog } from "./dialogs.js";
 import { reviewerName } from "./drafts.js";
@@ -58,6 +58,7 @@ async function changeName() {
 }
 
 function draw() {
+  askWaiting();
   const section = byId("inspections");
   section.hidden = !isOpen();
   document.body.classList.toggle("in-inspections", isOpen());

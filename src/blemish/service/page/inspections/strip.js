@@ -2,7 +2,6 @@
 
 import { h } from "../dom.js";
 import { t } from "../language.js";
-import { changed } from "../state.js";
 import { withUnconfirmed } from "./decisions.js";
 import { dropUpload, isUploading, retryUpload, uploadsOf } from "./uploads.js";
 import { smallUrl } from "./photos.js";
@@ -27,7 +26,7 @@ function tile(image) {
   const url = smallUrl(image.id);
   const status = statusOf(image);
   return h("li", { class: `tile ${status.className}${selected ? " selected" : ""}`, "data-key": image.id },
-    h("button", { type: "button", "data-key": `tile-${image.id}`, "aria-current": selected ? "true" : null, title: image.file_name, onclick: () => selectImage(image.id) },
+    h("button", { type: "button", "data-key": `tile-${image.id}`, "aria-current": selected ? "true" : null, title: image.file_name, onclick: () => openImage(image) },
       h("span", { class: "tile-photo", "data-key": "photo" }, url && h("img", { src: url, alt: "", "data-key": "img" })),
       h("span", { class: "tile-name" }, image.view || image.file_name || t("photo.unnamed")),
       h("span", { class: "tile-status" }, status.text, status.problems.length > 0 && h("span", { class: "block warn" }, status.problems.map((p) => t(/** @type {any} */ (`quality.${p}`))).join(", ")))));
@@ -60,15 +59,24 @@ export function strip() {
     h("ol", { "data-key": "tiles" }, uploads.map(uploadTile), open.images.map(tile)));
 }
 
+/**
+ * Show an image and select its first finding that needs a decision.
+ * @param {InspectionImage} image
+ */
+function openImage(image) {
+  const open = current();
+  if (open.imageId === image.id && open.findingId) return;
+  selectImage(image.id);
+  const first = ofImage(open.findings, image.id).find((f) => isUndecided(withUnconfirmed(f)));
+  if (first) open.findingId = first.id;
+}
+
 /** @param {number} offset */
 export function stepImage(offset) {
   const open = current();
   const position = open.images.findIndex((i) => i.id === open.imageId);
   const image = open.images[Math.min(Math.max(position + offset, 0), open.images.length - 1)];
   if (!image) return;
-  selectImage(image.id);
-  const first = ofImage(open.findings, image.id).find((f) => isUndecided(withUnconfirmed(f)));
-  if (first) open.findingId = first.id;
-  changed();
+  openImage(image);
   queueMicrotask(() => document.querySelector(`[data-key="tile-${image.id}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" }));
 }
