@@ -193,3 +193,11 @@ def test_an_image_that_is_smaller_than_its_label_is_drawn(case, sqlite_store):
     assert draw_findings(case.store, content, case.images[0]).size == (64, 48)
     crop = crop_finding(case.store, case.images[0], case.findings[0])
     assert isinstance(crop, Image.Image) and crop.size == (240, 240)
+
+
+def test_export_labels_names_an_unknown_format_before_undecided_findings(sqlite_store, tmp_path):
+    asset = sqlite_store.assets.create("free", "X")
+    inspection = sqlite_store.inspections.create(asset.id)
+    with raises("unknown-name.writable-format"):
+        export_labels(sqlite_store, [inspection.id], tmp_path / "labels", "nope")
+    assert not (tmp_path / "labels").exists()

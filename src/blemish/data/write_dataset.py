@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from blemish.arrays import FloatArray
-from blemish.data.formats import WritableFormat, formats_by_rank, get_format
+from blemish.data.formats import Format, WritableFormat, formats_by_rank, get_format
 from blemish.data.image_headers import read_all_header_info
 from blemish.data.write_context import ConversionLoss, WriteContext
 from blemish.errors import BadInput, BlemishError, StorageFull, UnknownName
@@ -45,6 +45,18 @@ class WrittenDataset:
         }
 
 
+def get_writable_format(name: str) -> Format:
+    """Return the format of this name, which can be written.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    writable = [f.name for f in formats_by_rank() if f.is_writable]
+    if name not in writable:
+        raise UnknownName("writable format", name, writable)
+    return get_format(name)
+
+
 def write_dataset(
     dataset: Dataset,
     root: Path | str,
@@ -75,10 +87,7 @@ def write_dataset(
         StorageFull: the disk is full or read-only.
     """
     root = Path(root)
-    writable = [f.name for f in formats_by_rank() if f.is_writable]
-    if format not in writable:
-        raise UnknownName("writable format", format, writable)
-    chosen = get_format(format)
+    chosen = get_writable_format(format)
     check_output(root, (dataset.root,) if sources is None else sources)
     damaged = _damaged_images(dataset)
     context = WriteContext(link, suffixes or {}, scores or {}, model)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blemish.arrays import Mask
-from blemish.data.write_dataset import WrittenDataset, check_output, write_dataset
+from blemish.data.write_dataset import WrittenDataset, check_output, get_writable_format, write_dataset
 from blemish.errors import BadInput
 from blemish.geometry import mask_from_array, mask_from_polygons, mask_to_array
 from blemish.inspections.records import Finding, InspectionImage
@@ -41,7 +41,12 @@ def export_labels(
 
     Returns:
         What was written, and the numbers of images that were left out, by reason.
+
+    Raises:
+        UnknownName: no writable format has this name.
+        BadInput: no reviewed image is left, or the folder is not empty.
     """
+    get_writable_format(format)  # before the error about images without a decision
     check_output(output, (store.folder,))
     dataset, left_out = reviewed_dataset(store, inspection_ids, task=task)
     return write_dataset(dataset, output, format, suffixes=_suffixes(dataset, store)), left_out
