@@ -221,6 +221,26 @@ def test_a_conflict_waits_for_the_end_of_an_edit(open_inspections, tools):
     expect(second.locator(".history")).to_contain_text("seen from the left")
 
 
+def test_drawing_does_not_move_a_field_that_has_the_focus(open_inspections):
+    page = open_inspections()
+    events = page.evaluate(
+        """async () => {
+            const { fill, h } = await import("/page/dom.js");
+            const parent = document.body.appendChild(h("div"));
+            const field = () => h("div", { "data-key": "body" }, h("input", { "data-key": "field" }));
+            fill(parent, h("p", { "data-key": "notice" }, "text"), field());
+            const input = parent.querySelector("input");
+            input.focus();
+            const events = [];
+            for (const name of ["focus", "blur"]) input.addEventListener(name, () => events.push(name));
+            fill(parent, field());
+            fill(parent, h("p", { "data-key": "notice" }, "text"), field());
+            return [...events, document.activeElement === input];
+        }"""
+    )
+    assert events == [True]
+
+
 def test_photos_that_arrive_in_another_order(open_inspections, tools):
     page = open_inspections()
     create(page, "order", "")

@@ -109,6 +109,9 @@ function update(old, fresh) {
  * @param {Node[]} children
  */
 function replaceChildren(parent, children) {
+  const keys = new Set(children.map(keyOf));
+  // First, so that what follows stays where it is: an element that is moved loses the focus for a moment.
+  for (const node of [...parent.childNodes]) if (keyOf(node) && !keys.has(keyOf(node))) node.remove();
   const remaining = new Set(parent.childNodes);
   const byKey = new Map([...remaining].filter(keyOf).map((node) => [keyOf(node), node]));
   let position = parent.firstChild;
