@@ -2,8 +2,7 @@
 
 Arguments: torchvision's name of the model, its state, a port.
 
-OpenMP's threads sleep while they wait: spinning, they would take several times the CPU time of the work on a
-machine with other programs.
+OpenMP's threads sleep while they wait: spinning would count as CPU time on a machine with other programs.
 """
 
 import io
