@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -65,6 +67,33 @@ def test_heatmap_explains_the_label_that_is_asked_for(visit, tools):
     name = other.inner_text()
     page.locator("[data-key=heatmap-label]").select_option(other.get_attribute("value"))
     expect(page.locator(".pane figcaption").last).to_contain_text(name)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(
+    ("locale", "differs"), [("en-US", "differs from good images"), ("de-DE", "guten Bildern")]
+)
+def test_heatmap_of_a_model_of_good_images_is_no_influence(locale, differs, empty, visit, tools):
+    page = visit(locale=locale)
+
+    def as_own_heatmap(route):
+        *stages, last = route.fetch().text().splitlines()
+        answer = json.loads(last)
+        if answer["result"]["heatmap"]:
+            answer["result"]["heatmap"] |= {"method": "model", "empty": empty}
+        body = "\n".join([*stages, json.dumps(answer)]) + "\n"
+        route.fulfill(status=200, content_type="application/x-ndjson", body=body)
+
+    page.route("**/api/v1/predict?**", as_own_heatmap)
+    page.locator("#model").select_option("classifier")
+    page.set_input_files("#files", [tools.file(data=tools.damaged(["green"]))])
+    tools.settled(page, 1)
+    page.locator("#tab-heatmap").click()
+    expect(page.locator(".pane figcaption").last).to_contain_text(differs)
+    if not empty:
+        threshold = "0,5" if locale == "de-DE" else "0.5"
+        expect(page.locator("[data-key=heatmap-note]")).to_contain_text(threshold)
+        expect(page.locator("#view-heatmap .legend")).not_to_contain_text(re.compile("influence|Einfluss"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import { t, tValue } from "./language.js";
 import { changed, currentPhoto, findModel, state } from "./state.js";
 import {
   areaPercent, decisionNote, displayName, findings, heatmapCaption, heatmapNote, isPositive, list, modelCheck, nearMisses,
-  needsReview, percent, REVIEW_MARGIN, thresholdOf, wholePercent,
+  needsReview, percent, REVIEW_MARGIN, showsDifferences, thresholdOf, wholePercent,
 } from "./text.js";
 import { hover, select, zoomTo } from "./viewer.js";
 
@@ -290,6 +290,7 @@ function drawHeatmap(photo, result, parent) {
     changed();
   };
   const { opacity, minimum, sideBySide } = state.heatmap;
+  const differences = heatmap && showsDifferences(heatmap);
   const selectedLabel = photo.heatmapLabel ?? heatmap?.label;
   fill(parent,
     result.labels.length > 1 && h("label", { class: "choice", "data-key": "heatmap-choice" }, `${t("heatmap.explain")} `,
@@ -304,11 +305,11 @@ function drawHeatmap(photo, result, parent) {
     heatmap?.empty && h("p", { "data-key": "heatmap-empty" }, `${heatmapCaption(heatmap)}. ${t("heatmap.empty")}`),
     heatmap && !heatmap.empty && h("div", { "data-key": "heatmap-settings" },
       slider({ id: "opacity", label: t("heatmap.opacity"), value: opacity, min: 0, max: 1, valueText: wholePercent(opacity), onInput: (v) => set({ opacity: v }) }),
-      slider({ id: "minimum", label: t("heatmap.minimum"), value: minimum, min: 0, max: 1, valueText: wholePercent(minimum), onInput: (v) => set({ minimum: v }) }),
-      h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, t("heatmap.low")), h("span", { class: "ramp" }), h("span", {}, t("heatmap.high"))),
+      slider({ id: "minimum", label: t(differences ? "heatmap.minimumUnusual" : "heatmap.minimum"), value: minimum, min: 0, max: 1, valueText: wholePercent(minimum), onInput: (v) => set({ minimum: v }) }),
+      h("div", { class: "legend", "aria-hidden": "true" }, h("span", {}, t(differences ? "heatmap.atThreshold" : "heatmap.low")), h("span", { class: "ramp" }), h("span", {}, t(differences ? "heatmap.mostUnusual" : "heatmap.high"))),
       h("label", { class: "choice" },
         h("input", { type: "checkbox", "data-key": "side-by-side", checked: sideBySide, onchange: (/** @type {any} */ event) => set({ sideBySide: event.target.checked }) }), ` ${t("heatmap.sideBySide")}`)),
-    heatmap && !heatmap.empty && h("p", { class: "quiet", "data-key": "heatmap-note" }, heatmapNote()));
+    heatmap && !heatmap.empty && h("p", { class: "quiet", "data-key": "heatmap-note" }, heatmapNote(heatmap)));
 }
 
 export function drawPanel() {

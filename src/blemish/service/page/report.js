@@ -55,7 +55,7 @@ function table(result) {
  */
 function figures(photo, images) {
   const { heatmap, result } = photo;
-  const caption = heatmap ? `<figcaption class="quiet">${escape(heatmapCaption(heatmap))}. ${heatmap.empty ? t("heatmap.empty") : heatmapNote()}</figcaption>` : "";
+  const caption = heatmap ? `<figcaption class="quiet">${escape(heatmapCaption(heatmap))}. ${heatmap.empty ? t("heatmap.empty") : heatmapNote(heatmap)}</figcaption>` : "";
   const original = images.photo
     ? `<figure><img alt="${t(result.detections ? "report.altFindings" : "report.altPhoto")}" src="${images.photo}">${heatmap?.empty ? caption : ""}</figure>`
     : `<p class="quiet">${t("report.noPhoto")}</p>`;

@@ -198,16 +198,28 @@ export function checkedFor(modelName) {
 }
 
 /**
+ * Return whether a heatmap is the output of a model of good images, where 0.5 is the threshold, instead of an
+ * explanation of a score.
+ * @param {PageHeatmap} heatmap
+ */
+export const showsDifferences = (heatmap) => heatmap.method === "model";
+
+/**
  * Return the caption of a heatmap.
  * @param {PageHeatmap} heatmap
  */
 export function heatmapCaption(heatmap) {
   const values = { label: heatmap.display_name ?? t("heatmap.place"), model: heatmap.model, method: heatmap.method };
+  if (showsDifferences(heatmap)) return t(heatmap.empty ? "heatmap.usual" : "heatmap.unusual", values);
   if (heatmap.empty) return t("heatmap.none", values);
   return t("heatmap.influence", values) + (heatmap.is_faithful === false ? t("heatmap.unfaithful") : "");
 }
 
-export const heatmapNote = () => t("heatmap.note");
+/**
+ * Return what the colors of a heatmap mean.
+ * @param {PageHeatmap} heatmap
+ */
+export const heatmapNote = (heatmap) => t(showsDifferences(heatmap) ? "heatmap.unusualNote" : "heatmap.note");
 
 /**
  * Return the result of the model check: whether the model file was verified against the trained network.
