@@ -19,6 +19,7 @@ export function ask(title, content, { value, mustAnswer = false, wide = false })
     const close = (/** @type {T} */ chosen) => {
       answer = chosen;
       dialog.close();
+      resolve(chosen); // before the next key: the event "close" comes later
     };
     if (mustAnswer) dialog.dataset.mustAnswer = "true";
     else delete dialog.dataset.mustAnswer;
