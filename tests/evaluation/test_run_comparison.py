@@ -65,6 +65,20 @@ def test_compare_runs_refuses_what_is_not_a_run(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own calls of SQLAlchemy
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ((), "bad-input.not-a-run"),
+        (((1, 0.7, "low", 0.5),), "bad-input.metrics-table"),
+        (((1, 0.7, 0.8, 0.5, 0.1),), "bad-input.metrics-table"),
+        ((("", 0.7, 0.8, 0.5),), "bad-input.metrics-table"),
+    ],
+)
+def test_compare_runs_refuses_damaged_tables_of_epochs(write_run, rows, code):
+    with raises(code, "metrics.csv"):
+        compare_runs([write_run("a", rows)])
+
+
 def test_compare_runs_of_mlflow_with_folders(empty_mlflow_store, write_run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     shutil.copyfile(empty_mlflow_store, tmp_path / "mlflow.db")

@@ -108,7 +108,8 @@ def compare_runs(runs: Sequence[Path | str]) -> RunComparison:
         runs: folders of runs, or `runs:/ID` for runs of MLflow at `MLFLOW_TRACKING_URI`.
 
     Raises:
-        BadInput: no run, or a path that is not a run ("bad-input.not-a-run"); or MLflow has no such run.
+        BadInput: no run; a path that is not a run, or a run without an epoch ("bad-input.not-a-run");
+            a damaged table of epochs ("bad-input.metrics-table"); or MLflow has no such run.
         MissingExtra: MLflow is not installed.
         NoNetwork: MLflow's server cannot be reached, or refuses.
     """
@@ -139,8 +140,7 @@ def _read(run: Path | str) -> ComparedRun:
             reason="not-a-run",
         )
     recipe = read_run_recipe(folder)
-    with (folder / METRICS_TABLE).open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+    rows = _read_epochs(folder / METRICS_TABLE)
     monitor = recipe.training.monitor or (recipe.task.primary_metric if recipe.task else "val_loss")
     sign = 1 if metric_direction(monitor) == "max" else -1
     known = [row for row in rows if not math.isnan(row.get(monitor, math.nan))]
@@ -148,6 +148,27 @@ def _read(run: Path | str) -> ComparedRun:
     settings = dict(flatten(recipe.model_dump(mode="json")))
     epoch = int(best.pop("epoch"))
     return ComparedRun(_name(folder), best, epoch, settings)
+
+
+def _read_epochs(table: Path) -> list[dict[str, float]]:
+    rows = []
+    with table.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            try:
+                rows.append({name: float(value or "nan") for name, value in row.items()})
+                int(rows[-1]["epoch"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise BadInput(
+                    f"{table}, line {reader.line_num}: expected one number for each column and an epoch; "
+                    "continue the training with --resume, or leave this run out",
+                    reason="metrics-table",
+                ) from error
+    if not rows:
+        raise BadInput(
+            f"{table.parent}: not a run with a finished epoch: {table.name} has no row", reason="not-a-run"
+        )
+    return rows
 
 
 def _name(folder: Path) -> str:
