@@ -23,7 +23,7 @@ def commands(page):
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_tutorial_has_every_step(page):
     names = [command[2] if command[1] == "data" else command[1] for command in commands(page)]
-    assert names[:2] == ["synthesize", "check"]
+    assert names[0] == "synthesize" and names[1] in ("check", "stats")
     assert {"train", "evaluate", "predict"} <= set(names)
 
 
@@ -33,8 +33,10 @@ def test_tutorial_runs(page, tmp_path):
     for command in commands(page):
         name = command[2] if command[1] == "data" else command[1]
         shorter = ["--count", "1", "--size", "700"] if "modules" in command else SHORTER.get(name, [])
+        if page.stem == "anomaly":  # which trains no network, and needs all its good images
+            shorter = []
         line = [sys.executable, "-m", *command, *shorter]
-        if name == "train" and "ssd300" not in " ".join(command):
+        if name == "train" and shorter and "ssd300" not in " ".join(command):
             line += ["--set", "model.input_size=64"]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         accepted = (0, 1) if name == "check" else (0,)
