@@ -82,26 +82,48 @@ def inspect_images(
         entries.append(entry)
         if progress is not None:
             progress(number, len(images))
-    run = NewRun(
+    settings = {
+        "min_score": min_score,
+        "parts_model_digest": None if parts is None else parts.digest,
+        "mm_per_pixel": None if scale is None else scale.mm_per_pixel,
+        "mm_per_pixel_relative_error": None if scale is None else scale.relative_error,
+    }
+    run = describe_run(predictor, model_name, normal_labels, settings, entries)
+    stored = store.findings.add_run(inspection_id, run, found)
+    if is_last:
+        merge_inspection(store, inspection_id)
+    return stored
+
+
+def describe_run(
+    predictor: Predictor,
+    model_name: str,
+    normal_labels: Collection[str],
+    settings: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+) -> NewRun:
+    """Return the record of a run: the model with its thresholds and certificate, the settings and the images.
+
+    Args:
+        predictor: of the model.
+        model_name: name of its file.
+        normal_labels: labels that are no damage.
+        settings: further parameters of the run.
+        images: what became of each image.
+    """
+    return NewRun(
         model_digest=predictor.digest,
         model_name=model_name,
         task=str(predictor.task),
         labels=predictor.labels.names,
         parameters={
-            "min_score": min_score,
-            "thresholds": model_thresholds(predictor),
-            "certificate": certificate_text(predictor),
+            "thresholds": _model_thresholds(predictor),
+            "certificate": _certificate_text(predictor),
             "normal_labels": sorted(normal_labels),
-            "parts_model_digest": None if parts is None else parts.digest,
-            "mm_per_pixel": None if scale is None else scale.mm_per_pixel,
-            "mm_per_pixel_relative_error": None if scale is None else scale.relative_error,
+            **settings,
         },
-        images=entries,
+        images=images,
     )
-    stored = store.findings.add_run(inspection_id, run, found)
-    if is_last:
-        merge_inspection(store, inspection_id)
-    return stored
 
 
 def check_models(predictor: Predictor, parts: Predictor | None, normal_labels: Collection[str]) -> None:
@@ -136,13 +158,13 @@ def unseen_images(store: InspectionStore, inspection_id: str, predictor: Predict
     return images
 
 
-def model_thresholds(predictor: Predictor) -> dict[str, float | None]:
+def _model_thresholds(predictor: Predictor) -> dict[str, float | None]:
     """Return the threshold of each label; None if the model file states none."""
     thresholds = predictor.contract.thresholds
     return {name: thresholds.get(name) for name in predictor.labels}
 
 
-def certificate_text(predictor: Predictor) -> str:
+def _certificate_text(predictor: Predictor) -> str:
     """Return the certificate of a model file in words; "" for a predictor without a file."""
     if predictor.model_file is None:
         return ""

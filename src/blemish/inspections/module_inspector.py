@@ -9,8 +9,8 @@ import numpy as np
 
 from blemish.arrays import FloatArray
 from blemish.errors import BadInput
-from blemish.inspections.finding_records import NewFinding, NewRun
-from blemish.inspections.inspector import certificate_text, merge_inspection, model_thresholds, unseen_images
+from blemish.inspections.finding_records import NewFinding
+from blemish.inspections.inspector import describe_run, merge_inspection, unseen_images
 from blemish.inspections.module_sheet import CellDecision, ModuleSheet, check_cell_model, inspect_module
 from blemish.inspections.records import InspectionImage, PredictionRun
 from blemish.inspections.store import InspectionStore
@@ -72,20 +72,8 @@ def inspect_modules(
         found += [finding for cell in sheet.cells for finding in _findings_of(image, cell)]
     if not entries:
         raise next(iter(refused.values()))
-    run = NewRun(
-        model_digest=predictor.digest,
-        model_name=model_name,
-        task=str(predictor.task),
-        labels=predictor.labels.names,
-        parameters={
-            "min_score": None,
-            "thresholds": model_thresholds(predictor),
-            "certificate": certificate_text(predictor),
-            "normal_labels": sorted(normal_labels),
-            "grid": "counted" if grid is None else f"{grid[0]}x{grid[1]}",
-        },
-        images=entries,
-    )
+    settings = {"min_score": None, "grid": "counted" if grid is None else f"{grid[0]}x{grid[1]}"}
+    run = describe_run(predictor, model_name, normal_labels, settings, entries)
     stored = store.findings.add_run(inspection_id, run, found)
     merge_inspection(store, inspection_id)
     return stored, refused

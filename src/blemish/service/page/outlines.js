@@ -18,6 +18,37 @@ export function outlinePath({ box_xyxy: box, polygons }) {
 }
 
 /**
+ * Return the outline of a finding that is selected by pointer and keys, and marked under the pointer.
+ * @param {{ id: string | number, d: string, text: string, color: string, classes: string, selected: boolean,
+ *   onselect: () => void, isDrag: () => boolean, onhover: (on: boolean) => void }} finding
+ */
+export function findingOutline({ id, d, text, color, classes, selected, onselect, isDrag, onhover }) {
+  return s("g", {
+    class: classes,
+    tabindex: 0,
+    role: "button",
+    "aria-label": text,
+    "aria-pressed": String(selected),
+    "data-finding": id,
+    "data-key": `outline-${id}`,
+    onclick: () => !isDrag() && onselect(),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        onselect();
+      }
+    },
+    onpointerenter: () => onhover(true),
+    onpointerleave: () => onhover(false),
+    onfocus: () => onhover(true),
+    onblur: () => onhover(false),
+  },
+    s("title", {}, text),
+    s("path", { d, class: "halo" }),
+    s("path", { d, class: "line", vars: { "--label": color } }));
+}
+
+/**
  * Return the position of a finding's number: the highest point of its outline, or the corner of its box.
  * @param {Outline} outline
  * @returns {number[]} x, y in pixels of the image

@@ -3,7 +3,7 @@
 
 import { INFERNO, labelColor } from "./colors.js";
 import { byId, fill, h, s } from "./dom.js";
-import { badge, outlinePath, placeBadges } from "./outlines.js";
+import { badge, findingOutline, outlinePath, placeBadges } from "./outlines.js";
 import { t } from "./language.js";
 import { changed, currentPhoto, imageUrl, state } from "./state.js";
 import { areaPercent, displayName, findings, heatmapCaption, nearMisses, needsReview, percent } from "./text.js";
@@ -52,29 +52,17 @@ function outline(result, detection, isBelow) {
   const d = cachedPath(detection);
   const selected = state.finding === id;
   const text = t(isBelow ? "outline.below" : "outline.text", { id, label: displayName(detection), score: percent(detection.score), area: areaPercent(detection.area_percent) });
-  return s("g", {
-    class: `finding${selected ? " selected" : ""}${needsReview(result, detection) ? " review" : ""}${isBelow ? " below" : ""}`,
-    tabindex: 0,
-    role: "button",
-    "aria-label": text,
-    "aria-pressed": String(selected),
-    "data-finding": id,
-    "data-key": `outline-${id}`,
-    onclick: () => !viewport.moved && select(id),
-    onkeydown: (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter" || event.key === " ") {
-        event.preventDefault();
-        select(id);
-      }
-    },
-    onpointerenter: () => hover(id, true),
-    onpointerleave: () => hover(id, false),
-    onfocus: () => hover(id, true),
-    onblur: () => hover(id, false),
-  },
-    s("title", {}, text),
-    s("path", { d, class: "halo" }),
-    s("path", { d, class: "line", vars: { "--label": labelColor(result, detection.label) } }));
+  return findingOutline({
+    id,
+    d,
+    text,
+    color: labelColor(result, detection.label),
+    classes: `finding${selected ? " selected" : ""}${needsReview(result, detection) ? " review" : ""}${isBelow ? " below" : ""}`,
+    selected,
+    onselect: () => select(id),
+    isDrag: () => viewport.moved,
+    onhover: (on) => hover(id, on),
+  });
 }
 
 /** Return the filter from gray to color and transparency. The browser applies it: a slider changes only two numbers. */

@@ -3,7 +3,7 @@
 import { paletteColor } from "../colors.js";
 import { h, s } from "../dom.js";
 import { number, t, tValue } from "../language.js";
-import { badge, outlinePath, placeBadges } from "../outlines.js";
+import { badge, findingOutline, outlinePath, placeBadges } from "../outlines.js";
 import { changed } from "../state.js";
 import { Zoom } from "../zoom.js";
 import { withUnconfirmed } from "./decisions.js";
@@ -51,29 +51,17 @@ function outline(finding) {
   if (!d) return null;
   const selected = current().findingId === id;
   const text = `${numberOf(finding)}. ${labelText(values.label)}, ${tValue("state", state)}${finding.score === null ? "" : `, ${number(finding.score, { style: "percent" })}`}`;
-  return s("g", {
-    class: `finding ${state}${selected ? " selected" : ""}`,
-    tabindex: 0,
-    role: "button",
-    "aria-label": text,
-    "aria-pressed": String(selected),
-    "data-finding": id,
-    "data-key": `outline-${id}`,
-    onclick: () => !viewport.moved && selectFinding(finding),
-    onkeydown: (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter" || event.key === " ") {
-        event.preventDefault();
-        selectFinding(finding);
-      }
-    },
-    onpointerenter: () => hover(id, true),
-    onpointerleave: () => hover(id, false),
-    onfocus: () => hover(id, true),
-    onblur: () => hover(id, false),
-  },
-    s("title", {}, text),
-    s("path", { d, class: "halo" }),
-    s("path", { d, class: "line", vars: { "--label": colorOf(values.label) } }));
+  return findingOutline({
+    id,
+    d,
+    text,
+    color: colorOf(values.label),
+    classes: `finding ${state}${selected ? " selected" : ""}`,
+    selected,
+    onselect: () => selectFinding(finding),
+    isDrag: () => viewport.moved,
+    onhover: (on) => hover(id, on),
+  });
 }
 
 /** Show the selected finding in the center, unless it is large already. */
