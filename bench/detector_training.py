@@ -17,10 +17,10 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,12 @@ from blemish.training import train
 from blemish.training.detection_metrics import measure_detections
 
 THEIRS = "ultralytics"
+
+
+def processor_seconds():
+    """Return the processor time of this process and of its loading processes that have ended."""
+    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
 def write_subset(options, root):
@@ -88,12 +94,12 @@ def train_ours(options, arm, seed, root, folder):
             recipe = part.removeprefix("recipe=")
         else:
             settings.append(part)
-    started = time.process_time()
+    started = processor_seconds()
     run = train(
         recipe, data=root / "coco", model=options.model, weights=options.weights, epochs=options.epochs,
         output=folder, device=options.device, set=["training.patience=null", *settings],
     )  # fmt: skip
-    seconds = time.process_time() - started
+    seconds = processor_seconds() - started
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.model_file, options.keep / f"{arm.partition(':')[0]}-{seed}.onnx")
@@ -119,14 +125,14 @@ def train_theirs(options, seed, root, folder):
     model.add_callback(
         "on_fit_epoch_end", lambda t: history.append(t.metrics.get("metrics/mAP50-95(B)", 0.0))
     )
-    started = time.process_time()
+    started = processor_seconds()
     model.train(
         data=str(root / "yolo" / "data.yaml"), epochs=options.epochs, imgsz=options.size,
         batch=options.batch, seed=seed, device="cpu" if options.device == "cpu" else 0, workers=0,
         project=str(folder), name="run", exist_ok=True, verbose=False, plots=False,
         amp=options.device != "cpu",
     )  # fmt: skip
-    seconds = time.process_time() - started
+    seconds = processor_seconds() - started
     return {**measure_theirs(next(folder.rglob("best.pt")), options, root), "seconds": round(seconds)} | {
         "ap_by_epoch": [round(ap, 4) for ap in history]
     }
