@@ -248,8 +248,7 @@ def _train(
 
 def _is_interrupted(folder: Path, recipe: Recipe) -> bool:
     """Return whether a folder contains a training of this recipe that did not end."""
-    from blemish.config.recipe import RECIPE_NAME, read_run_recipe
-    from blemish.export.run_export import MODEL_NAME
+    from blemish.config.recipe import MODEL_NAME, RECIPE_NAME, read_run_recipe
 
     if not (folder / RECIPE_NAME).is_file() or (folder / MODEL_NAME).exists():
         return False

@@ -10,7 +10,7 @@ from PIL import Image
 
 from blemish.export.run_export import write_weights
 from blemish.model_file import Contract
-from blemish.training import read_recipe, trainer
+from blemish.training import read_recipe
 from blemish.training.callbacks import RunLogger
 
 SMALL = {
@@ -99,7 +99,7 @@ def quick_export(request, monkeypatch):
         np.savez(output / "prints.npz", pixel=fingerprints.pixel, split=fingerprints.split)
         return SimpleNamespace(path=output / "model.onnx")
 
-    monkeypatch.setattr(trainer, "export_trained", keep)
+    monkeypatch.setattr("blemish.export.export_trained", keep)
 
 
 @pytest.fixture(autouse=True)

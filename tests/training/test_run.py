@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import blemish
 from blemish.config.key_names import RenamedKeyWarning
@@ -38,6 +39,26 @@ def test_paused_garbage_collection_sets_objects_aside_at_the_first_import_only(m
     with pytest.raises(RuntimeError), paused_garbage_collection():
         raise RuntimeError
     assert gc.isenabled() and set_aside == [False]
+
+
+def test_no_step_waits_for_packages_that_only_tensorboard_or_the_export_need(recipe, tmp_path):
+    """What they import costs as much CPU as many steps, so that it is imported when it is used."""
+    (tmp_path / "r.yaml").write_text(recipe(training__tensorboard=True).to_yaml())
+    script = f"""
+import os, sys
+from blemish.training.callback_registry import Callback
+from blemish.training.run import train
+
+class Loaded(Callback):
+    def on_train_start(self, recipe, folder):
+        late = ("torch.utils.tensorboard", "tensorboard", "boto3", "s3fs", "blemish.export.run_export")
+        print([name for name in late if name in sys.modules], flush=True)
+        os._exit(0)
+
+train({str(tmp_path / "r.yaml")!r}, output={str(tmp_path / "run")!r}, device="cpu", callbacks=[Loaded()])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +93,11 @@ def test_train_writes_every_file_of_a_run(recipe, tmp_path):
         "metrics.png",
     ):
         assert (tmp_path / "run" / name).stat().st_size, name
-    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    (events,) = (tmp_path / "run" / "tensorboard").glob("events*")
+    board = EventAccumulator(str(events)).Reload()
+    assert [(e.step, e.value) for e in board.Scalars("val_loss")] == [
+        (i + 1, pytest.approx(row["val_loss"])) for i, row in enumerate(run.history)
+    ]
     with (run.path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]

@@ -23,7 +23,7 @@ from blemish.config.tune_schema import TuneConfig
 from blemish.errors import BadInput, BadRecipe, UnknownName, suggestion
 from blemish.structures import Task
 
-RECIPE_NAME = "recipe.yaml"  # in a run's folder
+RECIPE_NAME, MODEL_NAME = "recipe.yaml", "model.onnx"  # in a run's folder
 _UNION_MEMBERS = ("function-", "constrained-", "literal", "int", "tuple", "dict")  # pydantic's names
 
 

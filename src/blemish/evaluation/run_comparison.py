@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blemish.config.recipe import RECIPE_NAME, read_run_recipe
+from blemish.config.recipe import MODEL_NAME, RECIPE_NAME, read_run_recipe
 from blemish.errors import BadInput
 from blemish.evaluation.metric_names import format_value, metric_display_name
 from blemish.hub.mlflow_runs import RUN_SCHEME, read_mlflow_run
@@ -18,7 +18,7 @@ from blemish.hub.settings import flatten
 from blemish.metrics.metric_table import METRICS, metric_direction
 from blemish.model_file import read_model_file
 
-METRICS_TABLE, MODEL_NAME = "metrics.csv", "model.onnx"  # in a run's folder
+METRICS_TABLE = "metrics.csv"  # in a run's folder
 _PASSED_OVER = ("name", "schema_version", "tune")  # of the settings: names are the heads of columns
 
 

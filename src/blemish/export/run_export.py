@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from blemish.capture import learn_limits
+from blemish.config.recipe import MODEL_NAME
 from blemish.errors import ExportRefused
 from blemish.evaluation.abstention_calibration import collect_scores
 from blemish.explanation import Explainer
@@ -31,7 +32,6 @@ from blemish.models._torch_backend import TorchBackend
 from blemish.structures import Sample
 
 LOG = logging.getLogger(__name__)
-MODEL_NAME = "model.onnx"
 WEIGHTS_NAME = "weights.safetensors"
 
 

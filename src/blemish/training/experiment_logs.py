@@ -1,4 +1,4 @@
-"""Lightning's loggers of a run: built by name, given recipe and epochs, continued by a resumed run."""
+"""TensorBoard's files, and Lightning's loggers of a run: built by name, continued by a resumed run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def logger_classes(configs: Sequence[LoggerConfig]) -> list[str]:
 
 
 def build_loggers(recipe: Recipe, folder: Path, tags: Mapping[str, str]) -> list[Any]:
-    """Return TensorBoard's logger, and in the first process those of `training.loggers`.
+    """Return the loggers of `training.loggers`; none in other processes than the first.
 
     Args:
         recipe: the resolved recipe.
@@ -63,8 +63,6 @@ def build_loggers(recipe: Recipe, folder: Path, tags: Mapping[str, str]) -> list
     """
     configs = recipe.training.loggers
     out: list[Any] = []
-    if recipe.training.tensorboard:
-        out.append(lightning_loggers.TensorBoardLogger(folder, name="tensorboard", version=""))
     if rank_of(recipe.training):  # two processes must not create the tables of one database at once
         return out
     known = _read_run_ids(folder)
@@ -146,7 +144,10 @@ def translate_logger_errors() -> Iterator[None]:
 
 
 class ExperimentLogs(Callback):  # type: ignore[misc]
-    """Gives the loggers of a run its recipe, its tags and the metrics of each epoch.
+    """Gives the loggers of a run its recipe, tags and metrics of each epoch, and writes TensorBoard's files.
+
+    TensorBoard is not one of the trainer's loggers: Lightning opens those before the first step, and
+    TensorBoard imports what is not needed until the first epoch ends, cloud storage among it.
 
     A tracker that fails later than at the start does not end the training: the log has a warning, and the
     epochs are sent with the next one, or when the run is resumed.
@@ -161,6 +162,7 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
     def __init__(self, recipe: Recipe, folder: Path, tags: Mapping[str, str], monitor: str) -> None:
         self.recipe, self.folder, self.tags, self.monitor = recipe, folder, dict(tags), monitor
         self._sent: dict[int, set[int]] = {}  # epochs by position of the logger
+        self._tensorboard: Any = None  # torch's writer, once an epoch has ended
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the trackers' runs, or continue those of a resumed run."""
@@ -168,7 +170,7 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
             return
         ids: dict[str, dict[str, Any]] = {}
         known = _read_run_ids(self.folder)
-        for position, logger in enumerate(self._loggers(trainer)):
+        for position, logger in enumerate(trainer.loggers):
             is_resumed = str(position) in known
             self._sent[position] = set(range(1, pl_module.progress.epoch + 1))
             if type(logger).__name__ == "MLFlowLogger":
@@ -189,8 +191,8 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
             return
         progress = pl_module.progress
         if self.recipe.training.tensorboard:
-            trainer.loggers[0].log_metrics(_metrics(progress.history[-1]), step=progress.epoch)
-        for position, logger in enumerate(self._loggers(trainer)):
+            self._write_tensorboard(progress.history[-1])
+        for position, logger in enumerate(trainer.loggers):
             sent = self._sent[position]
             try:
                 for row in progress.history:
@@ -204,11 +206,12 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Send the best epoch to trackers, whose tables show the last value of each metric."""
         progress = pl_module.progress
+        self._close_tensorboard()
         if not trainer.is_global_zero or not progress.best_epoch:
             return
         best = progress.history[progress.best_epoch - 1]
         values = {"best_epoch": progress.best_epoch, f"best_{self.monitor}": best[self.monitor]}
-        for position, logger in enumerate(self._loggers(trainer)):
+        for position, logger in enumerate(trainer.loggers):
             if type(logger).__name__ not in _EXTRAS:
                 continue
             try:
@@ -216,10 +219,23 @@ class ExperimentLogs(Callback):  # type: ignore[misc]
             except Exception as error:
                 self._warn(position, error)
 
-    def _loggers(self, trainer: pl.Trainer) -> list[Any]:
-        """Return the loggers of `training.loggers`, which are the last ones of the trainer."""
-        count = len(self.recipe.training.loggers)
-        return list(trainer.loggers[-count:]) if count else []
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Close TensorBoard's file."""
+        self._close_tensorboard()
+
+    def _write_tensorboard(self, row: Mapping[str, float]) -> None:
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"))
+        for name, value in _metrics(row).items():
+            self._tensorboard.add_scalar(name, value, int(row["epoch"]))
+        self._tensorboard.flush()
+
+    def _close_tensorboard(self) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
 
     def _params(self) -> dict[str, Any]:
         """Return the recipe by dotted key; lists and empty sections as JSON, because Lightning drops them."""

@@ -13,12 +13,10 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import Dataset
 
-from blemish.config.recipe import RECIPE_NAME, Recipe
+from blemish.config.recipe import MODEL_NAME, RECIPE_NAME, Recipe
 from blemish.config.split_file import write_split_file
 from blemish.errors import TrainingFailed
 from blemish.evaluation.decode_choice import choose_decode, describe_choice
-from blemish.export import export_trained
-from blemish.export.run_export import MODEL_NAME
 from blemish.model_file import Contract, ModelFile, write_atomically
 from blemish.models._logging_filter import silence
 from blemish.models._network import Network
@@ -303,6 +301,8 @@ class Trainer:
 
     def _export(self, contract: Contract, state: Mapping[str, Any]) -> Run:
         """Evaluate the best weights, write the model file and return the run."""
+        from blemish.export import export_trained  # its packages are not needed before
+
         network = self.network.to(self.device).eval()
         if self.recipe.data.decode == "auto":
             contract = choose_decode(TorchBackend(network), contract, self.data.validation)
