@@ -64,3 +64,17 @@ def test_train_without_enough_steps_tries_nothing(recipe, tmp_path, monkeypatch)
     monkeypatch.setattr(trainer, "choose_channels_last", refuse)
     run = train(recipe(training__epochs=1), output=tmp_path / "run", device="cpu")
     assert read_run_recipe(run.path).training.channels_last is False
+
+
+def test_pointwise_by_onednn_changes_no_result_and_restores_the_layers():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 16, 1), torch.nn.Conv2d(16, 4, 1, stride=2)
+    )
+    images = torch.randn(2, 3, 9, 7)
+    expected = network(images)
+    with pytest.raises(KeyError), memory_format.pointwise_by_onednn(network):
+        assert [layer.dilation for layer in network] == [(1, 1), (2, 2), (2, 2)]
+        torch.testing.assert_close(network(images), expected)
+        raise KeyError
+    assert [layer.dilation for layer in network] == [(1, 1)] * 3

@@ -12,6 +12,7 @@ from blemish.training.optimizers import (
     freeze,
     lr_multiplier,
     lr_of_pretrained_stages,
+    match_memory_format,
     parameter_groups,
 )
 
@@ -180,3 +181,43 @@ def test_build_optimizer_returns_torch_optimizers(network, name):
 def test_freeze_refuses_an_unknown_stage(network):
     with raises("unknown-name.stage", "'layer33'", "'layer3'"):
         freeze(network, ["layer33"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_build_optimizer_fused_equals_a_loop_over_the_parameters(name):
+    networks = [create("resnet18", task="classification", label_count=2, input_size=32) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    config = OptimizerConfig(name=name, learning_rate=0.01, weight_decay=0.1)
+    optimizers = [build_optimizer(network, config) for network in networks]
+    for group in optimizers[1].param_groups:
+        assert group["fused"] is True
+        group["fused"], group["foreach"] = False, False
+    for step in range(3):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            torch.manual_seed(step)
+            for parameter in network.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+    for one, other in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_match_memory_format_gives_loaded_state_the_format_of_the_parameters():
+    """A fused optimizer reads flat memory: without the match, it would mix up elements."""
+    values, gradient = torch.randn(2, 4, 3, 3, 3)
+    steps = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        parameter = torch.nn.Parameter(values.clone())
+        optimizer = torch.optim.AdamW([parameter], 0.1, fused=True)
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        state = optimizer.state_dict()
+        parameter = torch.nn.Parameter(parameter.detach().clone())
+        optimizer = torch.optim.AdamW([parameter], 0.1, fused=True)
+        optimizer.load_state_dict(state)
+        parameter.data = parameter.data.contiguous(memory_format=memory_format)
+        match_memory_format(optimizer)
+        parameter.grad = gradient.contiguous(memory_format=memory_format).clone()
+        optimizer.step()
+        steps.append(parameter.detach())
+    assert torch.equal(*steps)

@@ -22,7 +22,7 @@ from blemish.structures import Sample
 from blemish.training.augmentation.mixup import mix_batch
 from blemish.training.image_loss import ImageLoss
 from blemish.training.monitored_metrics import TRAIN_LOSS, VAL_LOSS, monitor_direction
-from blemish.training.optimizers import build_optimizer, lr_multiplier
+from blemish.training.optimizers import build_optimizer, lr_multiplier, match_memory_format
 from blemish.training.progress import Progress, improves
 from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.validation import Outputs, measure
@@ -109,9 +109,11 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
         return optimizer
 
     def on_fit_start(self) -> None:
-        """Restore the state of the gradient scaler of a resumed training."""
+        """Take the memory format, and restore the state of the gradient scaler of a resumed training."""
         if self.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+            for network in filter(None, (self.network, self.averaged)):
+                network.to(memory_format=torch.channels_last)
+        match_memory_format(self.trainer.optimizers[0])
         if self._state is not None and self._state.get("precision"):
             self.trainer.precision_plugin.load_state_dict(self._state["precision"])
         self._state = None
@@ -349,8 +351,13 @@ def ema_decay(decay: float | Literal["auto"], step: int, steps: int) -> float:
 @torch.no_grad()
 def update_average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
     """Move an averaged copy towards the network: a = decay * a + (1 - decay) * w; integers are copied."""
-    for average, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
-        if average.dtype.is_floating_point:
-            average.lerp_(new, 1 - decay)
-        else:
-            average.copy_(new)
+    averages, news = _floats_and_integers(averaged), _floats_and_integers(network)
+    torch._foreach_lerp_(averages[0], news[0], 1 - decay)
+    torch._foreach_copy_(averages[1], news[1])
+
+
+def _floats_and_integers(network: torch.nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the tensors of a network's state, in its order."""
+    tensors = list(network.state_dict().values())
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    return floats, [tensor for tensor in tensors if not tensor.is_floating_point()]

@@ -49,7 +49,7 @@ from blemish.training.image_source import ImageSource
 from blemish.training.lightning_module import ImageLightningModule, gather
 from blemish.training.lightning_trainer import build_trainer, rewrap_errors
 from blemish.training.losses import label_weights, sampling_weights
-from blemish.training.memory_format import MIN_STEPS, choose_channels_last
+from blemish.training.memory_format import MIN_STEPS, choose_channels_last, pointwise_by_onednn
 from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
 from blemish.training.step_count import count_batches, count_steps
@@ -198,7 +198,9 @@ class Trainer:
                 loggers=build_loggers(self.recipe, self.folder, tags),
                 epochs=training.epochs - first_epoch,
             )
-            trainer.fit(module, datamodule=loaders)
+            on_cpu = self.device.type == "cpu"
+            with pointwise_by_onednn(*filter(None, (module.network, module.averaged)) if on_cpu else ()):
+                trainer.fit(module, datamodule=loaders)
         return module
 
     def _loaders(self, first_epoch: int, *, from_features: bool) -> DataModule:
