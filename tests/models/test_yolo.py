@@ -75,6 +75,20 @@ def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     )
 
 
+@pytest.mark.parametrize("name", ["yolo11n", "yolo11n-seg", "yolo26n-seg"])
+def test_yolo_loss_of_a_window_does_not_depend_on_the_size_of_the_whole_input(name):
+    needs("ultralytics")
+    task = "segmentation" if "-seg" in name else "detection"
+    image, losses = torch.rand(2, 3, 64, 64), []
+    for side in (64, 128):
+        torch.manual_seed(0)
+        network = create(name, task=task, label_count=3, input_size=side).train()
+        assert side % network.window_stride == 0
+        parts = network.loss([image], targets(64))
+        losses.append({name: float(part.detach()) for name, part in parts.items()})
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize(("name", "task"), [("yolo26n", "detection"), ("yolo26n-seg", "segmentation")])
 def test_yolo26_predicts_what_ultralytics_predicts(name, task):
     needs("ultralytics")

@@ -4,10 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from blemish.commands.info_command import summary_rows
 from blemish.hub.card import model_card
 from blemish.model_file import read_model_file
+from blemish.models import create
 from blemish.pretrained import PRETRAINED
 from blemish.testing import raises
 from blemish.training.callbacks import RunLogger
@@ -90,3 +92,23 @@ def test_train_refuses_a_package_whose_file_differs(lite, monkeypatch, tmp_path,
     with raises("bad-weights.digest", "efficientnet-lite0"):
         train(lite_recipe(), output=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mode", ["train", "frozen"])
+def test_training_restores_normalization_that_its_weights_have_folded(tmp_path, recipe, mode):
+    network = create("resnet18-scratch", task="classification", label_count=2, input_size=32)
+    state = network.state_dict()
+    for name in [name for name in state if name.endswith("running_var")]:
+        state[name].fill_(1)
+        state[name.replace("running_var", "bias")].fill_(0.25)
+    save_file(state, tmp_path / "folded.safetensors")
+    chosen = recipe(
+        model__name="resnet18-scratch",
+        model__weights=str(tmp_path / "folded.safetensors"),
+        training__epochs=1,
+        training__batch_norm=mode,
+        training__optimizer__learning_rate=1e-9,
+    )
+    run = train(chosen, output=tmp_path / "run", device="cpu")
+    mean = load_file(run.path / "weights.safetensors")["backbone.bn1.running_mean"]
+    assert bool((mean == 0).all()) == (mode == "frozen")

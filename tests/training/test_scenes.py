@@ -85,8 +85,8 @@ class Painted:
     def size_hw(self, sample):
         return self.images[sample.id].size_hw
 
-    def scenes(self, **config):
-        return SceneImages(self.samples, self, AugmentationConfig(**config))
+    def scenes(self, spec=None, **config):
+        return SceneImages(self.samples, self, AugmentationConfig(**config), spec or SPECS[0])
 
     def painted_box(self, pixels, label):
         """Return the box of the pixels that are nearer to a label's color than to anything else."""

@@ -186,6 +186,19 @@ class TransformConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class WindowConfig(Config):
+    """The part of the input that a training image shows, so that a step costs less than the whole input.
+
+    Attributes:
+        side: Side of the square window in pixels of the input.
+        focus: Probability that the window is placed around an object of the image, each label with the same
+            probability; other windows are anywhere in the image.
+    """
+
+    side: int = Field(ge=32)
+    focus: Share = 0.5
+
+
 class AugmentationConfig(Config):
     """Random changes of training images; boxes and masks change with them.
 
@@ -211,6 +224,8 @@ class AugmentationConfig(Config):
             only.
         zoom_out: Probability of placing the image on a larger canvas. Detection and segmentation only.
         max_zoom_out: Maximum width and height of that canvas, as a multiple of the image's.
+        window: Trains on a window of the input instead of the whole input; validation and prediction use the
+            whole input. Null trains on the whole input. YOLO only.
         mosaic: Probability of joining four images around a random point, scaled and shifted together by
             `scale_jitter` and `translate`. Detection and segmentation only.
         copy_paste: Probability of pasting objects of another image, cut out along their masks. Segmentation
@@ -246,6 +261,7 @@ class AugmentationConfig(Config):
     iou_crop: Share = 0.0
     zoom_out: Share = 0.0
     max_zoom_out: float = Field(default=4.0, gt=1)
+    window: WindowConfig | None = None
     mosaic: Share = 0.0
     copy_paste: Share = 0.0
     min_visibility: float | None = Field(default=None, gt=0, le=1)
@@ -263,7 +279,7 @@ class AugmentationConfig(Config):
         probabilities = (*flips, self.iou_crop, self.zoom_out, self.mosaic, self.copy_paste, self.translate)
         geometry = (self.rotation_degrees, self.shear_degrees, self.random_resized_crop, self.scale_jitter)
         colors = (self.brightness, self.contrast, self.saturation, self.hue, self.hsv_gains)
-        return not any((*probabilities, *geometry, *colors, *self.transforms))
+        return not any((*probabilities, *geometry, self.window, *colors, *self.transforms))
 
     @model_validator(mode="after")
     def _check_scales(self) -> Self:

@@ -32,6 +32,8 @@ class Network(nn.Module):
         feature_layers: names of the modules whose feature maps explanations use.
         owns_loss: whether the architecture computes its own loss (detectors) or the recipe selects one.
         mask_input: index of the input whose pixel grid a detector's target masks use.
+        window_stride: the loss takes images of any size whose sides are multiples of this; None if it takes
+            those of `inputs` only.
         exporter: `dynamo`, or `torchscript` for networks that torch.export cannot trace.
         weight_parts: prefixes of tensor names; a weights file may belong to one of these parts only. ""
             stands for the whole network.
@@ -46,6 +48,7 @@ class Network(nn.Module):
 
     owns_loss: ClassVar[bool] = False
     mask_input: ClassVar[int] = 0
+    window_stride: ClassVar[int | None] = None
     weight_parts: ClassVar[tuple[str, ...]] = ("",)
     exporter: ClassVar[Literal["dynamo", "torchscript"]] = "dynamo"
 

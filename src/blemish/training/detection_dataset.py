@@ -15,6 +15,7 @@ from blemish.preprocessing import normalize
 from blemish.structures import Sample
 from blemish.training.augmentation.detection_augmentation import CropParams
 from blemish.training.augmentation.scenes import SceneImages, SceneParams
+from blemish.training.augmentation.windows import check_window, window_spec
 from blemish.training.batch_sampler import Key
 from blemish.training.image_dataset import TrainingImageDataset
 from blemish.training.rng import RngPurpose, rng_stream
@@ -31,8 +32,8 @@ class DetectionImageDataset(TrainingImageDataset):
         options: `seed` and `source`, as `TrainingImageDataset` takes them.
 
     Raises:
-        BadRecipe: `copy_paste`, and the network has its masks in another input
-            ("bad-recipe.unsuitable-augmentation").
+        BadRecipe: `copy_paste`, and the network has its masks in another input; or a `window` that does not
+            suit the network ("bad-recipe.unsuitable-augmentation").
     """
 
     def __init__(
@@ -57,7 +58,11 @@ class DetectionImageDataset(TrainingImageDataset):
                 "objects can be pasted. Remove the key",
                 reason="unsuitable-augmentation",
             )
-        self.scenes = SceneImages(self.samples, self.source, config, self.transforms)
+        window = config.window
+        if window is not None:
+            check_window(window, network)
+            self.inputs = (window_spec(window, network.inputs[0]),)
+        self.scenes = SceneImages(self.samples, self.source, config, network.inputs[0], self.transforms)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         epoch, position = key[:2]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from blemish._version import __version__
 from blemish.config.architectures import describe
@@ -15,9 +17,11 @@ from blemish.errors import BadRecipe
 from blemish.imaging import LoadedImage
 from blemish.model_file import Contract, LabelSpec, Licenses
 from blemish.models._build import build_network
+from blemish.models._folded_norms import find_folded_norms, restore_norms
 from blemish.models._network import Network
 from blemish.models._weights import load_weights
-from blemish.preprocessing import resize
+from blemish.preprocessing import normalize, resize
+from blemish.structures import Sample
 from blemish.training.data_setup import SHOWN, TrainingData
 from blemish.training.image_source import FileImageSource
 from blemish.training.loss_registry import check_loss
@@ -26,6 +30,7 @@ from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.targets import largest_coordinate
 
 _log = logging.getLogger("blemish.training")
+NORM_IMAGES, NORM_BATCH = 64, 16  # training images that restore folded normalization, and per forward pass
 
 
 def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path]) -> Network:
@@ -69,7 +74,28 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
             spec.model_copy(update={"mean": mean, "std": std})
             for spec, (mean, std) in zip(network.inputs, statistics, strict=True)
         )
+    if recipe.training.batch_norm == "train" and (folded := find_folded_norms(network)):
+        restore_norms(network, folded, _spread_inputs(network, data.train))
+        _log.info(
+            "the weights have %d batch normalization layers folded into convolutions; their statistics are "
+            "restored from %d training images, so that training starts from what the weights have learned",
+            len(folded),
+            min(len(data.train), NORM_IMAGES),
+            extra=SHOWN,
+        )
     return network
+
+
+def _spread_inputs(network: Network, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches of inputs from images evenly spread over the training data."""
+    rows = np.unique(np.linspace(0, len(samples) - 1, NORM_IMAGES).round().astype(int))
+    source = FileImageSource()
+    for start in range(0, len(rows), NORM_BATCH):
+        images = [source.image(samples[row]) for row in rows[start : start + NORM_BATCH]]
+        yield tuple(
+            torch.stack([torch.from_numpy(normalize(resize(image, spec)[0], spec)) for image in images])
+            for spec in network.inputs
+        )
 
 
 def check_square_inputs(recipe: Recipe, network: Network) -> None:

@@ -17,7 +17,7 @@ from blemish.training.monitored_metrics import check_metrics
 _USERS: dict[str, Callable[[Task], bool]] = {
     **dict.fromkeys(("cutmix", "quarter_turn"), lambda task: task.is_image_level),
     **dict.fromkeys(
-        ("scale_jitter", "translate", "iou_crop", "zoom_out", "mosaic", "min_visibility"),
+        ("scale_jitter", "translate", "iou_crop", "zoom_out", "window", "mosaic", "min_visibility"),
         lambda task: task.has_objects,
     ),
     "mixup": lambda task: task.is_image_level or task.has_objects,

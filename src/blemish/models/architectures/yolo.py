@@ -41,6 +41,7 @@ class YOLO(Network):
     """
 
     owns_loss = True
+    window_stride = MAX_STRIDE
 
     def __init__(self, name: str, *, task: Task, label_count: int, options: YOLOOptions) -> None:
         super().__init__()

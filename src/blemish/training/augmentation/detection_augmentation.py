@@ -113,7 +113,7 @@ def render_crop(
         return augment_pixels(crop.change, pixels), placement, (shown[0], shown[1], shown[2], shown[3])
     size_hw = source.size_hw(sample)
     left, top, right, bottom = crop.region_xyxy
-    scale_xy, offset_xy = _scale_and_offset(spec, right - left, bottom - top)
+    scale_xy, offset_xy = scale_and_offset(spec, right - left, bottom - top)
     visible = (max(left, 0.0), max(top, 0.0), min(right, float(size_hw[1])), min(bottom, float(size_hw[0])))
     origin_xy = (offset_xy[0] - left * scale_xy[0], offset_xy[1] - top * scale_xy[1])
     content, placement, shown = render_part(source, sample, spec, visible, scale_xy, origin_xy)
@@ -376,7 +376,7 @@ def _iou_crop(region: Region, random: np.random.Generator, boxes_xyxy: FloatArra
     return region
 
 
-def _scale_and_offset(
+def scale_and_offset(
     spec: InputSpec, width: float, height: float
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the scale and the offset, along x and y, of a region in the input."""

@@ -37,6 +37,7 @@ from blemish.training.augmentation.detection_augmentation import (
 )
 from blemish.training.augmentation.image_augmentation import augment_pixels, draw_params
 from blemish.training.augmentation.transforms import BuiltTransform
+from blemish.training.augmentation.windows import draw_window
 from blemish.training.image_source import ImageSource
 
 PASTE_SHARE = 0.5  # of the objects of the other image
@@ -87,12 +88,14 @@ class SceneImages:
         samples: the training data.
         source: gives their pixels.
         config: the section `augmentation` of the recipe.
+        spec: the network's input, of which `config.window` shows a part.
         transforms: `config.transforms`, built.
     """
 
     samples: Sequence[Sample]
     source: ImageSource
     config: AugmentationConfig
+    spec: InputSpec
     transforms: Sequence[BuiltTransform] = ()
 
     def draw(self, position: int, random: np.random.Generator, *, closing: bool = False) -> SceneParams:
@@ -121,6 +124,8 @@ class SceneImages:
         if not closing and config.mosaic and random.random() < config.mosaic:
             others = random.integers(len(self.samples), size=3)
             scale = float(random.uniform(*(config.scale_jitter or (1, 1))))
+            if config.window is not None:  # the scale that the images would have in the whole input
+                scale *= self.spec.size_hw[0] / config.window.side
             shift = config.translate or 0.0
             x, y = (random.uniform(-0.5, 0.5, 2) * scale + 0.5 + random.uniform(-shift, shift, 2)).tolist()
             change = draw_params(config, random, transforms=self.transforms)
@@ -131,7 +136,14 @@ class SceneImages:
         known = None if sample.ground_truth is None else sample.ground_truth.boxes_xyxy
         boxes = np.zeros((0, 4)) if known is None else known
         size_hw = self.source.size_hw(sample)
-        return SceneParams((position,), draw_crop_params(config, random, size_hw, boxes, self.transforms))
+        crop = draw_crop_params(config, random, size_hw, boxes, self.transforms)
+        if config.window is not None:
+            region = crop.region_xyxy or (0.0, 0.0, float(size_hw[1]), float(size_hw[0]))
+            known_size = replace(sample, size_hw=size_hw)
+            crop = replace(
+                crop, region_xyxy=draw_window(config.window, self.spec, region, known_size, random)
+            )
+        return SceneParams((position,), crop)
 
     def render(
         self, scene: SceneParams, spec: InputSpec, *, masks: bool
