@@ -20,10 +20,11 @@ from types import SimpleNamespace
 
 def trained(settings, folder):
     """Train without the export."""
-    from blemish.training import read_recipe, trainer
+    from blemish import export
+    from blemish.training import read_recipe
     from blemish.training.run import train
 
-    trainer.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    export.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
     return train(read_recipe(overrides=settings), output=folder, device="cpu")
 
 

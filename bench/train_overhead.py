@@ -63,10 +63,10 @@ def ours(table, recipe, folder):
     """Return the seconds of each training epoch."""
     from types import SimpleNamespace
 
-    from blemish.training import trainer
+    from blemish import export
     from blemish.training.run import train
 
-    trainer.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    export.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
     run = train(recipe, data=table, output=folder, device="cpu")
     return [row["seconds"] for row in run.history]
 

@@ -52,11 +52,12 @@ def ours(setting: Setting, data: Path, settings: Mapping[str, Any], images: int,
     """Return a training by Blemish; its export is left out, which costs no epoch anything."""
     from types import SimpleNamespace
 
-    from blemish.training import read_recipe, trainer
+    from blemish import export
+    from blemish.training import read_recipe
     from blemish.training.run import train
 
     os.environ["BLEMISH_CACHE"] = str(setting.folder / "cache")
-    trainer.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
+    export.export_trained = lambda network, *, output, **_: SimpleNamespace(path=output / "model.onnx")
     recipe = read_recipe().changed({"training.epochs": EPOCHS, "training.patience": None, **settings})
 
     def call() -> Cost:

@@ -24,7 +24,6 @@ from blemish.training.augmentation.scenes import (
     SceneImages,
     SceneParams,
     blend,
-    count_mixed_epochs,
     mosaic_part,
     paste_objects,
 )
@@ -280,23 +279,6 @@ def test_draw_depends_on_the_generator_alone():
     )
     drawn = [scenes.draw(1, np.random.default_rng(s)) for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "share", "steps", "mixed"),
-    [
-        (100, 0.1, 0, 90),
-        (6, 0.1, 0, 5),
-        (1, 0.1, 0, 1),
-        (5, 0, 0, 5),
-        (4, 0.9, 0, 1),
-        (6, 0.1, 25, 3),
-        (6, 0.1, 900, 0),
-    ],
-)
-def test_count_mixed_epochs_leaves_a_share_and_steps(epochs, share, steps, mixed):
-    config = AugmentationConfig(close_share=share, close_steps=steps)
-    assert count_mixed_epochs(config, epochs, 10) == mixed
 
 
 @pytest.fixture

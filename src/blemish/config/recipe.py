@@ -190,10 +190,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any], section: type[Co
     """Return the values of `above`, and those of `below` for keys that it lacks, section by section.
 
     Of a section that chooses another method by its `name`, nothing of `below` is kept; nor are
-    alternatives of keys that are set.
+    alternatives of keys that are set, and keys that hold for other values.
     """
     if any(key in above for key in section.alternatives):
         below = {key: value for key, value in below.items() if key not in section.alternatives}
+    changed = [key for key, others in section.dependent.items() if any(other in above for other in others)]
+    below = {key: value for key, value in below.items() if key not in changed}
     merged = {**below, **above}
     for key, inner in below.items():
         other, field = above.get(key), section.model_fields.get(key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,10 @@ class OptimizerConfig(Config):
         name: Optimizer: `adamw`, `adam` or `sgd`.
         learning_rate: Learning rate of every layer that `lr_by_stage` does not name. If neither key is set,
             the pretrained layers of a detector with a new head get a tenth of it.
+        nominal_batch_size: Images per optimizer step that the learning rates and the weight decay are meant
+            for. With k times as many, the rates are multiplied by the root of k, and by k for `sgd`; the
+            weight decay of `adamw` by the root of k, so that it is the same per epoch. The run's recipe has
+            the results. Null takes the values as they are, as does a preset of which one of them is set.
         weight_decay: Weight decay; decoupled from the gradient in AdamW, added to it otherwise.
         momentum: Momentum of SGD.
         nesterov: Whether SGD uses Nesterov momentum.
@@ -28,8 +33,13 @@ class OptimizerConfig(Config):
         decay_norms: Whether weight decay also applies to biases and normalization layers.
     """
 
+    dependent: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "nominal_batch_size": ("learning_rate", "lr_by_stage", "weight_decay")
+    }
+
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0)
+    nominal_batch_size: int | None = Field(default=None, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False

@@ -25,10 +25,8 @@ from blemish.training.monitored_metrics import TRAIN_LOSS, VAL_LOSS, monitor_dir
 from blemish.training.optimizers import build_optimizer, lr_multiplier, match_memory_format
 from blemish.training.progress import Progress, improves
 from blemish.training.rng import RngPurpose, rng_seed
+from blemish.training.step_settings import ema_steps
 from blemish.training.validation import Outputs, measure
-
-EMA_SHARE = 0.1  # of all optimizer steps, that `ema: auto` averages over
-MAX_EMA_STEPS = 10_000
 
 
 class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
@@ -344,7 +342,7 @@ def ema_decay(decay: float | Literal["auto"], step: int, steps: int) -> float:
         tf.train.ExponentialMovingAverage with `num_updates`.
     """
     if decay == "auto":
-        decay = 1 - 1 / min(max(EMA_SHARE * steps, 1), MAX_EMA_STEPS)
+        decay = 1 - 1 / ema_steps(decay, steps)
     return min(decay, (1 + step) / (10 + step))
 
 

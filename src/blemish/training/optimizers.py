@@ -14,6 +14,7 @@ from blemish.errors import BadRecipe, UnknownName
 from blemish.models._network import Network
 from blemish.training.monitored_metrics import monitor_direction
 from blemish.training.progress import improves
+from blemish.training.step_settings import warmup_steps
 
 PRETRAINED_LR_RATIO = 0.1  # of the learning rate, for pretrained stages below a new head
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
@@ -185,8 +186,7 @@ def lr_multiplier(
     total = steps_per_epoch * epochs
     if schedule.name == "one-cycle":
         return _one_cycle(step, total, schedule.pct_start)
-    by_share = schedule.warmup_share * total
-    warmup = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch or by_share
+    warmup = warmup_steps(schedule, steps_per_epoch, epochs)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule.name == "cosine":

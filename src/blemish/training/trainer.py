@@ -22,7 +22,6 @@ from blemish.models._logging_filter import silence
 from blemish.models._network import Network
 from blemish.models._torch_backend import TorchBackend
 from blemish.pretrained import describe_sources
-from blemish.training.augmentation.scenes import count_mixed_epochs
 from blemish.training.auto_batch_size import find_batch_size
 from blemish.training.callback_registry import NamedCallback
 from blemish.training.callbacks import ProgressBar, RunLogger, SignalHandler, UserCallbacks
@@ -53,6 +52,7 @@ from blemish.training.memory_format import MIN_STEPS, choose_channels_last, poin
 from blemish.training.network_setup import draft_contract
 from blemish.training.optimizers import freeze
 from blemish.training.step_count import count_batches, count_steps
+from blemish.training.step_settings import count_mixed_epochs, describe_steps, scale_to_batch
 from blemish.training.targets import encoder_of
 from blemish.training.validation import Outputs, calibrate, measure
 
@@ -121,6 +121,10 @@ class Trainer:
             size = find_batch_size(self.network, self.device, len(self.data.train))
             self.recipe = self.recipe.changed({"training.batch_size": size})
             _log.info("batch size %d", size, extra=SHOWN)
+        nominal = self.recipe.training.optimizer.nominal_batch_size
+        self.recipe = scale_to_batch(self.recipe)
+        if self.state is None and (line := describe_steps(self.recipe, self._steps_per_epoch, nominal)):
+            _log.info("%s", line, extra=SHOWN)
         self.recipe = self.recipe.changed({"training.channels_last": self._channels_last()})
         checkpoints = CheckpointStore(self.folder / "checkpoints")
         rank = rank_of(self.recipe.training)

@@ -12,6 +12,7 @@ from blemish.training.data_setup import resolve, split_data
 from blemish.training.monitored_metrics import watched_metrics
 from blemish.training.recipe_checks import check_recipe
 from blemish.training.step_count import count_batches, count_steps
+from blemish.training.step_settings import scale_to_batch
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
     if weights not in ("default", "none") and not Path(weights).expanduser().is_file():
         raise BadWeights(f"{weights}: there is no such file. Check model.weights", reason="missing-file")
     data = split_data(recipe)
-    resolved = resolve(recipe, data)
+    resolved = scale_to_batch(resolve(recipe, data))
     check_recipe(resolved)
     training = resolved.training
     steps = None

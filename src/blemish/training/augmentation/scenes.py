@@ -11,7 +11,6 @@ Source:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -287,21 +286,3 @@ def paste_objects(
         boxes[row] = raster_box(masks[row])
     kept = TrainingObjects(boxes, objects.labels, masks).select(left >= np.maximum(MIN_UNCOVERED * areas, 1))
     return pixels, join((kept, others))
-
-
-def count_mixed_epochs(config: AugmentationConfig, epochs: int, steps_per_epoch: int) -> int:
-    """Return the number of first epochs in which inputs show several images.
-
-    Args:
-        config: its `close_share` and `close_steps` are used.
-        epochs: of the training.
-        steps_per_epoch: optimizer steps.
-
-    Example:
-        >>> config = AugmentationConfig(close_share=0.1, close_steps=1000)
-        >>> [count_mixed_epochs(config, epochs, 63) for epochs in (6, 20, 100)]
-        [0, 4, 84]
-    """
-    by_share = min(math.ceil(config.close_share * epochs), epochs - 1)
-    by_steps = math.ceil(config.close_steps / max(steps_per_epoch, 1))
-    return max(epochs - max(by_share, by_steps), 0)
