@@ -1,12 +1,13 @@
 """The registry and its entry points."""
 
 import importlib
+import os
 import sys
 
 import pytest
 
 from blemish.errors import DuplicateName, UnknownName
-from blemish.registry import KINDS, PluginWarning, Registry, load_plugins, register_in
+from blemish.registry import KINDS, PluginWarning, Registry, _declared_kinds, load_plugins, register_in
 
 
 @pytest.fixture
@@ -27,9 +28,11 @@ def plugin(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(str(tmp_path))
         importlib.invalidate_caches()
         load_plugins.cache_clear()
+        _declared_kinds.cache_clear()
 
     yield install
     load_plugins.cache_clear()
+    _declared_kinds.cache_clear()
     for name in [n for n in sys.modules if n.startswith("blemish_test_plugin")]:
         del sys.modules[name]
 
@@ -87,6 +90,20 @@ def test_load_broken_plugin_warns_once_with_its_distribution(plugin):
         Registry("checks", noun="check").load()
     assert len(caught) == 1
     Registry("checks", noun="check").load()  # a second registry of the kind does not warn again
+
+
+def test_load_plugins_reads_the_declarations_of_all_kinds_once(plugin, monkeypatch):
+    plugin("blemish_test_plugin_once", "")
+    searched, real = [], os.scandir
+
+    def scandir(folder):
+        searched.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert load_plugins("decoders") == load_plugins("formats") == ()
+    assert searched and len(searched) == len(set(searched))
+    assert [p.name for p in load_plugins("checks")] == ["mine"]
 
 
 def test_load_plugins_can_be_switched_off(plugin, monkeypatch):

@@ -231,27 +231,34 @@ def load_plugins(kind: str) -> tuple[Plugin, ...]:
 
 
 def _may_have_plugins(kind: str) -> bool:
-    """Return False only if no distribution on the import path declares an entry point of this kind.
+    """Return False only if no distribution on the import path declares an entry point of this kind."""
+    kinds = _declared_kinds(tuple(dict.fromkeys(sys.path)))
+    return kinds is None or kind.encode() in kinds
+
+
+@cache
+def _declared_kinds(folders: tuple[str, ...]) -> frozenset[bytes] | None:
+    """Return the kinds that distributions in these folders declare; None if a folder cannot be searched.
 
     Reading the declarations directly takes a fifth of the time of `importlib.metadata.entry_points`, and on
-    most machines there is no plug-in.
+    most machines there is no plug-in. A training asks for five kinds; the files are read once.
     """
-    header = re.compile(rb"^\[\s*blemish\." + kind.encode() + rb"\s*\]", re.MULTILINE)
-    for folder in dict.fromkeys(sys.path):
+    header = re.compile(rb"^\[\s*blemish\.([^\]\s]+)\s*\]", re.MULTILINE)
+    kinds: set[bytes] = set()
+    for folder in folders:
         try:
             with os.scandir(folder or ".") as entries:
                 infos = [e.path for e in entries if e.name.endswith((".dist-info", ".egg-info"))]
         except NotADirectoryError:
-            return True  # a zip archive, which only importlib.metadata can read
+            return None  # a zip archive, which only importlib.metadata can read
         except OSError:
             continue
         for info in infos:
             try:
-                if header.search(Path(info, "entry_points.txt").read_bytes()):
-                    return True
+                kinds.update(header.findall(Path(info, "entry_points.txt").read_bytes()))
             except OSError:
                 continue
-    return False
+    return frozenset(kinds)
 
 
 def installed_plugins() -> tuple[Plugin, ...]:

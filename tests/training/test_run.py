@@ -18,6 +18,7 @@ from blemish.model_file import read_model_file
 from blemish.structures import Task
 from blemish.testing import raises
 from blemish.training import checkpoint
+from blemish.training.lightning_module import ImageLightningModule
 from blemish.training.run import paused_garbage_collection, train
 
 
@@ -59,6 +60,20 @@ train({str(tmp_path / "r.yaml")!r}, output={str(tmp_path / "run")!r}, device="cp
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_validation_runs_the_averaged_network_in_evaluation_mode(recipe, tmp_path, monkeypatch):
+    modes = []
+    real = ImageLightningModule.validation_step
+
+    def step(module, batch, batch_idx):
+        modes.append({part.training for part in module.eval_network.modules()})
+        real(module, batch, batch_idx)
+
+    monkeypatch.setattr(ImageLightningModule, "validation_step", step)
+    for name, settings in (("plain", {}), ("averaged", {"training__ema": 0.9})):
+        train(recipe(training__epochs=2, **settings), output=tmp_path / name, device="cpu")
+    assert len(modes) >= 4 and all(mode == {False} for mode in modes)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from blemish.decoding.decoder import (
     require_output,
 )
 from blemish.decoding.mask_grids import mask_over_input
-from blemish.decoding.nms import nms
+from blemish.decoding.nms import highest, nms
 from blemish.decoding.scores import sigmoid
 from blemish.errors import BadModelFile
 from blemish.model_file import Contract
@@ -111,18 +111,9 @@ def select_candidates(
         row, label = rows, scores[rows].argmax(1)
     score = np.clip(scores[row, label].astype(np.float64), 0.0, 1.0)
     if len(score) > max_candidates:
-        keep = _highest(score, max_candidates)
+        keep = highest(score, max_candidates)
         row, label, score = row[keep], label[keep], score[keep]
     return row, label, score
-
-
-def _highest(scores: FloatArray, count: int) -> IntArray:
-    """Return the positions of the `count` highest scores, ascending; of equal scores, the first ones."""
-    limit = np.partition(scores, len(scores) - count)[len(scores) - count]
-    is_above = scores > limit
-    ties = np.flatnonzero(scores == limit)[: count - int(is_above.sum())]
-    is_above[ties] = True
-    return np.flatnonzero(is_above)
 
 
 def _decode_image(
@@ -137,8 +128,10 @@ def _decode_image(
         multi_label=bool(settings.get("multi_label", True)),
         max_candidates=int(settings.get("max_candidates", MAX_CANDIDATES)),
     )
-    network_boxes, image_boxes, is_visible = box_settings.place(candidates.boxes[row], placement)
-    visible = np.flatnonzero(is_visible)  # a box without visible area must not suppress a visible one
+    rows, at = _unique(row, len(candidates.boxes))  # with several labels of one box, it is placed once
+    network_boxes, image_boxes, is_visible = box_settings.place(candidates.boxes[rows], placement)
+    network_boxes, image_boxes = network_boxes[at], image_boxes[at]
+    visible = np.flatnonzero(is_visible[at])  # a box without visible area must not suppress a visible one
     nms_iou = float(settings.get("nms_iou", 0.5))
     kept = visible[
         nms(
@@ -164,6 +157,18 @@ def _decode_image(
             ]
         )
     return boxes_prediction(contract, placement, image_boxes, score[kept], label[kept], masks)
+
+
+def _unique(row: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """Return the rows that occur in `row`, ascending, and the position of each entry of `row` among them.
+
+    Args:
+        row: (n,) int in [0, count).
+        count: number of rows.
+    """
+    occurs = np.zeros(count, bool)
+    occurs[row] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[row]
 
 
 def _candidates(contract: Contract, outputs: Outputs, batch_size: int) -> _Candidates:

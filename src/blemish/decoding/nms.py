@@ -40,14 +40,31 @@ def nms(
         [0, 2]
     """
     nms_iou = np.float64(nms_iou)  # compared in double precision, as in torchvision: 0.3 is more than 0.3f
-    order = np.argsort(-scores, kind="stable")
     areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
-    count = len(order) if max_kept is None else FIRST_PART * max_kept
+    count = len(scores) if max_kept is None else FIRST_PART * max_kept
     while True:
-        kept = _nms_of_best(boxes_xyxy, areas, label_index, order[:count], nms_iou, max_kept)
-        if count >= len(order) or (max_kept is not None and len(kept) == max_kept):
+        best = highest(scores, count)
+        order = best[np.argsort(-scores[best], kind="stable")]
+        kept = _nms_of_best(boxes_xyxy, areas, label_index, order, nms_iou, max_kept)
+        if count >= len(scores) or (max_kept is not None and len(kept) == max_kept):
             return kept
         count *= FIRST_PART
+
+
+def highest(scores: NDArray[Any], count: int) -> IntArray:
+    """Return the positions of the `count` highest scores, ascending; of equal scores, the first ones.
+
+    Args:
+        scores: (n,), without NaN.
+        count: all of them if there are not more.
+    """
+    if count >= len(scores):
+        return np.arange(len(scores))
+    limit = np.partition(scores, len(scores) - count)[len(scores) - count]
+    is_above = scores > limit
+    ties = np.flatnonzero(scores == limit)[: count - int(is_above.sum())]
+    is_above[ties] = True
+    return np.flatnonzero(is_above)
 
 
 def _nms_of_best(

@@ -215,9 +215,7 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the raw outputs and the loss of a batch."""
-        network = self.eval_network
-        network.eval()
-        outputs = self.run_network(network, batch["inputs"])
+        outputs = self.run_network(self.eval_network, batch["inputs"])  # in evaluation mode, by Lightning
         loss = self.loss(outputs[0], batch["target"])
         self._results.append(
             (

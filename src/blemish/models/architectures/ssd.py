@@ -199,7 +199,10 @@ def multibox_loss(
         labels
     )
     hardness = label_losses.detach().masked_fill(positive, -torch.inf)
-    rank = hardness.argsort(1, descending=True).argsort(1)
+    order = hardness.argsort(1, descending=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     quota = neg_pos_ratio * positive.sum(1, keepdim=True).clamp(min=1)
     negative = (rank < quota) & ~positive
     return {"box_loss": box_loss / count, "label_loss": label_losses[positive | negative].sum() / count}
