@@ -50,7 +50,7 @@ class TaskFields:
         hooks: behaviors that live in other packages, by name: a callable, or "module:attribute", imported
             at the first use. Known names: `convert`, `synthesize`, `synthetic_labels`, `describe`,
             `check_sample`, `target_encoder`, `validate`, `report`, `abstention`, `decision_differences`,
-            `convert_labels`, `train_command` (see `blemish.tasks`).
+            `decision_error`, `convert_labels`, `train_command` (see `blemish.tasks`).
     """
 
     summary: str

@@ -1,6 +1,7 @@
+from collections.abc import Callable
+
 import pytest
 
-from blemish.export import accuracy_control
 from blemish.export.accuracy_control import control_accuracy, float_counts
 from blemish.export.int8 import Int8Graph
 from blemish.export.int8_layers import Layer
@@ -17,22 +18,24 @@ class Int8Stub(Int8Graph):
     def use_ranges(self, name):
         assert name in ("mean", "extremes")
 
-    def heads(self):
+    def kept_layers(self):
         return ("head",)
 
     def build(self, float_layers=()):
         return ",".join(float_layers).encode()
 
 
-@pytest.fixture(autouse=True)
-def errors(monkeypatch):
-    """The error of the outputs is the number of the layer that stays float."""
+class TrialStub:
+    """A trial in which the error of the predictions is the number of the layer that stays float."""
 
-    def outputs_of(graph, _images):
+    def __init__(self, count_failures: Callable[[bytes], int]) -> None:
+        self.count_failures = count_failures
+
+    def typical_error(self, graph: bytes) -> float:
+        return self.hard_error(graph)
+
+    def hard_error(self, graph: bytes) -> float:
         return int(graph.decode().rpartition("layer")[2]) if b"layer" in graph else 0
-
-    monkeypatch.setattr(accuracy_control, "outputs_of", outputs_of)
-    monkeypatch.setattr(accuracy_control, "output_error", lambda _, actual: actual)
 
 
 @pytest.mark.parametrize("needed", [0, 1, 2, 3, 5, 6, 7, 8])
@@ -43,7 +46,7 @@ def test_control_accuracy_returns_the_fewest_layers_that_pass(needed):
         tried.append(graph.count(b"layer"))
         return max(0, needed - tried[-1])
 
-    result = control_accuracy(Int8Stub(), b"", count_failures, list, list, lambda *step: steps.append(step))
+    result = control_accuracy(Int8Stub(), TrialStub(count_failures), lambda *step: steps.append(step))
     assert result.float_layers == ("head", *NAMES[:needed])
     assert result.graph == Int8Stub().build(result.float_layers)
     assert len(tried) <= 2 + 2 * len(float_counts(20))
@@ -55,7 +58,6 @@ def test_control_accuracy_returns_the_fewest_layers_that_pass(needed):
 def test_control_accuracy_ends_with_the_fewest_failures():
     """More layers in float32 are no better: the decisions are on the line."""
     failures = {0: 5, 1: 4, 2: 2, 4: 2, 8: 3}
-    result = control_accuracy(
-        Int8Stub(), b"", lambda graph: failures[graph.count(b"layer")], list, list, lambda *_: None
-    )
+    trial = TrialStub(lambda graph: failures[graph.count(b"layer")])
+    result = control_accuracy(Int8Stub(), trial, lambda *_: None)
     assert result.float_layers == ("head", *NAMES[:2])

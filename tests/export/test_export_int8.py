@@ -111,7 +111,7 @@ def test_reexport_int8_returns_layers_to_float(tmp_path, data, monkeypatch):
     monkeypatch.setattr(Int8Graph, "build", damaged)
     made = reexport(write_cnn(tmp_path / "model.onnx").path, precision="int8", data=data)
     assert made.contract.certificate.passed
-    assert made.contract.training["quantization"]["float_layers"] == 2  # and the head
+    assert made.contract.training["quantization"]["float_layers"] == 3  # and stem and head
 
 
 def test_reexport_int8_refuses_an_int8_source_and_its_own_path(tmp_path, data):

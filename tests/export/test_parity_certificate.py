@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from PIL import Image
 from safetensors.numpy import load_file
 
-from blemish.evaluation.decision_differences import difference
+from blemish.evaluation.decision_differences import decision_error, difference
 from blemish.export import export_trained, onnx_export
 from blemish.export.detection_parity import count_unmatched, exceeds_rounding
 from blemish.export.parity_certificate import certify
@@ -244,6 +244,21 @@ def test_object_differences_ignore_objects_below_their_threshold():
     assert difference(first, detections([box, far], [0, 1], [0.9, 0.6]))[0] == 1, "an object is new"
     assert difference(first, detections([box], [1], [0.9]))[0] == 2, "the same box with another label"
     assert difference(first, detections([box, box], [0, 0], [0.9, 0.8]))[0] == 1, "found twice"
+
+
+def test_object_error_falls_with_scores_and_overlap():
+    box, far = [10, 10, 50, 50], [60, 60, 90, 90]
+    first = detections([box, far], [0, 1], [0.9, 0.1])
+    assert decision_error(first, first) == pytest.approx(0)
+    less, moved = (
+        detections([box, far], [0, 1], [0.8, 0.1]),
+        detections([[10, 10, 50, 45], far], [0, 1], [0.9, 0.1]),
+    )
+    assert decision_error(first, less) == pytest.approx(0.1 / 1.9)
+    assert decision_error(first, moved) == pytest.approx(0.9 * 2 * 5 / 40 / 2)
+    assert decision_error(first, detections([box, far], [1, 1], [0.9, 0.1])) == pytest.approx(0.9)
+    none = detections([], [], [])
+    assert decision_error(first, none) == decision_error(none, first) == 1 and decision_error(none, none) == 0
 
 
 def test_count_unmatched_includes_detections_below_their_threshold():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.errors import BadImage, ExportRefused
+from blemish.evaluation.decision_differences import decision_error
 from blemish.export.abstention_scores import with_new_scores
 from blemish.export.accuracy_control import Progress, control_accuracy
 from blemish.export.int8 import Int8Graph
@@ -25,6 +26,7 @@ from blemish.export.parity_certificate import (
 from blemish.imaging import open_image
 from blemish.inference import Predictor, open_backend
 from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.inference.results import PreparedInput
 from blemish.model_file import Contract, ModelFile, read_graph
 from blemish.structures import Sample
 
@@ -77,9 +79,7 @@ def export_int8(
         _counted(progress, "measuring activations", len(chosen)),
     )
     trial = _Trial(file, reference, samples, max_drop, max_changed)
-    quantized = control_accuracy(
-        int8, source, trial.count_failures, trial.typical_images, trial.hard_images, progress
-    )
+    quantized = control_accuracy(int8, trial, progress)
     int8.check_size(quantized.graph)
     compared = trial.compared(quantized.graph)
     if not compared.certificate.passed and not force:
@@ -129,6 +129,9 @@ class _Trial:
         self._file, self._reference, self._samples = file, reference, samples
         self._max_drop, self._max_changed = max_drop, max_changed
         self._hard: list[Sample] = []
+        self._ranking: list[Sample] = []
+        self._known = dict(zip(map(id, samples), reference.predictions, strict=True))
+        self._prepared: dict[str, PreparedInput | None] = {}
         self._results: dict[int, Comparison] = {}
 
     def count_failures(self, graph: bytes) -> int:
@@ -150,23 +153,39 @@ class _Trial:
             self._results = {key: self._compare(graph, self._samples)}
         return self._results[key]
 
-    def typical_images(self) -> list[Feeds]:
-        """Return inputs of evenly spaced images."""
-        predictor = Predictor(self._reference.backend, self._file)
-        return list(_feeds(predictor, calibration_samples(self._samples, TYPICAL_IMAGES)))
+    def typical_error(self, graph: bytes) -> float:
+        """Return the mean error of a graph's predictions of evenly spaced images."""
+        return self._error(graph, calibration_samples(self._samples, TYPICAL_IMAGES))
 
-    def hard_images(self) -> list[Feeds]:
-        """Return inputs of images with changed decisions, filled up with others."""
-        others = [sample for sample in calibration_samples(self._samples) if sample not in self._hard]
-        predictor = Predictor(self._reference.backend, self._file)
-        return list(_feeds(predictor, [*self._hard, *others][:HARD_IMAGES]))
+    def hard_error(self, graph: bytes) -> float:
+        """Return the same of images with changed decisions, filled up with others.
+
+        They are chosen at the first call: errors of different images could not be compared.
+        """
+        if not self._ranking:
+            others = [sample for sample in calibration_samples(self._samples) if sample not in self._hard]
+            self._ranking = [*self._hard, *others][:HARD_IMAGES]
+        return self._error(graph, self._ranking)
+
+    def _error(self, graph: bytes, samples: Sequence[Sample]) -> float:
+        """Return the mean of `decision_error` over samples; each image is read once."""
+        predictor = Predictor(OnnxRuntimeBackend(graph, device="cpu", precision="int8"), self._file)
+        errors = []
+        for sample in samples:
+            if sample.id not in self._prepared:
+                self._prepared[sample.id] = _prepared(predictor, sample)
+            prepared = self._prepared[sample.id]
+            before = self._known[id(sample)]
+            if prepared is not None and before is not None:
+                (after,) = predictor.predict_prepared([prepared])
+                errors.append(decision_error(before, after))
+        return float(np.mean(errors)) if errors else 0.0
 
     def _compare(self, graph: bytes, samples: Sequence[Sample]) -> Comparison:
         after = OnnxRuntimeBackend(graph, device="cpu", precision="int8")
         reference = self._reference
         if len(samples) < len(self._samples):
-            known = dict(zip(map(id, self._samples), reference.predictions, strict=True))
-            reference = Reference(tuple(known[id(sample)] for sample in samples), reference.backend)
+            reference = Reference(tuple(self._known[id(sample)] for sample in samples), reference.backend)
         return compare(
             reference,
             after,
@@ -184,14 +203,20 @@ def calibration_samples(samples: Sequence[Sample], max_images: int = MAX_CALIBRA
     return [samples[int(i)] for i in np.linspace(0, len(samples) - 1, count).round()]
 
 
+def _prepared(predictor: Predictor, sample: Sample) -> PreparedInput | None:
+    """Return a prepared image, or None if it cannot be read; the comparison counts it."""
+    try:
+        return predictor.prepare(open_image(sample.path, reduction=predictor.reduction))
+    except BadImage:
+        return None
+
+
 def _feeds(predictor: Predictor, samples: Sequence[Sample]) -> Iterator[Feeds]:
     """Yield the inputs of samples, each as a batch of one, without images that cannot be read."""
     for sample in samples:
-        try:
-            prepared = predictor.prepare(open_image(sample.path, reduction=predictor.reduction))
-        except BadImage:
-            continue  # the comparison counts it
-        yield {name: array[None] for name, array in prepared.feeds.items()}
+        prepared = _prepared(predictor, sample)
+        if prepared is not None:
+            yield {name: array[None] for name, array in prepared.feeds.items()}
 
 
 def _counted(progress: Progress, stage: str, total: int) -> Callable[[], None]:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from blemish.errors import ExportRefused, MissingExtra
 from blemish.export.anonymous import make_anonymous
-from blemish.export.int8_layers import LIGHT, WEIGHTED, find_layers
+from blemish.export.int8_layers import LIGHT, WEIGHTED, find_layers, silu_inputs
 from blemish.export.int8_statistics import Feeds, measure_activations, tensors_data
 from blemish.export.int8_weights import rounded_layer
 from blemish.models._logging_filter import silence
 
 MAX_SIZE_SHARE = 0.75  # of the float32 graph's size; with more, too little was quantized to be of use
+MIN_SILU_INPUT = -6.0  # x * sigmoid(x) is within 0.015 of 0 below; ranges down to the minimum are coarser
 MAX_HEAD_SHARE = 0.1  # of all weights; larger heads are quantized like other layers
 
 
@@ -69,11 +70,13 @@ class Int8Graph:
             )
         try:
             with silence():
-                self._activations = measure_activations(self._proto, images, progress)
+                self._activations = measure_activations(
+                    self._proto, images, progress, [layer.name for layer in self.layers]
+                )
         except Exception as error:
             raise _refused(error) from error
 
-        self._ranges = self._activations.mean_ranges
+        self.use_ranges("mean")
         self._rounded: dict[str, dict[str, NDArray[np.float32]]] = {}
 
     def use_ranges(self, name: str) -> None:
@@ -83,12 +86,19 @@ class Int8Graph:
             name: `mean` of the extremes of each image, which clips outliers; or `extremes` of all images.
         """
         activations = self._activations
-        self._ranges = activations.extremes if name == "extremes" else activations.mean_ranges
+        ranges = dict(activations.extremes if name == "extremes" else activations.mean_ranges)
+        for tensor in silu_inputs(self._proto.graph):
+            if tensor in ranges:
+                low, high = ranges[tensor]
+                ranges[tensor] = max(low, MIN_SILU_INPUT), high
+        self._ranges = ranges
 
-    def heads(self) -> tuple[str, ...]:
-        """Return the names of the last layers, or of none if they hold much of the weights."""
+    def kept_layers(self) -> tuple[str, ...]:
+        """Return the layers that stay float32 in any case: the last ones if they are small, and the stem."""
         heads = [layer for layer in self.layers if layer.is_head]
-        return tuple(x.name for x in heads) if sum(x.weight_share for x in heads) <= MAX_HEAD_SHARE else ()
+        if sum(layer.weight_share for layer in heads) > MAX_HEAD_SHARE:
+            heads = []
+        return tuple(layer.name for layer in self.layers if layer in heads or layer.is_stem)
 
     def build(self, float_layers: Collection[str] = ()) -> bytes:
         """Return the INT8 graph as a serialized ModelProto without metadata.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 MIN_WEIGHTS = 256  # a layer with fewer is plain arithmetic, such as YOLO's sum over bins
+MIN_STEM_INPUTS = 32
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 # Computed in 8 bits, or moved without computing, by ONNX Runtime on the way to a layer with weights.
 LIGHT = (
@@ -27,12 +28,15 @@ class Layer:
         nodes: names of all its nodes.
         weight_share: share of the weights of all layers, in [0, 1].
         is_head: whether no other layer with weights follows, or only linear ones behind pooled features.
+        is_stem: whether it reads the image, and too few numbers for each output: 8-bit products, which are
+            computed in groups, take longer than float32 there.
     """
 
     name: str
     nodes: tuple[str, ...]
     weight_share: float
     is_head: bool
+    is_stem: bool = False
 
 
 def find_layers(graph: Any) -> tuple[Layer, ...]:
@@ -70,9 +74,32 @@ def find_layers(graph: Any) -> tuple[Layer, ...]:
             tuple(graph.node[j].name for j in members[i]),
             sizes[i] / total,
             i not in body,
+            _is_stem(graph, i),
         )
         for i in sizes
     )
+
+
+def silu_inputs(graph: Any) -> tuple[str, ...]:
+    """Return the tensors that only the function x * sigmoid(x) reads."""
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for node in graph.node:
+        name = node.input[0] if node.op_type == "Sigmoid" else ""
+        others = [reader for reader in readers.get(name, ()) if reader is not node]
+        if len(others) == 1 and others[0].op_type == "Mul" and set(others[0].input) == {name, node.output[0]}:
+            found.append(name)
+    return tuple(found)
+
+
+def _is_stem(graph: Any, number: int) -> bool:
+    node = graph.node[number]
+    sizes = next(tuple(t.dims) for t in graph.initializer if t.name == node.input[1])
+    reads_image = node.input[0] in {x.name for x in graph.input}
+    return node.op_type == "Conv" and reads_image and int(np.prod(sizes[1:])) < MIN_STEM_INPUTS
 
 
 def _leading_to(graph: Any, targets: set[int], producer: dict[str, int]) -> set[int]:

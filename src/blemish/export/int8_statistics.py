@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.export.int8_layers import LIGHT, WEIGHTED
+from blemish.export.int8_moments import IMAGES, InputMoments
 from blemish.inference.backend import available_cores
 
 Feeds = Mapping[str, NDArray[np.float32]]
@@ -24,16 +25,22 @@ class Activations:
         extremes: smallest and largest value by tensor over all images.
         means: by input of a convolution or linear layer, (c,) mean of each channel.
         powers: by the same, (c,) mean of the square of each channel.
+        moments: by layer, (m, m) means of the products of the numbers that one of its outputs reads; not of
+            every layer, see `InputMoments`.
     """
 
     mean_ranges: Mapping[str, tuple[float, float]]
     extremes: Mapping[str, tuple[float, float]]
     means: Mapping[str, NDArray[np.float64]]
     powers: Mapping[str, NDArray[np.float64]]
+    moments: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def measure_activations(
-    proto: Any, images: Iterable[Feeds], progress: Callable[[], None] | None
+    proto: Any,
+    images: Iterable[Feeds],
+    progress: Callable[[], None] | None,
+    layer_names: Sequence[str] = (),
 ) -> Activations:
     """Return the statistics of the activations that quantization needs.
 
@@ -41,6 +48,7 @@ def measure_activations(
         proto: a ModelProto in float32 with inferred shapes.
         images: inputs of single images, (1, c, h, w) float32 by input name.
         progress: called after each image.
+        layer_names: of the layers whose weights will be rounded.
     """
     import onnxruntime as ort
     from onnx import ModelProto, TensorProto, ValueInfoProto, helper
@@ -77,6 +85,9 @@ def measure_activations(
                 attributes["axes"] = axes
         graph.node.append(helper.make_node(kind, operands, [f"blemish.{i}"], **attributes))
         graph.output.append(ValueInfoProto(name=f"blemish.{i}"))
+    products = InputMoments(graph, layer_names)
+    own = {x.name for x in (*graph.input, *graph.output)}
+    graph.output.extend(ValueInfoProto(name=name) for name in products.tensors if name not in own)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = available_cores()
@@ -85,8 +96,14 @@ def measure_activations(
     totals: list[Any] = [0.0] * len(asked)
     extremes: dict[tuple[str, str], float] = {}
     count = 0
+    inputs_of_graph = {x.name for x in graph.input}
+    sampled = [name for name in products.tensors if name not in inputs_of_graph]
     for feeds in images:
-        for i, value in enumerate(session.run(names, dict(feeds))):
+        asked_names = [*names, *sampled] if count < IMAGES else names
+        values = session.run(asked_names, dict(feeds))
+        if count < IMAGES:
+            products.add(dict(feeds) | dict(zip(sampled, values[len(names) :], strict=True)))
+        for i, value in enumerate(values[: len(names)]):
             totals[i] = totals[i] + np.asarray(value, np.float64)
             if asked[i][0] == "ReduceMin":
                 extremes[asked[i]] = min(extremes.get(asked[i], np.inf), float(value))
@@ -101,6 +118,7 @@ def measure_activations(
         {n: (extremes["ReduceMin", n], extremes["ReduceMax", n]) for n in tensors},
         {n: found["ReduceMean", n] for n in inputs},
         {n: found["ReduceSumSquare", n] for n in inputs},
+        products.moments(),
     )
 
 

@@ -153,6 +153,7 @@ ANOMALY = Task.define(
             "train_command": "blemish.commands.anomaly_command:train_anomaly_command",
             "report": "blemish.evaluation.anomaly_report:score_anomaly",
             "decision_differences": "blemish.evaluation.decision_differences:threshold_differences",
+            "decision_error": "blemish.evaluation.decision_differences:logit_error",
         },
     ),
     module=__name__,

@@ -101,6 +101,7 @@ CLASSIFICATION = Task.define(
             "abstention": "blemish.evaluation.abstention_calibration:collect_label_scores",
             "report": "blemish.evaluation.image_level_report:score_image_level",
             "decision_differences": "blemish.evaluation.decision_differences:label_differences",
+            "decision_error": "blemish.evaluation.decision_differences:logit_error",
         },
     ),
     module=__name__,

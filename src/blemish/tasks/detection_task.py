@@ -76,6 +76,7 @@ DETECTION = Task.define(
             "abstention": "blemish.evaluation.abstention_calibration:collect_object_scores",
             "report": "blemish.evaluation.detection_report:score_detection",
             "decision_differences": "blemish.evaluation.decision_differences:object_differences",
+            "decision_error": "blemish.evaluation.decision_differences:object_error",
         },
     ),
     module=__name__,

@@ -123,6 +123,7 @@ LOCALIZATION = Task.define(
             "validate": "blemish.training.validation:measure_box",
             "report": "blemish.evaluation.localization_report:score_localization",
             "decision_differences": "blemish.evaluation.decision_differences:box_differences",
+            "decision_error": "blemish.evaluation.decision_differences:place_error",
         },
     ),
     module=__name__,

@@ -90,6 +90,7 @@ MULTILABEL = Task.define(
             "abstention": "blemish.evaluation.abstention_calibration:collect_label_scores",
             "report": "blemish.evaluation.image_level_report:score_image_level",
             "decision_differences": "blemish.evaluation.decision_differences:threshold_differences",
+            "decision_error": "blemish.evaluation.decision_differences:logit_error",
         },
     ),
     module=__name__,
