@@ -75,6 +75,14 @@ def test_yolo_outputs_and_loss_equal_ultralytics(name, task):
     )
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_yolo_decoder_gives_a_box_one_label_or_several(multi_label):
+    needs("ultralytics")
+    options = {"multi_label": True} if multi_label else {}
+    network = create("yolo11n", task="detection", label_count=3, input_size=64, **options)
+    assert network.decoder.settings["multi_label"] is multi_label
+
+
 @pytest.mark.parametrize("name", ["yolo11n", "yolo11n-seg", "yolo26n-seg"])
 def test_yolo_loss_of_a_window_does_not_depend_on_the_size_of_the_whole_input(name):
     needs("ultralytics")
@@ -137,6 +145,8 @@ def test_yolo26_moves_its_loss_to_the_head_without_suppression(name, task):
 def test_yolo26_refuses_options_without_effect():
     with raises("bad-recipe.invalid-option", "YOLO26", "nms_iou"):
         YOLO26Options.of("yolo26n", {"nms_iou": 0.6})
+    with raises("bad-recipe.invalid-option", "YOLO26", "multi_label"):
+        YOLO26Options.of("yolo26n", {"multi_label": True})
 
 
 def test_no_weights_are_published_for_yolo12_with_masks():

@@ -149,6 +149,8 @@ class YOLOOptions(DetectorOptions):
     """Further options of YOLO; the NMS defaults are those of Ultralytics.
 
     Attributes:
+        multi_label: Whether a box may have several labels, each with its own score, instead of its best label
+            only: a dent that is also scratched is found under both labels.
         class_channels: Channels of the hidden layers of the branch for labels. Null for those of the weights
             file, so that these layers are loaded too; without one, Ultralytics' rule for the number of
             labels.
@@ -157,16 +159,18 @@ class YOLOOptions(DetectorOptions):
     nms_iou: float = Field(default=0.7, gt=0, le=1)
     max_detections: int = Field(default=300, ge=1)
     min_score: float = Field(default=0.001, ge=0, lt=1)
+    multi_label: bool = False
     class_channels: int | None = Field(default=None, ge=16, le=1024)
 
 
 class YOLO26Options(YOLOOptions):
-    """Options of YOLO26, which has no NMS and takes no `nms_iou`."""
+    """Options of YOLO26, which has no NMS and takes neither `nms_iou` nor `multi_label`."""
 
     @model_validator(mode="after")
     def _refuse_nms(self) -> Self:
-        if "nms_iou" in self.model_fields_set:
-            raise ValueError("YOLO26 has no NMS. Remove nms_iou")
+        for name in ("nms_iou", "multi_label"):
+            if name in self.model_fields_set:
+                raise ValueError(f"YOLO26 has no NMS, and its boxes may have several labels. Remove {name}")
         return self
 
 

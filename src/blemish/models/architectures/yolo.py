@@ -84,7 +84,7 @@ class YOLO(Network):
             settings={
                 "box_format": "cxcywh",
                 "channels_first": True,
-                "multi_label": False,
+                "multi_label": options.multi_label,
                 "min_score": options.min_score,
                 "nms_iou": options.nms_iou,
                 "max_detections": options.max_detections,
