@@ -59,7 +59,9 @@ def test_train_scales_once_and_resumes_bit_for_bit(recipe, tmp_path, stop_after)
     chosen = recipe(
         training__optimizer=optimizer, training__schedule={"warmup_share": 0.2}, training__ema="auto"
     )
-    assert plan_training(chosen).recipe.training.optimizer.learning_rate == 0.003 * math.sqrt(4 / 7)
+    plan = plan_training(chosen)
+    assert plan.recipe.training.optimizer.learning_rate == 0.003 * math.sqrt(4 / 7)
+    assert "12 steps of 4 images" in plan.derived
     whole = train(chosen, output=tmp_path / "whole", device="cpu")
     with stop_after(1):
         train(chosen, output=tmp_path / "cut", device="cpu")

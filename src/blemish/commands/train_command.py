@@ -382,7 +382,7 @@ def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
         from blemish.training.training_plan import describe_preset
 
         typer.echo(f"note: {describe_preset(recipe)}", err=True)
-    for note in plan.notes:
+    for note in (*filter(None, (plan.derived,)), *plan.notes):
         typer.echo(f"note: {note}", err=True)
 
 

@@ -23,6 +23,7 @@ from blemish.training.data_setup import LOG_LINE, SHOWN, SPLIT_NAME, hash_data, 
 from blemish.training.distributed import check_agreement, rank_of
 from blemish.training.progress import TrainingInterrupted
 from blemish.training.recipe_checks import check_device_name, check_recipe
+from blemish.training.step_settings import scale_to_batch
 from blemish.training.training_plan import describe_preset
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def train(
             values = {f"model.options.{name}": value for name, value in network.chosen_options.items()}
             chosen = chosen.changed(values)
         if resume is None and chosen.preset != "none":
-            _log.info("%s", describe_preset(chosen), extra=SHOWN)
+            _log.info("%s", describe_preset(scale_to_batch(chosen)), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
             chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})

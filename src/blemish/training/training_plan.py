@@ -12,7 +12,7 @@ from blemish.training.data_setup import resolve, split_data
 from blemish.training.monitored_metrics import watched_metrics
 from blemish.training.recipe_checks import check_recipe
 from blemish.training.step_count import count_batches, count_steps
-from blemish.training.step_settings import scale_to_batch
+from blemish.training.step_settings import describe_steps, scale_to_batch
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TrainingPlan:
         steps_per_epoch: optimizer steps; None if the batch size is `auto` or tiles are cut.
         steps: optimizer steps of all epochs, or None.
         notes: what the data set reports about itself.
+        derived: one line with the settings that follow from the number of steps; "" if there are none.
     """
 
     recipe: Recipe
@@ -36,6 +37,7 @@ class TrainingPlan:
     steps_per_epoch: int | None
     steps: int | None
     notes: tuple[str, ...]
+    derived: str = ""
 
 
 def describe_preset(recipe: Recipe) -> str:
@@ -70,10 +72,11 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
     resolved = scale_to_batch(resolve(recipe, data))
     check_recipe(resolved)
     training = resolved.training
-    steps = None
+    steps, derived = None, ""
     if isinstance(training.batch_size, int) and resolved.data.tiles is None:
         batches = count_batches(len(data.train), training.batch_size, training.devices * training.nodes)
         steps = count_steps(batches, training.accumulate_grad_batches)
+        derived = describe_steps(resolved, steps, recipe.training.optimizer.nominal_batch_size)
     return TrainingPlan(
         recipe=resolved,
         labels=data.dataset.labels.names,
@@ -82,4 +85,5 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         steps_per_epoch=steps,
         steps=None if steps is None else steps * training.epochs,
         notes=data.dataset.notes,
+        derived=derived,
     )
