@@ -36,7 +36,7 @@ from blemish.errors import BlemishError
 from blemish.evaluation import evaluate
 from blemish.geometry import mask_from_array
 from blemish.structures import Prediction
-from blemish.training import train
+from blemish.training import Callback, train
 from blemish.training.detection_metrics import measure_detections
 
 THEIRS = "ultralytics"
@@ -86,6 +86,22 @@ def result_of(model_file, root, seconds, history):
     return out
 
 
+class EpochClock(Callback):
+    """Measures the processor seconds of each epoch, with its validation."""
+
+    def on_train_start(self, recipe, folder):
+        """Start the clock."""
+        self.times = [processor_seconds()]
+
+    def on_epoch_end(self, metrics):
+        """Read the clock."""
+        self.times.append(processor_seconds())
+
+    def median(self):
+        """Return the median over the epochs."""
+        return round(float(np.median(np.diff(self.times))), 1)
+
+
 def train_ours(options, arm, seed, root, folder):
     settings = [f"training.seed={seed}", f"model.input_size={options.size}", *options.set]
     recipe = None
@@ -94,16 +110,17 @@ def train_ours(options, arm, seed, root, folder):
             recipe = part.removeprefix("recipe=")
         else:
             settings.append(part)
-    started = processor_seconds()
+    started, clock = processor_seconds(), EpochClock()
     run = train(
         recipe, data=root / "coco", model=options.model, weights=options.weights, epochs=options.epochs,
-        output=folder, device=options.device, set=["training.patience=null", *settings],
+        output=folder, device=options.device, set=["training.patience=null", *settings], callbacks=[clock],
     )  # fmt: skip
     seconds = processor_seconds() - started
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.model_file, options.keep / f"{arm.partition(':')[0]}-{seed}.onnx")
-    return result_of(run.model_file, root, seconds, [row["ap"] for row in run.history])
+    found = result_of(run.model_file, root, seconds, [row["ap"] for row in run.history])
+    return found | {"seconds_per_epoch": clock.median()}
 
 
 def train_theirs(options, seed, root, folder):
@@ -181,22 +198,33 @@ def print_table(paths):
     for row in rows:
         groups[row["model"], row["count"], row["size"], row["epochs"], row["arm"]].append(row)
     ap = "AP, mean ± standard deviation (each)"
-    print(f"| model, images, size, epochs | training | seeds | {ap} | AP50 | processor seconds |")
-    print("|---|---|---|---|---|---|")
+    seconds = "processor seconds | of an epoch"
+    print(f"| model, images, size, epochs | training | seeds | {ap} | AP50 | {seconds} |")
+    print("|---|---|---|---|---|---|---|")
     for (model, count, size, epochs, arm), found in groups.items():
         ap = [row["ap"] for row in found]
         spread = f" ± {np.std(ap, ddof=1):.4f}" if len(ap) > 1 else ""
         seeds = ", ".join(str(row["seed"]) for row in found)
         each = ", ".join(f"{x:.4f}" for x in ap)
         ap50, seconds = (np.mean([row[name] for row in found]) for name in ("ap50", "seconds"))
+        per_epoch = [row["seconds_per_epoch"] for row in found if "seconds_per_epoch" in row]
+        epoch = f"{np.mean(per_epoch):.1f}" if per_epoch else ""
         print(
             f"| {model}, {count}, {size} px, {epochs} | `{arm}` | {seeds} | "
-            f"{np.mean(ap):.4f}{spread} ({each}) | {ap50:.4f} | {seconds:.0f} |"
+            f"{np.mean(ap):.4f}{spread} ({each}) | {ap50:.4f} | {seconds:.0f} | {epoch} |"
         )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def main(peers=None, description=__doc__):
+    """Run the arms of the command line.
+
+    Args:
+        peers: by the name of their arm, functions of the options, the seed, the folder of the data and a
+            folder of the arm, which train and return the metrics on the test images.
+        description: for --help.
+    """
+    peers = peers or {THEIRS: train_theirs}
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data")
     parser.add_argument("--task", default="detection")
     parser.add_argument("--model", default="yolo11n")
@@ -222,12 +250,12 @@ def main():
         root = Path(folder)
         print(write_subset(options, root), flush=True)
         for seed in options.seeds:
-            for i, arm in enumerate(options.arm or [THEIRS, "preset"]):
+            for i, arm in enumerate(options.arm or [*peers, "preset"]):
                 own = root / f"{i}-{seed}"
                 try:
                     with contextlib.redirect_stdout(sys.stderr):
-                        if arm == THEIRS:
-                            found = train_theirs(options, seed, root, own)
+                        if arm in peers:
+                            found = peers[arm](options, seed, root, own)
                         else:
                             found = train_ours(options, arm, seed, root, own)
                 except BlemishError as error:
