@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bench.row import Call, Contest, Cost, Row, Setting, run_quietly
 MIN_SCORE = 0.25
 MAP_IMAGES = 5000
 CERTIFY_IMAGES = 24
+MAX_CHANGED = 0.0  # share of the images on which INT8 may change a decision
 BFLOAT16 = "openvino:bf16"
 
 
@@ -66,6 +68,23 @@ def yolo_file(name: str, setting: Setting, decode: str, certify_on: Sequence[Pat
     return write_model_file(path, read_graph(made.path), with_decode(made.contract, decode)).path
 
 
+def int8_file(setting: Setting, file: Path, images: Sequence[Path]) -> tuple[Path, bool]:
+    """Return the file in INT8, calibrated and certified on images, and whether its certificate passed."""
+    from blemish.export.reexport import reexport
+
+    folder = setting.folder / "calibration"
+    folder.mkdir(exist_ok=True)
+    for path in images:
+        (folder / path.name).symlink_to(path)
+    made = reexport(
+        file, precision="int8", data=folder, output=setting.folder / f"int8-{file.name}",
+        max_changed=MAX_CHANGED, force=True,
+        backend="openvino" if find_spec("openvino") else "onnxruntime",
+    )  # fmt: skip
+    certificate = made.contract.certificate
+    return made.path, certificate is not None and certificate.passed
+
+
 def certificates(file: Path) -> str:
     """Return which backends the certificates of a file passed for, and why others did not."""
     from blemish.model_file import read_model_file
@@ -76,7 +95,8 @@ def certificates(file: Path) -> str:
         if certificate is not None:
             name = f"{certificate.backend.partition(' ')[0]}:{certificate.precision}"
             state = "passed" if certificate.passed else f"not passed ({'; '.join(certificate.reasons)})"
-            found.append(f"{name} {state} on {certificate.images} images")
+            changed = certificate.decisions_changed
+            found.append(f"{name} {state} on {certificate.images} images, {changed} decisions changed")
     return "certificates: " + ", ".join(found)
 
 
@@ -98,14 +118,18 @@ def openvino_precision(peer: Any) -> str:
 def detector(setting: Setting, *, name: str, decode: str, paths: list[Path]) -> Contest:
     """YOLO from files to JSON, against Ultralytics with every backend that it can export to here.
 
-    Our side is what `auto` chooses among the certified backends. OpenVINO in bfloat16, which Ultralytics'
-    OpenVINO uses where the processor can, is measured as well; without a certificate it is no side of ours.
+    Our side is the INT8 file if its certificate passed, else the float32 file, with the backend that `auto`
+    chooses among the certified ones. The other file is measured as well, and so is OpenVINO in bfloat16,
+    which Ultralytics' OpenVINO uses where the processor can; without a certificate they are no side of ours.
     """
     import blemish
     from blemish.inference.result_json import json_line
 
-    file = yolo_file(name, setting, decode, certify_on=car_images(setting, CERTIFY_IMAGES))
-    model, backend = opened(file, "auto")
+    images = car_images(setting, CERTIFY_IMAGES)
+    file = yolo_file(name, setting, decode, certify_on=images)
+    quantized, int8_passed = int8_file(setting, file, images)
+    model, backend = opened(quantized if int8_passed else file, "auto")
+    second, second_backend = opened(file, "auto") if int8_passed else opened(quantized, "certified")
     peers, skipped = ultralytics_models(name, setting)
 
     def ours(model: Any = model) -> list[str]:
@@ -124,16 +148,19 @@ def detector(setting: Setting, *, name: str, decode: str, paths: list[Path]) -> 
     for label, peer in peers.items():
         calls[label] = lambda peer=peer: drop(theirs(peer))
     names = ", ".join(f"{label} {count}" for label, count in zip(calls, counts, strict=True))
-    accuracy = f"detections with score >= {MIN_SCORE}: {names}; {certificates(file)}"
+    accuracy = (
+        f"detections with score >= {MIN_SCORE}: {names}; {certificates(file)}; {certificates(quantized)}"
+    )
     if "Ultralytics, OpenVINO" in peers:
         precision = openvino_precision(peers["Ultralytics, OpenVINO"])
         accuracy += f"; Ultralytics' OpenVINO computes in {precision}"
-    also = ()
-    if backend != BFLOAT16:
+    also = (f"blemish, {second_backend}, decode: {decode}",)
+    calls[also[0]] = lambda: drop(ours(second))
+    if BFLOAT16 not in (backend, second_backend):
         with contextlib.suppress(blemish.BlemishError):  # no such backend, or no such processor
             other = opened(file, BFLOAT16)[0]
-            also = (f"blemish, {BFLOAT16}, decode: {decode}",)
-            calls[also[0]] = lambda: drop(ours(other))
+            also = (*also, f"blemish, {BFLOAT16}, decode: {decode}")
+            calls[also[1]] = lambda: drop(ours(other))
 
     def one_by_one() -> list[str]:  # a stream reads on other threads, which a profile does not see
         return [json.dumps(model.predict(path, min_score=MIN_SCORE).to_dict()) for path in paths]

@@ -158,6 +158,7 @@ def export_model(
     data: Path | None = None,
     max_drop: float = 0.005,
     max_changed: float = 0.0,
+    backend: str = "onnxruntime",
     force: bool = False,
 ) -> ModelFile:
     """Write a model file again in another precision, certified against its source on validation images.
@@ -169,6 +170,7 @@ def export_model(
         data: the data set to compare on; None takes the validation images of the run.
         max_drop: by how much the primary metric may fall in fp16 and int8, in [0, 1].
         max_changed: share of the images on which int8 may change a decision, in [0, 1].
+        backend: what an int8 file is made for, and certified with first: `onnxruntime` or `openvino`.
         force: whether to write a model file that is not certified.
 
     Raises:
@@ -183,5 +185,6 @@ def export_model(
         data=data,
         max_drop=max_drop,
         max_changed=max_changed,
+        backend=backend,
         force=force,
     )

@@ -12,6 +12,7 @@ from blemish.export.int8 import MIN_SILU_INPUT, Int8Graph
 from blemish.export.int8_layers import find_layers, silu_inputs
 from blemish.export.reexport import reexport
 from blemish.inference import load
+from blemish.inference.backend import BACKENDS
 from blemish.testing import raises
 
 
@@ -65,6 +66,32 @@ def test_reexport_int8_of_a_detector_names_images_with_lost_objects(tmp_path, da
     forced = reexport(source.path, precision="int8", data=data, max_changed=1, force=True)
     assert not forced.contract.certificate.passed
     assert forced.contract.certificate.metric_after < forced.contract.certificate.metric_before
+
+
+def test_reexport_int8_for_openvino_rounds_only_the_inputs_of_layers(tmp_path, data, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.delenv("BLEMISH_CERTIFY_BACKENDS", raising=False)
+    made = reexport(
+        write_detector(tmp_path / "model.onnx").path, precision="int8", data=data, backend="openvino"
+    )
+    proof, (other,) = made.contract.certificate, made.contract.other_certificates
+    assert proof.passed and proof.backend.startswith("openvino") and proof.precision == "int8"
+    assert other.backend.startswith("onnxruntime") and other.precision == "int8"
+    graph = onnx.load(made.path).graph
+    rounded = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert rounded == {"a1", "a2"}  # what the layers read that are neither stem nor head
+    assert load(made.path, backend="certified").backend.name.startswith("openvino")
+
+
+def test_reexport_int8_refuses_backends_that_it_cannot_make_files_for(tmp_path, data, monkeypatch):
+    source = write_detector(tmp_path / "model.onnx").path
+    with raises("unknown-name.backend", "openvina"):
+        reexport(source, precision="int8", data=data, backend="openvina")
+    with raises("bad-input.int8-backend", "openvino", "fp16"):
+        reexport(source, precision="fp16", data=data, backend="openvino")
+    monkeypatch.delattr(type(BACKENDS.get("openvino")), "open_graph")
+    with raises("bad-input.int8-backend", "openvino", "onnxruntime"):
+        reexport(source, precision="int8", data=data, backend="openvino")
 
 
 def feeds(count):

@@ -52,6 +52,9 @@ def export(
         float,
         typer.Option(min=0, max=1, help="Maximum share of images on which int8 may change a decision."),
     ] = 0.0,
+    backend: Annotated[
+        str, typer.Option(help="Backend that an int8 file is made for and certified with first.")
+    ] = "onnxruntime",
     force: Annotated[
         bool,
         typer.Option("--force", help="Write the file even if the comparison fails."),
@@ -66,6 +69,8 @@ def export(
         blemish export model.onnx --precision fp16 --data photos/ --output small.onnx
 
         blemish export runs/cars --precision int8
+
+        blemish export runs/cars --precision int8 --backend openvino
     """
     from blemish.hub import is_address, local_file
     from blemish.model_file import read_model_file
@@ -86,6 +91,7 @@ def export(
         data=data,
         max_drop=max_drop,
         max_changed=max_changed,
+        backend=backend,
         force=force,
         progress=TimedProgress(),
     )

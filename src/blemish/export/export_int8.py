@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.errors import BadImage, ExportRefused
+from blemish.errors import BadImage, BadInput, ExportRefused
 from blemish.evaluation.decision_differences import decision_error
 from blemish.export.abstention_scores import with_new_scores
 from blemish.export.accuracy_control import Progress, control_accuracy
@@ -25,7 +25,7 @@ from blemish.export.parity_certificate import (
 )
 from blemish.imaging import open_image
 from blemish.inference import Predictor, open_backend
-from blemish.inference.backends.onnxruntime_backend import OnnxRuntimeBackend
+from blemish.inference.backend import BACKENDS, DEFAULT_BACKEND, OpensGraphs
 from blemish.inference.results import PreparedInput
 from blemish.model_file import Contract, ModelFile, read_graph
 from blemish.structures import Sample
@@ -47,6 +47,7 @@ def export_int8(
     max_drop: float,
     max_changed: float,
     *,
+    backend: str = DEFAULT_BACKEND,
     is_of_run: bool,
     force: bool,
     progress: Progress = no_progress,
@@ -60,16 +61,25 @@ def export_int8(
             all for the certificate.
         max_drop: maximum drop of the primary metric, in [0, 1].
         max_changed: maximum share of images with a changed decision, in [0, 1].
+        backend: the registered name of the backend that the file is made for, and certified with first.
         is_of_run: whether they are the run's own, so that `--risk` may decide from their scores.
         force: whether to write a file whose certificate did not pass.
         progress: called with the stage, and the number of finished steps and of all.
 
     Raises:
-        BadInput: no image can be read.
+        BadInput: no image can be read, or the backend runs no graphs from memory ("bad-input.int8-backend").
         ExportRefused: the certificate did not pass, or the file would hardly be smaller.
-        MissingExtra: `onnx` is not installed.
+        MissingExtra: `onnx` or the backend is not installed.
+        UnknownName: no such backend.
     """
     source = read_graph(file.path)
+    builder = BACKENDS.get(backend)
+    if not isinstance(builder, OpensGraphs):
+        raise BadInput(
+            f"backend {backend!r}: expected one that INT8 files can be made for, such as {DEFAULT_BACKEND}",
+            reason="int8-backend",
+        )
+    builder.open_graph(source, precision="fp32")  # an error before the work
     before = open_backend(file, backend="onnxruntime", device="cpu")
     reference = Reference.of(before, file, samples)
     chosen = calibration_samples(samples)
@@ -77,8 +87,9 @@ def export_int8(
         source,
         _feeds(Predictor(before, file), chosen),
         _counted(progress, "measuring activations", len(chosen)),
+        rounds_outputs=not builder.joins_activations,
     )
-    trial = _Trial(file, reference, samples, max_drop, max_changed)
+    trial = _Trial(file, builder, reference, samples, max_drop, max_changed)
     quantized = control_accuracy(int8, trial, progress)
     int8.check_size(quantized.graph)
     compared = trial.compared(quantized.graph)
@@ -121,12 +132,13 @@ class _Trial:
     def __init__(
         self,
         file: ModelFile,
+        builder: OpensGraphs,
         reference: Reference,
         samples: Sequence[Sample],
         max_drop: float,
         max_changed: float,
     ) -> None:
-        self._file, self._reference, self._samples = file, reference, samples
+        self._file, self._builder, self._reference, self._samples = file, builder, reference, samples
         self._max_drop, self._max_changed = max_drop, max_changed
         self._hard: list[Sample] = []
         self._ranking: list[Sample] = []
@@ -169,7 +181,7 @@ class _Trial:
 
     def _error(self, graph: bytes, samples: Sequence[Sample]) -> float:
         """Return the mean of `decision_error` over samples; each image is read once."""
-        predictor = Predictor(OnnxRuntimeBackend(graph, device="cpu", precision="int8"), self._file)
+        predictor = Predictor(self._builder.open_graph(graph, precision="int8"), self._file)
         errors = []
         for sample in samples:
             if sample.id not in self._prepared:
@@ -182,7 +194,7 @@ class _Trial:
         return float(np.mean(errors)) if errors else 0.0
 
     def _compare(self, graph: bytes, samples: Sequence[Sample]) -> Comparison:
-        after = OnnxRuntimeBackend(graph, device="cpu", precision="int8")
+        after = self._builder.open_graph(graph, precision="int8")
         reference = self._reference
         if len(samples) < len(self._samples):
             reference = Reference(tuple(self._known[id(sample)] for sample in samples), reference.backend)

@@ -35,7 +35,12 @@ class Int8Graph:
     """
 
     def __init__(
-        self, graph: bytes, images: Iterable[Feeds], progress: Callable[[], None] | None = None
+        self,
+        graph: bytes,
+        images: Iterable[Feeds],
+        progress: Callable[[], None] | None = None,
+        *,
+        rounds_outputs: bool = True,
     ) -> None:
         """Measure the ranges of the activations.
 
@@ -43,6 +48,8 @@ class Int8Graph:
             graph: a serialized ONNX ModelProto in float32.
             images: inputs of single images, (1, c, h, w) float32 by input name.
             progress: called after each image.
+            rounds_outputs: whether graphs round the outputs of layers and the arithmetic between them, or
+                only the inputs of layers.
 
         Raises:
             ExportRefused: the graph cannot be quantized ("export-refused.no-int8").
@@ -53,6 +60,7 @@ class Int8Graph:
         except ImportError as error:
             raise MissingExtra("few", "exporting in INT8") from error
         self._source_bytes = len(graph)
+        self._rounds_outputs = rounds_outputs
         try:
             proto = onnx.load_from_string(graph)
             del proto.metadata_props[:]
@@ -112,7 +120,8 @@ class Int8Graph:
         import onnx
         from onnxruntime.quantization import QDQQuantizer, QuantType
 
-        chosen = [n for layer in self.layers if layer.name not in float_layers for n in layer.nodes]
+        quantized = [layer for layer in self.layers if layer.name not in float_layers]
+        chosen = [n for layer in quantized for n in (layer.nodes if self._rounds_outputs else (layer.name,))]
         proto = onnx.ModelProto()
         proto.CopyFrom(self._proto)
         if chosen:
@@ -135,6 +144,7 @@ class Int8Graph:
                             # Else the limits of Relu and Clip exist only in the quantized copy, and layers in
                             # float32 would read values beyond them.
                             "QDQKeepRemovableActivations": True,
+                            "OpTypesToExcludeOutputQuantization": [] if self._rounds_outputs else WEIGHTED,
                         },
                     )
                     quantizer.quantize_model()

@@ -13,6 +13,7 @@ from blemish.export.export_int8 import export_int8, no_progress
 from blemish.export.other_backends import with_certificates
 from blemish.export.parity_certificate import Reference, compare, write_certified
 from blemish.inference import open_backend
+from blemish.inference.backend import DEFAULT_BACKEND
 from blemish.inference.sources import find_paths
 from blemish.model_file import Contract, ModelFile, read_graph, read_model_file, write_atomically
 from blemish.structures import Dataset, Sample
@@ -29,6 +30,7 @@ def reexport(
     data: Path | None = None,
     max_drop: float = MAX_DROP,
     max_changed: float = 0.0,
+    backend: str = DEFAULT_BACKEND,
     force: bool = False,
     progress: Progress = no_progress,
 ) -> ModelFile:
@@ -41,6 +43,7 @@ def reexport(
         data: images to compare on, labeled or not; None uses the run's validation images.
         max_drop: maximum drop of the primary metric in fp16 and int8, in [0, 1].
         max_changed: maximum share of images with a changed decision in int8, in [0, 1].
+        backend: the registered name of the backend that an int8 file is made for, and certified with first.
         force: whether to write a file that is not certified; its certificate states it.
         progress: called with the stage of the quantization, and the number of finished steps and of all.
 
@@ -52,6 +55,11 @@ def reexport(
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    if backend != DEFAULT_BACKEND and precision != "int8":
+        raise BadInput(
+            f"backend {backend!r}: only int8 files are made for one backend; leave it out with {precision}",
+            reason="int8-backend",
+        )
     source = Path(source)
     folder = source if source.is_dir() else source.parent
     path = source / "model.onnx" if source.is_dir() else source
@@ -90,6 +98,7 @@ def reexport(
             samples,
             max_drop,
             max_changed,
+            backend=backend,
             is_of_run=data is None,
             force=force,
             progress=progress,

@@ -98,6 +98,27 @@ class SelectsPrecision(Protocol):
         ...
 
 
+@runtime_checkable
+class OpensGraphs(Protocol):
+    """A builder that also runs graphs from memory, so that graphs can be quantized for its runtime.
+
+    Attributes:
+        joins_activations: whether the runtime computes an activation function such as SiLU in one step with
+            the INT8 layer before it. Then only the inputs of layers are rounded; else their outputs too.
+    """
+
+    joins_activations: bool
+
+    def open_graph(self, graph: bytes, *, precision: str) -> Backend:
+        """Return a backend on the processor.
+
+        Args:
+            graph: a serialized ModelProto.
+            precision: of its weights.
+        """
+        ...
+
+
 BACKENDS: Registry[BackendBuilder] = Registry(
     "backends", noun="backend", builtin="blemish.inference.backends"
 )

@@ -116,6 +116,8 @@ class OnnxRuntimeBackend:
 class OnnxRuntimeBuilder:
     """Opens model files with ONNX Runtime."""
 
+    joins_activations = False
+
     def is_installed(self) -> bool:
         """Return whether ONNX Runtime is installed."""
         return find_spec("onnxruntime") is not None
@@ -129,6 +131,10 @@ class OnnxRuntimeBuilder:
         return OnnxRuntimeBackend(
             model_file.path, device=device, threads=threads, spinning=spinning, precision=precision
         )
+
+    def open_graph(self, graph: bytes, *, precision: str) -> OnnxRuntimeBackend:
+        """Return a backend; see `OpensGraphs.open_graph`."""
+        return OnnxRuntimeBackend(graph, device="cpu", precision=precision)
 
 
 BACKENDS.register("onnxruntime", OnnxRuntimeBuilder(), module=__name__)

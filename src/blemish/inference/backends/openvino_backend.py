@@ -110,6 +110,8 @@ class OpenVinoBackend:
 class OpenVinoBuilder:
     """Opens model files with OpenVINO; in bf16 only if asked, or if its certificate is of bf16."""
 
+    joins_activations = True
+
     def is_installed(self) -> bool:
         """Return whether OpenVINO is installed."""
         return find_spec("openvino") is not None
@@ -135,6 +137,10 @@ class OpenVinoBuilder:
             if certificate is not None and certified_backend(model_file) == "openvino":
                 precision = certificate.precision
         return OpenVinoBackend(model_file.path, device=device, threads=threads, precision=precision)
+
+    def open_graph(self, graph: bytes, *, precision: str) -> OpenVinoBackend:
+        """Return a backend; see `OpensGraphs.open_graph`."""
+        return OpenVinoBackend(graph, device="cpu", precision=precision)
 
 
 BACKENDS.register("openvino", OpenVinoBuilder(), module=__name__)
