@@ -1,4 +1,6 @@
-"""A FastAPI server written as DamageLens' is: eager torch, inside the event loop.
+"""A FastAPI server written as DamageLens' is: eager torch, inside the event loop, at torch's best settings.
+
+These are inference mode, the channels-last memory format and as many threads as cores.
 
 Arguments: torchvision's name of the model, its state, a port.
 
@@ -21,7 +23,8 @@ from torchvision import transforms
 name, state, port = sys.argv[1:]
 model = getattr(torchvision.models, name)(num_classes=6)
 model.load_state_dict(torch.load(state, weights_only=True))
-model.eval()
+model.eval().to(memory_format=torch.channels_last)
+torch.set_num_threads(len(os.sched_getaffinity(0)))
 transform = transforms.Compose(
     [
         transforms.Resize((224, 224)),
@@ -36,8 +39,9 @@ app = FastAPI()
 @app.post("/predict")
 async def predict(image: UploadFile = File(...)):  # noqa: B008  (as FastAPI has it)
     pixels = Image.open(io.BytesIO(await image.read())).convert("RGB")
-    with torch.no_grad():
-        scores = torch.softmax(model(transform(pixels).unsqueeze(0)), 1)[0]
+    with torch.inference_mode():
+        batch = transform(pixels).unsqueeze(0).contiguous(memory_format=torch.channels_last)
+        scores = torch.softmax(model(batch), 1)[0]
     ranked = sorted(zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1])
     return {"status": "success", "prediction": {label: round(score, 4) for label, score in ranked}}
 

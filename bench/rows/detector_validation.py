@@ -78,12 +78,19 @@ def write_panels(folder: Path, task: str, count: Mapping[str, int] | None = None
 
 
 def validation(
-    setting: Setting, *, model: str, task: str, side: int, weights: str = "", options: tuple[str, ...] = ()
+    setting: Setting,
+    *,
+    model: str,
+    task: str,
+    side: int,
+    weights: str = "",
+    options: tuple[str, ...] = (),
+    images: int = VALIDATION_IMAGES,
 ) -> Contest:
-    """Return the sides of one architecture."""
+    """Return the sides of one architecture; training takes half as many images as the validation."""
     if model.startswith("yolo"):
         require("ultralytics")
-    data = write_panels(setting.folder / "panels", task)
+    data = write_panels(setting.folder / "panels", task, {"train": images // 2, "val": images})
     script = setting.folder / "validation.py"
     script.write_text(VALIDATION, encoding="utf-8")
     start = str(setting.data_file(weights)) if weights else "none"
@@ -91,7 +98,7 @@ def validation(
     keys = [
         f"task={task}",
         f"model.input_size={side}",
-        "training.batch_size=8",
+        f"training.batch_size={min(8, images // 2)}",
         "training.workers=0",
         *options,
     ]
@@ -108,7 +115,7 @@ def validation(
             command = [sys.executable, str(script), *words, "--output", str(setting.folder / f"run{number}")]
             run_quietly(command, environment)
             cpu, wall = json.loads(cost.read_text())
-            return Cost(cpu / VALIDATION_IMAGES, wall / VALIDATION_IMAGES)
+            return Cost(cpu / images, wall / images)
 
         return call
 
@@ -117,7 +124,7 @@ def validation(
     def profile() -> list[Hotspot]:
         target = str(setting.folder / "validation.prof")
         run(None, PROFILE_FILE=target)()
-        return profiles.of_stats(pstats.Stats(target), VALIDATION_IMAGES)
+        return profiles.of_stats(pstats.Stats(target), images)
 
     return Contest("now", sides, profile=profile)
 
@@ -134,7 +141,7 @@ ROWS = (
     row("ssd", "ssd300-resnet50", "SSD300 on ResNet-18", task="detection", side=300,
         options=("model.options.backbone=resnet18",)),
     row("maskrcnn", "maskrcnn-resnet18-fpn", "Mask R-CNN on ResNet-18 at 192 px", task="segmentation",
-        side=192),
+        side=192, images=4),
     row("yolo11n", "yolo11n", "YOLO11n at 320 px from COCO weights", task="detection", side=320,
         weights="weights/yolo11n_coco_state_dict.pth"),
 )  # fmt: skip
