@@ -31,6 +31,14 @@ def test_update_average_moves_weights_and_copies_counters():
     assert first.num_batches_tracked == 7
 
 
+def test_update_average_without_counters():
+    first, second = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    first.weight.data.zero_()
+    second.weight.data.fill_(2)
+    update_average(first, second, 0.75)
+    assert first.weight.tolist() == [[0.5, 0.5]]
+
+
 def module_of_epoch(sizes, others=None):
     """Return what `mean_of` reads of a module: images per batch, and the sums of other devices."""
     strategy = SimpleNamespace(reduce=lambda own, reduce_op: own + others)

@@ -348,8 +348,10 @@ def ema_decay(decay: float | Literal["auto"], step: int, steps: int) -> float:
 def update_average(averaged: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
     """Move an averaged copy towards the network: a = decay * a + (1 - decay) * w; integers are copied."""
     averages, news = _floats_and_integers(averaged), _floats_and_integers(network)
-    torch._foreach_lerp_(averages[0], news[0], 1 - decay)
-    torch._foreach_copy_(averages[1], news[1])
+    if averages[0]:
+        torch._foreach_lerp_(averages[0], news[0], 1 - decay)
+    if averages[1]:  # a network without batch normalization has no counters
+        torch._foreach_copy_(averages[1], news[1])
 
 
 def _floats_and_integers(network: torch.nn.Module) -> tuple[list[Tensor], list[Tensor]]:
