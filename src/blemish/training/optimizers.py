@@ -157,7 +157,8 @@ def match_memory_format(optimizer: torch.optim.Optimizer) -> None:
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():
+            is_alike = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if is_alike and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 
