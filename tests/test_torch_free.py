@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from blemish.model_file import ParityCertificate
+
 # Packages that are not part of the base installation.
 MISSING = (
     "torch", "torchvision", "lightning", "timm", "onnx", "onnxscript", "safetensors", "tensorboard",
@@ -112,6 +114,19 @@ assert sys.modules["numpy"] is np
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_info_of_a_file_certified_for_two_backends_loads_numpy_completely(tmp_path, tiny):
+    certificates = [
+        ParityCertificate(passed=True, images=2, decisions_changed=0, max_difference=0.0, backend=backend)
+        for backend in ("onnxruntime 1", "openvino 1")
+    ]
+    fields = {"certificate": certificates[0], "other_certificates": tuple(certificates[1:])}
+    tiny.write_scores_model(tmp_path / "model.onnx", **fields)
+    command = [sys.executable, "-m", "blemish", "info", str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "openvino 1" in done.stdout
 
 
 def test_import_contract_covers_every_torch_free_package():

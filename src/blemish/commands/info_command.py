@@ -230,6 +230,11 @@ def _measured_text(file: ModelFile) -> str:
     certificates = [x for x in (contract.certificate, *contract.other_certificates) if x and x.passed]
     if len(certificates) < 2:  # `auto` has no choice, and the modules of inference need not be imported
         return ""
+    import numpy as np
+
+    _ = (
+        np.ndarray
+    )  # a submodule cannot be the first to load NumPy, and modules of inference import numpy.typing
     from blemish.inference.backend_choice import remembered_choice
 
     times = remembered_choice(file)
