@@ -29,6 +29,7 @@ def test_channels_last_and_bf16_train(recipe, tmp_path):
     options: list[dict[str, Any]] = [
         {"training__channels_last": True},
         {"training__precision": "bf16", "training__channels_last": True},
+        {"training__precision": "bf16", "training__gradient_clip_val": 1.0},
     ]
     for i, changes in enumerate(options):
         run = train(recipe(**changes, training__epochs=1), output=tmp_path / str(i), device="cpu")

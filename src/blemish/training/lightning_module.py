@@ -101,7 +101,10 @@ class ImageLightningModule(pl.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer, with the state of the checkpoint."""
-        optimizer = build_optimizer(self.network, self.recipe.training.optimizer)
+        training = self.recipe.training
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        is_clipped_mixed = training.precision != "fp32" and training.gradient_clip_val is not None
+        optimizer = build_optimizer(self.network, training.optimizer, fused=not is_clipped_mixed)
         if self._state is not None:
             optimizer.load_state_dict(self._state["optimizer"])
         return optimizer

@@ -133,21 +133,30 @@ def _decayed_rates(network: Network, config: OptimizerConfig) -> dict[str, float
     }
 
 
-def build_optimizer(network: Network, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe over the trainable parameters."""
+def build_optimizer(
+    network: Network, config: OptimizerConfig, *, fused: bool = True
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe over the trainable parameters.
+
+    Args:
+        network: its parameters that require a gradient are optimized.
+        config: `training.optimizer`.
+        fused: whether the optimizer is fused on a CPU: a loop over the parameters costs more than their
+            update. On other devices torch takes a fast way by itself.
+    """
     groups = parameter_groups(network, config)
-    # A loop over the parameters costs more than their update. Elsewhere torch already takes a fast way.
-    fused = True if all(p.device.type == "cpu" for group in groups for p in group["params"]) else None
+    on_cpu = all(p.device.type == "cpu" for group in groups for p in group["params"])
+    chosen = True if fused and on_cpu else None
     if config.name == "sgd":
         return torch.optim.SGD(
             groups,
             lr=config.learning_rate,
             momentum=config.momentum,
             nesterov=config.nesterov,
-            fused=fused,
+            fused=chosen,
         )
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    return kind(groups, lr=config.learning_rate, betas=config.betas, fused=chosen)
 
 
 def match_memory_format(optimizer: torch.optim.Optimizer) -> None:
