@@ -11,6 +11,8 @@ images of the val split, and the AP is that of its other images. The processor t
 loading and validation; for it, set training.workers=0.
 """
 
+import sys
+
 from bench.detector_training import main, processor_seconds
 from bench.rfdetr_recipe import train_rfdetr
 from bench.torchvision_recipe import train_torchvision
@@ -18,12 +20,21 @@ from bench.torchvision_recipe import train_torchvision
 
 def torchvision(options, seed, root, folder):
     """Train with torchvision's reference recipe."""
+    _check("torchvision", options.model, ("ssd300-", "fasterrcnn-", "maskrcnn-"))
     return train_torchvision(options, seed, root, folder, processor_seconds)
 
 
 def rfdetr(options, seed, root, folder):
     """Train with the trainer of RF-DETR's package."""
+    _check("rfdetr", options.model, ("rfdetr-",))
     return train_rfdetr(options, seed, root, folder, processor_seconds)
+
+
+def _check(arm, model, families):
+    if not model.startswith(families):
+        sys.exit(
+            f"--arm {arm}: expected a model of {', '.join(families)}; got {model}. Choose another --model"
+        )
 
 
 if __name__ == "__main__":
