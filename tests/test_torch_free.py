@@ -126,7 +126,7 @@ def test_info_of_a_file_certified_for_two_backends_loads_numpy_completely(tmp_pa
     command = [sys.executable, "-m", "blemish", "info", str(tmp_path / "model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "openvino 1" in done.stdout
+    assert done.stdout.count("INVALID") == 2  # the certificates are of another graph
 
 
 def test_import_contract_covers_every_torch_free_package():

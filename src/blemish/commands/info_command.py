@@ -232,9 +232,7 @@ def _measured_text(file: ModelFile) -> str:
         return ""
     import numpy as np
 
-    _ = (
-        np.ndarray
-    )  # a submodule cannot be the first to load NumPy, and modules of inference import numpy.typing
+    _ = np.ndarray  # loads NumPy: its submodules, which inference imports, cannot be the first to use it
     from blemish.inference.backend_choice import remembered_choice
 
     times = remembered_choice(file)
