@@ -1,4 +1,4 @@
-#!/usr/bin/venv bash
+#!/usr/bin/env bash
 # Surprise: on a CPU, `torch.optim.AdamW(..., fused=True)` reads a parameter and its gradient as flat memory. If the gradient
 # has another memory format than the parameter (channels-last and contiguous), each element is updated with the gradient of
 # another one, without an error or a warning; the loop over the parameters and `foreach=True` handle the same input correctly.

@@ -42,6 +42,17 @@ def test_links_between_documents_exist():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_decisions_have_one_number_each_in_the_index():
+    pages = sorted((DOCS / "decisions").glob("0*.md"))
+    index = (DOCS / "decisions" / "index.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| \[.*\]\((\S+)\)", index, re.MULTILINE)
+    assert rows == [(page.name[:4], page.name) for page in pages]
+    assert len(dict(rows)) == len(rows), "two decisions of one number"
+    for page in pages:
+        number = re.match(r"# (\d{4}): ", page.read_text("utf-8"))
+        assert number is None or number[1] == page.name[:4], page.name
+
+
 def test_readme_mentions_every_command():
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert [name for name in BUILTIN if f"blemish {name}" not in text] == []
