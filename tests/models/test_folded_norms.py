@@ -121,9 +121,17 @@ def test_find_folded_norms_finds_none_in_other_networks(case):
     assert find_folded_norms(network) == {}
 
 
-def test_restore_norms_leaves_a_layer_that_evaluation_does_not_reach():
+@pytest.mark.parametrize("is_called", [False, True])
+def test_restore_norms_leaves_a_layer_that_no_pixel_reaches(is_called):
+    """Such as a mask head for boxes, of which there are none."""
     network = fold(trained_network())
     norms = find_folded_norms(network)
     network.unused = nn.BatchNorm2d(3)
+
+    def call(*_):
+        network.unused(torch.zeros(0, 3, 4, 4))
+
+    if is_called:
+        network.register_forward_pre_hook(call)
     restore_norms(network, {**norms, "unused": network.unused}, [(batches()[0],)])
     assert (network.unused.running_mean == 0).all() and (network.unused.weight == 1).all()

@@ -85,6 +85,13 @@ def test_train_refuses_cutmix_for_a_detector(panels, tmp_path):
         )
 
 
+def test_train_refuses_a_window_before_its_folder_contains_a_run(panels, tmp_path):
+    settings = {**SMALL, "model.options": {"backbone": "resnet18"}, "augmentation.window": {"side": 32}}
+    with raises("bad-recipe.unsuitable-augmentation", "augmentation.window"):
+        train(None, data=panels, model="ssd300-resnet50", output=tmp_path / "run", device="cpu", set=settings)
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
 def test_detection_dataset_without_augmentation_equals_prediction(panels):
     from blemish.data import open_dataset
     from blemish.imaging import open_image

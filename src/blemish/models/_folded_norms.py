@@ -64,9 +64,13 @@ def restore_norms(
 
     def observe(name: str) -> Any:
         def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            x = arguments[0].double().transpose(0, 1).flatten(1)  # (c, n)
-            sums[name] += torch.stack((x.sum(1), (x**2).sum(1)))
-            counts[name] += x.shape[1]
+            x = arguments[0]
+            count = x.numel() // x.shape[1]
+            if count:
+                variance, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0)
+                mean, variance = mean.double(), variance.double()
+                sums[name] += count * torch.stack((mean, variance + mean**2))
+                counts[name] += count
 
         return hook
 

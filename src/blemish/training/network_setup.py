@@ -22,10 +22,12 @@ from blemish.models._network import Network
 from blemish.models._weights import load_weights
 from blemish.preprocessing import normalize, resize
 from blemish.structures import Sample
+from blemish.training.augmentation.windows import check_window
 from blemish.training.data_setup import SHOWN, TrainingData
 from blemish.training.image_source import FileImageSource
 from blemish.training.loss_registry import check_loss
 from blemish.training.losses import label_weights, start_at_frequency
+from blemish.training.optimizers import freeze
 from blemish.training.rng import RngPurpose, rng_seed
 from blemish.training.targets import largest_coordinate
 
@@ -44,8 +46,9 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
     Raises:
         UnknownName: no such architecture.
         WrongTask: the architecture does not support the task of the data.
-        BadRecipe: an option that the architecture does not take, a value out of range, or quarter turns of an
-            input that is not square ("bad-recipe.input-not-square").
+        BadRecipe: an option that the architecture does not take, a value out of range, quarter turns of an
+            input that is not square ("bad-recipe.input-not-square"), or a window that the network cannot be
+            trained on ("bad-recipe.unsuitable-augmentation").
         BadWeights: the weights belong to another architecture.
     """
     measured = recipe.model.options.get("box_scale") == "coord_max"
@@ -57,6 +60,8 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
     check_square_inputs(recipe, network)
+    if recipe.augmentation.window is not None:
+        check_window(recipe.augmentation.window, network)
     architecture = describe(recipe.model.name)
     if architecture.copyleft if network.copyleft is None else network.copyleft:
         _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)
@@ -74,7 +79,9 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
             spec.model_copy(update={"mean": mean, "std": std})
             for spec, (mean, std) in zip(network.inputs, statistics, strict=True)
         )
-    if recipe.training.batch_norm == "train" and (folded := find_folded_norms(network)):
+    freeze(network, recipe.model.trainable)
+    folded = {name: norm for name, norm in find_folded_norms(network).items() if norm.weight.requires_grad}
+    if recipe.training.batch_norm == "train" and folded:
         restore_norms(network, folded, _spread_inputs(network, data.train))
         _log.info(
             "the weights have %d batch normalization layers folded into convolutions; their statistics are "
