@@ -52,6 +52,8 @@ def test_presets_are_scaled_unless_one_of_their_rates_is_set(preset):
     own = Recipe.of({"preset": preset, "training": {"batch_size": 1, "optimizer": {"learning_rate": 0.5}}})
     assert own.training.optimizer.weight_decay == training.optimizer.weight_decay
     assert scale_to_batch(own).training.optimizer.learning_rate == 0.5
+    rates = {"training.batch_size": 1, "training.optimizer.learning_rate": 0.5}
+    assert scale_to_batch(recipe.changed(rates)).training.optimizer == own.training.optimizer
 
 
 def test_train_scales_once_and_resumes_bit_for_bit(recipe, tmp_path, stop_after):

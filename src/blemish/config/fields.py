@@ -17,9 +17,8 @@ class Config(BaseModel):
     """One section of a recipe: immutable, and an unknown key is an error."""
 
     alternatives: ClassVar[tuple[str, ...]] = ()  # keys of which at most one is set
-    dependent: ClassVar[
-        Mapping[str, tuple[str, ...]]
-    ] = {}  # keys of a preset that hold for its own values only
+    # Keys that are dropped if one of the others, whose values they describe, is set over them.
+    dependent: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 

@@ -77,8 +77,14 @@ class Recipe(Config):
             raise _as_bad_recipe(error, cls, where) from None
 
     def changed(self, settings: Mapping[str, Any]) -> Self:
-        """Return this recipe with some dotted keys replaced: `{"training.epochs": 3}`."""
+        """Return this recipe with some dotted keys replaced: `{"training.epochs": 3}`.
+
+        Keys that describe a replaced value, such as the batch size that a learning rate is meant for, are
+        dropped unless they are in `settings` too.
+        """
         values = self.model_dump(mode="json", exclude_unset=True)  # keys left out stay left out
+        for key in settings:
+            _drop_dependent(values, key, type(self))
         for key, value in settings.items():
             _set_key(values, key, value)
         return type(self).of(values)
@@ -262,6 +268,20 @@ def _set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
             inner = values[name] = {}
         values = inner
     values[last] = value
+
+
+def _drop_dependent(values: dict[str, Any], dotted: str, section: type[Config]) -> None:
+    """Remove the keys that describe the value of a dotted key from nested dictionaries."""
+    *sections, last = dotted.split(".")
+    for name in sections:
+        inner, field = values.get(name), section.model_fields.get(name)
+        deeper = section_in(field.annotation) if field else None
+        if not isinstance(inner, dict) or deeper is None or not issubclass(deeper, Config):
+            return
+        values, section = inner, deeper
+    for key, others in section.dependent.items():
+        if last in others:
+            values.pop(key, None)
 
 
 def _as_bad_recipe(error: ValidationError, recipe: type[BaseModel], where: str) -> BadRecipe:

@@ -134,7 +134,13 @@ def train(
             _log.info("%s", describe_preset(scale_to_batch(chosen)), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
-            chosen = chosen.changed({"training.optimizer.lr_by_stage": rates})
+            nominal = chosen.training.optimizer.nominal_batch_size  # the rates are meant for it too
+            chosen = chosen.changed(
+                {
+                    "training.optimizer.lr_by_stage": rates,
+                    "training.optimizer.nominal_batch_size": nominal,
+                }
+            )
             _log.info("pretrained stages are trained at a tenth of the learning rate", extra=SHOWN)
         run = Trainer(chosen, prepared, network, folder, where, state, progress, named_callbacks).run()
     if chosen.data.tiles is not None and is_first:
