@@ -66,6 +66,7 @@ def test_train_without_enough_steps_tries_nothing(recipe, tmp_path, monkeypatch)
     assert read_run_recipe(run.path).training.channels_last is False
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 def test_pointwise_by_onednn_changes_no_result_and_restores_the_layers():
     torch.manual_seed(0)
     network = torch.nn.Sequential(
@@ -73,8 +74,19 @@ def test_pointwise_by_onednn_changes_no_result_and_restores_the_layers():
     )
     images = torch.randn(2, 3, 9, 7)
     expected = network(images)
+    parameters = list(network.parameters())
+    gradients = torch.autograd.grad(expected.square().sum(), parameters)
     with pytest.raises(KeyError), memory_format.pointwise_by_onednn(network):
         assert [layer.dilation for layer in network] == [(1, 1), (2, 2), (2, 2)]
-        torch.testing.assert_close(network(images), expected)
+        computed = network(images)
+        torch.testing.assert_close(computed, expected)
+        torch.testing.assert_close(torch.autograd.grad(computed.square().sum(), parameters), gradients)
         raise KeyError
     assert [layer.dilation for layer in network] == [(1, 1)] * 3
+
+
+def test_pointwise_by_onednn_changes_nothing_without_onednn(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    layer = torch.nn.Conv2d(3, 8, 1)
+    with memory_format.pointwise_by_onednn(layer):
+        assert layer.dilation == (1, 1)
