@@ -46,9 +46,7 @@ class DetectionLightningModule(ImageLightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Keep the predictions and the loss of a batch."""
-        network = (
-            self.eval_network
-        )  # in evaluation mode: Lightning sets and restores the mode of every module
+        network = self.eval_network  # in evaluation mode, by Lightning
         outputs, parts = network.forward_and_loss(self.in_memory_format(batch["inputs"]), batch["target"])
         predictions = decode_batch(self.contract, outputs, batch["placement"].cpu().numpy())
         losses = {name: float(part) * len(predictions) for name, part in parts.items()}
