@@ -88,6 +88,7 @@ def test_describe_options_shows_what_differs_from_every_detector():
         "model.options.max_detections": own.max_detections,
         "model.options.min_score": own.min_score,
         "model.options.class_channels": own.class_channels,
+        "model.options.multi_label": own.multi_label,
     }
 
 
