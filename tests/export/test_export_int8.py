@@ -1,5 +1,6 @@
 """`export --precision int8` of a drawn network, from calibration to the certificates; without torch."""
 
+import shutil
 import subprocess
 import sys
 
@@ -67,6 +68,23 @@ def test_int8_of_another_backend_has_its_own_certificate(tmp_path, data, monkeyp
     contract = made.contract.model_copy(update={"other_certificates": ()})
     lonely = write_model_file(tmp_path / "lonely.onnx", read_graph(made.path), contract)
     assert "openvino in int8" in load(lonely.path, backend="openvino").warnings[-1]
+
+
+def test_reexport_int8_refuses_images_that_cannot_be_read_and_foreign_labels(tmp_path, data):
+    source = write_cnn(tmp_path / "model.onnx").path
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "0.png").write_bytes(b"no image")
+    with raises("bad-input.no-images", "--data"):
+        reexport(source, precision="int8", data=broken)
+    for name in ("cat", "dog"):
+        shutil.copytree(
+            next(x for x in data.rglob("*") if x.is_dir() and list(x.glob("*.png"))), broken / name
+        )
+    steps = []
+    with raises("bad-input.label-not-in-model", broken, "'cat'"):
+        reexport(source, precision="int8", data=broken, progress=lambda *step: steps.append(step))
+    assert steps == [], "refused before the work"
 
 
 def turned(build):

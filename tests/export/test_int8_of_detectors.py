@@ -109,12 +109,14 @@ def test_silu_inputs_have_no_range_for_values_near_zero():
         assert low >= 1.02 * MIN_SILU_INPUT
 
 
-def test_silu_inputs_exclude_tensors_with_other_readers():
+def test_silu_inputs_exclude_outputs_and_tensors_with_other_readers():
     model = onnx.load_from_string(detector_graph())
     for node in model.graph.node:
         if node.output[0] == "c3":
             node.input[0] = "c2"  # instead of its SiLU
     assert silu_inputs(model.graph) == ("c1", "c3")
+    model.graph.output.append(onnx.ValueInfoProto(name="c1"))
+    assert silu_inputs(model.graph) == ("c3",)
 
 
 def test_find_layers_marks_the_stem_and_the_head():

@@ -117,6 +117,8 @@ def _summary_lines(file: ModelFile, source_bytes: int) -> list[str]:
             f"{certificate.metric}: {certificate.metric_before:.4f} before, {certificate.metric_after:.4f} "
             f"after, on {certificate.images} images"
         )
+    else:
+        lines.append(f"images compared, without labels: {certificate.images}")
     lines.append(
         f"decisions changed: {certificate.decisions_changed}; largest score difference: "
         f"{certificate.max_difference:.2g} ({certificate.backend}, {certificate.cpu_capability})"

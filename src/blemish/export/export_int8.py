@@ -67,7 +67,8 @@ def export_int8(
         progress: called with the stage, and the number of finished steps and of all.
 
     Raises:
-        BadInput: no image can be read, or the backend runs no graphs from memory ("bad-input.int8-backend").
+        BadInput: no image can be read ("bad-input.no-images"), or the backend runs no graphs from memory
+            ("bad-input.int8-backend").
         ExportRefused: the certificate did not pass, or the file would hardly be smaller.
         MissingExtra: `onnx` or the backend is not installed.
         UnknownName: no such backend.
@@ -82,6 +83,12 @@ def export_int8(
     builder.open_graph(source, precision="fp32")  # an error before the work
     before = open_backend(file, backend="onnxruntime", device="cpu")
     reference = Reference.of(before, file, samples)
+    if not reference.backend.is_not_finite() and all(x is None for x in reference.predictions):
+        raise BadInput(
+            f"{file.path}: INT8 needs images for the ranges of activations, and none of {len(samples)} can "
+            "be read; give others with --data",
+            reason="no-images",
+        )
     chosen = calibration_samples(samples)
     int8 = Int8Graph(
         source,

@@ -83,6 +83,7 @@ def find_layers(graph: Any) -> tuple[Layer, ...]:
 def silu_inputs(graph: Any) -> tuple[str, ...]:
     """Return the tensors that only the function x * sigmoid(x) reads."""
     readers: dict[str, list[Any]] = {}
+    outputs = {x.name for x in graph.output}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
@@ -90,6 +91,8 @@ def silu_inputs(graph: Any) -> tuple[str, ...]:
     for node in graph.node:
         name = node.input[0] if node.op_type == "Sigmoid" else ""
         others = [reader for reader in readers.get(name, ()) if reader is not node]
+        if name in outputs:
+            continue
         if len(others) == 1 and others[0].op_type == "Mul" and set(others[0].input) == {name, node.output[0]}:
             found.append(name)
     return tuple(found)

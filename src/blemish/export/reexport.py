@@ -123,7 +123,7 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
 
     Raises:
         BadInput: the file is not in the folder of its run, or the run's images do not exist any more
-            ("bad-input.no-images").
+            ("bad-input.no-images"); or the ground truth has another label ("bad-input.label-not-in-model").
     """
     if data is not None:
         from blemish.data import open_dataset
@@ -136,6 +136,7 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
             return [Sample(id=path.name, path=path) for path in find_paths([str(data)])]
         if not dataset.splits and (split := _run_split(file.path.parent, dataset)) is not None:
             dataset = split
+        _check_labels(file, data, dataset)
         return dataset.of_split("val").samples if "val" in dataset.splits else dataset.samples
     folder = file.path.parent
     if not (folder / "recipe.yaml").is_file() or not (folder / "split.csv").is_file():
@@ -144,6 +145,18 @@ def validation_samples(file: ModelFile, data: Path | None) -> Sequence[Sample]:
             reason="no-images",
         )
     return _open_run_data(folder).of_split("val").samples
+
+
+def _check_labels(file: ModelFile, data: Path, dataset: Dataset) -> None:
+    """Raise BadInput if the ground truth has a label that the model does not have."""
+    known = file.contract.to_labels()
+    unknown = [name for name in dataset.labels.names if name not in known]
+    if unknown and any(sample.ground_truth is not None for sample in dataset.samples):
+        raise BadInput(
+            f"{data}: the model does not have the data set's label {unknown[0]!r}; known are "
+            f"{', '.join(known.names)}. Give data with the model's labels, or images without labels",
+            reason="label-not-in-model",
+        )
 
 
 def _run_split(folder: Path, dataset: Dataset) -> Dataset | None:
