@@ -62,6 +62,31 @@ def test_the_contract_states_the_options_that_the_builder_applied(tmp_path):
     assert (spec.resize, spec.white_level, spec.mean) == ("shortest", 4095, IMAGENET_MEAN)
 
 
+def test_prepare_network_draws_what_a_weights_file_changes_from_the_seed(tmp_path, monkeypatch):
+    """Such as the branch for labels of a YOLO, which gets the width that it has in the file."""
+    import torch
+
+    from blemish.model_file import Fingerprints
+    from blemish.structures import Dataset, Labels
+    from blemish.training import network_setup
+    from blemish.training.data_setup import TrainingData
+
+    drawn = []
+
+    def load_weights(*_):
+        drawn.append(float(torch.rand(())))
+        return []
+
+    monkeypatch.setattr(network_setup, "load_weights", load_weights)
+    dataset = Dataset(task=Task.CLASSIFICATION, labels=Labels(("a", "b")), samples=(), root=tmp_path)
+    data = TrainingData(dataset, (), (), Fingerprints.none())
+    chosen = recipe("outside-net")
+    for state, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(state)
+        network_setup.prepare_network(chosen.changed({"training.seed": seed}), data, ())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 @pytest.mark.parametrize(
     ("settings", "option", "key"),
     [

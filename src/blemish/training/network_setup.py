@@ -52,11 +52,12 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         BadWeights: the weights belong to another architecture.
     """
     measured = recipe.model.options.get("box_scale") == "coord_max"
+    seed = rng_seed(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS)
     network = build_network(
         recipe,
         task=data.dataset.task,
         label_count=len(data.dataset.labels),
-        seed=rng_seed(recipe.training.seed, RngPurpose.INITIAL_WEIGHTS),
+        seed=seed,
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
     check_square_inputs(recipe, network)
@@ -65,7 +66,10 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
     architecture = describe(recipe.model.name)
     if architecture.copyleft if network.copyleft is None else network.copyleft:
         _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)
-    for report in load_weights(network, weights):
+    with torch.random.fork_rng(devices=[]):  # a branch that gets the width of a file starts at random again
+        torch.manual_seed(seed)
+        reports = load_weights(network, weights)
+    for report in reports:
         _log.info("%s", report.summary(), extra=SHOWN)
     loss = check_loss(network.task, recipe.training.loss)
     if recipe.training.loss.class_weights == "balanced" and loss is not None and loss.name == "bce":
