@@ -120,6 +120,13 @@ def test_a_missing_tracker_names_its_extra(recipe, tmp_path, monkeypatch):
             train(recipe(training__loggers=[{"name": name}]), output=tmp_path / "run", device="cpu")
 
 
+def test_a_missing_tensorboard_is_reported_before_the_first_epoch(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("blemish.training.experiment_logs.find_spec", lambda name: None)
+    with raises("missing-extra", "training.tensorboard", "train"):
+        train(recipe(training__tensorboard=True), output=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+
+
 def test_wandb_offline_continues_its_run(recipe, tmp_path, monkeypatch, stop_after):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from blemish._version import __version__
 from blemish.config.recipe import RECIPE_NAME, Recipe
-from blemish.config.training_schema import LoggerConfig
+from blemish.config.training_schema import LoggerConfig, TrainingConfig
 from blemish.errors import BadRecipe, MissingExtra, UnknownName
 from blemish.hub.mlflow_client import import_mlflow, tracking_address, translate_mlflow_errors
 from blemish.hub.mlflow_registry import EXPERIMENT, LOGGERS_NAME
@@ -48,6 +48,20 @@ def logger_classes(configs: Sequence[LoggerConfig]) -> list[str]:
             raise MissingExtra(extra, f"training.loggers: {config.name}")
         classes.append(name)
     return classes
+
+
+def check_logs(training: TrainingConfig) -> None:
+    """Raise an error before the training if its logs cannot be written; see `logger_classes`.
+
+    TensorBoard is imported only after the first epoch, which an error must not cost.
+
+    Raises:
+        MissingExtra: the package of TensorBoard or of a tracker is not installed.
+        UnknownName: Lightning has no such logger.
+    """
+    if training.tensorboard and find_spec("tensorboard") is None:
+        raise MissingExtra("train", "training.tensorboard (false writes no TensorBoard files)")
+    logger_classes(training.loggers)
 
 
 def build_loggers(recipe: Recipe, folder: Path, tags: Mapping[str, str]) -> list[Any]:

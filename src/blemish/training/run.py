@@ -99,7 +99,7 @@ def train(
     data_in_splits = split_data(chosen, folder / SPLIT_NAME if resume is not None else None)
     with paused_garbage_collection():  # a fifth of the time of the imports
         from blemish.training.checkpoint import CheckpointStore
-        from blemish.training.experiment_logs import logger_classes
+        from blemish.training.experiment_logs import check_logs
         from blemish.training.lightning_trainer import check_device, choose_device
         from blemish.training.network_setup import prepare_network
         from blemish.training.optimizers import lr_of_pretrained_stages
@@ -107,7 +107,7 @@ def train(
         from blemish.training.trainer import Trainer
     where = choose_device(device)
     check_device(chosen, where)
-    logger_classes(chosen.training.loggers)
+    check_logs(chosen.training)
     weight_files = () if resume is not None else _weight_files(chosen)
     prepared = hash_data(chosen, data_in_splits)
     chosen = resolve(chosen, prepared)
