@@ -133,5 +133,7 @@ def test_restore_norms_leaves_a_layer_that_no_pixel_reaches(is_called):
 
     if is_called:
         network.register_forward_pre_hook(call)
+    network.train(is_called)
     restore_norms(network, {**norms, "unused": network.unused}, [(batches()[0],)])
+    assert network.training is is_called
     assert (network.unused.running_mean == 0).all() and (network.unused.weight == 1).all()

@@ -52,7 +52,7 @@ def restore_norms(
     that evaluation does not reach is left as it is.
 
     Args:
-        network: it is left in evaluation mode.
+        network: changed in place; its mode stays.
         norms: the layers, from `find_folded_norms`.
         batches: inputs as `forward` takes them, on the network's device.
     """
@@ -75,11 +75,13 @@ def restore_norms(
         return hook
 
     handles = [norm.register_forward_pre_hook(observe(name)) for name, norm in norms.items()]
+    was_training = network.training
     network.eval()
     try:
         for inputs in batches:
             network(*inputs)
     finally:
+        network.train(was_training)
         for handle in handles:
             handle.remove()
     for name, norm in norms.items():
