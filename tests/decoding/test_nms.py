@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blemish.decoding.nms import BLOCK, FIRST_PART, nms
+from blemish.decoding.nms import BLOCK, FIRST_PART, highest, nms
 
 
 def random_boxes(count, seed=0, spread=100.0, dtype=np.float64):
@@ -87,6 +87,13 @@ def test_nms_with_a_limit_equals_the_start_of_nms_without(max_kept):
     all_kept = nms(boxes, scores, labels, 0.3)
     assert len(all_kept) < FIRST_PART * 200 < len(boxes)  # the first part holds too few for the larger limits
     assert nms(boxes, scores, labels, 0.3, max_kept).tolist() == all_kept[:max_kept].tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 5, 9])
+def test_highest_takes_the_first_of_equal_scores(count):
+    scores = np.array([0.5, 0.2, 0.5, 0.9, 0.2])
+    best_first = [3, 0, 2, 1, 4]
+    assert highest(scores, count).tolist() == sorted(best_first[:count])
 
 
 def test_nms_no_boxes():

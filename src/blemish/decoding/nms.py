@@ -58,8 +58,8 @@ def highest(scores: NDArray[Any], count: int) -> IntArray:
         scores: (n,), without NaN.
         count: all of them if there are not more.
     """
-    if count >= len(scores):
-        return np.arange(len(scores))
+    if not 0 < count < len(scores):
+        return np.arange(min(count, len(scores)))
     limit = np.partition(scores, len(scores) - count)[len(scores) - count]
     is_above = scores > limit
     ties = np.flatnonzero(scores == limit)[: count - int(is_above.sum())]
