@@ -86,7 +86,7 @@ def test_describe_steps_names_what_follows_from_them():
         "16 images",
         "30 steps",
         "60 steps",
-        "0 of 6 epochs",
+        "4 of 6 epochs",
     ):
         assert part in line
     assert describe_steps(Recipe.of({}), 100) == ""
