@@ -21,10 +21,7 @@ from blemish.inference import load
 from blemish.model_file import read_graph, read_model_file, write_model_file
 from blemish.testing import raises
 
-
-@pytest.fixture(autouse=True)
-def tiny_graphs_are_mostly_names(monkeypatch):
-    monkeypatch.setattr("blemish.export.int8.MAX_SIZE_SHARE", 2.0)
+pytestmark = pytest.mark.usefixtures("tiny_graphs_are_mostly_names")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,7 @@ from blemish.inference import load
 from blemish.inference.backend import BACKENDS
 from blemish.testing import raises
 
-
-@pytest.fixture(autouse=True)
-def tiny_graphs_are_mostly_names(monkeypatch):
-    monkeypatch.setattr("blemish.export.int8.MAX_SIZE_SHARE", 2.0)
+pytestmark = pytest.mark.usefixtures("tiny_graphs_are_mostly_names")
 
 
 @pytest.fixture(scope="module")
