@@ -13,7 +13,7 @@ loading and validation; for it, set training.workers=0.
 
 import sys
 
-from bench.detector_training import main, processor_seconds
+from bench.detector_training import main
 from bench.rfdetr_recipe import train_rfdetr
 from bench.torchvision_recipe import train_torchvision
 
@@ -21,13 +21,13 @@ from bench.torchvision_recipe import train_torchvision
 def torchvision(options, seed, root, folder):
     """Train with torchvision's reference recipe."""
     _check("torchvision", options.model, ("ssd300-", "fasterrcnn-", "maskrcnn-"))
-    return train_torchvision(options, seed, root, folder, processor_seconds)
+    return train_torchvision(options, seed, root, folder)
 
 
 def rfdetr(options, seed, root, folder):
     """Train with the trainer of RF-DETR's package."""
     _check("rfdetr", options.model, ("rfdetr-",))
-    return train_rfdetr(options, seed, root, folder, processor_seconds)
+    return train_rfdetr(options, seed, root, folder)
 
 
 def _check(arm, model, families):

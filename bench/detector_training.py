@@ -1,9 +1,9 @@
 r"""Train detectors with Blemish and with Ultralytics on the same images and weights, and compare their AP.
 
-    python bench/detector_training.py --data cars --count 400 --size 256 --epochs 6 --seeds 0 1 2 \
+    python -m bench.detector_training --data cars --count 400 --size 256 --epochs 6 --seeds 0 1 2 \
         --model yolo11n --weights yolo11n_coco_state_dict.pth \
         --arm ultralytics --arm preset --arm plain:recipe=defaults --output results.jsonl
-    python bench/detector_training.py --table results.jsonl
+    python -m bench.detector_training --table results.jsonl
 
 An arm is `ultralytics`, its own training with its defaults, or `NAME[:SETTING]...` for a training by Blemish:
 `recipe=NAME` takes another recipe than the architecture's preset, and `KEY=VALUE` sets a key of it. --count
@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -30,6 +29,7 @@ os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOS
 import numpy as np
 import yaml
 
+from bench.measure import cpu_seconds
 from blemish.data import open_dataset
 from blemish.data.write_dataset import write_dataset
 from blemish.errors import BlemishError
@@ -40,12 +40,6 @@ from blemish.training import Callback, train
 from blemish.training.detection_metrics import measure_detections
 
 THEIRS = "ultralytics"
-
-
-def processor_seconds():
-    """Return the processor time of this process and of its loading processes that have ended."""
-    parts = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
 def write_subset(options, root):
@@ -91,11 +85,11 @@ class EpochClock(Callback):
 
     def on_train_start(self, recipe, folder):
         """Start the clock."""
-        self.times = [processor_seconds()]
+        self.times = [cpu_seconds()]
 
     def on_epoch_end(self, metrics):
         """Read the clock."""
-        self.times.append(processor_seconds())
+        self.times.append(cpu_seconds())
 
     def median(self):
         """Return the median over the epochs."""
@@ -110,12 +104,12 @@ def train_ours(options, arm, seed, root, folder):
             recipe = part.removeprefix("recipe=")
         else:
             settings.append(part)
-    started, clock = processor_seconds(), EpochClock()
+    started, clock = cpu_seconds(), EpochClock()
     run = train(
         recipe, data=root / "coco", model=options.model, weights=options.weights, epochs=options.epochs,
         output=folder, device=options.device, set=["training.patience=null", *settings], callbacks=[clock],
     )  # fmt: skip
-    seconds = processor_seconds() - started
+    seconds = cpu_seconds() - started
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
         shutil.copy(run.model_file, options.keep / f"{arm.partition(':')[0]}-{seed}.onnx")
@@ -142,14 +136,14 @@ def train_theirs(options, seed, root, folder):
     model.add_callback(
         "on_fit_epoch_end", lambda t: history.append(t.metrics.get("metrics/mAP50-95(B)", 0.0))
     )
-    started = processor_seconds()
+    started = cpu_seconds()
     model.train(
         data=str(root / "yolo" / "data.yaml"), epochs=options.epochs, imgsz=options.size,
         batch=options.batch, seed=seed, device="cpu" if options.device == "cpu" else 0, workers=0,
         project=str(folder), name="run", exist_ok=True, verbose=False, plots=False,
         amp=options.device != "cpu",
     )  # fmt: skip
-    seconds = processor_seconds() - started
+    seconds = cpu_seconds() - started
     return {**measure_theirs(next(folder.rglob("best.pt")), options, root), "seconds": round(seconds)} | {
         "ap_by_epoch": [round(ap, 4) for ap in history]
     }

@@ -43,15 +43,15 @@ def measure(contest: Contest, repeat: int) -> dict[str, list[Cost]]:
 
 
 def _timed(contest: Contest, name: str) -> Cost:
-    cpu, wall = _cpu_seconds(), time.perf_counter()
+    cpu, wall = cpu_seconds(), time.perf_counter()
     own = contest.sides[name]()
     if own is not None:
         return own
-    cpu, wall = _cpu_seconds() - cpu, time.perf_counter() - wall
+    cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
     return Cost(cpu / contest.items, wall / contest.items)
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

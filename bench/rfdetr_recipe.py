@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from bench.measure import cpu_seconds
 from bench.torchvision_recipe import measure, prepare
 from blemish.models._weights import load_weights
 
@@ -23,7 +24,7 @@ def read_losses(folder):
     return list(losses.values())
 
 
-def train_rfdetr(options, seed, root, folder, processor_seconds):
+def train_rfdetr(options, seed, root, folder):
     """Train one network with the package's defaults, and return the metrics of its best checkpoint."""
     import pytorch_lightning as pl
     import rfdetr
@@ -45,7 +46,7 @@ def train_rfdetr(options, seed, root, folder, processor_seconds):
     build_trainer = rfdetr.training.build_trainer
 
     def read_clock(*_):
-        times.append(processor_seconds())
+        times.append(cpu_seconds())
 
     def build_with_clock(*args, **given):
         trainer = build_trainer(*args, **given)
@@ -53,14 +54,14 @@ def train_rfdetr(options, seed, root, folder, processor_seconds):
         trainer.callbacks.append(clock)
         return trainer
 
-    started = processor_seconds()
+    started = cpu_seconds()
     with mock.patch.object(rfdetr.training, "build_trainer", build_with_clock):
         model.train(
             dataset_dir=str(root / "yolo"), dataset_file="yolo", epochs=options.epochs,
             output_dir=str(folder), device="cpu", num_workers=0, tensorboard=False,
             eval_backend="faster_coco_eval",
         )  # fmt: skip
-    seconds = processor_seconds() - started
+    seconds = cpu_seconds() - started
     load_weights(network, [folder / "checkpoint_best_total.pth"])
     metrics = measure(network, contract, data.dataset.of_split("test").samples)
     kept = ("ap", "ap50", "box_ap", "box_ap50")

@@ -10,7 +10,7 @@ a larger canvas, a crop by IoU, a flip. Both run on the whole image before it is
 from argparse import Namespace
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from bench.measure import cpu_seconds
 from blemish.config.recipe import Recipe, read_recipe
 from blemish.geometry import mask_to_array
 from blemish.imaging import open_image
@@ -198,9 +199,7 @@ def prepare(options: Namespace, seed: int, root: Path) -> tuple[Recipe, Training
     return recipe, data, network, draft_contract(recipe, network, data)
 
 
-def train_torchvision(
-    options: Namespace, seed: int, root: Path, folder: Path, processor_seconds: Callable[[], float]
-) -> dict[str, Any]:
+def train_torchvision(options: Namespace, seed: int, root: Path, folder: Path) -> dict[str, Any]:
     """Train one network, and return the metrics of its best epoch on the test images."""
     _, data, network, contract = prepare(options, seed, root)
     reference = reference_of(options.model)
@@ -221,7 +220,7 @@ def train_torchvision(
     best = folder / "best.pth"
     folder.mkdir(parents=True)
     for epoch in range(options.epochs):
-        started = processor_seconds()
+        started = cpu_seconds()
         network.train()
         for part in frozen:
             part.eval()
@@ -239,7 +238,7 @@ def train_torchvision(
         if metrics["ap"] >= max(history, default=0):
             torch.save(network.state_dict(), best)
         history.append(metrics["ap"])
-        seconds.append(processor_seconds() - started)
+        seconds.append(cpu_seconds() - started)
     network.load_state_dict(torch.load(best, weights_only=True))
     metrics = measure(network, contract, data.dataset.of_split("test").samples)
     kept = ("ap", "ap50", "box_ap", "box_ap50")
