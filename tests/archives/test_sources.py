@@ -9,11 +9,11 @@ import pytest
 from tests.archives.conftest import image_bytes, web_members, write_tar
 from tests.archives.test_predict_shards import rows, run
 
-from blemish.archives.listing import UnitKind, list_units, write_listing
 from blemish.archives.manifest import Manifest
 from blemish.archives.remote import read_remote
 from blemish.archives.run import predict_archive
 from blemish.archives.shard_files import ShardFormat
+from blemish.archives.source_list import UnitKind, list_units, write_listing
 from blemish.archives.worker import Job
 from blemish.errors import NoNetwork
 from blemish.testing import raises
@@ -99,7 +99,7 @@ def test_manifest_plan_default(tmp_path, count, tars, shards):
 
 
 def _listing(tmp_path, count, tars=0):
-    from blemish.archives.listing import Listing
+    from blemish.archives.source_list import Listing
 
     return Listing(tmp_path / "sources.jsonl", count, tars, "digest")
 

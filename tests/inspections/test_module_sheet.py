@@ -11,8 +11,8 @@ from blemish import cli
 from blemish.data.synthetic import modules, save_image
 from blemish.imaging import LoadedImage, open_image
 from blemish.inference import load
-from blemish.inspections.module_drawing import draw_sheet
 from blemish.inspections.module_grid import find_grid
+from blemish.inspections.module_image import draw_sheet
 from blemish.inspections.module_sheet import ModuleSheet, cut_cells, inspect_module, measure_inactive
 from blemish.structures import Prediction, Task
 from blemish.testing import raises

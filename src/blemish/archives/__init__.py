@@ -5,10 +5,10 @@ completely or not at all, so that a run that was killed continues with the shard
 `docs/archives.md`.
 """
 
-from blemish.archives.listing import Unit, UnitKind
 from blemish.archives.manifest import MANIFEST_NAME, Manifest, ShardRecord
 from blemish.archives.run import ArchiveProgress, ArchiveSummary, Engine, LocalEngine, predict_archive
 from blemish.archives.shard_files import ShardFormat
+from blemish.archives.source_list import Unit, UnitKind
 from blemish.archives.worker import Job, Row, Worker
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blemish.archives.listing import Listing
 from blemish.archives.shard_files import ShardContent, ShardFormat, digest_of
+from blemish.archives.source_list import Listing
 from blemish.errors import BadInput
 from blemish.model_file import write_atomically
 

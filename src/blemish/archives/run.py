@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from blemish.archives.listing import Listing, Unit, write_listing
 from blemish.archives.manifest import MANIFEST_NAME, Manifest, ShardRecord
 from blemish.archives.shard_files import ShardFormat, require_parquet, write_shard
+from blemish.archives.source_list import Listing, Unit, write_listing
 from blemish.archives.worker import Row, Worker
 from blemish.errors import BadInput, BlemishError, StorageFull
 from blemish.inference.inputs import is_url

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from blemish._version import __version__
 from blemish.abstention import Decider, Policy
-from blemish.archives.listing import Unit, UnitKind
 from blemish.archives.remote import read_remote
+from blemish.archives.source_list import Unit, UnitKind
 from blemish.archives.tar_stream import read_tar
 from blemish.errors import BadModelFile, ImageTooLarge, NoNetwork
 from blemish.imaging import LIMITS, Limits

@@ -91,7 +91,7 @@ def module(
     values = {"path": image.as_posix(), "model": model.name, **sheet.to_dict()}
     if output is not None:
         from blemish.data.synthetic import save_image
-        from blemish.inspections.module_drawing import draw_sheet
+        from blemish.inspections.module_image import draw_sheet
         from blemish.inspections.module_pdf import write_sheet_pdf
 
         (output / "cells").mkdir(parents=True)
@@ -128,7 +128,7 @@ def parse_corners(text: str | None) -> np.ndarray | None:
 
 def print_sheet(sheet: ModuleSheet) -> None:
     """Print the decisions: one character for each cell, then a line for each damaged cell."""
-    from blemish.inspections.module_drawing import cell_text
+    from blemish.inspections.module_image import cell_text
 
     values = sheet.to_dict()
     grid = sheet.grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from blemish.errors import MissingExtra
-from blemish.inspections.module_drawing import cell_text
+from blemish.inspections.module_image import cell_text
 from blemish.inspections.module_sheet import INACTIVE_LEVEL, ModuleSheet
 
 try:

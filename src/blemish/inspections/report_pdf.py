@@ -10,7 +10,7 @@ from fpdf.enums import XPos, YPos
 from fpdf.outline import OutlineSection
 
 from blemish.imaging import open_image
-from blemish.inspections.module_drawing import draw_sheet
+from blemish.inspections.module_image import draw_sheet
 from blemish.inspections.module_inspector import module_sheets
 from blemish.inspections.module_pdf import write_sheet
 from blemish.inspections.report_content import DECISIONS, LIMITS, ReportContent, crop_finding, draw_findings

@@ -10,8 +10,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from blemish.errors import UnknownName
-from blemish.inspections.module_drawing import draw_sheet
 from blemish.inspections.module_grid import parse_grid
+from blemish.inspections.module_image import draw_sheet
 from blemish.inspections.module_inspector import inspect_modules, module_sheets
 from blemish.service.inference_service import InferenceService
 from blemish.service.inspection_requests import Body, InspectionRequests, json_answer
