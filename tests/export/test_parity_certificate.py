@@ -261,6 +261,13 @@ def test_object_error_falls_with_scores_and_overlap():
     assert decision_error(first, none) == decision_error(none, first) == 1 and decision_error(none, none) == 0
 
 
+def test_decision_error_of_a_task_without_its_own_is_the_largest_score_difference(monkeypatch):
+    first, less = (detections([[10, 10, 50, 50]], [0], [score]) for score in (0.9, 0.7))
+    hooks = {name: hook for name, hook in first.task.fields.hooks.items() if name != "decision_error"}
+    monkeypatch.setattr(first.task, "fields", replace(first.task.fields, hooks=hooks))
+    assert decision_error(first, less) == pytest.approx(0.2)
+
+
 def test_count_unmatched_includes_detections_below_their_threshold():
     """Otherwise a network with low scores only would pass with any boxes."""
     boxes = [[10 * i, 10, 10 * i + 9, 50] for i in range(9)]

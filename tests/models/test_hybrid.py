@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from blemish.config.schema import AugmentationConfig
 from blemish.decoding import decode
 from blemish.geometry import mask_to_array
 from blemish.model_file import Contract, DecoderSpec, LabelSpec
@@ -15,6 +16,7 @@ from blemish.models.architectures.hybrid import dice_loss, label_maps
 from blemish.preprocessing import Placement
 from blemish.structures import Task
 from blemish.testing import raises
+from blemish.training.detection_dataset import check_scenes
 
 pytest.importorskip("segmentation_models_pytorch")
 SMALL: dict[str, Any] = {
@@ -190,3 +192,9 @@ def test_a_detector_without_loaded_weights_is_not_frozen():
     assert not all(p.requires_grad for p in network.detector.parameters())
     load_weights(network, ())
     assert all(p.requires_grad for p in network.detector.parameters())
+
+
+def test_check_scenes_refuses_pasted_objects_in_a_second_input(network):
+    check_scenes(AugmentationConfig(mosaic=1), network)
+    with raises("bad-recipe.unsuitable-augmentation", "copy_paste"):
+        check_scenes(AugmentationConfig(copy_paste=0.5), network)

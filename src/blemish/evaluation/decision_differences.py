@@ -32,8 +32,11 @@ def decision_error(before: Prediction, after: Prediction) -> float:
     the score of an object being worth as much less on the other side as its box overlaps less.
 
     Returns:
-        0 for equal predictions; the scale depends on the task.
+        0 for equal predictions; the scale depends on the task. For a task of a plug-in without this hook, the
+        largest difference of any score.
     """
+    if "decision_error" not in before.task.fields.hooks:
+        return difference(before, after)[1]
     error: float = before.task.hook("decision_error")(before, after)
     return error
 

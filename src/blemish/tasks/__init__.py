@@ -19,6 +19,6 @@ Behaviors are functions of these signatures:
 | `convert_labels` | `(labels) -> Labels` | optional: return the labels of a converted data set |
 | `train_command` | `(TrainOptions) -> None` | optional: train without PyTorch, for `blemish train` |
 | `decision_differences` | `(before, after) -> (int, float)` | count decisions that an export changed |
-| `decision_error` | `(before, after) -> float` | measure how far an export moved a prediction |
+| `decision_error` | `(before, after) -> float` | optional: measure how far an export moved a prediction |
 
 """

@@ -52,16 +52,9 @@ class DetectionImageDataset(TrainingImageDataset):
         self.mask_input = network.mask_input
         self.mixed_epochs = mixed_epochs
         config = self.augmentation or AugmentationConfig()
-        if config.copy_paste and self.mask_input:
-            raise BadRecipe(
-                "augmentation.copy_paste: this network has its masks in an input of its own, in which no "
-                "objects can be pasted. Remove the key",
-                reason="unsuitable-augmentation",
-            )
-        window = config.window
-        if window is not None:
-            check_window(window, network)
-            self.inputs = (window_spec(window, network.inputs[0]),)
+        check_scenes(config, network)
+        if config.window is not None:
+            self.inputs = (window_spec(config.window, network.inputs[0]),)
         self.scenes = SceneImages(self.samples, self.source, config, network.inputs[0], self.transforms)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -93,6 +86,23 @@ class DetectionImageDataset(TrainingImageDataset):
                 [*placement.size_hw, *placement.scale_xy, *placement.offset_xy], np.float64
             ),
         }
+
+
+def check_scenes(config: AugmentationConfig, network: Network) -> None:
+    """Refuse augmentation that a network cannot be trained with.
+
+    Raises:
+        BadRecipe: `copy_paste`, and the network has its masks in another input; or a `window` that does not
+            suit the network ("bad-recipe.unsuitable-augmentation").
+    """
+    if config.copy_paste and network.mask_input:
+        raise BadRecipe(
+            "augmentation.copy_paste: this network has its masks in an input of its own, in which no "
+            "objects can be pasted. Remove the key",
+            reason="unsuitable-augmentation",
+        )
+    if config.window is not None:
+        check_window(config.window, network)
 
 
 def _no_target(*_: Any) -> None:

@@ -22,8 +22,8 @@ from blemish.models._network import Network
 from blemish.models._weights import load_weights
 from blemish.preprocessing import normalize, resize
 from blemish.structures import Sample
-from blemish.training.augmentation.windows import check_window
 from blemish.training.data_setup import SHOWN, TrainingData
+from blemish.training.detection_dataset import check_scenes
 from blemish.training.image_source import FileImageSource
 from blemish.training.loss_registry import check_loss
 from blemish.training.losses import label_weights, start_at_frequency
@@ -47,8 +47,8 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         UnknownName: no such architecture.
         WrongTask: the architecture does not support the task of the data.
         BadRecipe: an option that the architecture does not take, a value out of range, quarter turns of an
-            input that is not square ("bad-recipe.input-not-square"), or a window that the network cannot be
-            trained on ("bad-recipe.unsuitable-augmentation").
+            input that is not square ("bad-recipe.input-not-square"), or augmentation that the network cannot be
+            trained with ("bad-recipe.unsuitable-augmentation").
         BadWeights: the weights belong to another architecture.
     """
     measured = recipe.model.options.get("box_scale") == "coord_max"
@@ -61,8 +61,7 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
     check_square_inputs(recipe, network)
-    if recipe.augmentation.window is not None:
-        check_window(recipe.augmentation.window, network)
+    check_scenes(recipe.augmentation, network)
     architecture = describe(recipe.model.name)
     if architecture.copyleft if network.copyleft is None else network.copyleft:
         _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)
