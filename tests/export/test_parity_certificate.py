@@ -32,6 +32,7 @@ from blemish.models import create
 from blemish.models._torch_backend import TorchBackend
 from blemish.preprocessing import prepare
 from blemish.structures import GroundTruth, Labels, Prediction, Sample, Task
+from blemish.task import TASKS
 from blemish.testing import raises
 
 LABELS = Labels(("F_Crushed", "R_Normal", "other"), ("Front Crushed", "Rear Normal", "Other"))
@@ -261,11 +262,15 @@ def test_object_error_falls_with_scores_and_overlap():
     assert decision_error(first, none) == decision_error(none, first) == 1 and decision_error(none, none) == 0
 
 
-def test_decision_error_of_a_task_without_its_own_is_the_largest_score_difference(monkeypatch):
+def test_decision_error_of_a_task_without_its_own_is_the_largest_score_difference():
     first, less = (detections([[10, 10, 50, 50]], [0], [score]) for score in (0.9, 0.7))
-    hooks = {name: hook for name, hook in first.task.fields.hooks.items() if name != "decision_error"}
-    monkeypatch.setattr(first.task, "fields", replace(first.task.fields, hooks=hooks))
-    assert decision_error(first, less) == pytest.approx(0.2)
+    fields = first.task.fields
+    hooks = {name: hook for name, hook in fields.hooks.items() if name != "decision_error"}
+    task = Task.define("counting", replace(fields, hooks=hooks), module=__name__)
+    try:
+        assert decision_error(replace(first, task=task), replace(less, task=task)) == pytest.approx(0.2)
+    finally:
+        TASKS.unregister("counting")
 
 
 def test_count_unmatched_includes_detections_below_their_threshold():
