@@ -47,3 +47,6 @@ def test_config_list_names_every_builtin_recipe():
     for row in document["recipes"]:
         assert row["name"] in done.output
         assert row["model"] in done.output
+    changes = {row["name"]: row["changes"] for row in document["presets"]}
+    assert (changes["yolo"], changes["few-images"]) == (None, "yolo")
+    assert "those of preset yolo" in done.output

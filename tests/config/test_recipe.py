@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from blemish.config.architectures import all_architectures
 from blemish.config.builtin import builtin_presets, builtin_recipes, find_recipe
@@ -181,6 +182,21 @@ def test_recipe_of_with_another_method_takes_nothing_of_the_presets_section():
 def test_recipe_of_with_an_unknown_preset_names_the_nearest():
     with raises("bad-recipe.unknown-preset", "yola", "'yolo'"):
         Recipe.of({"preset": "yola"})
+
+
+def test_preset_that_changes_another_one_is_for_its_architectures():
+    recipe = read_recipe(overrides={"model.name": "yolo11n"}, settings=["preset=few-images"])
+    optimizer = recipe.training.optimizer
+    assert (recipe.preset, recipe.augmentation.mosaic, recipe.training.schedule.name) == (
+        "few-images",
+        1,
+        "cosine",
+    )
+    assert (optimizer.lr_by_stage, optimizer.nominal_batch_size) == ({"backbone": 1e-4}, 8)
+    assert Recipe.of(yaml.safe_load(recipe.to_yaml())) == recipe
+    for model, own in (("ssd300-efficientnet-lite0", "ssd"), ("resnet18", "none")):
+        with raises("bad-recipe.unsuitable-preset", "few-images", "yolo", model, own):
+            read_recipe(overrides={"model.name": model}, settings=["preset=few-images"])
 
 
 @pytest.mark.parametrize("name", builtin_presets())

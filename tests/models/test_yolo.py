@@ -102,9 +102,7 @@ def test_yolo_assigns_by_the_chosen_similarity(name):
     losses = []
     for assignment in ("iou", "wasserstein"):
         torch.manual_seed(0)
-        network = create(
-            name, task="detection", label_count=2, input_size=64, assignment=assignment
-        ).train()
+        network = create(name, task="detection", label_count=2, input_size=64, assignment=assignment).train()
         parts = network.loss([torch.ones(2, 3, 64, 64)], targets(64))
         assert all(part.isfinite() for part in parts.values())
         losses.append(float(parts["box_loss"].detach()))

@@ -54,7 +54,8 @@ def show(
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the built-in recipes with their task and architecture, and the presets.
 
-    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`.
+    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`. One that
+    changes another preset is for the architectures of that one.
     """
     from blemish.config.builtin import builtin_presets, builtin_recipes
     from blemish.config.recipe import read_recipe
@@ -64,15 +65,19 @@ def list_recipes(as_json: JsonOption = False) -> None:
         recipe = read_recipe(path)
         task = None if recipe.task is None else str(recipe.task)
         found.append({"name": name, "task": task, "model": recipe.model.name, "path": path.as_posix()})
+    presets = []
+    for name, path in builtin_presets().items():
+        base = read_recipe(path).preset
+        presets.append({"name": name, "changes": None if base == "none" else base, "path": path.as_posix()})
     if as_json:
-        presets = [{"name": name, "path": path.as_posix()} for name, path in builtin_presets().items()]
         print_json({"recipes": found, "presets": presets}, indent=2)
         return
     width = max((len(str(row["name"])) for row in found), default=0)
     for row in found:
         typer.echo(f"{row['name']:{width}}  {row['task'] or 'any task':14}  {row['model']}")
-    for name in builtin_presets():
-        typer.echo(f"{name:{width}}  {'preset':14}  any")
+    for row in presets:
+        of = "any" if row["changes"] is None else f"those of preset {row['changes']}"
+        typer.echo(f"{row['name']:{width}}  {'preset':14}  {of}")
 
 
 def _read(recipe: str | None) -> Recipe:

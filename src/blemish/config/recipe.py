@@ -171,16 +171,12 @@ def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values of a recipe above those of its preset, whose name replaces `auto`.
 
     Raises:
-        BadRecipe: there is no such preset ("bad-recipe.unknown-preset").
+        BadRecipe: there is no such preset ("bad-recipe.unknown-preset"), or it changes the preset of another
+            architecture ("bad-recipe.unsuitable-preset").
     """
-    from blemish.config.architectures import describe
-
-    chosen = values.get("preset", "none")
+    chosen, model = values.get("preset", "none"), str(_model_name(values) or ModelConfig().name)
     if chosen == "auto":
-        try:
-            chosen = describe(str(_model_name(values) or ModelConfig().name)).preset or "none"
-        except UnknownName:  # which the check of the recipe reports
-            chosen = "none"
+        chosen = _preset_of(model)
         values = {**values, "preset": chosen}
     if chosen == "none" or not isinstance(chosen, str):
         return values
@@ -188,8 +184,30 @@ def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if chosen not in presets:
         hint = suggestion(chosen, (*presets, "auto", "none"))
         raise BadRecipe(f"preset: there is no preset {chosen!r}{hint}", reason="unknown-preset")
-    below = _with_preset({"preset": "none", **_read_yaml(presets[chosen]), "model": values.get("model", {})})
+    preset = {"preset": "none", **_read_yaml(presets[chosen])}
+    base = preset["preset"]
+    if base != "none" and (own := _preset_of(model)) != base:
+        raise BadRecipe(
+            f"preset: {chosen} changes the preset {base}, and that of {model} is {own}. Leave it out, or choose "
+            "another architecture",
+            reason="unsuitable-preset",
+        )
+    below = {
+        key: value
+        for key, value in _with_preset({**preset, "model": {"name": model}}).items()
+        if key != "model"
+    }
     return {**_merged(below, values, Recipe), "preset": chosen}
+
+
+def _preset_of(model: str) -> str:
+    """Return the preset of an architecture; `none` also for a name that the check of the recipe will refuse."""
+    from blemish.config.architectures import describe
+
+    try:
+        return describe(model).preset or "none"
+    except UnknownName:
+        return "none"
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any], section: type[Config]) -> dict[str, Any]:
