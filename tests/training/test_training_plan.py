@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from blemish.config.recipe import read_recipe
 from blemish.structures import Task
 from blemish.testing import raises
 from blemish.training import plan_training
@@ -17,6 +18,7 @@ from blemish.training.monitored_metrics import (
 )
 from blemish.training.recipe_checks import check_recipe
 from blemish.training.step_count import count_batches, count_steps
+from blemish.training.training_plan import FEW_IMAGES, describe_preset
 
 
 def test_plan_training_counts_images_and_steps(recipe):
@@ -97,3 +99,13 @@ def test_check_metrics_accepts_partial_losses_of_detectors_only(recipe):
     check_metrics(chosen, None)
     with raises("bad-recipe.unknown-metric", "'val_box_loss'", "classification"):
         check_metrics(chosen, Task.CLASSIFICATION)
+
+
+def test_describe_preset_offers_the_one_for_few_images():
+    overrides = {"model.name": "yolo11n"}
+    base, few = (read_recipe(overrides=overrides, settings=s) for s in ([], ["preset=few-images"]))
+    assert "preset=few-images" in describe_preset(base, FEW_IMAGES)
+    assert "few-images" not in describe_preset(base, FEW_IMAGES + 1)
+    assert "is likely to be better" not in describe_preset(few, 20)
+    ssd = read_recipe(overrides={"model.name": "ssd300-efficientnet-lite0"})
+    assert "few-images" not in describe_preset(ssd, 20)

@@ -54,8 +54,8 @@ def show(
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the built-in recipes with their task and architecture, and the presets.
 
-    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`. One that
-    changes another preset is for the architectures of that one.
+    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`. One
+    that changes another preset is for the architectures of that one.
     """
     from blemish.config.builtin import builtin_presets, builtin_recipes
     from blemish.config.recipe import read_recipe

@@ -151,8 +151,8 @@ class YOLOOptions(DetectorOptions):
     Attributes:
         multi_label: Whether a box may have several labels, each with its own score, instead of its best label
             only: a dent that is also scratched is found under both labels.
-        assignment: By what the positive examples of an object are chosen and weighted, besides the score of its
-            label: `iou`, or `wasserstein`, a similarity that falls as slowly for thin boxes as for square
+        assignment: By what the positive examples of an object are chosen and weighted, besides the score of
+            its label: `iou`, or `wasserstein`, a similarity that falls as slowly for thin boxes as for square
             ones of the same area.
         class_channels: Channels of the hidden layers of the branch for labels. Null for those of the weights
             file, so that these layers are loaded too; without one, Ultralytics' rule for the number of

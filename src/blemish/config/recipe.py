@@ -188,8 +188,8 @@ def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
     base = preset["preset"]
     if base != "none" and (own := _preset_of(model)) != base:
         raise BadRecipe(
-            f"preset: {chosen} changes the preset {base}, and that of {model} is {own}. Leave it out, or choose "
-            "another architecture",
+            f"preset: {chosen} changes the preset {base}, and that of {model} is {own}. Leave it out, or "
+            "choose another architecture",
             reason="unsuitable-preset",
         )
     below = {
@@ -201,7 +201,7 @@ def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _preset_of(model: str) -> str:
-    """Return the preset of an architecture; `none` also for a name that the check of the recipe will refuse."""
+    """Return the preset of an architecture; `none` also for an unknown name, which is refused later."""
     from blemish.config.architectures import describe
 
     try:

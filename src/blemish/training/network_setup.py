@@ -47,8 +47,8 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         UnknownName: no such architecture.
         WrongTask: the architecture does not support the task of the data.
         BadRecipe: an option that the architecture does not take, a value out of range, quarter turns of an
-            input that is not square ("bad-recipe.input-not-square"), or augmentation that the network cannot be
-            trained with ("bad-recipe.unsuitable-augmentation").
+            input that is not square ("bad-recipe.input-not-square"), or augmentation that the network cannot
+            be trained with ("bad-recipe.unsuitable-augmentation").
         BadWeights: the weights belong to another architecture.
     """
     measured = recipe.model.options.get("box_scale") == "coord_max"

@@ -131,7 +131,7 @@ def train(
             values = {f"model.options.{name}": value for name, value in network.chosen_options.items()}
             chosen = chosen.changed(values)
         if resume is None and chosen.preset != "none":
-            _log.info("%s", describe_preset(scale_to_batch(chosen)), extra=SHOWN)
+            _log.info("%s", describe_preset(scale_to_batch(chosen), len(prepared.train)), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
             nominal = chosen.training.optimizer.nominal_batch_size  # the rates are meant for it too

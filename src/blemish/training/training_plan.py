@@ -14,6 +14,8 @@ from blemish.training.recipe_checks import check_recipe
 from blemish.training.step_count import count_batches, count_steps
 from blemish.training.step_settings import describe_steps, scale_to_batch
 
+FEW_IMAGES = 100  # training images for which `few-images` was measured to be better than `yolo`
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -40,15 +42,23 @@ class TrainingPlan:
     derived: str = ""
 
 
-def describe_preset(recipe: Recipe) -> str:
-    """Return one line about the preset of a recipe: what it sets, and how to change it."""
+def describe_preset(recipe: Recipe, images: int) -> str:
+    """Return one line about the preset of a recipe: what it sets, how to change it, and a better one.
+
+    Args:
+        recipe: with a preset.
+        images: number of training images.
+    """
     training, name = recipe.training, recipe.preset
     optimizer = training.optimizer
-    return (
+    text = (
         f"preset {name}: {optimizer.name} at {optimizer.learning_rate:g}, batches of {training.batch_size}, "
         f"up to {training.epochs} epochs. `blemish config show {name}` prints all keys; change one with "
         "--set KEY=VALUE, or take no preset with --set preset=none"
     )
+    if name == "yolo" and images <= FEW_IMAGES:
+        text += f". For {images} training images, --set preset=few-images is likely to be better"
+    return text
 
 
 def plan_training(recipe: Recipe) -> TrainingPlan:

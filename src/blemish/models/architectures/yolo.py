@@ -251,9 +251,9 @@ class YOLO(Network):
 def wasserstein_similarity(first: Tensor, second: Tensor) -> Tensor:
     """Return the normalized Wasserstein similarity of boxes, by which thin boxes are assigned as square ones.
 
-    A box is the normal distribution with its center and half its sides as standard deviations. The distance is
-    divided by half the side of the square with the area of the first box, so that a shift by n pixels counts
-    alike for a thin box and for a square one of the same area, where IoU falls faster for the thin one.
+    A box is the normal distribution with its center and half its sides as standard deviations. The distance
+    is divided by half the side of the square with the area of the first box, so that a shift by n pixels
+    counts alike for a thin box and for a square one of the same area, where IoU falls faster for the thin one.
 
     Args:
         first: (n, 4) ground truth, as left, top, right, bottom in pixels.
