@@ -253,7 +253,7 @@ def wasserstein_similarity(first: Tensor, second: Tensor) -> Tensor:
 
     A box is the normal distribution with its center and half its sides as standard deviations. The distance
     is divided by half the side of the square with the area of the first box, so that a shift by n pixels
-    counts alike for a thin box and for a square one of the same area, where IoU falls faster for the thin one.
+    counts alike for a thin and for a square box of the same area. IoU falls faster for the thin one.
 
     Args:
         first: (n, 4) ground truth, as left, top, right, bottom in pixels.
