@@ -1,7 +1,6 @@
 """YOLO and RF-DETR against the packages they come from; skipped where those are not installed."""
 
 import importlib.util
-import math
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +12,6 @@ from blemish.config.detector_options import RFDETROptions, YOLO26Options
 from blemish.errors import MissingExtra
 from blemish.models import create, describe
 from blemish.models._weights import load_weights
-from blemish.models.architectures.yolo import wasserstein_similarity
 from blemish.structures import Labels
 from blemish.testing import raises
 
@@ -83,30 +81,6 @@ def test_yolo_decoder_gives_a_box_one_label_or_several(multi_label):
     options = {"multi_label": True} if multi_label else {}
     network = create("yolo11n", task="detection", label_count=3, input_size=64, **options)
     assert network.decoder.settings["multi_label"] is multi_label
-
-
-@pytest.mark.parametrize("shift", [1.0, 4.0, 14.0])
-def test_wasserstein_similarity_falls_alike_for_thin_and_square_boxes(shift):
-    square, thin = (torch.tensor([[10.0, 10, 10 + w, 10 + h]]) for w, h in ((40, 40), (200, 8)))
-    moved = torch.tensor([[0.0, shift, 0, shift]])
-    found = [float(wasserstein_similarity(box, box + moved)) for box in (square, thin)]
-    assert found == pytest.approx([math.exp(-shift / 20)] * 2)
-    grown = thin + torch.tensor([[-shift, 0, shift, 0]])  # the center stays, half of the width grows by shift
-    assert float(wasserstein_similarity(thin, grown)) == pytest.approx(math.exp(-shift / 20))
-    assert float(wasserstein_similarity(thin, thin)) == 1
-
-
-@pytest.mark.parametrize("name", ["yolo11n", "yolo26n"])
-def test_yolo_assigns_by_the_chosen_similarity(name):
-    needs("ultralytics")
-    losses = []
-    for assignment in ("iou", "wasserstein"):
-        torch.manual_seed(0)
-        network = create(name, task="detection", label_count=2, input_size=64, assignment=assignment).train()
-        parts = network.loss([torch.ones(2, 3, 64, 64)], targets(64))
-        assert all(part.isfinite() for part in parts.values())
-        losses.append(float(parts["box_loss"].detach()))
-    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("name", ["yolo11n", "yolo11n-seg", "yolo26n-seg"])

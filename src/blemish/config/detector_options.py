@@ -151,9 +151,6 @@ class YOLOOptions(DetectorOptions):
     Attributes:
         multi_label: Whether a box may have several labels, each with its own score, instead of its best label
             only: a dent that is also scratched is found under both labels.
-        assignment: By what the positive examples of an object are chosen and weighted, besides the score of
-            its label: `iou`, or `wasserstein`, a similarity that falls as slowly for thin boxes as for square
-            ones of the same area.
         class_channels: Channels of the hidden layers of the branch for labels. Null for those of the weights
             file, so that these layers are loaded too; without one, Ultralytics' rule for the number of
             labels.
@@ -163,7 +160,6 @@ class YOLOOptions(DetectorOptions):
     max_detections: int = Field(default=300, ge=1)
     min_score: float = Field(default=0.001, ge=0, lt=1)
     multi_label: bool = False
-    assignment: Literal["iou", "wasserstein"] = "iou"
     class_channels: int | None = Field(default=None, ge=16, le=1024)
 
 

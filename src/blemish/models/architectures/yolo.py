@@ -58,7 +58,6 @@ class YOLO(Network):
         self._name = name
         self.model = self._build(label_count)
         self.model.args = SimpleNamespace(**GAINS, overlap_mask=False)
-        self._assignment = options.assignment
         self._class_channels = options.class_channels
         self._chosen_channels: int | None = None
         if options.class_channels is not None:
@@ -140,7 +139,7 @@ class YOLO(Network):
         batch = self._batch(image, targets)
         if self.task.has_masks:
             batch["masks"] = _masks(targets, raw["proto"])
-            total, _ = self._criterion(v8SegmentationLoss(self.model), targets)(raw, batch)
+            total, _ = self._watched(v8SegmentationLoss(self.model), targets)(raw, batch)
             box, mask, label, distribution = (total / len(image))[:4]
             return {
                 "box_loss": box,
@@ -148,17 +147,15 @@ class YOLO(Network):
                 "distribution_loss": distribution,
                 "mask_loss": mask,
             }
-        total, _ = self._criterion(v8DetectionLoss(self.model), targets)(raw, batch)
+        total, _ = self._watched(v8DetectionLoss(self.model), targets)(raw, batch)
         box, label, distribution = total / len(image)
         return {"box_loss": box, "label_loss": label, "distribution_loss": distribution}
 
-    def _criterion(self, criterion: Any, targets: Sequence[Mapping[str, Tensor]]) -> Any:
-        """Return a loss with the chosen assignment, which records in `unmatched` images without a positive.
+    def _watched(self, criterion: Any, targets: Sequence[Mapping[str, Tensor]]) -> Any:
+        """Return a loss that records in `unmatched` which images get no positive example.
 
-        An object gets a positive example only if the center of a cell is inside its box.
+        An object gets one only if the center of a cell is inside its box.
         """
-        if self._assignment == "wasserstein":
-            criterion.assigner.iou_calculation = wasserstein_similarity
         has_objects = torch.tensor([len(target["boxes"]) > 0 for target in targets])
 
         def record(assigner: Any, arguments: Any, assigned: tuple[Tensor, ...]) -> None:
@@ -246,33 +243,6 @@ class YOLO(Network):
                 ((boxes[:, :2] + boxes[:, 2:]) / 2 / side, (boxes[:, 2:] - boxes[:, :2]) / side), 1
             ),
         }
-
-
-def wasserstein_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Return the normalized Wasserstein similarity of boxes, by which thin boxes are assigned as square ones.
-
-    A box is the normal distribution with its center and half its sides as standard deviations. The distance
-    is divided by half the side of the square with the area of the first box, so that a shift by n pixels
-    counts alike for a thin and for a square box of the same area. IoU falls faster for the thin one.
-
-    Args:
-        first: (n, 4) ground truth, as left, top, right, bottom in pixels.
-        second: (n, 4) predictions.
-
-    Returns:
-        (n,) in (0, 1]; 1 for equal boxes.
-
-    Source:
-        Wang et al. 2021, "A Normalized Gaussian Wasserstein Distance for Tiny Object Detection", with a scale
-        for each object instead of a constant of the data set.
-    """
-    centers = (first[:, :2] + first[:, 2:] - second[:, :2] - second[:, 2:]) / 2
-    sides = first[:, 2:] - first[:, :2]
-    halves = (sides - second[:, 2:] + second[:, :2]) / 2
-    distance = (centers.square() + halves.square()).sum(1).sqrt()
-    scale = sides.prod(1).clamp(min=1).sqrt() / 2
-    similarity: Tensor = (-distance / scale).exp()
-    return similarity
 
 
 def import_ultralytics() -> Any:

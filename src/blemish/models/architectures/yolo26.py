@@ -108,10 +108,8 @@ class YOLO26(YOLO):
                 else prototypes.detach()
             )
         build = SegmentLoss26 if self.task.has_masks else v8DetectionLoss
-        of_many, _ = self._criterion(build(self.model, tal_topk=10), targets).loss(many, batch)
-        unmatched = self.unmatched
-        of_one, _ = self._criterion(build(self.model, tal_topk=7, tal_topk2=1), targets).loss(one, batch)
-        self.unmatched = unmatched
+        of_many, _ = self._watched(build(self.model, tal_topk=10), targets).loss(many, batch)
+        of_one, _ = build(self.model, tal_topk=7, tal_topk2=1).loss(one, batch)
         total = (of_many * self._share + of_one * (1 - self._share)) / len(image)
         names = ["box_loss", "label_loss", "distance_loss"]
         if self.task.has_masks:
