@@ -47,6 +47,12 @@ def test_config_list_names_every_builtin_recipe():
     for row in document["recipes"]:
         assert row["name"] in done.output
         assert row["model"] in done.output
-    changes = {row["name"]: row["changes"] for row in document["presets"]}
-    assert (changes["yolo"], changes["few-images"]) == (None, "yolo")
-    assert "those of preset yolo" in done.output
+    bases = {row["name"]: row["base"] for row in document["presets"]}
+    assert (bases["yolo"], bases["few-images"]) == (None, "yolo")
+    assert "architectures with the preset yolo" in done.output
+
+
+def test_config_show_takes_a_preset():
+    shown = RUNNER.invoke(app, ["show", "few-images"])
+    assert shown.exit_code == 0
+    assert "* training.batch_size: 8" in shown.output and "* augmentation.mosaic: 1.0" in shown.output

@@ -194,14 +194,37 @@ def test_preset_that_changes_another_one_is_for_its_architectures():
     )
     assert (optimizer.lr_by_stage, optimizer.nominal_batch_size) == ({"backbone": 1e-4}, 8)
     assert Recipe.of(yaml.safe_load(recipe.to_yaml())) == recipe
-    for model, own in (("ssd300-efficientnet-lite0", "ssd"), ("resnet18", "none")):
-        with raises("bad-recipe.unsuitable-preset", "few-images", "yolo", model, own):
+    for model in ("ssd300-efficientnet-lite0", "resnet18"):
+        with raises("bad-recipe.unsuitable-preset", "few-images", "yolo", model):
             read_recipe(overrides={"model.name": model}, settings=["preset=few-images"])
+
+
+def test_read_recipe_takes_the_name_of_a_preset():
+    assert read_recipe("few-images", overrides={"model.name": "yolo11n"}).preset == "few-images"
+    with raises("bad-recipe.unsuitable-preset", "few-images"):
+        read_recipe("few-images", overrides={"model.name": "rfdetr-nano"})
+
+
+@pytest.mark.parametrize("model", [{"name": "yolo11nn"}, "yolo11n", None])
+def test_recipe_of_with_a_preset_leaves_a_wrong_model_to_later_checks(model):
+    values = {"preset": "few-images", "model": model}
+    if isinstance(model, dict):
+        assert Recipe.of(values).training.batch_size == 8
+    else:
+        with raises("bad-recipe.invalid-value", "model"):
+            Recipe.of(values)
+
+
+def test_recipe_changed_refuses_another_preset():
+    recipe = read_recipe(overrides={"model.name": "yolo11n"})
+    assert recipe.changed({"preset": "yolo"}) == recipe
+    with raises("bad-recipe.preset-of-a-recipe", "yolo"):
+        recipe.changed({"preset": "few-images"})
 
 
 @pytest.mark.parametrize("name", builtin_presets())
 def test_builtin_preset_sets_training_and_augmentation_only(name):
-    recipe = read_recipe(name)
+    recipe = read_recipe(builtin_presets()[name])
     assert recipe.model_fields_set <= {"training", "augmentation", "preset"}
 
 

@@ -16,7 +16,7 @@ from blemish.models.architectures.hybrid import dice_loss, label_maps
 from blemish.preprocessing import Placement
 from blemish.structures import Task
 from blemish.testing import raises
-from blemish.training.detection_dataset import check_scenes
+from blemish.training.detection_dataset import check_network_augmentation
 
 pytest.importorskip("segmentation_models_pytorch")
 SMALL: dict[str, Any] = {
@@ -194,7 +194,7 @@ def test_a_detector_without_loaded_weights_is_not_frozen():
     assert all(p.requires_grad for p in network.detector.parameters())
 
 
-def test_check_scenes_refuses_pasted_objects_in_a_second_input(network):
-    check_scenes(AugmentationConfig(mosaic=1), network)
+def test_check_network_augmentation_refuses_pasted_objects_in_a_second_input(network):
+    check_network_augmentation(AugmentationConfig(mosaic=1), network)
     with raises("bad-recipe.unsuitable-augmentation", "copy_paste"):
-        check_scenes(AugmentationConfig(copy_paste=0.5), network)
+        check_network_augmentation(AugmentationConfig(copy_paste=0.5), network)

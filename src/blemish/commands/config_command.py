@@ -54,8 +54,8 @@ def show(
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the built-in recipes with their task and architecture, and the presets.
 
-    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`. One
-    that changes another preset is for the architectures of that one.
+    A preset sets keys of the training and the augmentation only: a recipe names it by its key `preset`. A
+    preset that is based on another one suits only the architectures of that one.
     """
     from blemish.config.builtin import builtin_presets, builtin_recipes
     from blemish.config.recipe import read_recipe
@@ -68,7 +68,7 @@ def list_recipes(as_json: JsonOption = False) -> None:
     presets = []
     for name, path in builtin_presets().items():
         base = read_recipe(path).preset
-        presets.append({"name": name, "changes": None if base == "none" else base, "path": path.as_posix()})
+        presets.append({"name": name, "base": None if base == "none" else base, "path": path.as_posix()})
     if as_json:
         print_json({"recipes": found, "presets": presets}, indent=2)
         return
@@ -76,16 +76,18 @@ def list_recipes(as_json: JsonOption = False) -> None:
     for row in found:
         typer.echo(f"{row['name']:{width}}  {row['task'] or 'any task':14}  {row['model']}")
     for row in presets:
-        of = "any" if row["changes"] is None else f"those of preset {row['changes']}"
-        typer.echo(f"{row['name']:{width}}  {'preset':14}  {of}")
+        suits = "any" if row["base"] is None else f"architectures with the preset {row['base']}"
+        typer.echo(f"{row['name']:{width}}  {'preset':14}  {suits}")
 
 
 def _read(recipe: str | None) -> Recipe:
+    from blemish.config.builtin import builtin_presets
     from blemish.config.recipe import read_recipe, read_run_recipe
 
     if recipe is not None and Path(recipe).is_dir():
         return read_run_recipe(Path(recipe))
-    return read_recipe(recipe)
+    preset = None if recipe is None or Path(recipe).is_file() else builtin_presets().get(recipe)
+    return read_recipe(preset or recipe)  # the file of a preset shows its own keys, for any architecture
 
 
 def _describe(row: SchemaRow) -> str:

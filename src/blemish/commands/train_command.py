@@ -381,7 +381,7 @@ def _print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
     if recipe.preset != "none":
         from blemish.training.training_plan import describe_preset
 
-        typer.echo(f"note: {describe_preset(recipe, plan.images.get('train', 0))}", err=True)
+        typer.echo(f"note: {describe_preset(recipe, plan.images['train'])}", err=True)
     for note in (*filter(None, (plan.derived,)), *plan.notes):
         typer.echo(f"note: {note}", err=True)
 

@@ -68,7 +68,7 @@ class Recipe(Config):
         Raises:
             BadRecipe: an unknown or renamed key, or an invalid value.
         """
-        values = _with_preset(values)
+        values = _with_preset(values, where)
         for old, new in renamed_keys_in(values):
             raise BadRecipe(f"{where}: {old!r} was renamed. Write {new}", reason="renamed-key")
         try:
@@ -81,7 +81,17 @@ class Recipe(Config):
 
         Keys that describe a replaced value, such as the batch size that a learning rate is meant for, are
         dropped unless they are in `settings` too.
+
+        Raises:
+            BadRecipe: an unknown key, an invalid value, or another preset: its values lie below those of the
+                recipe's source, which is no longer known ("bad-recipe.preset-of-a-recipe").
         """
+        if settings.get("preset", self.preset) != self.preset:
+            raise BadRecipe(
+                f"preset: a recipe that was read keeps its own, {self.preset}. Write the key in its file, or "
+                "give it to read_recipe",
+                reason="preset-of-a-recipe",
+            )
         values = self.model_dump(mode="json", exclude_unset=True)  # keys left out stay left out
         for key in settings:
             _drop_dependent(values, key, type(self))
@@ -104,9 +114,9 @@ def read_recipe(
     """Return the recipe of a file, of options and of settings; later ones win.
 
     Args:
-        path: a YAML file, or the name of a built-in recipe; None for the architecture's preset, or the
-            defaults of all keys if it has none. A recipe's name is kept unless another source names another
-            architecture: the run then has the architecture's name.
+        path: a YAML file, or the name of a built-in recipe or preset; None for the architecture's preset, or
+            the defaults of all keys if it has none. A recipe's name is kept unless another source names
+            another architecture: the run then has the architecture's name.
         settings: `key=value` each, with dotted keys and YAML values.
         overrides: values by dotted key; None values are ignored.
 
@@ -119,7 +129,9 @@ def read_recipe(
     """
     values: dict[str, Any] = {"preset": "auto"}
     where = "recipe" if path is None else str(path)
-    if path is not None:
+    if path is not None and str(path) in builtin_presets() and not Path(path).is_file():
+        values = {"preset": str(path)}
+    elif path is not None:
         values = _read_yaml(find_recipe(path))
     own_model = _model_name(values)
     for key, value in (overrides or {}).items():
@@ -167,47 +179,49 @@ def _model_name(values: Mapping[str, Any]) -> str | None:
     return model.get("name") if isinstance(model, Mapping) else None
 
 
-def _with_preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_preset(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Return the values of a recipe above those of its preset, whose name replaces `auto`.
 
     Raises:
-        BadRecipe: there is no such preset ("bad-recipe.unknown-preset"), or it changes the preset of another
-            architecture ("bad-recipe.unsuitable-preset").
+        BadRecipe: there is no such preset ("bad-recipe.unknown-preset"), or it is based on one of other
+            architectures ("bad-recipe.unsuitable-preset").
     """
-    chosen, model = values.get("preset", "none"), str(_model_name(values) or ModelConfig().name)
+    chosen = values.get("preset", "none")
     if chosen == "auto":
-        chosen = _preset_of(model)
+        chosen = _preset_of(values) or "none"
         values = {**values, "preset": chosen}
     if chosen == "none" or not isinstance(chosen, str):
         return values
     presets = builtin_presets()
     if chosen not in presets:
         hint = suggestion(chosen, (*presets, "auto", "none"))
-        raise BadRecipe(f"preset: there is no preset {chosen!r}{hint}", reason="unknown-preset")
+        raise BadRecipe(f"{where}: preset: there is no preset {chosen!r}{hint}", reason="unknown-preset")
     preset = {"preset": "none", **_read_yaml(presets[chosen])}
     base = preset["preset"]
-    if base != "none" and (own := _preset_of(model)) != base:
+    if base != "none" and _preset_of(values) not in (base, None):
+        model = _model_name(values) or ModelConfig().name
         raise BadRecipe(
-            f"preset: {chosen} changes the preset {base}, and that of {model} is {own}. Leave it out, or "
-            "choose another architecture",
+            f"{where}: preset: {chosen} is for architectures with the preset {base}; got {model}. Write "
+            "preset: auto, or choose another architecture",
             reason="unsuitable-preset",
         )
-    below = {
-        key: value
-        for key, value in _with_preset({**preset, "model": {"name": model}}).items()
-        if key != "model"
-    }
+    below = dict(_with_preset({**preset, "model": values.get("model", {})}, where))
+    del below["model"]  # which a preset does not set
     return {**_merged(below, values, Recipe), "preset": chosen}
 
 
-def _preset_of(model: str) -> str:
-    """Return the preset of an architecture; `none` also for an unknown name, which is refused later."""
+def _preset_of(values: Mapping[str, Any]) -> str | None:
+    """Return the preset of a recipe's architecture, or `none`; None for a name that is refused later."""
     from blemish.config.architectures import describe
 
+    model = values.get("model", {})
+    name = model.get("name", ModelConfig().name) if isinstance(model, Mapping) else None
+    if not isinstance(name, str):
+        return None
     try:
-        return describe(model).preset or "none"
+        return describe(name).preset or "none"
     except UnknownName:
-        return "none"
+        return None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any], section: type[Config]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def decision_error(before: Prediction, after: Prediction) -> float:
 
     Returns:
         0 for equal predictions; the scale depends on the task. For a task of a plug-in without this hook, the
-        largest difference of any score.
+        second value of `difference`.
     """
     if "decision_error" not in before.task.fields.hooks:
         return difference(before, after)[1]

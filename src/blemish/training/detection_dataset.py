@@ -52,7 +52,7 @@ class DetectionImageDataset(TrainingImageDataset):
         self.mask_input = network.mask_input
         self.mixed_epochs = mixed_epochs
         config = self.augmentation or AugmentationConfig()
-        check_scenes(config, network)
+        check_network_augmentation(config, network)
         if config.window is not None:
             self.inputs = (window_spec(config.window, network.inputs[0]),)
         self.scenes = SceneImages(self.samples, self.source, config, network.inputs[0], self.transforms)
@@ -88,7 +88,7 @@ class DetectionImageDataset(TrainingImageDataset):
         }
 
 
-def check_scenes(config: AugmentationConfig, network: Network) -> None:
+def check_network_augmentation(config: AugmentationConfig, network: Network) -> None:
     """Refuse augmentation that a network cannot be trained with.
 
     Raises:

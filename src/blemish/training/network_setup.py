@@ -23,7 +23,7 @@ from blemish.models._weights import load_weights
 from blemish.preprocessing import normalize, resize
 from blemish.structures import Sample
 from blemish.training.data_setup import SHOWN, TrainingData
-from blemish.training.detection_dataset import check_scenes
+from blemish.training.detection_dataset import check_network_augmentation
 from blemish.training.image_source import FileImageSource
 from blemish.training.loss_registry import check_loss
 from blemish.training.losses import label_weights, start_at_frequency
@@ -39,7 +39,7 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
     """Return the network of a recipe for the labels of the data, with weights loaded.
 
     Args:
-        recipe: its `model` and `data` sections are used.
+        recipe: its sections `model`, `data`, `augmentation` and `training` are used.
         data: the labels; for the normalization `dataset`, also the training images.
         weights: files, as `find_weights` returns them.
 
@@ -61,7 +61,7 @@ def prepare_network(recipe: Recipe, data: TrainingData, weights: Sequence[Path])
         largest_coordinate=largest_coordinate((*data.train, *data.validation)) if measured else None,
     )
     check_square_inputs(recipe, network)
-    check_scenes(recipe.augmentation, network)
+    check_network_augmentation(recipe.augmentation, network)
     architecture = describe(recipe.model.name)
     if architecture.copyleft if network.copyleft is None else network.copyleft:
         _log.warning("%s: %s", recipe.model.name, network.code_license or architecture.license)

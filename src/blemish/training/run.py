@@ -111,6 +111,7 @@ def train(
     weight_files = () if resume is not None else _weight_files(chosen)
     prepared = hash_data(chosen, data_in_splits)
     chosen = resolve(chosen, prepared)
+    images = len(prepared.train)
     if chosen.data.tiles is not None:
         prepared = cut_into_tiles(prepared, chosen.data.tiles, folder, chosen.training.seed)
     is_first = rank_of(chosen.training) == 0
@@ -131,7 +132,7 @@ def train(
             values = {f"model.options.{name}": value for name, value in network.chosen_options.items()}
             chosen = chosen.changed(values)
         if resume is None and chosen.preset != "none":
-            _log.info("%s", describe_preset(scale_to_batch(chosen), len(prepared.train)), extra=SHOWN)
+            _log.info("%s", describe_preset(scale_to_batch(chosen), images), extra=SHOWN)
         rates = lr_of_pretrained_stages(network, chosen.training.optimizer)  # a run's recipe contains them
         if rates:
             nominal = chosen.training.optimizer.nominal_batch_size  # the rates are meant for it too

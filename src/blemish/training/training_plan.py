@@ -14,7 +14,7 @@ from blemish.training.recipe_checks import check_recipe
 from blemish.training.step_count import count_batches, count_steps
 from blemish.training.step_settings import describe_steps, scale_to_batch
 
-FEW_IMAGES = 100  # training images for which `few-images` was measured to be better than `yolo`
+FEW_IMAGES = 100  # training images up to which training names the preset `few-images`
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainingPlan:
 
 
 def describe_preset(recipe: Recipe, images: int) -> str:
-    """Return one line about the preset of a recipe: what it sets, how to change it, and a better one.
+    """Return one line about the preset of a recipe: what it sets, how to change it, and one for few images.
 
     Args:
         recipe: with a preset.
@@ -51,13 +51,15 @@ def describe_preset(recipe: Recipe, images: int) -> str:
     """
     training, name = recipe.training, recipe.preset
     optimizer = training.optimizer
+    stages = ", ".join(f"{stage} {rate:g}" for stage, rate in optimizer.lr_by_stage.items())
+    rates = f"{optimizer.learning_rate:g}" + (f" ({stages})" if stages else "")
     text = (
-        f"preset {name}: {optimizer.name} at {optimizer.learning_rate:g}, batches of {training.batch_size}, "
+        f"preset {name}: {optimizer.name} at {rates}, batches of {training.batch_size}, "
         f"up to {training.epochs} epochs. `blemish config show {name}` prints all keys; change one with "
         "--set KEY=VALUE, or take no preset with --set preset=none"
     )
-    if name == "yolo" and images <= FEW_IMAGES:
-        text += f". For {images} training images, --set preset=few-images is likely to be better"
+    if name == "yolo" and images <= FEW_IMAGES and recipe.model.weights != "none":
+        text += f". With {images} training images, also try --set preset=few-images and compare both"
     return text
 
 
