@@ -3,7 +3,8 @@
     python -m bench.wasserstein_assignment --data cars --weights yolo11n_coco_state_dict.pth --arm preset
 
 Arguments, images and output are those of `bench.detector_training`. Blemish trains by IoU, as Ultralytics
-does; docs/decisions/0051 has the figures. For masks, Ultralytics averages the similarity with the IoU of masks.
+does; docs/decisions/0051 has the figures. For masks, Ultralytics averages the similarity with the IoU of
+masks.
 """
 
 from torch import Tensor
