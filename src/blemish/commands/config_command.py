@@ -81,13 +81,13 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
 
 def _read(recipe: str | None) -> Recipe:
-    from blemish.config.builtin import builtin_presets
+    from blemish.config.builtin import find_preset
     from blemish.config.recipe import read_recipe, read_run_recipe
 
     if recipe is not None and Path(recipe).is_dir():
         return read_run_recipe(Path(recipe))
-    preset = None if recipe is None or Path(recipe).is_file() else builtin_presets().get(recipe)
-    return read_recipe(preset or recipe)  # the file of a preset shows its own keys, for any architecture
+    # The file of a preset shows its own keys, for any architecture.
+    return read_recipe(find_preset(recipe) or recipe)
 
 
 def _describe(row: SchemaRow) -> str:

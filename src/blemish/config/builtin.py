@@ -24,6 +24,11 @@ def builtin_presets() -> dict[str, Path]:
     return {path.stem: path for folder in _FOLDERS for path in sorted((folder / "presets").glob("*.yaml"))}
 
 
+def find_preset(name: Path | str | None) -> Path | None:
+    """Return the file of the built-in preset of that name; None if there is none, or a file has the name."""
+    return None if name is None or Path(name).is_file() else builtin_presets().get(str(name))
+
+
 def find_recipe(name: Path | str) -> Path:
     """Return the file of a recipe.
 

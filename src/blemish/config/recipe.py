@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from blemish.config.builtin import builtin_presets, find_recipe
+from blemish.config.builtin import builtin_presets, find_preset, find_recipe
 from blemish.config.fields import UNUSED, Config
 from blemish.config.key_names import PEER_KEYS, renamed_keys_in, translate_run_recipe
 from blemish.config.schema import AugmentationConfig, DataConfig, ModelConfig
@@ -129,7 +129,7 @@ def read_recipe(
     """
     values: dict[str, Any] = {"preset": "auto"}
     where = "recipe" if path is None else str(path)
-    if path is not None and str(path) in builtin_presets() and not Path(path).is_file():
+    if find_preset(path) is not None:
         values = {"preset": str(path)}
     elif path is not None:
         values = _read_yaml(find_recipe(path))
